@@ -1,0 +1,46 @@
+PYTHON ?= python3
+PIP := $(PYTHON) -m pip --python .venv/bin/python --disable-pip-version-check install --quiet -c constraints.txt
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format docs bench
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+
+demo: .venv/.installed  ## edit a picture with the embedded model; writes out/demo.png
+	@.venv/bin/python demos/first_edit.py
+
+test: .venv/.dev  ## run the tests that need neither long nor a GPU nor weights
+	@.venv/bin/python -m pytest
+
+check: .venv/.dev  ## lint, format, types, import laws, spelling
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/typos
+
+format: .venv/.dev  ## format, and fix what ruff can fix
+	.venv/bin/ruff format
+	.venv/bin/ruff check --fix
+
+docs: .venv/.dev  ## write the API's pages into docs/api
+	.venv/bin/pdoc -o docs/api editkit backbones methods
+
+bench: .venv/.installed  ## time the sampler
+	@.venv/bin/python benchmarks/sampler.py
+
+# One rule makes .venv; a stamp for each set of extras tells what is in it. torch goes first and alone, as pinned:
+# resolved together with the rest, a newer one could bring gigabytes of CUDA along. pip stays outside, since a bare
+# Debian's venv module cannot bring its own.
+.venv/.dev: EXTRAS := [dev]
+.venv/.installed .venv/.dev: pyproject.toml constraints.txt
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || \
+		{ echo "$(PYTHON) has no pip: run 'apt install python3-pip' (as root), then make again."; exit 1; }
+	@echo "Installing editkit$(EXTRAS) into .venv; the first time takes a few minutes."
+	@test -x .venv/bin/python || $(PYTHON) -m venv --without-pip .venv
+	@$(PIP) torch
+	@$(PIP) -e '.$(EXTRAS)'
+	@touch $@

@@ -1,0 +1,106 @@
+"""New backbones: a small FLUX with random weights, and any FLUX written out as a diffusers pipeline."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxFillPipeline,
+    FluxKontextPipeline,
+    FluxPipeline,
+    FluxTransformer2DModel,
+)
+
+from backbones import text
+from backbones.flux import Flux
+from backbones.loading import LoadOptions, place
+from backbones.specs import FAMILIES
+from editkit import flow
+from editkit.errors import EditkitError
+
+PIPELINES = {"text": FluxPipeline, "kontext": FluxKontextPipeline, "fill": FluxFillPipeline}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreshConfig:
+    """What a backbone with random weights is made of."""
+
+    family: str = "tiny"
+    vae: str = ""
+    """Folder of the trained autoencoder."""
+    words: str = ""
+    """File with a word a line, which becomes the vocabulary."""
+    letters: str = ""
+    """Capital letters that are words of their own."""
+    transformer: dict[str, Any] = field(default_factory=dict)
+    clip: dict[str, Any] = field(default_factory=dict)
+    t5: dict[str, Any] = field(default_factory=dict)
+
+
+def fresh(config: FreshConfig, role: str, device: torch.device, seed: int, options: LoadOptions) -> Flux:
+    """A backbone with random transformer and text encoders over a trained autoencoder, fp32.
+
+    Raises:
+        EditkitError: where the autoencoder or the word list is missing.
+    """
+    for path in (Path(config.vae) / "config.json", Path(config.words)):
+        if not path.is_file():
+            raise EditkitError(f"The file {path} is missing; train the autoencoder first (docs/tiny.md).")
+    torch.manual_seed(seed)
+    flux = Flux(FAMILIES[config.family], device, torch.float32, options)
+    words: Sequence[str] = Path(config.words).read_text().split()
+    length = flux.family.sequence_length
+    encoders = text.fresh(words, letters=config.letters, clip=config.clip, t5=config.t5, length=length)
+    transformer = FluxTransformer2DModel.from_config(config.transformer)
+    vae = AutoencoderKL.from_pretrained(config.vae, dtype=torch.float32).eval().requires_grad_(False)
+    place(transformer, device, options)
+    for model in (encoders.clip, encoders.t5, vae):
+        # Frozen until a recipe says otherwise, so that prompts are encoded once and not at every step.
+        model.to(device).requires_grad_(False)
+    flux.adopt(flux.role(role).source, transformer, vae, encoders)
+    return flux
+
+
+def save(flux: Flux, role: str, folder: Path) -> None:
+    """Write one role as a diffusers pipeline folder in bf16, whole or not at all."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    scheduler = FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True,
+        base_shift=flow.BASE_SHIFT,
+        max_shift=flow.MAX_SHIFT,
+        base_image_seq_len=flow.BASE_TOKENS,
+        max_image_seq_len=flow.MAX_TOKENS,
+    )
+    pipeline = PIPELINES[role](
+        scheduler=scheduler,
+        vae=_bf16(flux.vae),
+        text_encoder=_bf16(flux.encoders.clip),
+        tokenizer=flux.encoders.clip_tokenizer,
+        text_encoder_2=_bf16(flux.encoders.t5),
+        tokenizer_2=flux.encoders.t5_tokenizer,
+        transformer=_bf16(flux.transformer(role)),
+    )
+    pipeline.save_pretrained(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+
+
+def _bf16(model: Any) -> Any:
+    """A bf16 copy, so that training goes on in full precision."""
+    state = {name: tensor.detach().to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+    with torch.device("meta"):
+        copy = (
+            type(model).from_config(model.config)
+            if hasattr(model, "from_config")
+            else type(model)(model.config)
+        )
+    copy = copy.to_empty(device="cpu").to(torch.bfloat16)
+    copy.load_state_dict(state)
+    return copy

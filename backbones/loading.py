@@ -1,0 +1,143 @@
+"""Loading options: diffusers' quantizers, offload, attention backends, caches and compilation, by name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import diffusers
+import torch
+from diffusers import FluxTransformer2DModel
+from diffusers.hooks import apply_group_offloading
+from safetensors import SafetensorError
+
+from editkit.errors import EditkitError, first_sentence
+
+CACHES = ("FirstBlockCacheConfig", "TaylorSeerCacheConfig")
+"""Those of diffusers that need no callback and know FLUX's blocks."""
+QUANTIZERS = ("BitsAndBytesConfig", "TorchAoConfig", "QuantoConfig", "NVIDIAModelOptConfig")
+LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """How a transformer is loaded and run; everything here is diffusers' own."""
+
+    transformer: str | None = None
+    """In place of the role's own: a .safetensors file in BFL's naming, or a diffusers transformer folder."""
+    axes: tuple[int, ...] | None = None
+    """RoPE axes of a native file whose head width is not 128."""
+    quantization: dict[str, Any] = field(default_factory=dict)
+    """`type` names diffusers' class (BitsAndBytesConfig, TorchAoConfig, ...), the rest are its arguments."""
+    offload: str = "none"
+    """`none`, or `block` or `leaf`: weights wait on the CPU and visit the device group by group."""
+    attention: str | None = None
+    """diffusers' attention backend, such as `native`, `flash`, `sage`."""
+    cache: dict[str, Any] = field(default_factory=dict)
+    """`type` names diffusers' class (FirstBlockCacheConfig, ...), the rest are its arguments."""
+    compile: bool = False
+    """Compile the repeated blocks with torch.compile."""
+
+    def __post_init__(self) -> None:
+        if self.offload not in ("none", "block", "leaf"):
+            raise ValueError(f"offload must be none, block or leaf, not {self.offload!r}")
+
+
+def load_transformer(
+    options: LoadOptions, folder: Callable[[], Path], dtype: torch.dtype
+) -> FluxTransformer2DModel:
+    """A transformer from the role's folder or from what the options name.
+
+    Raises:
+        EditkitError: where it is missing, damaged, pickled or of another shape.
+    """
+    extra = {"quantization_config": _made(options.quantization, QUANTIZERS)} if options.quantization else {}
+    where = Path(options.transformer) if options.transformer else folder() / "transformer"
+    native = where.suffix == ".safetensors" and where.is_file()
+    if not (native or where.is_dir()):
+        wanted = "a .safetensors file or a folder that exists; pickles are never opened"
+        raise EditkitError(f"The transformer {where} cannot be loaded; give {wanted}.")
+    if native and extra:
+        raise EditkitError("quantization needs a diffusers folder; run `editkit weights convert` first.")
+    try:
+        if native:
+            from backbones.convert import read_native
+
+            config, state = read_native(where, options.axes)
+            with torch.device("meta"):
+                model = FluxTransformer2DModel.from_config(config)
+            model.load_state_dict({name: tensor.to(dtype) for name, tensor in state.items()}, assign=True)
+        else:
+            model = complete(
+                *FluxTransformer2DModel.from_pretrained(
+                    where, torch_dtype=dtype, use_safetensors=True, output_loading_info=True, **extra
+                )
+            )
+    except (*LOADING_ERRORS, ImportError) as error:
+        raise EditkitError(
+            f"The transformer in {where} cannot be loaded ({first_sentence(error)})."
+        ) from error
+    return cast(FluxTransformer2DModel, model.eval().requires_grad_(False))
+
+
+def place(
+    transformer: FluxTransformer2DModel, device: torch.device, options: LoadOptions
+) -> FluxTransformer2DModel:
+    """Move it to its device and switch on what the options ask for.
+
+    Raises:
+        EditkitError: where diffusers refuses an option.
+    """
+    try:
+        if options.offload == "none":
+            if not options.quantization:
+                transformer.to(device)
+        else:
+            apply_group_offloading(
+                transformer,
+                onload_device=device,
+                offload_device=torch.device("cpu"),
+                offload_type=f"{options.offload}_level",
+                num_blocks_per_group=1 if options.offload == "block" else None,
+            )
+        if options.attention:
+            transformer.set_attention_backend(options.attention)
+        if options.cache:
+            transformer.enable_cache(_made(options.cache, CACHES))
+        if options.compile:
+            transformer.compile_repeated_blocks()
+    except (ValueError, RuntimeError, ImportError, TypeError) as error:
+        raise EditkitError(f"The backbone's options do not fit: {first_sentence(error)}.") from error
+    return transformer
+
+
+def complete(model: Any, found: dict[str, Any], *, spare: bool = False) -> Any:
+    """A model that `from_pretrained` gave together with what it found, once all its weights were there.
+
+    Where some are missing, diffusers and transformers make them up and say so in a log only.
+
+    Args:
+        model: the model.
+        found: its loading info.
+        spare: whether the files may hold more than the model has.
+
+    Raises:
+        ValueError: where weights and config do not belong together.
+    """
+    missing, unknown = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
+    if missing:
+        raise ValueError(f"its files lack {len(missing)} tensors of its config, such as {missing[0]}")
+    if unknown and not spare:
+        raise ValueError(f"its files hold {len(unknown)} tensors that its config lacks, such as {unknown[0]}")
+    return model
+
+
+def _made(values: dict[str, Any], allowed: Sequence[str]) -> Any:
+    arguments = dict(values)
+    name = str(arguments.pop("type", ""))
+    if name not in allowed:
+        raise EditkitError(f"The option type={name!r} is not allowed; give one of {', '.join(allowed)}.")
+    try:
+        return getattr(diffusers, name)(**arguments)
+    except (TypeError, ValueError, ImportError) as error:
+        raise EditkitError(f"diffusers' {name} refuses its arguments: {first_sentence(error)}.") from error

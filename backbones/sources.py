@@ -1,0 +1,193 @@
+"""Where a family's components come from: shipped folders, local folders, the Hub."""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from backbones.specs import FAMILIES, Family, Role
+from editkit.errors import EditkitError
+from editkit.registry import unknown
+
+ROLE_OF_PIPELINE = {
+    "FluxPipeline": "text",
+    "FluxKontextPipeline": "kontext",
+    "FluxFillPipeline": "fill",
+}
+PROBE_SECONDS = 1.5
+WANTED = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
+
+
+def family(name: str) -> Family:
+    """The family that a name, a local diffusers folder or a Hub id stands for.
+
+    Raises:
+        EditkitError: where it is none of these.
+    """
+    name = os.fspath(name)
+    if name in FAMILIES:
+        return FAMILIES[name]
+    if os.path.isdir(name):
+        return _folder_family(Path(name))
+    for known in FAMILIES.values():
+        roles = {role: record for role, record in known.roles.items() if record.source == name}
+        if roles:
+            return replace(known, name=name, roles=roles)
+    if name.count("/") == 1 and not name.startswith((".", "/")):
+        return _folder_family(fetch(name, licence=None), source=name)
+    raise EditkitError(unknown("backbone", name, [*FAMILIES, "any local diffusers folder or Hub id"]))
+
+
+def _folder_family(folder: Path, source: str | None = None) -> Family:
+    """A family of one role, read off a diffusers pipeline folder."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise EditkitError(f"The folder {folder} has no model_index.json; give a diffusers pipeline folder.")
+    pipeline = str(_read(index).get("_class_name", ""))
+    role = ROLE_OF_PIPELINE.get(pipeline)
+    if role is None:
+        raise EditkitError(
+            f"The folder {folder} holds a {pipeline or 'nameless pipeline'}; "
+            f"it must be one of {', '.join(ROLE_OF_PIPELINE)}."
+        )
+    config = _read(folder / "transformer" / "config.json")
+    official = FAMILIES["flux1-dev"].roles[role]
+    head, channels = config.get("attention_head_dim", 128), config.get("in_channels")
+    if not (isinstance(head, int) and isinstance(channels, int)):
+        raise EditkitError(f"The transformer's config in {folder} gives no in_channels; download it again.")
+    tiny = head < 128
+    spec = Role(
+        source=source or str(folder),
+        in_channels=channels,
+        steps=8 if tiny else official.steps,
+        guidance=(1.0 if tiny else official.guidance) if config.get("guidance_embeds") else None,
+        sizes=((128, 128),) if tiny else official.sizes,
+        area=128 * 128 if tiny else official.area,
+        licence="see the folder's own licence",
+    )
+    roles = {role: spec} | ({"text": spec} if role == "kontext" else {})
+    return Family(
+        name=source or str(folder), summary=pipeline, sequence_length=48 if tiny else 512, roles=roles
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EditkitError(
+            f"The file {path} is missing or no JSON; give a whole diffusers folder."
+        ) from error
+    return value if isinstance(value, dict) else {}
+
+
+def fetch(repository: str, licence: str | None) -> Path:
+    """A pipeline's folder: local as it is, from the Hub's cache, or downloaded where the network allows.
+
+    Raises:
+        EditkitError: within two seconds where the weights are absent and cannot be had.
+    """
+    if os.path.isdir(repository):
+        return Path(repository)
+    if os.path.isabs(repository):
+        raise EditkitError(
+            f"The weights at {repository} are missing; reinstall editkit, or train them (docs/tiny.md)."
+        )
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(snapshot_download(repository, local_files_only=True, allow_patterns=WANTED))
+    except HFValidationError as error:
+        raise EditkitError(
+            unknown("backbone", repository, [*FAMILIES, "any local diffusers folder or Hub id"])
+        ) from error
+    except OSError:  # not in the cache, or not all of it
+        pass
+    page = f"https://huggingface.co/{repository}"
+    advice = (
+        f"accept its licence{f' ({licence})' if licence else ''} at {page} and run: hf download {repository}"
+    )
+    if constants.HF_HUB_OFFLINE or not _reachable():
+        raise EditkitError(
+            f"The weights of {repository} are not on this machine and the Hub cannot be reached; {advice}"
+        )
+    try:
+        return Path(snapshot_download(repository, allow_patterns=WANTED))
+    except GatedRepoError as error:
+        raise EditkitError(f"The weights of {repository} are gated; {advice}") from error
+    except (HfHubHTTPError, OSError) as error:
+        raise EditkitError(
+            f"The weights of {repository} could not be downloaded ({type(error).__name__}); {advice}"
+        ) from error
+
+
+def _reachable() -> bool:
+    """Whether the Hub, or the proxy on the way to it, answers at all: found out before a client starts to retry."""
+    import socket
+    from threading import Event, Thread
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    from huggingface_hub import constants
+
+    address = urlsplit(constants.ENDPOINT)
+    proxy = getproxies().get(address.scheme)
+    if proxy and not proxy_bypass(str(address.hostname)):
+        address = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    port = address.port or (443 if address.scheme == "https" else 80)
+    answered = Event()
+
+    def knock() -> None:
+        with suppress(OSError), socket.create_connection((address.hostname, port), timeout=PROBE_SECONDS):
+            answered.set()
+
+    # In a thread, since looking up a name heeds no timeout.
+    knocking = Thread(target=knock, daemon=True)
+    knocking.start()
+    knocking.join(PROBE_SECONDS)
+    return answered.is_set()
+
+
+def device(name: str | None) -> torch.device:
+    """The device asked for, or the best one here.
+
+    Raises:
+        EditkitError: where it is not there.
+    """
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        chosen = torch.device(name)
+        torch.zeros(1, device=chosen).item()  # what needs memory there; `meta` has none
+    except (RuntimeError, AssertionError) as error:
+        raise EditkitError(
+            f"The device {name!r} is not here; use cpu, or cuda or mps where the machine has one."
+        ) from error
+    return chosen
+
+
+def dtype(name: str | torch.dtype | None, chosen: torch.device) -> torch.dtype:
+    """The precision asked for, or the one that suits the device: fp32 on a CPU, else bf16.
+
+    Raises:
+        EditkitError: where it is unknown.
+    """
+    if name is None:
+        return torch.float32 if chosen.type == "cpu" else torch.bfloat16
+    known: dict[Any, torch.dtype] = {
+        "float32": torch.float32,
+        "fp32": torch.float32,
+        "bfloat16": torch.bfloat16,
+        "bf16": torch.bfloat16,
+        "float16": torch.float16,
+        "fp16": torch.float16,
+    }
+    known |= {value: value for value in known.values()}
+    if name not in known:
+        raise EditkitError(f"The dtype {name!r} is unknown; use float32, bfloat16 or float16.")
+    return known[name]

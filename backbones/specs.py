@@ -1,0 +1,126 @@
+"""The table of backbones: names, roles, licences, defaults and needs. Imports nothing heavy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+NON_COMMERCIAL = "FLUX.1 [dev] Non-Commercial License"
+KONTEXT_SIZES = (
+    (672, 1568), (688, 1504), (720, 1456), (752, 1392), (800, 1328), (832, 1248), (880, 1184), (944, 1104),
+    (1024, 1024), (1104, 944), (1184, 880), (1248, 832), (1328, 800), (1392, 752), (1456, 720),
+    (1504, 688), (1568, 672),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Role:
+    """One transformer of a family and what it was trained for.
+
+    Attributes:
+        source: Hub id, or a folder below this package.
+        in_channels: width of a token that the transformer takes.
+        steps: default Euler steps.
+        guidance: default distilled guidance; None where the network takes none.
+        sizes: (width, height) pairs that it was trained at; the first alone is the default for text to image.
+        area: largest number of pixels where `sizes` is empty.
+        licence: of the weights.
+        disk_gb: of the whole pipeline folder.
+        memory_gb: of weights in bf16 at inference, nothing offloaded.
+    """
+
+    source: str
+    in_channels: int
+    steps: int
+    guidance: float | None
+    licence: str
+    sizes: tuple[tuple[int, int], ...] = ()
+    area: int = 1024 * 1024
+    disk_gb: float = 33.7
+    memory_gb: float = 33.7
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Family:
+    """One VAE and one pair of text encoders, shared by a transformer per role.
+
+    Attributes:
+        name: what `editkit.load` takes.
+        summary: one line.
+        sequence_length: T5 tokens of a prompt.
+        roles: by name; a role may point at another's weights.
+    """
+
+    name: str
+    summary: str
+    sequence_length: int
+    roles: Mapping[str, Role]
+
+
+TINY = Path(__file__).resolve().parent / "tiny"
+_TINY_KONTEXT = Role(
+    source=str(TINY / "kontext"),
+    in_channels=64,
+    steps=8,
+    guidance=1.0,
+    licence="Apache-2.0",
+    sizes=((128, 128),),
+    area=128 * 128,
+    disk_gb=0.02,
+    memory_gb=0.02,
+)
+
+
+def _dev(repository: str, *, in_channels: int, steps: int, guidance: float, **needs: object) -> Role:
+    return Role(
+        source=f"black-forest-labs/{repository}",
+        in_channels=in_channels,
+        steps=steps,
+        guidance=guidance,
+        licence=NON_COMMERCIAL,
+        **needs,  # type: ignore[arg-type]
+    )
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family(
+            name="tiny",
+            summary="embedded; trained by editkit on ShapesWorld, 128x128, runs on any CPU",
+            sequence_length=48,
+            roles={"text": _TINY_KONTEXT, "kontext": _TINY_KONTEXT},
+        ),
+        Family(
+            name="flux1-dev",
+            summary="FLUX.1 [dev], Kontext and Fill: 12 B parameters each, for photographs",
+            sequence_length=512,
+            roles={
+                "text": _dev("FLUX.1-dev", in_channels=64, steps=28, guidance=3.5),
+                "kontext": _dev(
+                    "FLUX.1-Kontext-dev", in_channels=64, steps=28, guidance=2.5, sizes=KONTEXT_SIZES
+                ),
+                "fill": _dev("FLUX.1-Fill-dev", in_channels=384, steps=28, guidance=30.0),
+            },
+        ),
+        Family(
+            name="flux1-schnell",
+            summary="FLUX.1 [schnell]: text to image in four steps",
+            sequence_length=256,
+            roles={
+                "text": Role(
+                    source="black-forest-labs/FLUX.1-schnell",
+                    in_channels=64,
+                    steps=4,
+                    guidance=None,
+                    licence="Apache-2.0",
+                )
+            },
+        ),
+        Family(
+            name="flux1-krea",
+            summary="FLUX.1 Krea [dev]: text to image with a photographic look",
+            sequence_length=512,
+            roles={"text": _dev("FLUX.1-Krea-dev", in_channels=64, steps=28, guidance=4.5)},
+        ),
+    )
+}

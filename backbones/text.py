@@ -1,0 +1,130 @@
+"""FLUX's text side: CLIP's pooled feature and T5's tokens, and the small ones that `tiny` is built with."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
+
+from editkit.types import Text
+
+WORD = re.compile(r"\w+")
+CLIP_LENGTH = 77
+
+
+class Encoders:
+    """A pair of text encoders with their tokenizers.
+
+    Args:
+        clip: (tokenizer, CLIPTextModel); its tokenizer's `model_max_length` sets the length.
+        t5: (tokenizer, T5EncoderModel).
+        length: T5 tokens of a prompt.
+    """
+
+    def __init__(self, clip: tuple[Any, Any], t5: tuple[Any, Any], length: int) -> None:
+        self.clip_tokenizer, self.clip = clip
+        self.t5_tokenizer, self.t5 = t5
+        self.length = length
+
+    def __call__(self, prompts: Sequence[str]) -> Text:
+        """Encode a batch of prompts; padding is encoded too and not masked, as FLUX was trained."""
+        pooled_BD = self.clip(
+            self._ids(self.clip_tokenizer, prompts, None, self.clip), output_hidden_states=False
+        )
+        tokens_BTD = self.t5(
+            self._ids(self.t5_tokenizer, prompts, self.length, self.t5), output_hidden_states=False
+        )
+        return Text(tokens_BTD=tokens_BTD[0], pooled_BD=pooled_BD.pooler_output)
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """Words that a word-level tokenizer does not know; empty for subword tokenizers."""
+        if not isinstance(self.t5_tokenizer.backend_tokenizer.model, models.WordLevel):
+            return []
+        ids = self.t5_tokenizer(WORD.findall(prompt), add_special_tokens=False).input_ids
+        words = zip(WORD.findall(prompt), ids, strict=True)
+        return [word for word, (token, *_) in words if token == self.t5_tokenizer.unk_token_id]
+
+    def too_long(self, prompt: str) -> bool:
+        """Whether T5 would cut the prompt."""
+        return len(self.t5_tokenizer(prompt, verbose=False).input_ids) > self.length
+
+    @staticmethod
+    def _ids(tokenizer: Any, prompts: Sequence[str], length: int | None, model: Any) -> Tensor:
+        encoded = tokenizer(
+            list(prompts),
+            padding="max_length",
+            max_length=length or min(tokenizer.model_max_length, CLIP_LENGTH),
+            truncation=True,
+            return_tensors="pt",
+        )
+        ids: Tensor = encoded.input_ids.to(model.device)
+        return ids
+
+
+def word_tokenizer(words: Iterable[str], *, letters: str, kind: str, length: int) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer: lower case, punctuation dropped, single capital letters kept apart.
+
+    Args:
+        words: the vocabulary; its order fixes the ids.
+        letters: capital letters that are tokens of their own, so that the letter A is not the article.
+        kind: `t5` (ends with </s>) or `clip` (between <|startoftext|> and <|endoftext|>).
+        length: the longest sequence.
+    """
+    special = (
+        ["<pad>", "</s>", "<unk>"] if kind == "t5" else ["<pad>", "<|startoftext|>", "<|endoftext|>", "<unk>"]
+    )
+    vocabulary = [*special, *letters, *dict.fromkeys(word.lower() for word in words)]
+    tokenizer = Tokenizer(
+        models.WordLevel({word: index for index, word in enumerate(vocabulary)}, unk_token="<unk>")
+    )
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+"), behavior="removed", invert=True)
+    tokenizer.add_tokens([AddedToken(letter, single_word=True, normalized=False) for letter in letters])
+    if kind == "t5":
+        template, names = "$A </s>", {"eos_token": "</s>"}
+    else:
+        template = "<|startoftext|> $A <|endoftext|>"
+        names = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[(token, tokenizer.token_to_id(token)) for token in names.values()]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=length, pad_token="<pad>", unk_token="<unk>", **names
+    )
+
+
+def fresh(
+    words: Sequence[str], *, letters: str, clip: dict[str, Any], t5: dict[str, Any], length: int
+) -> Encoders:
+    """Small encoders with random weights over a vocabulary of whole words."""
+    clip_tokenizer = word_tokenizer(words, letters=letters, kind="clip", length=length)
+    t5_tokenizer = word_tokenizer(words, letters=letters, kind="t5", length=length)
+    clip_model = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(clip_tokenizer),
+            max_position_embeddings=length,
+            pad_token_id=clip_tokenizer.pad_token_id,
+            bos_token_id=clip_tokenizer.bos_token_id,
+            eos_token_id=clip_tokenizer.eos_token_id,
+            **clip,
+        )
+    )
+    t5_model = T5EncoderModel(
+        T5Config(
+            vocab_size=len(t5_tokenizer),
+            pad_token_id=t5_tokenizer.pad_token_id,
+            eos_token_id=t5_tokenizer.eos_token_id,
+            **t5,
+        )
+    )
+    torch.nn.init.normal_(t5_model.shared.weight, std=1.0)
+    return Encoders((clip_tokenizer, clip_model.eval()), (t5_tokenizer, t5_model.eval()), length)

@@ -1,0 +1,34 @@
+"""editkit: instruction-based image editing on FLUX, with interchangeable methods."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from editkit.api import Editor, backbones, load, methods
+    from editkit.errors import EditkitError
+    from editkit.types import EditRequest, EditResult
+
+__version__ = "0.1.0"
+__all__ = ["EditRequest", "EditResult", "EditkitError", "Editor", "backbones", "load", "methods"]
+
+# Names are imported when first used, so that `import editkit` and `editkit --help` stay fast.
+_HOMES = {
+    "EditRequest": "editkit.types",
+    "EditResult": "editkit.types",
+    "EditkitError": "editkit.errors",
+    "Editor": "editkit.api",
+    "backbones": "editkit.api",
+    "load": "editkit.api",
+    "methods": "editkit.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'editkit' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

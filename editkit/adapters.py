@@ -1,0 +1,148 @@
+"""LoRA adapters through peft: attach, load, save, enable, eject. Works on any diffusers transformer."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from editkit.errors import EditkitError, first_sentence
+
+FILE = "pytorch_lora_weights.safetensors"
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+FEED_FORWARD = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2", "proj_mlp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraOptions:
+    """peft's LoraConfig, the part that people change."""
+
+    rank: int = 16
+    alpha: float | None = None
+    """Equals the rank where null, which is a scale of 1."""
+    dropout: float = 0.0
+    targets: tuple[str, ...] = (*ATTENTION, *FEED_FORWARD)
+    """Ends of module names."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"lora.rank must be at least 1, not {self.rank}")
+
+
+def attach(transformer: Any, options: LoraOptions, name: str = "default") -> None:
+    """Add a fresh adapter that changes nothing yet and is the only part that trains.
+
+    Raises:
+        EditkitError: where no module has one of the names.
+    """
+    from peft import LoraConfig
+
+    lora = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha or options.rank,
+        lora_dropout=options.dropout,
+        target_modules=list(options.targets),
+        init_lora_weights="gaussian",
+    )
+    transformer.requires_grad_(False)
+    try:
+        transformer.add_adapter(lora, adapter_name=name)
+    except ValueError as error:
+        raise EditkitError(f"The adapter cannot be attached: {first_sentence(error)}.") from error
+
+
+def load(transformer: Any, path: str | Path, name: str) -> None:
+    """Load a LoRA file or a folder with one under a name, next to others.
+
+    Raises:
+        EditkitError: where the file is missing, is no LoRA in safetensors, or does not fit the transformer.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    path = file(path)
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise EditkitError(f"The adapter {path} is not a .safetensors file that exists.")
+    try:
+        state = load_file(path)
+        with safe_open(path, framework="pt") as opened:
+            metadata = json.loads((opened.metadata() or {}).get("lora_adapter_metadata", "null"))
+        transformer.load_lora_adapter(
+            state, prefix="transformer", adapter_name=name, metadata=metadata
+        )
+    except (SafetensorError, ValueError, RuntimeError, IndexError, KeyError) as error:
+        problem = first_sentence(error)
+        raise EditkitError(f"The adapter {path} does not fit this transformer ({problem}).") from error
+    if name not in getattr(transformer, "peft_config", {}):
+        raise EditkitError(f"The adapter {path} holds no tensor of this transformer.")
+
+
+def file(path: str | Path) -> Path:
+    """The LoRA file that a path stands for: itself, or the one in a folder."""
+    path = Path(path)
+    return path / FILE if path.is_dir() else path
+
+
+def active(transformer: Any) -> dict[str, float]:
+    """Adapters that are switched on, with their scales relative to how they were trained."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in transformer.modules():
+        if isinstance(module, BaseTunerLayer) and not module.disable_adapters:
+            layer: Any = module
+            return {
+                name: layer.scaling[name] * layer.r[name] / layer.lora_alpha[name]
+                for name in layer.active_adapters
+                if name in layer.scaling
+            }
+    return {}
+
+
+def save(transformer: Any, folder: Path, options: LoraOptions, name: str = "default") -> Path:
+    """Write an adapter in diffusers' layout, whole or not at all; the file's metadata hold its LoraConfig."""
+    from peft.utils import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    state = get_peft_model_state_dict(transformer, adapter_name=name)
+    tensors = {f"transformer.{key}": value.detach().cpu().contiguous() for key, value in state.items()}
+    about = {
+        f"transformer.{key}": value for key, value in _plain(transformer.peft_config[name].to_dict()).items()
+    }
+    metadata = {
+        "format": "pt",
+        "lora_adapter_metadata": json.dumps(about, sort_keys=True),
+        "editkit": json.dumps(asdict(options)),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{FILE}.partial"
+    save_file(tensors, partial, metadata=metadata)
+    os.replace(partial, folder / FILE)
+    return folder / FILE
+
+
+def enable(transformer: Any, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
+    """Switch to exactly these adapters; none at all gives the base model."""
+    if not getattr(transformer, "peft_config", None):
+        return
+    if names:
+        transformer.enable_adapters()
+        transformer.set_adapters(list(names), list(scales) if scales else None)
+    else:
+        transformer.disable_adapters()
+
+
+def eject(transformer: Any, name: str) -> None:
+    """Remove an adapter; the base weights are bit-identical to before."""
+    transformer.delete_adapters(name)
+    if not getattr(transformer, "peft_config", None):
+        transformer.unload_lora()
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """A LoraConfig as JSON: sets become lists."""
+    return {
+        key: sorted(value) if isinstance(value, set) else value
+        for key, value in values.items()
+        if isinstance(value, str | int | float | bool | list | set | dict | type(None))
+    }

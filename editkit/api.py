@@ -1,0 +1,193 @@
+"""The Python API: load a backbone, edit with any method by name."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from editkit import config, registry
+from editkit.errors import EditkitError
+from editkit.types import EditRequest, EditResult
+
+if TYPE_CHECKING:
+    import torch
+
+    from editkit import editing
+    from editkit.method import Method
+    from editkit.types import ImageInput
+
+
+class Editor:
+    """A loaded backbone and every method that fits it.
+
+    Args:
+        backbone: what `load` gives.
+        options: options by method name; the method's defaults where absent.
+    """
+
+    def __init__(self, backbone: Any, options: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self.backbone = backbone
+        self._options = dict(options or {})
+        self._built: dict[str, Any] = {}
+
+    def edit(
+        self,
+        image: ImageInput | None,
+        instruction: str,
+        method: str = "kontext",
+        *,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        mask: ImageInput | None = None,
+        references: Sequence[ImageInput] = (),
+        size: tuple[int, int] | None = None,
+        preserve: bool | None = None,
+        negative: str | None = None,
+    ) -> EditResult:
+        """Edit one picture; the result is exactly as large as it. See `EditRequest` for the arguments.
+
+        Raises:
+            EditkitError: in one sentence, where the request cannot be carried out.
+        """
+        from editkit import editing
+
+        request = EditRequest(
+            image=image,
+            instruction=instruction,
+            method=method,
+            mask=mask,
+            references=references,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            size=size,
+            preserve=preserve,
+            negative=negative,
+        )
+        record, options = self.method(method)
+        (result,) = editing.run(self.backbone, record, options, [editing.prepare(request)])
+        for note in result.notes:
+            warnings.warn(note, stacklevel=2)
+        return result
+
+    def edit_many(self, requests: Sequence[EditRequest], batch_size: int = 32) -> list[EditResult]:
+        """Edit many pictures in batches of requests that fit together, in the order given.
+
+        A request that fails gives a result without an image whose `error` says why; the others go on.
+
+        Raises:
+            EditkitError: where `batch_size` is not positive.
+        """
+        if batch_size < 1:
+            raise EditkitError(f"batch_size={batch_size} is not allowed; it must be at least 1.")
+        results: dict[int, EditResult] = {}
+        groups: dict[Any, list[tuple[int, editing.Prepared]]] = {}
+        for place, request in enumerate(requests):
+            prepared = self._prepare(request)
+            if isinstance(prepared, EditResult):
+                results[place] = prepared
+            else:
+                groups.setdefault(prepared.group, []).append((place, prepared))
+        for group in groups.values():
+            for start in range(0, len(group), batch_size):
+                results |= self._batch(group[start : start + batch_size])
+        return [results[place] for place in range(len(requests))]
+
+    def _prepare(self, request: EditRequest) -> editing.Prepared | EditResult:
+        """A request that is ready to run, or the result that says why it cannot."""
+        from editkit import editing
+
+        try:
+            self.method(request.method)
+            return editing.prepare(request)
+        except EditkitError as error:
+            return _failed(request, error)
+
+    def _batch(self, members: Sequence[tuple[int, Any]]) -> dict[int, EditResult]:
+        """Results by place; a batch that fails is tried again one by one, so that one item fails alone."""
+        from editkit import editing
+
+        record, options = self.method(members[0][1].request.method)
+        try:
+            done = editing.run(self.backbone, record, options, [prepared for _, prepared in members])
+            return {place: result for (place, _), result in zip(members, done, strict=True)}
+        except EditkitError as error:
+            if len(members) == 1:
+                return {members[0][0]: _failed(members[0][1].request, error)}
+        alone = [self._batch([member]) for member in members]
+        return {place: result for results in alone for place, result in results.items()}
+
+    def load_adapter(self, path: str | Path, method: str = "kontext", name: str | None = None) -> str:
+        """Load a LoRA for a method's transformer and switch it on; returns its name (the file's if None).
+
+        Raises:
+            EditkitError: where it is missing, is no safetensors LoRA, or does not fit.
+        """
+        from editkit import adapters
+
+        record, _ = self.method(method)
+        name = name or Path(path).stem
+        self.backbone.load_adapter(record.role, Path(path), name)
+        adapters.enable(self.backbone.transformer(record.role), [name])
+        return name
+
+    def use_adapters(self, names: Sequence[str], scales: Sequence[float] | None = None, method: str = "kontext") -> None:
+        """Switch a method's transformer to exactly these adapters, without reloading weights; none: the base."""
+        from editkit import adapters
+
+        record, _ = self.method(method)
+        adapters.enable(self.backbone.transformer(record.role), names, scales)
+
+    def method(self, name: str) -> tuple[Method, Any]:
+        """A method's record and its options on this editor.
+
+        Raises:
+            EditkitError: for an unknown method or option.
+        """
+        record = registry.method(name)
+        if name not in self._built:
+            self._built[name] = config.build(record.config, self._options.get(name, {}))
+        return record, self._built[name]
+
+
+def load(
+    backbone: str = "tiny",
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    *,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    **loading: Any,
+) -> Editor:
+    """Load a backbone by name, local diffusers folder or Hub id.
+
+    Args:
+        backbone: a name from `backbones()`, a folder, or a Hub id.
+        device: cpu, cuda, mps; the best one present where None.
+        dtype: float32, bfloat16 or float16; fp32 on a CPU and bf16 elsewhere where None.
+        options: options by method name.
+        loading: the backbone's own options, see `backbones.flux.LoadOptions`.
+
+    Raises:
+        EditkitError: for an unknown name, device, dtype or option. Weights load when first needed.
+    """
+    editor = Editor(registry.backbones("flux").load(backbone, device, dtype, **loading), options)
+    for name in options or ():
+        editor.method(name)  # so that what is wrong with an option is said now
+    return editor
+
+
+def methods() -> tuple[Method, ...]:
+    """Records of all methods."""
+    return tuple(registry.method(name) for name in registry.method_names())
+
+
+def backbones() -> tuple[Any, ...]:
+    """Records of all backbones, with their roles and licences."""
+    return tuple(registry.backbones("specs").FAMILIES.values())
+
+
+def _failed(request: EditRequest, error: EditkitError) -> EditResult:
+    return EditResult(image=None, method=request.method, seed=request.seed, error=str(error))

@@ -1,0 +1,110 @@
+"""One planner for all methods: what is not touched stays where it was.
+
+The input is scaled uniformly, padded to the grid by repeating its edge, and both are remembered, so that
+`restore` gives a picture of exactly the input's size in which nothing has shifted or been stretched.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editkit.errors import EditkitError
+from editkit.types import Box, Canvas
+
+GRID = 16
+MAX_SIDE = 8192
+
+
+def fit(
+    original: tuple[int, int],
+    *,
+    size: tuple[int, int] | None = None,
+    preferred: Sequence[tuple[int, int]] = (),
+    area: int | None = None,
+) -> Canvas:
+    """Plan the canvas of one panel for an input.
+
+    Args:
+        original: (width, height) of the input.
+        size: (width, height) to work at, rounded up to multiples of 16; overrides the rest.
+        preferred: sizes that the network knows; the one nearest in aspect ratio is taken.
+        area: without preferred sizes, the largest number of pixels; the input's own aspect ratio is kept.
+
+    Raises:
+        EditkitError: where `size` is not positive or too large.
+    """
+    width, height = original
+    if size is not None:
+        if min(size) < 1 or max(size) > MAX_SIDE:
+            raise EditkitError(
+                f"The size {size[0]}x{size[1]} is not allowed; each side must lie in 1 to {MAX_SIDE}."
+            )
+        panel_width, panel_height = (math.ceil(side / GRID) * GRID for side in size)
+    elif preferred:
+        ratio = width / height
+        # Sides break ties, as the official choice does.
+        panel_width, panel_height = min(preferred, key=lambda wh: (abs(ratio - wh[0] / wh[1]), *wh))
+    else:
+        scale = min(1.0, math.sqrt((area or width * height) / (width * height)))
+        panel_width, panel_height = (max(1, math.ceil(side * scale / GRID)) * GRID for side in original)
+    scale = min(panel_width / width, panel_height / height)
+    if not preferred and size is None:
+        scale = min(scale, 1.0)
+    content_width, content_height = (max(1, round(side * scale)) for side in original)
+    content = Box(
+        left=(panel_width - content_width) // 2,
+        top=(panel_height - content_height) // 2,
+        width=content_width,
+        height=content_height,
+    )
+    answer = Box(left=0, top=0, width=panel_width, height=panel_height)
+    return Canvas(width=panel_width, height=panel_height, answer=answer, content=content, original=original)
+
+
+def resize(pixels_BCHW: Tensor, width: int, height: int) -> Tensor:
+    """Antialiased bicubic resize, clamped to [0, 1]; the same tensor where the size already fits."""
+    if pixels_BCHW.shape[-2:] == (height, width):
+        return pixels_BCHW
+    return F.interpolate(pixels_BCHW, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def place(pixels_BCHW: Tensor, canvas: Canvas) -> Tensor:
+    """The input scaled and padded to the answer panel, BCHW."""
+    content = canvas.content
+    scaled_BCHW = resize(pixels_BCHW, content.width, content.height)
+    right = canvas.answer.width - content.width - content.left
+    bottom = canvas.answer.height - content.height - content.top
+    if not (content.left or content.top or right or bottom):
+        return scaled_BCHW
+    return F.pad(scaled_BCHW, (content.left, right, content.top, bottom), mode="replicate")
+
+
+def restore(pixels_BCHW: Tensor, canvas: Canvas) -> Tensor:
+    """A decoded canvas back to the input's size: the answer panel, less its padding, scaled back."""
+    left, top = canvas.answer.left + canvas.content.left, canvas.answer.top + canvas.content.top
+    content_BCHW = pixels_BCHW[..., top : top + canvas.content.height, left : left + canvas.content.width]
+    return resize(content_BCHW, *canvas.original)
+
+
+def change(source_BCHW: Tensor, edited_BCHW: Tensor, *, threshold: float = 0.1, grow: int = 2) -> Tensor:
+    """Where an edit changed something: B1HW, 1 inside.
+
+    Specks thinner than three pixels are dropped, what is left grows by `grow` pixels.
+    """
+    differs_B1HW = ((edited_BCHW - source_BCHW).abs().amax(1, keepdim=True) > threshold).float()
+    eroded_B1HW = -F.max_pool2d(-differs_B1HW, 3, stride=1, padding=1)
+    return F.max_pool2d(eroded_B1HW, 2 * (grow + 1) + 1, stride=1, padding=grow + 1)
+
+
+def paste(source_BCHW: Tensor, edited_BCHW: Tensor, mask_B1HW: Tensor, *, feather: int = 2) -> Tensor:
+    """The edit inside the mask over the source outside it, feathered inwards.
+
+    Outside the mask the result's pixels are the source's, bit for bit.
+    """
+    hard_B1HW = (mask_B1HW > 0.5).float()
+    soft_B1HW = F.avg_pool2d(F.pad(hard_B1HW, (feather,) * 4, mode="replicate"), 2 * feather + 1, stride=1)
+    blended_BCHW = torch.lerp(source_BCHW, edited_BCHW, soft_B1HW * hard_B1HW)
+    return torch.where(hard_B1HW.bool(), blended_BCHW, source_BCHW)

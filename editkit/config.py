@@ -1,0 +1,83 @@
+"""Configs: frozen dataclasses hold the defaults, YAML the differences, a dotlist the last word."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from editkit.errors import EditkitError, first_sentence
+
+T = TypeVar("T")
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        EditkitError: where the file is missing, is not YAML, or holds something other than a mapping.
+    """
+    import yaml
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        loaded = OmegaConf.load(path)
+    except OSError as error:
+        raise EditkitError(f"The config {path} cannot be read: {error.strerror or error}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = str(error).splitlines()[0]
+        raise EditkitError(f"The config {path} is not YAML ({problem}).") from error
+    if not isinstance(loaded, DictConfig):
+        raise EditkitError(f"The config {path} must be a mapping of keys to values.")
+    try:
+        return cast(dict[str, Any], OmegaConf.to_container(loaded, resolve=True))
+    except OmegaConfBaseException as error:
+        raise EditkitError(f"The config {path} does not resolve: {first_sentence(error)}.") from error
+
+
+def build(cls: type[T], values: Mapping[str, Any], overrides: Sequence[str] = ()) -> T:
+    """Make a config dataclass from its defaults, a mapping and `key=value` overrides, in that order.
+
+    Raises:
+        EditkitError: for an unknown key (naming the nearest known one) or a value of the wrong type or range.
+    """
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+    for override in overrides:
+        if "=" not in override:
+            raise EditkitError(f"The override {override!r} must read key=value.")
+    schema = OmegaConf.structured(cls)
+    try:
+        merged = OmegaConf.merge(
+            schema, OmegaConf.create(dict(values)), OmegaConf.from_dotlist(list(overrides))
+        )
+        return cast(T, OmegaConf.to_object(merged))
+    except ConfigKeyError as error:
+        key = str(error.full_key or error.key)
+        raise EditkitError(f"Unknown key {key!r} in the config{_nearest(key, _keys(schema))}.") from error
+    except yaml.YAMLError as error:
+        raise EditkitError(
+            f"The overrides {' '.join(overrides)} are not YAML: {first_sentence(error)}."
+        ) from error
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        raise EditkitError(f"The config does not fit: {first_sentence(error)}.") from error
+
+
+def _keys(node: Any, prefix: str = "") -> list[str]:
+    from omegaconf import DictConfig
+
+    keys = []
+    for key in node:
+        keys.append(f"{prefix}{key}")
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none():
+            keys += _keys(child, f"{prefix}{key}.")
+    return keys
+
+
+def _nearest(key: str, keys: Sequence[str]) -> str:
+    close = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
+    beside = sorted(known for known in keys if known.rpartition(".")[0] == key.rpartition(".")[0])
+    return f"; did you mean {close[0]!r}" if close else f"; known keys are {', '.join(beside)}"

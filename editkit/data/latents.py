@@ -1,0 +1,200 @@
+"""Arranged plans and target latents, computed once for a dataset and kept on disk."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import track
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from editkit.data.datasets import Dataset, Record
+from editkit.method import Backbone, Conditioner, Trainer
+from editkit.types import EditInputs, Plan
+
+CHUNK = 64
+SLOTS = ("channel_BLC", "sequence_BSC")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditBatch:
+    """What one training step needs.
+
+    Attributes:
+        plan: arranged, without text.
+        x0_BLC: packed latents of the whole canvas as it should come out.
+        instructions: B of them, reworded by the method's trainer.
+        weights_BL: loss weights, or None.
+        seeds: one per sample, for its noise and time.
+    """
+
+    plan: Plan
+    x0_BLC: Tensor
+    instructions: list[str]
+    weights_BL: Tensor | None
+    seeds: list[int]
+
+
+@dataclass(kw_only=True)
+class Bucket:
+    """Samples that share a canvas and slots, stacked."""
+
+    plan: Plan
+    tensors: dict[str, Tensor]
+    instructions: list[str]
+
+    def take(self, places: Sequence[int], device: torch.device) -> tuple[Plan, dict[str, Tensor]]:
+        """The plan and tensors of some samples, on the device that trains."""
+        chosen = {name: tensor[list(places)].to(device).float() for name, tensor in self.tensors.items()}
+        slots: dict[str, Any] = {name: chosen[name] for name in SLOTS if name in chosen}
+        return replace(self.plan, conditioning=replace(self.plan.conditioning, **slots)), chosen
+
+
+def collate(records: Sequence[Record]) -> tuple[EditInputs, Tensor]:
+    """Records of one shape as inputs and answers BCHW in [0, 1]."""
+
+    def stack(pictures: Sequence[Any]) -> Tensor:
+        return torch.stack([torch.from_numpy(p) for p in pictures]).permute(0, 3, 1, 2).float() / 255
+
+    first = records[0]
+    inputs = EditInputs(
+        prompts=tuple(record.instruction for record in records),
+        source_BCHW=stack([r.source for r in records]) if first.source is not None else None,
+        mask_B1HW=stack([r.mask[..., None] for r in records if r.mask is not None])
+        if first.mask is not None
+        else None,
+        references=tuple(stack(pictures) for pictures in zip(*(r.references for r in records), strict=True)),
+    )
+    return inputs, stack([record.answer for record in records])
+
+
+def shape_of(record: Record) -> tuple[Any, ...]:
+    """What records must share to stand in one batch."""
+    pictures = (record.source, record.mask, record.answer, *record.references)
+    return tuple(None if picture is None else picture.shape for picture in pictures)
+
+
+@torch.no_grad()
+def arrange(
+    records: Sequence[Record], backbone: Backbone, conditioner: Conditioner, trainer: Trainer
+) -> tuple[Plan, dict[str, Tensor]]:
+    """The plan of some records and what is stacked of it: x0, filled slots, loss weights."""
+    inputs, answer_BCHW = collate(records)
+    plan = conditioner.arrange(inputs)
+    tensors = {"x0_BLC": backbone.encode(conditioner.target(inputs, answer_BCHW))}
+    tensors |= {name: slot for name in SLOTS if (slot := getattr(plan.conditioning, name)) is not None}
+    weights_BL = trainer.weights(plan, inputs)
+    return plan, tensors | ({"weights_BL": weights_BL} if weights_BL is not None else {})
+
+
+def buckets(
+    dataset: Dataset, backbone: Backbone, conditioner: Conditioner, trainer: Trainer, key: Any, folder: Path
+) -> list[Bucket]:
+    """All of a dataset, from disk where the same dataset, weights and options were arranged before.
+
+    Args:
+        key: everything JSON-able that the latents depend on.
+        folder: where they are kept.
+    """
+    digest = hashlib.blake2b(
+        json.dumps(key, sort_keys=True, default=str).encode(), digest_size=12
+    ).hexdigest()
+    kept = folder / f"latents-{digest}"
+    if not kept.is_dir():
+        _write(kept, _arrange_all(dataset, backbone, conditioner, trainer))
+    loaded = []
+    for path in sorted(kept.glob("*.json")):
+        about = json.loads(path.read_text())
+        plan, _ = arrange([dataset[about["first"]]], backbone, conditioner, trainer)
+        tensors = load_file(path.with_suffix(".safetensors"))
+        loaded.append(Bucket(plan=plan, tensors=tensors, instructions=about["instructions"]))
+    return loaded
+
+
+def _arrange_all(
+    dataset: Dataset, backbone: Backbone, conditioner: Conditioner, trainer: Trainer
+) -> list[tuple[dict[str, Any], dict[str, Tensor]]]:
+    """For each shape: what is said about its bucket, and its stacked tensors in bf16."""
+    source: Any = dataset  # any sequence serves; torch's Dataset is no base class of ours
+    as_it_is: Any = _as_it_is  # records stay numpy arrays, so that workers share no tensors
+    workers = min(2, os.cpu_count() or 1)
+    loader: Iterable[Record] = DataLoader(
+        source, batch_size=None, num_workers=workers, prefetch_factor=CHUNK, collate_fn=as_it_is
+    )
+    about: dict[tuple[Any, ...], dict[str, Any]] = {}
+    waiting: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    parts: dict[tuple[Any, ...], list[dict[str, Tensor]]] = defaultdict(list)
+
+    def flush(shape: tuple[Any, ...]) -> None:
+        # Kept in bf16, so they may be computed in it.
+        with torch.autocast(backbone.device.type, torch.bfloat16):
+            _, tensors = arrange(waiting.pop(shape), backbone, conditioner, trainer)
+        parts[shape].append({name: tensor.cpu().bfloat16() for name, tensor in tensors.items()})
+
+    for index, record in enumerate(track(loader, "encoding", total=len(dataset))):
+        shape = shape_of(record)
+        about.setdefault(shape, {"first": index, "instructions": []})["instructions"].append(
+            record.instruction
+        )
+        waiting[shape].append(record)
+        if len(waiting[shape]) == CHUNK:
+            flush(shape)
+    for shape in list(waiting):
+        flush(shape)
+    return [(about[s], {name: torch.cat([p[name] for p in parts[s]]) for name in parts[s][0]}) for s in about]
+
+
+def _as_it_is(record: Record) -> Record:
+    return record
+
+
+def _write(folder: Path, filled: list[tuple[dict[str, Any], dict[str, Tensor]]]) -> None:
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for number, (about, tensors) in enumerate(filled):
+        save_file(tensors, partial / f"{number:04d}.safetensors")
+        (partial / f"{number:04d}.json").write_text(json.dumps(about))
+    os.replace(partial, folder)
+
+
+class Stream:
+    """An endless, deterministic order of batches: each epoch shuffles samples and batches anew."""
+
+    def __init__(self, filled: Sequence[Bucket], batch: int, seed: int) -> None:
+        self.buckets, self.batch, self.seed = filled, batch, seed
+        # A bucket smaller than a batch still gives one, with repeats.
+        self.per_epoch = sum(max(1, len(bucket.instructions) // batch) for bucket in filled)
+        self._epoch = -1
+        self._order: list[tuple[int, list[int]]] = []
+
+    def __call__(self, number: int) -> tuple[Bucket, list[int]]:
+        """The bucket and places of a batch."""
+        epoch, place = divmod(number, self.per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._shuffled(epoch)
+        bucket, places = self._order[place]
+        return self.buckets[bucket], places
+
+    def _shuffled(self, epoch: int) -> list[tuple[int, list[int]]]:
+        rng = random.Random(f"epoch {self.seed} {epoch}")
+        order = []
+        for number, bucket in enumerate(self.buckets):
+            places = list(range(len(bucket.instructions)))
+            rng.shuffle(places)
+            places *= -(-self.batch // len(places))
+            order += [
+                (number, places[start : start + self.batch])
+                for start in range(0, len(places) - self.batch + 1, self.batch)
+            ]
+        rng.shuffle(order)
+        return order

@@ -1,0 +1,30 @@
+"""ShapesWorld: a procedural world of 128x128 pictures with exact ground truth for every edit."""
+
+from editkit.data.shapesworld.edits import (
+    CATEGORIES,
+    HELD_OUT,
+    KINDS,
+    TRAINING_START,
+    Example,
+    example,
+    session,
+    words,
+)
+from editkit.data.shapesworld.render import SIZE, render
+from editkit.data.shapesworld.world import Scene, Thing, draw_scene
+
+__all__ = [
+    "CATEGORIES",
+    "HELD_OUT",
+    "KINDS",
+    "SIZE",
+    "TRAINING_START",
+    "Example",
+    "Scene",
+    "Thing",
+    "draw_scene",
+    "example",
+    "render",
+    "session",
+    "words",
+]

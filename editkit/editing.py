@@ -1,0 +1,238 @@
+"""One edit, top to bottom: tensors, plan, noise, schedule, Euler, decode, restore, paste, result."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editkit import canvas, flow, images, recipe
+from editkit.errors import EditkitError
+from editkit.method import Method
+from editkit.types import EditInputs, EditRequest, EditResult, Plan
+
+MAX_STEPS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A checked request with its pictures as tensors 1CHW in [0, 1]."""
+
+    request: EditRequest
+    source: images.Picture | None
+    source_1CHW: Tensor | None
+    mask_11HW: Tensor | None
+    references: tuple[Tensor, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def group(self) -> tuple[Any, ...]:
+        """What requests must share to run as one batch."""
+        tensors = (self.source_1CHW, self.mask_11HW, *self.references)
+        shapes = tuple(None if tensor is None else tuple(tensor.shape) for tensor in tensors)
+        request = self.request
+        return request.method, shapes, request.steps, request.guidance, request.size, request.negative is None
+
+
+@dataclass(kw_only=True)
+class Stopwatch:
+    """Seconds by stage."""
+
+    laps: dict[str, float] = field(default_factory=dict)
+    _last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        """Book the time since the last lap under a stage."""
+        now = time.perf_counter()
+        self.laps[stage] = self.laps.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+def prepare(request: EditRequest) -> Prepared:
+    """Check a request and read its pictures.
+
+    Raises:
+        EditkitError: for anything that cannot be edited, in one sentence.
+    """
+    _check(request)
+    source = images.load(request.image) if request.image is not None else None
+    if request.mask is not None and source is None:
+        raise EditkitError("A mask needs an image to lie on; give one, or leave the mask out.")
+    mask = None
+    if request.mask is not None and source is not None:
+        mask = torch.from_numpy(images.load_mask(request.mask, source.size))[None, None]
+    references = [images.load(reference, "reference") for reference in request.references]
+    notes = (
+        *(source.notes if source else ()),
+        *(note for reference in references for note in reference.notes),
+    )
+    return Prepared(
+        request=request,
+        source=source,
+        source_1CHW=images.tensor(source) if source else None,
+        mask_11HW=mask,
+        references=tuple(images.tensor(reference) for reference in references),
+        notes=notes,
+    )
+
+
+def _check(request: EditRequest) -> None:
+    if not isinstance(request.instruction, str) or not request.instruction.strip():
+        raise EditkitError(
+            "The instruction is empty; say in words what to change, such as 'make the red circle blue'."
+        )
+    for name, text in (("instruction", request.instruction), ("negative prompt", request.negative)):
+        if text is not None and (not isinstance(text, str) or text != text.encode(errors="ignore").decode()):
+            raise EditkitError(f"The {name} is not Unicode text; give it in plain words.")
+    if not isinstance(request.references, (tuple, list)):
+        raise EditkitError(f"references={request.references} is not allowed; give a list of pictures.")
+    steps, guidance, seed = request.steps, request.guidance, request.seed
+    if steps is not None and not (isinstance(steps, int) and 1 <= steps <= MAX_STEPS):
+        raise EditkitError(f"steps={steps} is not allowed; give a whole number from 1 to {MAX_STEPS}.")
+    if guidance is not None and not (isinstance(guidance, (int, float)) and 0 <= guidance < math.inf):
+        raise EditkitError(f"guidance={guidance} is not allowed; give a finite number that is not negative.")
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise EditkitError(f"seed={seed} is not allowed; give a whole number from 0 to 2^63 - 1.")
+    size = request.size
+    if size is not None and not (
+        isinstance(size, (tuple, list))
+        and len(size) == 2
+        and all(isinstance(side, int) and side > 0 for side in size)
+    ):
+        raise EditkitError(f"size={size} is not allowed; give a positive width and height, such as 1024x768.")
+    if size is not None and max(size) > canvas.MAX_SIDE:
+        raise EditkitError(f"size={size} is too large; each side may have up to {canvas.MAX_SIDE} pixels.")
+
+
+@torch.no_grad()
+def run(backbone: Any, method: Method, options: Any, batch: Sequence[Prepared]) -> list[EditResult]:
+    """Edit one batch whose members share a group.
+
+    Raises:
+        EditkitError: where the network's result is not finite or memory runs out.
+    """
+    request, clock = batch[0].request, Stopwatch()
+    conditioner, sampler = method.conditioner(backbone, options), method.sampler(backbone, options)
+    # 1. Requests to tensors.
+    inputs = collate(batch)
+    generators = [torch.Generator().manual_seed(item.request.seed) for item in batch]
+    try:
+        # 2. Plan: fit the canvas, encode text and pixels, fill the slots.
+        plan = conditioner.plan(inputs)
+        clock.lap("plan")
+        # 3. Noise, from one CPU generator an image, so that a batch gives what single edits give.
+        x_BLC = backbone.noise(plan.canvas, generators)
+        # 4. Schedule.
+        steps, guidance = _defaults(backbone, method, plan, request)
+        times = flow.schedule(steps, x_BLC.shape[1])
+        # 5. Euler.
+        for step_BLC in sampler.walk(plan, x_BLC, times, guidance):
+            x_BLC = step_BLC
+        clock.lap("sample")
+        # 6. Decode, crop, restore the input's exact size, paste back what must be kept.
+        pixels_BCHW = canvas.restore(
+            backbone.decode(x_BLC, plan.canvas.width, plan.canvas.height), plan.canvas
+        ).cpu()
+        if not (torch.isfinite(x_BLC).all() and torch.isfinite(pixels_BCHW).all()):
+            raise EditkitError(
+                "The result is not finite; use dtype float32 or bfloat16, and weights that are not damaged."
+            )
+        pixels_BCHW = torch.cat(
+            [_kept(item, pixels[None]) for item, pixels in zip(batch, pixels_BCHW, strict=True)]
+        )
+        clock.lap("decode")
+    except (MemoryError, RuntimeError) as error:
+        # torch has a class of its own for accelerators; on a CPU only the words tell.
+        full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
+        if not full:
+            raise
+        raise EditkitError(
+            "The device has too little memory for this edit; give a smaller size, or bfloat16."
+        ) from error
+    # 7. Results with their recipes.
+    timings = {stage: seconds / len(batch) for stage, seconds in clock.laps.items()}
+    shared = {
+        "method": method.name,
+        "options": vars(options),
+        "backbone": backbone.name,
+        "weights": backbone.fingerprints(plan.role),
+        "canvas": [plan.canvas.width, plan.canvas.height],
+        "tokens": x_BLC.shape[1],
+        "steps": steps,
+        "guidance": guidance,
+        "precision": str(backbone.dtype).removeprefix("torch."),
+        "device": str(backbone.device),
+    }
+    return [
+        EditResult(
+            image=images.picture(pixels, item.source.alpha if item.source else None),
+            method=method.name,
+            seed=item.request.seed,
+            recipe=recipe.make(**_asked(item), **shared),
+            timings=timings,
+            notes=(*item.notes, *backbone.remarks(item.request.instruction)),
+        )
+        for item, pixels in zip(batch, pixels_BCHW, strict=True)
+    ]
+
+
+def collate(batch: Sequence[Prepared]) -> EditInputs:
+    """Prepared requests of one group as one set of inputs."""
+    first = batch[0]
+
+    def stack(tensors: Sequence[Tensor | None]) -> Tensor | None:
+        present = [tensor for tensor in tensors if tensor is not None]
+        return torch.cat(present) if present else None
+
+    return EditInputs(
+        prompts=tuple(item.request.instruction for item in batch),
+        source_BCHW=stack([item.source_1CHW for item in batch]),
+        mask_B1HW=stack([item.mask_11HW for item in batch]),
+        references=tuple(
+            torch.cat(pictures) for pictures in zip(*(item.references for item in batch), strict=True)
+        ),
+        negatives=None
+        if first.request.negative is None
+        else tuple(item.request.negative or "" for item in batch),
+        size=first.request.size,
+    )
+
+
+def _defaults(backbone: Any, method: Method, plan: Plan, request: EditRequest) -> tuple[int, float]:
+    """Steps and guidance: asked for, else the method's, else the role's."""
+    steps, guidance = backbone.defaults(plan.role)
+    own = method.defaults or {}
+    chosen_steps = request.steps if request.steps is not None else int(own.get("steps", steps))
+    chosen = request.guidance if request.guidance is not None else own.get("guidance", guidance)
+    return chosen_steps, chosen
+
+
+def _kept(item: Prepared, edited_1CHW: Tensor) -> Tensor:
+    """The edit with the source's own pixels outside the change, where that was asked for."""
+    wanted = item.request.preserve if item.request.preserve is not None else item.mask_11HW is not None
+    if not wanted or item.source_1CHW is None:
+        return edited_1CHW
+    mask_11HW = item.mask_11HW if item.mask_11HW is not None else canvas.change(item.source_1CHW, edited_1CHW)
+    return canvas.paste(item.source_1CHW, edited_1CHW, mask_11HW)
+
+
+def _asked(item: Prepared) -> dict[str, Any]:
+    """The part of a recipe that the request decides."""
+    request = item.request
+    pixels = item.source.rgb.tobytes() if item.source else None
+    return {
+        "instruction": request.instruction,
+        "negative": request.negative,
+        "seed": request.seed,
+        "size": list(request.size) if request.size else None,
+        "preserve": request.preserve,
+        "mask": item.mask_11HW is not None,
+        "references": len(item.references),
+        "source_sha256": hashlib.sha256(pixels).hexdigest() if pixels else None,
+    }

@@ -1,0 +1,13 @@
+"""The one exception that is written for people."""
+
+import re
+
+
+class EditkitError(Exception):
+    """One sentence: what was given, what is allowed, what to do. The CLI exits with status 2 on it."""
+
+
+def first_sentence(error: Exception) -> str:
+    """The start of a library's message, short enough to stand within a sentence of one's own."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return re.split(r"[.!?]\s", line)[0][:200].rstrip(".: ")

@@ -1,0 +1,81 @@
+"""Rectified flow: schedule, time distribution, interpolation, velocity, Euler, loss.
+
+Times run from 1 (noise) to 0 (picture): x_t = (1 - t) x_0 + t noise, and the velocity is noise - x_0.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+BASE_TOKENS, MAX_TOKENS = 256, 4096
+BASE_SHIFT, MAX_SHIFT = 0.5, 1.15
+
+Velocity = Callable[[Tensor, float], Tensor]
+
+
+def shift(tokens: int) -> float:
+    """FLUX's mu: how far times move towards noise for a canvas of this many tokens."""
+    return BASE_SHIFT + (MAX_SHIFT - BASE_SHIFT) * (tokens - BASE_TOKENS) / (MAX_TOKENS - BASE_TOKENS)
+
+
+def shifted(times: Tensor, mu: float) -> Tensor:
+    """Times in [0, 1] moved by mu; 0 and 1 stay where they are."""
+    weight = math.exp(mu)
+    return weight * times / (weight * times + (1 - times))
+
+
+def schedule(steps: int, tokens: int) -> Tensor:
+    """The steps + 1 times of a sampler, from 1 down to 0, shape (steps + 1,), float32."""
+    return shifted(torch.linspace(1, 0, steps + 1), shift(tokens))
+
+
+def walk(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Iterator[Tensor]:
+    """Euler over any span of a schedule, one x after each step.
+
+    Splitting the times at any point and walking on from there gives the same tensors.
+    """
+    spans = times.tolist()
+    for now, then in pairwise(spans):
+        x_BLC = (x_BLC.float() + (then - now) * velocity(x_BLC, now).float()).to(x_BLC.dtype)
+        yield x_BLC
+
+
+def euler(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Tensor:
+    """Where `walk` arrives."""
+    for step_BLC in walk(velocity, x_BLC, times):
+        x_BLC = step_BLC
+    return x_BLC
+
+
+def training_times(
+    count: int,
+    tokens: int,
+    *,
+    generator: torch.Generator | None = None,
+    mean: float | None = None,
+    std: float = 1.0,
+) -> Tensor:
+    """Logit-normal times in (0, 1), shape (count,).
+
+    The mode depends on resolution: the logit's mean is `shift(tokens)` unless `mean` is given, which is the
+    same as drawing around 0 and shifting as the sampler does (Kontext paper, section 3).
+    """
+    normal = torch.randn(count, generator=generator)
+    return torch.sigmoid(normal * std + (shift(tokens) if mean is None else mean))
+
+
+def interpolate(x0_BLC: Tensor, noise_BLC: Tensor, times_B: Tensor) -> tuple[Tensor, Tensor]:
+    """x_t and its velocity."""
+    t_B11 = times_B[:, None, None]
+    return (1 - t_B11) * x0_BLC + t_B11 * noise_BLC, noise_BLC - x0_BLC
+
+
+def loss(predicted_BLC: Tensor, velocity_BLC: Tensor, weights_BL: Tensor | None = None) -> Tensor:
+    """Mean squared error of the velocity; with weights, each token's mean counts by its weight."""
+    error_BLC = (predicted_BLC.float() - velocity_BLC.float()) ** 2
+    if weights_BL is None:
+        return error_BLC.mean()
+    return (error_BLC.mean(-1) * weights_BL).sum() / weights_BL.sum()

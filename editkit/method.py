@@ -1,0 +1,148 @@
+"""The contract: what a method is, what a backbone offers it, and the parts that methods share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from editkit import flow
+from editkit.types import EditInputs, Plan, Text
+
+if TYPE_CHECKING:
+    import random
+
+    import torch
+    from torch import Tensor
+
+    from editkit.types import Canvas
+
+
+class Backbone(Protocol):
+    """A FLUX family: one VAE, one pair of text encoders, a transformer per role."""
+
+    name: str
+    device: torch.device
+
+    @property
+    def roles(self) -> Collection[str]:
+        """Names of the transformers that it has."""
+
+    def text(self, prompts: Sequence[str]) -> Text:
+        """Encode prompts, from memory where they were encoded before."""
+
+    def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
+        """Pixels in [0, 1], sides multiples of 16, to packed latents BLC: posterior mode, or a sample."""
+
+    def decode(self, tokens_BLC: Tensor, width: int, height: int) -> Tensor:
+        """Packed latents back to pixels in [0, 1], BCHW."""
+
+    def grid_ids(self, width: int, height: int, *, image: int = 0, left: int = 0, top: int = 0) -> Tensor:
+        """Position ids L3 of a picture of this size in pixels; offsets are in pixels too."""
+
+    def noise(self, canvas: Canvas, generators: Sequence[torch.Generator]) -> Tensor:
+        """Packed noise BLC, one generator an image."""
+
+    def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
+        """The role's prediction over the canvas' tokens, BLC; t is one time or one per image."""
+
+    def sizes(self, role: str) -> Sequence[tuple[int, int]]:
+        """(width, height) pairs that the role was trained at."""
+
+    def defaults(self, role: str) -> tuple[int, float]:
+        """The role's steps and guidance."""
+
+    def fingerprints(self, role: str) -> dict[str, str]:
+        """Hashes of the weights behind a role, by component."""
+
+    def remarks(self, instruction: str) -> list[str]:
+        """What a person should know about an instruction before trusting the result."""
+
+
+class Conditioner(ABC):
+    """What a method invents; its sampler and its trainer both use it, so they cannot drift apart."""
+
+    def __init__(self, backbone: Backbone, config: Any) -> None:
+        self.backbone, self.config = backbone, config
+
+    @abstractmethod
+    def arrange(self, inputs: EditInputs) -> Plan:
+        """Fit the canvas and fill the pixel slots; everything of a plan but its text."""
+
+    def prompts(self, instructions: Sequence[str]) -> list[str]:
+        """The method's wording around the instructions."""
+        return list(instructions)
+
+    def target(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
+        """The whole canvas as it should come out, pixels BCHW in [0, 1]."""
+        from editkit import canvas
+
+        return canvas.place(answer_BCHW, self.arrange(inputs).canvas)
+
+    def plan(self, inputs: EditInputs) -> Plan:
+        """A complete plan."""
+        return self.worded(self.arrange(inputs), inputs.prompts, inputs.negatives)
+
+    def worded(self, plan: Plan, instructions: Sequence[str], negatives: Sequence[str] | None = None) -> Plan:
+        """An arranged plan with its text."""
+        text = self.backbone.text(self.prompts(instructions))
+        negative = self.backbone.text(self.prompts(negatives)) if negatives else None
+        return replace(plan, conditioning=replace(plan.conditioning, text=text, negative=negative))
+
+
+class Sampler:
+    """Noise to answer for one plan. A method overrides what its paper changes."""
+
+    def __init__(self, backbone: Backbone, config: Any) -> None:
+        self.backbone, self.config = backbone, config
+
+    def velocity(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
+        """The prediction that Euler follows."""
+        return self.backbone.velocity(x_BLC, t, plan, guidance)
+
+    def walk(self, plan: Plan, noise_BLC: Tensor, times: Tensor, guidance: float) -> Iterator[Tensor]:
+        """x after each step over any span of a schedule."""
+        return flow.walk(lambda x_BLC, t: self.velocity(x_BLC, t, plan, guidance), noise_BLC, times)
+
+
+class Trainer:
+    """What a method's training adds to the common step."""
+
+    def __init__(self, backbone: Backbone, config: Any) -> None:
+        self.backbone, self.config = backbone, config
+
+    def reword(self, instruction: str, rng: random.Random) -> str:
+        """The instruction as it is trained on, for example left out now and then."""
+        return instruction
+
+    def weights(self, plan: Plan, inputs: EditInputs) -> Tensor | None:
+        """Loss weights BL over the canvas' tokens; None counts all alike."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Method:
+    """A record that a method's folder exports as `METHOD`.
+
+    Attributes:
+        name: the folder's name.
+        summary: one line.
+        paper: where it is described.
+        role: the backbone's transformer that it runs on.
+        config: dataclass of its options.
+        conditioner: fills the slots.
+        sampler: walks the flow.
+        trainer: what its training adds.
+        defaults: steps and guidance where they are not the role's own.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    role: str
+    config: type[Any]
+    conditioner: type[Conditioner]
+    sampler: type[Sampler] = Sampler
+    trainer: type[Trainer] = Trainer
+    defaults: Mapping[str, float] | None = None

@@ -1,0 +1,124 @@
+"""Checkpoints: a folder that is complete or absent, safetensors and JSON only."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from editkit.errors import EditkitError, first_sentence
+from editkit.train.optim import Ema
+
+
+def save(
+    output: Path,
+    step: int,
+    parameters: dict[str, nn.Parameter],
+    optimizers: list[torch.optim.Optimizer],
+    ema: Ema | None,
+    keep: int,
+) -> Path:
+    """Write `checkpoint-<step>` whole, then drop the oldest beyond `keep`."""
+    folder = output / f"checkpoint-{step:07d}"
+    partial = output / f".{folder.name}.partial"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file(
+            {name: p.detach().contiguous() for name, p in parameters.items()}, partial / "weights.safetensors"
+        )
+        if ema:
+            save_file(ema.state(), partial / "ema.safetensors")
+        state: dict[str, Any] = {"step": step, "optimizers": []}
+        for number, optimizer in enumerate(optimizers):
+            saved = optimizer.state_dict()
+            tensors = {
+                f"{index}.{name}": torch.as_tensor(value).contiguous()
+                for index, values in saved["state"].items()
+                for name, value in values.items()
+            }
+            save_file(tensors, partial / f"optimizer-{number}.safetensors")
+            state["optimizers"].append(saved["param_groups"])
+        (partial / "state.json").write_text(json.dumps(state))
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        problem = first_sentence(error)
+        raise EditkitError(f"{folder} cannot be written ({problem}); free some space and resume.") from error
+    for old in everything(output)[:-keep]:
+        shutil.rmtree(old)
+    return folder
+
+
+def everything(output: Path) -> list[Path]:
+    """Complete checkpoints of a run, oldest first."""
+    return sorted(path for path in output.glob("checkpoint-*") if (path / "state.json").is_file())
+
+
+def find(output: Path, resume: str | None) -> Path | None:
+    """The checkpoint that `resume` names: None, "latest", or a folder.
+
+    Raises:
+        EditkitError: where a folder is named that holds no checkpoint.
+    """
+    if resume is None:
+        return None
+    if resume == "latest":
+        found = everything(output)
+        return found[-1] if found else None
+    folder = Path(resume)
+    if not (folder / "state.json").is_file():
+        raise EditkitError(f"resume={resume} is not a checkpoint folder; give one, or resume=latest.")
+    return folder
+
+
+def load(
+    folder: Path,
+    parameters: dict[str, nn.Parameter],
+    optimizers: list[torch.optim.Optimizer],
+    ema: Ema | None,
+) -> int:
+    """Restore everything from a checkpoint and return the number of finished steps.
+
+    Raises:
+        EditkitError: where the checkpoint is damaged or belongs to other weights or another optimizer.
+    """
+    try:
+        return _load(folder, parameters, optimizers, ema)
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        problem = first_sentence(error)
+        raise EditkitError(f"The checkpoint {folder} does not fit ({problem}); resume from another.") from error
+
+
+def _load(
+    folder: Path,
+    parameters: dict[str, nn.Parameter],
+    optimizers: list[torch.optim.Optimizer],
+    ema: Ema | None,
+) -> int:
+    weights = load_file(folder / "weights.safetensors")
+    if {name: tuple(w.shape) for name, w in weights.items()} != {
+        n: tuple(p.shape) for n, p in parameters.items()
+    }:
+        raise ValueError("it holds other weights than this config trains")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
+        if ema:
+            averages: dict[str, Tensor] = load_file(folder / "ema.safetensors")
+            for name, average in averages.items():
+                ema.shadow[name].copy_(average)
+    state = json.loads((folder / "state.json").read_text())
+    for number, (optimizer, groups) in enumerate(zip(optimizers, state["optimizers"], strict=True)):
+        restored: dict[int, dict[str, Tensor]] = {}
+        for key, value in load_file(folder / f"optimizer-{number}.safetensors").items():
+            index, name = key.split(".", 1)
+            restored.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": restored, "param_groups": groups})
+    return int(state["step"])

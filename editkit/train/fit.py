@@ -1,0 +1,197 @@
+"""The training loop, one for everything that trains: accelerate underneath, exact resume on top."""
+
+import json
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from editkit import images, registry
+from editkit.errors import EditkitError, first_sentence
+from editkit.train import checkpoints
+from editkit.train.optim import Ema, OptimConfig, optimizers, rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """How long, how large, how precise, and where it is kept."""
+
+    output: str = "out/train"
+    steps: int = 1000
+    batch: int = 16
+    """Samples in one forward pass of one process."""
+    accumulate: int = 1
+    """Forward passes to an optimizer step."""
+    precision: str = "bf16"
+    """`bf16` (autocast over fp32 weights) or `no`."""
+    ema: float = 0.0
+    """Decay of the moving average of weights, which is what gets exported; 0 keeps none."""
+    seed: int = 0
+    save_every: int = 500
+    keep: int = 2
+    log_every: int = 20
+    resume: str | None = None
+    """`latest`, or a checkpoint folder."""
+    device: str | None = None
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulate", "save_every", "keep", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"fit.{name} must be at least 1, not {getattr(self, name)}")
+        if self.precision not in ("bf16", "no"):
+            raise ValueError(f"fit.precision must be bf16 or no, not {self.precision!r}")
+
+
+class Job(ABC):
+    """What `fit` trains. The objective's forward takes a batch and returns the loss."""
+
+    objective: nn.Module
+
+    @abstractmethod
+    def batch(self, indices: Sequence[int]) -> Any:
+        """The samples at these places of an endless, deterministic stream, as one batch."""
+
+    @abstractmethod
+    def export(self, folder: Path) -> None:
+        """Write the trained weights as they are now, for use."""
+
+
+def check(config: FitConfig) -> Path | None:
+    """The checkpoint to go on from, or None; to be asked before anything that takes long.
+
+    Raises:
+        EditkitError: where there is no such checkpoint or device, or the output cannot be made.
+    """
+    images.check_folder(config.output)
+    if config.device is not None:
+        registry.backbones("sources").device(config.device)
+    return checkpoints.find(Path(config.output), config.resume)
+
+
+def fit(job: Job, config: FitConfig) -> float:
+    """Train, checkpoint, export; returns the last logged loss.
+
+    A sample depends on its index alone and the global random state on the step alone, so a resumed run
+    repeats what an uninterrupted one would have done, whatever the number of processes.
+
+    Raises:
+        EditkitError: where the loss stops being finite or a checkpoint does not fit.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    found = check(config)
+    AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
+    accelerator = Accelerator(
+        mixed_precision=config.precision,
+        gradient_accumulation_steps=config.accumulate,
+        cpu=config.device == "cpu",
+    )
+    output = Path(config.output)
+    output.mkdir(parents=True, exist_ok=True)
+    parameters = {name: p for name, p in job.objective.named_parameters() if p.requires_grad}
+    movers = optimizers(parameters.items(), config.optim)
+    objective, *prepared = accelerator.prepare(job.objective, *movers)
+    ema = Ema(parameters, config.ema) if config.ema else None
+    start = checkpoints.load(found, parameters, movers, ema) if found else 0
+    log = output / "log.jsonl"
+    if accelerator.is_main_process:
+        _trim(log, start)
+    # Losses stay tensors until they are logged, so that an accelerator is not waited for at every step.
+    losses: list[Tensor] = []
+    loss, clock = math.nan, time.perf_counter()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not accelerator.is_main_process) as progress:
+        bar = progress.add_task("training", total=config.steps, completed=start)
+        for step in range(start, config.steps):
+            _set_rates(movers, rate(step, config.steps, config.optim))
+            losses += _step(job, objective, prepared, accelerator, config, step)
+            if ema:
+                ema.update(step)
+            done = step + 1
+            if done % config.log_every == 0 or done == config.steps:
+                loss = float(torch.stack(losses).mean())
+                if not math.isfinite(loss):
+                    raise EditkitError(
+                        f"The loss is {loss} near step {done}; lower the learning rate and resume."
+                    )
+                seconds = (time.perf_counter() - clock) / (len(losses) / config.accumulate)
+                if accelerator.is_main_process:
+                    record = {"step": done, "loss": round(loss, 6), "seconds_per_step": round(seconds, 4)}
+                    with log.open("a") as stream:
+                        stream.write(json.dumps(record) + "\n")
+                losses, clock = [], time.perf_counter()
+                progress.update(bar, description=f"loss {loss:.4f}")
+            if accelerator.is_main_process and (done % config.save_every == 0 or done == config.steps):
+                if not all(torch.isfinite(p).all() for p in parameters.values()):
+                    # No such checkpoint could be resumed from, and it would push out one that can.
+                    raise EditkitError(
+                        f"The weights are not finite at step {done}; lower the learning rate and resume."
+                    )
+                checkpoints.save(output, done, parameters, movers, ema, config.keep)
+            progress.update(bar, completed=done)
+    if accelerator.is_main_process:
+        export(job, ema, output / "export")
+    return loss
+
+
+def export(job: Job, ema: Ema | None, folder: Path) -> None:
+    """Write the job's weights for use: the moving average where there is one.
+
+    Raises:
+        EditkitError: where they cannot be written.
+    """
+    if ema:
+        ema.swap()
+    try:
+        job.export(folder)
+    except (OSError, SafetensorError) as error:
+        problem = first_sentence(error)
+        raise EditkitError(f"{folder} cannot be written ({problem}); free some space and resume.") from error
+    finally:
+        if ema:
+            ema.swap()
+
+
+def _trim(log: Path, start: int) -> None:
+    """Drop what was logged after the checkpoint that the run goes on from; everything, for a new run."""
+    lines = log.read_text().splitlines(keepends=True) if start and log.is_file() else []
+    kept = (line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start)
+    log.write_text("".join(kept))
+
+
+def _set_rates(movers: list[torch.optim.Optimizer], factor: float) -> None:
+    for mover in movers:
+        for group in mover.param_groups:
+            group["lr"] = group["peak"] * factor
+
+
+def _step(
+    job: Job, objective: nn.Module, movers: list[Any], accelerator: Any, config: FitConfig, step: int
+) -> list[Tensor]:
+    """One optimizer step; returns the detached loss of each forward pass."""
+    torch.manual_seed(hash((config.seed, step, accelerator.process_index)) % 2**63)
+    losses = []
+    for micro in range(config.accumulate):
+        place = (
+            (step * config.accumulate + micro) * accelerator.num_processes + accelerator.process_index
+        ) * config.batch
+        with accelerator.accumulate(objective):
+            loss = objective(job.batch(range(place, place + config.batch)))
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(objective.parameters(), config.optim.clip)
+            for mover in movers:
+                mover.step()
+                mover.zero_grad()
+        losses.append(loss.detach())
+    return losses

@@ -1,0 +1,164 @@
+"""The records that data walks through, from a request to a result.
+
+Shape letters, here and everywhere: B batch, C channels, H W pixels, h w latent cells (8 pixels a side),
+L image tokens of the canvas (2 latent cells a side), S tokens that join the sequence, T text tokens, D width.
+Pixels are floats in [0, 1] unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    ImageInput = str | Path | Image.Image
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EditRequest:
+    """What a person asks for.
+
+    Attributes:
+        image: the picture to edit, a path or a PIL image; None for text to image.
+        instruction: the edit in words, or the picture's description where there is no image.
+        method: a name from `editkit.methods()`.
+        mask: where the edit may land, white on black, as large as the image.
+        references: further pictures that the instruction speaks of.
+        seed: of the noise; the same seed gives the same picture.
+        steps: Euler steps; the backbone's default where None.
+        guidance: distilled guidance; the backbone's default where None.
+        size: (width, height) that the network works at; fitted to the image where None.
+        preserve: keep pixels outside the change identical to the image; where None, only if a mask is given.
+        negative: what the picture should not show; switches true classifier-free guidance on.
+    """
+
+    image: ImageInput | None
+    instruction: str
+    method: str = "kontext"
+    mask: ImageInput | None = None
+    references: Sequence[ImageInput] = ()
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None
+    size: tuple[int, int] | None = None
+    preserve: bool | None = None
+    negative: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EditInputs:
+    """Requests of one batch as tensors; everything in it has one size.
+
+    Attributes:
+        source_BCHW: pictures to edit; None for text to image.
+        mask_B1HW: 1 where the edit may land.
+        prompts: B instructions.
+        references: each BCHW, each of its own size.
+        negatives: B negative prompts, or None.
+        size: (width, height) asked for, or None.
+    """
+
+    prompts: tuple[str, ...]
+    source_BCHW: Tensor | None = None
+    mask_B1HW: Tensor | None = None
+    references: tuple[Tensor, ...] = ()
+    negatives: tuple[str, ...] | None = None
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Box:
+    """A rectangle in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Canvas:
+    """What is denoised, and the way back to the input's pixels.
+
+    Attributes:
+        width: of the whole canvas in pixels, a multiple of 16.
+        height: likewise.
+        answer: the panel of the canvas in which the answer appears.
+        content: where the scaled input lies within that panel; the rest of the panel is padding.
+        original: (width, height) of the input, which the result has again.
+    """
+
+    width: int
+    height: int
+    answer: Box
+    content: Box
+    original: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """Encoded prompts.
+
+    Attributes:
+        tokens_BTD: T5 features.
+        pooled_BD: CLIP's pooled feature.
+    """
+
+    tokens_BTD: Tensor
+    pooled_BD: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conditioning:
+    """The two slots of a FLUX edit, and the text.
+
+    Attributes:
+        text: the prompts; None until they are encoded.
+        negative: negative prompts for true classifier-free guidance.
+        channel_BLC: joins the noise on channels (FLUX.1 Fill and what builds on it).
+        sequence_BSC: joins the noise on the sequence (Kontext's context, references).
+        sequence_ids_S3: position ids (image, row, column) of `sequence_BSC`.
+    """
+
+    text: Text | None = None
+    negative: Text | None = None
+    channel_BLC: Tensor | None = None
+    sequence_BSC: Tensor | None = None
+    sequence_ids_S3: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """One prepared batch: a canvas, its conditioning, and the transformer that it is for."""
+
+    canvas: Canvas
+    conditioning: Conditioning
+    role: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EditResult:
+    """What a person gets.
+
+    Attributes:
+        image: exactly as large as the input; None where this request failed in a batch.
+        method: its method's name.
+        seed: of its noise.
+        recipe: everything needed to make it again.
+        timings: seconds by stage.
+        notes: warnings in plain words.
+        error: why it failed, in one sentence.
+    """
+
+    image: Image.Image | None
+    method: str
+    seed: int
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    error: str | None = None

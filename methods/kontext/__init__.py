@@ -1,0 +1,18 @@
+"""FLUX.1 Kontext: the source's tokens join the sequence, told apart by a RoPE offset."""
+
+from editkit.method import Method
+from methods.kontext.conditioner import KontextConditioner
+from methods.kontext.config import KontextConfig
+from methods.kontext.sampler import KontextSampler
+from methods.kontext.trainer import KontextTrainer
+
+METHOD = Method(
+    name="kontext",
+    summary="source and references join the sequence at a RoPE offset",
+    paper="FLUX.1 Kontext: Flow Matching for In-Context Image Generation and Editing in Latent Space (2025)",
+    role="kontext",
+    config=KontextConfig,
+    conditioner=KontextConditioner,
+    sampler=KontextSampler,
+    trainer=KontextTrainer,
+)

@@ -1,0 +1,33 @@
+"""Kontext's options."""
+
+from dataclasses import dataclass
+
+LAYOUTS = ("index", "offset", "stitch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KontextConfig:
+    """How pictures join the sequence, and how it is trained."""
+
+    layout: str = "index"
+    """Where context pictures stand: `index` (paper: picture i at offset i), `offset` (all at 1, side by side
+    in row or column positions) or `stitch` (joined into one wide picture before encoding)."""
+    sizes: str = "preferred"
+    """`preferred`: the nearest of the sizes that the weights were trained at; `exact`: the source's own
+    size, up to the role's area."""
+    area: int = 1024 * 1024
+    """Largest number of pixels of a canvas or a reference where `sizes` is `exact`."""
+    true_cfg: float = 2.0
+    """Scale of classifier-free guidance where a negative prompt is given."""
+    prompt_dropout: float = 0.1
+    """Training: how often the instruction is left out."""
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, not {self.layout!r}")
+        if self.sizes not in ("preferred", "exact"):
+            raise ValueError(f"sizes must be preferred or exact, not {self.sizes!r}")
+        if self.area < 1:
+            raise ValueError(f"area must be at least 1, not {self.area}")
+        if not 0 <= self.prompt_dropout < 1:
+            raise ValueError(f"prompt_dropout must lie in [0, 1), not {self.prompt_dropout}")

@@ -1,0 +1,16 @@
+"""Kontext's training: the loss is on the canvas alone, and some instructions are left out."""
+
+import random
+
+from editkit.method import Trainer
+from methods.kontext.config import KontextConfig
+
+
+class KontextTrainer(Trainer):
+    """Adds prompt dropout, which true classifier-free guidance needs."""
+
+    config: KontextConfig
+
+    def reword(self, instruction: str, rng: random.Random) -> str:
+        """The instruction, or nothing now and then."""
+        return "" if rng.random() < self.config.prompt_dropout else instruction

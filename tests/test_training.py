@@ -1,0 +1,471 @@
+"""Training: it learns, it resumes to the bit, and what it writes can be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import CLIP, LETTERS, ROOT, T5, difference, image, transformer_config
+from diffusers import FluxKontextPipeline, FluxTransformer2DModel
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import editkit
+from backbones.flux import Flux
+from editkit import EditkitError, adapters, canvas, config
+from editkit.data.datasets import DataConfig, ShapesWorld
+from editkit.data.latents import Bucket, Stream
+from editkit.train import checkpoints
+from editkit.train.edit import EditJob, EditTrainConfig
+from editkit.train.fit import fit
+from editkit.train.optim import Ema, OptimConfig, optimizers, rate
+from editkit.types import Conditioning, Plan
+
+RECOLOUR = {"recolour": 1.0, "background": 1.0}
+
+
+@pytest.fixture(scope="module")
+def vae(random_flux: Flux, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vae")
+    random_flux.vae.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def settings(vae: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A function that gives a small run's config: fresh backbone, 24 pictures, fp32, no prompt dropout."""
+    cache = tmp_path_factory.getbasetemp() / "latents"  # shared by all tests, as runs share it
+
+    def make(output: str = "run", *overrides: str, trainable: str = "full") -> EditTrainConfig:
+        values = {
+            "options": {"prompt_dropout": 0.0},
+            "trainable": trainable,
+            "fresh": {
+                "vae": str(vae),
+                "words": str(ROOT / "configs" / "tiny" / "words.txt"),
+                "letters": LETTERS,
+                "transformer": transformer_config() | {"num_single_layers": 1},
+                "clip": CLIP,
+                "t5": T5,
+            },
+            "lora": {"rank": 4},
+            "cache": str(cache),
+            "data": {"count": 24, "kinds": RECOLOUR},
+            "fit": {
+                "output": str(tmp_path / output),
+                "steps": 4,
+                "batch": 4,
+                "precision": "no",
+                "device": "cpu",
+                "log_every": 1,
+                "save_every": 4,
+                "keep": 3,
+                "optim": {"lr": 3e-3},
+            },
+        }
+        return config.build(EditTrainConfig, values, overrides)
+
+    return make
+
+
+def train(chosen: EditTrainConfig) -> tuple[EditJob, Path]:
+    job = EditJob(chosen)
+    fit(job, chosen.fit)
+    return job, Path(chosen.fit.output)
+
+
+def losses(output: Path) -> dict[int, float]:
+    lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    found = {line["step"]: line["loss"] for line in lines}
+    assert len(found) == len(lines), "a step was logged twice"
+    return found
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Two checkpoints agree in every bit."""
+    names = sorted(path.name for path in one.iterdir())
+    assert names == sorted(path.name for path in other.iterdir())
+    for name in names:
+        if name.endswith(".json"):
+            assert json.loads((one / name).read_text()) == json.loads((other / name).read_text())
+            continue
+        first, second = load_file(one / name), load_file(other / name)
+        assert first.keys() == second.keys()
+        assert first
+        for key in first:
+            assert torch.equal(first[key], second[key]), f"{name}: {key}"
+
+
+# --- Runs ---
+
+
+@pytest.mark.parametrize("trainable", ["full", "lora"])
+def test_loss_falls(settings: Any, trainable: str) -> None:
+    lr = "fit.optim.lr=0.01" if trainable == "lora" else "fit.optim.lr=0.003"
+    _, output = train(
+        settings(
+            "run",
+            "fit.steps=30",
+            "fit.batch=12",
+            "data.count=12",
+            "fit.save_every=30",
+            lr,
+            trainable=trainable,
+        )
+    )
+    found = list(losses(output).values())
+    assert len(found) == 30
+    # Twelve pictures with new noise each time: what falls is no accident of one batch.
+    assert sum(found[-5:]) < (0.85 if trainable == "full" else 0.97) * sum(found[:5])
+
+
+RESUMES = {
+    "full": ("full", "fit.ema=0.9", "fit.accumulate=2"),
+    "muon": (
+        "full",
+        "fit.ema=0.9",
+        "text_encoders=true",
+        "fit.optim.name=muon",
+        "options.prompt_dropout=0.3",
+    ),
+    "lora": ("lora", "lora.dropout=0.2", "fit.optim.warmup=6", "data.kinds.caption=1.0"),
+}
+
+
+@pytest.mark.parametrize("kind", RESUMES)
+def test_a_resumed_run_is_the_uninterrupted_one(settings: Any, kind: str) -> None:
+    trainable, *overrides = RESUMES[kind]
+    _, whole = train(settings("whole", "fit.steps=8", *overrides, trainable=trainable))
+    _, halves = train(settings("halves", "fit.steps=4", *overrides, trainable=trainable))
+    assert [path.name for path in checkpoints.everything(halves)] == ["checkpoint-0000004"]
+    assert_same(whole / "checkpoint-0000004", halves / "checkpoint-0000004")
+    train(settings("halves", "fit.steps=8", "fit.resume=latest", *overrides, trainable=trainable))
+    assert_same(whole / "checkpoint-0000008", halves / "checkpoint-0000008")
+    assert losses(whole) == losses(halves)
+    assert len(losses(whole)) == 8
+
+
+def test_a_run_that_was_killed_goes_on_from_its_checkpoint(settings: Any, tmp_path: Path) -> None:
+    """The schedule and the log are those of the whole run, though it died between two checkpoints."""
+    overrides = ("fit.steps=6", "fit.save_every=2", "fit.optim.schedule=linear", "fit.log_every=3")
+    _, whole = train(settings("whole", *overrides))
+    killed = tmp_path / "killed"
+    shutil.copytree(whole / "checkpoint-0000002", killed / "checkpoint-0000002")
+    # It had logged step 3, died while it wrote a checkpoint, and left one that was cut short by hand.
+    shutil.copy(whole / "log.jsonl", killed)
+    shutil.copytree(whole / "checkpoint-0000004", killed / ".checkpoint-0000004.partial")
+    shutil.copytree(whole / "checkpoint-0000006", killed / "checkpoint-0000006")
+    (killed / "checkpoint-0000006" / "state.json").unlink()
+    train(settings("killed", "fit.resume=latest", *overrides))
+    assert_same(whole / "checkpoint-0000006", killed / "checkpoint-0000006")
+    assert losses(killed).keys() == {3, 6}
+    assert losses(killed)[6] == losses(whole)[6]
+    assert not list(killed.glob(".*partial"))
+
+
+def test_what_counts_as_a_checkpoint(tmp_path: Path) -> None:
+    for name, complete in (
+        ("checkpoint-0000002", True),
+        ("checkpoint-0000010", True),
+        ("checkpoint-0000020", False),
+    ):
+        (tmp_path / name).mkdir()
+        if complete:
+            (tmp_path / name / "state.json").write_text("{}")
+    (tmp_path / ".checkpoint-0000030.partial").mkdir()
+    (tmp_path / ".checkpoint-0000030.partial" / "state.json").write_text("{}")
+    assert checkpoints.find(tmp_path, "latest") == tmp_path / "checkpoint-0000010"
+    assert checkpoints.find(tmp_path, None) is None
+    assert checkpoints.find(tmp_path / "nothing", "latest") is None
+    assert checkpoints.find(tmp_path, str(tmp_path / "checkpoint-0000002")) == tmp_path / "checkpoint-0000002"
+    with pytest.raises(EditkitError, match="resume"):
+        checkpoints.find(tmp_path, str(tmp_path / "checkpoint-0000020"))
+
+
+def test_checkpoints_beyond_keep_are_dropped(settings: Any) -> None:
+    _, output = train(settings("run", "fit.steps=5", "fit.save_every=1", "fit.keep=2", trainable="lora"))
+    assert [path.name for path in checkpoints.everything(output)] == [
+        "checkpoint-0000004",
+        "checkpoint-0000005",
+    ]
+
+
+def test_a_checkpoint_of_other_weights_is_refused(settings: Any) -> None:
+    train(settings("run", "fit.steps=1", trainable="lora"))
+    for overrides in (["trainable=full"], ["lora.rank=2"]):
+        with pytest.raises(EditkitError, match="other weights"):
+            train(settings("run", "fit.steps=2", "fit.resume=latest", *overrides, trainable="lora"))
+
+
+@pytest.mark.parametrize("override", ["fit.ema=0.9", "fit.optim.name=muon"])
+def test_a_checkpoint_of_another_optimizer_is_refused(settings: Any, override: str) -> None:
+    train(settings("run", "fit.steps=1"))
+    with pytest.raises(EditkitError, match="checkpoint"):
+        train(settings("run", "fit.steps=2", "fit.resume=latest", override))
+
+
+def test_accumulation_is_a_larger_batch(settings: Any) -> None:
+    whole = settings("whole", "fit.steps=1", "fit.batch=16", "data.count=16")
+    halves = settings("halves", "fit.steps=1", "fit.batch=8", "fit.accumulate=2", "data.count=16")
+    # A sample's noise hangs on its place in the stream; take a seed that deals both streams alike.
+    for seed in range(20):
+        orders = [Stream([_bucket(16)], batch, seed) for batch in (16, 8)]
+        if orders[0](0)[1] == orders[1](0)[1] + orders[1](1)[1]:
+            break
+    whole, halves = (
+        config.build(EditTrainConfig, dataclasses.asdict(each), [f"fit.seed={seed}"])
+        for each in (whole, halves)
+    )
+    (_, one), (_, other) = train(whole), train(halves)
+    assert losses(one)[1] == pytest.approx(losses(other)[1], rel=1e-4)
+    first, second = (
+        load_file(each / "checkpoint-0000001" / "optimizer-0.safetensors") for each in (one, other)
+    )
+    gradients = [key for key in first if key.endswith("exp_avg")]
+    assert gradients
+    for key in gradients:
+        assert torch.allclose(first[key], second[key], atol=1e-3 * float(first[key].abs().max()) + 1e-9), key
+
+
+def test_a_loss_that_is_not_finite_stops(settings: Any) -> None:
+    with pytest.raises(EditkitError, match="lower the learning rate"):
+        train(settings("run", "fit.steps=12", "fit.optim.lr=1e9", "fit.save_every=1", "fit.log_every=4"))
+    output = Path(settings("run").fit.output)
+    for folder in checkpoints.everything(output):
+        for name, tensor in load_file(folder / "weights.safetensors").items():
+            assert torch.isfinite(tensor).all(), f"{folder.name} cannot be resumed from: {name}"
+
+
+def test_two_precisions_in_one_process(settings: Any) -> None:
+    for precision in ("no", "bf16", "no"):
+        _, output = train(settings("run", "fit.steps=1", f"fit.precision={precision}"))
+        assert math.isfinite(losses(output)[1])
+
+
+# --- What comes out ---
+
+
+def test_export_of_full_training(settings: Any) -> None:
+    job, output = train(settings("run", "fit.ema=0.5", "text_encoders=true"))
+    folder = output / "export" / "kontext"
+    average = load_file(output / "checkpoint-0000004" / "ema.safetensors")
+    weights = load_file(output / "checkpoint-0000004" / "weights.safetensors")
+    exported = FluxTransformer2DModel.from_pretrained(folder, subfolder="transformer").state_dict()
+    for name, tensor in exported.items():
+        assert torch.equal(tensor.float(), average[f"transformer.{name}"].bfloat16().float()), name
+    assert any(not torch.equal(average[name], weights[name]) for name in weights)
+    # Training could go on: the job has its own weights back.
+    now = dict(job.objective.named_parameters())
+    assert all(torch.equal(now[name], tensor) for name, tensor in weights.items())
+
+    picture, instruction = image(128, 128), "make the red circle blue"
+    result = editkit.load(str(folder), "cpu").edit(picture, instruction, seed=1, steps=2, guidance=1.0)
+    pipeline = FluxKontextPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    (other,) = pipeline(
+        image=picture,
+        prompt=instruction,
+        width=128,
+        height=128,
+        max_area=128 * 128,
+        _auto_resize=False,
+        num_inference_steps=2,
+        guidance_scale=1.0,
+        max_sequence_length=48,
+        generator=torch.Generator().manual_seed(1),
+    ).images
+    assert difference(result.image, other) <= 1
+
+
+def test_export_of_a_lora(settings: Any) -> None:
+    job, output = train(settings("run", "fit.optim.lr=0.1", trainable="lora"))
+    trained = job.backbone.transformer("kontext").eval()
+    fresh = EditJob(settings("other")).backbone.transformer("kontext").eval()
+    batch = job.batch(range(4))
+    plan = job.conditioner.worded(batch.plan, batch.instructions)
+
+    @torch.no_grad()
+    def velocity(transformer: Any) -> Tensor:
+        job.backbone.transformers[job.backbone.role("kontext").source] = transformer
+        return job.backbone.velocity(batch.x0_BLC, 0.5, plan, 1.0)
+
+    expected, before = velocity(trained), velocity(fresh)
+    adapters.load(fresh, output / "export", "mine")
+    adapters.enable(fresh, ["mine"])
+    assert torch.allclose(velocity(fresh), expected, atol=1e-5)
+    assert not torch.allclose(before, expected, atol=1e-2)
+
+
+# --- What goes in ---
+
+
+def test_batches_pair_source_answer_and_instruction(settings: Any) -> None:
+    chosen = settings("run", "data.kinds={move: 1.0}")
+    job, data = EditJob(chosen), ShapesWorld(chosen.data)
+    records = {record.instruction: record for record in (data[index] for index in range(len(data)))}
+    assert len(records) == 24, "two samples share an instruction: take another data.start"
+    seen = []
+    for number in range(6):
+        batch = job.batch(range(4 * number, 4 * number + 4))
+        assert len(set(batch.seeds)) == 4
+        for place, instruction in enumerate(batch.instructions):
+            record = records[instruction]
+            seen.append(instruction)
+            for picture, tokens_BLC in (
+                (record.answer, batch.x0_BLC),
+                (record.source, batch.plan.conditioning.sequence_BSC),
+            ):
+                pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+                expected = job.backbone.encode(canvas.place(pixels, batch.plan.canvas))
+                # The cache holds bf16: eight bits.
+                assert torch.allclose(tokens_BLC[place], expected[0], atol=0.02, rtol=0.01)
+    assert Counter(seen) == Counter(list(records))
+
+
+def test_latents_are_kept_and_told_apart(settings: Any) -> None:
+    first, again = EditJob(settings()), EditJob(settings())
+    folders = set(Path(settings().cache).glob("latents-*"))
+    one, other = first.batch(range(4)), again.batch(range(4))
+    assert torch.equal(one.x0_BLC, other.x0_BLC)
+    assert one.instructions == other.instructions
+    assert one.seeds == other.seeds
+    EditJob(settings("run", "data.start=2000000"))
+    assert len(set(Path(settings().cache).glob("latents-*")) - folders) == 1
+
+
+def test_a_sample_depends_on_its_place_alone(settings: Any) -> None:
+    job = EditJob(settings())
+    one = job.batch(range(8, 12))
+    job.batch(range(40, 44))
+    again = job.batch(range(8, 12))
+    assert torch.equal(one.x0_BLC, again.x0_BLC)
+    with torch.no_grad():
+        torch.manual_seed(1)
+        loss = job.objective(one)
+        torch.manual_seed(2)
+        assert torch.equal(job.objective(again), loss)
+
+
+def test_objective_is_the_flow_loss(settings: Any) -> None:
+    """Against the definition, written out for one sample."""
+    job = EditJob(settings("run", "time_mean=0.3", "time_std=0.5", "guidance=2.5"))
+    batch = job.batch(range(4))
+    with torch.no_grad():
+        loss = job.objective(batch)
+        plan = job.conditioner.worded(batch.plan, batch.instructions)
+        terms = []
+        for place, seed in enumerate(batch.seeds):
+            generator = torch.Generator().manual_seed(seed)
+            noise = torch.randn(batch.x0_BLC.shape[1:], generator=generator)
+            t = torch.sigmoid(torch.randn(1, generator=generator) * 0.5 + 0.3)
+            x0_BLC = batch.x0_BLC.clone()
+            x0_BLC[place] = (1 - t) * x0_BLC[place] + t * noise
+            predicted = job.backbone.velocity(x0_BLC, t.expand(4), plan, 2.5)[place]
+            terms.append(((predicted - (noise - batch.x0_BLC[place])) ** 2).mean())
+    assert torch.allclose(loss, torch.stack(terms).mean(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["start=0", "start=9999", "kinds={nothing: 1.0}"])
+def test_data_that_must_not_be_trained_on(name: str) -> None:
+    chosen = config.build(DataConfig, {}, [name])
+    with pytest.raises(EditkitError):
+        ShapesWorld(chosen)
+
+
+def _bucket(count: int) -> Bucket:
+    planned = canvas.fit((16, 16))
+    plan = Plan(canvas=planned, conditioning=Conditioning(), role="kontext")
+    tensors = {"x0_BLC": torch.arange(count).float()[:, None, None]}
+    return Bucket(plan=plan, tensors=tensors, instructions=[str(n) for n in range(count)])
+
+
+def places(batches: list[tuple[Bucket, list[int]]]) -> list[list[int]]:
+    return [chosen for _, chosen in batches]
+
+
+def test_the_stream_shows_every_sample_once_an_epoch() -> None:
+    filled = [_bucket(12), _bucket(8), _bucket(2)]
+    stream = Stream(filled, batch=4, seed=0)
+    assert stream.per_epoch == 3 + 2 + 1
+    epochs = [[stream(epoch * 6 + n) for n in range(6)] for epoch in range(3)]
+    for epoch in epochs:
+        counts = [
+            Counter(place for bucket, chosen in epoch if bucket is each for place in chosen)
+            for each in filled
+        ]
+        assert counts[0] == Counter(range(12))
+        assert counts[1] == Counter(range(8))
+        assert counts[2] == Counter({0: 2, 1: 2})  # smaller than a batch: shown twice
+    assert places(epochs[0]) != places(epochs[1])
+    # Any batch can be asked for at once, as a resumed run does.
+    bucket, chosen = Stream(filled, batch=4, seed=0)(14)
+    assert bucket is epochs[2][2][0]
+    assert chosen == epochs[2][2][1]
+    other = Stream(filled, batch=4, seed=1)
+    assert places([other(n) for n in range(6)]) != places(epochs[0])
+
+
+# --- Optimizers, rates, averages ---
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {0: 1, 50: 1, 99: 1}),
+        ({"warmup": 4}, {0: 0.25, 3: 1, 99: 1}),
+        ({"schedule": "linear"}, {0: 1, 50: 0.5, 99: 0.01}),
+        ({"schedule": "linear", "decay": 0.4}, {0: 1, 60: 1, 80: 0.5, 99: 0.025}),
+        ({"schedule": "cosine"}, {0: 1, 50: 0.5, 75: 0.5 - 0.5 * math.cos(math.pi / 4)}),
+        ({"schedule": "onecycle"}, {0: 0.04, 30: 1, 65: 0.5}),
+    ],
+)
+def test_learning_rates(options: dict[str, Any], expected: dict[int, float]) -> None:
+    chosen = OptimConfig(**options)
+    for step, factor in expected.items():
+        assert rate(step, 100, chosen) == pytest.approx(factor), step
+    assert all(0 < rate(step, 100, chosen) <= 1 for step in range(100))
+
+
+def test_muon_moves_matrices_of_blocks_alone(random_flux: Flux) -> None:
+    parameters = dict(random_flux.transformer("kontext").named_parameters())
+    for parameter in parameters.values():
+        assert not parameter.requires_grad
+    free = {name: nn.Parameter(parameter.detach()) for name, parameter in parameters.items()}
+    muon, adamw = optimizers(free.items(), OptimConfig(name="muon", lr=1e-3, muon_lr=0.02))
+    names = {id(parameter): name for name, parameter in free.items()}
+    chosen = [
+        {names[id(p)] for group in each.param_groups for p in group["params"]} for each in (muon, adamw)
+    ]
+    assert chosen[0] | chosen[1] == set(free)
+    assert not chosen[0] & chosen[1]
+    assert "transformer_blocks.0.attn.to_q.weight" in chosen[0]
+    assert {"x_embedder.weight", "proj_out.weight", "transformer_blocks.0.attn.to_q.bias"} <= chosen[1]
+    assert [each.param_groups[0]["peak"] for each in (muon, adamw)] == [0.02, 1e-3]
+    assert len(optimizers(parameters.items(), OptimConfig())) == 0
+
+
+def test_moving_average() -> None:
+    weight = nn.Parameter(torch.zeros(3))
+    ema = Ema({"weight": weight}, 0.9)
+    with torch.no_grad():
+        weight.fill_(1)
+    for step in range(200):
+        ema.update(step)
+        if step == 0:
+            assert ema.shadow["weight"].tolist() == pytest.approx([0.9] * 3)  # the memory starts short
+    assert ema.shadow["weight"].tolist() == pytest.approx([1.0] * 3)
+    with torch.no_grad():
+        weight.fill_(5)
+    ema.update(200)
+    assert ema.shadow["weight"].tolist() == pytest.approx([1.4] * 3)
+    ema.swap()
+    assert weight.tolist() == pytest.approx([1.4] * 3)
+    ema.swap()
+    assert weight.tolist() == [5.0] * 3
