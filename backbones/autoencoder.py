@@ -10,6 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from backbones.loading import pretrained, untrained
 from editkit.data import shapesworld
 from editkit.errors import EditkitError
 from editkit.train.fit import FitConfig, Job
@@ -72,12 +73,12 @@ class AutoencoderJob(Job):
     @staticmethod
     def _start(config: AutoencoderConfig) -> AutoencoderKL:
         if not config.start:
-            return AutoencoderKL.from_config(config.model)
+            return untrained(AutoencoderKL, config.model, "model")
         if not (Path(config.start) / "config.json").is_file():
             raise EditkitError(
                 f"start={config.start} holds no autoencoder; train configs/tiny/vae.yaml first."
             )
-        return AutoencoderKL.from_pretrained(config.start, dtype=torch.float32, use_safetensors=True)
+        return pretrained(AutoencoderKL, config.start, "", torch.float32).requires_grad_(True)
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Sources and answers in turn, pixels in [-1, 1]."""

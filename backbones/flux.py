@@ -1,119 +1,30 @@
-"""A FLUX family behind editkit's `Backbone` contract: the border to diffusers."""
+"""A FLUX family behind editkit's `Backbone` contract: text, pixels and velocities."""
 
 import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, cast
 
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 
 from backbones import packing, sources
-from backbones.loading import LOADING_ERRORS, LoadOptions, complete, load_transformer, place
-from backbones.rotary import remember_positions
-from backbones.specs import Family, Role
-from backbones.text import Encoders
-from editkit import adapters, config, recipe
-from editkit.errors import EditkitError, first_sentence
-from editkit.registry import unknown
+from backbones.components import Components
+from backbones.loading import LoadOptions
+from backbones.memory import Memory
+from backbones.specs import Family
+from editkit import config
 from editkit.types import Canvas, Plan, Text
 
-REMEMBERED = 256
 
-
-class Memory(OrderedDict[Any, Any]):
-    """The results used last; the oldest go first."""
-
-    def recall(self, keys: Sequence[Any], make: Callable[[list[int]], Sequence[Any]]) -> list[Any]:
-        """A result for each key; `make` gets the places of those that are missing and returns theirs."""
-        missing = list({key: place for place, key in enumerate(keys) if key not in self}.values())
-        fresh = dict(zip([keys[place] for place in missing], make(missing) if missing else (), strict=True))
-        found = [fresh[key] if key in fresh else self[key] for key in keys]
-        for key, value in zip(keys, found, strict=True):
-            self[key] = value
-            self.move_to_end(key)
-        while len(self) > REMEMBERED:
-            self.popitem(last=False)
-        return found
-
-
-class Flux:
-    """One VAE and one pair of text encoders, a transformer per role; each loads when first needed.
-
-    Components are diffusers' and transformers' own, so their quantizers, offload and cache hooks, attention
-    backends and LoRA formats apply.
-
-    Args:
-        family: what is loaded from where.
-        device: where everything runs.
-        dtype: of all weights.
-        options: quantization, offload, attention, caching, compilation.
-    """
+class Flux(Components):
+    """`Components` at work. See `editkit.method.Backbone` for what each method promises."""
 
     def __init__(
         self, family: Family, device: torch.device, dtype: torch.dtype, options: LoadOptions | None = None
     ) -> None:
-        self.family, self.name, self.device, self.dtype = family, family.name, device, dtype
-        self.options = options or LoadOptions()
-        self._unsaved = False
-        self.transformers: dict[str, FluxTransformer2DModel] = {}
-        self._vae: AutoencoderKL | None = None
-        self._encoders: Encoders | None = None
+        super().__init__(family, device, dtype, options)
         self._texts, self._latents = Memory(), Memory()
-        self._adapters: dict[str, str] = {}
-
-    def role(self, name: str) -> Role:
-        """The role's record.
-
-        Raises:
-            EditkitError: where the family has no such role.
-        """
-        if name not in self.family.roles:
-            raise EditkitError(unknown(f"role of the backbone {self.name!r} called", name, self.family.roles))
-        return self.family.roles[name]
-
-    @property
-    def roles(self) -> Collection[str]:
-        return self.family.roles.keys()
-
-    def sizes(self, role: str) -> Sequence[tuple[int, int]]:
-        return self.role(role).sizes
-
-    def defaults(self, role: str) -> tuple[int, float]:
-        record = self.role(role)
-        return record.steps, record.guidance or 0.0
-
-    def fingerprints(self, role: str) -> dict[str, str]:
-        """SHA-256 of every weight file that an edit in this role uses, by component."""
-        if self._unsaved:
-            return {"transformer": "unsaved"}
-        first = self.folder(next(iter(self.roles)))
-        folders = {
-            "vae": first,
-            "text_encoder": first,
-            "text_encoder_2": first,
-            "transformer": self.folder(role),
-        }
-        files = {part: sorted((folder / part).glob("*.safetensors")) for part, folder in folders.items()}
-        if self.options.transformer:
-            chosen = Path(self.options.transformer)
-            files["transformer"] = sorted(chosen.glob("*.safetensors")) if chosen.is_dir() else [chosen]
-        found = {part: "+".join(recipe.sha256(path) for path in paths) for part, paths in files.items()}
-        return found | self._adapters_of(role)
-
-    def load_adapter(self, role: str, path: Path, name: str) -> None:
-        """Load a LoRA next to others on a role's transformer; a recipe names it by its hash."""
-        adapters.load(self.transformer(role), path, name)
-        self._adapters[name] = recipe.sha256(adapters.file(path))
-
-    def _adapters_of(self, role: str) -> dict[str, str]:
-        transformer = self.transformer(role)
-        active = adapters.active(transformer)
-        return {f"adapter {name} x{scale:g}": self._adapters.get(name, "unsaved") for name, scale in active.items()}
 
     def remarks(self, instruction: str) -> list[str]:
         """What a person should know about an instruction: words never learnt, words cut off."""
@@ -130,77 +41,6 @@ class Flux:
             )
         return remarks
 
-    def folder(self, role: str) -> Path:
-        """The role's pipeline folder on this machine, fetched if need be."""
-        record = self.role(role)
-        return sources.fetch(record.source, record.licence)
-
-    def _load(self, cls: Any, folder: Path, part: str) -> Any:
-        options = {"subfolder": part, "dtype": self.dtype, "use_safetensors": True, "output_loading_info": True}
-        try:
-            # The encoders' files may hold more than FLUX needs: T5's decoder, CLIP's position ids.
-            model = complete(*cls.from_pretrained(folder, **options), spare=part != "vae")
-        except LOADING_ERRORS as error:
-            raise EditkitError(f"The {part} in {folder} cannot be loaded ({first_sentence(error)}).") from error
-        return model.to(self.device).eval().requires_grad_(False)
-
-    def _tokenizer(self, folder: Path, part: str) -> Any:
-        try:
-            return AutoTokenizer.from_pretrained(folder, subfolder=part, local_files_only=True)
-        except LOADING_ERRORS as error:
-            raise EditkitError(f"The {part} in {folder} cannot be loaded ({first_sentence(error)}).") from error
-
-    @property
-    def vae(self) -> AutoencoderKL:
-        """The family's autoencoder."""
-        if self._vae is None:
-            loaded = self._load(AutoencoderKL, self.folder(next(iter(self.family.roles))), "vae")
-            # Convolutions run about a quarter faster in this layout.
-            self._vae = loaded.to(memory_format=torch.channels_last)
-        return self._vae
-
-    def vae_hash(self) -> str:
-        """Digest of the autoencoder's weights, which every latent depends on."""
-        digest = hashlib.blake2b(digest_size=16)
-        for name, tensor in sorted(self.vae.state_dict().items()):
-            digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
-        return digest.hexdigest()
-
-    @property
-    def encoders(self) -> Encoders:
-        """The family's text encoders."""
-        if self._encoders is None:
-            folder = self.folder(next(iter(self.family.roles)))
-            self._encoders = Encoders(
-                (self._tokenizer(folder, "tokenizer"), self._load(CLIPTextModel, folder, "text_encoder")),
-                (self._tokenizer(folder, "tokenizer_2"), self._load(T5EncoderModel, folder, "text_encoder_2")),
-                self.family.sequence_length,
-            )
-        return self._encoders
-
-    def transformer(self, role: str) -> FluxTransformer2DModel:
-        """The role's transformer; roles with one source share one."""
-        record = self.role(role)
-        if record.source not in self.transformers:
-            loaded = load_transformer(self.options, lambda: self.folder(role), self.dtype)
-            self._register(record.source, place(loaded, self.device, self.options))
-        return self.transformers[record.source]
-
-    def adopt(
-        self,
-        source: str,
-        transformer: FluxTransformer2DModel,
-        vae: AutoencoderKL | None = None,
-        encoders: Encoders | None = None,
-    ) -> None:
-        """Use these components, however they were made, where `source` would have been loaded."""
-        self._register(source, transformer)
-        self._vae, self._encoders, self._unsaved = vae or self._vae, encoders or self._encoders, True
-
-    def _register(self, source: str, transformer: FluxTransformer2DModel) -> None:
-        remember_positions(transformer)
-        self.transformers[source] = transformer
-
     def text(self, prompts: Sequence[str]) -> Text:
         if self.encoders.t5.shared.weight.requires_grad:
             return self.encoders(prompts)
@@ -210,7 +50,8 @@ class Flux:
             text = self.encoders([prompts[place] for place in places])
             return list(zip(text.tokens_BTD, text.pooled_BD, strict=True))
 
-        found = self._texts.recall(prompts, make)
+        cast_down = torch.is_autocast_enabled(self.device.type)
+        found = self._texts.recall([(prompt, cast_down) for prompt in prompts], make)
         tokens, pooled = zip(*found, strict=True)
         return Text(tokens_BTD=torch.stack(tokens), pooled_BD=torch.stack(pooled))
 
@@ -238,7 +79,8 @@ class Flux:
         keys = [
             hashlib.blake2b(pixels.cpu().numpy().tobytes(), digest_size=16).digest() for pixels in pixels_BCHW
         ]
-        shaped = [(key, *pixels_BCHW.shape[-2:]) for key in keys]
+        cast_down = torch.is_autocast_enabled(self.device.type)
+        shaped = [(key, *pixels_BCHW.shape[-2:], cast_down) for key in keys]
         return torch.stack(self._latents.recall(shaped, lambda places: list(make(places))))
 
     @torch.no_grad()

@@ -19,10 +19,11 @@ from diffusers import (
 
 from backbones import text
 from backbones.flux import Flux
-from backbones.loading import LoadOptions, place
+from backbones.loading import LoadOptions, place, pretrained, untrained
 from backbones.specs import FAMILIES
 from editkit import flow
 from editkit.errors import EditkitError
+from editkit.registry import unknown
 
 PIPELINES = {"text": FluxPipeline, "kontext": FluxKontextPipeline, "fill": FluxFillPipeline}
 
@@ -47,18 +48,20 @@ def fresh(config: FreshConfig, role: str, device: torch.device, seed: int, optio
     """A backbone with random transformer and text encoders over a trained autoencoder, fp32.
 
     Raises:
-        EditkitError: where the autoencoder or the word list is missing.
+        EditkitError: where the autoencoder or the word list is missing, or a config does not fit.
     """
     for path in (Path(config.vae) / "config.json", Path(config.words)):
         if not path.is_file():
             raise EditkitError(f"The file {path} is missing; train the autoencoder first (docs/tiny.md).")
+    if config.family not in FAMILIES:
+        raise EditkitError(unknown("backbone", config.family, FAMILIES))
     torch.manual_seed(seed)
     flux = Flux(FAMILIES[config.family], device, torch.float32, options)
     words: Sequence[str] = Path(config.words).read_text().split()
     length = flux.family.sequence_length
     encoders = text.fresh(words, letters=config.letters, clip=config.clip, t5=config.t5, length=length)
-    transformer = FluxTransformer2DModel.from_config(config.transformer)
-    vae = AutoencoderKL.from_pretrained(config.vae, dtype=torch.float32).eval().requires_grad_(False)
+    transformer = untrained(FluxTransformer2DModel, config.transformer, "fresh.transformer")
+    vae = pretrained(AutoencoderKL, config.vae, "", torch.float32)
     place(transformer, device, options)
     for model in (encoders.clip, encoders.t5, vae):
         # Frozen until a recipe says otherwise, so that prompts are encoded once and not at every step.

@@ -1,6 +1,7 @@
 """Loading options: diffusers' quantizers, offload, attention backends, caches and compilation, by name."""
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ from diffusers.hooks import apply_group_offloading
 from safetensors import SafetensorError
 
 from editkit.errors import EditkitError, first_sentence
+from editkit.registry import unknown
 
 CACHES = ("FirstBlockCacheConfig", "TaylorSeerCacheConfig")
 """Those of diffusers that need no callback and know FLUX's blocks."""
@@ -111,6 +113,39 @@ def place(
     return transformer
 
 
+def pretrained(cls: Any, folder: Path | str, part: str, dtype: torch.dtype) -> Any:
+    """A model from a folder's subfolder `part`, frozen, or from the folder itself where `part` is empty.
+
+    Raises:
+        EditkitError: where it is missing, damaged or pickled.
+    """
+    options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+    try:
+        # The encoders' files may hold more than FLUX needs: T5's decoder, CLIP's position ids.
+        found = cls.from_pretrained(folder, **options, **({"subfolder": part} if part else {}))
+        model = complete(*found, spare=part.startswith("text"))
+    except LOADING_ERRORS as error:
+        what = part or cls.__name__
+        raise EditkitError(f"The {what} in {folder} cannot be loaded ({first_sentence(error)}).") from error
+    return model.eval().requires_grad_(False)
+
+
+def untrained(cls: Any, values: Mapping[str, Any], key: str) -> Any:
+    """A diffusers model with random weights from its config, which a training config holds under `key`.
+
+    Raises:
+        EditkitError: for what diffusers would leave out without a word, or refuse.
+    """
+    known = inspect.signature(cls.__init__).parameters
+    if strange := [name for name in values if name not in known]:
+        raise EditkitError(unknown(f"key of {key} called", strange[0], [*known][1:]))
+    try:
+        return cls.from_config(dict(values))
+    except (AttributeError, ArithmeticError, IndexError, *LOADING_ERRORS) as error:
+        problem = f"{first_sentence(error)}, says diffusers' {cls.__name__}"
+        raise EditkitError(f"The config under {key} does not fit: {problem}.") from error
+
+
 def complete(model: Any, found: dict[str, Any], *, spare: bool = False) -> Any:
     """A model that `from_pretrained` gave together with what it found, once all its weights were there.
 
@@ -124,11 +159,11 @@ def complete(model: Any, found: dict[str, Any], *, spare: bool = False) -> Any:
     Raises:
         ValueError: where weights and config do not belong together.
     """
-    missing, unknown = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
+    missing, extra = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
     if missing:
         raise ValueError(f"its files lack {len(missing)} tensors of its config, such as {missing[0]}")
-    if unknown and not spare:
-        raise ValueError(f"its files hold {len(unknown)} tensors that its config lacks, such as {unknown[0]}")
+    if extra and not spare:
+        raise ValueError(f"its files hold {len(extra)} tensors that its config lacks, such as {extra[0]}")
     return model
 
 

@@ -127,7 +127,7 @@ def fetch(repository: str, licence: str | None) -> Path:
 
 
 def _reachable() -> bool:
-    """Whether the Hub, or the proxy on the way to it, answers at all: found out before a client starts to retry."""
+    """Whether the Hub, or the proxy before it, answers at all, found out before a client starts to retry."""
     import socket
     from threading import Event, Thread
     from urllib.parse import urlsplit

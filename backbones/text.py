@@ -49,9 +49,10 @@ class Encoders:
         """Words that a word-level tokenizer does not know; empty for subword tokenizers."""
         if not isinstance(self.t5_tokenizer.backend_tokenizer.model, models.WordLevel):
             return []
-        ids = self.t5_tokenizer(WORD.findall(prompt), add_special_tokens=False).input_ids
-        words = zip(WORD.findall(prompt), ids, strict=True)
-        return [word for word, (token, *_) in words if token == self.t5_tokenizer.unk_token_id]
+        words = WORD.findall(prompt)
+        ids = self.t5_tokenizer(words, add_special_tokens=False).input_ids if words else []
+        unknown = self.t5_tokenizer.unk_token_id
+        return [word for word, (token, *_) in zip(words, ids, strict=True) if token == unknown]
 
     def too_long(self, prompt: str) -> bool:
         """Whether T5 would cut the prompt."""
@@ -79,8 +80,9 @@ def word_tokenizer(words: Iterable[str], *, letters: str, kind: str, length: int
         kind: `t5` (ends with </s>) or `clip` (between <|startoftext|> and <|endoftext|>).
         length: the longest sequence.
     """
+    # <|endoftext|> must not be 2: transformers then takes the model for an old one and pools at the highest id.
     special = (
-        ["<pad>", "</s>", "<unk>"] if kind == "t5" else ["<pad>", "<|startoftext|>", "<|endoftext|>", "<unk>"]
+        ["<pad>", "</s>", "<unk>"] if kind == "t5" else ["<pad>", "<|endoftext|>", "<|startoftext|>", "<unk>"]
     )
     vocabulary = [*special, *letters, *dict.fromkeys(word.lower() for word in words)]
     tokenizer = Tokenizer(

@@ -68,9 +68,7 @@ def load(transformer: Any, path: str | Path, name: str) -> None:
         state = load_file(path)
         with safe_open(path, framework="pt") as opened:
             metadata = json.loads((opened.metadata() or {}).get("lora_adapter_metadata", "null"))
-        transformer.load_lora_adapter(
-            state, prefix="transformer", adapter_name=name, metadata=metadata
-        )
+        transformer.load_lora_adapter(state, prefix="transformer", adapter_name=name, metadata=metadata)
     except (SafetensorError, ValueError, RuntimeError, IndexError, KeyError) as error:
         problem = first_sentence(error)
         raise EditkitError(f"The adapter {path} does not fit this transformer ({problem}).") from error

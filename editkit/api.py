@@ -134,8 +134,10 @@ class Editor:
         adapters.enable(self.backbone.transformer(record.role), [name])
         return name
 
-    def use_adapters(self, names: Sequence[str], scales: Sequence[float] | None = None, method: str = "kontext") -> None:
-        """Switch a method's transformer to exactly these adapters, without reloading weights; none: the base."""
+    def use_adapters(
+        self, names: Sequence[str], scales: Sequence[float] | None = None, method: str = "kontext"
+    ) -> None:
+        """Switch a method's transformer to exactly these adapters; none at all gives the base."""
         from editkit import adapters
 
         record, _ = self.method(method)

@@ -49,7 +49,9 @@ def fit(
         panel_width, panel_height = min(preferred, key=lambda wh: (abs(ratio - wh[0] / wh[1]), *wh))
     else:
         scale = min(1.0, math.sqrt((area or width * height) / (width * height)))
-        panel_width, panel_height = (max(1, math.ceil(side * scale / GRID)) * GRID for side in original)
+        # Where nothing has to shrink, padding up to the grid spares the pixels a resampling.
+        fitted = math.ceil if scale == 1 else math.floor
+        panel_width, panel_height = (max(1, fitted(side * scale / GRID)) * GRID for side in original)
     scale = min(panel_width / width, panel_height / height)
     if not preferred and size is None:
         scale = min(scale, 1.0)

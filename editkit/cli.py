@@ -42,6 +42,7 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best one
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")]
 Options = Annotated[list[str] | None, typer.Option("--option", help="An option of the method, key=value.")]
+Load = Annotated[list[str] | None, typer.Option("--load", help="An option of the backbone, key=value.")]
 
 
 @app.command()
@@ -64,6 +65,7 @@ def edit(
     device: Device = None,
     dtype: Dtype = None,
     option: Options = None,
+    load: Load = None,
     as_json: Json = False,
 ) -> None:
     """Edit a picture; the result is exactly as large as it."""
@@ -78,7 +80,7 @@ def edit(
         "preserve": preserve or None,
         "negative": negative,
     }
-    _edit(image, instruction, request, (backbone, device, dtype, option), output, as_json)
+    _edit(image, instruction, request, (backbone, device, dtype, option, load), output, as_json)
 
 
 @app.command()
@@ -95,6 +97,7 @@ def generate(
     device: Device = None,
     dtype: Dtype = None,
     option: Options = None,
+    load: Load = None,
     as_json: Json = False,
 ) -> None:
     """Make a picture from text alone, with the same network."""
@@ -106,25 +109,26 @@ def generate(
         "size": _size(size),
         "negative": negative,
     }
-    _edit(None, prompt, request, (backbone, device, dtype, option), output, as_json)
+    _edit(None, prompt, request, (backbone, device, dtype, option, load), output, as_json)
 
 
 def _edit(
     image: Path | None,
     instruction: str,
     request: dict[str, Any],
-    loading: tuple[str, str | None, str | None, list[str] | None],
+    loading: tuple[str, str | None, str | None, list[str] | None, list[str] | None],
     output: Path,
     as_json: bool,
 ) -> None:
     import warnings
 
-    from editkit import api, images
+    from editkit import api, config, images, registry
 
     images.check_output(output)
-    backbone, device, dtype, option = loading
-    chosen = {str(request["method"]): _pairs(option)}
-    editor = api.load(backbone, device, dtype, options=chosen)
+    backbone, device, dtype, option, load = loading
+    chosen, loaded = {str(request["method"]): _pairs(option)}, _pairs(load, "--load")
+    config.build(registry.backbones("loading").LoadOptions, loaded)  # none but these are keywords of `load`
+    editor = api.load(backbone, device, dtype, options=chosen, **loaded)
     _no_bars()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -231,7 +235,7 @@ def convert(
 
 def _no_bars() -> None:
     """Weights load without a bar on stderr, which is for one sentence; downloads keep theirs."""
-    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
     from transformers.utils import logging
 
     shown = not are_progress_bars_disabled()
@@ -249,19 +253,19 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return int(sides[1]), int(sides[2])
 
 
-def _pairs(options: list[str] | None) -> dict[str, Any]:
+def _pairs(options: list[str] | None, name: str = "--option") -> dict[str, Any]:
     import yaml
 
     pairs = {}
     for option in options or ():
         key, equals, value = option.partition("=")
         if not equals:
-            raise EditkitError(f"--option {option} must read key=value.")
+            raise EditkitError(f"{name} {option} must read key=value.")
         try:
             pairs[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise EditkitError(
-                f"--option {option} is not YAML behind the equals sign; quote the value."
+                f"{name} {option} is not YAML behind the equals sign; quote the value."
             ) from error
     return pairs
 

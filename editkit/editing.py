@@ -118,6 +118,7 @@ def run(backbone: Any, method: Method, options: Any, batch: Sequence[Prepared]) 
         EditkitError: where the network's result is not finite or memory runs out.
     """
     request, clock = batch[0].request, Stopwatch()
+    backbone.settle(method.role)
     conditioner, sampler = method.conditioner(backbone, options), method.sampler(backbone, options)
     # 1. Requests to tensors.
     inputs = collate(batch)

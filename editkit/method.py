@@ -29,6 +29,9 @@ class Backbone(Protocol):
     def roles(self) -> Collection[str]:
         """Names of the transformers that it has."""
 
+    def settle(self, role: str) -> None:
+        """Say which role will be used, so that shared parts come from its own folder."""
+
     def text(self, prompts: Sequence[str]) -> Text:
         """Encode prompts, from memory where they were encoded before."""
 

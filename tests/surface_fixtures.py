@@ -47,8 +47,7 @@ def command(*arguments: object, env: dict[str, str] | None = None, cwd: Path | N
     return python("-m", "editkit", *arguments, env=env, cwd=cwd)
 
 
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+def in_process(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """The command line in this process, several times faster than in its own."""
     from editkit.cli import main
 
@@ -95,7 +94,9 @@ def copied(folder: Path, destination: Path) -> Path:
     return Path(shutil.copytree(folder, destination))
 
 
-def picture(path: Path, size: tuple[int, int] = (40, 24), colour: tuple[int, int, int] = (200, 30, 20)) -> Path:
+def picture(
+    path: Path, size: tuple[int, int] = (40, 24), colour: tuple[int, int, int] = (200, 30, 20)
+) -> Path:
     """A file with a plain picture."""
     Image.new("RGB", size, colour).save(path)
     return path

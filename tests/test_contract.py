@@ -232,6 +232,7 @@ def test_what_lies_outside_the_mask_stays(method: Method, editor: editkit.Editor
 def test_preserve_without_a_mask_keeps_what_did_not_change(method: Method, editor: editkit.Editor) -> None:
     # A random network repaints everything; what it painted before, it paints much the same again.
     picture = editor.edit(image(97, 61), WORDS[0], method.name, steps=2, seed=2).image
+    picture.paste(image(97, 61).crop((0, 0, 40, 61)))
     free = editor.edit(picture, WORDS[0], method.name, steps=2, seed=2).image
     kept = editor.edit(picture, WORDS[0], method.name, steps=2, seed=2, preserve=True).image
     source, edited, result = (images.tensor(images.load(each)) for each in (picture, free, kept))

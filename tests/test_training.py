@@ -62,7 +62,7 @@ def settings(vae: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
                 "output": str(tmp_path / output),
                 "steps": 4,
                 "batch": 4,
-                "precision": "no",
+                "precision": "fp32",
                 "device": "cpu",
                 "log_every": 1,
                 "save_every": 4,
@@ -113,8 +113,8 @@ def test_loss_falls(settings: Any, trainable: str) -> None:
         settings(
             "run",
             "fit.steps=30",
-            "fit.batch=12",
-            "data.count=12",
+            "fit.batch=6",
+            "data.count=6",
             "fit.save_every=30",
             lr,
             trainable=trainable,
@@ -122,7 +122,7 @@ def test_loss_falls(settings: Any, trainable: str) -> None:
     )
     found = list(losses(output).values())
     assert len(found) == 30
-    # Twelve pictures with new noise each time: what falls is no accident of one batch.
+    # Six pictures with new noise each time: what falls is no accident of one batch.
     assert sum(found[-5:]) < (0.85 if trainable == "full" else 0.97) * sum(found[:5])
 
 
@@ -244,7 +244,7 @@ def test_a_loss_that_is_not_finite_stops(settings: Any) -> None:
 
 
 def test_two_precisions_in_one_process(settings: Any) -> None:
-    for precision in ("no", "bf16", "no"):
+    for precision in ("fp32", "bf16"):
         _, output = train(settings("run", "fit.steps=1", f"fit.precision={precision}"))
         assert math.isfinite(losses(output)[1])
 
@@ -306,8 +306,27 @@ def test_export_of_a_lora(settings: Any) -> None:
 # --- What goes in ---
 
 
+@pytest.mark.parametrize("overrides", [[], ["text_encoders=true"], ["trainable=lora"]])
+def test_what_trains(settings: Any, overrides: list[str]) -> None:
+    job = EditJob(settings("run", *overrides))
+    transformer, encoders = job.backbone.transformer("kontext"), job.backbone.encoders
+    for name, parameter in transformer.named_parameters():
+        assert parameter.requires_grad == ("lora_" in name or overrides != ["trainable=lora"]), name
+    for model in (encoders.clip, encoders.t5):
+        assert all(p.requires_grad == (overrides == ["text_encoders=true"]) for p in model.parameters())
+    assert not any(parameter.requires_grad for parameter in job.backbone.vae.parameters())
+    ours = {id(p) for p in job.objective.parameters() if p.requires_grad}
+    assert ours == {
+        id(p)
+        for model in (transformer, encoders.clip, encoders.t5)
+        for p in model.parameters()
+        if p.requires_grad
+    }
+
+
 def test_batches_pair_source_answer_and_instruction(settings: Any) -> None:
-    chosen = settings("run", "data.kinds={move: 1.0}")
+    kinds = ("data.kinds.recolour=0", "data.kinds.background=0", "data.kinds.move=1")
+    chosen = settings("run", *kinds)
     job, data = EditJob(chosen), ShapesWorld(chosen.data)
     records = {record.instruction: record for record in (data[index] for index in range(len(data)))}
     assert len(records) == 24, "two samples share an instruction: take another data.start"
@@ -318,14 +337,15 @@ def test_batches_pair_source_answer_and_instruction(settings: Any) -> None:
         for place, instruction in enumerate(batch.instructions):
             record = records[instruction]
             seen.append(instruction)
-            for picture, tokens_BLC in (
-                (record.answer, batch.x0_BLC),
-                (record.source, batch.plan.conditioning.sequence_BSC),
-            ):
-                pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
-                expected = job.backbone.encode(canvas.place(pixels, batch.plan.canvas))
-                # The cache holds bf16: eight bits.
-                assert torch.allclose(tokens_BLC[place], expected[0], atol=0.02, rtol=0.01)
+            answer, source = (
+                job.backbone.encode(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255)[0]
+                for picture in (record.answer, record.source)
+            )
+            apart = float((answer - source).abs().mean())
+            # The cache is computed and kept in bf16, so it is near and not equal.
+            assert float((batch.x0_BLC[place] - answer).abs().mean()) < min(0.03, apart / 3)
+            given = batch.plan.conditioning.sequence_BSC[place]
+            assert float((given - source).abs().mean()) < min(0.03, apart / 3)
     assert Counter(seen) == Counter(list(records))
 
 

@@ -65,10 +65,8 @@ class ShapesWorld:
     """Pairs drawn from ShapesWorld's training seeds."""
 
     def __init__(self, config: DataConfig) -> None:
-        if 0 <= config.start < shapesworld.HELD_OUT.stop:
-            raise EditkitError(
-                f"data.start={config.start} lies in the held-out seeds; start at 10000 or above."
-            )
+        if config.start < shapesworld.HELD_OUT.stop:
+            raise EditkitError(f"data.start={config.start} is too low; seeds below 10000 are held out.")
         unknown = set(config.kinds) - {*shapesworld.KINDS, "caption"}
         if unknown:
             raise EditkitError(

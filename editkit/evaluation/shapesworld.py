@@ -239,4 +239,6 @@ def write(report: dict[str, Any], folder: Path) -> None:
         )
         os.replace(partial, folder / "report.json")
     except OSError as error:
-        raise EditkitError(f"The report in {folder} cannot be written ({error.strerror}); free some space.") from error
+        raise EditkitError(
+            f"The report in {folder} cannot be written ({error.strerror}); free some space."
+        ) from error

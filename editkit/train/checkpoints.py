@@ -93,7 +93,9 @@ def load(
         return _load(folder, parameters, optimizers, ema)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         problem = first_sentence(error)
-        raise EditkitError(f"The checkpoint {folder} does not fit ({problem}); resume from another.") from error
+        raise EditkitError(
+            f"The checkpoint {folder} does not fit ({problem}); resume from another."
+        ) from error
 
 
 def _load(

@@ -91,6 +91,7 @@ class EditJob(Job):
         self.config, self.method = settings, registry.method(settings.method)
         self.backbone = self._backbone()
         options = config.build(self.method.config, settings.options)
+        self.backbone.settle(self.method.role)
         self.conditioner = self.method.conditioner(self.backbone, options)
         self.trainer = self.method.trainer(self.backbone, options)
         self._prepare()
@@ -133,14 +134,17 @@ class EditJob(Job):
 
     def batch(self, indices: Sequence[int]) -> EditBatch:
         bucket, places = self.stream(indices[0] // len(indices))
+        seed = self.config.fit.seed
         plan, tensors = bucket.take(places, self.backbone.device)
-        rng = random.Random(f"words {self.config.fit.seed} {indices[0]}")
         return EditBatch(
             plan=plan,
             x0_BLC=tensors["x0_BLC"],
-            instructions=[self.trainer.reword(bucket.instructions[place], rng) for place in places],
+            instructions=[
+                self.trainer.reword(bucket.instructions[place], random.Random(f"words {seed} {index}"))
+                for place, index in zip(places, indices, strict=True)
+            ],
             weights_BL=tensors.get("weights_BL"),
-            seeds=[hash((self.config.fit.seed, index)) % 2**63 for index in indices],
+            seeds=[hash((seed, index)) % 2**63 for index in indices],
         )
 
     def export(self, folder: Path) -> None:

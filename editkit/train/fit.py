@@ -30,7 +30,7 @@ class FitConfig:
     accumulate: int = 1
     """Forward passes to an optimizer step."""
     precision: str = "bf16"
-    """`bf16` (autocast over fp32 weights) or `no`."""
+    """`bf16` (autocast over fp32 weights) or `fp32`."""
     ema: float = 0.0
     """Decay of the moving average of weights, which is what gets exported; 0 keeps none."""
     seed: int = 0
@@ -40,14 +40,19 @@ class FitConfig:
     resume: str | None = None
     """`latest`, or a checkpoint folder."""
     device: str | None = None
+    """`cpu`, or null for what accelerate finds."""
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "save_every", "keep", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"fit.{name} must be at least 1, not {getattr(self, name)}")
-        if self.precision not in ("bf16", "no"):
-            raise ValueError(f"fit.precision must be bf16 or no, not {self.precision!r}")
+        if self.precision not in ("bf16", "fp32"):
+            raise ValueError(f"fit.precision must be bf16 or fp32, not {self.precision!r}")
+        if self.device not in (None, "cpu"):
+            raise ValueError(
+                f"fit.device must be cpu or null, for what accelerate finds, not {self.device!r}"
+            )
 
 
 class Job(ABC):
@@ -92,7 +97,7 @@ def fit(job: Job, config: FitConfig) -> float:
     found = check(config)
     AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
     accelerator = Accelerator(
-        mixed_precision=config.precision,
+        mixed_precision="bf16" if config.precision == "bf16" else "no",
         gradient_accumulation_steps=config.accumulate,
         cpu=config.device == "cpu",
     )

@@ -1,0 +1,179 @@
+"""A FLUX family's models: loaded when first needed, switched by role, adapted by LoRA."""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
+
+from backbones import sources
+from backbones.loading import LOADING_ERRORS, LoadOptions, load_transformer, place, pretrained
+from backbones.memory import remember_positions
+from backbones.specs import Family, Role
+from backbones.text import Encoders
+from editkit import adapters, recipe
+from editkit.errors import EditkitError, first_sentence
+from editkit.registry import unknown
+
+
+class Components:
+    """One VAE and one pair of text encoders, a transformer per role; each loads when first needed.
+
+    Components are diffusers' and transformers' own, so their quantizers, offload and cache hooks, attention
+    backends and LoRA formats apply.
+
+    Args:
+        family: what is loaded from where.
+        device: where everything runs.
+        dtype: of all weights.
+        options: quantization, offload, attention, caching, compilation.
+    """
+
+    def __init__(
+        self, family: Family, device: torch.device, dtype: torch.dtype, options: LoadOptions | None = None
+    ) -> None:
+        self.family, self.name, self.device, self.dtype = family, family.name, device, dtype
+        self.options = options or LoadOptions()
+        self._unsaved = False
+        self._home: str | None = None
+        self.transformers: dict[str, FluxTransformer2DModel] = {}
+        self._vae: AutoencoderKL | None = None
+        self._encoders: Encoders | None = None
+        self._adapters: dict[str, str] = {}
+
+    def role(self, name: str) -> Role:
+        """The role's record.
+
+        Raises:
+            EditkitError: where the family has no such role.
+        """
+        if name not in self.family.roles:
+            raise EditkitError(unknown(f"role of the backbone {self.name!r} called", name, self.family.roles))
+        return self.family.roles[name]
+
+    @property
+    def roles(self) -> Collection[str]:
+        return self.family.roles.keys()
+
+    def sizes(self, role: str) -> Sequence[tuple[int, int]]:
+        return self.role(role).sizes
+
+    def defaults(self, role: str) -> tuple[int, float]:
+        record = self.role(role)
+        return record.steps, record.guidance or 0.0
+
+    def fingerprints(self, role: str) -> dict[str, str]:
+        """SHA-256 of every weight file that an edit in this role uses, by component."""
+        if self._unsaved:
+            return {"transformer": "unsaved"}
+        first = self.home
+        folders = {
+            "vae": first,
+            "text_encoder": first,
+            "text_encoder_2": first,
+            "transformer": self.folder(role),
+        }
+        files = {part: sorted((folder / part).glob("*.safetensors")) for part, folder in folders.items()}
+        if self.options.transformer:
+            chosen = Path(self.options.transformer)
+            files["transformer"] = sorted(chosen.glob("*.safetensors")) if chosen.is_dir() else [chosen]
+        found = {part: "+".join(recipe.sha256(path) for path in paths) for part, paths in files.items()}
+        return found | self._adapters_of(role)
+
+    def load_adapter(self, role: str, path: Path, name: str) -> None:
+        """Load a LoRA next to others on a role's transformer; a recipe names it by its hash."""
+        adapters.load(self.transformer(role), path, name)
+        self._adapters[name] = recipe.sha256(adapters.file(path))
+
+    def _adapters_of(self, role: str) -> dict[str, str]:
+        transformer = self.transformer(role)
+        active = adapters.active(transformer)
+        return {
+            f"adapter {name} x{scale:g}": self._adapters.get(name, "unsaved")
+            for name, scale in active.items()
+        }
+
+    def settle(self, role: str) -> None:
+        """Take the VAE and the text encoders from this role's folder, so that it needs no other role's."""
+        if self._home is None:
+            self._home = role if role in self.roles else next(iter(self.roles))
+
+    @property
+    def home(self) -> Path:
+        """The folder of the VAE and the text encoders."""
+        self.settle("")
+        assert self._home is not None
+        return self.folder(self._home)
+
+    def folder(self, role: str) -> Path:
+        """The role's pipeline folder on this machine, fetched if need be."""
+        record = self.role(role)
+        return sources.fetch(record.source, record.licence)
+
+    def _load(self, cls: Any, folder: Path, part: str) -> Any:
+        return pretrained(cls, folder, part, self.dtype).to(self.device)
+
+    def _tokenizer(self, folder: Path, part: str) -> Any:
+        try:
+            return AutoTokenizer.from_pretrained(folder, subfolder=part, local_files_only=True)
+        except LOADING_ERRORS as error:
+            raise EditkitError(
+                f"The {part} in {folder} cannot be loaded ({first_sentence(error)})."
+            ) from error
+
+    @property
+    def vae(self) -> AutoencoderKL:
+        """The family's autoencoder."""
+        if self._vae is None:
+            loaded = self._load(AutoencoderKL, self.home, "vae")
+            # Convolutions run about a quarter faster in this layout.
+            self._vae = loaded.to(memory_format=torch.channels_last)
+        return self._vae
+
+    def vae_hash(self) -> str:
+        """Digest of the autoencoder's weights, which every latent depends on."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in sorted(self.vae.state_dict().items()):
+            digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
+    def encoders(self) -> Encoders:
+        """The family's text encoders."""
+        if self._encoders is None:
+            folder = self.home
+            self._encoders = Encoders(
+                (self._tokenizer(folder, "tokenizer"), self._load(CLIPTextModel, folder, "text_encoder")),
+                (
+                    self._tokenizer(folder, "tokenizer_2"),
+                    self._load(T5EncoderModel, folder, "text_encoder_2"),
+                ),
+                self.family.sequence_length,
+            )
+        return self._encoders
+
+    def transformer(self, role: str) -> FluxTransformer2DModel:
+        """The role's transformer; roles with one source share one."""
+        record = self.role(role)
+        if record.source not in self.transformers:
+            loaded = load_transformer(self.options, lambda: self.folder(role), self.dtype)
+            self._register(record.source, place(loaded, self.device, self.options))
+        return self.transformers[record.source]
+
+    def adopt(
+        self,
+        source: str,
+        transformer: FluxTransformer2DModel,
+        vae: AutoencoderKL | None = None,
+        encoders: Encoders | None = None,
+    ) -> None:
+        """Use these components, however they were made, where `source` would have been loaded."""
+        self._register(source, transformer)
+        self._vae, self._encoders, self._unsaved = vae or self._vae, encoders or self._encoders, True
+
+    def _register(self, source: str, transformer: FluxTransformer2DModel) -> None:
+        remember_positions(transformer)
+        self.transformers[source] = transformer
