@@ -80,7 +80,7 @@ def word_tokenizer(words: Iterable[str], *, letters: str, kind: str, length: int
         kind: `t5` (ends with </s>) or `clip` (between <|startoftext|> and <|endoftext|>).
         length: the longest sequence.
     """
-    # <|endoftext|> must not be 2: transformers then takes the model for an old one and pools at the highest id.
+    # <|endoftext|> must not be 2: transformers then takes the model for an old one and pools elsewhere.
     special = (
         ["<pad>", "</s>", "<unk>"] if kind == "t5" else ["<pad>", "<|endoftext|>", "<|startoftext|>", "<unk>"]
     )

@@ -120,8 +120,17 @@ def save(transformer: Any, folder: Path, options: LoraOptions, name: str = "defa
 
 
 def enable(transformer: Any, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
-    """Switch to exactly these adapters; none at all gives the base model."""
-    if not getattr(transformer, "peft_config", None):
+    """Switch to exactly these adapters; none at all gives the base model.
+
+    Raises:
+        EditkitError: for an adapter that was not loaded, or another number of scales than of names.
+    """
+    loaded = getattr(transformer, "peft_config", None) or {}
+    if strange := [name for name in names if name not in loaded]:
+        raise EditkitError(f"The adapter {strange[0]!r} is not among those loaded ({', '.join(loaded)}).")
+    if scales is not None and len(scales) != len(names):
+        raise EditkitError(f"{len(names)} adapters cannot take {len(scales)} scales; give one for each.")
+    if not loaded:
         return
     if names:
         transformer.enable_adapters()

@@ -129,7 +129,7 @@ class Editor:
         from editkit import adapters
 
         record, _ = self.method(method)
-        name = name or Path(path).stem
+        name = name or Path(path).stem.replace(".", "_")  # torch allows no dots in a module's name
         self.backbone.load_adapter(record.role, Path(path), name)
         adapters.enable(self.backbone.transformer(record.role), [name])
         return name

@@ -62,7 +62,9 @@ def build(cls: type[T], values: Mapping[str, Any], overrides: Sequence[str] = ()
             f"The overrides {' '.join(overrides)} are not YAML: {first_sentence(error)}."
         ) from error
     except (OmegaConfBaseException, TypeError, ValueError) as error:
-        raise EditkitError(f"The config does not fit: {first_sentence(error)}.") from error
+        place = getattr(error, "full_key", None)
+        where = f" at {place}" if place else ""
+        raise EditkitError(f"The config does not fit{where}: {first_sentence(error)}.") from error
 
 
 def _keys(node: Any, prefix: str = "") -> list[str]:

@@ -131,6 +131,8 @@ SIGNATURES = {
         "references=(), size=None, preserve=None, negative=None)"
     ),
     "Editor.edit_many": "(self, requests, batch_size=32)",
+    "Editor.load_adapter": "(self, path, method='kontext', name=None)",
+    "Editor.use_adapters": "(self, names, scales=None, method='kontext')",
     "Editor.method": "(self, name)",
     "EditRequest": (
         "(*, image, instruction, method='kontext', mask=None, references=(), seed=0, steps=None, "

@@ -1,0 +1,120 @@
+"""Behaviour: what the shipped weights do on held-out scenes; bars lie below what docs/tiny.md reports."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import editkit
+from editkit import recipe
+from editkit.data import shapesworld as world
+from editkit.evaluation import shapesworld as scores
+
+EXAMPLES, SESSIONS = 80, 8
+SUCCESS, CEILING = 0.0, 0.9
+
+
+@pytest.fixture(scope="module")
+def editor() -> editkit.Editor:
+    return editkit.load("tiny", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def report(editor: editkit.Editor) -> dict[str, Any]:
+    return scores.evaluate(editor, "kontext", n=EXAMPLES, sessions=SESSIONS)
+
+
+def test_edits_succeed_on_held_out_scenes(report: dict[str, Any]) -> None:
+    assert report["overall"]["success"] >= SUCCESS
+
+
+def test_the_autoencoder_leaves_room(report: dict[str, Any]) -> None:
+    assert report["overall"]["ceiling"] >= CEILING
+
+
+def test_copying_the_source_is_no_edit(report: dict[str, Any]) -> None:
+    assert report["overall"]["copy"] <= 0.05
+
+
+def test_untouched_pixels_stay_over_five_turns(report: dict[str, Any]) -> None:
+    assert len(report["sessions"]["drift"]) == 5
+    assert report["sessions"]["drift"][-1] <= 0.08
+
+
+def test_report_is_written_and_read_by_people(report: dict[str, Any], tmp_path: Path) -> None:
+    scores.write(report, tmp_path)
+    assert (tmp_path / "report.json").is_file()
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (6 * world.SIZE, len(world.KINDS) * world.SIZE)
+    table = scores.table(report)
+    assert "five turns in a row" in table
+    assert all(kind in table for kind in world.KINDS)
+
+
+def test_unknown_words_are_named(editor: editkit.Editor) -> None:
+    source = Image.fromarray(world.render(world.draw_scene(random.Random(0))))
+    with pytest.warns(UserWarning, match=r"does not know the words? giraffe.*flux1-dev"):
+        editor.edit(source, "make the giraffe blue", steps=1)
+
+
+def test_a_recipe_repeats_its_picture(editor: editkit.Editor, tmp_path: Path) -> None:
+    from editkit import images
+
+    example = world.example(11)
+    assert example.source is not None
+    source = Image.fromarray(world.render(example.source))
+    result = editor.edit(source, example.instruction, seed=5)
+    assert result.image is not None
+    images.save(result.image, tmp_path / "a.png", result.recipe)
+    told = recipe.read(tmp_path / "a.png")
+    again = editkit.load(told["backbone"], told["device"], told["precision"]).edit(
+        source,
+        told["instruction"],
+        told["method"],
+        seed=told["seed"],
+        steps=told["steps"],
+        guidance=told["guidance"],
+    )
+    assert np.array_equal(np.asarray(result.image), np.asarray(again.image))
+
+
+@pytest.mark.parametrize("kind", [*world.KINDS, "caption"])
+def test_every_kind_of_edit_is_possible_and_visible(kind: str) -> None:
+    for seed in range(200):
+        example = world.example(seed, kind)
+        if example.source is None:
+            continue
+        source, answer = (world.render(scene) / 255 for scene in (example.source, example.answer))
+        assert scores.changed(source, answer).mean() > 0.002, (seed, example.instruction)
+        assert world.example(seed, kind) == example
+
+
+def test_scenes_keep_the_specification() -> None:
+    for seed in range(300):
+        example = world.example(seed)
+        for scene in (example.source, example.answer):
+            assert scene is not None
+            colours = [thing.colour for thing in scene.things]
+            assert len({*colours, scene.background}) == len(colours) + 1
+            assert len({thing.shape for thing in scene.things}) == len(colours)
+            assert len({thing.slot for thing in scene.things}) == len(colours)
+            assert all(0.13 <= thing.r <= 0.19 for thing in scene.things)
+
+
+def test_the_true_answer_succeeds_and_noise_does_not() -> None:
+    rng = np.random.default_rng(0)
+    for seed in range(40):
+        example = world.example(seed)
+        assert example.source is not None
+        source, answer = (
+            (world.render(scene) / 255).astype(np.float32) for scene in (example.source, example.answer)
+        )
+        assert scores.score(source, answer, answer, example.category).success
+        assert not scores.score(
+            source, answer, rng.random(answer.shape, dtype=np.float32), example.category
+        ).success
