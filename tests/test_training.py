@@ -245,7 +245,7 @@ def test_a_loss_that_is_not_finite_stops(settings: Any) -> None:
 
 def test_two_precisions_in_one_process(settings: Any) -> None:
     for precision in ("fp32", "bf16"):
-        _, output = train(settings("run", "fit.steps=1", f"fit.precision={precision}"))
+        _, output = train(settings(f"run-{precision}", "fit.steps=1", f"fit.precision={precision}"))
         assert math.isfinite(losses(output)[1])
 
 
@@ -489,3 +489,11 @@ def test_moving_average() -> None:
     assert weight.tolist() == pytest.approx([1.4] * 3)
     ema.swap()
     assert weight.tolist() == [5.0] * 3
+
+
+def test_a_second_run_does_not_write_over_the_first(settings: Any) -> None:
+    _, output = train(settings("run", "fit.steps=1"))
+    before = losses(output)
+    with pytest.raises(EditkitError, match=r"holds an earlier run; give fit\.resume=latest"):
+        train(settings("run", "fit.steps=2"))
+    assert losses(output) == before

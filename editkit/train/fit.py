@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from editkit import images, registry
+from editkit import images
 from editkit.errors import EditkitError, first_sentence
 from editkit.train import checkpoints
 from editkit.train.optim import Ema, OptimConfig, optimizers, rate
@@ -73,12 +73,16 @@ def check(config: FitConfig) -> Path | None:
     """The checkpoint to go on from, or None; to be asked before anything that takes long.
 
     Raises:
-        EditkitError: where there is no such checkpoint or device, or the output cannot be made.
+        EditkitError: where there is no such checkpoint, the output cannot be made, or it holds another run.
     """
     images.check_folder(config.output)
-    if config.device is not None:
-        registry.backbones("sources").device(config.device)
-    return checkpoints.find(Path(config.output), config.resume)
+    output = Path(config.output)
+    if config.resume is None and checkpoints.everything(output):
+        raise EditkitError(
+            f"The folder {output} holds an earlier run; give fit.resume=latest to go on with it, "
+            f"or another fit.output."
+        )
+    return checkpoints.find(output, config.resume)
 
 
 def fit(job: Job, config: FitConfig) -> float:
