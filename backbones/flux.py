@@ -83,6 +83,14 @@ class Flux(Components):
         shaped = [(key, *pixels_BCHW.shape[-2:], cast_down) for key in keys]
         return torch.stack(self._latents.recall(shaped, lambda places: list(make(places))))
 
+    def inpainting(
+        self, pixels_BCHW: Tensor, mask_B1HW: Tensor, generators: Sequence[torch.Generator] | None = None
+    ) -> Tensor:
+        mask_B1HW = (mask_B1HW.to(self.device) > 0.5).to(self.dtype)
+        # Mid-gray is zero to the network.
+        kept_BCHW = torch.where(mask_B1HW.bool(), 0.5, pixels_BCHW.to(self.device))
+        return torch.cat((self.encode(kept_BCHW, generators), packing.pack_mask(mask_B1HW)), dim=-1)
+
     @torch.no_grad()
     def decode(self, tokens_BLC: Tensor, width: int, height: int) -> Tensor:
         config = self.vae.config

@@ -1,6 +1,7 @@
 """FLUX's tokens: 2x2 patches of latent cells, and where they stand."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 CELL = 8
@@ -23,6 +24,11 @@ def unpack(tokens_BLC: Tensor, width: int, height: int) -> Tensor:
     rows, columns = height // TOKEN, width // TOKEN
     patches = tokens_BLC.view(batch, rows, columns, channels // 4, 2, 2)
     return patches.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels // 4, rows * 2, columns * 2)
+
+
+def pack_mask(mask_B1HW: Tensor) -> Tensor:
+    """A mask as FLUX.1 Fill takes it, B L 256: every pixel is kept, each latent cell's 8x8 as 64 channels."""
+    return pack(F.pixel_unshuffle(mask_B1HW, CELL))
 
 
 def grid_ids(width: int, height: int, *, image: int = 0, left: int = 0, top: int = 0) -> Tensor:

@@ -19,6 +19,7 @@ from editkit.types import Text
 
 WORD = re.compile(r"\w+")
 CLIP_LENGTH = 77
+NEIGHBOUR_LOGIT = 6.0
 
 
 class Encoders:
@@ -128,5 +129,37 @@ def fresh(
             **t5,
         )
     )
-    torch.nn.init.normal_(t5_model.shared.weight, std=1.0)
+    _start_from_words(clip_model, t5_model)
     return Encoders((clip_tokenizer, clip_model.eval()), (t5_tokenizer, t5_model.eval()), length)
+
+
+@torch.no_grad()
+def _start_from_words(clip: CLIPTextModel, t5: T5EncoderModel) -> None:
+    """Let the features of random encoders say which words stand where, plainly enough to be used at once.
+
+    With the usual random weights most of a feature is noise that all prompts share, and a transformer that
+    starts from nothing learns to ignore it. Here T5 starts as word embeddings with a part of their neighbours
+    mixed in, CLIP's pooled feature as the mean of a prompt's words.
+    """
+    torch.nn.init.normal_(t5.shared.weight, std=1.0)
+    first = t5.encoder.block[0].layer[0].SelfAttention
+    for head in range(first.n_heads):
+        offset = (head // 2 + 1) * (1 if head % 2 else -1)
+        bucket = first._relative_position_bucket(
+            torch.tensor([offset]),
+            num_buckets=first.relative_attention_num_buckets,
+            max_distance=first.relative_attention_max_distance,
+        )
+        first.relative_attention_bias.weight[:, head] = 0
+        first.relative_attention_bias.weight[bucket, head] = NEIGHBOUR_LOGIT
+    for block in t5.encoder.block:
+        block.layer[0].SelfAttention.o.weight *= 0.5
+        torch.nn.init.zeros_(block.layer[1].DenseReluDense.wo.weight)
+    torch.nn.init.normal_(clip.embeddings.token_embedding.weight, std=1.0)
+    torch.nn.init.normal_(clip.embeddings.position_embedding.weight, std=0.1)
+    for layer in clip.encoder.layers:
+        torch.nn.init.zeros_(layer.self_attn.q_proj.weight)
+        torch.nn.init.zeros_(layer.self_attn.q_proj.bias)
+        torch.nn.init.orthogonal_(layer.self_attn.v_proj.weight)
+        torch.nn.init.orthogonal_(layer.self_attn.out_proj.weight)
+        torch.nn.init.zeros_(layer.mlp.fc2.weight)

@@ -6,6 +6,7 @@ The input is scaled uniformly, padded to the grid by repeating its edge, and bot
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +65,12 @@ def fit(
     )
     answer = Box(left=0, top=0, width=panel_width, height=panel_height)
     return Canvas(width=panel_width, height=panel_height, answer=answer, content=content, original=original)
+
+
+def beside(panel: Canvas, width: int) -> Canvas:
+    """A planned panel with `width` more pixels of canvas to its left, for what it is derived from."""
+    answer = replace(panel.answer, left=panel.answer.left + width)
+    return replace(panel, width=panel.width + width, answer=answer)
 
 
 def resize(pixels_BCHW: Tensor, width: int, height: int) -> Tensor:

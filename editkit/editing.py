@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -121,8 +121,8 @@ def run(backbone: Any, method: Method, options: Any, batch: Sequence[Prepared]) 
     backbone.settle(method.role)
     conditioner, sampler = method.conditioner(backbone, options), method.sampler(backbone, options)
     # 1. Requests to tensors.
-    inputs = collate(batch)
-    generators = [torch.Generator().manual_seed(item.request.seed) for item in batch]
+    generators = tuple(torch.Generator().manual_seed(item.request.seed) for item in batch)
+    inputs = replace(collate(batch), generators=generators)
     try:
         # 2. Plan: fit the canvas, encode text and pixels, fill the slots.
         plan = conditioner.plan(inputs)
@@ -210,8 +210,9 @@ def _defaults(backbone: Any, method: Method, plan: Plan, request: EditRequest) -
     steps, guidance = backbone.defaults(plan.role)
     own = method.defaults or {}
     chosen_steps = request.steps if request.steps is not None else int(own.get("steps", steps))
-    chosen = request.guidance if request.guidance is not None else own.get("guidance", guidance)
-    return chosen_steps, chosen
+    # A role whose default is 1 was trained without guidance; a method's number is for those with it.
+    preferred = own.get("guidance", guidance) if guidance > 1 else guidance
+    return chosen_steps, request.guidance if request.guidance is not None else preferred
 
 
 def _kept(item: Prepared, edited_1CHW: Tensor) -> Tensor:

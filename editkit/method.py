@@ -38,6 +38,11 @@ class Backbone(Protocol):
     def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
         """Pixels in [0, 1], sides multiples of 16, to packed latents BLC: posterior mode, or a sample."""
 
+    def inpainting(
+        self, pixels_BCHW: Tensor, mask_B1HW: Tensor, generators: Sequence[torch.Generator] | None = None
+    ) -> Tensor:
+        """What FLUX.1 Fill joins to the noise, BLC: the picture outside the mask, encoded, and the mask."""
+
     def decode(self, tokens_BLC: Tensor, width: int, height: int) -> Tensor:
         """Packed latents back to pixels in [0, 1], BCHW."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     ImageInput = str | Path | Image.Image
 
@@ -61,6 +61,8 @@ class EditInputs:
         references: each BCHW, each of its own size.
         negatives: B negative prompts, or None.
         size: (width, height) asked for, or None.
+        generators: the B generators that the noise will be drawn from, for methods whose official sampler
+            draws from them before; empty in training.
     """
 
     prompts: tuple[str, ...]
@@ -69,6 +71,7 @@ class EditInputs:
     references: tuple[Tensor, ...] = ()
     negatives: tuple[str, ...] | None = None
     size: tuple[int, int] | None = None
+    generators: tuple[Generator, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

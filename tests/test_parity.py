@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import difference, image, photo
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxKontextPipeline, FluxPipeline
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    FluxFillPipeline,
+    FluxKontextPipeline,
+    FluxPipeline,
+)
 from PIL import Image
 from torch import Tensor
 
@@ -28,7 +33,7 @@ STEPS = 4
 TOLERANCE = 1e-4
 
 
-def pipeline(cls: Any, flux: Flux) -> Any:
+def pipeline(cls: Any, flux: Flux, role: str = "kontext") -> Any:
     """diffusers' pipeline around the very same modules."""
     built = cls(
         scheduler=FlowMatchEulerDiscreteScheduler(
@@ -43,7 +48,7 @@ def pipeline(cls: Any, flux: Flux) -> Any:
         tokenizer=flux.encoders.clip_tokenizer,
         text_encoder_2=flux.encoders.t5,
         tokenizer_2=flux.encoders.t5_tokenizer,
-        transformer=flux.transformer("kontext"),
+        transformer=flux.transformer(role),
     )
     built.set_progress_bar_config(disable=True)
     return built
@@ -181,6 +186,38 @@ def test_text_to_image(random_flux: Flux, width: int, height: int, negative: str
     )
     built = pipeline(FluxPipeline, random_flux)
     assert_equal(mine, theirs(built, noise_BLC, [PROMPT], width, height, guidance_scale=2.5, **extra))
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("guidance", [1.0, 50.0])
+def test_fill_latents(random_flux: Flux, width: int, height: int, guidance: float) -> None:
+    """ICEdit's diptych through FluxFillPipeline: its own encoding, masking, packing and order of draws."""
+    method, source_BCHW = registry.method("icedit"), photo(width, height)
+    built = config.build(method.config, {"template": "none"})
+    mine, generator = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        inputs = EditInputs(
+            prompts=(PROMPT,), source_BCHW=source_BCHW, size=(width, height), generators=(mine,)
+        )
+        plan = method.conditioner(random_flux, built).plan(inputs)
+        noise_BLC = random_flux.noise(plan.canvas, [mine])
+        times = flow.schedule(STEPS, noise_BLC.shape[1])
+        *_, last_BLC = method.sampler(random_flux, built).walk(plan, noise_BLC, times, guidance)
+    mask_B1HW = torch.zeros(1, 1, height, 2 * width)
+    mask_B1HW[..., width:] = 1
+    other_BLC = pipeline(FluxFillPipeline, random_flux, "fill")(
+        prompt=PROMPT,
+        image=torch.cat((source_BCHW, photo(width, height, 9)), dim=-1),
+        mask_image=mask_B1HW,
+        width=2 * width,
+        height=height,
+        num_inference_steps=STEPS,
+        guidance_scale=guidance,
+        generator=generator,
+        max_sequence_length=48,
+        output_type="latent",
+    ).images
+    assert_equal(last_BLC, other_BLC)
 
 
 def test_prompt_that_is_cut_off(random_flux: Flux, kontext: Any) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ class OptimConfig:
     """`adamw`, or `muon`: Muon on matrices inside transformer blocks and AdamW on everything else."""
     lr: float = 1e-4
     """AdamW's peak learning rate."""
+    lr_of: dict[str, float] = field(default_factory=dict)
+    """AdamW's peak learning rate of parameters by the beginning of their names; the longest one counts."""
     muon_lr: float = 0.02
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
@@ -45,13 +47,18 @@ def optimizers(
     named = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
     matrices = [p for name, p in named if config.name == "muon" and p.ndim == 2 and "_blocks." in name]
     chosen = {id(p) for p in matrices}
-    rest = [p for _, p in named if id(p) not in chosen]
+    rest: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in named:
+        if id(parameter) not in chosen:
+            prefix = max((p for p in config.lr_of if name.startswith(p)), key=len, default="")
+            rest.setdefault(config.lr_of.get(prefix, config.lr), []).append(parameter)
     made: list[torch.optim.Optimizer] = []
     if matrices:
         made.append(torch.optim.Muon(matrices, lr=config.muon_lr, weight_decay=config.weight_decay))
     if rest:
         betas = (config.betas[0], config.betas[1])
-        made.append(torch.optim.AdamW(rest, lr=config.lr, betas=betas, weight_decay=config.weight_decay))
+        groups = [{"params": parameters, "lr": peak} for peak, parameters in rest.items()]
+        made.append(torch.optim.AdamW(groups, betas=betas, weight_decay=config.weight_decay))
     for optimizer in made:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]

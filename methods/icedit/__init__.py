@@ -1,0 +1,20 @@
+"""ICEdit: a diptych whose left half is the source; FLUX.1 Fill paints the right half under a prompt about both."""
+
+from editkit.method import Method
+from methods.icedit.conditioner import ICEditConditioner
+from methods.icedit.config import ICEditConfig
+from methods.icedit.sampler import ICEditSampler
+from methods.icedit.trainer import ICEditTrainer
+
+METHOD = Method(
+    name="icedit",
+    summary="the right half of a diptych is inpainted, the left half is the source",
+    paper="In-Context Edit: Enabling Instructional Image Editing with In-Context Generation "
+    "in Large Scale Diffusion Transformer (2025)",
+    role="fill",
+    config=ICEditConfig,
+    conditioner=ICEditConditioner,
+    sampler=ICEditSampler,
+    trainer=ICEditTrainer,
+    defaults={"guidance": 50.0},
+)

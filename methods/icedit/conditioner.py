@@ -1,0 +1,92 @@
+"""ICEdit's conditioner: a diptych for FLUX.1 Fill, the source on the left and a hole on the right."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editkit import canvas
+from editkit.errors import EditkitError
+from editkit.method import Conditioner
+from editkit.types import Canvas, Conditioning, EditInputs, Plan
+from methods.icedit.config import TEMPLATES, ICEditConfig
+
+NO_PROMPT = " "
+
+
+class ICEditConditioner(Conditioner):
+    """Joins the masked diptych to the noise on channels (paper section 3.1, the inpainting framework)."""
+
+    config: ICEditConfig
+
+    def arrange(self, inputs: EditInputs) -> Plan:
+        """The right half is all to be painted, or the part of it under a mask where one is given.
+
+        Raises:
+            EditkitError: for inputs that a diptych has no place for.
+        """
+        source_BCHW = _source(inputs)
+        panel = self._panel(source_BCHW, inputs.size)
+        source_BCHW = canvas.place(source_BCHW, panel)
+        whole = canvas.beside(panel, panel.width)
+        hole_B1HW = torch.ones_like(source_BCHW[:, :1])
+        if inputs.mask_B1HW is not None:
+            hole_B1HW = (canvas.place(inputs.mask_B1HW, panel) > 0.5).float()
+        channel_BLC = self.backbone.inpainting(
+            torch.cat((source_BCHW, source_BCHW), dim=-1),
+            F.pad(hole_B1HW, (panel.width, 0, 0, 0)),
+            self._generators(inputs, whole),
+        )
+        return Plan(canvas=whole, conditioning=Conditioning(channel_BLC=channel_BLC), role="fill")
+
+    def prompts(self, instructions: Sequence[str]) -> list[str]:
+        """Each instruction within the template; none at all leaves the template out too."""
+        template = TEMPLATES[self.config.template]
+        subject, description = self.config.subject, self.config.description
+        return [
+            template.format(instruction=words, subject=subject, description=description)
+            if words.strip()
+            else NO_PROMPT
+            for words in instructions
+        ]
+
+    def target(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
+        """Source and answer side by side."""
+        source_BCHW = _source(inputs)
+        panel = self._panel(source_BCHW, inputs.size)
+        return torch.cat([canvas.place(half, panel) for half in (source_BCHW, answer_BCHW)], dim=-1)
+
+    def _panel(self, source_BCHW: Tensor, size: tuple[int, int] | None) -> Canvas:
+        """One half: of the released width, as tall as the picture's shape wants it."""
+        height, width = source_BCHW.shape[-2:]
+        sizes = self.backbone.sizes("fill")
+        if size is not None or sizes:
+            return canvas.fit((width, height), size=size, preferred=sizes)
+        across = self.config.width
+        tallest = self.config.area // across // canvas.GRID * canvas.GRID
+        wanted = -(-height * across // width)
+        return canvas.fit((width, height), size=(across, min(wanted, tallest)))
+
+    def _generators(self, inputs: EditInputs, whole: Canvas) -> Sequence[torch.Generator] | None:
+        """Generators for the masked picture's sample, at the place where FluxFillPipeline draws it.
+
+        It draws a sample of the unmasked picture first, of which full noise leaves nothing, then the noise,
+        then this one, all of the same size.
+        """
+        if self.config.encoding == "mode" or not inputs.generators:
+            return None
+        self.backbone.noise(whole, inputs.generators)
+        ahead = [generator.clone_state() for generator in inputs.generators]
+        self.backbone.noise(whole, ahead)
+        return ahead
+
+
+def _source(inputs: EditInputs) -> Tensor:
+    if inputs.source_BCHW is None:
+        raise EditkitError("icedit edits a picture and none was given; kontext makes pictures from text alone.")
+    if inputs.references:
+        raise EditkitError("icedit takes no references; kontext and aceplus do.")
+    if inputs.negatives is not None:
+        raise EditkitError("icedit takes no negative prompt; kontext does.")
+    return inputs.source_BCHW

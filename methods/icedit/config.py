@@ -1,0 +1,50 @@
+"""ICEdit's options, and its in-context prompts."""
+
+from dataclasses import dataclass
+
+TEMPLATES = {
+    "released": (
+        "A diptych with two side-by-side images of the same scene. "
+        "On the right, the scene is exactly the same as on the left but {instruction}"
+    ),
+    "paper": (
+        "a side-by-side image of the same {subject}: the left depicts the original {description}, "
+        "while the right mirrors the left but applies {instruction}"
+    ),
+    "none": "{instruction}",
+}
+"""The released script's prompt, the paper's (section 3.1), and the bare instruction."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ICEditConfig:
+    """How the diptych is laid out, worded, encoded and trained."""
+
+    template: str = "released"
+    """`released`, `paper` (which needs `subject` and `description`), or `none`: the bare instruction."""
+    subject: str = "scene"
+    """What the paper's prompt calls the picture's subject."""
+    description: str = "scene"
+    """How the paper's prompt describes the source."""
+    width: int = 512
+    """Pixels across each half where the backbone names no sizes of its own; the released weights know 512."""
+    area: int = 1024 * 1024
+    """Largest number of pixels of each half; a taller picture is padded at its sides."""
+    encoding: str = "sample"
+    """Fill's masked picture: `sample` of the posterior, as diffusers draws it, or its `mode`."""
+    prompt_dropout: float = 0.1
+    """Training: how often the whole prompt is left out."""
+    loss: str = "both"
+    """Training: `both` halves count (released), or the `right` one alone."""
+
+    def __post_init__(self) -> None:
+        if self.template not in TEMPLATES:
+            raise ValueError(f"template must be one of {', '.join(TEMPLATES)}, not {self.template!r}")
+        if self.width < 16 or self.area < 16 * self.width:
+            raise ValueError(f"width must be at least 16 and area 16 rows of it, not {self.width}, {self.area}")
+        if self.encoding not in ("sample", "mode"):
+            raise ValueError(f"encoding must be sample or mode, not {self.encoding!r}")
+        if not 0 <= self.prompt_dropout < 1:
+            raise ValueError(f"prompt_dropout must lie in [0, 1), not {self.prompt_dropout}")
+        if self.loss not in ("both", "right"):
+            raise ValueError(f"loss must be both or right, not {self.loss!r}")
