@@ -81,11 +81,12 @@ class AutoencoderJob(Job):
         return pretrained(AutoencoderKL, config.start, "", torch.float32).requires_grad_(True)
 
     def batch(self, indices: Sequence[int]) -> Tensor:
-        """Sources and answers in turn, pixels in [-1, 1]."""
+        """Pictures of edits and of captions in turn, pixels in [-1, 1]; captions show all styles evenly."""
         pictures = []
         for index in indices:
-            example = shapesworld.example(shapesworld.TRAINING_START + index // 2)
-            scene = example.source if index % 2 and example.source else example.answer
+            kind = "caption" if index % 2 else None
+            example = shapesworld.example(shapesworld.TRAINING_START + index // 2, kind)
+            scene = example.source if index % 4 == 2 and example.source else example.answer
             pictures.append(shapesworld.render(scene))
         pixels_BHWC = torch.from_numpy(np.stack(pictures)).float() / 127.5 - 1
         return pixels_BHWC.permute(0, 3, 1, 2).contiguous().to(self.vae.device)

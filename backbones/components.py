@@ -1,7 +1,7 @@
 """A FLUX family's models: loaded when first needed, switched by role, adapted by LoRA."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +83,11 @@ class Components:
         found = {part: "+".join(recipe.sha256(path) for path in paths) for part, paths in files.items()}
         return found | self._adapters_of(role)
 
-    def load_adapter(self, role: str, path: Path, name: str) -> None:
-        """Load a LoRA next to others on a role's transformer; a recipe names it by its hash."""
-        adapters.load(self.transformer(role), path, name)
+    def load_adapter(
+        self, role: str, path: Path, name: str, load: Callable[[Any, Path, str], object] = adapters.load
+    ) -> None:
+        """Load an adapter next to others on a role's transformer; a recipe names it by its hash."""
+        load(self.transformer(role), path, name)
         self._adapters[name] = recipe.sha256(adapters.file(path))
 
     def _adapters_of(self, role: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,39 @@ def load(transformer: Any, path: str | Path, name: str) -> None:
     try:
         state = load_file(path)
         with safe_open(path, framework="pt") as opened:
-            metadata = json.loads((opened.metadata() or {}).get("lora_adapter_metadata", "null"))
-        transformer.load_lora_adapter(state, prefix="transformer", adapter_name=name, metadata=metadata)
-    except (SafetensorError, ValueError, RuntimeError, IndexError, KeyError) as error:
+            about = opened.metadata() or {}
+    except SafetensorError as error:
+        raise EditkitError(f"The adapter {path} cannot be read ({first_sentence(error)}).") from error
+    install(transformer, state, name, about, f"The adapter {path}")
+
+
+def install(
+    transformer: Any,
+    state: Mapping[str, Any],
+    name: str,
+    about: Mapping[str, str],
+    what: str = "The adapter",
+) -> None:
+    """Put a LoRA's tensors on a transformer.
+
+    Args:
+        transformer: any diffusers transformer.
+        state: tensors by key, in one of the dialects that diffusers reads.
+        name: of the adapter.
+        about: metadata of the file that they are from.
+        what: they are called in errors.
+
+    Raises:
+        EditkitError: where they do not fit.
+    """
+    try:
+        config = json.loads(about.get("lora_adapter_metadata", "null"))
+        transformer.load_lora_adapter(dict(state), prefix="transformer", adapter_name=name, metadata=config)
+    except (ValueError, RuntimeError, IndexError, KeyError) as error:
         problem = first_sentence(error)
-        raise EditkitError(f"The adapter {path} does not fit this transformer ({problem}).") from error
+        raise EditkitError(f"{what} does not fit this transformer ({problem}).") from error
     if name not in getattr(transformer, "peft_config", {}):
-        raise EditkitError(f"The adapter {path} holds no tensor of this transformer.")
+        raise EditkitError(f"{what} holds no tensor of this transformer.")
 
 
 def file(path: str | Path) -> Path:
@@ -99,24 +125,34 @@ def active(transformer: Any) -> dict[str, float]:
 
 def save(transformer: Any, folder: Path, options: LoraOptions, name: str = "default") -> Path:
     """Write an adapter in diffusers' layout, whole or not at all; the file's metadata hold its LoraConfig."""
-    from peft.utils import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    state = get_peft_model_state_dict(transformer, adapter_name=name)
-    tensors = {f"transformer.{key}": value.detach().cpu().contiguous() for key, value in state.items()}
-    about = {
-        f"transformer.{key}": value for key, value in _plain(transformer.peft_config[name].to_dict()).items()
-    }
-    metadata = {
-        "format": "pt",
-        "lora_adapter_metadata": json.dumps(about, sort_keys=True),
-        "editkit": json.dumps(asdict(options)),
-    }
+    about = metadata(transformer, name) | {"format": "pt", "editkit": json.dumps(asdict(options))}
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{FILE}.partial"
-    save_file(tensors, partial, metadata=metadata)
+    save_file(state(transformer, name), partial, metadata=about)
     os.replace(partial, folder / FILE)
     return folder / FILE
+
+
+def state(transformer: Any, name: str) -> dict[str, Any]:
+    """An adapter's tensors in diffusers' layout."""
+    from peft.utils import get_peft_model_state_dict
+
+    tensors = get_peft_model_state_dict(transformer, adapter_name=name)
+    # peft also lists whatever other kinds of adapter layers hold.
+    return {
+        f"transformer.{key}": value.detach().cpu().contiguous()
+        for key, value in tensors.items()
+        if ".lora_" in key
+    }
+
+
+def metadata(transformer: Any, name: str) -> dict[str, str]:
+    """An adapter's LoraConfig as diffusers keeps it in a file."""
+    config = _plain(transformer.peft_config[name].to_dict())
+    about = {f"transformer.{key}": value for key, value in config.items()}
+    return {"lora_adapter_metadata": json.dumps(about, sort_keys=True)}
 
 
 def enable(transformer: Any, names: Sequence[str], scales: Sequence[float] | None = None) -> None:

@@ -130,7 +130,7 @@ class Editor:
 
         record, _ = self.method(method)
         name = name or Path(path).stem.replace(".", "_")  # torch allows no dots in a module's name
-        self.backbone.load_adapter(record.role, Path(path), name)
+        self.backbone.load_adapter(record.role, Path(path), name, record.load_adapter or adapters.load)
         adapters.enable(self.backbone.transformer(record.role), [name])
         return name
 

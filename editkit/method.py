@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +12,7 @@ from editkit.types import EditInputs, Plan, Text
 
 if TYPE_CHECKING:
     import random
+    from pathlib import Path
 
     import torch
     from torch import Tensor
@@ -143,6 +144,7 @@ class Method:
         sampler: walks the flow.
         trainer: what its training adds.
         defaults: steps and guidance where they are not the role's own.
+        load_adapter: puts an adapter file on a transformer under a name; `adapters.load` where None.
     """
 
     name: str
@@ -154,3 +156,4 @@ class Method:
     sampler: type[Sampler] = Sampler
     trainer: type[Trainer] = Trainer
     defaults: Mapping[str, float] | None = None
+    load_adapter: Callable[[Any, Path, str], object] | None = None

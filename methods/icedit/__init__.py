@@ -1,6 +1,7 @@
 """ICEdit: a diptych whose left half is the source; FLUX.1 Fill paints the right half under a prompt about both."""
 
 from editkit.method import Method
+from methods.icedit import moe
 from methods.icedit.conditioner import ICEditConditioner
 from methods.icedit.config import ICEditConfig
 from methods.icedit.sampler import ICEditSampler
@@ -17,4 +18,5 @@ METHOD = Method(
     sampler=ICEditSampler,
     trainer=ICEditTrainer,
     defaults={"guidance": 50.0},
+    load_adapter=moe.load,
 )

@@ -1,0 +1,145 @@
+"""Files of ICEdit's adapters: the released layout, read, checked and taken apart."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from editkit import adapters
+from editkit.errors import EditkitError, first_sentence
+
+PREFIX = "transformer."
+PLAIN = (
+    "x_embedder", "norm1.linear", "attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0",
+    "norm.linear", "proj_mlp",
+)  # fmt: skip
+"""What the released weights adapt with a plain LoRA where `ff.net.2` and the blocks' `proj_out` carry experts."""
+EXPERT = re.compile(r"(.+)\.lora_([AB])\.expert_(\d+)\.weight")
+ROUTE = re.compile(r"(.+)\.lora_route\.weight")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """One module's experts: down (E, r, I), up (E, O, r) and router (E, I)."""
+
+    down_ErI: Tensor
+    up_EOr: Tensor
+    route_EI: Tensor
+
+
+def read(source: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file, or of the one in a folder.
+
+    Raises:
+        EditkitError: where it is missing or is no safetensors file.
+    """
+    path = adapters.file(source)
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise EditkitError(f"The adapter {path} is not a .safetensors file that exists.")
+    try:
+        with safe_open(path, framework="pt") as opened:
+            about = opened.metadata() or {}
+        return load_file(path), about
+    except (SafetensorError, OSError) as error:
+        raise EditkitError(f"The adapter {path} cannot be read ({first_sentence(error)}).") from error
+
+
+def has_experts(state: Mapping[str, Tensor]) -> bool:
+    """Whether these are the tensors of a LoRA-MoE."""
+    return any(EXPERT.fullmatch(key) or ROUTE.fullmatch(key) for key in state)
+
+
+def split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Parts]]:
+    """The plain LoRA's tensors by key, and each module's experts by module name.
+
+    Raises:
+        EditkitError: where a module lacks an expert or its router, or its experts differ in shape.
+    """
+    plain: dict[str, Tensor] = {}
+    found: dict[str, dict[str, dict[int, Tensor]]] = defaultdict(lambda: {"A": {}, "B": {}})
+    routes: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        if match := EXPERT.fullmatch(key):
+            module, letter, number = match.groups()
+            found[module.removeprefix(PREFIX)][letter][int(number)] = tensor
+        elif match := ROUTE.fullmatch(key):
+            routes[match[1].removeprefix(PREFIX)] = tensor
+        else:
+            plain[key] = tensor
+    if alone := sorted(found.keys() ^ routes.keys()):
+        raise EditkitError(f"{alone[0]} has experts or a router but not both; give the whole file.")
+    return plain, {module: _parts(module, found[module], routes[module]) for module in found}
+
+
+def _parts(module: str, letters: dict[str, dict[int, Tensor]], route_EI: Tensor) -> Parts:
+    numbers = list(range(len(route_EI)))
+    stacked = {}
+    for letter, tensors in letters.items():
+        if sorted(tensors) != numbers:
+            raise EditkitError(
+                f"{module} has experts {sorted(tensors)} of lora_{letter}, but a router of {len(numbers)}; "
+                f"give the whole file."
+            )
+        if len({tensor.shape for tensor in tensors.values()}) > 1:
+            raise EditkitError(f"The experts of {module} differ in rank; only experts of one rank are known.")
+        stacked[letter] = torch.stack([tensors[number] for number in numbers])
+    down_ErI, up_EOr = stacked["A"], stacked["B"]
+    rank, inputs = down_ErI.shape[1:]
+    if up_EOr.shape[2] != rank or route_EI.shape[1] != inputs:
+        raise EditkitError(f"The tensors of {module} do not fit each other; give a sound file.")
+    return Parts(down_ErI=down_ErI, up_EOr=up_EOr, route_EI=route_EI)
+
+
+def options(cls: type[T], about: Mapping[str, str], first: Parts) -> T:
+    """Routing as the file's metadata say, or as the released weights have it: one expert a token, weight 1."""
+    experts, rank = first.down_ErI.shape[:2]
+    values: dict[str, Any] = {"router": "released", "top_k": 1}
+    if "icedit_moe" in about:
+        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+        values = {key: value for key, value in json.loads(about["icedit_moe"]).items() if key in known}
+        values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    return cls(**(values | {"experts": experts, "rank": rank}))
+
+
+def check(transformer: Any, plain: Mapping[str, Tensor], experts: Mapping[str, Parts]) -> None:
+    """Refuse tensors that would not all land on the transformer.
+
+    Raises:
+        EditkitError: naming the first that does not.
+    """
+    shapes = {
+        name: (module.out_features, module.in_features)
+        for name, module in transformer.named_modules()
+        if hasattr(module, "in_features")
+    }
+    pairs: dict[str, tuple[int, int]] = {
+        module: (parts.up_EOr.shape[1], parts.down_ErI.shape[2]) for module, parts in experts.items()
+    }
+    tensors = [*plain.values(), *(t for p in experts.values() for t in (p.down_ErI, p.up_EOr, p.route_EI))]
+    for key, tensor in plain.items():
+        module, _, letter = key.removeprefix(PREFIX).removesuffix(".weight").rpartition(".lora_")
+        if letter not in ("A", "B") or f"{key[:-8]}{'B' if letter == 'A' else 'A'}.weight" not in plain:
+            raise EditkitError(f"The tensor {key} is no part of an ICEdit adapter; give the whole file.")
+        outputs, inputs = pairs.get(module, (0, 0))
+        pairs[module] = (tensor.shape[0], inputs) if letter == "B" else (outputs, tensor.shape[1])
+    for module, wanted in pairs.items():
+        if module not in shapes:
+            raise EditkitError(f"The transformer has no linear layer {module}; the adapter is for another one.")
+        if shapes[module] != wanted:
+            hint = "; load it on FLUX.1 Fill" if module == "x_embedder" else ""
+            raise EditkitError(
+                f"The adapter's {module} is {wanted[1]} to {wanted[0]}, "
+                f"the transformer's {shapes[module][1]} to {shapes[module][0]}{hint}."
+            )
+    if not all(tensor.is_meta or torch.isfinite(tensor).all() for tensor in tensors):
+        raise EditkitError("The adapter holds values that are not finite; its file is damaged.")

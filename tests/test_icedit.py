@@ -1,0 +1,365 @@
+"""ICEdit's adapters: experts, routers, released files at full size, and what goes wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import difference, image, photo, transformer_config
+from diffusers import FluxTransformer2DModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import editkit
+from backbones.flux import Flux
+from editkit import adapters, config, registry
+from editkit.types import EditInputs
+from methods.icedit import checkpoint, moe
+
+EXPERTS, RANK = 4, 3
+FULL = {
+    "in_channels": 384, "out_channels": 64, "num_layers": 19, "num_single_layers": 38, "attention_head_dim": 128,
+    "num_attention_heads": 24, "joint_attention_dim": 4096, "pooled_projection_dim": 768, "guidance_embeds": True,
+    "axes_dims_rope": [16, 56, 56],
+}  # fmt: skip
+
+
+def released(transformer: nn.Module, rank: int, *, experts: int = 0, device: str = "cpu") -> dict[str, Tensor]:
+    """A state dict in the layout of the released files: plain LoRA on all modules, or experts on some."""
+    generator = None if device == "meta" else torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device=device) / shape[-1] ** 0.5
+
+    state = {}
+    for name, module in transformer.named_modules():
+        if not isinstance(module, nn.Linear):
+            continue
+        key, inside = f"transformer.{name}", "blocks." in name
+        inputs, outputs = module.in_features, module.out_features
+        if inside and name.endswith((".ff.net.2", ".proj_out")) and experts:
+            state |= {f"{key}.lora_A.expert_{e}.weight": draw(rank, inputs) for e in range(experts)}
+            state |= {f"{key}.lora_B.expert_{e}.weight": draw(outputs, rank) for e in range(experts)}
+            state[f"{key}.lora_route.weight"] = draw(experts, inputs)
+        elif name == "x_embedder" or inside and name.endswith(
+            tuple(f".{end}" for end in (*checkpoint.PLAIN, "ff.net.2", "proj_out"))
+        ):
+            state |= {f"{key}.lora_A.weight": draw(rank, inputs), f"{key}.lora_B.weight": draw(outputs, rank)}
+    return state
+
+
+@pytest.fixture
+def transformer() -> FluxTransformer2DModel:
+    torch.manual_seed(3)
+    return FluxTransformer2DModel.from_config(transformer_config(384)).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def file(transformer: FluxTransformer2DModel, tmp_path: Path) -> Path:
+    save_file(released(transformer, RANK, experts=EXPERTS), tmp_path / "moe.safetensors")
+    return tmp_path / "moe.safetensors"
+
+
+@pytest.fixture
+def forward(random_flux: Flux) -> Any:
+    """One velocity of a transformer on a fixed diptych."""
+    method = registry.method("icedit")
+    with torch.no_grad():
+        conditioner = method.conditioner(random_flux, config.build(method.config, {}))
+        plan = conditioner.plan(EditInputs(prompts=("make the red circle blue",), source_BCHW=photo(64, 64)))
+    slots = plan.conditioning
+    torch.manual_seed(1)
+    hidden_BLC = torch.cat((torch.randn(1, slots.channel_BLC.shape[1], 64), slots.channel_BLC), dim=-1)
+    ids_L3 = random_flux.grid_ids(plan.canvas.width, plan.canvas.height)
+
+    def run(transformer: FluxTransformer2DModel) -> Tensor:
+        dtype = transformer.dtype
+        return transformer(
+            hidden_states=hidden_BLC.to(dtype),
+            encoder_hidden_states=slots.text.tokens_BTD.to(dtype),
+            pooled_projections=slots.text.pooled_BD.to(dtype),
+            timestep=torch.tensor([0.5], dtype=dtype),
+            guidance=torch.tensor([1.0]),
+            txt_ids=torch.zeros(slots.text.tokens_BTD.shape[1], 3),
+            img_ids=ids_L3,
+            return_dict=False,
+        )[0]
+
+    return run
+
+
+@pytest.fixture
+def layer() -> moe.MoELinear:
+    torch.manual_seed(0)
+    return fresh_layer(moe.MoEOptions(rank=RANK, top_k=2))
+
+
+def fresh_layer(options: moe.MoEOptions) -> moe.MoELinear:
+    experts, rank = options.experts, options.rank
+    tensors = torch.randn(experts, rank, 10), torch.randn(experts, 7, rank), torch.randn(experts, 10)
+    return moe.MoELinear(nn.Linear(10, 7), "icedit", *tensors, options).eval()
+
+
+@pytest.mark.parametrize("router", moe.ROUTERS)
+@pytest.mark.parametrize("top_k", [1, 2, 4])
+def test_the_formula(router: str, top_k: int) -> None:
+    """Token by token as the released code has it, or as the paper's equations 2 and 3 do."""
+    torch.manual_seed(1)
+    layer = fresh_layer(moe.MoEOptions(rank=RANK, alpha=6.0, top_k=top_k, router=router))
+    x = torch.randn(2, 5, 10)
+    got = layer(x)
+    for place in [(b, n) for b in range(2) for n in range(5)]:
+        token = x[place]
+        logits = layer.route_EI @ token
+        best = logits.argsort(descending=True)[:top_k]
+        weights = logits[best].softmax(0) if router == "released" else logits.softmax(0)[best]
+        wanted = layer.base_layer(token)
+        for weight, expert in zip(weights, best, strict=True):
+            wanted = wanted + 6.0 / RANK * weight * (layer.up_EOr[expert] @ (layer.down_ErI[expert] @ token))
+        assert torch.allclose(got[place], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("router", moe.ROUTERS)
+@pytest.mark.parametrize("top_k", [1, 3])
+def test_dense_and_sparse_agree(router: str, top_k: int) -> None:
+    torch.manual_seed(2)
+    layer = fresh_layer(moe.MoEOptions(rank=RANK, top_k=top_k, router=router))
+    x = torch.randn(3, 6, 10)
+    dense = layer(x)
+    layer.evaluation = "sparse"
+    assert torch.allclose(layer(x), dense, atol=1e-5)
+    gradients = []
+    for layer.evaluation in moe.EVALUATIONS:
+        layer.zero_grad()
+        layer(x).square().sum().backward()
+        gradients.append([layer.down_ErI.grad, layer.up_EOr.grad, layer.route_EI.grad])
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-3)
+
+
+def test_only_the_papers_router_learns() -> None:
+    for router in moe.ROUTERS:
+        layer = fresh_layer(moe.MoEOptions(rank=RANK, router=router))
+        layer(torch.randn(4, 10)).square().sum().backward()
+        assert (float(layer.route_EI.grad.abs().sum()) > 0) == (router == "paper")
+
+
+def test_balance_is_least_where_experts_share_alike(layer: moe.MoELinear) -> None:
+    uneven = fresh_layer(moe.MoEOptions(rank=RANK, balance=0.1)).train()
+    x = torch.randn(500, 10)
+    uneven(x)
+    some = uneven.balance.detach()
+    uneven.route_EI.data[0] += 5 * x.mean(0) + 10
+    uneven(x.abs())
+    assert uneven.balance.detach() > some > 0.9
+    layer.train()(x)
+    assert layer.balance is None
+
+
+def test_noise_is_for_training_alone() -> None:
+    layer = fresh_layer(moe.MoEOptions(rank=RANK, noise=3.0))
+    x = torch.randn(50, 10)
+    assert torch.equal(layer(x), layer(x))
+    layer.train()
+    assert not torch.equal(layer(x), layer(x))
+
+
+@torch.no_grad()
+def test_scale_switch_and_eject(transformer: FluxTransformer2DModel, file: Path, forward: Any) -> None:
+    before = {name: tensor.clone() for name, tensor in transformer.state_dict().items()}
+    base = forward(transformer)
+    handle = moe.inject(transformer, file)
+    whole = forward(transformer)
+    assert float((whole - base).abs().max()) > 0.1
+    handle.scale = 0.0
+    assert torch.allclose(forward(transformer), base, atol=1e-6)
+    handle.scale, handle.expert_scale = 1.0, 0.0
+    plain = forward(transformer)
+    assert float((plain - base).abs().max()) > 0.05
+    assert float((plain - whole).abs().max()) > 0.05
+    handle.expert_scale = 1.0
+    assert torch.allclose(forward(transformer), whole, atol=1e-6)
+    adapters.enable(transformer, [])
+    assert torch.allclose(forward(transformer), base, atol=1e-6)
+    adapters.enable(transformer, ["icedit"], [1.0])
+    assert torch.allclose(forward(transformer), whole, atol=1e-6)
+    handle.eject()
+    after = transformer.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert torch.equal(forward(transformer), base)
+
+
+@torch.no_grad()
+def test_saved_and_loaded(transformer: FluxTransformer2DModel, tmp_path: Path, forward: Any) -> None:
+    options = moe.MoEOptions(rank=RANK, alpha=5.0, top_k=2, balance=0.1)
+    handle = moe.attach(transformer, options)
+    base = forward(transformer)
+    for parameter in transformer.parameters():
+        if parameter.requires_grad:
+            parameter.normal_(std=0.2)
+    whole = forward(transformer)
+    assert float((whole - base).abs().max()) > 0.1
+    path = handle.save(tmp_path)
+    handle.eject()
+    again = moe.inject(transformer, path)
+    assert next(iter(again.layers.values())).options == options
+    assert torch.allclose(forward(transformer), whole, atol=1e-5)
+    state = load_file(path)
+    assert state.keys() == released(transformer_like(384), RANK, experts=EXPERTS).keys()
+
+
+def transformer_like(in_channels: int) -> FluxTransformer2DModel:
+    with torch.device("meta"):
+        return FluxTransformer2DModel.from_config(transformer_config(in_channels))
+
+
+def test_fresh_experts_change_nothing_and_are_all_that_trains(
+    transformer: FluxTransformer2DModel, forward: Any
+) -> None:
+    with torch.no_grad():
+        base = forward(transformer)
+    handle = moe.attach(transformer, moe.MoEOptions(rank=RANK))
+    assert torch.allclose(forward(transformer), base, atol=1e-6)
+    learning = {name for name, parameter in transformer.named_parameters() if parameter.requires_grad}
+    assert learning == {
+        name
+        for name, _ in transformer.named_parameters()
+        if name.endswith(("down_ErI", "up_EOr", "route_EI")) or ".lora_" in name
+    }
+    transformer.train().enable_gradient_checkpointing()
+    with torch.autocast("cpu", torch.bfloat16):
+        forward(transformer).square().mean().backward()
+    assert all(parameter.grad is not None for parameter in handle.parameters())
+    assert any(float(layer.up_EOr.grad.abs().sum()) > 0 for layer in handle.layers.values())
+
+
+@torch.no_grad()
+def test_bf16(transformer: FluxTransformer2DModel, file: Path, forward: Any) -> None:
+    whole = None
+    for dtype in (torch.float32, torch.bfloat16):
+        handle = moe.inject(transformer.to(dtype), file)
+        for layer in handle.layers.values():
+            layer.to(dtype)
+        got = forward(transformer).float()
+        whole = got if whole is None else whole
+        assert float((got - whole).abs().mean() / whole.abs().mean()) < 0.1
+        handle.eject()
+
+
+@torch.no_grad()
+def test_shares(transformer: FluxTransformer2DModel, file: Path, forward: Any) -> None:
+    handle = moe.inject(transformer, file)
+    handle.count()
+    forward(transformer)
+    shares = handle.shares()
+    assert shares.keys() == handle.layers.keys()
+    assert all(sum(share) == pytest.approx(1) for share in shares.values())
+    handle.count(False)
+    forward(transformer)
+    assert handle.shares() == {}
+
+
+@pytest.fixture(scope="module")
+def full() -> FluxTransformer2DModel:
+    with torch.device("meta"):
+        return FluxTransformer2DModel.from_config(FULL)
+
+
+def test_released_files_at_full_size(full: FluxTransformer2DModel) -> None:
+    plain = released(full, 32, device="meta")
+    assert len(plain) == 686
+    assert sum(tensor.numel() for tensor in plain.values()) == 115_912_704
+    adapters.install(full, plain, "normal", {})
+    placed = [name for name, _ in full.named_parameters() if ".lora_" in name]
+    assert len(placed) == 686
+    adapters.eject(full, "normal")
+
+    state = released(full, 32, experts=4, device="meta")
+    assert len(state) == 1085
+    assert sum(tensor.numel() for tensor in state.values()) == 214_437_888
+    handle = moe.inject(full, state)
+    assert len(handle.layers) == 57
+    assert len([name for name, _ in full.named_parameters() if ".lora_" in name]) == 572
+    handle.eject()
+    assert not any(isinstance(module, moe.MoELinear) for module in full.modules())
+
+
+def test_through_the_editor(random_flux: Flux, tmp_path: Path) -> None:
+    """A LoRA-MoE loads, scales and switches off like any adapter, and a recipe names it."""
+    transformer = random_flux.transformer("fill")
+    save_file(released(transformer, RANK, experts=EXPERTS), tmp_path / "moe.safetensors")
+    editor, picture = editkit.Editor(random_flux), image(64, 64)
+
+    def edit() -> editkit.EditResult:
+        return editor.edit(picture, "make the red circle blue", "icedit", steps=2)
+
+    base = edit()
+    name = editor.load_adapter(tmp_path / "moe.safetensors", "icedit")
+    try:
+        whole = edit()
+        assert difference(whole.image, base.image) > 5
+        editor.use_adapters([], method="icedit")
+        assert difference(edit().image, base.image) == 0
+        editor.use_adapters([name], [0.5], method="icedit")
+        assert 0 < difference(edit().image, base.image)
+        assert difference(edit().image, whole.image) > 0
+    finally:
+        layers = {n: m for n, m in transformer.named_modules() if isinstance(m, moe.MoELinear)}
+        moe.Experts(transformer, layers, name, plain=True).eject()
+
+
+def without(end: str) -> Any:
+    return lambda state: {key: tensor for key, tensor in state.items() if not key.endswith(end)}
+
+
+def changed(end: str, change: Any) -> Any:
+    return lambda state: {
+        key: change(tensor) if key.endswith(end) else tensor for key, tensor in state.items()
+    }
+
+
+BAD: dict[str, tuple[Any, str]] = {
+    "a router is missing": (without("0.ff.net.2.lora_route.weight"), "experts or a router but not both"),
+    "an expert is missing": (without("0.ff.net.2.lora_A.expert_3.weight"), r"experts \[0, 1, 2\] of lora_A"),
+    "half a pair is missing": (without("0.norm1.linear.lora_B.weight"), "no part of an ICEdit adapter"),
+    "uneven ranks": (
+        changed("0.ff.net.2.lora_A.expert_2.weight", lambda tensor: tensor[:2]),
+        "differ in rank",
+    ),
+    "not a number": (
+        changed("0.ff.net.2.lora_B.expert_1.weight", lambda tensor: tensor * float("nan")),
+        "not finite",
+    ),
+    "another width": (changed("0.ff.net.2.lora_route.weight", lambda tensor: tensor[:, :5]), "do not fit"),
+    "no experts": (lambda _: {}, "no experts"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files(transformer: FluxTransformer2DModel, file: Path, name: str) -> None:
+    change, sentence = BAD[name]
+    before = [module for module in transformer.modules()]
+    with pytest.raises(editkit.EditkitError, match=sentence) as caught:
+        moe.inject(transformer, change(load_file(file)))
+    assert str(caught.value).endswith(".")
+    assert [module for module in transformer.modules()] == before
+
+
+def test_wrong_base(file: Path) -> None:
+    other = FluxTransformer2DModel.from_config(transformer_config(64))
+    with pytest.raises(editkit.EditkitError, match=r"x_embedder is 384 to 64.*load it on FLUX.1 Fill"):
+        moe.inject(other, file)
+
+
+def test_it_needs_a_picture_and_takes_no_references(random_flux: Flux) -> None:
+    editor = editkit.Editor(random_flux)
+    for given, sentence in (
+        ({"image": None}, "none was given"),
+        ({"image": image(64, 64), "references": [image(64, 64)]}, "takes no references"),
+        ({"image": image(64, 64), "negative": "a star"}, "takes no negative prompt"),
+    ):
+        with pytest.raises(editkit.EditkitError, match=sentence):
+            editor.edit(instruction="make it red", method="icedit", **given)
