@@ -17,7 +17,7 @@ from diffusers import (
     FluxTransformer2DModel,
 )
 
-from backbones import text
+from backbones import surgery, text
 from backbones.flux import Flux
 from backbones.loading import LoadOptions, place, pretrained, untrained
 from backbones.specs import FAMILIES
@@ -25,6 +25,8 @@ from editkit import flow
 from editkit.errors import EditkitError
 from editkit.registry import unknown
 
+COLUMNS = {(64, 384): range(64), (384, 448): surgery.FILL_TO_ACE}
+"""From text to image to Fill, and from Fill to ACE++."""
 PIPELINES = {"text": FluxPipeline, "kontext": FluxKontextPipeline, "fill": FluxFillPipeline}
 
 
@@ -68,6 +70,28 @@ def fresh(config: FreshConfig, role: str, device: torch.device, seed: int, optio
         model.to(device).requires_grad_(False)
     flux.adopt(flux.role(role).source, transformer, vae, encoders)
     return flux
+
+
+def widen(flux: Flux, role: str, start: str) -> None:
+    """Give a role a transformer that begins as another role's; what its wider input adds has no effect yet.
+
+    Raises:
+        EditkitError: where a role is missing, or there is no known way from the one's channels to the other's.
+    """
+    wanted, source = flux.role(role).in_channels, flux.transformer(start)
+    held = source.config.in_channels
+    if (held, wanted) not in COLUMNS:
+        ways = ", ".join(f"{a} to {b}" for a, b in COLUMNS)
+        raise EditkitError(f"An input of {held} channels cannot become one of {wanted}; known are {ways}.")
+    state = dict(source.state_dict())
+    state["x_embedder.weight"] = surgery.widen_input(
+        state["x_embedder.weight"], wanted, COLUMNS[held, wanted]
+    )
+    transformer = FluxTransformer2DModel.from_config(
+        {**source.config, "in_channels": wanted, "out_channels": source.out_channels}
+    )
+    transformer.load_state_dict(state)
+    flux.adopt(flux.role(role).source, place(transformer.to(flux.dtype), flux.device, flux.options))
 
 
 def save(flux: Flux, role: str, folder: Path) -> None:

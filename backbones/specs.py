@@ -1,7 +1,7 @@
 """The table of backbones: names, roles, licences, defaults and needs. Imports nothing heavy."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 NON_COMMERCIAL = "FLUX.1 [dev] Non-Commercial License"
@@ -68,6 +68,7 @@ _TINY_KONTEXT = Role(
     disk_gb=0.02,
     memory_gb=0.02,
 )
+_TINY_FILL = replace(_TINY_KONTEXT, source=str(TINY / "fill"), in_channels=384)
 
 
 def _dev(repository: str, *, in_channels: int, steps: int, guidance: float, **needs: object) -> Role:
@@ -88,7 +89,7 @@ FAMILIES = {
             name="tiny",
             summary="embedded; trained by editkit on ShapesWorld, 128x128, runs on any CPU",
             sequence_length=48,
-            roles={"text": _TINY_KONTEXT, "kontext": _TINY_KONTEXT},
+            roles={"text": _TINY_KONTEXT, "kontext": _TINY_KONTEXT, "fill": _TINY_FILL},
         ),
         Family(
             name="flux1-dev",

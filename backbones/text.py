@@ -10,11 +10,14 @@ from torch import Tensor
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
+    PreTrainedConfig,
     PreTrainedTokenizerFast,
     T5Config,
     T5EncoderModel,
 )
 
+from editkit.errors import EditkitError
+from editkit.registry import unknown
 from editkit.types import Text
 
 WORD = re.compile(r"\w+")
@@ -108,7 +111,15 @@ def word_tokenizer(words: Iterable[str], *, letters: str, kind: str, length: int
 def fresh(
     words: Sequence[str], *, letters: str, clip: dict[str, Any], t5: dict[str, Any], length: int
 ) -> Encoders:
-    """Small encoders with random weights over a vocabulary of whole words."""
+    """Small encoders with random weights over a vocabulary of whole words.
+
+    Raises:
+        EditkitError: for a key that transformers' configs do not know.
+    """
+    for kind, values, config in (("clip", clip, CLIPTextConfig), ("t5", t5, T5Config)):
+        known = sorted(config().to_dict().keys() - PreTrainedConfig().to_dict().keys())
+        if strange := [key for key in values if key not in known and key not in config.attribute_map]:
+            raise EditkitError(unknown(f"key of fresh.{kind} called", strange[0], known))
     clip_tokenizer = word_tokenizer(words, letters=letters, kind="clip", length=length)
     t5_tokenizer = word_tokenizer(words, letters=letters, kind="t5", length=length)
     clip_model = CLIPTextModel(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from editkit.adapters import LoraOptions
     from editkit.types import Canvas
 
 
@@ -127,6 +128,22 @@ class Trainer:
 
     def weights(self, plan: Plan, inputs: EditInputs) -> Tensor | None:
         """Loss weights BL over the canvas' tokens; None counts all alike."""
+        return None
+
+    def attach(self, transformer: Any, options: LoraOptions) -> None:
+        """Add the adapter that trains where not the whole transformer does."""
+        from editkit import adapters
+
+        adapters.attach(transformer, options)
+
+    def save(self, transformer: Any, folder: Path, options: LoraOptions) -> None:
+        """Write the trained adapter."""
+        from editkit import adapters
+
+        adapters.save(transformer, folder, options)
+
+    def penalty(self) -> Tensor | None:
+        """A term to add to the loss after a forward pass, scaled already."""
         return None
 
 

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from editkit.method import Method
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPES = {"autoencoder": "backbones.autoencoder", "edit": "editkit.train.edit"}
+RECIPES = {
+    "autoencoder": "backbones.autoencoder",
+    "edit": "editkit.train.edit",
+    "inpaint": "backbones.inpaint",
+}
 
 
 def own_package(name: str) -> ModuleType:

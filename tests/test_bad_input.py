@@ -411,6 +411,11 @@ COMMANDS: dict[str, Case] = {
     ),
     "fresh in an unknown family": (lambda p: fresh(p, family="tiyn"), "did you mean 'tiny'"),
     "fresh with a misspelt key": (lambda p: fresh(p, transformer={"num_layer": 1}), "mean 'num_layers'"),
+    "fresh CLIP with a misspelt key": (
+        lambda p: fresh(p, clip={"hidden_sise": 8}),
+        "key of fresh.clip called 'hidden_sise'.*mean 'hidden_size'",
+    ),
+    "fresh T5 with a misspelt key": (lambda p: fresh(p, t5={**T5, "num_layer": 1}), "mean 'num_layers'"),
     "fresh with odd sizes": (
         lambda p: fresh(p, transformer={"num_layers": "few"}),
         "transformer does not fit",
@@ -576,6 +581,16 @@ def test_full_disk_keeps_the_old_checkpoint(cli: Cli, place: Place) -> None:
     )
     assert files(checkpoint) == before
     assert not list(checkpoint.parent.glob(".*"))
+
+
+def test_full_disk_keeps_no_half_of_the_latents(place: Place) -> None:
+    pytest.importorskip("resource")
+    arguments = trained(place, json.dumps({"data": {"count": 4}, "fit": {"steps": 1, "device": "cpu"}}))
+    run = limited(4000, *arguments, cwd=place.folder)
+    assert run.status == 2
+    assert re.search(r"editkit: Latents cannot be kept in .*free some space or give another cache\.\n\Z", run.err)
+    assert not list((place.folder / "out").glob("cache/*"))
+    assert not list((place.folder / "out").glob("cache/.*"))
 
 
 DAMAGED_CHECKPOINTS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {

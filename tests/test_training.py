@@ -13,20 +13,22 @@ from typing import Any
 import pytest
 import torch
 from conftest import CLIP, LETTERS, ROOT, T5, difference, image, transformer_config
-from diffusers import FluxKontextPipeline, FluxTransformer2DModel
+from diffusers import FluxFillPipeline, FluxKontextPipeline, FluxTransformer2DModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import editkit
 from backbones.flux import Flux
+from backbones.inpaint import InpaintJob
 from editkit import EditkitError, adapters, canvas, config
-from editkit.data.datasets import DataConfig, ShapesWorld
+from editkit.data.datasets import DataConfig, ShapesWorld, ShapesWorldHoles
 from editkit.data.latents import Bucket, Stream
 from editkit.train import checkpoints
 from editkit.train.edit import EditJob, EditTrainConfig
 from editkit.train.fit import fit
 from editkit.train.optim import Ema, OptimConfig, optimizers, rate
 from editkit.types import Conditioning, Plan
+from methods.icedit import moe
 
 RECOLOUR = {"recolour": 1.0, "background": 1.0}
 
@@ -136,6 +138,14 @@ RESUMES = {
         "options.prompt_dropout=0.3",
     ),
     "lora": ("lora", "lora.dropout=0.2", "fit.optim.warmup=6", "data.kinds.caption=1.0"),
+    "experts": (
+        "lora",
+        "method=icedit",
+        "fresh.transformer.in_channels=384",
+        "options.moe.rank=3",
+        "options.moe.noise=0.5",
+        "options.moe.balance=0.01",
+    ),
 }
 
 
@@ -282,6 +292,65 @@ def test_export_of_full_training(settings: Any) -> None:
         generator=torch.Generator().manual_seed(1),
     ).images
     assert difference(result.image, other) <= 1
+
+
+@pytest.mark.parametrize("adapter", ["lora", "moe"])
+def test_export_of_icedit(settings: Any, adapter: str) -> None:
+    """Its file is the released layout, and gives what the trained network gives."""
+    overrides = ["method=icedit", "fresh.transformer.in_channels=384", "options.loss=right"]
+    overrides += ["options.moe.rank=3"] if adapter == "moe" else []
+    job, output = train(settings("run", *overrides, trainable="lora"))
+    editor, picture = editkit.Editor(job.backbone), image(128, 128)
+
+    def edit() -> Any:
+        return editor.edit(picture, "make the red circle blue", "icedit", seed=1, steps=2).image
+
+    trained = edit()
+    transformer = job.backbone.transformer("fill")
+    layers = {name: layer for name, layer in transformer.named_modules() if isinstance(layer, moe.MoELinear)}
+    if adapter == "moe":
+        moe.Experts(transformer, layers, "icedit", plain=True).eject()
+    else:
+        adapters.eject(transformer, "default")
+    assert bool(layers) == (adapter == "moe")
+    assert difference(edit(), trained) > 0
+    editor.load_adapter(output / "export" / adapters.FILE, "icedit")
+    assert difference(edit(), trained) == 0
+
+
+def test_inpainting_starts_as_text_to_image(tmp_path: Path) -> None:
+    values = config.read(ROOT / "configs" / "tiny" / "fill.yaml")
+    changes = ("load.compile=false", "data.count=8", f"cache={tmp_path}", f"fit.output={tmp_path / 'run'}")
+    small = ("fit.steps=2", "fit.batch=2", "fit.optim.warmup=0", "fit.precision=fp32", "fit.device=cpu")
+    chosen = config.build(EditTrainConfig, values, (*changes, *small))
+    job = InpaintJob(chosen)
+    batch = job.batch(range(2))
+    plan = job.conditioner.worded(batch.plan, batch.instructions)
+    drawn = dataclasses.replace(plan, conditioning=Conditioning(text=plan.conditioning.text), role="text")
+    with torch.no_grad():
+        mine, text = (job.backbone.velocity(batch.x0_BLC, 0.5, each, 1.0) for each in (plan, drawn))
+    assert torch.allclose(mine, text, atol=1e-5)
+    assert math.isfinite(fit(job, chosen.fit))
+    built = FluxFillPipeline.from_pretrained(tmp_path / "run" / "export" / "fill")
+    assert built.transformer.config.in_channels == 384
+
+
+def test_holes() -> None:
+    pictures = [ShapesWorldHoles(DataConfig(name="shapesworld holes", count=60))[n] for n in range(60)]
+    widths = Counter(record.answer.shape[1] for record in pictures)
+    assert widths.keys() == {128, 256}
+    assert min(widths.values()) > 15
+    for record in pictures:
+        assert record.mask is not None
+        assert record.mask.shape == record.answer.shape[:2]
+        assert set(record.mask.flat) <= {0, 255}
+        assert record.mask.any()
+        assert record.source is record.answer
+    pairs = [record for record in pictures if record.answer.shape[1] == 256]
+    assert not any(record.mask[:, :128].any() for record in pairs)
+    repeats = [record for record in pairs if record.instruction == ShapesWorldHoles.REPEATED]
+    assert 0 < len(repeats) < len(pairs)
+    assert all((record.answer[:, :128] == record.answer[:, 128:]).all() for record in repeats)
 
 
 def test_export_of_a_lora(settings: Any) -> None:
@@ -469,6 +538,13 @@ def test_muon_moves_matrices_of_blocks_alone(random_flux: Flux) -> None:
     assert {"x_embedder.weight", "proj_out.weight", "transformer_blocks.0.attn.to_q.bias"} <= chosen[1]
     assert [each.param_groups[0]["peak"] for each in (muon, adamw)] == [0.02, 1e-3]
     assert len(optimizers(parameters.items(), OptimConfig())) == 0
+
+
+def test_rates_by_name() -> None:
+    free = {name: nn.Parameter(torch.zeros(2)) for name in ("t5.shared.weight", "t5.block", "clip", "x")}
+    (adamw,) = optimizers(free.items(), OptimConfig(lr=1.0, lr_of={"t5": 0.1, "t5.shared": 0.5}))
+    found = {id(p): group["peak"] for group in adamw.param_groups for p in group["params"]}
+    assert [found[id(free[name])] for name in free] == [0.5, 0.1, 1.0, 1.0]
 
 
 def test_moving_average() -> None:

@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 from rich.progress import track
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from editkit.data.datasets import Dataset, Record
+from editkit.errors import EditkitError, first_sentence
 from editkit.method import Backbone, Conditioner, Trainer
 from editkit.types import EditInputs, Plan
 
@@ -159,12 +161,19 @@ def _as_it_is(record: Record) -> Record:
 
 def _write(folder: Path, filled: list[tuple[dict[str, Any], dict[str, Tensor]]]) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for number, (about, tensors) in enumerate(filled):
-        save_file(tensors, partial / f"{number:04d}.safetensors")
-        (partial / f"{number:04d}.json").write_text(json.dumps(about))
-    os.replace(partial, folder)
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for number, (about, tensors) in enumerate(filled):
+            save_file(tensors, partial / f"{number:04d}.safetensors")
+            (partial / f"{number:04d}.json").write_text(json.dumps(about))
+        os.replace(partial, folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        problem = first_sentence(error)
+        raise EditkitError(
+            f"Latents cannot be kept in {folder.parent} ({problem}); free some space or give another cache."
+        ) from error
 
 
 class Stream:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from editkit import adapters, config, flow, registry
-from editkit.data.datasets import DataConfig, ShapesWorld
+from editkit.data.datasets import DataConfig, dataset
 from editkit.data.latents import EditBatch, Stream, buckets
+from editkit.method import Method
 from editkit.train.fit import FitConfig, Job
 
 
@@ -28,6 +29,8 @@ class EditTrainConfig:
     """The backbone's loading options: backbones.loading.LoadOptions."""
     fresh: dict[str, Any] = field(default_factory=dict)
     """A new backbone with random weights instead of `backbone`: backbones.fresh.FreshConfig."""
+    start: str | None = None
+    """Role whose transformer the new one starts from, its input layer widened; needs trainable=full."""
     trainable: str = "lora"
     """`lora`, or `full`: the whole transformer."""
     text_encoders: bool = False
@@ -46,6 +49,8 @@ class EditTrainConfig:
     def __post_init__(self) -> None:
         if self.trainable not in ("lora", "full"):
             raise ValueError(f"trainable must be lora or full, not {self.trainable!r}")
+        if self.start and (self.fresh or self.trainable != "full"):
+            raise ValueError("start needs trainable=full and no fresh backbone")
         if self.text_encoders and self.trainable != "full":
             raise ValueError("text_encoders trains only together with trainable=full")
 
@@ -76,7 +81,9 @@ class FlowObjective(nn.Module):
         plan = job.conditioner.worded(batch.plan, batch.instructions)
         x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))
         predicted_BLC = job.backbone.velocity(x_BLC, times_B.to(device), plan, job.config.guidance)
-        return flow.loss(predicted_BLC, velocity_BLC, batch.weights_BL)
+        loss = flow.loss(predicted_BLC, velocity_BLC, batch.weights_BL)
+        penalty = job.trainer.penalty()
+        return loss if penalty is None else loss + penalty
 
 
 def job_device(module: nn.Module) -> torch.device:
@@ -87,8 +94,8 @@ def job_device(module: nn.Module) -> torch.device:
 class EditJob(Job):
     """Wires a backbone, a method and a dataset together for `fit`."""
 
-    def __init__(self, settings: EditTrainConfig) -> None:
-        self.config, self.method = settings, registry.method(settings.method)
+    def __init__(self, settings: EditTrainConfig, method: Method | None = None) -> None:
+        self.config, self.method = settings, method or registry.method(settings.method)
         self.backbone = self._backbone()
         options = config.build(self.method.config, settings.options)
         self.backbone.settle(self.method.role)
@@ -97,11 +104,11 @@ class EditJob(Job):
         self._prepare()
         self.objective = FlowObjective(self)
         filled = buckets(
-            ShapesWorld(settings.data),
+            dataset(settings.data),
             self.backbone,
             self.conditioner,
             self.trainer,
-            key=[settings.method, settings.options, vars(settings.data), self.backbone.vae_hash()],
+            key=[self.method.name, settings.options, vars(settings.data), self.backbone.vae_hash()],
             folder=Path(settings.cache),
         )
         self.stream = Stream(filled, settings.fit.batch, settings.fit.seed)
@@ -109,9 +116,13 @@ class EditJob(Job):
     def _backbone(self) -> Any:
         flux = registry.backbones("flux")
         if not self.config.fresh:
-            return flux.load(
+            loaded = flux.load(
                 self.config.backbone, device=self.config.fit.device, dtype="float32", **self.config.load
             )
+            if self.config.start:
+                loaded.settle(self.config.start)
+                registry.backbones("fresh").widen(loaded, self.method.role, self.config.start)
+            return loaded
         module = registry.backbones("fresh")
         made = config.build(module.FreshConfig, self.config.fresh)
         device = registry.backbones("sources").device(self.config.fit.device)
@@ -124,7 +135,7 @@ class EditJob(Job):
         if self.config.trainable == "full":
             transformer.requires_grad_(True)
         else:
-            adapters.attach(transformer, self.config.lora)
+            self.trainer.attach(transformer, self.config.lora)
         if self.config.text_encoders:
             self.backbone.encoders.clip.requires_grad_(True)
             self.backbone.encoders.t5.requires_grad_(True)
@@ -152,7 +163,7 @@ class EditJob(Job):
         if self.config.trainable == "full":
             registry.backbones("fresh").save(self.backbone, role, folder / role)
         else:
-            adapters.save(self.backbone.transformer(role), folder, self.config.lora)
+            self.trainer.save(self.backbone.transformer(role), folder, self.config.lora)
 
 
 CONFIG, JOB = EditTrainConfig, EditJob

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from methods.icedit.moe import MoEOptions
+
 TEMPLATES = {
     "released": (
         "A diptych with two side-by-side images of the same scene. "
@@ -36,6 +38,8 @@ class ICEditConfig:
     """Training: how often the whole prompt is left out."""
     loss: str = "both"
     """Training: `both` halves count (released), or the `right` one alone."""
+    moe: MoEOptions | None = None
+    """Training: experts in place of a plain LoRA."""
 
     def __post_init__(self) -> None:
         if self.template not in TEMPLATES:

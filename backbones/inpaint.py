@@ -1,0 +1,53 @@
+"""Trains an inpainting FLUX (role `fill`) from a text-to-image one: FLUX.1 Fill's input, masked pictures."""
+
+from dataclasses import dataclass
+
+from editkit import canvas
+from editkit.errors import EditkitError
+from editkit.method import Conditioner, Method
+from editkit.train.edit import EditJob, EditTrainConfig
+from editkit.types import Conditioning, EditInputs, Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class InpaintOptions:
+    """There are none."""
+
+
+class Inpainting(Conditioner):
+    """FLUX.1 Fill as it was published: a picture, a hole in it, and a caption."""
+
+    def arrange(self, inputs: EditInputs) -> Plan:
+        """The picture outside the mask joins the noise on channels.
+
+        Raises:
+            EditkitError: where picture or mask is missing.
+        """
+        if inputs.source_BCHW is None or inputs.mask_B1HW is None:
+            raise EditkitError("Inpainting needs pictures with masks, such as data.name='shapesworld holes'.")
+        height, width = inputs.source_BCHW.shape[-2:]
+        planned = canvas.fit((width, height))
+        channel_BLC = self.backbone.inpainting(
+            canvas.place(inputs.source_BCHW, planned), canvas.place(inputs.mask_B1HW, planned)
+        )
+        return Plan(canvas=planned, conditioning=Conditioning(channel_BLC=channel_BLC), role="fill")
+
+
+METHOD = Method(
+    name="inpaint",
+    summary="paints a hole in a picture under a caption",
+    paper="FLUX.1 Fill [dev], model card (2024)",
+    role="fill",
+    config=InpaintOptions,
+    conditioner=Inpainting,
+)
+
+
+class InpaintJob(EditJob):
+    """The common objective on masked pictures."""
+
+    def __init__(self, settings: EditTrainConfig) -> None:
+        super().__init__(settings, METHOD)
+
+
+CONFIG, JOB = EditTrainConfig, InpaintJob
