@@ -77,8 +77,7 @@ class Components:
             "transformer": self.folder(role),
         }
         files = {part: sorted((folder / part).glob("*.safetensors")) for part, folder in folders.items()}
-        if self.options.transformer:
-            chosen = Path(self.options.transformer)
+        if chosen := self.options.instead(role):
             files["transformer"] = sorted(chosen.glob("*.safetensors")) if chosen.is_dir() else [chosen]
         found = {part: "+".join(recipe.sha256(path) for path in paths) for part, paths in files.items()}
         return found | self._adapters_of(role)
@@ -161,7 +160,12 @@ class Components:
         """The role's transformer; roles with one source share one."""
         record = self.role(role)
         if record.source not in self.transformers:
-            loaded = load_transformer(self.options, lambda: self.folder(role), self.dtype)
+            loaded = load_transformer(self.options, role, lambda: self.folder(role), self.dtype)
+            if loaded.config.in_channels != record.in_channels:
+                raise EditkitError(
+                    f"The transformer given takes {loaded.config.in_channels} channels, the role {role!r} of "
+                    f"{self.name!r} {record.in_channels}; give one for each role, as transformer={{{role}: ...}}."
+                )
             self._register(record.source, place(loaded, self.device, self.options))
         return self.transformers[record.source]
 

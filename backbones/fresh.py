@@ -76,7 +76,7 @@ def widen(flux: Flux, role: str, start: str) -> None:
     """Give a role a transformer that begins as another role's; what its wider input adds has no effect yet.
 
     Raises:
-        EditkitError: where a role is missing, or there is no known way from the one's channels to the other's.
+        EditkitError: where a role is missing, or no way is known from the one's channels to the other's.
     """
     wanted, source = flux.role(role).in_channels, flux.transformer(start)
     held = source.config.in_channels

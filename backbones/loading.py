@@ -1,6 +1,7 @@
 """Loading options: diffusers' quantizers, offload, attention backends, caches and compilation, by name."""
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +26,9 @@ LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, Safete
 class LoadOptions:
     """How a transformer is loaded and run; everything here is diffusers' own."""
 
-    transformer: str | None = None
-    """In place of the role's own: a .safetensors file in BFL's naming, or a diffusers transformer folder."""
+    transformer: Any = None
+    """In place of the role's own: a .safetensors file in BFL's naming, or a diffusers transformer folder; or a
+    mapping from roles to such, where methods on several roles are used."""
     axes: tuple[int, ...] | None = None
     """RoPE axes of a native file whose head width is not 128."""
     quantization: dict[str, Any] = field(default_factory=dict)
@@ -43,10 +45,19 @@ class LoadOptions:
     def __post_init__(self) -> None:
         if self.offload not in ("none", "block", "leaf"):
             raise ValueError(f"offload must be none, block or leaf, not {self.offload!r}")
+        paths = self.transformer.values() if isinstance(self.transformer, dict) else [self.transformer]
+        if not all(path is None or isinstance(path, str | os.PathLike) for path in paths):
+            raise ValueError(f"transformer must be a path, or paths by role, not {self.transformer!r}")
+
+    def instead(self, role: str) -> Path | None:
+        """What replaces a role's own transformer, or None."""
+        named = isinstance(self.transformer, dict)
+        chosen = self.transformer.get(role) if named else self.transformer
+        return Path(chosen) if chosen else None
 
 
 def load_transformer(
-    options: LoadOptions, folder: Callable[[], Path], dtype: torch.dtype
+    options: LoadOptions, role: str, folder: Callable[[], Path], dtype: torch.dtype
 ) -> FluxTransformer2DModel:
     """A transformer from the role's folder or from what the options name.
 
@@ -54,7 +65,7 @@ def load_transformer(
         EditkitError: where it is missing, damaged, pickled or of another shape.
     """
     extra = {"quantization_config": _made(options.quantization, QUANTIZERS)} if options.quantization else {}
-    where = Path(options.transformer) if options.transformer else folder() / "transformer"
+    where = options.instead(role) or folder() / "transformer"
     native = where.suffix == ".safetensors" and where.is_file()
     if not (native or where.is_dir()):
         wanted = "a .safetensors file or a folder that exists; pickles are never opened"

@@ -5,10 +5,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from editkit.api import Editor, backbones, load, methods
     from editkit.errors import EditkitError
+    from editkit.seed_search import SeedSearch
     from editkit.types import EditRequest, EditResult
 
 __version__ = "0.1.0"
-__all__ = ["EditRequest", "EditResult", "EditkitError", "Editor", "backbones", "load", "methods"]
+__all__ = [
+    "EditRequest",
+    "EditResult",
+    "EditkitError",
+    "Editor",
+    "SeedSearch",
+    "backbones",
+    "load",
+    "methods",
+]
 
 # Names are imported when first used, so that `import editkit` and `editkit --help` stay fast.
 _HOMES = {
@@ -16,6 +26,7 @@ _HOMES = {
     "EditResult": "editkit.types",
     "EditkitError": "editkit.errors",
     "Editor": "editkit.api",
+    "SeedSearch": "editkit.seed_search",
     "backbones": "editkit.api",
     "load": "editkit.api",
     "methods": "editkit.api",

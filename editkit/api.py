@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from editkit import editing
     from editkit.method import Method
+    from editkit.seed_search import SeedSearch
     from editkit.types import ImageInput
 
 
@@ -46,6 +47,7 @@ class Editor:
         size: tuple[int, int] | None = None,
         preserve: bool | None = None,
         negative: str | None = None,
+        search: SeedSearch | Mapping[str, Any] | None = None,
     ) -> EditResult:
         """Edit one picture; the result is exactly as large as it. See `EditRequest` for the arguments.
 
@@ -66,9 +68,9 @@ class Editor:
             size=size,
             preserve=preserve,
             negative=negative,
+            search=search,
         )
-        record, options = self.method(method)
-        (result,) = editing.run(self.backbone, record, options, [editing.prepare(request)])
+        (result,) = self._run([editing.prepare(request)])
         for note in result.notes:
             warnings.warn(note, stacklevel=2)
         return result
@@ -96,6 +98,17 @@ class Editor:
                 results |= self._batch(group[start : start + batch_size])
         return [results[place] for place in range(len(requests))]
 
+    def _run(self, batch: Sequence[editing.Prepared]) -> list[EditResult]:
+        """Results of one group's requests; one whose seed is searched for is a group of its own."""
+        from editkit import editing, seed_search
+
+        request = batch[0].request
+        record, options = self.method(request.method)
+        if request.search is None:
+            return editing.run(self.backbone, record, options, batch)
+        search = seed_search.build(request.search)
+        return [seed_search.run(self.backbone, record, options, batch[0], search)]
+
     def _prepare(self, request: EditRequest) -> editing.Prepared | EditResult:
         """A request that is ready to run, or the result that says why it cannot."""
         from editkit import editing
@@ -108,11 +121,8 @@ class Editor:
 
     def _batch(self, members: Sequence[tuple[int, Any]]) -> dict[int, EditResult]:
         """Results by place; a batch that fails is tried again one by one, so that one item fails alone."""
-        from editkit import editing
-
-        record, options = self.method(members[0][1].request.method)
         try:
-            done = editing.run(self.backbone, record, options, [prepared for _, prepared in members])
+            done = self._run([prepared for _, prepared in members])
             return {place: result for (place, _), result in zip(members, done, strict=True)}
         except EditkitError as error:
             if len(members) == 1:

@@ -62,6 +62,11 @@ def edit(
         bool, typer.Option("--preserve", help="Keep pixels outside the change identical.")
     ] = False,
     negative: Negative = None,
+    search: Annotated[int, typer.Option(help="Try this many seeds and keep the one a judge prefers.")] = 1,
+    judge: Annotated[str, typer.Option(help="Who judges: preserve or openai.")] = "preserve",
+    search_mode: Annotated[str, typer.Option(help="continue or restart the winner.")] = "continue",
+    judge_option: Annotated[list[str] | None, typer.Option(help="An option of the judge, key=value.")] = None,
+    contact_sheet: Annotated[Path | None, typer.Option(help="Picture of all previews to write.")] = None,
     device: Device = None,
     dtype: Dtype = None,
     option: Options = None,
@@ -69,6 +74,8 @@ def edit(
     as_json: Json = False,
 ) -> None:
     """Edit a picture; the result is exactly as large as it."""
+    wanted = {"seeds": search, "judge": judge, "mode": search_mode}
+    judging = {**wanted, "options": _pairs(judge_option, "--judge-option")}
     request = {
         "method": method,
         "mask": mask,
@@ -79,8 +86,10 @@ def edit(
         "size": _size(size),
         "preserve": preserve or None,
         "negative": negative,
+        "search": judging if search != 1 or contact_sheet else None,
     }
-    _edit(image, instruction, request, (backbone, device, dtype, option, load), output, as_json)
+    loading = (backbone, device, dtype, option, load)
+    _edit(image, instruction, request, loading, output, as_json, contact_sheet)
 
 
 @app.command()
@@ -119,12 +128,15 @@ def _edit(
     loading: tuple[str, str | None, str | None, list[str] | None, list[str] | None],
     output: Path,
     as_json: bool,
+    contact_sheet: Path | None = None,
 ) -> None:
     import warnings
 
     from editkit import api, config, images, registry
 
     images.check_output(output)
+    if contact_sheet:
+        images.check_output(contact_sheet)
     backbone, device, dtype, option, load = loading
     chosen, loaded = {str(request["method"]): _pairs(option)}, _pairs(load, "--load")
     config.build(registry.backbones("loading").LoadOptions, loaded)  # none but these are keywords of `load`
@@ -137,6 +149,8 @@ def _edit(
         print(f"note: {note}", file=sys.stderr)
     assert result.image is not None
     images.save(result.image, output, result.recipe)
+    if contact_sheet and result.search:
+        images.save(result.search.contact_sheet(), contact_sheet, result.recipe)
     if as_json:
         print(json.dumps({"output": str(output), "timings": dict(result.timings), **result.recipe}))
     else:

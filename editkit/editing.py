@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from editkit import canvas, flow, images, recipe
 from editkit.errors import EditkitError
-from editkit.method import Method
+from editkit.method import Method, Sampler
 from editkit.types import EditInputs, EditRequest, EditResult, Plan
 
 MAX_STEPS = 1000
@@ -34,6 +35,8 @@ class Prepared:
     @property
     def group(self) -> tuple[Any, ...]:
         """What requests must share to run as one batch."""
+        if self.request.search is not None:
+            return (id(self),)
         tensors = (self.source_1CHW, self.mask_11HW, *self.references)
         shapes = tuple(None if tensor is None else tuple(tensor.shape) for tensor in tensors)
         request = self.request
@@ -110,6 +113,84 @@ def _check(request: EditRequest) -> None:
         raise EditkitError(f"size={size} is too large; each side may have up to {canvas.MAX_SIDE} pixels.")
 
 
+@dataclass(kw_only=True)
+class Run:
+    """One batch on its way through the schedule.
+
+    Attributes:
+        x_BLC: where it stands.
+        place: how many steps it has taken.
+        before_BLC: where it stood a step earlier.
+    """
+
+    backbone: Any
+    method: Method
+    options: Any
+    batch: Sequence[Prepared]
+    plan: Plan
+    sampler: Sampler
+    times: Tensor
+    guidance: float
+    x_BLC: Tensor
+    clock: Stopwatch
+    place: int = 0
+    before_BLC: Tensor | None = None
+
+    def walk(self, until: int | None = None) -> None:
+        """Euler up to a place of the schedule, or to its end."""
+        span = self.times[self.place : None if until is None else until + 1]
+        for step_BLC in self.sampler.walk(self.plan, self.x_BLC, span, self.guidance):
+            self.before_BLC, self.x_BLC = self.x_BLC, step_BLC
+            self.place += 1
+        self.clock.lap("sample")
+
+    def preview(self) -> Tensor:
+        """The picture that the last step points at, pixels BCHW."""
+        assert self.before_BLC is not None, "a preview needs a step"
+        now, then = self.times[self.place - 1].item(), self.times[self.place].item()
+        return self.pixels(flow.endpoint(self.before_BLC, self.x_BLC, now, then))
+
+    def pixels(self, x0_BLC: Tensor) -> Tensor:
+        """Latents as pictures of the input's size, with what must be kept pasted back."""
+        size = self.plan.canvas.width, self.plan.canvas.height
+        pixels_BCHW = canvas.restore(self.backbone.decode(x0_BLC, *size), self.plan.canvas).cpu()
+        if not (torch.isfinite(x0_BLC).all() and torch.isfinite(pixels_BCHW).all()):
+            raise EditkitError(
+                "The result is not finite; use dtype float32 or bfloat16, and weights that are not damaged."
+            )
+        kept = [_kept(item, pixels[None]) for item, pixels in zip(self.batch, pixels_BCHW, strict=True)]
+        self.clock.lap("decode")
+        return torch.cat(kept)
+
+    def results(self) -> list[EditResult]:
+        """What became of each request, with its recipe."""
+        pixels_BCHW = self.pixels(self.x_BLC)
+        timings = {stage: seconds / len(self.batch) for stage, seconds in self.clock.laps.items()}
+        shared = {
+            "method": self.method.name,
+            "options": asdict(self.options),
+            "backbone": self.backbone.name,
+            "weights": self.backbone.fingerprints(self.plan.role),
+            "canvas": [self.plan.canvas.width, self.plan.canvas.height],
+            "tokens": self.x_BLC.shape[1],
+            "steps": len(self.times) - 1,
+            "guidance": self.guidance,
+            "precision": str(self.backbone.dtype).removeprefix("torch."),
+            "device": str(self.backbone.device),
+        }
+        return [
+            EditResult(
+                image=images.picture(pixels, item.source.alpha if item.source else None),
+                method=self.method.name,
+                seed=item.request.seed,
+                recipe=recipe.make(**_asked(item), **shared),
+                timings=timings,
+                notes=(*item.notes, *self.backbone.remarks(item.request.instruction)),
+            )
+            for item, pixels in zip(self.batch, pixels_BCHW, strict=True)
+        ]
+
+
 @torch.no_grad()
 def run(backbone: Any, method: Method, options: Any, batch: Sequence[Prepared]) -> list[EditResult]:
     """Edit one batch whose members share a group.
@@ -117,37 +198,47 @@ def run(backbone: Any, method: Method, options: Any, batch: Sequence[Prepared]) 
     Raises:
         EditkitError: where the network's result is not finite or memory runs out.
     """
+    with enough_memory():
+        running = begin(backbone, method, options, batch)
+        running.walk()
+        return running.results()
+
+
+def begin(backbone: Any, method: Method, options: Any, batch: Sequence[Prepared]) -> Run:
+    """Plan a batch and draw its noise; it has not taken a step yet."""
     request, clock = batch[0].request, Stopwatch()
     backbone.settle(method.role)
     conditioner, sampler = method.conditioner(backbone, options), method.sampler(backbone, options)
-    # 1. Requests to tensors.
+    # Fit the canvas, encode text and pixels, fill the slots.
     generators = tuple(torch.Generator().manual_seed(item.request.seed) for item in batch)
-    inputs = replace(collate(batch), generators=generators)
+    plan = conditioner.plan(replace(collate(batch), generators=generators))
+    clock.lap("plan")
+    # From one CPU generator an image, so that a batch gives what single edits give.
+    noise_BLC = backbone.noise(plan.canvas, generators)
+    steps, guidance = _defaults(backbone, method, plan, request)
+    return Run(
+        backbone=backbone,
+        method=method,
+        options=options,
+        batch=batch,
+        plan=plan,
+        sampler=sampler,
+        times=flow.schedule(steps, noise_BLC.shape[1]),
+        guidance=guidance,
+        x_BLC=noise_BLC,
+        clock=clock,
+    )
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Say in one sentence that there was too little.
+
+    Raises:
+        EditkitError: then.
+    """
     try:
-        # 2. Plan: fit the canvas, encode text and pixels, fill the slots.
-        plan = conditioner.plan(inputs)
-        clock.lap("plan")
-        # 3. Noise, from one CPU generator an image, so that a batch gives what single edits give.
-        x_BLC = backbone.noise(plan.canvas, generators)
-        # 4. Schedule.
-        steps, guidance = _defaults(backbone, method, plan, request)
-        times = flow.schedule(steps, x_BLC.shape[1])
-        # 5. Euler.
-        for step_BLC in sampler.walk(plan, x_BLC, times, guidance):
-            x_BLC = step_BLC
-        clock.lap("sample")
-        # 6. Decode, crop, restore the input's exact size, paste back what must be kept.
-        pixels_BCHW = canvas.restore(
-            backbone.decode(x_BLC, plan.canvas.width, plan.canvas.height), plan.canvas
-        ).cpu()
-        if not (torch.isfinite(x_BLC).all() and torch.isfinite(pixels_BCHW).all()):
-            raise EditkitError(
-                "The result is not finite; use dtype float32 or bfloat16, and weights that are not damaged."
-            )
-        pixels_BCHW = torch.cat(
-            [_kept(item, pixels[None]) for item, pixels in zip(batch, pixels_BCHW, strict=True)]
-        )
-        clock.lap("decode")
+        yield
     except (MemoryError, RuntimeError) as error:
         # torch has a class of its own for accelerators; on a CPU only the words tell.
         full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
@@ -156,31 +247,6 @@ def run(backbone: Any, method: Method, options: Any, batch: Sequence[Prepared]) 
         raise EditkitError(
             "The device has too little memory for this edit; give a smaller size, or bfloat16."
         ) from error
-    # 7. Results with their recipes.
-    timings = {stage: seconds / len(batch) for stage, seconds in clock.laps.items()}
-    shared = {
-        "method": method.name,
-        "options": vars(options),
-        "backbone": backbone.name,
-        "weights": backbone.fingerprints(plan.role),
-        "canvas": [plan.canvas.width, plan.canvas.height],
-        "tokens": x_BLC.shape[1],
-        "steps": steps,
-        "guidance": guidance,
-        "precision": str(backbone.dtype).removeprefix("torch."),
-        "device": str(backbone.device),
-    }
-    return [
-        EditResult(
-            image=images.picture(pixels, item.source.alpha if item.source else None),
-            method=method.name,
-            seed=item.request.seed,
-            recipe=recipe.make(**_asked(item), **shared),
-            timings=timings,
-            notes=(*item.notes, *backbone.remarks(item.request.instruction)),
-        )
-        for item, pixels in zip(batch, pixels_BCHW, strict=True)
-    ]
 
 
 def collate(batch: Sequence[Prepared]) -> EditInputs:

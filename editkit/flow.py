@@ -50,6 +50,12 @@ def euler(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Tensor:
     return x_BLC
 
 
+def endpoint(before_BLC: Tensor, after_BLC: Tensor, now: float, then: float) -> Tensor:
+    """Where an Euler step from the time `now` to `then` would arrive at 0 if it went straight on."""
+    velocity_BLC = (after_BLC.float() - before_BLC.float()) / (then - now)
+    return (after_BLC.float() - then * velocity_BLC).to(after_BLC.dtype)
+
+
 def training_times(
     count: int,
     tokens: int,

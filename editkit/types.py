@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Generator, Tensor
 
+    from editkit.seed_search import SearchReport, SeedSearch
+
     ImageInput = str | Path | Image.Image
 
 
@@ -35,6 +37,8 @@ class EditRequest:
         size: (width, height) that the network works at; fitted to the image where None.
         preserve: keep pixels outside the change identical to the image; where None, only if a mask is given.
         negative: what the picture should not show; switches true classifier-free guidance on.
+        search: try several seeds, from `seed` on, and finish the one that a judge prefers: a `SeedSearch`, or
+            a dict of its fields.
     """
 
     image: ImageInput | None
@@ -48,6 +52,7 @@ class EditRequest:
     size: tuple[int, int] | None = None
     preserve: bool | None = None
     negative: str | None = None
+    search: SeedSearch | Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +161,7 @@ class EditResult:
         timings: seconds by stage.
         notes: warnings in plain words.
         error: why it failed, in one sentence.
+        search: what a seed search saw; None where there was none.
     """
 
     image: Image.Image | None
@@ -165,3 +171,4 @@ class EditResult:
     timings: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     error: str | None = None
+    search: SearchReport | None = None

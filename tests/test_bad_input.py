@@ -588,7 +588,9 @@ def test_full_disk_keeps_no_half_of_the_latents(place: Place) -> None:
     arguments = trained(place, json.dumps({"data": {"count": 4}, "fit": {"steps": 1, "device": "cpu"}}))
     run = limited(4000, *arguments, cwd=place.folder)
     assert run.status == 2
-    assert re.search(r"editkit: Latents cannot be kept in .*free some space or give another cache\.\n\Z", run.err)
+    assert re.search(
+        r"editkit: Latents cannot be kept in .*free some space or give another cache\.\n\Z", run.err
+    )
     assert not list((place.folder / "out").glob("cache/*"))
     assert not list((place.folder / "out").glob("cache/.*"))
 
@@ -1018,6 +1020,7 @@ LOADING: dict[str, tuple[Callable[[Place], dict[str, Any]], str]] = {
     "missing path": (lambda p: {"backbone": p.folder / "none"}, "no backbone"),
     "unknown option": (lambda p: {"ofload": "block"}, "'ofload'.*did you mean 'offload'"),
     "unknown offload": (lambda p: {"offload": "disk"}, "offload must be none, block or leaf"),
+    "transformers in a list": (lambda p: {"transformer": [1]}, "a path, or paths by role"),
     "options of an unknown method": (lambda p: {"options": {"kontekst": {}}}, "did you mean 'kontext'"),
     "unknown option of a method": (
         lambda p: {"options": {"kontext": {"layuot": 1}}},
@@ -1065,6 +1068,7 @@ TRANSFORMERS: dict[str, tuple[Callable[[Place], dict[str, Any]], str]] = {
         )
         for suffix in (".pt", ".pth", ".ckpt", ".bin", ".pkl", "")
     },
+    "pickle for one role": (lambda p: {"transformer": {"kontext": trap(p, "a.pt")}}, "pickles are never"),
     "pickle by another name": (lambda p: {"transformer": trap(p, "a.safetensors")}, "a.safetensors"),
     "pickle in a folder": (
         lambda p: {"transformer": trapped_folder(p, "diffusion_pytorch_model.bin")},

@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,7 @@ def test_public_names() -> None:
         "EditResult",
         "EditkitError",
         "Editor",
+        "SeedSearch",
         "backbones",
         "load",
         "methods",
@@ -128,7 +130,7 @@ SIGNATURES = {
     "Editor": "(backbone, options=None)",
     "Editor.edit": (
         "(self, image, instruction, method='kontext', *, seed=0, steps=None, guidance=None, mask=None, "
-        "references=(), size=None, preserve=None, negative=None)"
+        "references=(), size=None, preserve=None, negative=None, search=None)"
     ),
     "Editor.edit_many": "(self, requests, batch_size=32)",
     "Editor.load_adapter": "(self, path, method='kontext', name=None)",
@@ -136,7 +138,7 @@ SIGNATURES = {
     "Editor.method": "(self, name)",
     "EditRequest": (
         "(*, image, instruction, method='kontext', mask=None, references=(), seed=0, steps=None, "
-        "guidance=None, size=None, preserve=None, negative=None)"
+        "guidance=None, size=None, preserve=None, negative=None, search=None)"
     ),
 }
 
@@ -164,6 +166,7 @@ def test_result_fields() -> None:
         "timings",
         "notes",
         "error",
+        "search",
     ]
 
 
@@ -172,11 +175,12 @@ def test_result_fields() -> None:
 LOADING = {"-b", "--backbone", "--device", "--dtype"}
 SAMPLING = {"-m", "--method", "--seed", "--steps", "--guidance", "--size", "--negative", "--option", "--load"}
 OUTPUT = {"-o", "--output"}
+SEARCH = {"--search", "--judge", "--search-mode", "--judge-option", "--contact-sheet"}
 
 COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "edit": (
         ["image", "instruction"],
-        {*LOADING, *SAMPLING, *OUTPUT, "--json", "--mask", "--ref", "--preserve"},
+        {*LOADING, *SAMPLING, *OUTPUT, *SEARCH, "--json", "--mask", "--ref", "--preserve"},
     ),
     "generate": (["prompt"], {*LOADING, *SAMPLING, *OUTPUT, "--json"}),
     "methods": ([], set()),
@@ -253,6 +257,48 @@ def test_shipped_configs(path: Path) -> None:
 
 def test_configs_are_shipped() -> None:
     assert SHIPPED
+
+
+# --- The README, word for word ---
+
+FENCES = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+SHOWN = [line for _, fence in FENCES for line in fence.splitlines() if line.startswith("editkit ")]
+QUICK = [line for line in SHOWN if line.split()[1] in ("edit", "generate") and "flux1" not in line]
+SNIPPETS = [fence for language, fence in FENCES if language == "python" and "quantization=" not in fence]
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_readme_commands_parse(line: str) -> None:
+    command, words = typer.main.get_command(app), shlex.split(line, comments=True)[1:]
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    context = command.make_context(command.name, words)
+    config_file = context.params.get("config")
+    assert config_file is None or (ROOT / config_file).is_file()
+
+
+@pytest.mark.parametrize("line", QUICK)
+def test_readme_commands_run(line: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "demos").symlink_to(ROOT / "demos")
+    monkeypatch.chdir(tmp_path)
+    run = cli(*shlex.split(line)[1:])
+    assert run.status == 0, run.err
+    assert Image.open(tmp_path / run.out.split()[0]).size == (128, 128)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_readme_python(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "demos").symlink_to(ROOT / "demos")
+    monkeypatch.chdir(tmp_path)
+    exec(snippet, {"editor": editkit.load("tiny", "cpu"), "editkit": editkit})  # it is our own README
+    for file in re.findall(r"save\(\"(.+?)\"\)", snippet):
+        assert Image.open(tmp_path / file).size > (100, 100)
+
+
+def test_the_readme_shows_what_it_did() -> None:
+    assert len(SHOWN) > 8
+    assert len(QUICK) > 2
+    assert len(SNIPPETS) == 2
 
 
 # --- Recipes ---

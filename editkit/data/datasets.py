@@ -47,7 +47,7 @@ class DataConfig:
     """Where training pairs come from."""
 
     name: str = "shapesworld"
-    """`shapesworld`: its edits and captions; `shapesworld holes`: its pictures, alone and in pairs, masked."""
+    """`shapesworld`: its edits and captions; `shapesworld holes`: its pictures, single and paired, masked."""
     count: int = 10_000
     start: int = shapesworld.TRAINING_START
     """First seed."""

@@ -1,4 +1,4 @@
-"""ICEdit: a diptych whose left half is the source; FLUX.1 Fill paints the right half under a prompt about both."""
+"""ICEdit: a diptych, left half the source, right half painted by FLUX.1 Fill under a prompt about both."""
 
 from editkit.method import Method
 from methods.icedit import moe

@@ -21,7 +21,7 @@ PLAIN = (
     "x_embedder", "norm1.linear", "attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0",
     "norm.linear", "proj_mlp",
 )  # fmt: skip
-"""What the released weights adapt with a plain LoRA where `ff.net.2` and the blocks' `proj_out` carry experts."""
+"""What the released weights adapt with a plain LoRA; `ff.net.2` and the blocks' `proj_out` carry experts."""
 EXPERT = re.compile(r"(.+)\.lora_([AB])\.expert_(\d+)\.weight")
 ROUTE = re.compile(r"(.+)\.lora_route\.weight")
 
@@ -101,7 +101,7 @@ def _parts(module: str, letters: dict[str, dict[int, Tensor]], route_EI: Tensor)
 
 
 def options(cls: type[T], about: Mapping[str, str], first: Parts) -> T:
-    """Routing as the file's metadata say, or as the released weights have it: one expert a token, weight 1."""
+    """Routing as the file's metadata say, or as the released weights have it: one expert, weight 1."""
     experts, rank = first.down_ErI.shape[:2]
     values: dict[str, Any] = {"router": "released", "top_k": 1}
     if "icedit_moe" in about:
@@ -134,7 +134,9 @@ def check(transformer: Any, plain: Mapping[str, Tensor], experts: Mapping[str, P
         pairs[module] = (tensor.shape[0], inputs) if letter == "B" else (outputs, tensor.shape[1])
     for module, wanted in pairs.items():
         if module not in shapes:
-            raise EditkitError(f"The transformer has no linear layer {module}; the adapter is for another one.")
+            raise EditkitError(
+                f"The transformer has no linear layer {module}; the adapter is for another one."
+            )
         if shapes[module] != wanted:
             hint = "; load it on FLUX.1 Fill" if module == "x_embedder" else ""
             raise EditkitError(

@@ -84,7 +84,9 @@ class ICEditConditioner(Conditioner):
 
 def _source(inputs: EditInputs) -> Tensor:
     if inputs.source_BCHW is None:
-        raise EditkitError("icedit edits a picture and none was given; kontext makes pictures from text alone.")
+        raise EditkitError(
+            "icedit edits a picture and none was given; kontext makes pictures from text alone."
+        )
     if inputs.references:
         raise EditkitError("icedit takes no references; kontext and aceplus do.")
     if inputs.negatives is not None:

@@ -45,7 +45,9 @@ class ICEditConfig:
         if self.template not in TEMPLATES:
             raise ValueError(f"template must be one of {', '.join(TEMPLATES)}, not {self.template!r}")
         if self.width < 16 or self.area < 16 * self.width:
-            raise ValueError(f"width must be at least 16 and area 16 rows of it, not {self.width}, {self.area}")
+            raise ValueError(
+                f"width must be at least 16 and area 16 rows of it, not {self.width}, {self.area}"
+            )
         if self.encoding not in ("sample", "mode"):
             raise ValueError(f"encoding must be sample or mode, not {self.encoding!r}")
         if not 0 <= self.prompt_dropout < 1:

@@ -1,4 +1,4 @@
-"""LoRA-MoE: linear layers whose low-rank update is chosen token by token among experts (ICEdit, section 3.2)."""
+"""LoRA-MoE: low-rank updates of linear layers, chosen token by token among experts (ICEdit, section 3.2)."""
 
 import json
 import math
@@ -34,8 +34,8 @@ class MoEOptions:
     top_k: int = 1
     """Experts that a token uses."""
     router: str = "paper"
-    """`paper`: softmax over all experts, the best kept at their value, so that it learns. `released`: softmax over
-    the best alone, which for one of them is always 1: its router has no gradient, so it is for loading."""
+    """`paper`: softmax over all experts, the best kept at their value, so that it learns. `released`: softmax
+    over the best alone, always 1 for a single one: that router has no gradient, so it is for loading."""
     targets: tuple[str, ...] = ("ff.net.2", "proj_out")
     """Ends of the names of modules inside blocks that get experts."""
     plain: tuple[str, ...] = checkpoint.PLAIN
@@ -57,7 +57,7 @@ class MoEOptions:
             raise ValueError(f"balance and noise must not be negative, not {self.balance} and {self.noise}")
 
 
-class MoELinear(nn.Module, BaseTunerLayer):
+class MoELinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft is untyped
     """A linear layer, of any kind, plus the update of the experts that a router picks for each token.
 
     To peft and diffusers it is one more adapter layer, so they scale it and switch it off with the rest.
@@ -98,7 +98,8 @@ class MoELinear(nn.Module, BaseTunerLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Base output plus the chosen experts' updates; x is (..., I)."""
         out: Tensor = self.base_layer(x)
-        scale = sum(self.scaling.get(name, 0.0) for name in self.active_adapters) * self.strength
+        active: Any = self.active_adapters
+        scale = self.strength * sum(self.scaling.get(name, 0.0) for name in active)
         if self.disable_adapters or not scale:
             return out
         x = x.to(self.down_ErI.dtype)
@@ -140,7 +141,8 @@ class MoELinear(nn.Module, BaseTunerLayer):
 
     def _dense(self, x: Tensor, weights_E: Tensor) -> Tensor:
         """All experts on all tokens: two matrix products as wide as all ranks together."""
-        hidden = F.linear(x, self.down_ErI.flatten(0, 1)).unflatten(-1, self.down_ErI.shape[:2])
+        hidden = F.linear(x, self.down_ErI.flatten(0, 1))
+        hidden = hidden.reshape(*x.shape[:-1], *self.down_ErI.shape[:2])
         return F.linear((hidden * weights_E[..., None]).flatten(-2), self.up_EOr.transpose(0, 1).flatten(1))
 
     def _sparse(self, x: Tensor, weights_E: Tensor) -> Tensor:
@@ -151,7 +153,7 @@ class MoELinear(nn.Module, BaseTunerLayer):
             (places,) = weights_NE[:, number].nonzero(as_tuple=True)
             found = F.linear(F.linear(tokens[places], down_rI), up_Or) * weights_NE[places, number, None]
             update = update.index_add(0, places, found.to(update.dtype))
-        return update.unflatten(0, x.shape[:-1])
+        return update.reshape(*x.shape[:-1], -1)
 
 
 class Experts:
@@ -309,7 +311,8 @@ def inject(
         EditkitError: where tensors are missing, left over, uneven, not finite, or do not fit the transformer.
     """
     if isinstance(source, Mapping):
-        state, about = dict(source), {}
+        state: dict[str, Tensor] = dict(source)
+        about: dict[str, str] = {}
     else:
         state, about = checkpoint.read(source)
     plain, experts = checkpoint.split(state)
@@ -322,8 +325,8 @@ def inject(
     for path, parts in experts.items():
         base = transformer.get_submodule(path)
         device = next(base.parameters()).device
-        tensors = (part.to(device) for part in (parts.down_ErI, parts.up_EOr, parts.route_EI))
-        layers[path] = MoELinear(base, name, *tensors, options)
+        down_ErI, up_EOr = parts.down_ErI.to(device), parts.up_EOr.to(device)
+        layers[path] = MoELinear(base, name, down_ErI, up_EOr, parts.route_EI.to(device), options)
     if plain:
         adapters.install(transformer, plain, name, about)
     # In this order, since the plain LoRA's loader looks for linear layers.

@@ -1,0 +1,26 @@
+"""Judges: which of two edits of a picture follows its instruction better."""
+
+import importlib
+from typing import Any
+
+from editkit import config
+from editkit.errors import EditkitError
+from editkit.judges.judge import Case, Judge, Verdict
+from editkit.registry import unknown
+
+JUDGES = {"preserve": "editkit.judges.preserve", "openai": "editkit.judges.openai"}
+
+__all__ = ["JUDGES", "Case", "Judge", "Verdict", "judge"]
+
+
+def judge(name: str, options: dict[str, Any] | None = None) -> Judge:
+    """A judge by name.
+
+    Raises:
+        EditkitError: for an unknown name or option, or where the judge cannot be had.
+    """
+    if name not in JUDGES:
+        raise EditkitError(unknown("judge", name, JUDGES))
+    module = importlib.import_module(JUDGES[name])
+    made: Judge = module.JUDGE(config.build(module.CONFIG, options or {}))
+    return made

@@ -1,0 +1,47 @@
+"""What a judge is asked, and what it answers."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from PIL import Image
+
+TIE = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """A picture and what was to be done to it; `source` is None for text to image."""
+
+    source: Image.Image | None
+    instruction: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """One answer.
+
+    Attributes:
+        better: `first`, `second`, or empty for neither.
+        reply: what the judge said, word for word.
+        seconds: that it took.
+        problem: why the reply could not be used, which counts as a tie; empty where it could.
+    """
+
+    better: str
+    reply: str
+    seconds: float
+    problem: str = ""
+
+
+class Judge(ABC):
+    """Compares two edits of one case.
+
+    Attributes:
+        symmetric: whether the order of the two cannot matter, so that asking once is enough.
+    """
+
+    symmetric = False
+
+    @abstractmethod
+    def compare(self, case: Case, first: Image.Image, second: Image.Image) -> Verdict:
+        """Which edit is better."""

@@ -1,0 +1,62 @@
+"""A judge without a model: the better edit changed something and left the rest as it was."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from editkit import canvas, images
+from editkit.errors import EditkitError
+from editkit.judges.judge import TIE, Case, Judge, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreserveConfig:
+    """When two edits count as alike."""
+
+    margin: float = 0.001
+    """Difference of mean absolute errors outside the change, pixels in [0, 1], below which it is a tie."""
+
+
+class PreserveJudge(Judge):
+    """Looks at agreement with the source outside the changed region; it cannot tell what was asked for."""
+
+    symmetric = True
+
+    def __init__(self, config: PreserveConfig) -> None:
+        self.config = config
+
+    def compare(self, case: Case, first: Image.Image, second: Image.Image) -> Verdict:
+        """The edit with the smaller error outside its change; one that changed nothing loses.
+
+        Raises:
+            EditkitError: for text to image, where there is nothing to preserve.
+        """
+        if case.source is None:
+            raise EditkitError("The judge 'preserve' needs a source picture; choose another judge.")
+        start = time.perf_counter()
+        source = _tensor(case.source)
+        errors = [_error(source, _tensor(edited)) for edited in (first, second)]
+        better = TIE
+        if abs(errors[0] - errors[1]) > self.config.margin:
+            better = "first" if errors[0] < errors[1] else "second"
+        reply = f"error outside the change: {errors[0]:.4f} and {errors[1]:.4f}"
+        return Verdict(better=better, reply=reply, seconds=time.perf_counter() - start)
+
+
+def _tensor(picture: Image.Image) -> Tensor:
+    return images.tensor(images.load(picture))
+
+
+def _error(source_1CHW: Tensor, edited_1CHW: Tensor) -> float:
+    """Mean absolute error over unchanged pixels; 1 where all or none changed."""
+    same = canvas.change(source_1CHW, edited_1CHW) == 0
+    if same.all() or not same.any():
+        return 1.0
+    difference_1CHW = (source_1CHW - edited_1CHW).abs().mean(1, keepdim=True)
+    return float(torch.masked_select(difference_1CHW, same).mean())
+
+
+CONFIG, JUDGE = PreserveConfig, PreserveJudge

@@ -1,0 +1,187 @@
+"""The early filter: many seeds, a few steps each, a judge, and the rest of the steps for the winner alone.
+
+ICEdit, section 3.3, for any method. `restart` is the paper's: short edits as previews, the winner anew.
+`continue` stops whole edits early, looks at where their last step points, and goes on with the winner.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from PIL import Image
+
+from editkit import config, editing, images
+from editkit.errors import EditkitError
+from editkit.judges import JUDGES, Case, Judge, Verdict, judge
+from editkit.method import Method
+from editkit.registry import unknown
+from editkit.types import EditResult
+
+MODES = ("continue", "restart")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedSearch:
+    """How to search.
+
+    Attributes:
+        seeds: how many, counted up from the request's.
+        judge: one of `editkit.judges.JUDGES`.
+        mode: `continue` or `restart`.
+        preview_steps: steps before the judge looks; a quarter of the edit's, rounded up, where None.
+        both_orders: ask a judge twice, with the pictures swapped; one that contradicts itself says tie.
+        options: of the judge.
+    """
+
+    seeds: int = 8
+    judge: str = "preserve"
+    mode: str = "continue"
+    preview_steps: int | None = None
+    both_orders: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ValueError(f"seeds must be at least 1, not {self.seeds}")
+        if self.mode not in MODES:
+            raise ValueError(f"mode must be continue or restart, not {self.mode!r}")
+        if self.judge not in JUDGES:
+            raise ValueError(unknown("judge", self.judge, JUDGES).rstrip("."))
+        if self.preview_steps is not None and self.preview_steps < 1:
+            raise ValueError(f"preview_steps must be at least 1, not {self.preview_steps}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Two candidates before the judge; `verdicts` holds one answer, or one for each order."""
+
+    seeds: tuple[int, int]
+    better: int | None
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchReport:
+    """Everything that a search saw.
+
+    Attributes:
+        previews: by seed.
+        comparisons: in order.
+        seed: the winner's.
+        steps: network evaluations in all, over all seeds.
+    """
+
+    previews: dict[int, Image.Image]
+    comparisons: tuple[Comparison, ...]
+    seed: int
+    steps: int
+
+    def contact_sheet(self) -> Image.Image:
+        """All previews side by side, in rows of four, the winner's framed."""
+        pictures = list(self.previews.values())
+        width, height = pictures[0].size
+        gap = max(2, min(width, height) // 32)
+        columns = min(4, len(pictures))
+        rows = math.ceil(len(pictures) / columns)
+        sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), "white")
+        for place, (seed, picture) in enumerate(self.previews.items()):
+            left = gap + place % columns * (width + gap)
+            top = gap + place // columns * (height + gap)
+            if seed == self.seed:
+                frame = (left - gap, top - gap, left + width + gap, top + height + gap)
+                sheet.paste("limegreen", frame)
+            sheet.paste(picture.convert("RGB"), (left, top))
+        return sheet
+
+
+@torch.no_grad()
+def run(
+    backbone: Any, method: Method, options: Any, prepared: editing.Prepared, search: SeedSearch
+) -> EditResult:
+    """One edit whose seed is searched for.
+
+    Raises:
+        EditkitError: where the edit or the judge fails.
+    """
+    referee = judge(search.judge, search.options) if search.seeds > 1 else None
+    first = prepared.request.seed
+    batch = [
+        replace(prepared, request=replace(prepared.request, seed=first + number))
+        for number in range(search.seeds)
+    ]
+    with editing.enough_memory():
+        running = editing.begin(backbone, method, options, batch[:1])
+        n = len(running.times) - 1
+        k = min(search.preview_steps or math.ceil(n / 4), n)
+        if search.mode == "restart":
+            batch = [replace(item, request=replace(item.request, steps=k)) for item in batch]
+        if len(batch) > 1 or search.mode == "restart":
+            running = editing.begin(backbone, method, options, batch)
+        running.walk(k)
+        pictures = [
+            images.picture(pixels, prepared.source.alpha if prepared.source else None)
+            for pixels in running.preview()
+        ]
+        place, comparisons = _bubble(referee, prepared, first, pictures, search.both_orders)
+        x_BLC, steps = running.x_BLC[place : place + 1], len(batch) * k + n
+        if len(batch) > 1 or search.mode == "restart":
+            winner = replace(prepared, request=replace(prepared.request, seed=first + place))
+            running = editing.begin(backbone, method, options, [winner])
+        if search.mode == "continue":
+            running.x_BLC, running.place, steps = x_BLC, k, steps - k
+        running.walk()
+        (result,) = running.results()
+    report = SearchReport(
+        previews={first + number: picture for number, picture in enumerate(pictures)},
+        comparisons=tuple(comparisons),
+        seed=first + place,
+        steps=steps,
+    )
+    return replace(result, search=report)
+
+
+def _bubble(
+    referee: Judge | None,
+    prepared: editing.Prepared,
+    first: int,
+    pictures: Sequence[Image.Image],
+    both_orders: bool,
+) -> tuple[int, list[Comparison]]:
+    """The best so far against the next, once through; a tie leaves the best so far in its place."""
+    best, comparisons = 0, []
+    source = images.picture(prepared.source_1CHW[0]) if prepared.source_1CHW is not None else None
+    case = Case(source=source, instruction=prepared.request.instruction)
+    for challenger in range(1, len(pictures)):
+        assert referee is not None
+        verdicts = [referee.compare(case, pictures[best], pictures[challenger])]
+        better = verdicts[0].better
+        if both_orders and not referee.symmetric:
+            verdicts.append(referee.compare(case, pictures[challenger], pictures[best]))
+            better = better if {better, verdicts[1].better} == {"first", "second"} else ""
+        chosen = {"first": best, "second": challenger}.get(better)
+        comparisons.append(
+            Comparison(
+                seeds=(first + best, first + challenger),
+                better=None if chosen is None else first + chosen,
+                verdicts=tuple(verdicts),
+            )
+        )
+        best = best if chosen is None else chosen
+    return best, comparisons
+
+
+def build(search: SeedSearch | Mapping[str, Any]) -> SeedSearch:
+    """A search from itself or from a dict of its fields.
+
+    Raises:
+        EditkitError: for an unknown field or a value out of range.
+    """
+    if isinstance(search, SeedSearch):
+        return search
+    if not isinstance(search, Mapping):
+        raise EditkitError(f"search={search!r} is not allowed; give a SeedSearch or a dict of its fields.")
+    return config.build(SeedSearch, search)

@@ -1,0 +1,283 @@
+"""Seed search with any method, and judges, the endpoint's against a real server in another process."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest import difference, image
+from PIL import Image
+
+import editkit
+from backbones.flux import Flux
+from editkit import judges
+from editkit.judges import Case, Judge, Verdict
+from editkit.judges.preserve import PreserveConfig, PreserveJudge
+
+WORDS = "make the red circle blue"
+
+
+@pytest.fixture
+def editor(random_flux: Flux) -> editkit.Editor:
+    return editkit.Editor(random_flux)
+
+
+class Prefers(Judge):
+    """Prefers the brighter picture, or always the one in a place."""
+
+    def __init__(self, place: str = "") -> None:
+        self.place, self.asked = place, 0
+
+    def compare(self, case: Case, first: Image.Image, second: Image.Image) -> Verdict:
+        self.asked += 1
+        bright = [sum(picture.convert("L").histogram()[128:]) for picture in (first, second)]
+        better = self.place or ("first" if bright[0] >= bright[1] else "second")
+        return Verdict(better=better, reply="", seconds=0.0)
+
+
+@pytest.fixture(params=editkit.methods(), ids=lambda record: record.name)
+def method(request: pytest.FixtureRequest) -> str:
+    return request.param.name
+
+
+@pytest.mark.parametrize("mode", ["continue", "restart"])
+def test_one_seed_is_a_plain_edit(editor: editkit.Editor, method: str, mode: str) -> None:
+    plain = editor.edit(image(97, 61), WORDS, method, seed=5, steps=4)
+    found = editor.edit(image(97, 61), WORDS, method, seed=5, steps=4, search={"seeds": 1, "mode": mode})
+    assert found.image.tobytes() == plain.image.tobytes()
+    assert found.seed == 5
+    assert found.recipe == plain.recipe
+    assert found.search.comparisons == ()
+
+
+@pytest.mark.parametrize(("mode", "steps"), [("continue", 3 * 2 + 3), ("restart", 3 * 2 + 5)])
+def test_the_winner_is_the_edit_of_its_seed(
+    editor: editkit.Editor, method: str, mode: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("editkit.seed_search.judge", lambda name, options: Prefers())
+    search = editkit.SeedSearch(seeds=3, mode=mode, preview_steps=2)
+    found = editor.edit(image(97, 61), WORDS, method, seed=5, steps=5, search=search)
+    report = found.search
+    assert report.steps == steps
+    assert report.previews.keys() == {5, 6, 7}
+    assert all(preview.size == (97, 61) for preview in report.previews.values())
+    assert len(report.comparisons) == 2
+    assert found.seed == report.seed == report.comparisons[-1].better
+    plain = editor.edit(image(97, 61), WORDS, method, seed=found.seed, steps=5)
+    assert difference(plain.image, found.image) <= 1
+    brightest = max(
+        report.previews, key=lambda seed: sum(report.previews[seed].convert("L").histogram()[128:])
+    )
+    assert found.seed == brightest
+
+
+def test_a_judge_that_likes_a_place_says_nothing(
+    editor: editkit.Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    biased = Prefers("second")
+    monkeypatch.setattr("editkit.seed_search.judge", lambda name, options: biased)
+    found = editor.edit(image(64, 64), WORDS, seed=1, steps=2, search={"seeds": 3})
+    assert found.seed == 1
+    assert [comparison.better for comparison in found.search.comparisons] == [None, None]
+    assert biased.asked == 4
+    once = editor.edit(image(64, 64), WORDS, seed=1, steps=2, search={"seeds": 3, "both_orders": False})
+    assert once.seed == 3
+
+
+def test_contact_sheet(editor: editkit.Editor) -> None:
+    found = editor.edit(image(64, 48), WORDS, steps=2, search={"seeds": 5})
+    sheet = found.search.contact_sheet()
+    assert sheet.width > 4 * 64
+    assert sheet.height > 2 * 48
+    assert (50, 205, 50) in {color for _, color in sheet.getcolors(1 << 20)}
+
+
+def test_preserve() -> None:
+    source = image(96, 96)
+    edited, worse = source.copy(), source.copy()
+    edited.paste("blue", (20, 20, 60, 60))
+    worse.paste("blue", (20, 20, 60, 60))
+    worse = Image.blend(worse, Image.new("RGB", worse.size, "gray"), 0.05)
+    judge, case = PreserveJudge(PreserveConfig()), Case(source=source, instruction=WORDS)
+    assert judge.compare(case, edited, worse).better == "first"
+    assert judge.compare(case, worse, edited).better == "second"
+    assert judge.compare(case, edited, edited).better == ""
+    assert judge.compare(case, source, worse).better == "second", "a copy of the source is no edit"
+
+
+@pytest.mark.parametrize(
+    ("search", "sentence"),
+    [
+        ({"seeds": 0}, "seeds must be at least 1"),
+        ({"mode": "both"}, "mode must be continue or restart"),
+        ({"judge": "preserv"}, "did you mean 'preserve'"),
+        ({"sedes": 3}, "Unknown key 'sedes'.*mean 'seeds'"),
+        ({"preview_steps": 0}, "preview_steps must be at least 1"),
+        ({"options": {"marign": 1}}, "mean 'margin'"),
+        ({"judge": "openai"}, "set OPENAI_BASE_URL"),
+        ("preserve", "give a SeedSearch or a dict"),
+    ],
+)
+def test_bad_searches(
+    editor: editkit.Editor, search: Any, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(editkit.EditkitError, match=sentence):
+        editor.edit(image(64, 64), WORDS, steps=1, search=search)
+
+
+def test_nothing_to_preserve_in_text_to_image(editor: editkit.Editor) -> None:
+    with pytest.raises(editkit.EditkitError, match="needs a source picture"):
+        editor.edit(None, WORDS, steps=1, size=(64, 64), search={"seeds": 2})
+
+
+SERVER = """
+import json, sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+log = []
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def send(self, status, body, headers=()):
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        if self.path.endswith("/log"):
+            return self.send(200, json.dumps(log).encode())
+        self.send(200, b'{"data": [{"id": "eyes"}]}')
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        kind = self.path.split("/")[1]
+        log.append({"model": body["model"], "key": self.headers.get("Authorization"),
+                    "kinds": [part["type"] for part in body["messages"][0]["content"]]})
+        said = lambda text: json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+        tries = sum(1 for _ in log)
+        if kind == "good":
+            return self.send(200, said('Sure: {"better": "B"}'))
+        if kind == "vague":
+            return self.send(200, said('{"better": "A"} or {"better": "B"}'))
+        if kind == "broken":
+            return self.send(200, b'<html>not json')
+        if kind == "odd":
+            return self.send(200, b'[1, 2]')
+        if kind == "refuses":
+            return self.send(401, b'{}')
+        if kind == "busy" and tries < 3:
+            return self.send(429, b'{}', [("Retry-After", "0.1")])
+        if kind == "down":
+            return self.send(503, b'{}')
+        if kind == "slow":
+            time.sleep(1.5)
+        if kind == "drips":
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(40):
+                self.wfile.write(b" ")
+                self.wfile.flush()
+                time.sleep(0.1)
+            return
+        if kind == "endless":
+            self.send_response(200)
+            self.end_headers()
+            try:
+                while True:
+                    self.wfile.write(b" " * 65536)
+            except OSError:
+                return
+        self.send(200, said('{"better": "A"}'))
+
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with subprocess.Popen([sys.executable, "-c", SERVER, str(port)]) as process:
+        try:
+            for _ in range(100):
+                try:
+                    socket.create_connection(("127.0.0.1", port), 0.1).close()
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+def ask(url: str, **options: Any) -> Verdict:
+    chosen = {"url": url, "timeout": 0.5, "retries": 2, "longest_wait": 0.2} | options
+    case = Case(source=image(32, 32), instruction=WORDS)
+    return judges.judge("openai", chosen).compare(case, image(32, 32, 1), image(32, 32, 2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "better", "problem"),
+    [
+        ("good", "second", ""),
+        ("other", "first", ""),
+        ("busy", "first", ""),
+        ("vague", "", "names no single answer"),
+        ("broken", "", "names no single answer"),
+        ("odd", "", "names no single answer"),
+    ],
+)
+def test_replies(server: str, kind: str, better: str, problem: str) -> None:
+    verdict = ask(f"{server}/{kind}")
+    assert verdict.better == better
+    assert problem in verdict.problem
+    assert bool(verdict.problem) == bool(problem)
+    assert verdict.reply
+    assert verdict.seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("refuses", "answers with status 401"),
+        ("down", "answers with status 503"),
+        ("slow", "cannot be reached"),
+        ("drips", "its reply takes too long"),
+        ("endless", "its reply is too long"),
+    ],
+)
+def test_failures_end_in_one_sentence(server: str, kind: str, sentence: str) -> None:
+    with pytest.raises(editkit.EditkitError, match=sentence) as caught:
+        ask(f"{server}/{kind}", retries=1)
+    assert str(caught.value).endswith(".")
+
+
+def test_no_server_at_all() -> None:
+    with pytest.raises(editkit.EditkitError, match="cannot be reached at"):
+        ask("http://127.0.0.1:9", retries=0)
+
+
+def test_what_is_sent(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{server}/good")
+    ask("")
+    ask("", model="named")
+    import urllib.request
+
+    log = json.loads(urllib.request.urlopen(f"{server}/log", timeout=5).read())
+    assert [entry["model"] for entry in log] == ["eyes", "named"]
+    assert log[0]["key"] == "Bearer secret"
+    assert log[0]["kinds"] == ["image_url"] * 3 + ["text"]
