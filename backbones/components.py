@@ -164,7 +164,7 @@ class Components:
             if loaded.config.in_channels != record.in_channels:
                 raise EditkitError(
                     f"The transformer given takes {loaded.config.in_channels} channels, the role {role!r} of "
-                    f"{self.name!r} {record.in_channels}; give one for each role, as transformer={{{role}: ...}}."
+                    f"{self.name!r} {record.in_channels}; name files by role, as transformer={{{role}: ...}}."
                 )
             self._register(record.source, place(loaded, self.device, self.options))
         return self.transformers[record.source]

@@ -27,8 +27,8 @@ class LoadOptions:
     """How a transformer is loaded and run; everything here is diffusers' own."""
 
     transformer: Any = None
-    """In place of the role's own: a .safetensors file in BFL's naming, or a diffusers transformer folder; or a
-    mapping from roles to such, where methods on several roles are used."""
+    """In place of the role's own: a .safetensors file in BFL's naming, or a diffusers transformer folder; or
+    a mapping from roles to such."""
     axes: tuple[int, ...] | None = None
     """RoPE axes of a native file whose head width is not 128."""
     quantization: dict[str, Any] = field(default_factory=dict)

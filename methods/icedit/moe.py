@@ -92,6 +92,8 @@ class MoELinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft is unt
         self.evaluation = "dense"
         self.tokens_E: Tensor | None = None
         """Tokens that each expert was chosen for, counted while it is not None."""
+        self.given_E: Tensor | None = None
+        """The sum of the weights that it was given for them."""
         self.balance: Tensor | None = None
         """The load-balance loss of the last forward pass in training."""
 
@@ -132,8 +134,9 @@ class MoELinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft is unt
         weights_E = torch.zeros_like(logits_E).scatter(-1, places, kept)
         if self.tokens_E is not None or (self.training and options.balance):
             chosen_E = torch.zeros_like(logits_E).scatter(-1, places, 1.0).flatten(0, -2)
-            if self.tokens_E is not None:
+            if self.tokens_E is not None and self.given_E is not None:
                 self.tokens_E += chosen_E.sum(0).to(self.tokens_E)
+                self.given_E = self.given_E + weights_E.flatten(0, -2).sum(0).to(self.tokens_E)
             if self.training and options.balance:
                 share_E = chosen_E.mean(0) / options.top_k
                 self.balance = len(share_E) * (share_E * chances_E.flatten(0, -2).mean(0)).sum()
@@ -219,6 +222,7 @@ class Experts:
         """Start counting anew how many tokens each expert gets, or stop."""
         for layer in self.layers.values():
             layer.tokens_E = torch.zeros(len(layer.route_EI), dtype=torch.float64) if on else None
+            layer.given_E = torch.zeros_like(layer.tokens_E) if layer.tokens_E is not None else None
 
     def shares(self) -> dict[str, list[float]]:
         """Share of tokens that each expert got since `count`, by module."""
@@ -226,6 +230,14 @@ class Experts:
             name: (layer.tokens_E / layer.tokens_E.sum().clamp(min=1)).tolist()
             for name, layer in self.layers.items()
             if layer.tokens_E is not None
+        }
+
+    def weights(self) -> dict[str, list[float]]:
+        """Mean weight that each expert got over all tokens since `count`, by module."""
+        return {
+            name: (layer.given_E * layer.options.top_k / layer.tokens_E.sum().clamp(min=1)).tolist()
+            for name, layer in self.layers.items()
+            if layer.tokens_E is not None and layer.given_E is not None
         }
 
     def eject(self) -> None:

@@ -1,0 +1,111 @@
+"""A LoRA-MoE as one plain LoRA, for programs that know no experts, and how much that loses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from editkit.errors import EditkitError
+from methods.icedit.checkpoint import PREFIX, Parts, split
+
+WAYS = ("svd", "average")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collapsed:
+    """What became of a LoRA-MoE.
+
+    Attributes:
+        state: a plain LoRA's tensors by key, scale 1.
+        errors: by module, the distance from the experts to their stand-in, relative to the experts' own size,
+            both root mean squares over experts by their weights; 0 is exact, 1 is as bad as leaving it out.
+    """
+
+    state: dict[str, Tensor]
+    errors: dict[str, float]
+
+    @property
+    def error(self) -> float:
+        """The mean over modules."""
+        return sum(self.errors.values()) / len(self.errors)
+
+
+def collapse(
+    state: Mapping[str, Tensor],
+    *,
+    way: str = "svd",
+    weights: Mapping[str, Sequence[float]] | None = None,
+    rank: int | None = None,
+    scale: float = 1.0,
+) -> Collapsed:
+    """Replace each module's experts by one low-rank update.
+
+    Args:
+        state: a LoRA-MoE's tensors by key.
+        way: `svd`, the nearest update of the rank to the experts' weighted mean; or `average`, the mean of their
+            matrices one by one, which people use and which is no mean of their products.
+        weights: each expert's mean weight over tokens, by module, as `Experts.weights` measures them;
+            all alike where None.
+        rank: of the result; the experts' own where None.
+        scale: of the experts, alpha by rank.
+
+    Raises:
+        EditkitError: where the tensors are no LoRA-MoE, or an argument does not fit.
+    """
+    if way not in WAYS:
+        raise EditkitError(f"way must be svd or average, not {way!r}.")
+    if rank is not None and rank < 1:
+        raise EditkitError(f"rank={rank} is not allowed; it must be at least 1.")
+    plain, experts = split(state)
+    errors = {}
+    for module, parts in experts.items():
+        number = len(parts.route_EI)
+        weights_E = torch.tensor((weights or {}).get(module, [1 / number] * number))
+        if len(weights_E) != number or weights_E.min() < 0 or not weights_E.sum() > 0:
+            raise EditkitError(
+                f"{module} has {number} experts, which weights {weights_E.tolist()} do not fit."
+            )
+        down_rI, up_Or = (_svd if way == "svd" else _average)(parts, weights_E, rank)
+        errors[module] = _error(parts, weights_E, down_rI, up_Or)
+        plain[f"{PREFIX}{module}.lora_A.weight"] = down_rI.to(parts.down_ErI.dtype).contiguous()
+        plain[f"{PREFIX}{module}.lora_B.weight"] = (scale * up_Or).to(parts.up_EOr.dtype).contiguous()
+    if not experts:
+        raise EditkitError("There are no experts among these tensors, so there is nothing to collapse.")
+    return Collapsed(state=plain, errors=errors)
+
+
+def _svd(parts: Parts, weights_E: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
+    """Through the factors alone, so that no full-size matrix is ever made."""
+    down, up = parts.down_ErI.float(), parts.up_EOr.float() * weights_E[:, None, None]
+    left, upper = torch.linalg.qr(torch.cat(list(up), dim=1))
+    right, lower = torch.linalg.qr(torch.cat(list(down), dim=0).T)
+    u, sizes, v = torch.linalg.svd(upper @ lower.T)
+    kept = min(rank or parts.down_ErI.shape[1], len(sizes))
+    root = sizes[:kept].sqrt()
+    return root[:, None] * (right @ v[:kept].T).T, left @ u[:, :kept] * root
+
+
+def _average(parts: Parts, weights_E: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
+    if rank not in (None, parts.down_ErI.shape[1]):
+        raise EditkitError("Averaged matrices keep the experts' rank; leave rank out, or use way='svd'.")
+    share_E = (weights_E / weights_E.sum())[:, None, None]
+    down, up = parts.down_ErI.float() * share_E, parts.up_EOr.float() * share_E
+    return down.sum(0), up.sum(0) * weights_E.sum()
+
+
+def _error(parts: Parts, weights_E: Tensor, down_rI: Tensor, up_Or: Tensor) -> float:
+    """Experts act with a weight of one each, one token at a time; weights are how often."""
+    share_E = weights_E / weights_E.sum()
+    strength = float(weights_E.sum())
+    lost, whole = 0.0, 0.0
+    for share, down, up in zip(share_E.tolist(), parts.down_ErI.float(), parts.up_EOr.float(), strict=True):
+        up = up * strength
+        lost += share * _norm(torch.cat((up, -up_Or), dim=1), torch.cat((down, down_rI), dim=0))
+        whole += share * _norm(up, down)
+    return (lost / whole) ** 0.5 if whole else 0.0
+
+
+def _norm(up_Or: Tensor, down_rI: Tensor) -> float:
+    """The squared Frobenius norm of a product, from its factors' Gram matrices."""
+    return float(((up_Or.T @ up_Or) * (down_rI @ down_rI.T)).sum().clamp(min=0))
