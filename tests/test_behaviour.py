@@ -16,7 +16,7 @@ from editkit.data import shapesworld as world
 from editkit.evaluation import shapesworld as scores
 
 EXAMPLES, SESSIONS = 64, 6
-SUCCESS, CEILING = 0.06, 0.85
+SUCCESS, CEILING = 0.65, 0.93
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_copying_the_source_is_no_edit(report: dict[str, Any]) -> None:
 
 def test_untouched_pixels_stay_over_five_turns(report: dict[str, Any]) -> None:
     assert len(report["sessions"]["drift"]) == 5
-    assert report["sessions"]["drift"][-1] <= 0.2
+    assert report["sessions"]["drift"][-1] <= 0.06
 
 
 def test_report_is_written_and_read_by_people(report: dict[str, Any], tmp_path: Path) -> None:

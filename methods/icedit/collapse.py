@@ -43,8 +43,8 @@ def collapse(
 
     Args:
         state: a LoRA-MoE's tensors by key.
-        way: `svd`, the nearest update of the rank to the experts' weighted mean; or `average`, the mean of their
-            matrices one by one, which people use and which is no mean of their products.
+        way: `svd`, the nearest update of the rank to the experts' weighted mean; or `average`, the mean of
+            their matrices one by one, which people use and which is no mean of their products.
         weights: each expert's mean weight over tokens, by module, as `Experts.weights` measures them;
             all alike where None.
         rank: of the result; the experts' own where None.
