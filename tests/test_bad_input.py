@@ -412,8 +412,8 @@ COMMANDS: dict[str, Case] = {
     "fresh in an unknown family": (lambda p: fresh(p, family="tiyn"), "did you mean 'tiny'"),
     "fresh with a misspelt key": (lambda p: fresh(p, transformer={"num_layer": 1}), "mean 'num_layers'"),
     "fresh CLIP with a misspelt key": (
-        lambda p: fresh(p, clip={"hidden_sise": 8}),
-        "key of fresh.clip called 'hidden_sise'.*mean 'hidden_size'",
+        lambda p: fresh(p, clip={"hidden_size_": 8}),
+        "key of fresh.clip called 'hidden_size_'.*mean 'hidden_size'",
     ),
     "fresh T5 with a misspelt key": (lambda p: fresh(p, t5={**T5, "num_layer": 1}), "mean 'num_layers'"),
     "fresh with odd sizes": (

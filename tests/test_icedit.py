@@ -291,8 +291,8 @@ def test_the_svd_is_the_best_of_its_rank(file: Path) -> None:
     module = next(key for key in state if "expert_0" in key).split(".lora_")[0].removeprefix("transformer.")
     alone = collapse.collapse(state, weights={module: [0.0, 1.0, 0.0, 0.0]})
     assert alone.errors[module] < 1e-3
-    up, down = (alone.state[f"transformer.{module}.lora_{letter}.weight"] for letter in "BA")
-    one = [state[f"transformer.{module}.lora_{letter}.expert_1.weight"] for letter in "BA"]
+    up, down = (alone.state[f"transformer.{module}.lora_{letter}.weight"] for letter in ("B", "A"))
+    one = [state[f"transformer.{module}.lora_{letter}.expert_1.weight"] for letter in ("B", "A")]
     assert torch.allclose(up @ down, one[0] @ one[1], atol=1e-4)
 
 

@@ -116,7 +116,7 @@ def test_preserve() -> None:
     [
         ({"seeds": 0}, "seeds must be at least 1"),
         ({"mode": "both"}, "mode must be continue or restart"),
-        ({"judge": "preserv"}, "did you mean 'preserve'"),
+        ({"judge": "preserve_"}, "did you mean 'preserve'"),
         ({"sedes": 3}, "Unknown key 'sedes'.*mean 'seeds'"),
         ({"preview_steps": 0}, "preview_steps must be at least 1"),
         ({"options": {"marign": 1}}, "mean 'margin'"),
