@@ -58,6 +58,16 @@ def load(transformer: Any, path: str | Path, name: str) -> None:
     Raises:
         EditkitError: where the file is missing, is no LoRA in safetensors, or does not fit the transformer.
     """
+    state, about = read(path)
+    install(transformer, state, name, about, f"The adapter {file(path)}")
+
+
+def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Tensors and metadata of an adapter's file, or of the one in a folder.
+
+    Raises:
+        EditkitError: where it is missing or is no sound safetensors file.
+    """
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
@@ -68,9 +78,9 @@ def load(transformer: Any, path: str | Path, name: str) -> None:
         state = load_file(path)
         with safe_open(path, framework="pt") as opened:
             about = opened.metadata() or {}
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise EditkitError(f"The adapter {path} cannot be read ({first_sentence(error)}).") from error
-    install(transformer, state, name, about, f"The adapter {path}")
+    return state, about
 
 
 def install(

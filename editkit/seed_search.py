@@ -7,6 +7,7 @@ ICEdit, section 3.3, for any method. `restart` is the paper's: short edits as pr
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -108,7 +109,7 @@ def run(
         EditkitError: where the edit or the judge fails.
     """
     referee = judge(search.judge, search.options) if search.seeds > 1 else None
-    first = prepared.request.seed
+    first, start = prepared.request.seed, time.perf_counter()
     batch = [
         replace(prepared, request=replace(prepared.request, seed=first + number))
         for number in range(search.seeds)
@@ -130,7 +131,9 @@ def run(
         x_BLC, steps = running.x_BLC[place : place + 1], len(batch) * k + n
         if len(batch) > 1 or search.mode == "restart":
             winner = replace(prepared, request=replace(prepared.request, seed=first + place))
+            spent = time.perf_counter() - start
             running = editing.begin(backbone, method, options, [winner])
+            running.clock.laps["search"] = spent
         if search.mode == "continue":
             running.x_BLC, running.place, steps = x_BLC, k, steps - k
         running.walk()

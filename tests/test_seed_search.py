@@ -65,6 +65,7 @@ def test_the_winner_is_the_edit_of_its_seed(
     found = editor.edit(image(97, 61), WORDS, method, seed=5, steps=5, search=search)
     report = found.search
     assert report.steps == steps
+    assert found.timings["search"] > 0
     assert report.previews.keys() == {5, 6, 7}
     assert all(preview.size == (97, 61) for preview in report.previews.values())
     assert len(report.comparisons) == 2

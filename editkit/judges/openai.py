@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import re
 import time
@@ -14,9 +15,12 @@ from PIL import Image
 from editkit.errors import EditkitError, first_sentence
 from editkit.judges.judge import TIE, Case, Judge, Verdict
 
+EDITED = (
+    "The first picture is the original, the second and the third are two attempts, A and B, at this edit:"
+)
+MADE = "The two pictures are two attempts, A and B, at this:"
 QUESTION = (
-    "The first picture is the original, the second and the third are two attempts, A and B, at this edit: "
-    "{instruction}\nWhich attempt does what was asked and leaves the rest alone? "
+    "{opening} {instruction}\nWhich attempt does what was asked and leaves the rest alone? "
     "Answer with one line of JSON and nothing else: "
     '{{"better": "A"}} or {{"better": "B"}}, or {{"better": "tie"}} where you cannot tell.'
 )
@@ -69,7 +73,9 @@ class EndpointJudge(Judge):
         """
         start = time.perf_counter()
         pictures = [picture for picture in (case.source, first, second) if picture is not None]
-        question: dict[str, Any] = {"type": "text", "text": QUESTION.format(instruction=case.instruction)}
+        opening = MADE if case.source is None else EDITED
+        text = QUESTION.format(opening=opening, instruction=case.instruction)
+        question: dict[str, Any] = {"type": "text", "text": text}
         content = [*({"type": "image_url", "image_url": {"url": _url(p)}} for p in pictures), question]
         body = {
             "model": self._named(),
@@ -130,8 +136,6 @@ class EndpointJudge(Judge):
 
 
 def _json(text: bytes) -> Any:
-    import json
-
     try:
         return json.loads(text)
     except ValueError:

@@ -1,20 +1,16 @@
-"""Files of ICEdit's adapters: the released layout, read, checked and taken apart."""
+"""Files of ICEdit's adapters: the released layout, checked and taken apart."""
 
 import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
-from editkit import adapters
-from editkit.errors import EditkitError, first_sentence
+from editkit.errors import EditkitError
 
 PREFIX = "transformer."
 PLAIN = (
@@ -35,23 +31,6 @@ class Parts:
     down_ErI: Tensor
     up_EOr: Tensor
     route_EI: Tensor
-
-
-def read(source: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a file, or of the one in a folder.
-
-    Raises:
-        EditkitError: where it is missing or is no safetensors file.
-    """
-    path = adapters.file(source)
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise EditkitError(f"The adapter {path} is not a .safetensors file that exists.")
-    try:
-        with safe_open(path, framework="pt") as opened:
-            about = opened.metadata() or {}
-        return load_file(path), about
-    except (SafetensorError, OSError) as error:
-        raise EditkitError(f"The adapter {path} cannot be read ({first_sentence(error)}).") from error
 
 
 def has_experts(state: Mapping[str, Tensor]) -> bool:

@@ -326,7 +326,7 @@ def inject(
         state: dict[str, Tensor] = dict(source)
         about: dict[str, str] = {}
     else:
-        state, about = checkpoint.read(source)
+        state, about = adapters.read(source)
     plain, experts = checkpoint.split(state)
     if not checkpoint.has_experts(state):
         raise EditkitError("There are no experts among these tensors; load a plain LoRA with load_adapter.")
@@ -354,7 +354,7 @@ def load(transformer: Any, path: Path, name: str) -> None:
     Raises:
         EditkitError: where it is missing or does not fit.
     """
-    state, _ = checkpoint.read(path)
+    state, _ = adapters.read(path)
     if checkpoint.has_experts(state):
         inject(transformer, path, name=name)
     else:
