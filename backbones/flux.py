@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from backbones import packing, sources
+from backbones import packing, sources, values
 from backbones.components import Components
 from backbones.loading import LoadOptions
 from backbones.memory import Memory
@@ -100,6 +100,14 @@ class Flux(Components):
 
     def grid_ids(self, width: int, height: int, *, image: int = 0, left: int = 0, top: int = 0) -> Tensor:
         return packing.grid_ids(width, height, image=image, left=left, top=top).to(self.device)
+
+    def recorded_values(self, role: str, tokens: int) -> AbstractContextManager[values.Values]:
+        return values.recorded(self.transformer(role), tokens)
+
+    def injected_values(
+        self, role: str, recorded: values.Values, places_L: Tensor
+    ) -> AbstractContextManager[None]:
+        return values.injected(self.transformer(role), recorded, places_L)
 
     def noise(self, canvas: Canvas, generators: Sequence[torch.Generator]) -> Tensor:
         channels = self.vae.config.latent_channels

@@ -207,8 +207,8 @@ def run(backbone: Any, method: Method, options: Any, batch: Sequence[Prepared]) 
 def begin(backbone: Any, method: Method, options: Any, batch: Sequence[Prepared]) -> Run:
     """Plan a batch and draw its noise; it has not taken a step yet."""
     request, clock = batch[0].request, Stopwatch()
-    backbone.settle(method.role)
     conditioner, sampler = method.conditioner(backbone, options), method.sampler(backbone, options)
+    backbone.settle(conditioner.role or method.role)
     # Fit the canvas, encode text and pixels, fill the slots.
     generators = tuple(torch.Generator().manual_seed(item.request.seed) for item in batch)
     plan = conditioner.plan(replace(collate(batch), generators=generators))
@@ -272,9 +272,9 @@ def collate(batch: Sequence[Prepared]) -> EditInputs:
 
 
 def _defaults(backbone: Any, method: Method, plan: Plan, request: EditRequest) -> tuple[int, float]:
-    """Steps and guidance: asked for, else the method's, else the role's."""
+    """Steps and guidance: asked for, else the method's on its own role, else the role's."""
     steps, guidance = backbone.defaults(plan.role)
-    own = method.defaults or {}
+    own = (method.defaults or {}) if plan.role == method.role else {}
     chosen_steps = request.steps if request.steps is not None else int(own.get("steps", steps))
     # A role whose default is 1 was trained without guidance; a method's number is for those with it.
     preferred = own.get("guidance", guidance) if guidance > 1 else guidance

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -51,6 +52,14 @@ class Backbone(Protocol):
     def grid_ids(self, width: int, height: int, *, image: int = 0, left: int = 0, top: int = 0) -> Tensor:
         """Position ids L3 of a picture of this size in pixels; offsets are in pixels too."""
 
+    def recorded_values(self, role: str, tokens: int) -> AbstractContextManager[dict[str, Tensor]]:
+        """Collects the attention values of this many image tokens, by layer, in the forward pass within."""
+
+    def injected_values(
+        self, role: str, recorded: dict[str, Tensor], places_L: Tensor
+    ) -> AbstractContextManager[None]:
+        """Gives some image tokens other attention values in the forward passes within."""
+
     def noise(self, canvas: Canvas, generators: Sequence[torch.Generator]) -> Tensor:
         """Packed noise BLC, one generator an image."""
 
@@ -75,6 +84,11 @@ class Conditioner(ABC):
 
     def __init__(self, backbone: Backbone, config: Any) -> None:
         self.backbone, self.config = backbone, config
+
+    @property
+    def role(self) -> str | None:
+        """The transformer that it plans for, where that is not the method's own."""
+        return None
 
     @abstractmethod
     def arrange(self, inputs: EditInputs) -> Plan:
@@ -162,6 +176,7 @@ class Method:
         trainer: what its training adds.
         defaults: steps and guidance where they are not the role's own.
         load_adapter: puts an adapter file on a transformer under a name; `adapters.load` where None.
+        collapse_adapter: turns the method's own kind of adapter into a plain LoRA; None where it has no such kind.
     """
 
     name: str
@@ -174,3 +189,4 @@ class Method:
     trainer: type[Trainer] = Trainer
     defaults: Mapping[str, float] | None = None
     load_adapter: Callable[[Any, Path, str], object] | None = None
+    collapse_adapter: Callable[..., Any] | None = None

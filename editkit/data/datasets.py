@@ -52,7 +52,8 @@ class DataConfig:
     start: int = shapesworld.TRAINING_START
     """First seed."""
     kinds: dict[str, float] = field(default_factory=dict)
-    """Weight of each kind of edit; `caption` is text to image. Even over all edits where empty."""
+    """Weight of each kind of edit; `caption` is text to image, `open` an instruction that leaves something
+    free. Even over all other kinds where empty."""
 
     def __post_init__(self) -> None:
         if self.name not in DATASETS:
@@ -77,11 +78,9 @@ class ShapesWorld:
 
     def __init__(self, config: DataConfig) -> None:
         _check_start(config)
-        unknown = set(config.kinds) - {*shapesworld.KINDS, "caption"}
-        if unknown:
-            raise EditkitError(
-                f"ShapesWorld has no kind {min(unknown)!r}; it has {', '.join(shapesworld.KINDS)}, caption."
-            )
+        known = (*shapesworld.KINDS, "caption", "open")
+        if unknown := set(config.kinds) - set(known):
+            raise EditkitError(f"ShapesWorld has no kind {min(unknown)!r}; it has {', '.join(known)}.")
         self.config = config
         self.kinds = dict(config.kinds) or dict.fromkeys(shapesworld.KINDS, 1.0)
 
@@ -90,7 +89,16 @@ class ShapesWorld:
 
     def __getitem__(self, index: int) -> Record:
         seed = self.config.start + index
-        (kind,) = random.Random(f"kind {seed}").choices(list(self.kinds), list(self.kinds.values()))
+        rng = random.Random(f"kind {seed}")
+        (kind,) = rng.choices(list(self.kinds), list(self.kinds.values()))
+        if kind == "open":
+            case = shapesworld.open_example(seed)
+            return Record(
+                source=shapesworld.render(case.source),
+                answer=shapesworld.render(rng.choice(case.answers)),
+                instruction=case.instruction,
+                kind=kind,
+            )
         example = shapesworld.example(seed, kind)
         return Record(
             source=shapesworld.render(example.source) if example.source else None,
@@ -101,13 +109,15 @@ class ShapesWorld:
 
 
 class ShapesWorldHoles:
-    """ShapesWorld's pictures with holes, as an inpainting network is trained: nothing here is an edit.
+    """ShapesWorld's pictures with holes, as an inpainting network is trained: captions, and no instruction.
 
-    Half are single pictures, half two side by side, of which the right one often repeats the left.
+    A third are single pictures. The others are two side by side: the same one twice, the same scene with
+    something changed, or two that have nothing in common; the words describe the right one.
     """
 
-    PAIRS, REPEATS = 0.5, 0.6
+    PAIRS = 0.67
     REPEATED = "A diptych with two side-by-side images of the same scene"
+    VARIED = "A diptych of the same scene. On the right, "
 
     def __init__(self, config: DataConfig) -> None:
         _check_start(config)
@@ -121,20 +131,30 @@ class ShapesWorldHoles:
     def __getitem__(self, index: int) -> Record:
         seed = self.config.start + index
         rng = random.Random(f"hole {seed}")
-        scene = shapesworld.example(seed, "caption").answer
-        picture, words = shapesworld.render(scene), scene.caption()
-        mask = np.zeros(picture.shape[:2], np.uint8)
-        if rng.random() < self.PAIRS:
-            left, words = picture, self.REPEATED
-            if rng.random() >= self.REPEATS:
-                other = shapesworld.example(seed + 1_000_000_000, "caption").answer
-                picture, words = shapesworld.render(other), other.caption()
-            _hole(mask, rng, whole=0.6)
-            picture = np.concatenate((left, picture), axis=1)
+        paired = rng.random() < self.PAIRS
+        left, right, words = self._pair(seed, rng) if paired else self._single(seed)
+        mask = np.zeros(right.shape[:2], np.uint8)
+        _hole(mask, rng, whole=0.7 if paired else 0.25)
+        if left is not None:
+            right = np.concatenate((left, right), axis=1)
             mask = np.concatenate((np.zeros_like(mask), mask), axis=1)
-        else:
-            _hole(mask, rng, whole=0.25)
-        return Record(source=picture, answer=picture, mask=mask, instruction=words, kind="hole")
+        return Record(source=right, answer=right, mask=mask, instruction=words, kind="hole")
+
+    def _single(self, seed: int) -> tuple[None, NDArray[np.uint8], str]:
+        scene = shapesworld.example(seed, "caption").answer
+        return None, shapesworld.render(scene), scene.caption()
+
+    def _pair(self, seed: int, rng: random.Random) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
+        content = rng.choices(("repeated", "varied", "unrelated"), (0.35, 0.5, 0.15))[0]
+        if content == "varied":
+            example = shapesworld.example(seed, rng.choice(sorted(shapesworld.ON_SCENE)))
+            assert example.source is not None  # kinds on a scene start from one
+            left, right = example.source, example.answer
+            return shapesworld.render(left), shapesworld.render(right), self.VARIED + right.caption()
+        _, picture, _ = self._single(seed)
+        if content == "repeated":
+            return picture, picture, self.REPEATED
+        return picture, *self._single(seed + 1_000_000_000)[1:]
 
 
 def _hole(mask_HW: NDArray[np.uint8], rng: random.Random, whole: float) -> None:

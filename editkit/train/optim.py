@@ -1,13 +1,16 @@
 """Optimizers, learning-rate schedule and the moving average of weights."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-OPTIMIZERS = ("adamw", "muon")
+from editkit.errors import EditkitError
+
+OPTIMIZERS = ("adamw", "muon", "prodigy")
 SCHEDULES = ("constant", "linear", "cosine", "onecycle")
 
 
@@ -16,7 +19,8 @@ class OptimConfig:
     """How weights move."""
 
     name: str = "adamw"
-    """`adamw`, or `muon`: Muon on matrices inside transformer blocks and AdamW on everything else."""
+    """`adamw`; `muon`: Muon on matrices inside transformer blocks and AdamW on everything else; `prodigy`:
+    finds its own rate, of which `lr`, usually 1, is a factor (ICEdit's, with a weight decay of 0.01)."""
     lr: float = 1e-4
     """AdamW's peak learning rate."""
     lr_of: dict[str, float] = field(default_factory=dict)
@@ -43,7 +47,11 @@ class OptimConfig:
 def optimizers(
     parameters: Iterable[tuple[str, nn.Parameter]], config: OptimConfig
 ) -> list[torch.optim.Optimizer]:
-    """Optimizers over named parameters; each group keeps its peak rate under `peak`."""
+    """Optimizers over named parameters; each group keeps its peak rate under `peak`.
+
+    Raises:
+        EditkitError: where Prodigy is asked for and not installed.
+    """
     named = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
     matrices = [p for name, p in named if config.name == "muon" and p.ndim == 2 and "_blocks." in name]
     chosen = {id(p) for p in matrices}
@@ -58,11 +66,20 @@ def optimizers(
     if rest:
         betas = (config.betas[0], config.betas[1])
         groups = [{"params": parameters, "lr": peak} for peak, parameters in rest.items()]
-        made.append(torch.optim.AdamW(groups, betas=betas, weight_decay=config.weight_decay))
+        make = _prodigy() if config.name == "prodigy" else torch.optim.AdamW
+        made.append(make(groups, betas=betas, weight_decay=config.weight_decay))
     for optimizer in made:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
     return made
+
+
+def _prodigy() -> Callable[..., torch.optim.Optimizer]:
+    try:
+        from prodigyopt import Prodigy
+    except ImportError as error:
+        raise EditkitError("optim.name=prodigy needs a package: pip install 'editkit[train]'.") from error
+    return partial(Prodigy, use_bias_correction=True, safeguard_warmup=True)
 
 
 def rate(step: int, steps: int, config: OptimConfig) -> float:

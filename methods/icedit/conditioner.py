@@ -1,4 +1,4 @@
-"""ICEdit's conditioner: a diptych for FLUX.1 Fill, the source on the left and a hole on the right."""
+"""ICEdit's conditioner: a diptych, the source on the left and on the right what is to be painted."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,7 @@ from editkit import canvas
 from editkit.errors import EditkitError
 from editkit.method import Conditioner
 from editkit.types import Canvas, Conditioning, EditInputs, Plan
+from methods.icedit import inversion
 from methods.icedit.config import TEMPLATES, ICEditConfig
 
 NO_PROMPT = " "
@@ -20,12 +21,23 @@ class ICEditConditioner(Conditioner):
 
     config: ICEditConfig
 
+    @property
+    def role(self) -> str | None:
+        """Another transformer than the method's own, where the framework is text to image."""
+        return "text" if self.config.framework == "text" else None
+
+    def plan(self, inputs: EditInputs) -> Plan:
+        """A complete plan; by text to image, the source is inverted for it."""
+        return self._inverted(inputs) if self.role else super().plan(inputs)
+
     def arrange(self, inputs: EditInputs) -> Plan:
         """The right half is all to be painted, or the part of it under a mask where one is given.
 
         Raises:
-            EditkitError: for inputs that a diptych has no place for.
+            EditkitError: for inputs that a diptych has no place for, or training without Fill.
         """
+        if self.role:
+            raise EditkitError("framework=text is there to edit without training; train with inpainting.")
         source_BCHW = _source(inputs)
         panel = self._panel(source_BCHW, inputs.size)
         source_BCHW = canvas.place(source_BCHW, panel)
@@ -39,6 +51,27 @@ class ICEditConditioner(Conditioner):
             self._generators(inputs, whole),
         )
         return Plan(canvas=whole, conditioning=Conditioning(channel_BLC=channel_BLC), role="fill")
+
+    def _inverted(self, inputs: EditInputs) -> Plan:
+        source_BCHW = _source(inputs)
+        if inputs.mask_B1HW is not None:
+            raise EditkitError("icedit takes no mask with framework=text; framework=inpainting does.")
+        panel = self._panel(source_BCHW, inputs.size)
+        whole = canvas.beside(panel, panel.width)
+        ids_L3 = self.backbone.grid_ids(whole.width, whole.height)
+        times_N = inversion.times(self.backbone, len(ids_L3))
+        empty = self.backbone.text([NO_PROMPT] * len(source_BCHW))
+        source = Plan(canvas=panel, conditioning=Conditioning(text=empty), role="text")
+        x0_BLC = self.backbone.encode(canvas.place(source_BCHW, panel))
+        return inversion.InvertedPlan(
+            canvas=whole,
+            conditioning=Conditioning(text=self.backbone.text(self.prompts(inputs.prompts))),
+            role="text",
+            source=source,
+            times_N=times_N,
+            path_NBLC=inversion.invert(self.backbone, source, x0_BLC, times_N),
+            left_L=ids_L3[:, 2] < panel.width // canvas.GRID,
+        )
 
     def prompts(self, instructions: Sequence[str]) -> list[str]:
         """Each instruction within the template; none at all leaves the template out too."""
@@ -60,7 +93,7 @@ class ICEditConditioner(Conditioner):
     def _panel(self, source_BCHW: Tensor, size: tuple[int, int] | None) -> Canvas:
         """One half: of the released width, as tall as the picture's shape wants it."""
         height, width = source_BCHW.shape[-2:]
-        sizes = self.backbone.sizes("fill")
+        sizes = self.backbone.sizes(self.role or "fill")
         if size is not None or sizes:
             return canvas.fit((width, height), size=size, preferred=sizes)
         across = self.config.width

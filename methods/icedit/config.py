@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from methods.icedit.moe import MoEOptions
 
+FRAMEWORKS = ("inpainting", "text")
 TEMPLATES = {
     "released": (
         "A diptych with two side-by-side images of the same scene. "
@@ -22,6 +23,9 @@ TEMPLATES = {
 class ICEditConfig:
     """How the diptych is laid out, worded, encoded and trained."""
 
+    framework: str = "inpainting"
+    """`inpainting`: FLUX.1 Fill paints the right half (released). `text`: text to image with the inverted
+    source's attention values in the left half, the paper's other way without training."""
     template: str = "released"
     """`released`, `paper` (which needs `subject` and `description`), or `none`: the bare instruction."""
     subject: str = "scene"
@@ -42,6 +46,8 @@ class ICEditConfig:
     """Training: experts in place of a plain LoRA."""
 
     def __post_init__(self) -> None:
+        if self.framework not in FRAMEWORKS:
+            raise ValueError(f"framework must be one of {', '.join(FRAMEWORKS)}, not {self.framework!r}")
         if self.template not in TEMPLATES:
             raise ValueError(f"template must be one of {', '.join(TEMPLATES)}, not {self.template!r}")
         if self.width < 16 or self.area < 16 * self.width:

@@ -4,12 +4,14 @@ from editkit.data.shapesworld.edits import (
     CATEGORIES,
     HELD_OUT,
     KINDS,
+    ON_SCENE,
     TRAINING_START,
     Example,
     example,
     session,
     words,
 )
+from editkit.data.shapesworld.open import OPEN, OpenExample, open_example
 from editkit.data.shapesworld.render import SIZE, render
 from editkit.data.shapesworld.world import Scene, Thing, draw_scene
 
@@ -17,13 +19,17 @@ __all__ = [
     "CATEGORIES",
     "HELD_OUT",
     "KINDS",
+    "ON_SCENE",
+    "OPEN",
     "SIZE",
     "TRAINING_START",
     "Example",
+    "OpenExample",
     "Scene",
     "Thing",
     "draw_scene",
     "example",
+    "open_example",
     "render",
     "session",
     "words",

@@ -1,0 +1,64 @@
+"""The attention values of a FLUX transformer's image tokens: read in one forward pass, put into another."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from editkit.errors import EditkitError
+
+Values = dict[str, Tensor]
+"""What a block's attention mixes, BLD of the image tokens alone, by the name of the layer that makes it."""
+
+
+@contextmanager
+def recorded(transformer: Any, tokens: int) -> Iterator[Values]:
+    """Collect the values of the last forward pass over this many image tokens.
+
+    Raises:
+        EditkitError: where the blocks are compiled, which would leave the values out of sight.
+    """
+    values: Values = {}
+
+    def keep(name: str, made_BND: Tensor) -> None:
+        # A double block's layer sees image tokens alone, a single block's the text before them.
+        values[name] = made_BND[:, -tokens:]
+
+    with _watched(transformer, keep):
+        yield values
+
+
+@contextmanager
+def injected(transformer: Any, values: Values, places_L: Tensor) -> Iterator[None]:
+    """Replace the values of some image tokens.
+
+    Args:
+        values: as `recorded` gave them, one token for every True in `places_L`.
+        places_L: bool, over all image tokens.
+
+    Raises:
+        EditkitError: where the blocks are compiled.
+    """
+
+    def replace(name: str, made_BND: Tensor) -> Tensor:
+        changed_BND = made_BND.clone()
+        changed_BND[:, -len(places_L) :][:, places_L] = values[name].to(made_BND.dtype)
+        return changed_BND
+
+    with _watched(transformer, replace):
+        yield
+
+
+@contextmanager
+def _watched(transformer: Any, see: Callable[[str, Tensor], Tensor | None]) -> Iterator[None]:
+    """Show every layer's values to `see`, which may return others."""
+    blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
+    if any(block._compiled_call_impl is not None for block in blocks):
+        raise EditkitError("Attention values cannot be read from compiled blocks; load with compile=false.")
+    with ExitStack() as stack:
+        for name, module in transformer.named_modules():
+            if name.endswith(".attn.to_v"):
+                hook = module.register_forward_hook(lambda _, __, made, name=name: see(name, made))
+                stack.callback(hook.remove)
+        yield
