@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -85,8 +86,13 @@ def _read(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def fetch(repository: str, licence: str | None) -> Path:
-    """A pipeline's folder: local as it is, from the Hub's cache, or downloaded where the network allows.
+def fetch(repository: str, licence: str | None, wanted: Sequence[str] = WANTED) -> Path:
+    """A repository's folder: local as it is, from the Hub's cache, or downloaded where the network allows.
+
+    Args:
+        repository: Hub id, or a folder.
+        licence: what to accept before.
+        wanted: patterns of the files that are needed.
 
     Raises:
         EditkitError: within two seconds where the weights are absent and cannot be had.
@@ -101,7 +107,7 @@ def fetch(repository: str, licence: str | None) -> Path:
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError
 
     try:
-        return Path(snapshot_download(repository, local_files_only=True, allow_patterns=WANTED))
+        return Path(snapshot_download(repository, local_files_only=True, allow_patterns=list(wanted)))
     except HFValidationError as error:
         raise EditkitError(
             unknown("backbone", repository, [*FAMILIES, "any local diffusers folder or Hub id"])
@@ -117,7 +123,7 @@ def fetch(repository: str, licence: str | None) -> Path:
             f"The weights of {repository} are not on this machine and the Hub cannot be reached; {advice}"
         )
     try:
-        return Path(snapshot_download(repository, allow_patterns=WANTED))
+        return Path(snapshot_download(repository, allow_patterns=list(wanted)))
     except GatedRepoError as error:
         raise EditkitError(f"The weights of {repository} are gated; {advice}") from error
     except (HfHubHTTPError, OSError) as error:

@@ -32,6 +32,7 @@ class Editor:
         self.backbone = backbone
         self._options = dict(options or {})
         self._built: dict[str, Any] = {}
+        self._worn: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
 
     def edit(
         self,
@@ -104,6 +105,7 @@ class Editor:
 
         request = batch[0].request
         record, options = self.method(request.method)
+        self._wear(record, options)
         if request.search is None:
             return editing.run(self.backbone, record, options, batch)
         search = seed_search.build(request.search)
@@ -131,7 +133,7 @@ class Editor:
         return {place: result for results in alone for place, result in results.items()}
 
     def load_adapter(self, path: str | Path, method: str = "kontext", name: str | None = None) -> str:
-        """Load a LoRA for a method's transformer and switch it on; returns its name (the file's if None).
+        """Load an adapter that a method wears from now on; returns its name (the file's if None).
 
         Raises:
             EditkitError: where it is missing, is no safetensors LoRA, or does not fit.
@@ -141,17 +143,36 @@ class Editor:
         record, _ = self.method(method)
         name = name or Path(path).stem.replace(".", "_")  # torch allows no dots in a module's name
         self.backbone.load_adapter(record.role, Path(path), name, record.load_adapter or adapters.load)
-        adapters.enable(self.backbone.transformer(record.role), [name])
+        self.use_adapters([name], method=method)
         return name
 
     def use_adapters(
         self, names: Sequence[str], scales: Sequence[float] | None = None, method: str = "kontext"
     ) -> None:
-        """Switch a method's transformer to exactly these adapters; none at all gives the base."""
+        """The adapters that a method wears from now on, instead of its own; none at all gives the base.
+
+        Raises:
+            EditkitError: for one that was not loaded, or another number of scales.
+        """
         from editkit import adapters
 
         record, _ = self.method(method)
         adapters.enable(self.backbone.transformer(record.role), names, scales)
+        self._worn[method] = names, scales
+
+    def _wear(self, record: Method, options: Any) -> None:
+        """Switch to the method's adapters; another method may have had the transformer before."""
+        from editkit import adapters
+
+        if record.name not in self._worn and record.adapter:
+            own = record.adapter(options, self.backbone.name)
+            if own is not None:
+                fetch = registry.backbones("sources").fetch
+                path = Path(own) if Path(own).exists() else fetch(own, None, [adapters.FILE])
+                self.load_adapter(path, record.name, f"{record.name}-own")
+        if self._worn:
+            names, scales = self._worn.get(record.name, ((), None))
+            adapters.enable(self.backbone.transformer(record.role), names, scales)
 
     def method(self, name: str) -> tuple[Method, Any]:
         """A method's record and its options on this editor.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,7 +58,7 @@ class SeedSearch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Two candidates before the judge; `verdicts` holds one answer, or one for each order."""
+    """Two candidates before the judge, by seed; `verdicts` holds one answer, or one for each order."""
 
     seeds: tuple[int, int]
     better: int | None
@@ -117,20 +117,23 @@ def run(
     with editing.enough_memory():
         running = editing.begin(backbone, method, options, batch[:1])
         n = len(running.times) - 1
-        k = min(search.preview_steps or math.ceil(n / 4), n)
+        k = min(search.preview_steps or preview_steps(n), n)
         if search.mode == "restart":
             batch = [replace(item, request=replace(item.request, steps=k)) for item in batch]
         if len(batch) > 1 or search.mode == "restart":
             running = editing.begin(backbone, method, options, batch)
         running.walk(k)
-        pictures = [
-            images.picture(pixels, prepared.source.alpha if prepared.source else None)
-            for pixels in running.preview()
-        ]
-        place, comparisons = _bubble(referee, prepared, first, pictures, search.both_orders)
+        alpha = prepared.source.alpha if prepared.source else None
+        previews = {
+            first + number: images.picture(pixels, alpha) for number, pixels in enumerate(running.preview())
+        }
+        source = images.picture(prepared.source_1CHW[0]) if prepared.source_1CHW is not None else None
+        case = Case(source=source, instruction=prepared.request.instruction)
+        seed, comparisons = bubble(referee, case, previews, search.both_orders)
+        place = seed - first
         x_BLC, steps = running.x_BLC[place : place + 1], len(batch) * k + n
         if len(batch) > 1 or search.mode == "restart":
-            winner = replace(prepared, request=replace(prepared.request, seed=first + place))
+            winner = replace(prepared, request=replace(prepared.request, seed=seed))
             spent = time.perf_counter() - start
             running = editing.begin(backbone, method, options, [winner])
             running.clock.laps["search"] = spent
@@ -138,41 +141,40 @@ def run(
             running.x_BLC, running.place, steps = x_BLC, k, steps - k
         running.walk()
         (result,) = running.results()
-    report = SearchReport(
-        previews={first + number: picture for number, picture in enumerate(pictures)},
-        comparisons=tuple(comparisons),
-        seed=first + place,
-        steps=steps,
-    )
+    report = SearchReport(previews=previews, comparisons=tuple(comparisons), seed=seed, steps=steps)
     return replace(result, search=report)
 
 
-def _bubble(
-    referee: Judge | None,
-    prepared: editing.Prepared,
-    first: int,
-    pictures: Sequence[Image.Image],
-    both_orders: bool,
+def preview_steps(steps: int) -> int:
+    """Steps before a judge looks, where nobody says otherwise."""
+    return math.ceil(steps / 4)
+
+
+def bubble(
+    referee: Judge | None, case: Case, previews: Mapping[int, Image.Image], both_orders: bool = True
 ) -> tuple[int, list[Comparison]]:
-    """The best so far against the next, once through; a tie leaves the best so far in its place."""
-    best, comparisons = 0, []
-    source = images.picture(prepared.source_1CHW[0]) if prepared.source_1CHW is not None else None
-    case = Case(source=source, instruction=prepared.request.instruction)
-    for challenger in range(1, len(pictures)):
+    """The best so far against the next, once through; a tie leaves the best so far in its place.
+
+    Args:
+        referee: may be None where there is but one preview.
+        case: what was asked for.
+        previews: by seed.
+        both_orders: ask twice where the judge's answer may depend on the order.
+
+    Returns:
+        The winner's seed, and the comparisons.
+    """
+    best, *challengers = previews
+    comparisons = []
+    for challenger in challengers:
         assert referee is not None
-        verdicts = [referee.compare(case, pictures[best], pictures[challenger])]
+        verdicts = [referee.compare(case, previews[best], previews[challenger])]
         better = verdicts[0].better
         if both_orders and not referee.symmetric:
-            verdicts.append(referee.compare(case, pictures[challenger], pictures[best]))
+            verdicts.append(referee.compare(case, previews[challenger], previews[best]))
             better = better if {better, verdicts[1].better} == {"first", "second"} else ""
         chosen = {"first": best, "second": challenger}.get(better)
-        comparisons.append(
-            Comparison(
-                seeds=(first + best, first + challenger),
-                better=None if chosen is None else first + chosen,
-                verdicts=tuple(verdicts),
-            )
-        )
+        comparisons.append(Comparison(seeds=(best, challenger), better=chosen, verdicts=tuple(verdicts)))
         best = best if chosen is None else chosen
     return best, comparisons
 

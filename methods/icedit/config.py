@@ -1,6 +1,7 @@
 """ICEdit's options, and its in-context prompts."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from methods.icedit.moe import MoEOptions
 
@@ -18,6 +19,13 @@ TEMPLATES = {
 }
 """The released script's prompt, the paper's (section 3.1), and the bare instruction."""
 
+TINY = Path(__file__).resolve().parent / "tiny"
+ADAPTERS = {
+    "tiny": {"moe": str(TINY / "moe"), "lora": str(TINY / "lora")},
+    "flux1-dev": {"lora": "RiverZ/normal-lora", "moe": "sanaka87/ICEdit-MoE-LoRA"},
+}
+"""By backbone, the default first. Those on the Hub are the authors' and non-commercial."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ICEditConfig:
@@ -26,6 +34,9 @@ class ICEditConfig:
     framework: str = "inpainting"
     """`inpainting`: FLUX.1 Fill paints the right half (released). `text`: text to image with the inverted
     source's attention values in the left half, the paper's other way without training."""
+    adapter: str | None = "default"
+    """`lora` or `moe` where the backbone has them, a file, a folder or a Hub id; null edits without training.
+    `default` is the backbone's first, if any."""
     template: str = "released"
     """`released`, `paper` (which needs `subject` and `description`), or `none`: the bare instruction."""
     subject: str = "scene"
@@ -60,3 +71,13 @@ class ICEditConfig:
             raise ValueError(f"prompt_dropout must lie in [0, 1), not {self.prompt_dropout}")
         if self.loss not in ("both", "right"):
             raise ValueError(f"loss must be both or right, not {self.loss!r}")
+
+
+def adapter(options: ICEditConfig, backbone: str) -> str | None:
+    """The adapter that ICEdit wears on a backbone unless another is loaded by hand."""
+    known = ADAPTERS.get(backbone, {})
+    if options.framework == "text" or options.adapter is None:
+        return None
+    if options.adapter == "default":
+        return next(iter(known.values()), None)
+    return known.get(options.adapter, options.adapter)

@@ -1,0 +1,216 @@
+"""ICEdit's Table 3 and its early filter on held-out ShapesWorld edits: what each part of the paper is worth.
+
+    python benchmarks/icedit_ablation.py table [--n 500]
+    python benchmarks/icedit_ablation.py filter [--n 100] [--judges preserve tiny] [--seeds 8]
+
+`table` edits the same examples with the same seeds in every row; parameters are those that training changes.
+`filter` draws all candidates of an example once, and lets each judge pick among the first 1, 2, 4, ... by one
+bubble pass over their previews. Its oracle picks the best finished edit, which no judge of previews can beat.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+import editkit
+from editkit import editing, images
+from editkit.data import shapesworld as world
+from editkit.evaluation import open_instructions
+from editkit.evaluation.shapesworld import Score, score
+from editkit.judges import Case, judge
+from editkit.seed_search import bubble, preview_steps
+from editkit.types import EditRequest
+from methods.icedit import moe
+
+HERE = Path(__file__).resolve().parent.parent
+ONLY_MOE = HERE / "out/icedit/only-moe/export"
+ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("training-free, text to image, bare instruction", {"framework": "text", "template": "none"}),
+    ("training-free, text to image, in-context prompt", {"framework": "text"}),
+    ("training-free, bare instruction", {"adapter": None, "template": "none"}),
+    ("training-free, in-context prompt", {"adapter": None}),
+    ("only MoE, in-context prompt", {"adapter": str(ONLY_MOE)}),
+    ("LoRA, in-context prompt", {"adapter": "lora"}),
+    ("LoRA-MoE, bare instruction", {"template": "none"}),
+    ("LoRA-MoE, in-context prompt", {}),
+)
+CATEGORIES = ("local", "global", "text")
+
+
+def main() -> None:
+    """Run one of the two."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("table", "filter"))
+    parser.add_argument("--n", type=int, help="held-out examples: 500, or 100 of each set for the filter")
+    parser.add_argument("--judges", nargs="*", default=["preserve", "tiny"])
+    parser.add_argument("--method", default="icedit")
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    run = table if arguments.what == "table" else filters
+    figures = run(arguments)
+    if arguments.output:
+        arguments.output.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def examples(count: int) -> list[world.Example]:
+    """The first held-out examples that edit a scene; references are another matter."""
+    drawn = (world.example(seed) for seed in range(world.HELD_OUT.stop))
+    return [example for example in drawn if example.kind in world.ON_SCENE][:count]
+
+
+def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Table 3."""
+    held_out = examples(arguments.n or 500)
+    print(f"{len(held_out)} held-out edits, 8 steps, one seed each")
+    columns = ("all", *CATEGORIES, "inside", "outside", "trained")
+    print(f"{'':<50}" + "".join(f"{column:>9}" for column in columns))
+    rows = []
+    for name, options in ROWS:
+        if options.get("adapter") == str(ONLY_MOE) and not ONLY_MOE.is_dir():
+            print(f"{name:<50} not trained: editkit train configs/icedit/tiny-only-moe.yaml")
+            continue
+        editor = editkit.load("tiny", device="cpu", options={"icedit": options})
+        scores = edits(editor, held_out)
+        row = {"name": name, "parameters": trained(editor), "all": success(scores)}
+        for category in CATEGORIES:
+            row[category] = success(
+                s for s, e in zip(scores, held_out, strict=True) if e.category == category
+            )
+        row |= {side: float(np.mean([getattr(s, side) for s in scores])) for side in ("inside", "outside")}
+        figures = [*(row[column] for column in columns[:-1]), row["parameters"] / 1e6]
+        print(
+            f"{name:<50}" + "".join(f"{f:>9.3f}" for f in figures[:-1]) + f"{figures[-1]:>8.2f}M", flush=True
+        )
+        rows.append(row)
+    return rows
+
+
+def edits(editor: editkit.Editor, held_out: Sequence[world.Example]) -> list[Score]:
+    """One edit of each example, scored."""
+    requests = [
+        EditRequest(
+            image=picture(example.source), instruction=example.instruction, method="icedit", seed=seed
+        )
+        for seed, example in enumerate(held_out)
+    ]
+    results = editor.edit_many(requests)
+    return [closed(example, result.image) for example, result in zip(held_out, results, strict=True)]
+
+
+def trained(editor: editkit.Editor) -> int:
+    """Parameters of the adapters that are on."""
+    transformer = editor.backbone.transformer("fill")
+    experts = [m for m in transformer.modules() if isinstance(m, moe.MoELinear)]
+    counted = {p for m in experts for p in (m.down_ErI, m.up_EOr, m.route_EI)}
+    counted |= {p for name, p in transformer.named_parameters() if ".lora_" in name}
+    return sum(p.numel() for p in counted)
+
+
+def filters(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The early filter's curve, on edits with one answer and on open instructions."""
+    count, seeds = arguments.n or 100, arguments.seeds
+    editor = editkit.load("tiny", device="cpu")
+    sets = {
+        "one answer": (examples(count), closed),
+        "open": ([world.open_example(seed) for seed in range(count)], open_instructions.nearest),
+    }
+    rows = []
+    for name, (held_out, scored) in sets.items():
+        drawn = [candidates(editor, arguments.method, e, scored, seeds) for e in held_out]
+        wins = np.array([[s.success for s in each["scores"]] for each in drawn])
+        print(
+            f"{name}: {len(held_out)} edits, {seeds} seeds, "
+            f"previews after {drawn[0]['k']} of {drawn[0]['n']} steps"
+        )
+        rows += curve(name, "", "oracle", drawn, [row.argmax() for row in wins], wins)
+        for mode in ("continue", "restart"):
+            for who in arguments.judges:
+                referee = judge(who)
+                picks = []
+                for each in drawn:
+                    _, comparisons = bubble(referee, each["case"], dict(enumerate(each[mode])))
+                    picks.append([c.better for c in comparisons])
+                rows += curve(name, mode, who, drawn, picks, wins)
+    return rows
+
+
+def candidates(editor: editkit.Editor, method: str, example: Any, scored: Any, seeds: int) -> dict[str, Any]:
+    """All of an example's seeds: finished edits' scores, and previews of both modes."""
+    record, options = editor.method(method)
+    editor.edit(picture(example.source), example.instruction, method, steps=1)  # puts the adapters on
+    request = EditRequest(image=picture(example.source), instruction=example.instruction, method=method)
+    batch = [editing.prepare(replace(request, seed=example.seed + n)) for n in range(seeds)]
+    with torch.no_grad():
+        whole = editing.begin(editor.backbone, record, options, batch)
+        n = len(whole.times) - 1
+        k = preview_steps(n)
+        whole.walk(k)
+        going_on = [images.picture(pixels) for pixels in whole.preview()]
+        whole.walk()
+        finished = [result.image for result in whole.results()]
+        short = [replace(item, request=replace(item.request, steps=k)) for item in batch]
+        restarted = editing.begin(editor.backbone, record, options, short)
+        restarted.walk()
+        previews = [images.picture(pixels) for pixels in restarted.preview()]
+    case = Case(source=picture(example.source), instruction=example.instruction)
+    scores = [scored(example, image) for image in finished]
+    return {"case": case, "continue": going_on, "restart": previews, "scores": scores, "n": n, "k": k}
+
+
+def curve(
+    name: str, mode: str, who: str, drawn: list[dict[str, Any]], picks: list[Any], wins: Any
+) -> list[dict[str, Any]]:
+    """Success and cost at 1, 2, 4, ... seeds."""
+    n, k = drawn[0]["n"], drawn[0]["k"]
+    rows = []
+    for seeds in (2**power for power in range(wins.shape[1].bit_length())):
+        if who == "oracle":
+            found = wins[:, :seeds].any(1)
+        else:
+            found = np.array([row[winner(pick[: seeds - 1])] for pick, row in zip(picks, wins, strict=True)])
+        steps = seeds * k + n - (k if mode != "restart" or seeds == 1 else 0)
+        cost = n if seeds == 1 else seeds * n if who == "oracle" else steps
+        rows.append({"set": name, "mode": mode, "judge": who, "seeds": seeds, "success": float(found.mean())})
+        rows[-1]["cost"] = cost / n
+        print(
+            f"  {who:<10}{mode:<10}N={seeds:<3} success {found.mean():.3f}  cost {cost / n:.2f} edits",
+            flush=True,
+        )
+    return rows
+
+
+def winner(preferred: Sequence[int | None]) -> int:
+    """Who leads after some comparisons of a bubble pass; a tie changes nothing."""
+    return next((place for place in reversed(preferred) if place is not None), 0)
+
+
+def closed(example: world.Example, edited: Image.Image) -> Score:
+    """Against the one true answer."""
+    truth = [
+        world.render(scene).astype(np.float32) / np.float32(255) for scene in (example.source, example.answer)
+    ]
+    return score(*truth, np.asarray(edited, dtype=np.float32) / np.float32(255), example.category)
+
+
+def picture(scene: world.Scene) -> Image.Image:
+    """A scene as a picture."""
+    return Image.fromarray(world.render(scene))
+
+
+def success(scores: Iterable[Score]) -> float:
+    """The share that succeeded."""
+    return float(np.mean([each.success for each in scores]))
+
+
+if __name__ == "__main__":
+    main()
