@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from editkit import cli_lora
 from editkit.errors import EditkitError
 
 # typer brings its own click in newer releases, so the class is reached through a name that typer exports.
@@ -27,6 +28,7 @@ evaluate = typer.Typer(help="Measure edits.", no_args_is_help=True)
 weights = typer.Typer(help="Convert weights.", no_args_is_help=True)
 app.add_typer(evaluate, name="eval")
 app.add_typer(weights, name="weights")
+app.add_typer(cli_lora.app, name="lora")
 
 Method = Annotated[str, typer.Option("-m", "--method", help="A name from `editkit methods`.")]
 Backbone = Annotated[

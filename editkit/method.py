@@ -175,8 +175,10 @@ class Method:
         sampler: walks the flow.
         trainer: what its training adds.
         defaults: steps and guidance where they are not the role's own.
+        adapter: the adapter that the method wears unasked, from its options and the backbone's name: a file,
+            a folder or a Hub id; None where it goes without.
         load_adapter: puts an adapter file on a transformer under a name; `adapters.load` where None.
-        collapse_adapter: turns the method's own kind of adapter into a plain LoRA; None where it has no such kind.
+        collapse_adapter: turns the method's own kind of adapter into a plain LoRA; None where it has none.
     """
 
     name: str
@@ -188,5 +190,6 @@ class Method:
     sampler: type[Sampler] = Sampler
     trainer: type[Trainer] = Trainer
     defaults: Mapping[str, float] | None = None
+    adapter: Callable[[Any, str], str | None] | None = None
     load_adapter: Callable[[Any, Path, str], object] | None = None
     collapse_adapter: Callable[..., Any] | None = None

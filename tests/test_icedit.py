@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,17 @@ import pytest
 import torch
 from conftest import difference, image, photo, transformer_config
 from diffusers import FluxTransformer2DModel
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
 import editkit
 from backbones.flux import Flux
 from editkit import adapters, config, registry
 from editkit.types import EditInputs
-from methods.icedit import checkpoint, collapse, moe
+from methods.icedit import METHOD, checkpoint, collapse, moe, routing
+from methods.icedit.config import ADAPTERS
 
 EXPERTS, RANK = 4, 3
 FULL = {
@@ -426,3 +430,124 @@ def test_it_needs_a_picture_and_takes_no_references(random_flux: Flux) -> None:
     ):
         with pytest.raises(editkit.EditkitError, match=sentence):
             editor.edit(instruction="make it red", method="icedit", **given)
+
+
+@pytest.fixture
+def dressed(random_flux: Flux, tmp_path: Path) -> Iterator[editkit.Editor]:
+    """An editor whose ICEdit wears experts of its own accord, which random weights have by a path."""
+    transformer = random_flux.transformer("fill")
+    save_file(released(transformer, RANK, experts=EXPERTS), tmp_path / "moe.safetensors")
+    editor = editkit.Editor(random_flux, {"icedit": {"adapter": str(tmp_path / "moe.safetensors")}})
+    yield editor
+    layers = {n: m for n, m in transformer.named_modules() if isinstance(m, moe.MoELinear)}
+    if layers:
+        moe.Experts(transformer, layers, "icedit-own", plain=True).eject()
+
+
+def test_a_method_wears_its_own_adapter(dressed: editkit.Editor, random_flux: Flux) -> None:
+    """Unasked, until it is told to go without."""
+    picture = image(64, 64)
+    bare = editkit.Editor(random_flux).edit(picture, "make it blue", "icedit", steps=2)
+    own = dressed.edit(picture, "make it blue", "icedit", steps=2)
+    assert difference(own.image, bare.image) > 5
+    assert adapters.active(random_flux.transformer("fill")) == {"icedit-own": 1.0}
+    again = dressed.edit(picture, "make it blue", "icedit", steps=2)
+    assert difference(own.image, again.image) == 0
+    dressed.use_adapters([], method="icedit")
+    assert difference(dressed.edit(picture, "make it blue", "icedit", steps=2).image, bare.image) == 0
+
+
+def test_which_adapter_is_a_methods_own() -> None:
+    def chosen(backbone: str, **options: Any) -> str | None:
+        return METHOD.adapter(config.build(METHOD.config, options), backbone)
+
+    assert chosen("tiny") == ADAPTERS["tiny"]["moe"]
+    assert chosen("tiny", adapter="lora") == ADAPTERS["tiny"]["lora"]
+    assert chosen("tiny", adapter=None) is None
+    assert chosen("tiny", framework="text") is None
+    assert chosen("flux1-dev") == "RiverZ/normal-lora"
+    assert chosen("some/folder") is None
+    assert chosen("some/folder", adapter="mine.safetensors") == "mine.safetensors"
+
+
+def test_an_adapter_that_is_not_there(random_flux: Flux) -> None:
+    editor = editkit.Editor(random_flux, {"icedit": {"adapter": "/nowhere/lora.safetensors"}})
+    with pytest.raises(editkit.EditkitError, match=r"/nowhere/lora\.safetensors are missing") as caught:
+        editor.edit(image(64, 64), "make it blue", "icedit", steps=1)
+    assert str(caught.value).endswith(".")
+
+
+def test_routing(dressed: editkit.Editor, tmp_path: Path) -> None:
+    requests = {
+        kind: [editkit.EditRequest(image=image(64, 64, seed), instruction=kind, method="icedit", steps=1)]
+        for seed, kind in enumerate(("recolour", "remove"))
+    }
+    found = routing.measure(dressed, requests)
+    assert found.keys() == requests.keys()
+    for shares, weights in found.values():
+        assert len(shares) == 3
+        for module, share in shares.items():
+            assert sum(share) == pytest.approx(1)
+            assert weights[module] == pytest.approx(share)  # the released router gives the chosen one all
+    assert found["recolour"][0] != found["remove"][0]
+    routing.plot({kind: shares for kind, (shares, _) in found.items()}, tmp_path / "routing.png")
+    with Image.open(tmp_path / "routing.png") as plot:
+        assert plot.width > 300
+        assert len(set(plot.convert("RGB").getdata())) > 20
+    with pytest.raises(editkit.EditkitError, match="cannot be written"):
+        routing.plot({kind: shares for kind, (shares, _) in found.items()}, tmp_path / "no" / "routing.png")
+
+
+def test_routing_needs_experts(random_flux: Flux) -> None:
+    request = editkit.EditRequest(image=image(64, 64), instruction="make it blue", method="icedit", steps=1)
+    with pytest.raises(editkit.EditkitError, match="wears no experts"):
+        routing.measure(editkit.Editor(random_flux), {"any": [request]})
+
+
+@pytest.mark.parametrize("evaluation", ["dense", "sparse"])
+def test_experts_compile(transformer: FluxTransformer2DModel, file: Path, evaluation: str) -> None:
+    """Dense evaluation is one graph; sparse breaks it, and both give what they give uncompiled."""
+    handle = moe.inject(transformer, file)
+    handle.evaluation = evaluation
+    layer = next(iter(handle.layers.values()))
+    x = torch.randn(1, 24, layer.base_layer.in_features)
+    plain = layer(x)
+    compiled = torch.compile(layer, fullgraph=evaluation == "dense", backend="aot_eager")
+    try:
+        assert torch.allclose(compiled(x), plain, atol=1e-5)
+    finally:
+        torch._dynamo.reset()
+
+
+@pytest.mark.slow
+def test_blocks_with_experts_compile(
+    transformer: FluxTransformer2DModel, file: Path, forward: Any
+) -> None:
+    """With inductor, block by block, as `compile: true` does."""
+    moe.inject(transformer, file)
+    plain = forward(transformer)
+    transformer.compile_repeated_blocks(fullgraph=True)
+    try:
+        assert torch.allclose(forward(transformer), plain, atol=1e-5)
+    finally:
+        torch._dynamo.reset()
+
+
+def test_experts_on_a_quantized_base(transformer: FluxTransformer2DModel, file: Path, forward: Any) -> None:
+    """Linear layers with weights of eight bits keep their experts at full precision."""
+    updated = forward(transformer)
+    handle = moe.inject(transformer, file)
+    updated = forward(transformer) - updated
+    handle.eject()
+    quantize_(transformer, Int8WeightOnlyConfig())
+    base = forward(transformer)
+    handle = moe.inject(transformer, file)
+    assert not torch.allclose(forward(transformer), base, atol=1e-2)
+    assert (
+        torch.nn.functional.cosine_similarity(
+            (forward(transformer) - base).flatten(), updated.flatten(), dim=0
+        )
+        > 0.9
+    )
+    handle.eject()
+    assert torch.equal(forward(transformer), base)

@@ -191,6 +191,9 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         {*LOADING, *OUTPUT, "-m", "--method", "--n", "--sessions", "--steps", "--batch-size"},
     ),
     "weights convert": (["source", "destination"], {"--axes"}),
+    "lora inspect": (["file"], {"--json"}),
+    "lora convert": (["source", "destination"], {"--to"}),
+    "lora collapse": (["source", "destination"], {"--way", "--rank", "--weights"}),
 }
 
 

@@ -1,9 +1,9 @@
 """ICEdit: a diptych, left half the source, right half painted by FLUX.1 Fill under a prompt about both."""
 
 from editkit.method import Method
-from methods.icedit import moe
+from methods.icedit import collapse, moe
 from methods.icedit.conditioner import ICEditConditioner
-from methods.icedit.config import ICEditConfig
+from methods.icedit.config import ICEditConfig, adapter
 from methods.icedit.sampler import ICEditSampler
 from methods.icedit.trainer import ICEditTrainer
 
@@ -18,5 +18,7 @@ METHOD = Method(
     sampler=ICEditSampler,
     trainer=ICEditTrainer,
     defaults={"guidance": 50.0},
+    adapter=adapter,
     load_adapter=moe.load,
+    collapse_adapter=collapse.collapse,
 )

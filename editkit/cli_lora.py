@@ -1,0 +1,138 @@
+"""`editkit lora`: look into LoRA files, convert them, collapse a LoRA-MoE."""
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from editkit.errors import EditkitError
+
+app = typer.Typer(help="Look into LoRA files and convert them.", no_args_is_help=True)
+
+Source = Annotated[Path, typer.Argument(help="A .safetensors file, or a folder with an exported one.")]
+Destination = Annotated[Path, typer.Argument(help="A .safetensors file to write; replaced if it exists.")]
+
+
+@app.command()
+def inspect(
+    file: Source,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Print what a LoRA file is, what it adapts, and what would be left unloaded."""
+    from editkit import adapters, registry
+
+    state, about = adapters.read(file)
+    try:
+        summary = registry.backbones("lora_files").inspect(state, about)
+    except EditkitError as error:
+        raise EditkitError(f"{adapters.file(file)} cannot be read as a LoRA: {error}") from error
+    print(json.dumps(asdict(summary)) if as_json else _table(summary))
+
+
+@app.command()
+def convert(
+    source: Source,
+    destination: Destination,
+    to: Annotated[str, typer.Option("--to", help="diffusers, kohya, bfl or comfyui.")],
+) -> None:
+    """Write a LoRA in another dialect, with the same update of every weight."""
+    from editkit import registry
+
+    left = registry.backbones("lora_files").convert(source, destination, to)
+    if left:
+        print(f"note: {len(left)} tensors of text encoders were left out, such as {left[0]}", file=sys.stderr)
+    print(destination)
+
+
+@app.command()
+def collapse(
+    source: Source,
+    destination: Destination,
+    way: Annotated[str, typer.Option(help="svd, the nearest update; or average, of the matrices.")] = "svd",
+    rank: Annotated[
+        int | None, typer.Option(help="Of what replaces the experts; theirs if not given.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="JSON with each module's list of its experts' mean weights.")
+    ] = None,
+) -> None:
+    """Turn a LoRA-MoE into a plain LoRA in diffusers' layout, and say how much that loses."""
+    from editkit import adapters, registry
+
+    files = registry.backbones("lora_files")
+    files.check(destination)
+    state, about = adapters.read(source)
+    try:
+        experts = files.inspect(state, about).experts
+        if experts is None:
+            raise EditkitError("there are no experts in it; give a LoRA-MoE.")
+        routing = _routing(weights, state) if weights else None
+        scale = experts.alpha / experts.rank
+        plain = _collapser()(state, way=way, weights=routing, rank=rank, scale=scale)
+        tensors, metadata = files.plain(state, plain.state, about)
+    except EditkitError as error:
+        raise EditkitError(f"{adapters.file(source)} cannot be collapsed: {error}") from error
+    files.write(tensors, metadata, destination)
+    worst = max(plain.errors, key=plain.errors.__getitem__)
+    print(destination)
+    print(f"mean relative error {plain.error:.4f} over {len(plain.errors)} modules")
+    print(f"worst {plain.errors[worst]:.4f} at {worst}")
+
+
+def _collapser() -> Any:
+    """The collapse of the method whose adapters carry experts."""
+    from editkit import registry
+
+    found = (registry.method(name).collapse_adapter for name in registry.method_names())
+    return next(collapse for collapse in found if collapse)
+
+
+def _routing(path: Path, state: Mapping[str, Any]) -> dict[str, list[float]]:
+    wanted = "give JSON with a list of weights, one an expert, by module"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EditkitError(f"--weights {path} cannot be read; {wanted}.") from error
+    except ValueError as error:
+        raise EditkitError(f"--weights {path} is no JSON; {wanted}.") from error
+    if not isinstance(values, dict) or not all(map(_numbers, values.values())):
+        raise EditkitError(f"--weights {path} holds something else; {wanted}.")
+    if strange := [name for name in values if f"transformer.{name}.lora_route.weight" not in state]:
+        raise EditkitError(f"--weights {path} names {strange[0]}, which has no experts; {wanted}.")
+    return values
+
+
+def _numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        for value in values
+    )
+
+
+def _table(summary: Any) -> str:
+    takes = f", x_embedder takes {summary.x_embedder}" if summary.x_embedder else ", no x_embedder"
+    alphas = ", ".join(f"{alpha:g}" for alpha in summary.alphas)
+    lines = [
+        f"dialect   {summary.dialect}",
+        f"method    {summary.method}{' (LoRA-MoE)' if summary.experts else ''}",
+        f"width     {summary.width}{takes}",
+        f"rank      {', '.join(map(str, summary.ranks))}",
+        f"alpha     {alphas}",
+        f"coverage  {summary.modules} of {summary.possible} linear modules",
+        *(f"{number:>14}  {kind}" for kind, number in summary.kinds.items()),
+    ]
+    if experts := summary.experts:
+        lines.append(
+            f"experts   {experts.number} of rank {experts.rank}, alpha {experts.alpha:g}, on "
+            f"{experts.modules} more modules; top-k {experts.top_k}, router {experts.router}"
+        )
+    few = ", ".join(summary.unplaced[:2]) + (", ..." if len(summary.unplaced) > 2 else "")
+    lines.append(
+        f"unloaded  {len(summary.unplaced)} tensors ({few})" if summary.unplaced else "unloaded  none"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,73 @@
+"""Where tokens go: each expert's share of them, by layer and by kind of edit, and a picture of it."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from editkit.api import Editor
+from editkit.errors import EditkitError
+from editkit.types import EditRequest
+from methods.icedit.moe import Experts, MoELinear
+
+Shares = dict[str, list[float]]
+"""By module, a number for each expert."""
+
+
+def measure(
+    editor: Editor, requests: Mapping[str, Iterable[EditRequest]]
+) -> dict[str, tuple[Shares, Shares]]:
+    """Edit, and count: by kind, each expert's share of tokens and its mean weight over all tokens.
+
+    Raises:
+        EditkitError: where an edit fails, or the transformer wears no experts.
+    """
+    found = {}
+    for kind, each in requests.items():
+        batch = list(each)
+        editor.edit_many(batch[:1])  # so that the method has put its adapter on
+        handle = _experts(editor.backbone.transformer("fill"))
+        handle.count()
+        for result in editor.edit_many(batch):
+            if result.error:
+                raise EditkitError(result.error)
+        found[kind] = handle.shares(), handle.weights()
+        handle.count(False)
+    return found
+
+
+def plot(shares: Mapping[str, Shares], path: Path) -> None:
+    """A panel an expert: layers downwards, kinds of edit across, the share of tokens as colour.
+
+    Raises:
+        EditkitError: where matplotlib is missing or the picture cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise EditkitError("The plot needs a package: pip install 'editkit[eval]'.") from error
+    kinds = list(shares)
+    layers = list(shares[kinds[0]])
+    number = len(shares[kinds[0]][layers[0]])
+    size = (2 + number * (0.3 * len(kinds) + 0.4), 1.6 + 0.25 * len(layers))
+    figure = Figure(figsize=size, layout="constrained")
+    for expert, axes in enumerate(figure.subplots(1, number, sharey=True, squeeze=False)[0]):
+        grid = [[shares[kind][layer][expert] for kind in kinds] for layer in layers]
+        image = axes.imshow(grid, vmin=0, vmax=1, aspect="auto", cmap="viridis")
+        axes.set_title(f"expert {expert}")
+        axes.set_xticks(range(len(kinds)), kinds, rotation=90)
+        axes.set_yticks(range(len(layers)), layers)
+    figure.colorbar(image, ax=figure.axes, label="share of tokens")
+    try:
+        figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:
+        raise EditkitError(
+            f"The plot {path} cannot be written; give a .png in a folder that exists."
+        ) from error
+
+
+def _experts(transformer: Any) -> Experts:
+    layers = {n: m for n, m in transformer.named_modules() if isinstance(m, MoELinear)}
+    if not layers:
+        raise EditkitError("The transformer wears no experts; load a LoRA-MoE first.")
+    (name,) = next(iter(layers.values())).r
+    return Experts(transformer, layers, name, plain=True)
