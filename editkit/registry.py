@@ -21,6 +21,7 @@ RECIPES = {
     "autoencoder": "backbones.autoencoder",
     "edit": "editkit.train.edit",
     "inpaint": "backbones.inpaint",
+    "judge": "editkit.judges.training",
 }
 
 

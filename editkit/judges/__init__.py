@@ -8,7 +8,12 @@ from editkit.errors import EditkitError
 from editkit.judges.judge import Case, Judge, Verdict
 from editkit.registry import unknown
 
-JUDGES = {"preserve": "editkit.judges.preserve", "openai": "editkit.judges.openai"}
+JUDGES = {
+    "preserve": "editkit.judges.preserve",
+    "tiny": "editkit.judges.tiny_vl",
+    "qwen-vl": "editkit.judges.qwen_vl",
+    "openai": "editkit.judges.openai",
+}
 
 __all__ = ["JUDGES", "Case", "Judge", "Verdict", "judge"]
 

@@ -13,19 +13,9 @@ import httpx
 from PIL import Image
 
 from editkit.errors import EditkitError, first_sentence
-from editkit.judges.judge import TIE, Case, Judge, Verdict
+from editkit.judges.judge import Case, Judge, Verdict
+from editkit.judges.question import question, read
 
-EDITED = (
-    "The first picture is the original, the second and the third are two attempts, A and B, at this edit:"
-)
-MADE = "The two pictures are two attempts, A and B, at this:"
-QUESTION = (
-    "{opening} {instruction}\nWhich attempt does what was asked and leaves the rest alone? "
-    "Answer with one line of JSON and nothing else: "
-    '{{"better": "A"}} or {{"better": "B"}}, or {{"better": "tie"}} where you cannot tell.'
-)
-ANSWER = re.compile(r'"better"\s*:\s*"(A|B|tie)"')
-BETTER = {"A": "first", "B": "second", "tie": TIE}
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
 LONGEST_REPLY = 1_000_000
 
@@ -73,10 +63,8 @@ class EndpointJudge(Judge):
         """
         start = time.perf_counter()
         pictures = [picture for picture in (case.source, first, second) if picture is not None]
-        opening = MADE if case.source is None else EDITED
-        text = QUESTION.format(opening=opening, instruction=case.instruction)
-        question: dict[str, Any] = {"type": "text", "text": text}
-        content = [*({"type": "image_url", "image_url": {"url": _url(p)}} for p in pictures), question]
+        asked: dict[str, Any] = {"type": "text", "text": question(case)}
+        content = [*({"type": "image_url", "image_url": {"url": _url(p)}} for p in pictures), asked]
         body = {
             "model": self._named(),
             "messages": [{"role": "user", "content": content}],
@@ -88,9 +76,7 @@ class EndpointJudge(Judge):
             text = str(reply["choices"][0]["message"]["content"])
         except (KeyError, IndexError, TypeError):
             text = str(reply)[:500]
-        answers = set(ANSWER.findall(text))
-        problem = "" if len(answers) == 1 else "the reply names no single answer"
-        better = BETTER[answers.pop()] if not problem else TIE
+        better, problem = read(text)
         return Verdict(better=better, reply=text, seconds=time.perf_counter() - start, problem=problem)
 
     def _named(self) -> str:

@@ -1,0 +1,178 @@
+"""Trains a small vision-language judge from random weights on ShapesWorld's pairs."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from editkit.data import shapesworld
+from editkit.data.shapesworld import Scene
+from editkit.data.shapesworld.world import SLOTS
+from editkit.judges import fresh, pairs
+from editkit.judges.pairs import Attempt, Pair
+from editkit.train.fit import FitConfig, Job
+
+TIES = 0.03
+SKIPPED = -100
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeTrainConfig:
+    """A judge's training run."""
+
+    recipe: str = "judge"
+    model: fresh.ModelConfig = field(default_factory=fresh.ModelConfig)
+    words: str = "configs/tiny/words.txt"
+    """File of the words that the vocabulary holds beside ShapesWorld's, one a line."""
+    tasks: int = 8000
+    """Edits to make pairs of."""
+    graded: float = 0.7
+    """Share of pairs of mixtures, as previews look; the others are finished pictures."""
+    captions: float = 1.0
+    """Weight of the loss of describing the pictures, which is how the model learns to see."""
+    compile: bool = False
+    """Compile the layers with torch.compile; on a CPU a step then takes two thirds of the time."""
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgeBatch:
+    """Conversations, padded on the right, and all their pictures in a row.
+
+    Attributes:
+        ids_BL: tokens.
+        reply_BL: the token that should follow where it belongs to the answer, else -100.
+        caption_BL: the same for the descriptions.
+        pixels_NCHW: pictures in [-1, 1].
+    """
+
+    ids_BL: Tensor
+    reply_BL: Tensor
+    caption_BL: Tensor
+    pixels_NCHW: Tensor
+
+
+class JudgeObjective(nn.Module):
+    """Cross entropy of the answer's tokens, and of the descriptions' that follow it in training only."""
+
+    def __init__(self, model: Any, captions: float) -> None:
+        super().__init__()
+        # Named so first, the layers' matrices are what Muon takes for transformer blocks.
+        self.vision_blocks = model.model.vision_model.encoder.layers
+        self.language_blocks = model.model.text_model.layers
+        self.model, self.captions = model, captions
+
+    def forward(self, batch: JudgeBatch) -> Tensor:
+        states_BLC = self.model.model(
+            input_ids=batch.ids_BL, pixel_values=batch.pixels_NCHW[None], use_cache=False
+        ).last_hidden_state
+        losses: list[Tensor] = []
+        for targets_BL in (batch.reply_BL, batch.caption_BL):
+            chosen = targets_BL != SKIPPED
+            logits_NV = self.model.lm_head(states_BLC[chosen])
+            losses.append(F.cross_entropy(logits_NV.float(), targets_BL[chosen]))
+        return losses[0] + self.captions * losses[1]
+
+
+class JudgeJob(Job):
+    """Pairs in, a folder in transformers' layout out."""
+
+    def __init__(self, config: JudgeTrainConfig) -> None:
+        torch.manual_seed(config.fit.seed)
+        self.config = config
+        self.model, self.processor = fresh.fresh(config.model, Path(config.words).read_text().split())
+        # At these sizes the fused attention's backward pass takes longer on a CPU than everything else.
+        self.model.set_attn_implementation("eager")
+        self.objective = JudgeObjective(self.model, config.captions)
+        if config.compile:
+            for layer in (*self.objective.vision_blocks, *self.objective.language_blocks):
+                layer.compile()
+        self._ids: dict[str, list[int]] = {}
+
+    def batch(self, indices: Sequence[int]) -> JudgeBatch:
+        rows, pictures = [], []
+        for index in indices:
+            pair = self._pair(index)
+            shown: list[Scene | Attempt] = [pair.first, pair.second]
+            if pair.task.source is not None:
+                shown.insert(0, pair.task.source)
+            size = self.config.model.picture
+            pictures += [
+                item.picture(size) if isinstance(item, Attempt) else pairs.drawn(item, size) for item in shown
+            ]
+            rows.append(self._conversation(pair, shown))
+        device = next(self.model.parameters()).device
+        ids, reply, caption = (
+            nn.utils.rnn.pad_sequence([torch.tensor(row[k]) for row in rows], True, padding).to(device)
+            for k, padding in enumerate((self.processor.tokenizer.pad_token_id, SKIPPED, SKIPPED))
+        )
+        pixels_NCHW = (torch.stack(pictures) * 2 - 1).to(device)
+        return JudgeBatch(ids_BL=ids, reply_BL=reply, caption_BL=caption, pixels_NCHW=pixels_NCHW)
+
+    def _pair(self, index: int) -> Pair:
+        rng = random.Random(f"sample {self.config.fit.seed} {index}")
+        task = pairs.task(shapesworld.TRAINING_START + index % self.config.tasks)
+        pair = pairs.pair(task, rng.getrandbits(32), graded=rng.random() < self.config.graded)
+        if rng.random() < TIES:
+            again = replace(pair.first, seed=rng.getrandbits(32))
+            return Pair(task=task, first=pair.first, second=again)
+        return pair
+
+    def _conversation(self, pair: Pair, shown: Sequence[Scene | Attempt]) -> tuple[list[int], ...]:
+        """Tokens, and what should follow each of them in the answer and in the descriptions."""
+        asked = self._tokens(pair.task.instruction + self._pictures(len(shown)) + fresh.END)
+        reply = self._tokens(reply_to(pair) + fresh.END)
+        captions, targets = [], []
+        for item in shown:
+            tokens = self._tokens(description(item.front.scene if isinstance(item, Attempt) else item))
+            clear = not isinstance(item, Attempt) or item.share > 0.6
+            captions += tokens
+            targets += tokens if clear else [SKIPPED] * len(tokens)
+        before, after = [SKIPPED] * (len(asked) - 1), [SKIPPED] * len(captions)
+        return (
+            [*asked, *reply, *captions],
+            [*before, *reply, *after, SKIPPED],
+            [*before, *([SKIPPED] * len(reply)), *targets, SKIPPED],
+        )
+
+    def _pictures(self, count: int) -> str:
+        """What the processor makes of so many pictures."""
+        tokens = fresh.PICTURE * self.config.model.tokens
+        return (fresh.AROUND + fresh.GLOBAL + tokens + fresh.AROUND) * count
+
+    def _tokens(self, text: str) -> list[int]:
+        if text not in self._ids:
+            self._ids[text] = self.processor.tokenizer(text).input_ids
+        return self._ids[text]
+
+    def export(self, folder: Path) -> None:
+        """Save in transformers' layout, bf16."""
+        plain = type(self.model)(self.model.config)  # compiled layers cannot be copied
+        plain.load_state_dict(self.model.state_dict())
+        plain.generation_config = self.model.generation_config
+        plain.to(torch.bfloat16).save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+
+
+def reply_to(pair: Pair) -> str:
+    """The qualities of both attempts in ninths, then the answer: small steps are easier to learn."""
+    marks = " ".join(str(round(fresh.TENTHS * attempt.quality)) for attempt in (pair.first, pair.second))
+    return f"{marks} {fresh.BETTER[pair.better]}"
+
+
+def description(scene: Scene) -> str:
+    """Background, style, and for each slot in turn what it holds: always the same number of words."""
+    held = {thing.slot: thing for thing in scene.things}
+    parts = [scene.background, scene.style]
+    for slot in SLOTS:
+        thing = held.get(slot)
+        parts += [thing.colour, thing.shape, thing.letter or "no"] if thing else ["no", "no", "no"]
+    return " ".join(parts)
+
+
+CONFIG, JOB = JudgeTrainConfig, JudgeJob

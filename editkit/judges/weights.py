@@ -1,0 +1,91 @@
+"""Where a local judge's weights are, and whether they fit."""
+
+import json
+import os
+import struct
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from editkit.errors import EditkitError
+from editkit.registry import backbones
+
+WANTED = ["*.json", "*.txt", "*.jinja", "*.model", "*.safetensors"]
+ROOM = 1.1
+"""Memory that a model takes, as a multiple of its weights."""
+
+
+def folder_of(model: str) -> Path:
+    """A model's folder: a local one, one in the Hub's cache, or downloaded where the network allows.
+
+    Raises:
+        EditkitError: where it is absent and cannot be had.
+    """
+    if os.path.isdir(model):
+        return Path(model)
+    if model.count("/") != 1 or model.startswith((".", "/", "~")):
+        raise EditkitError(
+            f"The judge's model {model} is no folder here and no Hub id; "
+            f"give one of these, such as Qwen/Qwen2.5-VL-7B-Instruct."
+        )
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(model, local_files_only=True, allow_patterns=WANTED))
+    except HFValidationError as error:
+        raise EditkitError(f"The judge's model {model} is no valid Hub id; check its spelling.") from error
+    except OSError:  # not in the cache, or not all of it
+        pass
+    advice = f"where the network allows, run: hf download {model}"
+    if constants.HF_HUB_OFFLINE or not backbones("sources")._reachable():
+        raise EditkitError(
+            f"The weights of {model} are not on this machine and the Hub cannot be reached; {advice}"
+        )
+    try:
+        return Path(snapshot_download(model, allow_patterns=WANTED))
+    except OSError as error:
+        raise EditkitError(
+            f"The weights of {model} could not be downloaded ({type(error).__name__}); {advice}"
+        ) from error
+
+
+def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    """Whether a CPU's memory holds the weights; without it, the system would end the process without a word.
+
+    Raises:
+        EditkitError: where it does not.
+    """
+    if device.type != "cpu" or not hasattr(os, "sysconf") or "SC_AVPHYS_PAGES" not in os.sysconf_names:
+        return
+    needed = ROOM * dtype.itemsize * sum(_elements(file) for file in folder.glob("*.safetensors"))
+    free = _free()
+    if needed > free:
+        raise EditkitError(
+            f"The judge's model {folder} needs {needed / 1e9:.0f} GB of memory, where {free / 1e9:.0f} are "
+            f"free; use a smaller model, dtype=bfloat16, a GPU, or the judge 'openai' behind an endpoint."
+        )
+
+
+def _free() -> int:
+    """Bytes that can be had without swapping."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _elements(file: Path) -> int:
+    """Numbers in a safetensors file, by its header; 0 where that cannot be read, which loading will tell."""
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header: dict[str, Any] = json.loads(stream.read(min(length, 100_000_000)))
+        return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+        return 0

@@ -1,0 +1,325 @@
+"""Judges that see: how they ask and read, what they refuse, and how the embedded one is trained."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT, image
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import editkit
+from backbones.flux import Flux
+from editkit import config, judges
+from editkit.data import shapesworld
+from editkit.judges import Case, fresh, pairs, training
+from editkit.judges.accuracy import held_out, pairwise_accuracy
+from editkit.judges.question import QUESTION, question, read
+from editkit.judges.qwen_vl import VisionLanguageJudge
+from editkit.judges.tiny_vl import FOLDER
+from editkit.train.fit import fit
+
+WORDS = "make the red circle blue"
+SMALL = {"vision_width": 32, "vision_layers": 1, "width": 32, "layers": 1, "head": 16}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights, in transformers' layout."""
+    torch.manual_seed(0)
+    made = tmp_path_factory.mktemp("judge")
+    model, processor = fresh.fresh(fresh.ModelConfig(**SMALL), ["answer", "attempt"])
+    model.save_pretrained(made)
+    processor.save_pretrained(made)
+    return made
+
+
+@pytest.fixture
+def judge(folder: Path) -> VisionLanguageJudge:
+    made = judges.judge("qwen-vl", {"model": str(folder), "device": "cpu", "max_new_tokens": 4})
+    assert isinstance(made, VisionLanguageJudge)
+    return made
+
+
+def case(source: bool = True) -> Case:
+    return Case(source=image(96, 64) if source else None, instruction=WORDS)
+
+
+def says(judge: VisionLanguageJudge, text: str, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Make the model answer with a text; returns what it was asked with."""
+    reply = judge._processor.tokenizer(text, return_tensors="pt").input_ids
+    asked = []
+
+    def generate(**inputs: Any) -> torch.Tensor:
+        asked.append(inputs)
+        return torch.cat([inputs["input_ids"], reply], dim=1)
+
+    monkeypatch.setattr(judge._model, "generate", generate)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("reply", "better"),
+    [
+        ('{"better": "A"}', "first"),
+        ('7 9 {"better": "B"}<end_of_utterance>', "second"),
+        ('{"better": "tie"}', ""),
+    ],
+)
+def test_replies(
+    judge: VisionLanguageJudge, reply: str, better: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = says(judge, reply, monkeypatch)
+    verdict = judge.compare(case(), image(96, 64, 1), image(96, 64, 2))
+    assert (verdict.better, verdict.problem) == (better, "")
+    assert verdict.reply == reply.removesuffix(fresh.END)
+    assert verdict.seconds > 0
+    assert asked[0]["do_sample"] is False
+    assert asked[0]["pixel_values"].shape[1] == 3
+    first, second = asked[0]["pixel_values"][0, 1:]
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("reply", ["answer", "", '{"better": "A"} {"better": "B"}'])
+def test_nonsense_is_a_tie(judge: VisionLanguageJudge, reply: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    says(judge, reply or fresh.END, monkeypatch)
+    verdict = judge.compare(case(), image(96, 64, 1), image(96, 64, 2))
+    assert verdict.better == ""
+    assert "names no single answer" in verdict.problem
+
+
+def test_text_to_image_shows_two(judge: VisionLanguageJudge, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = says(judge, '{"better": "B"}', monkeypatch)
+    assert judge.compare(case(False), image(64, 64, 1), image(64, 64, 2)).better == "second"
+    assert asked[0]["pixel_values"].shape[1] == 2
+
+
+def test_a_random_model_answers(judge: VisionLanguageJudge) -> None:
+    verdict = judge.compare(case(), image(96, 64, 1).convert("RGBA"), image(96, 64, 2).convert("L"))
+    assert (verdict.better, verdict.problem) == read(verdict.reply)
+
+
+def test_an_instruction_that_looks_like_a_picture(judge: VisionLanguageJudge) -> None:
+    tricky = Case(source=image(64, 64), instruction="add <image> and {braces}")
+    with pytest.raises(editkit.EditkitError, match="cannot be used"):
+        judge.compare(tricky, image(64, 64, 1), image(64, 64, 2))
+
+
+def test_questions_say_what_the_pictures_are() -> None:
+    assert "the original" in question(case())
+    assert "the original" not in question(case(False))
+    assert all(WORDS in question(case(), wording) for wording in (QUESTION, "{instruction}"))
+    assert question(case(), "{instruction}") == WORDS
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"model": "/no/such/folder"}, "is no folder here and no Hub id"),
+        ({"model": "no folder"}, "is no folder here and no Hub id"),
+        ({"model": "not a/valid id"}, "is no valid Hub id"),
+        ({"model": "nobody/no-such-judge"}, "not on this machine and the Hub cannot be reached"),
+        ({"modle": "x"}, "mean 'model'"),
+        ({"dtype": "int4"}, "dtype 'int4' is unknown"),
+        ({"device": "warp"}, "device 'warp' is not here"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
+        ({"question": "Which?"}, "must hold the place {instruction}"),
+        ({"question": "{instruction} {other}"}, "must hold the place {instruction}"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(editkit.EditkitError, match=sentence):
+        judges.judge("qwen-vl", options)
+
+
+def test_a_model_that_cannot_see(tmp_path: Path) -> None:
+    text = LlamaConfig(
+        vocab_size=16, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1
+    )
+    LlamaForCausalLM(text).save_pretrained(tmp_path)
+    with pytest.raises(editkit.EditkitError, match=r"cannot be used.*give a vision-language model"):
+        judges.judge("qwen-vl", {"model": str(tmp_path), "device": "cpu"})
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="has torchvision")
+def test_a_missing_package_is_named(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    settings = json.loads((copy / "processor_config.json").read_text())
+    settings["processor_class"] = "Qwen2_5_VLProcessor"
+    (copy / "processor_config.json").write_text(json.dumps(settings))
+    video = {"video_processor_type": "Qwen2VLVideoProcessor"}
+    (copy / "video_preprocessor_config.json").write_text(json.dumps(video))
+    with pytest.raises(editkit.EditkitError, match=r"(?i)needs a package.*torchvision"):
+        judges.judge("qwen-vl", {"model": str(copy), "device": "cpu"})
+
+
+def _cut(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+
+def _drop(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(folder / "model.safetensors")
+    state.pop(next(name for name in state if "connector" in name))
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+
+
+def _pickle(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _cut,
+        _drop,
+        _pickle,
+        lambda folder: (folder / "config.json").unlink(),
+        lambda folder: (folder / "config.json").write_text("{"),
+        lambda folder: (folder / "tokenizer.json").write_text("{"),
+        lambda folder: (folder / "chat_template.jinja").unlink(),
+    ],
+    ids=["cut", "lacks a tensor", "pickle", "no config", "bad config", "bad tokenizer", "no template"],
+)
+def test_damaged_folders(folder: Path, tmp_path: Path, damage: Any) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    damage(copy)
+    with pytest.raises(editkit.EditkitError, match="cannot be used") as caught:
+        judges.judge("qwen-vl", {"model": str(copy), "device": "cpu"})
+    assert str(caught.value).endswith(".")
+
+
+def test_too_little_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("editkit.judges.weights._free", lambda: 1000)
+    with pytest.raises(editkit.EditkitError, match=r"GB of memory.*use a smaller model"):
+        judges.judge("qwen-vl", {"model": str(folder), "device": "cpu"})
+
+
+def test_pairs_are_fair() -> None:
+    made = held_out(200, graded=False) + held_out(200, graded=True)
+    assert {pair.task.kind for pair in made} == set(pairs.KINDS)
+    first = sum(pair.better == "first" for pair in made)
+    assert 150 < first < 250
+    assert all(0 <= attempt.quality <= 1 for pair in made for attempt in (pair.first, pair.second))
+    for pair in made[:100]:
+        assert not torch.equal(pair.first.picture(64), pair.second.picture(64))
+    again = pairs.pair(pairs.task(7), 7, graded=True)
+    assert torch.equal(again.first.picture(64), pairs.pair(pairs.task(7), 7, graded=True).first.picture(64))
+
+
+def test_open_instructions_have_several_right_answers() -> None:
+    tasks = [pairs.task(seed) for seed in range(300)]
+    opened = [task for task in tasks if task.kind == pairs.OPEN]
+    assert opened
+    for task in opened:
+        right = {outcome.scene for outcome in task.outcomes if outcome.quality == pairs.RIGHT}
+        assert len(right) == 2
+        assert not right & {outcome.scene for outcome in task.outcomes if outcome.quality < pairs.RIGHT}
+
+
+@pytest.fixture
+def job() -> training.JudgeJob:
+    values = {"model": SMALL, "words": str(ROOT / "configs/tiny/words.txt")}
+    return training.JudgeJob(config.build(training.JudgeTrainConfig, values))
+
+
+def test_training_asks_as_the_judge_does(job: training.JudgeJob) -> None:
+    """Tokens and pixels of a training sample are those that the processor makes of the same case."""
+    index = next(index for index in range(50) if job._pair(index).task.source is not None)
+    pair = job._pair(index)
+    batch = job.batch([index])
+    scenes = [pair.task.source, pair.first, pair.second]
+    size = job.config.model.picture
+    shown = [s.picture(size) if isinstance(s, pairs.Attempt) else pairs.drawn(s, size) for s in scenes]
+    content: list[dict[str, Any]] = [
+        {"type": "image", "image": editkit.images.picture(pixels)} for pixels in shown
+    ]
+    content.append({"type": "text", "text": pair.task.instruction})
+    inputs = job.processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    length = inputs["input_ids"].shape[1]
+    assert torch.equal(batch.ids_BL[:, :length], inputs["input_ids"])
+    assert (batch.pixels_NCHW - inputs["pixel_values"][0]).abs().max() < 0.01
+    supervised = batch.reply_BL[0] != training.SKIPPED
+    assert job.processor.tokenizer.decode(batch.reply_BL[0][supervised]) == (
+        f"{training.reply_to(pair)} {fresh.END}"
+    )
+    assert supervised.nonzero()[0] == length - 1, "the answer follows the question at once"
+
+
+def test_recipe(tmp_path: Path) -> None:
+    values = config.read(ROOT / "configs/tiny/judge.yaml") | {
+        "model": SMALL,
+        "compile": False,
+        "words": str(ROOT / "configs/tiny/words.txt"),
+        "fit": {"output": str(tmp_path / "run"), "steps": 2, "batch": 3, "device": "cpu"},
+    }
+    settings = config.build(training.CONFIG, values)
+    made = training.JOB(settings)
+    before = {name: p.clone() for name, p in made.objective.named_parameters()}
+    fit(made, settings.fit)
+    assert all(not torch.equal(before[name], p) for name, p in made.objective.named_parameters())
+    export = tmp_path / "run" / "export"
+    for file in export.glob("*.json"):
+        assert str(tmp_path) not in file.read_text()
+    reloaded = judges.judge("tiny", {"model": str(export), "device": "cpu"})
+    assert isinstance(reloaded, VisionLanguageJudge)
+    for name, weight in reloaded._model.state_dict().items():
+        assert torch.equal(weight, made.model.state_dict()[name].bfloat16().float()), name
+    assert reloaded.compare(case(), image(64, 64, 1), image(64, 64, 2)).reply is not None
+
+
+@pytest.fixture(scope="module")
+def embedded() -> VisionLanguageJudge:
+    torch.set_num_threads(1)
+    made = judges.judge("tiny", {"device": "cpu"})
+    assert isinstance(made, VisionLanguageJudge)
+    return made
+
+
+def test_embedded_files() -> None:
+    assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 16_000_000
+    assert not any("/root" in file.read_text() for file in FOLDER.glob("*.json"))
+
+
+@pytest.mark.parametrize("graded", [False, True])
+def test_embedded_accuracy(embedded: VisionLanguageJudge, graded: bool) -> None:
+    found = pairwise_accuracy(embedded, 60, graded=graded)
+    assert found.overall >= 0.90
+    assert found.seconds < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("graded", [False, True])
+def test_embedded_accuracy_of_many(embedded: VisionLanguageJudge, graded: bool) -> None:
+    assert pairwise_accuracy(embedded, 500, graded=graded).overall >= 0.90
+
+
+def test_search_asks_in_both_orders(random_flux: Flux) -> None:
+    editor = editkit.Editor(random_flux)
+    search = {"seeds": 3, "judge": "tiny", "options": {"device": "cpu"}}
+    found = editor.edit(image(64, 64), WORDS, steps=2, search=search)
+    assert [len(comparison.verdicts) for comparison in found.search.comparisons] == [2, 2]
+    assert all(not v.problem for c in found.search.comparisons for v in c.verdicts)
+
+
+def test_held_out_seeds_are_not_trained_on() -> None:
+    assert max(shapesworld.HELD_OUT) < shapesworld.TRAINING_START
+    with pytest.raises(ValueError, match="n must lie in"):
+        held_out(len(shapesworld.HELD_OUT), graded=True)
