@@ -23,33 +23,22 @@ def folder_of(model: str) -> Path:
     Raises:
         EditkitError: where it is absent and cannot be had.
     """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
     if os.path.isdir(model):
         return Path(model)
-    if model.count("/") != 1 or model.startswith((".", "/", "~")):
+    try:
+        validate_repo_id(model)
+        named = model.count("/") == 1 and not model.startswith((".", "/", "~"))
+    except HFValidationError:
+        named = False
+    if not named:
         raise EditkitError(
             f"The judge's model {model} is no folder here and no Hub id; "
             f"give one of these, such as Qwen/Qwen2.5-VL-7B-Instruct."
         )
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return Path(snapshot_download(model, local_files_only=True, allow_patterns=WANTED))
-    except HFValidationError as error:
-        raise EditkitError(f"The judge's model {model} is no valid Hub id; check its spelling.") from error
-    except OSError:  # not in the cache, or not all of it
-        pass
-    advice = f"where the network allows, run: hf download {model}"
-    if constants.HF_HUB_OFFLINE or not backbones("sources")._reachable():
-        raise EditkitError(
-            f"The weights of {model} are not on this machine and the Hub cannot be reached; {advice}"
-        )
-    try:
-        return Path(snapshot_download(model, allow_patterns=WANTED))
-    except OSError as error:
-        raise EditkitError(
-            f"The weights of {model} could not be downloaded ({type(error).__name__}); {advice}"
-        ) from error
+    return backbones("sources").fetch(model, None, WANTED)  # type: ignore[no-any-return]
 
 
 def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
