@@ -27,7 +27,7 @@ from editkit.evaluation.shapesworld import Score, score
 from editkit.judges import Case, judge
 from editkit.seed_search import bubble, preview_steps
 from editkit.types import EditRequest
-from methods.icedit import moe
+from methods.icedit.layer import MoELinear
 
 HERE = Path(__file__).resolve().parent.parent
 ONLY_MOE = HERE / "out/icedit/only-moe/export"
@@ -110,7 +110,7 @@ def edits(editor: editkit.Editor, held_out: Sequence[world.Example]) -> list[Sco
 def trained(editor: editkit.Editor) -> int:
     """Parameters of the adapters that are on."""
     transformer = editor.backbone.transformer("fill")
-    experts = [m for m in transformer.modules() if isinstance(m, moe.MoELinear)]
+    experts = [m for m in transformer.modules() if isinstance(m, MoELinear)]
     counted = {p for m in experts for p in (m.down_ErI, m.up_EOr, m.route_EI)}
     counted |= {p for name, p in transformer.named_parameters() if ".lora_" in name}
     return sum(p.numel() for p in counted)

@@ -22,6 +22,7 @@ from editkit import adapters, config, registry
 from editkit.types import EditInputs
 from methods.icedit import METHOD, checkpoint, collapse, moe, routing
 from methods.icedit.config import ADAPTERS
+from methods.icedit.layer import ROUTERS, MoELinear, MoEOptions
 
 EXPERTS, RANK = 4, 3
 FULL = {
@@ -98,23 +99,23 @@ def forward(random_flux: Flux) -> Any:
 
 
 @pytest.fixture
-def layer() -> moe.MoELinear:
+def layer() -> MoELinear:
     torch.manual_seed(0)
-    return fresh_layer(moe.MoEOptions(rank=RANK, top_k=2))
+    return fresh_layer(MoEOptions(rank=RANK, top_k=2))
 
 
-def fresh_layer(options: moe.MoEOptions) -> moe.MoELinear:
+def fresh_layer(options: MoEOptions) -> MoELinear:
     experts, rank = options.experts, options.rank
     tensors = torch.randn(experts, rank, 10), torch.randn(experts, 7, rank), torch.randn(experts, 10)
-    return moe.MoELinear(nn.Linear(10, 7), "icedit", *tensors, options).eval()
+    return MoELinear(nn.Linear(10, 7), "icedit", *tensors, options).eval()
 
 
-@pytest.mark.parametrize("router", moe.ROUTERS)
+@pytest.mark.parametrize("router", ROUTERS)
 @pytest.mark.parametrize("top_k", [1, 2, 4])
 def test_the_formula(router: str, top_k: int) -> None:
     """Token by token as the released code has it, or as the paper's equations 2 and 3 do."""
     torch.manual_seed(1)
-    layer = fresh_layer(moe.MoEOptions(rank=RANK, alpha=6.0, top_k=top_k, router=router))
+    layer = fresh_layer(MoEOptions(rank=RANK, alpha=6.0, top_k=top_k, router=router))
     x = torch.randn(2, 5, 10)
     got = layer(x)
     for place in [(b, n) for b in range(2) for n in range(5)]:
@@ -128,11 +129,11 @@ def test_the_formula(router: str, top_k: int) -> None:
         assert torch.allclose(got[place], wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("router", moe.ROUTERS)
+@pytest.mark.parametrize("router", ROUTERS)
 @pytest.mark.parametrize("top_k", [1, 3])
 def test_dense_and_sparse_agree(router: str, top_k: int) -> None:
     torch.manual_seed(2)
-    layer = fresh_layer(moe.MoEOptions(rank=RANK, top_k=top_k, router=router))
+    layer = fresh_layer(MoEOptions(rank=RANK, top_k=top_k, router=router))
     x = torch.randn(3, 6, 10)
     dense = layer(x)
     layer.evaluation = "sparse"
@@ -147,14 +148,14 @@ def test_dense_and_sparse_agree(router: str, top_k: int) -> None:
 
 
 def test_only_the_papers_router_learns() -> None:
-    for router in moe.ROUTERS:
-        layer = fresh_layer(moe.MoEOptions(rank=RANK, router=router))
+    for router in ROUTERS:
+        layer = fresh_layer(MoEOptions(rank=RANK, router=router))
         layer(torch.randn(4, 10)).square().sum().backward()
         assert (float(layer.route_EI.grad.abs().sum()) > 0) == (router == "paper")
 
 
-def test_balance_is_least_where_experts_share_alike(layer: moe.MoELinear) -> None:
-    uneven = fresh_layer(moe.MoEOptions(rank=RANK, balance=0.1)).train()
+def test_balance_is_least_where_experts_share_alike(layer: MoELinear) -> None:
+    uneven = fresh_layer(MoEOptions(rank=RANK, balance=0.1)).train()
     x = torch.randn(500, 10)
     uneven(x)
     some = uneven.balance.detach()
@@ -166,7 +167,7 @@ def test_balance_is_least_where_experts_share_alike(layer: moe.MoELinear) -> Non
 
 
 def test_noise_is_for_training_alone() -> None:
-    layer = fresh_layer(moe.MoEOptions(rank=RANK, noise=3.0))
+    layer = fresh_layer(MoEOptions(rank=RANK, noise=3.0))
     x = torch.randn(50, 10)
     assert torch.equal(layer(x), layer(x))
     layer.train()
@@ -201,7 +202,7 @@ def test_scale_switch_and_eject(transformer: FluxTransformer2DModel, file: Path,
 
 @torch.no_grad()
 def test_saved_and_loaded(transformer: FluxTransformer2DModel, tmp_path: Path, forward: Any) -> None:
-    options = moe.MoEOptions(rank=RANK, alpha=5.0, top_k=2, balance=0.1)
+    options = MoEOptions(rank=RANK, alpha=5.0, top_k=2, balance=0.1)
     handle = moe.attach(transformer, options)
     base = forward(transformer)
     for parameter in transformer.parameters():
@@ -228,7 +229,7 @@ def test_fresh_experts_change_nothing_and_are_all_that_trains(
 ) -> None:
     with torch.no_grad():
         base = forward(transformer)
-    handle = moe.attach(transformer, moe.MoEOptions(rank=RANK))
+    handle = moe.attach(transformer, MoEOptions(rank=RANK))
     assert torch.allclose(forward(transformer), base, atol=1e-6)
     learning = {name for name, parameter in transformer.named_parameters() if parameter.requires_grad}
     assert learning == {
@@ -322,7 +323,7 @@ def test_weights_are_what_the_router_gives(
     transformer: FluxTransformer2DModel, file: Path, forward: Any
 ) -> None:
     for router, total in (("released", 1.0), ("paper", None)):
-        handle = moe.inject(transformer, file, options=moe.MoEOptions(rank=RANK, router=router))
+        handle = moe.inject(transformer, file, options=MoEOptions(rank=RANK, router=router))
         handle.count()
         forward(transformer)
         sums = [sum(weights) for weights in handle.weights().values()]
@@ -352,7 +353,7 @@ def test_released_files_at_full_size(full: FluxTransformer2DModel) -> None:
     assert len(handle.layers) == 57
     assert len([name for name, _ in full.named_parameters() if ".lora_" in name]) == 572
     handle.eject()
-    assert not any(isinstance(module, moe.MoELinear) for module in full.modules())
+    assert not any(isinstance(module, MoELinear) for module in full.modules())
 
 
 def test_through_the_editor(random_flux: Flux, tmp_path: Path) -> None:
@@ -375,7 +376,7 @@ def test_through_the_editor(random_flux: Flux, tmp_path: Path) -> None:
         assert difference(edit().image, base.image) > 0
         assert difference(edit().image, whole.image) > 0
     finally:
-        layers = {n: m for n, m in transformer.named_modules() if isinstance(m, moe.MoELinear)}
+        layers = {n: m for n, m in transformer.named_modules() if isinstance(m, MoELinear)}
         moe.Experts(transformer, layers, name, plain=True).eject()
 
 
@@ -440,7 +441,7 @@ def dressed(random_flux: Flux, tmp_path: Path) -> Iterator[editkit.Editor]:
     save_file(released(transformer, RANK, experts=EXPERTS), tmp_path / "moe.safetensors")
     editor = editkit.Editor(random_flux, {"icedit": {"adapter": str(tmp_path / "moe.safetensors")}})
     yield editor
-    layers = {n: m for n, m in transformer.named_modules() if isinstance(m, moe.MoELinear)}
+    layers = {n: m for n, m in transformer.named_modules() if isinstance(m, MoELinear)}
     if layers:
         moe.Experts(transformer, layers, "icedit-own", plain=True).eject()
 

@@ -188,24 +188,22 @@ def test_text_to_image(random_flux: Flux, width: int, height: int, negative: str
     assert_equal(mine, theirs(built, noise_BLC, [PROMPT], width, height, guidance_scale=2.5, **extra))
 
 
-@pytest.mark.parametrize(("width", "height"), SIZES)
-@pytest.mark.parametrize("guidance", [1.0, 50.0])
-def test_fill_latents(random_flux: Flux, width: int, height: int, guidance: float) -> None:
+def assert_fill_is_diffusers(flux: Flux, built: Any, width: int, height: int, guidance: float) -> None:
     """ICEdit's diptych through FluxFillPipeline: its own encoding, masking, packing and order of draws."""
     method, source_BCHW = registry.method("icedit"), photo(width, height)
-    built = config.build(method.config, {"template": "none"})
+    options = config.build(method.config, {"template": "none"})
     mine, generator = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
     with torch.no_grad():
         inputs = EditInputs(
             prompts=(PROMPT,), source_BCHW=source_BCHW, size=(width, height), generators=(mine,)
         )
-        plan = method.conditioner(random_flux, built).plan(inputs)
-        noise_BLC = random_flux.noise(plan.canvas, [mine])
+        plan = method.conditioner(flux, options).plan(inputs)
+        noise_BLC = flux.noise(plan.canvas, [mine])
         times = flow.schedule(STEPS, noise_BLC.shape[1])
-        *_, last_BLC = method.sampler(random_flux, built).walk(plan, noise_BLC, times, guidance)
+        *_, last_BLC = method.sampler(flux, options).walk(plan, noise_BLC, times, guidance)
     mask_B1HW = torch.zeros(1, 1, height, 2 * width)
     mask_B1HW[..., width:] = 1
-    other_BLC = pipeline(FluxFillPipeline, random_flux, "fill")(
+    other_BLC = built(
         prompt=PROMPT,
         image=torch.cat((source_BCHW, photo(width, height, 9)), dim=-1),
         mask_image=mask_B1HW,
@@ -218,6 +216,23 @@ def test_fill_latents(random_flux: Flux, width: int, height: int, guidance: floa
         output_type="latent",
     ).images
     assert_equal(last_BLC, other_BLC)
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("guidance", [1.0, 50.0])
+def test_fill_latents(random_flux: Flux, width: int, height: int, guidance: float) -> None:
+    assert_fill_is_diffusers(
+        random_flux, pipeline(FluxFillPipeline, random_flux, "fill"), width, height, guidance
+    )
+
+
+def test_shipped_fill() -> None:
+    """The folder loads in diffusers unchanged, and gives there what it gives here."""
+    built = FluxFillPipeline.from_pretrained(specs.TINY / "fill", torch_dtype=torch.float32)
+    built.set_progress_bar_config(disable=True)
+    flux = editkit.load("tiny", "cpu").backbone
+    flux.settle("fill")
+    assert_fill_is_diffusers(flux, built, 128, 128, 1.0)
 
 
 def test_prompt_that_is_cut_off(random_flux: Flux, kontext: Any) -> None:

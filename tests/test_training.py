@@ -29,6 +29,7 @@ from editkit.train.fit import fit
 from editkit.train.optim import Ema, OptimConfig, optimizers, rate
 from editkit.types import Conditioning, Plan
 from methods.icedit import moe
+from methods.icedit.layer import MoELinear
 
 RECOLOUR = {"recolour": 1.0, "background": 1.0}
 
@@ -301,14 +302,15 @@ def test_export_of_icedit(settings: Any, adapter: str) -> None:
     overrides = ["method=icedit", "fresh.transformer.in_channels=384", "options.loss=right"]
     overrides += ["options.moe.rank=3"] if adapter == "moe" else []
     job, output = train(settings("run", *overrides, trainable="lora"))
-    editor, picture = editkit.Editor(job.backbone), image(128, 128)
+    editor = editkit.Editor(job.backbone, {"icedit": {"adapter": None}})
+    picture = image(128, 128)
 
     def edit() -> Any:
         return editor.edit(picture, "make the red circle blue", "icedit", seed=1, steps=2).image
 
     trained = edit()
     transformer = job.backbone.transformer("fill")
-    layers = {name: layer for name, layer in transformer.named_modules() if isinstance(layer, moe.MoELinear)}
+    layers = {name: layer for name, layer in transformer.named_modules() if isinstance(layer, MoELinear)}
     if adapter == "moe":
         moe.Experts(transformer, layers, "icedit", plain=True).eject()
     else:

@@ -13,7 +13,7 @@ class TinyConfig(VisionLanguageConfig):
     """The same as for any model, with the embedded one's defaults."""
 
     model: str = str(FOLDER)
-    max_new_tokens: int = 8
+    max_new_tokens: int = 16
     question: str = "{instruction}"
     """The instruction alone: it was trained without any words around it."""
 

@@ -1,5 +1,6 @@
 """Trains a small vision-language judge from random weights on ShapesWorld's pairs."""
 
+import operator
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -129,7 +130,7 @@ class JudgeJob(Job):
         reply = self._tokens(reply_to(pair) + fresh.END)
         captions, targets = [], []
         for item in shown:
-            tokens = self._tokens(description(item.front.scene if isinstance(item, Attempt) else item))
+            tokens = self._tokens(" ".join(parts(item.front.scene if isinstance(item, Attempt) else item)))
             clear = not isinstance(item, Attempt) or item.share > 0.6
             captions += tokens
             targets += tokens if clear else [SKIPPED] * len(tokens)
@@ -160,19 +161,35 @@ class JudgeJob(Job):
 
 
 def reply_to(pair: Pair) -> str:
-    """The qualities of both attempts in ninths, then the answer: small steps are easier to learn."""
-    marks = " ".join(str(round(fresh.TENTHS * attempt.quality)) for attempt in (pair.first, pair.second))
-    return f"{marks} {fresh.BETTER[pair.better]}"
+    """For each attempt, how well each part of it is as it should be, in ninths, then the answer.
+
+    The parts make the comparison learnable: an answer alone is one bit for three pictures.
+    """
+    right = [outcome.scene for outcome in pair.task.outcomes if outcome.quality == pairs.RIGHT]
+    marks = [str(mark) for attempt in (pair.first, pair.second) for mark in _marks(attempt, right)]
+    return f"{' '.join(marks)} {fresh.BETTER[pair.better]}"
 
 
-def description(scene: Scene) -> str:
-    """Background, style, and for each slot in turn what it holds: always the same number of words."""
+def _marks(attempt: Attempt, right: Sequence[Scene]) -> list[int]:
+    """Of background, style and slots, against the right scene that the attempt is most like."""
+    made = parts(attempt.front.scene)
+    wanted = max((parts(scene) for scene in right), key=lambda each: sum(map(operator.eq, made, each)))
+    shares = zip(
+        (part == good for part, good in zip(made, wanted, strict=True)),
+        (part == good for part, good in zip(parts(attempt.back.scene), wanted, strict=True)),
+        strict=True,
+    )
+    return [round(fresh.TENTHS * (attempt.share * a + (1 - attempt.share) * b)) for a, b in shares]
+
+
+def parts(scene: Scene) -> list[str]:
+    """Background, style, and what each slot in turn holds: always the same number of words."""
     held = {thing.slot: thing for thing in scene.things}
-    parts = [scene.background, scene.style]
+    found = [scene.background, scene.style]
     for slot in SLOTS:
         thing = held.get(slot)
-        parts += [thing.colour, thing.shape, thing.letter or "no"] if thing else ["no", "no", "no"]
-    return " ".join(parts)
+        found.append(f"{thing.colour} {thing.shape} {thing.letter or 'no'}" if thing else "no no no")
+    return found
 
 
 CONFIG, JOB = JudgeTrainConfig, JudgeJob

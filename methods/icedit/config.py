@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from methods.icedit.moe import MoEOptions
+from methods.icedit.layer import MoEOptions
 
 FRAMEWORKS = ("inpainting", "text")
 TEMPLATES = {

@@ -1,0 +1,54 @@
+"""The command line: a thin layer of options over the API. Exit status 0, or 2 with one sentence on stderr."""
+
+import os
+import sys
+from typing import Any
+
+import typer
+
+from editkit.cli import edit, evaluate, lists, lora, train, weights
+from editkit.errors import EditkitError
+
+# typer brings its own click in newer releases, so the class is reached through a name that typer exports.
+UsageError: Any = typer.BadParameter.__base__
+INTERRUPTED = 130  # what newer releases return on Ctrl-C, without a word
+
+app = typer.Typer(
+    name="editkit",
+    help="Instruction-based image editing on FLUX, with interchangeable methods.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for command in (edit.edit, edit.generate, lists.methods, lists.backbones, train.train):
+    app.command()(command)
+for name, group in (("eval", evaluate), ("weights", weights), ("lora", lora)):
+    app.add_typer(group.app, name=name)
+
+
+def main() -> None:
+    """Run the command line; every failure that a person can mend is one sentence and status 2."""
+    for library in ("DIFFUSERS", "TRANSFORMERS"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    try:
+        status = app(standalone_mode=False)
+    except EditkitError as error:
+        _fail(str(error))
+    except UsageError as error:
+        problem = error.format_message().rstrip(".?")
+        if type(error).__name__ == "NoArgsIsHelpError":  # a command of commands on its own asks for its help
+            print(problem)
+            sys.exit(0)
+        problem = problem.replace(". Did you", "; did you")
+        _fail(f"{problem}; run `editkit --help` to see what is allowed.")
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("Stopped.")
+    if status == INTERRUPTED:
+        _fail("Stopped.")
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(sentence: str) -> None:
+    print(f"editkit: {sentence}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,140 @@
+"""`editkit edit` and `editkit generate`."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from editkit.cli.options import Backbone, Device, Dtype, Method, Steps, no_bars, pairs
+from editkit.errors import EditkitError
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="Picture to write; replaced if it exists.")]
+Seed = Annotated[int, typer.Option(help="Of the noise.")]
+Guidance = Annotated[float | None, typer.Option(help="Distilled guidance.")]
+Size = Annotated[str | None, typer.Option(help="WIDTHxHEIGHT that the network works at.")]
+Negative = Annotated[str | None, typer.Option(help="What not to show; switches true guidance on.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")]
+Options = Annotated[list[str] | None, typer.Option("--option", help="An option of the method, key=value.")]
+Load = Annotated[list[str] | None, typer.Option("--load", help="An option of the backbone, key=value.")]
+
+
+def edit(
+    image: Annotated[Path, typer.Argument(help="Picture to edit.")],
+    instruction: Annotated[str, typer.Argument(help="The edit in words.")],
+    method: Method = "kontext",
+    backbone: Backbone = "tiny",
+    output: Output = Path("edited.png"),
+    mask: Annotated[Path | None, typer.Option(help="White where the edit may land.")] = None,
+    ref: Annotated[list[Path] | None, typer.Option(help="A reference picture; may be repeated.")] = None,
+    seed: Seed = 0,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    size: Size = None,
+    preserve: Annotated[
+        bool, typer.Option("--preserve", help="Keep pixels outside the change identical.")
+    ] = False,
+    negative: Negative = None,
+    search: Annotated[int, typer.Option(help="Try this many seeds and keep the one a judge prefers.")] = 1,
+    judge: Annotated[str, typer.Option(help="Who judges: preserve, tiny, qwen-vl or openai.")] = "preserve",
+    search_mode: Annotated[str, typer.Option(help="continue or restart the winner.")] = "continue",
+    judge_option: Annotated[list[str] | None, typer.Option(help="An option of the judge, key=value.")] = None,
+    contact_sheet: Annotated[Path | None, typer.Option(help="Picture of all previews to write.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    option: Options = None,
+    load: Load = None,
+    as_json: Json = False,
+) -> None:
+    """Edit a picture; the result is exactly as large as it."""
+    wanted = {"seeds": search, "judge": judge, "mode": search_mode}
+    judging = {**wanted, "options": pairs(judge_option, "--judge-option")}
+    request = {
+        "method": method,
+        "mask": mask,
+        "references": tuple(ref or ()),
+        "seed": seed,
+        "steps": steps,
+        "guidance": guidance,
+        "size": _size(size),
+        "preserve": preserve or None,
+        "negative": negative,
+        "search": judging if search != 1 or contact_sheet else None,
+    }
+    loading = (backbone, device, dtype, option, load)
+    _edit(image, instruction, request, loading, output, as_json, contact_sheet)
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="The picture in words.")],
+    method: Method = "kontext",
+    backbone: Backbone = "tiny",
+    output: Output = Path("generated.png"),
+    seed: Seed = 0,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    size: Size = None,
+    negative: Negative = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    option: Options = None,
+    load: Load = None,
+    as_json: Json = False,
+) -> None:
+    """Make a picture from text alone, with the same network."""
+    request = {
+        "method": method,
+        "seed": seed,
+        "steps": steps,
+        "guidance": guidance,
+        "size": _size(size),
+        "negative": negative,
+    }
+    _edit(None, prompt, request, (backbone, device, dtype, option, load), output, as_json)
+
+
+def _edit(
+    image: Path | None,
+    instruction: str,
+    request: dict[str, Any],
+    loading: tuple[str, str | None, str | None, list[str] | None, list[str] | None],
+    output: Path,
+    as_json: bool,
+    contact_sheet: Path | None = None,
+) -> None:
+    import warnings
+
+    from editkit import api, config, images, registry
+
+    images.check_output(output)
+    if contact_sheet:
+        images.check_output(contact_sheet)
+    backbone, device, dtype, option, load = loading
+    chosen, loaded = {str(request["method"]): pairs(option)}, pairs(load, "--load")
+    config.build(registry.backbones("loading").LoadOptions, loaded)  # none but these are keywords of `load`
+    editor = api.load(backbone, device, dtype, options=chosen, **loaded)
+    no_bars()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        result = editor.edit(image, instruction, **request)
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
+    assert result.image is not None
+    images.save(result.image, output, result.recipe)
+    if contact_sheet and result.search:
+        images.save(result.search.contact_sheet(), contact_sheet, result.recipe)
+    if as_json:
+        print(json.dumps({"output": str(output), "timings": dict(result.timings), **result.recipe}))
+    else:
+        print(f"{output} ({result.image.width}x{result.image.height}, {sum(result.timings.values()):.1f} s)")
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    sides = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text.lower())
+    if sides is None:
+        raise EditkitError(f"--size {text} is not allowed; give WIDTHxHEIGHT, such as 1024x768.")
+    return int(sides[1]), int(sides[2])

@@ -1,0 +1,48 @@
+"""Options that commands share, and how they are read."""
+
+from typing import Annotated, Any
+
+import typer
+
+from editkit.errors import EditkitError
+
+Method = Annotated[str, typer.Option("-m", "--method", help="A name from `editkit methods`.")]
+Backbone = Annotated[
+    str, typer.Option("-b", "--backbone", help="A name from `editkit backbones`, a folder or Hub id.")
+]
+Steps = Annotated[int | None, typer.Option(help="Euler steps.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best one here if not given.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+
+
+def pairs(options: list[str] | None, name: str = "--option") -> dict[str, Any]:
+    """key=value options as a dict; values are YAML.
+
+    Raises:
+        EditkitError: where one is not of that form.
+    """
+    import yaml
+
+    found = {}
+    for option in options or ():
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise EditkitError(f"{name} {option} must read key=value.")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise EditkitError(
+                f"{name} {option} is not YAML behind the equals sign; quote the value."
+            ) from error
+    return found
+
+
+def no_bars() -> None:
+    """Weights load without a bar on stderr, which is for one sentence; downloads keep theirs."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
+    from transformers.utils import logging
+
+    shown = not are_progress_bars_disabled()
+    logging.disable_progress_bar()
+    if shown:
+        enable_progress_bars()
