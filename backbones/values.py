@@ -17,7 +17,7 @@ def recorded(transformer: Any, tokens: int) -> Iterator[Values]:
     """Collect the values of the last forward pass over this many image tokens.
 
     Raises:
-        EditkitError: where the blocks are compiled, which would leave the values out of sight.
+        EditkitError: where the blocks are compiled or cached, which would leave the values out of sight.
     """
     values: Values = {}
 
@@ -38,7 +38,7 @@ def injected(transformer: Any, values: Values, places_L: Tensor) -> Iterator[Non
         places_L: bool, over all image tokens.
 
     Raises:
-        EditkitError: where the blocks are compiled.
+        EditkitError: where the blocks are compiled or cached.
     """
 
     def replace(name: str, made_BND: Tensor) -> Tensor:
@@ -56,6 +56,8 @@ def _watched(transformer: Any, see: Callable[[str, Tensor], Tensor | None]) -> I
     blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
     if any(block._compiled_call_impl is not None for block in blocks):
         raise EditkitError("Attention values cannot be read from compiled blocks; load with compile=false.")
+    if transformer.is_cache_enabled:
+        raise EditkitError("Attention values cannot be read where blocks are cached; load without cache.")
     with ExitStack() as stack:
         for name, module in transformer.named_modules():
             if name.endswith(".attn.to_v"):

@@ -120,17 +120,20 @@ def file(path: str | Path) -> Path:
 
 def active(transformer: Any) -> dict[str, float]:
     """Adapters that are switched on, with their scales relative to how they were trained."""
+    return {
+        name: layer.scaling[name] * layer.r[name] / layer.lora_alpha[name]
+        for layer in layers(transformer)
+        if not layer.disable_adapters
+        for name in layer.active_adapters
+        if name in layer.scaling
+    }
+
+
+def layers(transformer: Any) -> list[Any]:
+    """All layers that carry adapters, of peft's kinds and of methods' own."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for module in transformer.modules():
-        if isinstance(module, BaseTunerLayer) and not module.disable_adapters:
-            layer: Any = module
-            return {
-                name: layer.scaling[name] * layer.r[name] / layer.lora_alpha[name]
-                for name in layer.active_adapters
-                if name in layer.scaling
-            }
-    return {}
+    return [module for module in transformer.modules() if isinstance(module, BaseTunerLayer)]
 
 
 def save(transformer: Any, folder: Path, options: LoraOptions, name: str = "default") -> Path:
@@ -171,18 +174,17 @@ def enable(transformer: Any, names: Sequence[str], scales: Sequence[float] | Non
     Raises:
         EditkitError: for an adapter that was not loaded, or another number of scales than of names.
     """
-    loaded = getattr(transformer, "peft_config", None) or {}
+    found = layers(transformer)
+    loaded = dict.fromkeys(name for layer in found for name in layer.r)
     if strange := [name for name in names if name not in loaded]:
         raise EditkitError(f"The adapter {strange[0]!r} is not among those loaded ({', '.join(loaded)}).")
     if scales is not None and len(scales) != len(names):
         raise EditkitError(f"{len(names)} adapters cannot take {len(scales)} scales; give one for each.")
-    if not loaded:
-        return
-    if names:
-        transformer.enable_adapters()
-        transformer.set_adapters(list(names), list(scales) if scales else None)
-    else:
-        transformer.disable_adapters()
+    for layer in found:
+        layer.enable_adapters(bool(names))
+        layer.set_adapter(list(names))
+        for name, scale in zip(names, scales or [1.0] * len(names), strict=True):
+            layer.set_scale(name, scale)
 
 
 def eject(transformer: Any, name: str) -> None:

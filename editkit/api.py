@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from editkit import editing
+    from editkit.judges import Judge
     from editkit.method import Method
     from editkit.seed_search import SeedSearch
     from editkit.types import ImageInput
@@ -33,6 +34,7 @@ class Editor:
         self._options = dict(options or {})
         self._built: dict[str, Any] = {}
         self._worn: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
+        self._judges: dict[str, Judge] = {}
 
     def edit(
         self,
@@ -105,11 +107,12 @@ class Editor:
 
         request = batch[0].request
         record, options = self.method(request.method)
-        self._wear(record, options)
+        with editing.enough_memory():
+            self._wear(record, options)
         if request.search is None:
             return editing.run(self.backbone, record, options, batch)
         search = seed_search.build(request.search)
-        return [seed_search.run(self.backbone, record, options, batch[0], search)]
+        return [seed_search.run(self.backbone, record, options, batch[0], search, self._judges)]
 
     def _prepare(self, request: EditRequest) -> editing.Prepared | EditResult:
         """A request that is ready to run, or the result that says why it cannot."""
@@ -161,18 +164,17 @@ class Editor:
         self._worn[method] = names, scales
 
     def _wear(self, record: Method, options: Any) -> None:
-        """Switch to the method's adapters; another method may have had the transformer before."""
+        """Switch to the method's adapters, exactly; another method may have had the transformer before."""
         from editkit import adapters
 
-        if record.name not in self._worn and record.adapter:
-            own = record.adapter(options, self.backbone.name)
-            if own is not None:
-                fetch = registry.backbones("sources").fetch
-                path = Path(own) if Path(own).exists() else fetch(own, None, [adapters.FILE])
-                self.load_adapter(path, record.name, f"{record.name}-own")
-        if self._worn:
-            names, scales = self._worn.get(record.name, ((), None))
-            adapters.enable(self.backbone.transformer(record.role), names, scales)
+        role = record.conditioner(self.backbone, options).role or record.role
+        worn: tuple[Sequence[str], Sequence[float] | None] = ((), None)
+        if role == record.role:
+            own = record.adapter and record.adapter(options, self.backbone.name)
+            if own and record.name not in self._worn:
+                self.load_adapter(_find(own), record.name, f"{record.name}-own")
+            worn = self._worn.get(record.name, worn)
+        adapters.enable(self.backbone.transformer(role), *worn)
 
     def method(self, name: str) -> tuple[Method, Any]:
         """A method's record and its options on this editor.
@@ -220,6 +222,18 @@ def methods() -> tuple[Method, ...]:
 def backbones() -> tuple[Any, ...]:
     """Records of all backbones, with their roles and licences."""
     return tuple(registry.backbones("specs").FAMILIES.values())
+
+
+def _find(adapter: str) -> Path:
+    """An adapter's file or folder: as it is, or fetched by its Hub id."""
+    from editkit import adapters
+
+    if Path(adapter).exists():
+        return Path(adapter)
+    if adapter.count("/") != 1 or adapter.endswith(".safetensors"):
+        raise EditkitError(f"The adapter {adapter} is no file or folder that exists, and no Hub id.")
+    found: Path = registry.backbones("sources").fetch(adapter, None, [adapters.FILE])
+    return found
 
 
 def _failed(request: EditRequest, error: EditkitError) -> EditResult:

@@ -215,7 +215,7 @@ def begin(backbone: Any, method: Method, options: Any, batch: Sequence[Prepared]
     clock.lap("plan")
     # From one CPU generator an image, so that a batch gives what single edits give.
     noise_BLC = backbone.noise(plan.canvas, generators)
-    steps, guidance = _defaults(backbone, method, plan, request)
+    steps, guidance = defaults(backbone, method, plan.role, request)
     return Run(
         backbone=backbone,
         method=method,
@@ -271,10 +271,10 @@ def collate(batch: Sequence[Prepared]) -> EditInputs:
     )
 
 
-def _defaults(backbone: Any, method: Method, plan: Plan, request: EditRequest) -> tuple[int, float]:
+def defaults(backbone: Any, method: Method, role: str, request: EditRequest) -> tuple[int, float]:
     """Steps and guidance: asked for, else the method's on its own role, else the role's."""
-    steps, guidance = backbone.defaults(plan.role)
-    own = (method.defaults or {}) if plan.role == method.role else {}
+    steps, guidance = backbone.defaults(role)
+    own = (method.defaults or {}) if role == method.role else {}
     chosen_steps = request.steps if request.steps is not None else int(own.get("steps", steps))
     # A role whose default is 1 was trained without guidance; a method's number is for those with it.
     preferred = own.get("guidance", guidance) if guidance > 1 else guidance

@@ -6,9 +6,10 @@ ICEdit, section 3.3, for any method. `restart` is the paper's: short edits as pr
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -73,13 +74,27 @@ class SearchReport:
         previews: by seed.
         comparisons: in order.
         seed: the winner's.
-        steps: network evaluations in all, over all seeds.
+        steps: Euler steps in all, over all seeds.
     """
 
     previews: dict[int, Image.Image]
     comparisons: tuple[Comparison, ...]
     seed: int
     steps: int
+
+    def summary(self) -> dict[str, Any]:
+        """All but the pictures, in JSON's types."""
+        compared = [
+            {
+                "seeds": list(each.seeds),
+                "better": each.better,
+                "replies": [verdict.reply for verdict in each.verdicts],
+                "problems": [verdict.problem for verdict in each.verdicts if verdict.problem],
+                "seconds": round(sum(verdict.seconds for verdict in each.verdicts), 3),
+            }
+            for each in self.comparisons
+        ]
+        return {"seeds": list(self.previews), "seed": self.seed, "steps": self.steps, "comparisons": compared}
 
     def contact_sheet(self) -> Image.Image:
         """All previews side by side, in rows of four, the winner's framed."""
@@ -101,27 +116,38 @@ class SearchReport:
 
 @torch.no_grad()
 def run(
-    backbone: Any, method: Method, options: Any, prepared: editing.Prepared, search: SeedSearch
+    backbone: Any,
+    method: Method,
+    options: Any,
+    prepared: editing.Prepared,
+    search: SeedSearch,
+    judges: dict[str, Judge],
 ) -> EditResult:
     """One edit whose seed is searched for.
+
+    Args:
+        backbone: with the method's role.
+        method: any.
+        options: the method's.
+        prepared: the edit.
+        search: how.
+        judges: those made before, to be used again; a new one is put there.
 
     Raises:
         EditkitError: where the edit or the judge fails.
     """
-    referee = judge(search.judge, search.options) if search.seeds > 1 else None
     first, start = prepared.request.seed, time.perf_counter()
+    role = method.conditioner(backbone, options).role or method.role
+    n, _ = editing.defaults(backbone, method, role, prepared.request)
+    k = min(search.preview_steps or preview_steps(n), n)
+    steps = k if search.mode == "restart" else prepared.request.steps
     batch = [
-        replace(prepared, request=replace(prepared.request, seed=first + number))
+        replace(prepared, request=replace(prepared.request, seed=first + number, steps=steps))
         for number in range(search.seeds)
     ]
+    referee = _judge(search, judges) if search.seeds > 1 else None
     with editing.enough_memory():
-        running = editing.begin(backbone, method, options, batch[:1])
-        n = len(running.times) - 1
-        k = min(search.preview_steps or preview_steps(n), n)
-        if search.mode == "restart":
-            batch = [replace(item, request=replace(item.request, steps=k)) for item in batch]
-        if len(batch) > 1 or search.mode == "restart":
-            running = editing.begin(backbone, method, options, batch)
+        running = editing.begin(backbone, method, options, batch)
         running.walk(k)
         alpha = prepared.source.alpha if prepared.source else None
         previews = {
@@ -130,19 +156,34 @@ def run(
         source = images.picture(prepared.source_1CHW[0]) if prepared.source_1CHW is not None else None
         case = Case(source=source, instruction=prepared.request.instruction)
         seed, comparisons = bubble(referee, case, previews, search.both_orders)
-        place = seed - first
-        x_BLC, steps = running.x_BLC[place : place + 1], len(batch) * k + n
+        x_BLC, taken = running.x_BLC[seed - first :][:1], len(batch) * k + n
         if len(batch) > 1 or search.mode == "restart":
             winner = replace(prepared, request=replace(prepared.request, seed=seed))
             spent = time.perf_counter() - start
             running = editing.begin(backbone, method, options, [winner])
             running.clock.laps["search"] = spent
         if search.mode == "continue":
-            running.x_BLC, running.place, steps = x_BLC, k, steps - k
+            running.x_BLC, running.place, taken = x_BLC, k, taken - k
         running.walk()
         (result,) = running.results()
-    report = SearchReport(previews=previews, comparisons=tuple(comparisons), seed=seed, steps=steps)
-    return replace(result, search=report)
+    report = SearchReport(previews=previews, comparisons=tuple(comparisons), seed=seed, steps=taken)
+    return replace(result, search=report, notes=(*result.notes, *_unread(comparisons)))
+
+
+def _judge(search: SeedSearch, judges: dict[str, Judge]) -> Judge:
+    key = f"{search.judge} {json.dumps(search.options, sort_keys=True, default=str)}"
+    if key not in judges:
+        judges[key] = judge(search.judge, search.options)
+    return judges[key]
+
+
+def _unread(comparisons: Sequence[Comparison]) -> list[str]:
+    """A note where a judge's replies could not be used."""
+    problems = [verdict.problem for comparison in comparisons for verdict in comparison.verdicts]
+    count = sum(map(bool, problems))
+    if not count:
+        return []
+    return [f"{count} of the judge's {len(problems)} replies could not be read and count as ties."]
 
 
 def preview_steps(steps: int) -> int:

@@ -17,6 +17,7 @@ from editkit.evaluation import shapesworld as scores
 
 EXAMPLES, SESSIONS = 64, 6
 SUCCESS, CEILING = 0.65, 0.93
+FEW = 32
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,18 @@ def test_copying_the_source_is_no_edit(report: dict[str, Any]) -> None:
 def test_untouched_pixels_stay_over_five_turns(report: dict[str, Any]) -> None:
     assert len(report["sessions"]["drift"]) == 5
     assert report["sessions"]["drift"][-1] <= 0.06
+
+
+def icedit(**options: Any) -> float:
+    """Success of ICEdit on the first few held-out examples."""
+    editor = editkit.load("tiny", device="cpu", options={"icedit": options})
+    found: float = scores.evaluate(editor, "icedit", n=FEW)["overall"]["success"]
+    return found
+
+
+def test_icedit_edits_and_needs_its_adapter_to() -> None:
+    assert icedit() >= ICEDIT
+    assert icedit(adapter=None) <= ICEDIT / 2
 
 
 def test_report_is_written_and_read_by_people(report: dict[str, Any], tmp_path: Path) -> None:

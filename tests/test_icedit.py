@@ -403,6 +403,26 @@ BAD: dict[str, tuple[Any, str]] = {
         "not finite",
     ),
     "another width": (changed("0.ff.net.2.lora_route.weight", lambda tensor: tensor[:, :5]), "do not fit"),
+    "an expert that is no matrix": (
+        changed("0.ff.net.2.lora_A.expert_1.weight", lambda tensor: tensor.flatten()),
+        "is no matrix",
+    ),
+    "a router that is no matrix": (
+        changed("0.ff.net.2.lora_route.weight", lambda t: t.sum()),
+        "is no matrix",
+    ),
+    "experts and a plain LoRA on one module": (
+        lambda state: (
+            state
+            | {
+                f"transformer.transformer_blocks.0.ff.net.2.lora_{letter}.weight": state[
+                    f"transformer.transformer_blocks.0.ff.net.2.lora_{letter}.expert_0.weight"
+                ]
+                for letter in "AB"
+            }
+        ),
+        "experts and a plain LoRA",
+    ),
     "no experts": (lambda _: {}, "no experts"),
 }
 
@@ -435,15 +455,10 @@ def test_it_needs_a_picture_and_takes_no_references(random_flux: Flux) -> None:
 
 
 @pytest.fixture
-def dressed(random_flux: Flux, tmp_path: Path) -> Iterator[editkit.Editor]:
+def dressed(bare: FluxTransformer2DModel, random_flux: Flux, tmp_path: Path) -> editkit.Editor:
     """An editor whose ICEdit wears experts of its own accord, which random weights have by a path."""
-    transformer = random_flux.transformer("fill")
-    save_file(released(transformer, RANK, experts=EXPERTS), tmp_path / "moe.safetensors")
-    editor = editkit.Editor(random_flux, {"icedit": {"adapter": str(tmp_path / "moe.safetensors")}})
-    yield editor
-    layers = {n: m for n, m in transformer.named_modules() if isinstance(m, MoELinear)}
-    if layers:
-        moe.Experts(transformer, layers, "icedit-own", plain=True).eject()
+    save_file(released(bare, RANK, experts=EXPERTS), tmp_path / "moe.safetensors")
+    return editkit.Editor(random_flux, {"icedit": {"adapter": str(tmp_path / "moe.safetensors")}})
 
 
 def test_a_method_wears_its_own_adapter(dressed: editkit.Editor, random_flux: Flux) -> None:
@@ -470,13 +485,6 @@ def test_which_adapter_is_a_methods_own() -> None:
     assert chosen("flux1-dev") == "RiverZ/normal-lora"
     assert chosen("some/folder") is None
     assert chosen("some/folder", adapter="mine.safetensors") == "mine.safetensors"
-
-
-def test_an_adapter_that_is_not_there(random_flux: Flux) -> None:
-    editor = editkit.Editor(random_flux, {"icedit": {"adapter": "/nowhere/lora.safetensors"}})
-    with pytest.raises(editkit.EditkitError, match=r"/nowhere/lora\.safetensors are missing") as caught:
-        editor.edit(image(64, 64), "make it blue", "icedit", steps=1)
-    assert str(caught.value).endswith(".")
 
 
 def test_routing(dressed: editkit.Editor, tmp_path: Path) -> None:
@@ -544,6 +552,148 @@ def quantize(transformer: FluxTransformer2DModel, bits: int) -> None:
             small.load_state_dict(linear.state_dict())
             parent, _, child = name.rpartition(".")
             setattr(transformer.get_submodule(parent), child, small.to("cpu").requires_grad_(False))
+
+
+@pytest.fixture
+def bare(random_flux: Flux) -> Iterator[FluxTransformer2DModel]:
+    """Fill's random transformer, which is bare again after the test."""
+    transformer = random_flux.transformer("fill")
+    yield transformer
+    for module in [m for m in transformer.modules() if isinstance(m, MoELinear)]:
+        (name,) = module.r
+        layers = {n: m for n, m in transformer.named_modules() if isinstance(m, MoELinear) and name in m.r}
+        moe.Experts(transformer, layers, name, plain=False).eject()
+    for name in list(getattr(transformer, "peft_config", {})):
+        adapters.eject(transformer, name)
+    assert not adapters.layers(transformer)
+
+
+def alive(transformer: FluxTransformer2DModel, **options: Any) -> moe.Experts:
+    """Fresh experts, and a fresh plain LoRA if any, that do something."""
+    handle = moe.attach(transformer, MoEOptions(rank=RANK, **options))
+    with torch.no_grad():
+        for name, parameter in transformer.named_parameters():
+            if parameter.requires_grad and ("up_EOr" in name or "lora_B" in name):
+                parameter.normal_(std=0.2)
+    return handle
+
+
+PLACEMENTS = {
+    "experts alone": {"plain": ()},
+    "the paper's": {"targets": ("attn.to_out.0",)},
+    "the released": {},
+}
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_placements_through_a_file(
+    bare: FluxTransformer2DModel, random_flux: Flux, forward: Any, tmp_path: Path, placement: str
+) -> None:
+    """What is attached, saved and worn by an editor gives the same, and comes off again."""
+    base = forward(bare)
+    handle = alive(bare, **PLACEMENTS[placement])
+    updated = forward(bare)
+    handle.save(tmp_path)
+    handle.eject()
+    assert torch.equal(forward(bare), base)
+    editor = editkit.Editor(random_flux, {"icedit": {"adapter": str(tmp_path)}})
+    editor.edit(image(64, 64), "make it blue", "icedit", steps=1)
+    assert torch.allclose(forward(bare), updated, atol=1e-5)
+    assert not torch.allclose(updated, base, atol=1e-2)
+    editor.use_adapters([], method="icedit")
+    assert torch.equal(forward(bare), base)
+
+
+def test_editors_that_share_a_backbone(
+    bare: FluxTransformer2DModel, random_flux: Flux, tmp_path: Path
+) -> None:
+    """Each edits with its own adapters, whoever edited before."""
+    save_file(released(bare, RANK, experts=EXPERTS), tmp_path / "moe.safetensors")
+    dressed = editkit.Editor(random_flux, {"icedit": {"adapter": str(tmp_path / "moe.safetensors")}})
+    plain = editkit.Editor(random_flux, {"icedit": {"adapter": None}})
+    pictures = [
+        editor.edit(image(64, 64), "make it blue", "icedit", steps=1).image
+        for editor in (plain, dressed, plain, dressed)
+    ]
+    assert difference(pictures[0], pictures[1]) > 5
+    assert difference(pictures[0], pictures[2]) == 0
+    assert difference(pictures[1], pictures[3]) == 0
+
+
+def test_a_second_lora_moe(
+    bare: FluxTransformer2DModel, random_flux: Flux, forward: Any, tmp_path: Path
+) -> None:
+    """It loads over the first, each works alone, and either comes off without the other."""
+    base, one, other = (
+        forward(bare),
+        *(released(bare, rank, experts=number) for rank, number in ((3, 4), (2, 2))),
+    )
+    other = {key: -tensor for key, tensor in other.items() if "x_embedder" not in key}
+    first = moe.inject(bare, one, name="first")
+    alone = forward(bare)
+    second = moe.inject(bare, other, name="second")
+    adapters.enable(bare, ["first"])
+    assert torch.allclose(forward(bare), alone, atol=1e-5)
+    adapters.enable(bare, ["second"])
+    updated = forward(bare)
+    assert not torch.allclose(updated, alone, atol=1e-2)
+    first.eject()
+    assert torch.allclose(forward(bare), updated, atol=1e-5)
+    second.eject()
+    assert torch.equal(forward(bare), base)
+
+
+def test_text_to_image_wears_nothing(random_flux: Flux, tmp_path: Path) -> None:
+    """Not even where it shares its transformer with a method that does."""
+    transformer = random_flux.transformer("kontext")
+    editor = editkit.Editor(random_flux, {"icedit": {"framework": "text"}})
+
+    def edit() -> Any:
+        return editor.edit(image(64, 64), "make it blue", "icedit", steps=1).image
+
+    before = edit()
+    adapters.attach(transformer, adapters.LoraOptions(rank=2), "style")
+    try:
+        with torch.no_grad():
+            for layer in adapters.layers(transformer):
+                layer.lora_B["style"].weight.normal_()
+        editor.use_adapters(["style"], method="kontext")
+        assert difference(edit(), before) == 0
+    finally:
+        adapters.eject(transformer, "style")
+
+
+WRONG_ADAPTERS = {
+    "a file that is not there": "mine.safetensors",
+    "a path that is not there": "some/folder/with/mine.safetensors",
+    "a name of another backbone": "moe",
+}
+
+
+@pytest.mark.parametrize("case", WRONG_ADAPTERS)
+def test_adapters_that_are_not_there(random_flux: Flux, case: str) -> None:
+    editor = editkit.Editor(random_flux, {"icedit": {"adapter": WRONG_ADAPTERS[case]}})
+    with pytest.raises(editkit.EditkitError, match="no file or folder that exists, and no Hub id") as caught:
+        editor.edit(image(64, 64), "make it blue", "icedit", steps=1)
+    assert str(caught.value).endswith(".")
+
+
+METADATA = {
+    "no JSON": "{",
+    "no table": "[1]",
+    "too many experts a token": '{"top_k": 9}',
+    "no number": '{"top_k": "x"}',
+    "an unknown router": '{"router": "chance"}',
+}
+
+
+@pytest.mark.parametrize("case", METADATA)
+def test_bad_metadata(transformer: FluxTransformer2DModel, file: Path, tmp_path: Path, case: str) -> None:
+    save_file(load_file(file), tmp_path / "bad.safetensors", {"icedit_moe": METADATA[case]})
+    with pytest.raises(editkit.EditkitError, match="metadata icedit_moe cannot be used") as caught:
+        moe.inject(transformer, tmp_path / "bad.safetensors")
+    assert str(caught.value).endswith(".")
+    assert not adapters.layers(transformer)
 
 
 @pytest.mark.parametrize("bits", [4, 8])

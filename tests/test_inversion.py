@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +11,9 @@ from torch import Tensor
 
 import editkit
 from backbones.flux import Flux
-from editkit import config, editing, flow, registry
+from editkit import config, flow, registry
 from editkit.errors import EditkitError
-from editkit.types import EditInputs, EditRequest
+from editkit.types import EditInputs
 from methods.icedit import inversion
 
 
@@ -106,7 +105,7 @@ def errors(left_BCHW: Tensor, source_BCHW: Tensor) -> float:
     return float((left_BCHW - source_BCHW).abs().mean())
 
 
-def test_the_left_half_comes_back(tmp_path: Path) -> None:
+def test_the_left_half_comes_back() -> None:
     """On the embedded weights, the inverted source is found again; from plain noise it is not."""
     from editkit.data import shapesworld
 
@@ -165,11 +164,20 @@ def test_it_is_not_for_training(random_flux: Flux) -> None:
         conditioner.arrange(EditInputs(prompts=("",), source_BCHW=photo(64, 64)))
 
 
-def test_the_role_settles_before_weights_are_sought(random_flux: Flux) -> None:
-    """Text to image needs none of Fill's files."""
-    method = registry.method("icedit")
-    options = config.build(method.config, {"framework": "text"})
-    request = EditRequest(image=image(64, 64), instruction="make it blue", method="icedit")
-    run = editing.begin(random_flux, method, options, [editing.prepare(request)])
-    assert run.plan.role == "text"
-    assert method.conditioner(random_flux, config.build(method.config, {})).role is None
+def test_it_needs_no_other_roles_weights(random_flux: Flux, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text to image looks for none of Fill's files."""
+    settled, sought = [], []
+    transformer = Flux.transformer
+    monkeypatch.setattr(Flux, "settle", lambda _, role: settled.append(role))
+    monkeypatch.setattr(
+        Flux, "transformer", lambda flux, role: sought.append(role) or transformer(flux, role)
+    )
+    editor = editkit.Editor(random_flux, {"icedit": {"framework": "text"}})
+    assert editor.edit(image(64, 64), "make it blue", "icedit", steps=1).image is not None
+    assert set(settled) == set(sought) == {"text"}
+
+
+def test_cached_blocks_are_refused(random_flux: Flux, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(random_flux.transformer("text")), "is_cache_enabled", True)
+    with pytest.raises(EditkitError, match="without cache"), random_flux.recorded_values("text", 64):
+        pass

@@ -175,7 +175,7 @@ def test_result_fields() -> None:
 LOADING = {"-b", "--backbone", "--device", "--dtype"}
 SAMPLING = {"-m", "--method", "--seed", "--steps", "--guidance", "--size", "--negative", "--option", "--load"}
 OUTPUT = {"-o", "--output"}
-SEARCH = {"--search", "--judge", "--search-mode", "--judge-option", "--contact-sheet"}
+SEARCH = {"--search", "--judge", "--search-mode", "--preview-steps", "--judge-option", "--contact-sheet"}
 
 COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "edit": (

@@ -303,6 +303,7 @@ def test_export_of_icedit(settings: Any, adapter: str) -> None:
     overrides += ["options.moe.rank=3"] if adapter == "moe" else []
     job, output = train(settings("run", *overrides, trainable="lora"))
     editor = editkit.Editor(job.backbone, {"icedit": {"adapter": None}})
+    editor.use_adapters(["icedit" if adapter == "moe" else "default"], method="icedit")
     picture = image(128, 128)
 
     def edit() -> Any:
@@ -316,6 +317,7 @@ def test_export_of_icedit(settings: Any, adapter: str) -> None:
     else:
         adapters.eject(transformer, "default")
     assert bool(layers) == (adapter == "moe")
+    editor.use_adapters([], method="icedit")
     assert difference(edit(), trained) > 0
     editor.load_adapter(output / "export" / adapters.FILE, "icedit")
     assert difference(edit(), trained) == 0

@@ -38,8 +38,13 @@ def edit(
     ] = False,
     negative: Negative = None,
     search: Annotated[int, typer.Option(help="Try this many seeds and keep the one a judge prefers.")] = 1,
-    judge: Annotated[str, typer.Option(help="Who judges: preserve, tiny, qwen-vl or openai.")] = "preserve",
+    judge: Annotated[
+        str | None, typer.Option(help="Who judges: preserve, tiny, qwen-vl or openai.  [default: preserve]")
+    ] = None,
     search_mode: Annotated[str, typer.Option(help="continue or restart the winner.")] = "continue",
+    preview_steps: Annotated[
+        int | None, typer.Option(help="Steps before the judge looks; a quarter of all if not given.")
+    ] = None,
     judge_option: Annotated[list[str] | None, typer.Option(help="An option of the judge, key=value.")] = None,
     contact_sheet: Annotated[Path | None, typer.Option(help="Picture of all previews to write.")] = None,
     device: Device = None,
@@ -49,8 +54,11 @@ def edit(
     as_json: Json = False,
 ) -> None:
     """Edit a picture; the result is exactly as large as it."""
-    wanted = {"seeds": search, "judge": judge, "mode": search_mode}
-    judging = {**wanted, "options": pairs(judge_option, "--judge-option")}
+    searching = search != 1 or contact_sheet is not None
+    if not searching and (judge or judge_option or preview_steps):
+        raise EditkitError("--judge, --judge-option and --preview-steps need --search with several seeds.")
+    wanted = {"seeds": search, "judge": judge or "preserve", "mode": search_mode}
+    wanted |= {"preview_steps": preview_steps, "options": pairs(judge_option, "--judge-option")}
     request = {
         "method": method,
         "mask": mask,
@@ -61,7 +69,7 @@ def edit(
         "size": _size(size),
         "preserve": preserve or None,
         "negative": negative,
-        "search": judging if search != 1 or contact_sheet else None,
+        "search": wanted if searching else None,
     }
     loading = (backbone, device, dtype, option, load)
     _edit(image, instruction, request, loading, output, as_json, contact_sheet)
@@ -126,7 +134,9 @@ def _edit(
     if contact_sheet and result.search:
         images.save(result.search.contact_sheet(), contact_sheet, result.recipe)
     if as_json:
-        print(json.dumps({"output": str(output), "timings": dict(result.timings), **result.recipe}))
+        searched = {"search": result.search.summary()} if result.search else {}
+        told = {"output": str(output), "timings": dict(result.timings), **searched, **result.recipe}
+        print(json.dumps(told))
     else:
         print(f"{output} ({result.image.width}x{result.image.height}, {sum(result.timings.values()):.1f} s)")
 

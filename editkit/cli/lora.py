@@ -72,6 +72,12 @@ def collapse(
         if experts is None:
             raise EditkitError("there are no experts in it; give a LoRA-MoE.")
         routing = _routing(weights, state) if weights else None
+        if experts.router == "paper" and not routing:
+            print(
+                "note: this router gives experts less than their full weight, how much only --weights tells; "
+                "the plain LoRA will be too strong",
+                file=sys.stderr,
+            )
         scale = experts.alpha / experts.rank
         plain = _collapser()(state, way=way, weights=routing, rank=rank, scale=scale)
         tensors, metadata = files.plain(state, plain.state, about)

@@ -26,7 +26,7 @@ PAD, UNKNOWN, AROUND, GLOBAL, PICTURE, END = (
     "<end_of_utterance>",
 )
 BETTER = {"first": '{"better": "A"}', "second": '{"better": "B"}', "": '{"better": "tie"}'}
-TENTHS = 9
+TOP_MARK = 9
 # Words go first, so that a picture's tokens can look at what was to be done to it.
 TEMPLATE = (
     "{% for message in messages %}"
@@ -61,7 +61,7 @@ class ModelConfig:
 def tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     """Word-level: lower case, punctuation dropped, single capital letters kept apart, an answer one token."""
     special = [PAD, UNKNOWN, AROUND, GLOBAL, PICTURE, END]
-    plain = [*map(str, range(TENTHS + 1)), *dict.fromkeys(word.lower() for word in words)]
+    plain = [*map(str, range(TOP_MARK + 1)), *dict.fromkeys(word.lower() for word in words)]
     vocabulary = [*special, *BETTER.values(), *LETTERS, *plain]
     made = Tokenizer(
         models.WordLevel({word: index for index, word in enumerate(vocabulary)}, unk_token=UNKNOWN)

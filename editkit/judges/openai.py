@@ -51,6 +51,8 @@ class EndpointJudge(Judge):
                 "The judge 'openai' needs an address; set OPENAI_BASE_URL, such as http://localhost:8000/v1."
             )
         key = os.environ.get("OPENAI_API_KEY", "")
+        if not key.isascii():
+            raise EditkitError("OPENAI_API_KEY holds characters that no key has; set it anew.")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(base_url=url, headers=headers, timeout=config.timeout)
         self._model = config.model
@@ -93,7 +95,7 @@ class EndpointJudge(Judge):
             wait = min(0.5 * 2**attempt, self.config.longest_wait)
             try:
                 status, headers, text = self._send(verb, path, body)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 problem = f"cannot be reached at {self._client.base_url} ({first_sentence(error)})"
             else:
                 if status == 200:
@@ -124,7 +126,7 @@ class EndpointJudge(Judge):
 def _json(text: bytes) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text[:500].decode(errors="replace")
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from editkit.data import shapesworld
 from editkit.data.shapesworld import Scene
 from editkit.data.shapesworld.world import SLOTS
+from editkit.errors import EditkitError
 from editkit.judges import fresh, pairs
 from editkit.judges.pairs import Attempt, Pair
 from editkit.train.fit import FitConfig, Job
@@ -86,6 +87,8 @@ class JudgeJob(Job):
     def __init__(self, config: JudgeTrainConfig) -> None:
         torch.manual_seed(config.fit.seed)
         self.config = config
+        if not Path(config.words).is_file():
+            raise EditkitError(f"words={config.words} is no file that exists; give one with a word a line.")
         self.model, self.processor = fresh.fresh(config.model, Path(config.words).read_text().split())
         # At these sizes the fused attention's backward pass takes longer on a CPU than everything else.
         self.model.set_attn_implementation("eager")
@@ -179,7 +182,7 @@ def _marks(attempt: Attempt, right: Sequence[Scene]) -> list[int]:
         (part == good for part, good in zip(parts(attempt.back.scene), wanted, strict=True)),
         strict=True,
     )
-    return [round(fresh.TENTHS * (attempt.share * a + (1 - attempt.share) * b)) for a, b in shares]
+    return [round(fresh.TOP_MARK * (attempt.share * a + (1 - attempt.share) * b)) for a, b in shares]
 
 
 def parts(scene: Scene) -> list[str]:

@@ -40,6 +40,8 @@ class OptimConfig:
         for value, allowed in ((self.name, OPTIMIZERS), (self.schedule, SCHEDULES)):
             if value not in allowed:
                 raise ValueError(f"{value!r} is not one of {', '.join(allowed)}")
+        if self.name == "prodigy" and self.lr_of:
+            raise ValueError("optim.lr_of is not for prodigy, which has one rate for everything")
         if not 0 < self.decay <= 1:
             raise ValueError(f"optim.decay must lie in (0, 1], not {self.decay}")
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from editkit.errors import EditkitError
+from editkit.errors import EditkitError, first_sentence
 
 PREFIX = "transformer."
 PLAIN = (
@@ -44,6 +44,8 @@ def split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Par
     Raises:
         EditkitError: where a module lacks an expert or its router, or its experts differ in shape.
     """
+    if strange := [key for key, tensor in state.items() if tensor.ndim != 2]:
+        raise EditkitError(f"The tensor {strange[0]} is no matrix, so it is no part of an ICEdit adapter.")
     plain: dict[str, Tensor] = {}
     found: dict[str, dict[str, dict[int, Tensor]]] = defaultdict(lambda: {"A": {}, "B": {}})
     routes: dict[str, Tensor] = {}
@@ -80,14 +82,24 @@ def _parts(module: str, letters: dict[str, dict[int, Tensor]], route_EI: Tensor)
 
 
 def options(cls: type[T], about: Mapping[str, str], first: Parts) -> T:
-    """Routing as the file's metadata say, or as the released weights have it: one expert, weight 1."""
+    """Routing as the file's metadata say, or as the released weights have it: one expert, weight 1.
+
+    Raises:
+        EditkitError: where the metadata cannot be read.
+    """
     experts, rank = first.down_ErI.shape[:2]
     values: dict[str, Any] = {"router": "released", "top_k": 1}
-    if "icedit_moe" in about:
-        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-        values = {key: value for key, value in json.loads(about["icedit_moe"]).items() if key in known}
-        values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-    return cls(**(values | {"experts": experts, "rank": rank}))
+    try:
+        if "icedit_moe" in about:
+            known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+            values = {key: value for key, value in json.loads(about["icedit_moe"]).items() if key in known}
+            values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        return cls(**(values | {"experts": experts, "rank": rank}))
+    except (ValueError, TypeError, AttributeError) as error:
+        problem = first_sentence(error)
+        raise EditkitError(
+            f"The metadata icedit_moe cannot be used ({problem}); mend or remove them."
+        ) from error
 
 
 def check(transformer: Any, plain: Mapping[str, Tensor], experts: Mapping[str, Parts]) -> None:
@@ -105,6 +117,8 @@ def check(transformer: Any, plain: Mapping[str, Tensor], experts: Mapping[str, P
         module: (parts.up_EOr.shape[1], parts.down_ErI.shape[2]) for module, parts in experts.items()
     }
     tensors = [*plain.values(), *(t for p in experts.values() for t in (p.down_ErI, p.up_EOr, p.route_EI))]
+    if both := sorted({key.removeprefix(PREFIX).rpartition(".lora_")[0] for key in plain} & experts.keys()):
+        raise EditkitError(f"The adapter has experts and a plain LoRA on {both[0]}; it can have one.")
     for key, tensor in plain.items():
         module, _, letter = key.removeprefix(PREFIX).removesuffix(".weight").rpartition(".lora_")
         if letter not in ("A", "B") or f"{key[:-8]}{'B' if letter == 'A' else 'A'}.weight" not in plain:

@@ -20,9 +20,11 @@ TEMPLATES = {
 """The released script's prompt, the paper's (section 3.1), and the bare instruction."""
 
 TINY = Path(__file__).resolve().parent / "tiny"
+RELEASED = {"lora": "RiverZ/normal-lora", "moe": "sanaka87/ICEdit-MoE-LoRA"}
 ADAPTERS = {
     "tiny": {"moe": str(TINY / "moe"), "lora": str(TINY / "lora")},
-    "flux1-dev": {"lora": "RiverZ/normal-lora", "moe": "sanaka87/ICEdit-MoE-LoRA"},
+    "flux1-dev": RELEASED,
+    "black-forest-labs/FLUX.1-Fill-dev": RELEASED,
 }
 """By backbone, the default first. Those on the Hub are the authors' and non-commercial."""
 

@@ -42,10 +42,9 @@ class Experts:
 
     @scale.setter
     def scale(self, scale: float) -> None:
-        if self.plain:
-            adapters.enable(self.transformer, [self.adapter], [_finite(scale)])
-        for layer in self.layers.values():
-            layer.set_scale(self.adapter, _finite(scale))
+        for layer in adapters.layers(self.transformer):
+            if self.adapter in layer.scaling:
+                layer.set_scale(self.adapter, _finite(scale))
 
     @property
     def expert_scale(self) -> float:
@@ -104,7 +103,13 @@ class Experts:
     def eject(self) -> None:
         """Put the base modules back; the base weights are bit-identical to before."""
         for name, layer in self.layers.items():
-            _put(self.transformer, name, layer.base_layer)
+            around = self.transformer.get_submodule(name)
+            if around is layer:
+                _put(self.transformer, name, layer.base_layer)
+                continue
+            while around.base_layer is not layer:  # adapters that came later are wrapped around it
+                around = around.base_layer
+            around.base_layer = layer.base_layer
         if self.plain:
             adapters.eject(self.transformer, self.adapter)
 
@@ -142,14 +147,17 @@ def attach(transformer: Any, options: MoEOptions, name: str = "icedit") -> Exper
     Raises:
         EditkitError: where no module has one of the names.
     """
-    if options.plain:
-        lora = adapters.LoraOptions(rank=options.rank, alpha=options.alpha, targets=options.plain)
+    # Where both are asked for, experts it is.
+    plain = tuple(end for end in options.plain if end not in options.targets)
+    if plain:
+        lora = adapters.LoraOptions(rank=options.rank, alpha=options.alpha, targets=plain)
         adapters.attach(transformer, lora, name)
     else:
         transformer.requires_grad_(False)
     layers = {}
     for path, module in list(transformer.named_modules()):
-        if "blocks." in path and path.endswith(tuple(f".{end}" for end in options.targets)):
+        chosen = "blocks." in path and path.endswith(tuple(f".{end}" for end in options.targets))
+        if chosen and hasattr(module, "in_features"):
             inputs, outputs = module.in_features, module.out_features
             device = module.weight.device
             layers[path] = MoELinear(
@@ -161,8 +169,9 @@ def attach(transformer: Any, options: MoEOptions, name: str = "icedit") -> Exper
                 options,
             )
     if not layers:
-        raise EditkitError(f"The transformer has no module named {', '.join(options.targets)} in its blocks.")
-    return Experts(transformer, layers, name, bool(options.plain))
+        names = ", ".join(options.targets) or "nothing"
+        raise EditkitError(f"The transformer's blocks have no linear layer that is called {names}.")
+    return Experts(transformer, layers, name, bool(plain))
 
 
 def inject(
@@ -198,8 +207,11 @@ def inject(
     for path, parts in experts.items():
         base = transformer.get_submodule(path)
         device = next(base.parameters()).device
-        down_ErI, up_EOr = parts.down_ErI.to(device), parts.up_EOr.to(device)
-        layers[path] = MoELinear(base, name, down_ErI, up_EOr, parts.route_EI.to(device), options)
+        # In the base's precision, as peft does with a plain LoRA; in less, tokens would be routed otherwise.
+        tensors = (parts.down_ErI, parts.up_EOr, parts.route_EI)
+        dtype = transformer.dtype if transformer.dtype.itemsize > 1 else parts.route_EI.dtype
+        down_ErI, up_EOr, route_EI = (tensor.to(device, dtype) for tensor in tensors)
+        layers[path] = MoELinear(base, name, down_ErI, up_EOr, route_EI, options)
     if plain:
         adapters.install(transformer, plain, name, about)
     # In this order, since the plain LoRA's loader looks for linear layers.

@@ -25,15 +25,21 @@ def measure(
     found = {}
     for kind, each in requests.items():
         batch = list(each)
-        editor.edit_many(batch[:1])  # so that the method has put its adapter on
+        _edit(editor, batch[:1])  # so that the method has put its adapter on
         handle = _experts(editor.backbone.transformer("fill"))
         handle.count()
-        for result in editor.edit_many(batch):
-            if result.error:
-                raise EditkitError(result.error)
-        found[kind] = handle.shares(), handle.weights()
-        handle.count(False)
+        try:
+            _edit(editor, batch)
+            found[kind] = handle.shares(), handle.weights()
+        finally:
+            handle.count(False)
     return found
+
+
+def _edit(editor: Editor, batch: list[EditRequest]) -> None:
+    for result in editor.edit_many(batch):
+        if result.error:
+            raise EditkitError(result.error)
 
 
 def plot(shares: Mapping[str, Shares], path: Path) -> None:
