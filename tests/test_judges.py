@@ -19,7 +19,7 @@ from editkit import config, judges
 from editkit.data import shapesworld
 from editkit.judges import Case, fresh, pairs, training
 from editkit.judges.accuracy import held_out, pairwise_accuracy
-from editkit.judges.question import QUESTION, question, read
+from editkit.judges.question import QUESTION, question
 from editkit.judges.qwen_vl import VisionLanguageJudge
 from editkit.judges.tiny_vl import FOLDER
 from editkit.train.fit import fit
@@ -100,8 +100,9 @@ def test_text_to_image_shows_two(judge: VisionLanguageJudge, monkeypatch: pytest
 
 
 def test_a_random_model_answers(judge: VisionLanguageJudge) -> None:
+    """Nonsense, which counts as a tie; modes other than RGB do no harm."""
     verdict = judge.compare(case(), image(96, 64, 1).convert("RGBA"), image(96, 64, 2).convert("L"))
-    assert (verdict.better, verdict.problem) == read(verdict.reply)
+    assert (verdict.better, verdict.problem) == ("", "the reply names no single answer")
 
 
 def test_an_instruction_that_looks_like_a_picture(judge: VisionLanguageJudge) -> None:
@@ -282,7 +283,7 @@ def test_recipe(tmp_path: Path) -> None:
     assert isinstance(reloaded, VisionLanguageJudge)
     for name, weight in reloaded._model.state_dict().items():
         assert torch.equal(weight, made.model.state_dict()[name].bfloat16().float()), name
-    assert reloaded.compare(case(), image(64, 64, 1), image(64, 64, 2)).reply is not None
+    assert reloaded.compare(case(), image(64, 64, 1), image(64, 64, 2)).seconds > 0
 
 
 @pytest.fixture(scope="module")
@@ -319,7 +320,14 @@ def test_search_asks_in_both_orders(random_flux: Flux) -> None:
     assert all(not v.problem for c in found.search.comparisons for v in c.verdicts)
 
 
-def test_held_out_seeds_are_not_trained_on() -> None:
-    assert max(shapesworld.HELD_OUT) < shapesworld.TRAINING_START
+def test_held_out_seeds_are_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    task = pairs.task
+    monkeypatch.setattr(pairs, "task", lambda seed: seeds.append(seed) or task(seed))
+    values = config.read(ROOT / "configs/tiny/judge.yaml") | {"compile": False, "model": SMALL}
+    values["words"] = str(ROOT / "configs/tiny/words.txt")
+    training.JOB(config.build(training.CONFIG, values)).batch(range(24))
+    assert len(seeds) == 24
+    assert not set(seeds) & set(shapesworld.HELD_OUT)
     with pytest.raises(ValueError, match="n must lie in"):
         held_out(len(shapesworld.HELD_OUT), graded=True)
