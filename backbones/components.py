@@ -89,6 +89,11 @@ class Components:
         load(self.transformer(role), path, name)
         self._adapters[name] = recipe.sha256(adapters.file(path))
 
+    def wear(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
+        """Switch a role's transformer to exactly these adapters; one that is not loaded yet wears none."""
+        if names or (role in self.roles and self.role(role).source in self.transformers):
+            adapters.enable(self.transformer(role), names, scales)
+
     def _adapters_of(self, role: str) -> dict[str, str]:
         transformer = self.transformer(role)
         active = adapters.active(transformer)

@@ -165,8 +165,6 @@ class Editor:
 
     def _wear(self, record: Method, options: Any) -> None:
         """Switch to the method's adapters, exactly; another method may have had the transformer before."""
-        from editkit import adapters
-
         role = record.conditioner(self.backbone, options).role or record.role
         worn: tuple[Sequence[str], Sequence[float] | None] = ((), None)
         if role == record.role:
@@ -174,7 +172,7 @@ class Editor:
             if own and record.name not in self._worn:
                 self.load_adapter(_find(own), record.name, f"{record.name}-own")
             worn = self._worn.get(record.name, worn)
-        adapters.enable(self.backbone.transformer(role), *worn)
+        self.backbone.wear(role, *worn)
 
     def method(self, name: str) -> tuple[Method, Any]:
         """A method's record and its options on this editor.

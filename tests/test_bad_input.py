@@ -779,7 +779,8 @@ def test_too_little_memory_is_one_sentence(place: Place) -> None:
     arguments = edit(place, "--size", "2048x2048")
     before = files(place.folder)
     script = (
-        "import os, resource, torch, backbones.flux; from editkit.cli import main\n"
+        "import logging, os, resource, torch; logging.getLogger('bitsandbytes').setLevel(logging.ERROR)\n"
+        "import backbones.flux; from editkit.cli import main\n"
         "pages = int(open('/proc/self/statm').read().split()[0])\n"
         "limit = pages * os.sysconf('SC_PAGE_SIZE') + (400 << 20)\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"

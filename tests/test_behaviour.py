@@ -17,7 +17,7 @@ from editkit.evaluation import shapesworld as scores
 
 EXAMPLES, SESSIONS = 64, 6
 SUCCESS, CEILING = 0.65, 0.93
-FEW = 32
+FEW, ICEDIT = 32, 0.35
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,9 @@ def icedit(**options: Any) -> float:
 
 
 def test_icedit_edits_and_needs_its_adapter_to() -> None:
-    assert icedit() >= ICEDIT
-    assert icedit(adapter=None) <= ICEDIT / 2
+    trained, bare = icedit(), icedit(adapter=None)
+    assert trained >= ICEDIT
+    assert bare <= trained - 0.1
 
 
 def test_report_is_written_and_read_by_people(report: dict[str, Any], tmp_path: Path) -> None:

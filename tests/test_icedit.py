@@ -479,7 +479,6 @@ def test_which_adapter_is_a_methods_own() -> None:
         return METHOD.adapter(config.build(METHOD.config, options), backbone)
 
     assert chosen("tiny") == ADAPTERS["tiny"]["moe"]
-    assert chosen("tiny", adapter="lora") == ADAPTERS["tiny"]["lora"]
     assert chosen("tiny", adapter=None) is None
     assert chosen("tiny", framework="text") is None
     assert chosen("flux1-dev") == "RiverZ/normal-lora"

@@ -25,6 +25,7 @@ from editkit.judges.tiny_vl import FOLDER
 from editkit.train.fit import fit
 
 WORDS = "make the red circle blue"
+ACCURACY = 0.75
 SMALL = {"vision_width": 32, "vision_layers": 1, "width": 32, "layers": 1, "head": 16}
 
 
@@ -302,14 +303,14 @@ def test_embedded_files() -> None:
 @pytest.mark.parametrize("graded", [False, True])
 def test_embedded_accuracy(embedded: VisionLanguageJudge, graded: bool) -> None:
     found = pairwise_accuracy(embedded, 60, graded=graded)
-    assert found.overall >= 0.90
+    assert found.overall >= ACCURACY
     assert found.seconds < 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("graded", [False, True])
 def test_embedded_accuracy_of_many(embedded: VisionLanguageJudge, graded: bool) -> None:
-    assert pairwise_accuracy(embedded, 500, graded=graded).overall >= 0.90
+    assert pairwise_accuracy(embedded, 500, graded=graded).overall >= ACCURACY
 
 
 def test_search_asks_in_both_orders(random_flux: Flux) -> None:

@@ -313,6 +313,7 @@ def test_adapter_that_editkit_saved_in_diffusers(random_pipeline: Path, tmp_path
             if "lora_B" in name:
                 parameter.normal_(std=0.3)
     adapters.save(transformer, tmp_path, options)
+    editor.use_adapters(["default"])
     mine = editor.edit(picture, PROMPT, **arguments)
     built = FluxKontextPipeline.from_pretrained(random_pipeline, torch_dtype=torch.float32)
     built.set_progress_bar_config(disable=True)

@@ -267,6 +267,7 @@ def test_configs_are_shipped() -> None:
 FENCES = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
 SHOWN = [line for _, fence in FENCES for line in fence.splitlines() if line.startswith("editkit ")]
 QUICK = [line for line in SHOWN if line.split()[1] in ("edit", "generate") and "flux1" not in line]
+LORA = [line for line in SHOWN if line.split()[1] == "lora"]
 SNIPPETS = [fence for language, fence in FENCES if language == "python" and "quantization=" not in fence]
 
 
@@ -289,6 +290,19 @@ def test_readme_commands_run(line: str, cli: Cli, tmp_path: Path, monkeypatch: p
     assert Image.open(tmp_path / run.out.split()[0]).size == (128, 128)
 
 
+def test_readme_lora_commands_run(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other: each takes what the one before wrote."""
+    (tmp_path / "methods").symlink_to(ROOT / "methods")
+    monkeypatch.chdir(tmp_path)
+    for line in LORA:
+        run = cli(*shlex.split(line)[1:])
+        assert run.status == 0, run.err
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == {
+        "plain.safetensors",
+        "kohya.safetensors",
+    }
+
+
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_readme_python(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "demos").symlink_to(ROOT / "demos")
@@ -301,6 +315,7 @@ def test_readme_python(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_readme_shows_what_it_did() -> None:
     assert len(SHOWN) > 8
     assert len(QUICK) > 2
+    assert len(LORA) == 3
     assert len(SNIPPETS) == 2
 
 

@@ -1,5 +1,6 @@
 """The command line: a thin layer of options over the API. Exit status 0, or 2 with one sentence on stderr."""
 
+import logging
 import os
 import sys
 from typing import Any
@@ -31,6 +32,8 @@ def main() -> None:
     """Run the command line; every failure that a person can mend is one sentence and status 2."""
     for library in ("DIFFUSERS", "TRANSFORMERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    # Which diffusers imports where it is installed, and which then speaks of kernels that it would like.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         status = app(standalone_mode=False)
     except EditkitError as error:

@@ -72,12 +72,6 @@ def collapse(
         if experts is None:
             raise EditkitError("there are no experts in it; give a LoRA-MoE.")
         routing = _routing(weights, state) if weights else None
-        if experts.router == "paper" and not routing:
-            print(
-                "note: this router gives experts less than their full weight, how much only --weights tells; "
-                "the plain LoRA will be too strong",
-                file=sys.stderr,
-            )
         scale = experts.alpha / experts.rank
         plain = _collapser()(state, way=way, weights=routing, rank=rank, scale=scale)
         tensors, metadata = files.plain(state, plain.state, about)
@@ -85,6 +79,12 @@ def collapse(
         raise EditkitError(f"{adapters.file(source)} cannot be collapsed: {error}") from error
     files.write(tensors, metadata, destination)
     worst = max(plain.errors, key=plain.errors.__getitem__)
+    if experts.router == "paper" and not routing:
+        print(
+            "note: this router gives experts less than their full weight, how much only --weights tells; "
+            "the plain LoRA is too strong",
+            file=sys.stderr,
+        )
     print(destination)
     print(f"mean relative error {plain.error:.4f} over {len(plain.errors)} modules")
     print(f"worst {plain.errors[worst]:.4f} at {worst}")

@@ -113,8 +113,13 @@ class Experts:
         if self.plain:
             adapters.eject(self.transformer, self.adapter)
 
-    def save(self, folder: Path) -> Path:
-        """Write experts, routers and plain LoRA in the released layout, whole or not at all."""
+    def save(self, folder: Path, base: str = "") -> Path:
+        """Write experts, routers and plain LoRA in the released layout, whole or not at all.
+
+        Args:
+            folder: to write `pytorch_lora_weights.safetensors` in.
+            base: name of the backbone, for the file's metadata.
+        """
         tensors: dict[str, Tensor] = {}
         for name, layer in self.layers.items():
             prefix = f"{checkpoint.PREFIX}{name}"
@@ -126,7 +131,7 @@ class Experts:
             "format": "pt",
             "icedit_moe": json.dumps(
                 asdict(next(iter(self.layers.values())).options)
-                | {"in_channels": self.transformer.config.in_channels}
+                | {"base": base, "in_channels": self.transformer.config.in_channels}
             ),
         }
         if self.plain:

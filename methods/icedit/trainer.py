@@ -43,7 +43,7 @@ class ICEditTrainer(Trainer):
         if self._experts is None:
             super().save(transformer, folder, options)
         else:
-            self._experts.save(folder)
+            self._experts.save(folder, self.backbone.name)
 
     def penalty(self) -> Tensor | None:
         """The load-balance loss, where it has a weight."""
