@@ -126,7 +126,7 @@ def test_questions_say_what_the_pictures_are() -> None:
         ({"model": "no folder"}, "is no folder here and no Hub id"),
         ({"model": "not a/valid id"}, "is no folder here and no Hub id"),
         ({"model": "nobody/no-such-judge"}, "not on this machine and the Hub cannot be reached"),
-        ({"modle": "x"}, "mean 'model'"),
+        ({"model_": "x"}, "mean 'model'"),
         ({"dtype": "int4"}, "dtype 'int4' is unknown"),
         ({"device": "warp"}, "device 'warp' is not here"),
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
