@@ -105,6 +105,8 @@ def edits(editor: editkit.Editor, held_out: Sequence[world.Example]) -> list[Sco
         for seed, example in enumerate(held_out)
     ]
     results = editor.edit_many(requests)
+    if errors := [result.error for result in results if result.error]:
+        raise SystemExit(errors[0])
     return [closed(example, result.image) for example, result in zip(held_out, results, strict=True)]
 
 

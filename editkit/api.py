@@ -170,9 +170,19 @@ class Editor:
         if role == record.role:
             own = record.adapter and record.adapter(options, self.backbone.name)
             if own and record.name not in self._worn:
-                self.load_adapter(_find(own), record.name, f"{record.name}-own")
+                self._worn[record.name] = [self._own(record, _find(own))], None
             worn = self._worn.get(record.name, worn)
         self.backbone.wear(role, *worn)
+
+    def _own(self, record: Method, path: Path) -> str:
+        """The name of a method's own adapter, which another editor of this backbone may have loaded."""
+        from editkit import adapters, recipe
+
+        name = f"{record.name}-{recipe.sha256(adapters.file(path))[:8]}"
+        loaded = adapters.layers(self.backbone.transformer(record.role))
+        if not any(name in layer.r for layer in loaded):
+            self.load_adapter(path, record.name, name)
+        return name
 
     def method(self, name: str) -> tuple[Method, Any]:
         """A method's record and its options on this editor.

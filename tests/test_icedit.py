@@ -467,7 +467,9 @@ def test_a_method_wears_its_own_adapter(dressed: editkit.Editor, random_flux: Fl
     bare = editkit.Editor(random_flux).edit(picture, "make it blue", "icedit", steps=2)
     own = dressed.edit(picture, "make it blue", "icedit", steps=2)
     assert difference(own.image, bare.image) > 5
-    assert adapters.active(random_flux.transformer("fill")) == {"icedit-own": 1.0}
+    ((name, scale),) = adapters.active(random_flux.transformer("fill")).items()
+    assert name.startswith("icedit-")
+    assert scale == 1
     again = dressed.edit(picture, "make it blue", "icedit", steps=2)
     assert difference(own.image, again.image) == 0
     dressed.use_adapters([], method="icedit")
@@ -610,13 +612,15 @@ def test_editors_that_share_a_backbone(
     save_file(released(bare, RANK, experts=EXPERTS), tmp_path / "moe.safetensors")
     dressed = editkit.Editor(random_flux, {"icedit": {"adapter": str(tmp_path / "moe.safetensors")}})
     plain = editkit.Editor(random_flux, {"icedit": {"adapter": None}})
+    twin = editkit.Editor(random_flux, {"icedit": {"adapter": str(tmp_path / "moe.safetensors")}})
     pictures = [
         editor.edit(image(64, 64), "make it blue", "icedit", steps=1).image
-        for editor in (plain, dressed, plain, dressed)
+        for editor in (plain, dressed, plain, dressed, twin)
     ]
     assert difference(pictures[0], pictures[1]) > 5
     assert difference(pictures[0], pictures[2]) == 0
     assert difference(pictures[1], pictures[3]) == 0
+    assert difference(pictures[1], pictures[4]) == 0
 
 
 def test_a_second_lora_moe(
