@@ -10,7 +10,14 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 
 from backbones import sources
-from backbones.loading import LOADING_ERRORS, LoadOptions, load_transformer, place, pretrained
+from backbones.loading import (
+    LOADING_ERRORS,
+    LoadOptions,
+    load_transformer,
+    place,
+    pretrained,
+    widened,
+)
 from backbones.memory import remember_positions
 from backbones.specs import Family, Role
 from backbones.text import Encoders
@@ -74,11 +81,10 @@ class Components:
             "vae": first,
             "text_encoder": first,
             "text_encoder_2": first,
-            "transformer": self.folder(role),
         }
         files = {part: sorted((folder / part).glob("*.safetensors")) for part, folder in folders.items()}
-        if chosen := self.options.instead(role):
-            files["transformer"] = sorted(chosen.glob("*.safetensors")) if chosen.is_dir() else [chosen]
+        chosen = self.options.instead(role) or self._own(self.role(role).start or role)
+        files["transformer"] = sorted(chosen.glob("*.safetensors")) if chosen.is_dir() else [chosen]
         found = {part: "+".join(recipe.sha256(path) for path in paths) for part, paths in files.items()}
         return found | self._adapters_of(role)
 
@@ -91,7 +97,7 @@ class Components:
 
     def wear(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
         """Switch a role's transformer to exactly these adapters; one that is not loaded yet wears none."""
-        if names or (role in self.roles and self.role(role).source in self.transformers):
+        if names or (role in self.roles and self.role(role).key in self.transformers):
             adapters.enable(self.transformer(role), names, scales)
 
     def _adapters_of(self, role: str) -> dict[str, str]:
@@ -162,29 +168,43 @@ class Components:
         return self._encoders
 
     def transformer(self, role: str) -> FluxTransformer2DModel:
-        """The role's transformer; roles with one source share one."""
+        """The role's transformer; roles with one key share one."""
         record = self.role(role)
-        if record.source not in self.transformers:
-            loaded = load_transformer(self.options, role, lambda: self.folder(role), self.dtype)
+        if record.key not in self.transformers:
+            start = record.start if self.options.instead(role) is None else None
+            # Read anew where it starts as another role's, which may wear adapters by now.
+            loaded = load_transformer(
+                self.options, start or role, lambda: self._own(start or role), self.dtype
+            )
+            if start:
+                loaded = widened(loaded, record.in_channels)
             if loaded.config.in_channels != record.in_channels:
                 raise EditkitError(
                     f"The transformer given takes {loaded.config.in_channels} channels, the role {role!r} of "
                     f"{self.name!r} {record.in_channels}; name files by role, as transformer={{{role}: ...}}."
                 )
-            self._register(record.source, place(loaded, self.device, self.options))
-        return self.transformers[record.source]
+            self._register(record.key, place(loaded, self.device, self.options))
+        return self.transformers[record.key]
+
+    def _own(self, role: str) -> Path:
+        """The role's transformer on this machine: a folder of its pipeline, or a file apart from it."""
+        record = self.role(role)
+        if record.file is None:
+            return self.folder(role) / "transformer"
+        repository, _, name = record.file.rpartition("/")
+        return sources.fetch(repository, record.licence, [name]) / name
 
     def adopt(
         self,
-        source: str,
+        key: str,
         transformer: FluxTransformer2DModel,
         vae: AutoencoderKL | None = None,
         encoders: Encoders | None = None,
     ) -> None:
-        """Use these components, however they were made, where `source` would have been loaded."""
-        self._register(source, transformer)
+        """Use these components, however they were made, as the transformer of the roles with this key."""
+        self._register(key, transformer)
         self._vae, self._encoders, self._unsaved = vae or self._vae, encoders or self._encoders, True
 
-    def _register(self, source: str, transformer: FluxTransformer2DModel) -> None:
+    def _register(self, key: str, transformer: FluxTransformer2DModel) -> None:
         remember_positions(transformer)
-        self.transformers[source] = transformer
+        self.transformers[key] = transformer

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from backbones import packing, sources, values
@@ -55,6 +56,9 @@ class Flux(Components):
         tokens, pooled = zip(*found, strict=True)
         return Text(tokens_BTD=torch.stack(tokens), pooled_BD=torch.stack(pooled))
 
+    def placeholders(self, words: Sequence[str]) -> bool:
+        return self.encoders.placeholders(words)
+
     @torch.no_grad()
     def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
         pixels_BCHW = pixels_BCHW.to(self.device, torch.float32)
@@ -83,13 +87,16 @@ class Flux(Components):
         shaped = [(key, *pixels_BCHW.shape[-2:], cast_down) for key in keys]
         return torch.stack(self._latents.recall(shaped, lambda places: list(make(places))))
 
+    def mask(self, mask_B1HW: Tensor) -> Tensor:
+        return packing.pack_mask(mask_B1HW.to(self.device, self.dtype))
+
     def inpainting(
         self, pixels_BCHW: Tensor, mask_B1HW: Tensor, generators: Sequence[torch.Generator] | None = None
     ) -> Tensor:
-        mask_B1HW = (mask_B1HW.to(self.device) > 0.5).to(self.dtype)
+        hole_B1HW = mask_B1HW.to(self.device) > 0.5
         # Mid-gray is zero to the network.
-        kept_BCHW = torch.where(mask_B1HW.bool(), 0.5, pixels_BCHW.to(self.device))
-        return torch.cat((self.encode(kept_BCHW, generators), packing.pack_mask(mask_B1HW)), dim=-1)
+        kept_BCHW = torch.where(hole_B1HW, 0.5, pixels_BCHW.to(self.device))
+        return torch.cat((self.encode(kept_BCHW, generators), self.mask(hole_B1HW)), dim=-1)
 
     @torch.no_grad()
     def decode(self, tokens_BLC: Tensor, width: int, height: int) -> Tensor:
@@ -125,13 +132,23 @@ class Flux(Components):
                 "the plan has no text yet; use Conditioner.plan, or worded() on an arranged plan"
             )
         batch, tokens = x_BLC.shape[0], x_BLC.shape[1]
-        hidden_BLC, ids_L3 = x_BLC, self.grid_ids(plan.canvas.width, plan.canvas.height)
+        hidden_BLC, ids_L3 = x_BLC, slots.ids_L3
+        if ids_L3 is None:
+            ids_L3 = self.grid_ids(plan.canvas.width, plan.canvas.height)
         if slots.channel_BLC is not None:
             hidden_BLC = torch.cat((hidden_BLC, slots.channel_BLC), dim=-1)
         if slots.sequence_BSC is not None and slots.sequence_ids_S3 is not None:
             hidden_BLC = torch.cat((hidden_BLC, slots.sequence_BSC), dim=1)
             ids_L3 = torch.cat((ids_L3, slots.sequence_ids_S3))
         time_B = torch.as_tensor(t, device=self.device, dtype=x_BLC.dtype).expand(batch)
+        text_ids_T3 = slots.text.ids_T3
+        if text_ids_T3 is None:
+            text_ids_T3 = ids_L3.new_zeros(slots.text.tokens_BTD.shape[1], 3)
+        attention = {}
+        if slots.valid_BN is not None:
+            # Text comes first, and is always there.
+            attended_BN = F.pad(slots.valid_BN, (len(text_ids_T3), 0), value=True)
+            attention = {"attention_mask": attended_BN[:, None, None]}
         guided = transformer.config.guidance_embeds
         context = "uncond" if slots.text is slots.negative else "cond"
         with transformer.cache_context(context) if transformer.is_cache_enabled else nullcontext():
@@ -141,8 +158,9 @@ class Flux(Components):
                 pooled_projections=slots.text.pooled_BD,
                 timestep=time_B,
                 guidance=torch.full((batch,), guidance, device=self.device) if guided else None,
-                txt_ids=ids_L3.new_zeros(slots.text.tokens_BTD.shape[1], 3),
+                txt_ids=text_ids_T3,
                 img_ids=ids_L3,
+                joint_attention_kwargs=attention or None,
                 return_dict=False,
             )[0]
         return cast(Tensor, predicted_BLC[:, :tokens])

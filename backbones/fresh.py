@@ -17,17 +17,21 @@ from diffusers import (
     FluxTransformer2DModel,
 )
 
-from backbones import surgery, text
+from backbones import text
 from backbones.flux import Flux
-from backbones.loading import LoadOptions, place, pretrained, untrained
+from backbones.loading import LoadOptions, place, pretrained, untrained, widened
 from backbones.specs import FAMILIES
 from editkit import flow
 from editkit.errors import EditkitError
 from editkit.registry import unknown
 
-COLUMNS = {(64, 384): range(64), (384, 448): surgery.FILL_TO_ACE}
-"""From text to image to Fill, and from Fill to ACE++."""
-PIPELINES = {"text": FluxPipeline, "kontext": FluxKontextPipeline, "fill": FluxFillPipeline}
+PIPELINES = {
+    "text": FluxPipeline,
+    "kontext": FluxKontextPipeline,
+    "fill": FluxFillPipeline,
+    "ace": FluxFillPipeline,
+}
+"""diffusers has none for ACE++'s 448 channels; Fill's says what is in the folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +72,7 @@ def fresh(config: FreshConfig, role: str, device: torch.device, seed: int, optio
     for model in (encoders.clip, encoders.t5, vae):
         # Frozen until a recipe says otherwise, so that prompts are encoded once and not at every step.
         model.to(device).requires_grad_(False)
-    flux.adopt(flux.role(role).source, transformer, vae, encoders)
+    flux.adopt(flux.role(role).key, transformer, vae, encoders)
     return flux
 
 
@@ -78,20 +82,8 @@ def widen(flux: Flux, role: str, start: str) -> None:
     Raises:
         EditkitError: where a role is missing, or no way is known from the one's channels to the other's.
     """
-    wanted, source = flux.role(role).in_channels, flux.transformer(start)
-    held = source.config.in_channels
-    if (held, wanted) not in COLUMNS:
-        ways = ", ".join(f"{a} to {b}" for a, b in COLUMNS)
-        raise EditkitError(f"An input of {held} channels cannot become one of {wanted}; known are {ways}.")
-    state = dict(source.state_dict())
-    state["x_embedder.weight"] = surgery.widen_input(
-        state["x_embedder.weight"], wanted, COLUMNS[held, wanted]
-    )
-    transformer = FluxTransformer2DModel.from_config(
-        {**source.config, "in_channels": wanted, "out_channels": source.out_channels}
-    )
-    transformer.load_state_dict(state)
-    flux.adopt(flux.role(role).source, place(transformer.to(flux.dtype), flux.device, flux.options))
+    made = widened(flux.transformer(start), flux.role(role).in_channels)
+    flux.adopt(flux.role(role).key, place(made, flux.device, flux.options))
 
 
 def save(flux: Flux, role: str, folder: Path) -> None:

@@ -13,11 +13,14 @@ from diffusers import FluxTransformer2DModel
 from diffusers.hooks import apply_group_offloading
 from safetensors import SafetensorError
 
+from backbones import surgery
 from editkit.errors import EditkitError, first_sentence
 from editkit.registry import unknown
 
 CACHES = ("FirstBlockCacheConfig", "TaylorSeerCacheConfig")
 """Those of diffusers that need no callback and know FLUX's blocks."""
+COLUMNS = {(64, 384): range(64), (64, 448): range(64), (384, 448): surgery.FILL_TO_ACE}
+"""From text to image to Fill, and from either to ACE++."""
 QUANTIZERS = ("BitsAndBytesConfig", "TorchAoConfig", "QuantoConfig", "NVIDIAModelOptConfig")
 LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
 
@@ -57,15 +60,15 @@ class LoadOptions:
 
 
 def load_transformer(
-    options: LoadOptions, role: str, folder: Callable[[], Path], dtype: torch.dtype
+    options: LoadOptions, role: str, own: Callable[[], Path], dtype: torch.dtype
 ) -> FluxTransformer2DModel:
-    """A transformer from the role's folder or from what the options name.
+    """A transformer from the role's own file or folder, or from what the options name.
 
     Raises:
         EditkitError: where it is missing, damaged, pickled or of another shape.
     """
     extra = {"quantization_config": _made(options.quantization, QUANTIZERS)} if options.quantization else {}
-    where = options.instead(role) or folder() / "transformer"
+    where = options.instead(role) or own()
     native = where.suffix == ".safetensors" and where.is_file()
     if not (native or where.is_dir()):
         wanted = "a .safetensors file or a folder that exists; pickles are never opened"
@@ -91,6 +94,28 @@ def load_transformer(
             f"The transformer in {where} cannot be loaded ({first_sentence(error)})."
         ) from error
     return cast(FluxTransformer2DModel, model.eval().requires_grad_(False))
+
+
+def widened(transformer: FluxTransformer2DModel, in_channels: int) -> FluxTransformer2DModel:
+    """A copy of a transformer with a wider input, whose new channels have no effect yet.
+
+    Raises:
+        EditkitError: where no way is known from the one's channels to the other's.
+    """
+    held = transformer.config.in_channels
+    if (held, in_channels) not in COLUMNS:
+        ways = ", ".join(f"{a} to {b}" for a, b in COLUMNS)
+        raise EditkitError(
+            f"An input of {held} channels cannot become one of {in_channels}; known are {ways}."
+        )
+    state = dict(transformer.state_dict())
+    state["x_embedder.weight"] = surgery.widen_input(
+        state["x_embedder.weight"], in_channels, COLUMNS[held, in_channels]
+    )
+    changed = {"in_channels": in_channels, "out_channels": transformer.out_channels}
+    wide = FluxTransformer2DModel.from_config({**transformer.config, **changed})
+    wide.load_state_dict(state)
+    return cast(FluxTransformer2DModel, wide.to(transformer.dtype).eval().requires_grad_(False))
 
 
 def place(

@@ -124,6 +124,22 @@ def to_diffusers(state: Mapping[str, Tensor], about: Mapping[str, str] | None = 
     return Lora(dialect=lora.dialect, updates=fusing.split(lora.updates), unplaced=lora.unplaced)
 
 
+def in_diffusers(
+    state: Mapping[str, Tensor], about: Mapping[str, str] | None = None
+) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
+    """Tensors and metadata of a file as diffusers reads them; untouched where they are no LoRA of FLUX.
+
+    Raises:
+        EditkitError: as `read`.
+    """
+    try:
+        if dialect(state) == "diffusers":
+            return state, about or {}
+    except EditkitError:
+        return state, about or {}  # diffusers says better what is wrong with it
+    return from_diffusers(to_diffusers(state, about).updates, "diffusers")
+
+
 def from_diffusers(updates: Mapping[str, Update], to: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a file in a dialect.
 

@@ -21,7 +21,7 @@ from editkit.errors import EditkitError
 
 FULL = (3072, 19, 38)
 """Width and blocks of every FLUX published."""
-METHODS = {64: "kontext", 384: "icedit", 448: "aceplus"}
+METHODS = {64: "kontext", 384: "icedit or aceplus", 448: "aceplus"}
 """By the tokens that x_embedder takes; 64 is FLUX.1-dev's width as well."""
 EXPERT = re.compile(r"(?:transformer\.)?(.+)\.lora_A\.expert_(\d+)\.weight")
 PARTS = re.compile(r"\.expert_\d+\.|\.lora_route\.")

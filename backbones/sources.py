@@ -56,8 +56,10 @@ def _folder_family(folder: Path, source: str | None = None) -> Family:
             f"it must be one of {', '.join(ROLE_OF_PIPELINE)}."
         )
     config = _read(folder / "transformer" / "config.json")
-    official = FAMILIES["flux1-dev"].roles[role]
     head, channels = config.get("attention_head_dim", 128), config.get("in_channels")
+    if channels == 448:
+        role = "ace"  # in a folder of FLUX.1 Fill's pipeline, as diffusers has none for it
+    official = FAMILIES["flux1-dev"].roles[role]
     if not (isinstance(head, int) and isinstance(channels, int)):
         raise EditkitError(f"The transformer's config in {folder} gives no in_channels; download it again.")
     tiny = head < 128

@@ -26,6 +26,9 @@ class Role:
         licence: of the weights.
         disk_gb: of the whole pipeline folder.
         memory_gb: of weights in bf16 at inference, nothing offloaded.
+        file: where the transformer is no part of `source`: a safetensors file in BFL's naming, as
+            OWNER/REPOSITORY/FILE on the Hub.
+        start: a role whose transformer this one is, with an input that is wider and has no effect yet.
     """
 
     source: str
@@ -37,6 +40,13 @@ class Role:
     area: int = 1024 * 1024
     disk_gb: float = 33.7
     memory_gb: float = 33.7
+    file: str | None = None
+    start: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells transformers apart: roles with one key share one."""
+        return self.file or (f"{self.source} of {self.in_channels} channels" if self.start else self.source)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +79,7 @@ _TINY_KONTEXT = Role(
     memory_gb=0.02,
 )
 _TINY_FILL = replace(_TINY_KONTEXT, source=str(TINY / "fill"), in_channels=384)
+_TINY_ACE = replace(_TINY_FILL, in_channels=448, start="fill")
 
 
 def _dev(repository: str, *, in_channels: int, steps: int, guidance: float, **needs: object) -> Role:
@@ -89,11 +100,11 @@ FAMILIES = {
             name="tiny",
             summary="embedded; trained by editkit on ShapesWorld, 128x128, runs on any CPU",
             sequence_length=48,
-            roles={"text": _TINY_KONTEXT, "kontext": _TINY_KONTEXT, "fill": _TINY_FILL},
+            roles={"text": _TINY_KONTEXT, "kontext": _TINY_KONTEXT, "fill": _TINY_FILL, "ace": _TINY_ACE},
         ),
         Family(
             name="flux1-dev",
-            summary="FLUX.1 [dev], Kontext and Fill: 12 B parameters each, for photographs",
+            summary="FLUX.1 [dev], Kontext, Fill and ACE++: 12 B parameters each, for photographs",
             sequence_length=512,
             roles={
                 "text": _dev("FLUX.1-dev", in_channels=64, steps=28, guidance=3.5),
@@ -101,6 +112,14 @@ FAMILIES = {
                     "FLUX.1-Kontext-dev", in_channels=64, steps=28, guidance=2.5, sizes=KONTEXT_SIZES
                 ),
                 "fill": _dev("FLUX.1-Fill-dev", in_channels=384, steps=28, guidance=30.0),
+                "ace": _dev(
+                    "FLUX.1-Fill-dev",
+                    in_channels=448,
+                    steps=28,
+                    guidance=30.0,
+                    file="ali-vilab/ACE_Plus/ace_plus_fft.safetensors",
+                    disk_gb=57.5,
+                ),
             },
         ),
         Family(

@@ -62,6 +62,17 @@ class Encoders:
         """Whether T5 would cut the prompt."""
         return len(self.t5_tokenizer(prompt, verbose=False).input_ids) > self.length
 
+    def placeholders(self, words: Sequence[str]) -> bool:
+        """Make words tokens of their own to T5; whether its embedding has rows to spare for them.
+
+        T5 v1.1 has 28 rows more than pieces; a vocabulary of whole words has none.
+        """
+        new = [word for word in words if word not in self.t5_tokenizer.get_added_vocab()]
+        if len(self.t5_tokenizer) + len(new) > self.t5.shared.num_embeddings:
+            return False
+        self.t5_tokenizer.add_tokens(new, special_tokens=True)
+        return True
+
     @staticmethod
     def _ids(tokenizer: Any, prompts: Sequence[str], length: int | None, model: Any) -> Tensor:
         encoded = tokenizer(

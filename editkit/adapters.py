@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,12 @@ class LoraOptions:
     dropout: float = 0.0
     targets: tuple[str, ...] = (*ATTENTION, *FEED_FORWARD)
     """Ends of module names."""
+    ranks: dict[str, int] = field(default_factory=dict)
+    """Other ranks, by ends of module names: {x_embedder: 448} trains the whole input layer."""
 
     def __post_init__(self) -> None:
+        if strange := [name for name, rank in self.ranks.items() if rank < 1]:
+            raise ValueError(f"lora.ranks.{strange[0]} must be at least 1, not {self.ranks[strange[0]]}")
         if self.rank < 1:
             raise ValueError(f"lora.rank must be at least 1, not {self.rank}")
 
@@ -40,7 +44,13 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
 
     lora = LoraConfig(
         r=options.rank,
+        rank_pattern=dict(options.ranks),
         lora_alpha=options.alpha or options.rank,
+        # The same scale at every rank.
+        alpha_pattern={
+            name: rank * (options.alpha or options.rank) / options.rank
+            for name, rank in options.ranks.items()
+        },
         lora_dropout=options.dropout,
         target_modules=list(options.targets),
         init_lora_weights="gaussian",
@@ -53,12 +63,14 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
 
 
 def load(transformer: Any, path: str | Path, name: str) -> None:
-    """Load a LoRA file or a folder with one under a name, next to others.
+    """Load a LoRA file of any dialect, or a folder with one, under a name, next to others.
 
     Raises:
         EditkitError: where the file is missing, is no LoRA in safetensors, or does not fit the transformer.
     """
-    state, about = read(path)
+    from editkit import registry
+
+    state, about = registry.backbones("lora").in_diffusers(*read(path))
     install(transformer, state, name, about, f"The adapter {file(path)}")
 
 

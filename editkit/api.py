@@ -34,6 +34,7 @@ class Editor:
         self._options = dict(options or {})
         self._built: dict[str, Any] = {}
         self._worn: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
+        self._names: dict[str, str] = {}
         self._judges: dict[str, Judge] = {}
 
     def edit(
@@ -42,6 +43,7 @@ class Editor:
         instruction: str,
         method: str = "kontext",
         *,
+        task: str | None = None,
         seed: int = 0,
         steps: int | None = None,
         guidance: float | None = None,
@@ -63,6 +65,7 @@ class Editor:
             image=image,
             instruction=instruction,
             method=method,
+            task=task,
             mask=mask,
             references=references,
             seed=seed,
@@ -108,7 +111,7 @@ class Editor:
         request = batch[0].request
         record, options = self.method(request.method)
         with editing.enough_memory():
-            self._wear(record, options)
+            self._wear(record, options, request)
         if request.search is None:
             return editing.run(self.backbone, record, options, batch)
         search = seed_search.build(request.search)
@@ -143,9 +146,10 @@ class Editor:
         """
         from editkit import adapters
 
-        record, _ = self.method(method)
+        record, options = self.method(method)
         name = name or Path(path).stem.replace(".", "_")  # torch allows no dots in a module's name
-        self.backbone.load_adapter(record.role, Path(path), name, record.load_adapter or adapters.load)
+        role = self._role(record, options)
+        self.backbone.load_adapter(role, Path(path), name, record.load_adapter or adapters.load)
         self.use_adapters([name], method=method)
         return name
 
@@ -159,30 +163,36 @@ class Editor:
         """
         from editkit import adapters
 
-        record, _ = self.method(method)
-        adapters.enable(self.backbone.transformer(record.role), names, scales)
+        record, options = self.method(method)
+        adapters.enable(self.backbone.transformer(self._role(record, options)), names, scales)
         self._worn[method] = names, scales
 
-    def _wear(self, record: Method, options: Any) -> None:
+    def _wear(self, record: Method, options: Any, request: EditRequest) -> None:
         """Switch to the method's adapters, exactly; another method may have had the transformer before."""
-        role = record.conditioner(self.backbone, options).role or record.role
+        role = self._role(record, options)
         worn: tuple[Sequence[str], Sequence[float] | None] = ((), None)
-        if role == record.role:
-            own = record.adapter and record.adapter(options, self.backbone.name)
-            if own and record.name not in self._worn:
-                self._worn[record.name] = [self._own(record, _find(own))], None
-            worn = self._worn.get(record.name, worn)
+        if record.name in self._worn:
+            worn = self._worn[record.name]
+        elif own := record.adapter and record.adapter(options, self.backbone.name, request):
+            worn = [self._own(record, role, own)], None
         self.backbone.wear(role, *worn)
 
-    def _own(self, record: Method, path: Path) -> str:
+    def _role(self, record: Method, options: Any) -> str:
+        """The transformer that a method runs on under its options."""
+        return record.conditioner(self.backbone, options).role or record.role
+
+    def _own(self, record: Method, role: str, adapter: str) -> str:
         """The name of a method's own adapter, which another editor of this backbone may have loaded."""
         from editkit import adapters, recipe
 
-        name = f"{record.name}-{recipe.sha256(adapters.file(path))[:8]}"
-        loaded = adapters.layers(self.backbone.transformer(record.role))
-        if not any(name in layer.r for layer in loaded):
-            self.load_adapter(path, record.name, name)
-        return name
+        if adapter not in self._names:
+            path = _find(adapter)
+            name = f"{record.name}-{recipe.sha256(adapters.file(path))[:8]}"
+            loaded = adapters.layers(self.backbone.transformer(role))
+            if not any(name in layer.r for layer in loaded):
+                self.backbone.load_adapter(role, path, name, record.load_adapter or adapters.load)
+            self._names[adapter] = name
+        return self._names[adapter]
 
     def method(self, name: str) -> tuple[Method, Any]:
         """A method's record and its options on this editor.
@@ -238,10 +248,14 @@ def _find(adapter: str) -> Path:
 
     if Path(adapter).exists():
         return Path(adapter)
-    if adapter.count("/") != 1 or adapter.endswith(".safetensors"):
+    owner, _, rest = adapter.partition("/")
+    repository, _, inside = rest.partition("/")
+    named = owner and repository and not owner.startswith(".")
+    if not named or adapter.endswith(".safetensors") != bool(inside):
         raise EditkitError(f"The adapter {adapter} is no file or folder that exists, and no Hub id.")
-    found: Path = registry.backbones("sources").fetch(adapter, None, [adapters.FILE])
-    return found
+    fetch = registry.backbones("sources").fetch
+    found: Path = fetch(f"{owner}/{repository}", None, [inside or adapters.FILE])
+    return found / inside
 
 
 def _failed(request: EditRequest, error: EditkitError) -> EditResult:

@@ -73,6 +73,19 @@ def beside(panel: Canvas, width: int) -> Canvas:
     return replace(panel, width=panel.width + width, answer=answer)
 
 
+def decoded(tokens_BLC: Tensor, canvas: Canvas) -> tuple[Tensor, Canvas]:
+    """The part of a canvas that is decoded, tokens BLC row by row: all, or the answer's panel alone."""
+    if not canvas.apart:
+        return tokens_BLC, canvas
+    box = canvas.answer
+    batch, _, channels = tokens_BLC.shape
+    grid_BhwC = tokens_BLC.view(batch, canvas.height // GRID, canvas.width // GRID, channels)
+    rows = slice(box.top // GRID, (box.top + box.height) // GRID)
+    columns = slice(box.left // GRID, (box.left + box.width) // GRID)
+    alone = replace(canvas, width=box.width, height=box.height, answer=replace(box, left=0, top=0))
+    return grid_BhwC[:, rows, columns].flatten(1, 2), alone
+
+
 def resize(pixels_BCHW: Tensor, width: int, height: int) -> Tensor:
     """Antialiased bicubic resize, clamped to [0, 1]; the same tensor where the size already fits."""
     if pixels_BCHW.shape[-2:] == (height, width):

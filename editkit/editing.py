@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editkit import canvas, flow, images, recipe
+from editkit import canvas, flow, images, recipe, registry
 from editkit.errors import EditkitError
 from editkit.method import Method, Sampler
 from editkit.types import EditInputs, EditRequest, EditResult, Plan
@@ -40,7 +40,8 @@ class Prepared:
         tensors = (self.source_1CHW, self.mask_11HW, *self.references)
         shapes = tuple(None if tensor is None else tuple(tensor.shape) for tensor in tensors)
         request = self.request
-        return request.method, shapes, request.steps, request.guidance, request.size, request.negative is None
+        asked = request.method, request.task, request.steps, request.guidance, request.size
+        return *asked, shapes, request.negative is None
 
 
 @dataclass(kw_only=True)
@@ -93,6 +94,10 @@ def _check(request: EditRequest) -> None:
     for name, text in (("instruction", request.instruction), ("negative prompt", request.negative)):
         if text is not None and (not isinstance(text, str) or text != text.encode(errors="ignore").decode()):
             raise EditkitError(f"The {name} is not Unicode text; give it in plain words.")
+    tasks = [task.name for task in registry.method(request.method).tasks]
+    if request.task is not None and request.task not in tasks:
+        problem = registry.unknown(f"task of {request.method} called", request.task, tasks)
+        raise EditkitError(problem if tasks else f"{request.method} has no tasks; leave the task out.")
     if not isinstance(request.references, (tuple, list)):
         raise EditkitError(f"references={request.references} is not allowed; give a list of pictures.")
     steps, guidance, seed = request.steps, request.guidance, request.seed
@@ -152,8 +157,9 @@ class Run:
 
     def pixels(self, x0_BLC: Tensor) -> Tensor:
         """Latents as pictures of the input's size, with what must be kept pasted back."""
-        size = self.plan.canvas.width, self.plan.canvas.height
-        pixels_BCHW = canvas.restore(self.backbone.decode(x0_BLC, *size), self.plan.canvas).cpu()
+        tokens_BLC, planned = canvas.decoded(x0_BLC, self.plan.canvas)
+        decoded_BCHW = self.backbone.decode(tokens_BLC, planned.width, planned.height)
+        pixels_BCHW = canvas.restore(decoded_BCHW, planned).cpu()
         if not (torch.isfinite(x0_BLC).all() and torch.isfinite(pixels_BCHW).all()):
             raise EditkitError(
                 "The result is not finite; use dtype float32 or bfloat16, and weights that are not damaged."
@@ -259,6 +265,7 @@ def collate(batch: Sequence[Prepared]) -> EditInputs:
 
     return EditInputs(
         prompts=tuple(item.request.instruction for item in batch),
+        task=first.request.task,
         source_BCHW=stack([item.source_1CHW for item in batch]),
         mask_B1HW=stack([item.mask_11HW for item in batch]),
         references=tuple(
@@ -297,6 +304,7 @@ def _asked(item: Prepared) -> dict[str, Any]:
     return {
         "instruction": request.instruction,
         "negative": request.negative,
+        "task": request.task,
         "seed": request.seed,
         "size": list(request.size) if request.size else None,
         "preserve": request.preserve,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from editkit.adapters import LoraOptions
-    from editkit.types import Canvas
+    from editkit.types import Canvas, EditRequest
 
 
 class Backbone(Protocol):
@@ -38,8 +38,14 @@ class Backbone(Protocol):
     def text(self, prompts: Sequence[str]) -> Text:
         """Encode prompts, from memory where they were encoded before."""
 
+    def placeholders(self, words: Sequence[str]) -> bool:
+        """Make words tokens of their own to the sequence encoder; whether its embedding has room for them."""
+
     def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
         """Pixels in [0, 1], sides multiples of 16, to packed latents BLC: posterior mode, or a sample."""
+
+    def mask(self, mask_B1HW: Tensor) -> Tensor:
+        """A mask of 0 and 1 as FLUX.1 Fill takes it, BLC: every pixel is kept."""
 
     def inpainting(
         self, pixels_BCHW: Tensor, mask_B1HW: Tensor, generators: Sequence[torch.Generator] | None = None
@@ -104,6 +110,10 @@ class Conditioner(ABC):
 
         return canvas.place(answer_BCHW, self.arrange(inputs).canvas)
 
+    def target_tokens(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
+        """`target` as packed latents BLC."""
+        return self.backbone.encode(self.target(inputs, answer_BCHW))
+
     def plan(self, inputs: EditInputs) -> Plan:
         """A complete plan."""
         return self.worded(self.arrange(inputs), inputs.prompts, inputs.negatives)
@@ -162,6 +172,19 @@ class Trainer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """A use of a method that has several; methods add to it what theirs differ in.
+
+    Attributes:
+        name: what a request calls it.
+        summary: one line.
+    """
+
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Method:
     """A record that a method's folder exports as `METHOD`.
 
@@ -175,8 +198,9 @@ class Method:
         sampler: walks the flow.
         trainer: what its training adds.
         defaults: steps and guidance where they are not the role's own.
-        adapter: the adapter that the method wears unasked, from its options and the backbone's name: a file,
-            a folder or a Hub id; None where it goes without.
+        tasks: what it can be used for, where it is told apart by the request's `task`.
+        adapter: the adapter that the method wears unasked, from its options, the backbone's name and the
+            request: a file, a folder, a Hub id or a file below one; None where it goes without.
         load_adapter: puts an adapter file on a transformer under a name; `adapters.load` where None.
         collapse_adapter: turns the method's own kind of adapter into a plain LoRA; None where it has none.
     """
@@ -190,6 +214,7 @@ class Method:
     sampler: type[Sampler] = Sampler
     trainer: type[Trainer] = Trainer
     defaults: Mapping[str, float] | None = None
-    adapter: Callable[[Any, str], str | None] | None = None
+    tasks: tuple[Task, ...] = ()
+    adapter: Callable[[Any, str, EditRequest], str | None] | None = None
     load_adapter: Callable[[Any, Path, str], object] | None = None
     collapse_adapter: Callable[..., Any] | None = None

@@ -29,6 +29,7 @@ class EditRequest:
         image: the picture to edit, a path or a PIL image; None for text to image.
         instruction: the edit in words, or the picture's description where there is no image.
         method: a name from `editkit.methods()`.
+        task: one of the method's own tasks, where it has any; it chooses by what is given where None.
         mask: where the edit may land, white on black, as large as the image.
         references: further pictures that the instruction speaks of.
         seed: of the noise; the same seed gives the same picture.
@@ -44,6 +45,7 @@ class EditRequest:
     image: ImageInput | None
     instruction: str
     method: str = "kontext"
+    task: str | None = None
     mask: ImageInput | None = None
     references: Sequence[ImageInput] = ()
     seed: int = 0
@@ -63,6 +65,7 @@ class EditInputs:
         source_BCHW: pictures to edit; None for text to image.
         mask_B1HW: 1 where the edit may land.
         prompts: B instructions.
+        task: one of the method's own, or None.
         references: each BCHW, each of its own size.
         negatives: B negative prompts, or None.
         size: (width, height) asked for, or None.
@@ -71,6 +74,7 @@ class EditInputs:
     """
 
     prompts: tuple[str, ...]
+    task: str | None = None
     source_BCHW: Tensor | None = None
     mask_B1HW: Tensor | None = None
     references: tuple[Tensor, ...] = ()
@@ -99,6 +103,7 @@ class Canvas:
         answer: the panel of the canvas in which the answer appears.
         content: where the scaled input lies within that panel; the rest of the panel is padding.
         original: (width, height) of the input, which the result has again.
+        apart: whether the answer's panel is encoded and decoded without what lies beside it.
     """
 
     width: int
@@ -106,6 +111,7 @@ class Canvas:
     answer: Box
     content: Box
     original: tuple[int, int]
+    apart: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,10 +121,12 @@ class Text:
     Attributes:
         tokens_BTD: T5 features.
         pooled_BD: CLIP's pooled feature.
+        ids_T3: position ids of the tokens; all 0 where None, as FLUX was trained.
     """
 
     tokens_BTD: Tensor
     pooled_BD: Tensor
+    ids_T3: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +139,9 @@ class Conditioning:
         channel_BLC: joins the noise on channels (FLUX.1 Fill and what builds on it).
         sequence_BSC: joins the noise on the sequence (Kontext's context, references).
         sequence_ids_S3: position ids (image, row, column) of `sequence_BSC`.
+        ids_L3: position ids of the canvas' own tokens; one grid where None.
+        valid_BN: which tokens of the canvas, and behind them of `sequence_BSC`, are there at all; the others
+            pad a batch of several sizes and nothing attends to them. All where None.
     """
 
     text: Text | None = None
@@ -138,6 +149,8 @@ class Conditioning:
     channel_BLC: Tensor | None = None
     sequence_BSC: Tensor | None = None
     sequence_ids_S3: Tensor | None = None
+    ids_L3: Tensor | None = None
+    valid_BN: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, difference, image, photo
+from conftest import CLIP, LETTERS, ROOT, T5, difference, image, photo, transformer_config
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 
 import editkit
 from backbones.flux import Flux
-from editkit import canvas, config, flow, images
+from backbones.specs import FAMILIES
+from editkit import adapters, canvas, config, flow, images
 from editkit.method import Conditioner, Method, Sampler, Trainer
+from editkit.train.edit import EditJob, EditTrainConfig
+from editkit.train.fit import fit
 from editkit.types import EditInputs, EditRequest, Plan
 
 FILES = {"__init__.py", "config.py", "conditioner.py", "sampler.py", "trainer.py", "README.md"}
@@ -250,6 +260,145 @@ def test_alpha_stays(method: Method, editor: editkit.Editor) -> None:
     result = editor.edit(picture, WORDS[0], method.name, steps=1).image
     assert result.mode == "RGBA"
     assert result.getchannel("A").tobytes() == picture.getchannel("A").tobytes()
+
+
+@pytest.fixture(scope="module")
+def vae(random_flux: Flux, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vae")
+    random_flux.vae.save_pretrained(folder)
+    return folder
+
+
+def settings(method: Method, vae: Path, folder: Path, *overrides: str) -> EditTrainConfig:
+    """A LoRA of a few steps on a new backbone of random weights, always the same ones."""
+    channels = FAMILIES["tiny"].roles[method.role].in_channels
+    values = {
+        "method": method.name,
+        "fresh": {
+            "vae": str(vae),
+            "words": str(ROOT / "configs" / "tiny" / "words.txt"),
+            "letters": LETTERS,
+            "transformer": transformer_config(channels),
+            "clip": CLIP,
+            "t5": T5,
+        },
+        "lora": {"rank": 2},
+        "cache": str(folder.parent / "latents"),
+        "data": {"count": 8, "kinds": {"recolour": 1.0}},
+        "fit": {
+            "output": str(folder),
+            "steps": 2,
+            "batch": 4,
+            "precision": "fp32",
+            "device": "cpu",
+            "save_every": 1,
+            "optim": {"lr": 0.01},
+        },
+    }
+    return config.build(EditTrainConfig, values, overrides)
+
+
+def test_trained_saved_resumed_loaded(method: Method, vae: Path, tmp_path: Path) -> None:
+    straight = settings(method, vae, tmp_path / "straight")
+    fit(EditJob(straight), straight.fit)
+    for overrides in (("fit.steps=1",), ("fit.steps=2", "fit.resume=latest")):
+        stopped = settings(method, vae, tmp_path / "stopped", *overrides)
+        fit(EditJob(stopped), stopped.fit)
+    files = [tmp_path / name / "export" / adapters.FILE for name in ("straight", "stopped")]
+    states = [load_file(path) for path in files]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert any(tensor.abs().sum() > 0 for key, tensor in states[0].items() if ".lora_B" in key)
+
+    editor = editkit.Editor(EditJob(straight).backbone)
+    editor.use_adapters([], method=method.name)  # whatever a method wears is not for random weights
+
+    def edited() -> Image.Image:
+        return editor.edit(image(64, 64), WORDS[0], method.name, steps=2).image
+
+    transformer = editor.backbone.transformer(method.role)
+    base = edited()
+    name = editor.load_adapter(files[0], method.name)
+    worn = edited()
+    assert difference(worn, base) > 0
+    editor.use_adapters([], method=method.name)
+    assert difference(edited(), base) == 0
+    adapters.eject(transformer, name)
+    assert difference(edited(), base) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"instruction": " "}, "instruction is empty"),
+        ({"image": "absent.png"}, r"absent\.png"),
+        ({"mask": "absent.png"}, r"absent\.png"),
+        ({"steps": 0}, "steps=0"),
+        ({"task": "no such task"}, "no such task|no tasks"),
+        ({"negative": "x" * 9, "references": "abc"}, "list of pictures"),
+    ],
+)
+def test_bad_requests_fail_alone(
+    method: Method, editor: editkit.Editor, asked: dict[str, object], words: str
+) -> None:
+    good = {"image": image(40, 30), "instruction": WORDS[0], "method": method.name, "steps": 1}
+    requests = [EditRequest(**(good | asked)), EditRequest(**good)]
+    bad, fine = editor.edit_many(requests)
+    assert bad.image is None
+    assert re.search(words, bad.error)
+    assert bad.error.endswith(".")
+    assert fine.image.size == (40, 30)
+
+
+FOURTH = """
+from dataclasses import replace
+
+from methods.{template} import METHOD as TEMPLATE
+from methods.fourth.conditioner import Fourth
+from methods.fourth.config import FourthConfig
+from methods.fourth.sampler import FourthSampler
+from methods.fourth.trainer import FourthTrainer
+
+PARTS = {"config": FourthConfig, "conditioner": Fourth, "sampler": FourthSampler, "trainer": FourthTrainer}
+METHOD = replace(TEMPLATE, name="fourth", **PARTS)
+"""
+
+
+@pytest.mark.slow
+def test_a_fourth_method_is_one_folder(tmp_path: Path) -> None:
+    """A copy of the tree with one more folder: command line, API and this suite find it."""
+    for name in ("editkit", "methods", "backbones", "configs", "tests", "demos"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    folder = tmp_path / "methods" / "fourth"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(FOURTH.format(template="kontext"))
+    (folder / "README.md").write_text("words " * 60)
+    parts = {"conditioner": "Fourth", "config": "FourthConfig", "sampler": "FourthSampler"}
+    for part, name in (parts | {"trainer": "FourthTrainer"}).items():
+        base = f"Kontext{part.capitalize()}"
+        head = "from dataclasses import dataclass\n" if part == "config" else ""
+        mark = "@dataclass(frozen=True, kw_only=True)\n" if part == "config" else ""
+        (folder / f"{part}.py").write_text(
+            f"{head}from methods.kontext.{part} import {base}\n\n\n{mark}class {name}({base}):\n    pass\n"
+        )
+    surroundings = os.environ | {"PYTHONPATH": str(tmp_path)}
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, env=surroundings, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "fourth" in run("-m", "editkit", "methods")
+    words = ("demos/samples/red_circle.png", WORDS[0], "-m", "fourth", "--steps", "1", "-o", "out.png")
+    run("-m", "editkit", "edit", *words)
+    assert (tmp_path / "out.png").is_file()
+    code = "import editkit; print([record.name for record in editkit.methods()])"
+    assert "fourth" in run("-c", code)
+    told = run("-m", "pytest", "tests/test_contract.py", "-q", "-k", "fourth", "-p", "no:cacheprovider")
+    assert int(re.search(r"(\d+) passed", told)[1]) > 15
 
 
 def test_without_a_picture(method: Method, editor: editkit.Editor) -> None:

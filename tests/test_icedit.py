@@ -478,7 +478,8 @@ def test_a_method_wears_its_own_adapter(dressed: editkit.Editor, random_flux: Fl
 
 def test_which_adapter_is_a_methods_own() -> None:
     def chosen(backbone: str, **options: Any) -> str | None:
-        return METHOD.adapter(config.build(METHOD.config, options), backbone)
+        request = editkit.EditRequest(image=None, instruction="x")
+        return METHOD.adapter(config.build(METHOD.config, options), backbone, request)
 
     assert chosen("tiny") == ADAPTERS["tiny"]["moe"]
     assert chosen("tiny", adapter=None) is None

@@ -387,7 +387,7 @@ def test_a_batch_that_fails_is_tried_one_by_one(random_flux: Flux) -> None:
     damaged = copy.copy(random_flux)
     damaged.transformers = dict(random_flux.transformers)
     broken = copy.deepcopy(random_flux.transformer("kontext"))
-    damaged.transformers[damaged.role("kontext").source] = broken
+    damaged.transformers[damaged.role("kontext").key] = broken
     broken.context_embedder.register_forward_hook(_nan_for_second_word)
     results = editkit.Editor(damaged).edit_many([request(place) for place in range(4)])
     assert [result.image is None for result in results] == [False, True, False, False]

@@ -129,15 +129,15 @@ SIGNATURES = {
     "backbones": "()",
     "Editor": "(backbone, options=None)",
     "Editor.edit": (
-        "(self, image, instruction, method='kontext', *, seed=0, steps=None, guidance=None, mask=None, "
-        "references=(), size=None, preserve=None, negative=None, search=None)"
+        "(self, image, instruction, method='kontext', *, task=None, seed=0, steps=None, guidance=None, "
+        "mask=None, references=(), size=None, preserve=None, negative=None, search=None)"
     ),
     "Editor.edit_many": "(self, requests, batch_size=32)",
     "Editor.load_adapter": "(self, path, method='kontext', name=None)",
     "Editor.use_adapters": "(self, names, scales=None, method='kontext')",
     "Editor.method": "(self, name)",
     "EditRequest": (
-        "(*, image, instruction, method='kontext', mask=None, references=(), seed=0, steps=None, "
+        "(*, image, instruction, method='kontext', task=None, mask=None, references=(), seed=0, steps=None, "
         "guidance=None, size=None, preserve=None, negative=None, search=None)"
     ),
 }
@@ -180,15 +180,24 @@ SEARCH = {"--search", "--judge", "--search-mode", "--preview-steps", "--judge-op
 COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "edit": (
         ["image", "instruction"],
-        {*LOADING, *SAMPLING, *OUTPUT, *SEARCH, "--json", "--mask", "--ref", "--preserve"},
+        {*LOADING, *SAMPLING, *OUTPUT, *SEARCH, "--json", "--task", "--mask", "--ref", "--preserve"},
     ),
     "generate": (["prompt"], {*LOADING, *SAMPLING, *OUTPUT, "--json"}),
-    "methods": ([], set()),
+    "compare": (
+        ["image", "instruction"],
+        {*LOADING, *OUTPUT, "-m", "--method", "--mask", "--seed", "--steps", "--size", "--judge"}
+        | {"--load", "--json"},
+    ),
+    "methods": (["name"], set()),
     "backbones": ([], set()),
     "train": (["config", "overrides"], set()),
     "eval shapesworld": (
         [],
         {*LOADING, *OUTPUT, "-m", "--method", "--n", "--sessions", "--steps", "--batch-size"},
+    ),
+    "eval masked": (
+        [],
+        {*LOADING, *OUTPUT, "-m", "--method", "--n", "--kind", "--steps", "--batch-size", "--option"},
     ),
     "weights convert": (["source", "destination"], {"--axes"}),
     "lora inspect": (["file"], {"--json"}),
@@ -288,6 +297,30 @@ def test_readme_commands_run(line: str, cli: Cli, tmp_path: Path, monkeypatch: p
     run = cli(*shlex.split(line)[1:])
     assert run.status == 0, run.err
     assert Image.open(tmp_path / run.out.split()[0]).size == (128, 128)
+
+
+def test_readme_compare_runs(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "demos").symlink_to(ROOT / "demos")
+    monkeypatch.chdir(tmp_path)
+    (line,) = (line for line in SHOWN if line.split()[1] == "compare")
+    run = cli(*shlex.split(line)[1:])
+    assert run.status == 0, run.err
+    *figures, last = run.out.splitlines()
+    assert [figure.split()[0] for figure in figures] == ["kontext", "icedit", "aceplus"]
+    assert Image.open(tmp_path / last).width > 4 * 256
+    run = cli(*shlex.split(line)[1:], "--json", "--judge", "preserve", "--steps", "1")
+    told = json.loads(run.out)
+    assert sum(method["wins"] for method in told["methods"]) == 3
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_one_method_in_full(method: str, cli: Cli) -> None:
+    run = cli("methods", method)
+    assert (run.status, run.err) == (0, "")
+    record = registry.method(method)
+    for name in (*(task.name for task in record.tasks), *(f.name for f in dataclasses.fields(record.config))):
+        assert re.search(rf"^  {name}\b", run.out, re.M)
+    assert ("tasks" in run.out) == bool(record.tasks)
 
 
 def test_readme_lora_commands_run(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

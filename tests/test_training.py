@@ -21,8 +21,9 @@ import editkit
 from backbones.flux import Flux
 from backbones.inpaint import InpaintJob
 from editkit import EditkitError, adapters, canvas, config
-from editkit.data.datasets import DataConfig, ShapesWorld, ShapesWorldHoles
+from editkit.data.datasets import ShapesWorld, ShapesWorldHoles
 from editkit.data.latents import Bucket, Stream
+from editkit.data.records import DataConfig
 from editkit.train import checkpoints
 from editkit.train.edit import EditJob, EditTrainConfig
 from editkit.train.fit import fit
@@ -229,7 +230,7 @@ def test_accumulation_is_a_larger_batch(settings: Any) -> None:
     # A sample's noise hangs on its place in the stream; take a seed that deals both streams alike.
     for seed in range(20):
         orders = [Stream([_bucket(16)], batch, seed) for batch in (16, 8)]
-        if orders[0](0)[1] == orders[1](0)[1] + orders[1](1)[1]:
+        if orders[0](0)[0][1] == orders[1](0)[0][1] + orders[1](1)[0][1]:
             break
     whole, halves = (
         config.build(EditTrainConfig, dataclasses.asdict(each), [f"fit.seed={seed}"])
@@ -330,7 +331,7 @@ def test_inpainting_starts_as_text_to_image(tmp_path: Path) -> None:
     chosen = config.build(EditTrainConfig, values, (*changes, *small))
     job = InpaintJob(chosen)
     batch = job.batch(range(2))
-    plan = job.conditioner.worded(batch.plan, batch.instructions)
+    plan = job.conditioner.worded(*batch.worded[0])
     drawn = dataclasses.replace(plan, conditioning=Conditioning(text=plan.conditioning.text), role="text")
     with torch.no_grad():
         mine, text = (job.backbone.velocity(batch.x0_BLC, 0.5, each, 1.0) for each in (plan, drawn))
@@ -365,11 +366,11 @@ def test_export_of_a_lora(settings: Any) -> None:
     trained = job.backbone.transformer("kontext").eval()
     fresh = EditJob(settings("other")).backbone.transformer("kontext").eval()
     batch = job.batch(range(4))
-    plan = job.conditioner.worded(batch.plan, batch.instructions)
+    plan = job.conditioner.worded(*batch.worded[0])
 
     @torch.no_grad()
     def velocity(transformer: Any) -> Tensor:
-        job.backbone.transformers[job.backbone.role("kontext").source] = transformer
+        job.backbone.transformers[job.backbone.role("kontext").key] = transformer
         return job.backbone.velocity(batch.x0_BLC, 0.5, plan, 1.0)
 
     expected, before = velocity(trained), velocity(fresh)
@@ -410,7 +411,7 @@ def test_batches_pair_source_answer_and_instruction(settings: Any) -> None:
     for number in range(6):
         batch = job.batch(range(4 * number, 4 * number + 4))
         assert len(set(batch.seeds)) == 4
-        for place, instruction in enumerate(batch.instructions):
+        for place, instruction in enumerate(batch.worded[0][1]):
             record = records[instruction]
             seen.append(instruction)
             answer, source = (
@@ -430,7 +431,7 @@ def test_latents_are_kept_and_told_apart(settings: Any) -> None:
     folders = set(Path(settings().cache).glob("latents-*"))
     one, other = first.batch(range(4)), again.batch(range(4))
     assert torch.equal(one.x0_BLC, other.x0_BLC)
-    assert one.instructions == other.instructions
+    assert one.worded[0][1] == other.worded[0][1]
     assert one.seeds == other.seeds
     EditJob(settings("run", "data.start=2000000"))
     assert len(set(Path(settings().cache).glob("latents-*")) - folders) == 1
@@ -455,7 +456,7 @@ def test_objective_is_the_flow_loss(settings: Any) -> None:
     batch = job.batch(range(4))
     with torch.no_grad():
         loss = job.objective(batch)
-        plan = job.conditioner.worded(batch.plan, batch.instructions)
+        plan = job.conditioner.worded(*batch.worded[0])
         terms = []
         for place, seed in enumerate(batch.seeds):
             generator = torch.Generator().manual_seed(seed)
@@ -490,7 +491,7 @@ def test_the_stream_shows_every_sample_once_an_epoch() -> None:
     filled = [_bucket(12), _bucket(8), _bucket(2)]
     stream = Stream(filled, batch=4, seed=0)
     assert stream.per_epoch == 3 + 2 + 1
-    epochs = [[stream(epoch * 6 + n) for n in range(6)] for epoch in range(3)]
+    epochs = [[stream(epoch * 6 + n)[0] for n in range(6)] for epoch in range(3)]
     for epoch in epochs:
         counts = [
             Counter(place for bucket, chosen in epoch if bucket is each for place in chosen)
@@ -501,11 +502,23 @@ def test_the_stream_shows_every_sample_once_an_epoch() -> None:
         assert counts[2] == Counter({0: 2, 1: 2})  # smaller than a batch: shown twice
     assert places(epochs[0]) != places(epochs[1])
     # Any batch can be asked for at once, as a resumed run does.
-    bucket, chosen = Stream(filled, batch=4, seed=0)(14)
+    ((bucket, chosen),) = Stream(filled, batch=4, seed=0)(14)
     assert bucket is epochs[2][2][0]
     assert chosen == epochs[2][2][1]
     other = Stream(filled, batch=4, seed=1)
-    assert places([other(n) for n in range(6)]) != places(epochs[0])
+    assert places([other(n)[0] for n in range(6)]) != places(epochs[0])
+
+
+def test_a_mixed_stream_puts_sizes_together() -> None:
+    filled = [_bucket(12), _bucket(8), _bucket(2)]
+    stream = Stream(filled, batch=4, seed=0, mixed=True)
+    assert stream.per_epoch == 22 // 4
+    batches = [stream(n) for n in range(5)]
+    assert all(sum(len(chosen) for _, chosen in batch) == 4 for batch in batches)
+    assert any(len(batch) > 1 for batch in batches)
+    shown = [(id(bucket), place) for batch in batches for bucket, chosen in batch for place in chosen]
+    assert len(set(shown)) == 20
+    assert [stream(n) for n in range(5)] == batches
 
 
 # --- Optimizers, rates, averages ---

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from editkit.cli import edit, evaluate, lists, lora, train, weights
+from editkit.cli import compare, edit, evaluate, lists, lora, train, weights
 from editkit.errors import EditkitError
 
 # typer brings its own click in newer releases, so the class is reached through a name that typer exports.
@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (edit.edit, edit.generate, lists.methods, lists.backbones, train.train):
+for command in (edit.edit, edit.generate, compare.compare, lists.methods, lists.backbones, train.train):
     app.command()(command)
 for name, group in (("eval", evaluate), ("weights", weights), ("lora", lora)):
     app.add_typer(group.app, name=name)

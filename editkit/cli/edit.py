@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from editkit.cli.options import Backbone, Device, Dtype, Method, Steps, no_bars, pairs
+from editkit.cli.options import Backbone, Device, Dtype, Method, Options, Steps, no_bars, pairs
 from editkit.errors import EditkitError
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Picture to write; replaced if it exists.")]
@@ -17,7 +17,6 @@ Guidance = Annotated[float | None, typer.Option(help="Distilled guidance.")]
 Size = Annotated[str | None, typer.Option(help="WIDTHxHEIGHT that the network works at.")]
 Negative = Annotated[str | None, typer.Option(help="What not to show; switches true guidance on.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")]
-Options = Annotated[list[str] | None, typer.Option("--option", help="An option of the method, key=value.")]
 Load = Annotated[list[str] | None, typer.Option("--load", help="An option of the backbone, key=value.")]
 
 
@@ -27,6 +26,9 @@ def edit(
     method: Method = "kontext",
     backbone: Backbone = "tiny",
     output: Output = Path("edited.png"),
+    task: Annotated[
+        str | None, typer.Option(help="What for, of a method with several: `editkit methods NAME`.")
+    ] = None,
     mask: Annotated[Path | None, typer.Option(help="White where the edit may land.")] = None,
     ref: Annotated[list[Path] | None, typer.Option(help="A reference picture; may be repeated.")] = None,
     seed: Seed = 0,
@@ -61,12 +63,13 @@ def edit(
     wanted |= {"preview_steps": preview_steps, "options": pairs(judge_option, "--judge-option")}
     request = {
         "method": method,
+        "task": task,
         "mask": mask,
         "references": tuple(ref or ()),
         "seed": seed,
         "steps": steps,
         "guidance": guidance,
-        "size": _size(size),
+        "size": sides(size),
         "preserve": preserve or None,
         "negative": negative,
         "search": wanted if searching else None,
@@ -97,7 +100,7 @@ def generate(
         "seed": seed,
         "steps": steps,
         "guidance": guidance,
-        "size": _size(size),
+        "size": sides(size),
         "negative": negative,
     }
     _edit(None, prompt, request, (backbone, device, dtype, option, load), output, as_json)
@@ -141,10 +144,15 @@ def _edit(
         print(f"{output} ({result.image.width}x{result.image.height}, {sum(result.timings.values()):.1f} s)")
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
+def sides(text: str | None) -> tuple[int, int] | None:
+    """WIDTHxHEIGHT as numbers.
+
+    Raises:
+        EditkitError: where it is not of that form.
+    """
     if text is None:
         return None
-    sides = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text.lower())
-    if sides is None:
+    found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text.lower())
+    if found is None:
         raise EditkitError(f"--size {text} is not allowed; give WIDTHxHEIGHT, such as 1024x768.")
-    return int(sides[1]), int(sides[2])
+    return int(found[1]), int(found[2])

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.options import Backbone, Device, Dtype, Method, Steps, no_bars
+from editkit.cli.options import Backbone, Device, Dtype, Method, Options, Steps, no_bars, pairs
 
 app = typer.Typer(help="Measure edits.", no_args_is_help=True)
 
@@ -35,3 +35,34 @@ def shapesworld(
     print(scores.table(report))
     scores.write(report, output)
     print(f"{output / 'report.json'}  {output / 'grid.png'}")
+
+
+@app.command()
+def masked(
+    method: Annotated[str, typer.Option("-m", "--method", help="One with tasks.")],
+    backbone: Backbone = "tiny",
+    n: Annotated[int, typer.Option(help="Held-out examples of each kind.")] = 500,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="One kind; may be repeated. All if not given.")
+    ] = None,
+    steps: Steps = None,
+    batch_size: Annotated[int, typer.Option(help="Edits that run together.")] = 32,
+    option: Options = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.json.")] = Path(
+        "out/masked"
+    ),
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Success on held-out ShapesWorld edits under masks and from references, by task."""
+    from editkit import api, images
+    from editkit.evaluation import masked as scores
+    from editkit.evaluation.shapesworld import write_report
+
+    images.check_folder(output)
+    editor = api.load(backbone, device, dtype, options={method: pairs(option)})
+    no_bars()
+    report = scores.evaluate(editor, method, kind or (), n=n, steps=steps, batch_size=batch_size)
+    print(scores.table(report))
+    write_report(report, output)
+    print(output / "report.json")

@@ -1,37 +1,15 @@
-"""Training pairs: one record for all methods, and where records come from."""
+"""Training pairs by name: ShapesWorld drawn as it is asked for, and files."""
 
-import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from editkit.data import shapesworld
+from editkit.data import files, shapesworld
+from editkit.data.records import DataConfig, Record
 from editkit.errors import EditkitError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """One training pair; pictures are uint8 HWC.
-
-    Attributes:
-        answer: the edited picture.
-        instruction: the edit in words, or a caption where there is no source.
-        source: the picture before; None for text to image.
-        mask: uint8 HW, 255 where the edit lies.
-        references: further pictures.
-        kind: what sort of edit it is.
-    """
-
-    answer: NDArray[np.uint8]
-    instruction: str
-    source: NDArray[np.uint8] | None = None
-    mask: NDArray[np.uint8] | None = None
-    references: tuple[NDArray[np.uint8], ...] = ()
-    kind: str = ""
 
 
 class Dataset(Protocol):
@@ -40,28 +18,6 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Record: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Where training pairs come from."""
-
-    name: str = "shapesworld"
-    """`shapesworld`: its edits and captions; `shapesworld holes`: its pictures, single and paired, masked."""
-    count: int = 10_000
-    start: int = shapesworld.TRAINING_START
-    """First seed."""
-    kinds: dict[str, float] = field(default_factory=dict)
-    """Weight of each kind of edit; `caption` is text to image, `open` an instruction that leaves something
-    free. Even over all other kinds where empty."""
-
-    def __post_init__(self) -> None:
-        if self.name not in DATASETS:
-            raise ValueError(f"data.name must be one of {', '.join(DATASETS)}, not {self.name!r}")
-        if self.count < 1:
-            raise ValueError(f"data.count must be at least 1, not {self.count}")
-        if self.kinds and not (min(self.kinds.values()) >= 0 and 0 < sum(self.kinds.values()) < math.inf):
-            raise ValueError(f"data.kinds must be weights that are not negative nor all 0, not {self.kinds}")
 
 
 def dataset(config: DataConfig) -> Dataset:
@@ -105,6 +61,36 @@ class ShapesWorld:
             answer=shapesworld.render(example.answer),
             instruction=example.instruction,
             kind=example.kind,
+        )
+
+
+class ShapesWorldMasked:
+    """Edits under masks and from references, each told by its task."""
+
+    def __init__(self, config: DataConfig) -> None:
+        _check_start(config)
+        if unknown := set(config.kinds) - set(shapesworld.MASKED):
+            raise EditkitError(
+                f"ShapesWorld has no kind {min(unknown)!r} here; it has {', '.join(shapesworld.MASKED)}."
+            )
+        self.config = config
+        self.kinds = dict(config.kinds) or dict.fromkeys(shapesworld.MASKED, 1.0)
+
+    def __len__(self) -> int:
+        return self.config.count
+
+    def __getitem__(self, index: int) -> Record:
+        seed = self.config.start + index
+        (name,) = random.Random(f"kind {seed}").choices(list(self.kinds), list(self.kinds.values()))
+        example = shapesworld.masked_example(seed, name)
+        return Record(
+            source=shapesworld.render(example.source) if example.source else None,
+            answer=shapesworld.render(example.answer),
+            mask=example.mask,
+            references=tuple(shapesworld.render(scene) for scene in example.references),
+            instruction=example.instruction,
+            kind=example.kind,
+            task=example.task,
         )
 
 
@@ -176,5 +162,8 @@ def _check_start(config: DataConfig) -> None:
 
 DATASETS: dict[str, Callable[[DataConfig], Dataset]] = {
     "shapesworld": ShapesWorld,
+    "shapesworld masked": ShapesWorldMasked,
     "shapesworld holes": ShapesWorldHoles,
+    "jsonl": files.Files,
+    "csv": files.Files,
 }

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from editkit.data.datasets import Dataset, Record
+from editkit.data.datasets import Dataset
+from editkit.data.records import Record
 from editkit.errors import EditkitError, first_sentence
 from editkit.method import Backbone, Conditioner, Trainer
 from editkit.types import EditInputs, Plan
@@ -34,16 +35,19 @@ class EditBatch:
     Attributes:
         plan: arranged, without text.
         x0_BLC: packed latents of the whole canvas as it should come out.
-        instructions: B of them, reworded by the method's trainer.
+        worded: for samples that share a plan of their own, that plan and their instructions, reworded by the
+            method's trainer.
         weights_BL: loss weights, or None.
         seeds: one per sample, for its noise and time.
+        places: where each sample's own tokens are, where the batch is padded.
     """
 
     plan: Plan
     x0_BLC: Tensor
-    instructions: list[str]
+    worded: list[tuple[Plan, list[str]]]
     weights_BL: Tensor | None
     seeds: list[int]
+    places: list[Tensor] | None = None
 
 
 @dataclass(kw_only=True)
@@ -68,8 +72,11 @@ def collate(records: Sequence[Record]) -> tuple[EditInputs, Tensor]:
         return torch.stack([torch.from_numpy(p) for p in pictures]).permute(0, 3, 1, 2).float() / 255
 
     first = records[0]
+    height, width = first.answer.shape[:2]
     inputs = EditInputs(
         prompts=tuple(record.instruction for record in records),
+        task=first.task,
+        size=None if first.source is not None else (width, height),
         source_BCHW=stack([r.source for r in records]) if first.source is not None else None,
         mask_B1HW=stack([r.mask[..., None] for r in records if r.mask is not None])
         if first.mask is not None
@@ -82,7 +89,7 @@ def collate(records: Sequence[Record]) -> tuple[EditInputs, Tensor]:
 def shape_of(record: Record) -> tuple[Any, ...]:
     """What records must share to stand in one batch."""
     pictures = (record.source, record.mask, record.answer, *record.references)
-    return tuple(None if picture is None else picture.shape for picture in pictures)
+    return record.task, *(None if picture is None else picture.shape for picture in pictures)
 
 
 @torch.no_grad()
@@ -92,7 +99,7 @@ def arrange(
     """The plan of some records and what is stacked of it: x0, filled slots, loss weights."""
     inputs, answer_BCHW = collate(records)
     plan = conditioner.arrange(inputs)
-    tensors = {"x0_BLC": backbone.encode(conditioner.target(inputs, answer_BCHW))}
+    tensors = {"x0_BLC": conditioner.target_tokens(inputs, answer_BCHW)}
     tensors |= {name: slot for name in SLOTS if (slot := getattr(plan.conditioning, name)) is not None}
     weights_BL = trainer.weights(plan, inputs)
     return plan, tensors | ({"weights_BL": weights_BL} if weights_BL is not None else {})
@@ -176,34 +183,52 @@ def _write(folder: Path, filled: list[tuple[dict[str, Any], dict[str, Tensor]]])
         ) from error
 
 
+Picked = list[tuple[Bucket, list[int]]]
+"""Samples of a batch: buckets, and the places of theirs."""
+
+
 class Stream:
-    """An endless, deterministic order of batches: each epoch shuffles samples and batches anew."""
+    """An endless, deterministic order of batches: each epoch shuffles samples and batches anew.
 
-    def __init__(self, filled: Sequence[Bucket], batch: int, seed: int) -> None:
-        self.buckets, self.batch, self.seed = filled, batch, seed
+    Args:
+        filled: all samples.
+        batch: how many go together.
+        seed: of the order.
+        mixed: whether samples of different buckets may go together.
+    """
+
+    def __init__(self, filled: Sequence[Bucket], batch: int, seed: int, *, mixed: bool = False) -> None:
+        self.buckets, self.batch, self.seed, self.mixed = filled, batch, seed, mixed
+        counts = [len(bucket.instructions) for bucket in filled]
         # A bucket smaller than a batch still gives one, with repeats.
-        self.per_epoch = sum(max(1, len(bucket.instructions) // batch) for bucket in filled)
+        self.per_epoch = sum(max(1, count // batch) for count in ([sum(counts)] if mixed else counts))
         self._epoch = -1
-        self._order: list[tuple[int, list[int]]] = []
+        self._order: list[Picked] = []
 
-    def __call__(self, number: int) -> tuple[Bucket, list[int]]:
-        """The bucket and places of a batch."""
+    def __call__(self, number: int) -> Picked:
+        """The samples of a batch."""
         epoch, place = divmod(number, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._shuffled(epoch)
-        bucket, places = self._order[place]
-        return self.buckets[bucket], places
+        return self._order[place]
 
-    def _shuffled(self, epoch: int) -> list[tuple[int, list[int]]]:
+    def _shuffled(self, epoch: int) -> list[Picked]:
         rng = random.Random(f"epoch {self.seed} {epoch}")
+        samples = [
+            [(number, place) for place in range(len(bucket.instructions))]
+            for number, bucket in enumerate(self.buckets)
+        ]
         order = []
-        for number, bucket in enumerate(self.buckets):
-            places = list(range(len(bucket.instructions)))
-            rng.shuffle(places)
-            places *= -(-self.batch // len(places))
+        for together in [[pair for each in samples for pair in each]] if self.mixed else samples:
+            rng.shuffle(together)
+            together *= -(-self.batch // len(together))
             order += [
-                (number, places[start : start + self.batch])
-                for start in range(0, len(places) - self.batch + 1, self.batch)
+                self._picked(together[start : start + self.batch])
+                for start in range(0, len(together) - self.batch + 1, self.batch)
             ]
         rng.shuffle(order)
         return order
+
+    def _picked(self, pairs: Sequence[tuple[int, int]]) -> Picked:
+        numbers = dict.fromkeys(number for number, _ in pairs)
+        return [(self.buckets[n], [place for number, place in pairs if number == n]) for n in numbers]

@@ -232,11 +232,18 @@ def write(report: dict[str, Any], folder: Path) -> None:
         for column, picture in enumerate(picture for triple in triples for picture in triple):
             sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = picture
     images.save(_picture(sheet), folder / "grid.png")
+    write_report({key: value for key, value in report.items() if key != "grid"}, folder)
+
+
+def write_report(report: dict[str, Any], folder: Path) -> None:
+    """Write report.json.
+
+    Raises:
+        EditkitError: where it cannot be written.
+    """
     partial = folder / ".report.json.partial"
     try:
-        partial.write_text(
-            json.dumps({key: value for key, value in report.items() if key != "grid"}, indent=2) + "\n"
-        )
+        partial.write_text(json.dumps(report, indent=2) + "\n")
         os.replace(partial, folder / "report.json")
     except OSError as error:
         raise EditkitError(

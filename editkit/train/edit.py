@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from editkit import adapters, config, flow, registry
-from editkit.data.datasets import DataConfig, dataset
+from editkit.data import padding
+from editkit.data.datasets import dataset
 from editkit.data.latents import EditBatch, Stream, buckets
+from editkit.data.records import DataConfig
 from editkit.method import Method
 from editkit.train.fit import FitConfig, Job
+from editkit.types import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,8 @@ class EditTrainConfig:
     time_mean: float | None = None
     """Mean of the times' logit; follows the resolution where null."""
     time_std: float = 1.0
+    mixed_sizes: bool = False
+    """Put samples of different canvas sizes in one batch, padded and masked; by size where false."""
     cache: str = "out/cache"
     """Folder of latents that were encoded before."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -61,29 +66,38 @@ class FlowObjective(nn.Module):
     def __init__(self, job: "EditJob") -> None:
         super().__init__()
         self.job = [job]  # in a list, so that the job's modules are not registered twice
-        self.transformer = job.backbone.transformer(job.method.role)
+        self.transformer = job.backbone.transformer(job.role)
         if job.config.text_encoders:
             self.clip, self.t5 = job.backbone.encoders.clip, job.backbone.encoders.t5
 
     def forward(self, batch: EditBatch) -> Tensor:
         job, device = self.job[0], job_device(self)
-        tokens = batch.x0_BLC.shape[1]
-        generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
-        noise_BLC = torch.stack([torch.randn(batch.x0_BLC.shape[1:], generator=g) for g in generators])
-        times_B = torch.cat(
-            [
-                flow.training_times(
-                    1, tokens, generator=g, mean=job.config.time_mean, std=job.config.time_std
-                )
-                for g in generators
-            ]
-        )
-        plan = job.conditioner.worded(batch.plan, batch.instructions)
+        noise_BLC, times_B = self.drawn(batch)
+        texts = [job.conditioner.worded(*piece).conditioning.text for piece in batch.worded]
+        text = padding.texts([text for text in texts if text is not None])
+        plan = replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
         x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))
         predicted_BLC = job.backbone.velocity(x_BLC, times_B.to(device), plan, job.config.guidance)
         loss = flow.loss(predicted_BLC, velocity_BLC, batch.weights_BL)
         penalty = job.trainer.penalty()
         return loss if penalty is None else loss + penalty
+
+    def drawn(self, batch: EditBatch) -> tuple[Tensor, Tensor]:
+        """Each sample's noise and time from its own seed, as if it were alone."""
+        settings = self.job[0].config
+        noises, times = [], []
+        _, count, channels = batch.x0_BLC.shape
+        for number, seed in enumerate(batch.seeds):
+            generator = torch.Generator().manual_seed(seed)
+            own = torch.arange(count) if batch.places is None else batch.places[number]
+            noise_1LC = torch.randn((1, len(own), channels), generator=generator)
+            noises.append(padding.padded(noise_1LC, own, count))
+            times.append(
+                flow.training_times(
+                    1, len(own), generator=generator, mean=settings.time_mean, std=settings.time_std
+                )
+            )
+        return torch.cat(noises), torch.cat(times)
 
 
 def job_device(module: nn.Module) -> torch.device:
@@ -96,9 +110,11 @@ class EditJob(Job):
 
     def __init__(self, settings: EditTrainConfig, method: Method | None = None) -> None:
         self.config, self.method = settings, method or registry.method(settings.method)
-        self.backbone = self._backbone()
         options = config.build(self.method.config, settings.options)
-        self.backbone.settle(self.method.role)
+        unbound: Any = None  # which role it plans for depends on the options alone
+        self.role = self.method.conditioner(unbound, options).role or self.method.role
+        self.backbone = self._backbone()
+        self.backbone.settle(self.role)
         self.conditioner = self.method.conditioner(self.backbone, options)
         self.trainer = self.method.trainer(self.backbone, options)
         self._prepare()
@@ -111,7 +127,7 @@ class EditJob(Job):
             key=[self.method.name, settings.options, vars(settings.data), self.backbone.vae_hash()],
             folder=Path(settings.cache),
         )
-        self.stream = Stream(filled, settings.fit.batch, settings.fit.seed)
+        self.stream = Stream(filled, settings.fit.batch, settings.fit.seed, mixed=settings.mixed_sizes)
 
     def _backbone(self) -> Any:
         flux = registry.backbones("flux")
@@ -121,17 +137,17 @@ class EditJob(Job):
             )
             if self.config.start:
                 loaded.settle(self.config.start)
-                registry.backbones("fresh").widen(loaded, self.method.role, self.config.start)
+                registry.backbones("fresh").widen(loaded, self.role, self.config.start)
             return loaded
         module = registry.backbones("fresh")
         made = config.build(module.FreshConfig, self.config.fresh)
         device = registry.backbones("sources").device(self.config.fit.device)
         loading = config.build(registry.backbones("loading").LoadOptions, self.config.load)
-        return module.fresh(made, self.method.role, device, self.config.fit.seed, loading)
+        return module.fresh(made, self.role, device, self.config.fit.seed, loading)
 
     def _prepare(self) -> None:
         """Decide what trains."""
-        transformer = self.backbone.transformer(self.method.role)
+        transformer = self.backbone.transformer(self.role)
         if self.config.trainable == "full":
             transformer.requires_grad_(True)
         else:
@@ -144,22 +160,53 @@ class EditJob(Job):
         transformer.train()
 
     def batch(self, indices: Sequence[int]) -> EditBatch:
-        bucket, places = self.stream(indices[0] // len(indices))
-        seed = self.config.fit.seed
-        plan, tensors = bucket.take(places, self.backbone.device)
+        seed, words = self.config.fit.seed, iter(indices)
+        pieces, tensors = [], []
+        for bucket, places in self.stream(indices[0] // len(indices)):
+            plan, taken = bucket.take(places, self.backbone.device)
+            rngs = (random.Random(f"words {seed} {index}") for index in words)
+            instructions = [self.trainer.reword(bucket.instructions[place], next(rngs)) for place in places]
+            pieces.append((plan, instructions))
+            tensors.append(taken)
+        seeds = [hash((seed, index)) % 2**63 for index in indices]
+        if len(pieces) > 1:
+            return self._padded(pieces, tensors, seeds)
+        return EditBatch(
+            plan=pieces[0][0],
+            x0_BLC=tensors[0]["x0_BLC"],
+            worded=pieces,
+            weights_BL=tensors[0].get("weights_BL"),
+            seeds=seeds,
+        )
+
+    def _padded(
+        self, pieces: list[tuple[Plan, list[str]]], tensors: list[dict[str, Tensor]], seeds: list[int]
+    ) -> EditBatch:
+        """Samples of several sizes as one batch."""
+        plans, sizes = [plan for plan, _ in pieces], [len(words) for _, words in pieces]
+        grid = self.backbone.grid_ids
+        own = [plan.conditioning.ids_L3 for plan in plans]
+        ids = [
+            grid(plan.canvas.width, plan.canvas.height) if given is None else given
+            for plan, given in zip(plans, own, strict=True)
+        ]
+        plan, where, count = padding.plans(plans, ids, sizes)
+        x0, weights = [], []
+        for taken, places_L in zip(tensors, where, strict=True):
+            x0.append(padding.padded(taken["x0_BLC"], places_L, count))
+            weight_BL = taken.get("weights_BL", torch.ones_like(taken["x0_BLC"][..., 0]))
+            weights.append(padding.padded(weight_BL, places_L, count))
         return EditBatch(
             plan=plan,
-            x0_BLC=tensors["x0_BLC"],
-            instructions=[
-                self.trainer.reword(bucket.instructions[place], random.Random(f"words {seed} {index}"))
-                for place, index in zip(places, indices, strict=True)
-            ],
-            weights_BL=tensors.get("weights_BL"),
-            seeds=[hash((seed, index)) % 2**63 for index in indices],
+            x0_BLC=torch.cat(x0),
+            worded=pieces,
+            weights_BL=torch.cat(weights),
+            seeds=seeds,
+            places=[places_L for places_L, size in zip(where, sizes, strict=True) for _ in range(size)],
         )
 
     def export(self, folder: Path) -> None:
-        role = self.method.role
+        role = self.role
         if self.config.trainable == "full":
             registry.backbones("fresh").save(self.backbone, role, folder / role)
         else:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from editkit.types import EditRequest
 from methods.icedit.layer import MoEOptions
 
 FRAMEWORKS = ("inpainting", "text")
@@ -75,7 +76,7 @@ class ICEditConfig:
             raise ValueError(f"loss must be both or right, not {self.loss!r}")
 
 
-def adapter(options: ICEditConfig, backbone: str) -> str | None:
+def adapter(options: ICEditConfig, backbone: str, _: EditRequest) -> str | None:
     """The adapter that ICEdit wears on a backbone unless another is loaded by hand."""
     known = ADAPTERS.get(backbone, {})
     if options.framework == "text" or options.adapter is None:

@@ -11,6 +11,7 @@ from editkit.data.shapesworld.edits import (
     session,
     words,
 )
+from editkit.data.shapesworld.masked import MASKED, MaskedExample, masked_example
 from editkit.data.shapesworld.open import OPEN, OpenExample, open_example
 from editkit.data.shapesworld.render import SIZE, render
 from editkit.data.shapesworld.world import Scene, Thing, draw_scene
@@ -19,16 +20,19 @@ __all__ = [
     "CATEGORIES",
     "HELD_OUT",
     "KINDS",
+    "MASKED",
     "ON_SCENE",
     "OPEN",
     "SIZE",
     "TRAINING_START",
     "Example",
+    "MaskedExample",
     "OpenExample",
     "Scene",
     "Thing",
     "draw_scene",
     "example",
+    "masked_example",
     "open_example",
     "render",
     "session",

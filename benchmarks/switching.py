@@ -1,0 +1,90 @@
+"""Three methods in one process: resident weights and the cost of a switch, beside three diffusers pipelines.
+
+python benchmarks/switching.py
+"""
+
+import statistics
+import time
+from collections.abc import Iterable
+from itertools import permutations
+from typing import Any
+
+import torch
+from diffusers import FluxFillPipeline, FluxKontextPipeline
+from torch import nn
+
+import editkit
+from backbones.specs import FAMILIES
+from editkit import adapters
+
+METHODS = ("kontext", "icedit", "aceplus")
+PICTURE, WORDS = "demos/samples/red_circle.png", "make the red circle blue"
+ROUNDS = 10
+
+
+def main() -> None:
+    """Print both figures."""
+    torch.set_num_threads(2)
+    editor = editkit.load("tiny", device="cpu")
+    for method in METHODS:
+        editor.edit(PICTURE, WORDS, method, steps=1)
+    backbone = editor.backbone
+    shared = [backbone.vae, backbone.encoders.clip, backbone.encoders.t5]
+    transformers = list(backbone.transformers.values())
+    resident = held([*shared, *transformers])
+    worn = sum(part.numel() * part.element_size() for each in transformers for part in adapter_parts(each))
+    base = held(shared) + sum(held([each]) for each in transformers) - worn
+    print(f"editkit, {len(METHODS)} methods, {len(transformers)} transformers: {megabytes(resident)}")
+    print(f"one VAE, text encoders, distinct transformers: {megabytes(base)}; adapters: {megabytes(worn)}")
+    print(f"resident / needed: {resident / (base + worn):.3f} (aimed at: 1.05)")
+    roles = FAMILIES["tiny"].roles
+    pipelines = [
+        cls.from_pretrained(roles[role].source, torch_dtype=torch.float32)
+        for cls, role in (
+            (FluxKontextPipeline, "kontext"),
+            (FluxFillPipeline, "fill"),
+            (FluxFillPipeline, "fill"),
+        )
+    ]
+    apart = held(
+        [part for pipe in pipelines for part in pipe.components.values() if isinstance(part, nn.Module)]
+    )
+    print(f"three diffusers pipelines, no adapters: {megabytes(apart)}, {apart / resident:.2f} times as much")
+
+    def seconds(method: str) -> float:
+        start = time.perf_counter()
+        editor.edit(PICTURE, WORDS, method, steps=1)
+        return time.perf_counter() - start
+
+    costs: dict[tuple[str, str], list[float]] = {pair: [] for pair in permutations(METHODS, 2)}
+    for _ in range(ROUNDS):
+        for before, after in costs:
+            seconds(before)
+            switched = seconds(after)
+            costs[before, after].append(switched - min(seconds(after), seconds(after)))
+    for (before, after), found in costs.items():
+        print(f"{before} to {after}: {statistics.median(found) * 1000:.1f} ms (aimed at: 50)")
+
+
+def held(modules: Iterable[nn.Module]) -> int:
+    """Bytes of all parameters and buffers, each storage once."""
+    tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+def adapter_parts(transformer: Any) -> list[torch.Tensor]:
+    """What adapters add to a transformer."""
+    found = {}
+    for layer in adapters.layers(transformer):
+        base = {id(t) for t in (*layer.base_layer.parameters(), *layer.base_layer.buffers())}
+        found |= {id(t): t for t in (*layer.parameters(), *layer.buffers()) if id(t) not in base}
+    return list(found.values())
+
+
+def megabytes(count: int) -> str:
+    """Bytes in words."""
+    return f"{count / 1e6:.1f} MB"
+
+
+if __name__ == "__main__":
+    main()

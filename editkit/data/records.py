@@ -1,0 +1,67 @@
+"""One training pair, for all methods, and where pairs come from."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from editkit.data import shapesworld
+
+NAMES = ("shapesworld", "shapesworld masked", "shapesworld holes", "jsonl", "csv")
+FIELDS = ("edit_image", "edit_mask", "ref_image", "target_image", "prompt", "data_type")
+"""The released order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One training pair; pictures are uint8 HWC.
+
+    Attributes:
+        answer: the edited picture.
+        instruction: the edit in words, or a caption where there is no source.
+        source: the picture before; None for text to image.
+        mask: uint8 HW, 255 where the edit lies.
+        references: further pictures.
+        kind: what sort of edit it is.
+        task: which of the method's tasks it is for, where it has several.
+    """
+
+    answer: NDArray[np.uint8]
+    instruction: str
+    source: NDArray[np.uint8] | None = None
+    mask: NDArray[np.uint8] | None = None
+    references: tuple[NDArray[np.uint8], ...] = ()
+    kind: str = ""
+    task: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where training pairs come from."""
+
+    name: str = "shapesworld"
+    """`shapesworld`: its edits and captions; `shapesworld masked`: edits under a mask and from references;
+    `shapesworld holes`: its pictures, single and paired, with holes to be painted; `jsonl`, `csv`: files."""
+    count: int = 10_000
+    start: int = shapesworld.TRAINING_START
+    """First seed."""
+    kinds: dict[str, float] = field(default_factory=dict)
+    """Weight of each kind of edit; `caption` is text to image, `open` an instruction that leaves something
+    free. Even over all other kinds where empty."""
+    path: str | None = None
+    """The file of `jsonl` or `csv`; pictures' paths in it are relative to its folder."""
+    fields: tuple[str, ...] = FIELDS
+    """Order of a csv's fields."""
+    types: tuple[str, ...] = ()
+    """Regular expressions of which a file's kind (data_type) must match one; all kinds where empty."""
+    tasks: dict[str, str] = field(default_factory=dict)
+    """The method's task for each kind in a file; it chooses by what is given where there is none."""
+
+    def __post_init__(self) -> None:
+        if self.name not in NAMES:
+            raise ValueError(f"data.name must be one of {', '.join(NAMES)}, not {self.name!r}")
+        if self.count < 1:
+            raise ValueError(f"data.count must be at least 1, not {self.count}")
+        if self.kinds and not (min(self.kinds.values()) >= 0 and 0 < sum(self.kinds.values()) < math.inf):
+            raise ValueError(f"data.kinds must be weights that are not negative nor all 0, not {self.kinds}")

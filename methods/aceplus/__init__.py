@@ -1,0 +1,22 @@
+"""ACE++: image, mask and noise joined on channels, references beside them; LoRA on Fill, or a full model."""
+
+from editkit.method import Method
+from methods.aceplus.conditioner import ACEPlusConditioner
+from methods.aceplus.config import ACEPlusConfig, adapter
+from methods.aceplus.sampler import ACEPlusSampler
+from methods.aceplus.tasks import TASKS
+from methods.aceplus.trainer import ACEPlusTrainer
+
+METHOD = Method(
+    name="aceplus",
+    summary="picture, mask and noise join on channels, references stand beside them",
+    paper="ACE++: Instruction-Based Image Creation and Editing via Context-Aware Content Filling (2025)",
+    role="fill",
+    config=ACEPlusConfig,
+    conditioner=ACEPlusConditioner,
+    sampler=ACEPlusSampler,
+    trainer=ACEPlusTrainer,
+    defaults={"guidance": 50.0},
+    tasks=TASKS,
+    adapter=adapter,
+)

@@ -1,0 +1,213 @@
+"""ACE++'s conditioner: references and the picture to be edited as condition units, side by side."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editkit import canvas
+from editkit.canvas import GRID
+from editkit.errors import EditkitError
+from editkit.method import Conditioner
+from editkit.types import Box, Canvas, Conditioning, EditInputs, Plan, Text
+from methods.aceplus import controls, lcu, tasks
+from methods.aceplus.config import ACEPlusConfig
+from methods.aceplus.tasks import IMAGE, ACETask
+
+LOST = 30
+"""Pixels of the target's left edge that the released script cuts off."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ACEPlan(Plan):
+    """A plan that remembers its task and its units.
+
+    Attributes:
+        task: which prompt it takes.
+        widths: of the units in pixels, references first.
+    """
+
+    task: ACETask
+    widths: tuple[int, ...]
+
+
+class ACEPlusConditioner(Conditioner):
+    """Joins each unit's picture and mask to its noise on channels, and units by canvas or sequence."""
+
+    config: ACEPlusConfig
+
+    @property
+    def role(self) -> str | None:
+        """The transformer of 448 channels, for the full model."""
+        return "ace" if self.config.model == "full" else None
+
+    def arrange(self, inputs: EditInputs) -> Plan:
+        """References left of the target; without a picture the target is all to be painted.
+
+        Raises:
+            EditkitError: where the task needs what is not given.
+        """
+        task = _task(inputs)
+        panel, pictures = self._panel(inputs)
+        units = [lcu.reference(picture, self._change) for picture in pictures]
+        units.append(self._target_unit(inputs, task, panel))
+        generators = inputs.generators if self.config.encoding == "sample" and inputs.generators else None
+        ids_L3 = None
+        if self.config.layout == "canvas":
+            channel_BLC = lcu.side_by_side(units).channels(self.backbone, generators)
+        else:
+            apart = [unit.channels(self.backbone, generators) for unit in units]
+            channel_BLC = lcu.rows_of(apart, panel.height)
+            # The target stands where every FLUX was trained to paint; references are pictures 1, 2, ...
+            places = [*range(1, len(units)), 0]
+            ids_L3 = lcu.rows_of(
+                [self._ids(u, image) for u, image in zip(units, places, strict=True)], panel.height
+            )
+        widths = tuple(unit.image_BCHW.shape[-1] for unit in units)
+        whole = replace(canvas.beside(panel, sum(widths[:-1])), apart=ids_L3 is not None)
+        if self.config.crop == "released" and len(widths) > 1:
+            whole = replace(whole, content=_cut(panel, LOST))
+        return ACEPlan(
+            canvas=whole,
+            conditioning=Conditioning(channel_BLC=channel_BLC, ids_L3=ids_L3),
+            role=self.role or "fill",
+            task=task,
+            widths=widths,
+        )
+
+    def worded(self, plan: Plan, instructions: Sequence[str], negatives: Sequence[str] | None = None) -> Plan:
+        """An arranged plan with the task's prompts, and the references' own where they have any."""
+        assert isinstance(plan, ACEPlan)
+        prefix = plan.task.prefix
+        if IMAGE in prefix and not self.backbone.placeholders(self.config.placeholders):
+            prefix = prefix.replace(IMAGE, "").lstrip()
+        prompts = [
+            prefix + words if words.strip() and IMAGE not in words else words for words in instructions
+        ]
+        text = self.backbone.text(prompts)
+        if self.config.unit_prompts:
+            text = self._with_units(text, len(plan.widths) - 1)
+        return replace(plan, conditioning=replace(plan.conditioning, text=text))
+
+    def target(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
+        """References as they are, and the answer."""
+        panel, pictures = self._panel(inputs)
+        return torch.cat([*pictures, canvas.place(answer_BCHW, panel)], dim=-1)
+
+    def target_tokens(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
+        """`target` as latents, each unit encoded by itself where units are blocks of their own."""
+        if self.config.layout == "canvas":
+            return super().target_tokens(inputs, answer_BCHW)
+        panel, pictures = self._panel(inputs)
+        units = [*pictures, canvas.place(answer_BCHW, panel)]
+        return lcu.rows_of([self.backbone.encode(unit) for unit in units], panel.height)
+
+    @property
+    def _change(self) -> str | None:
+        return self.config.change if self.config.model == "full" else None
+
+    def _target_unit(self, inputs: EditInputs, task: ACETask, panel: Canvas) -> lcu.Unit:
+        batch = len(inputs.prompts)
+        source_BCHW, mask_B1HW = inputs.source_BCHW, inputs.mask_B1HW
+        if source_BCHW is None:
+            source_BCHW = torch.full((batch, 3, panel.height, panel.width), 0.5)
+            return lcu.masked(source_BCHW, torch.ones_like(source_BCHW[:, :1]), 1.0, self._change)
+        if mask_B1HW is None:
+            mask_B1HW = torch.ones_like(source_BCHW[:, :1])
+        if task.control is not None:
+            source_BCHW = controls.annotated(source_BCHW, mask_B1HW, task.control)
+        scale = task.full_scale if self.config.model == "full" else task.scale
+        if self.config.scale is not None:
+            scale = self.config.scale
+        hole_B1HW = (canvas.place(mask_B1HW, panel) > 0.5).float()
+        return lcu.masked(canvas.place(source_BCHW, panel), hole_B1HW, scale, self._change)
+
+    def _panel(self, inputs: EditInputs) -> tuple[Canvas, list[Tensor]]:
+        """The target's panel, and the references as they stand beside it, all of its height."""
+        sizes = self.backbone.sizes(self.role or "fill")
+        if inputs.source_BCHW is not None:
+            height, width = inputs.source_BCHW.shape[-2:]
+        else:
+            width, height = inputs.size or (sizes[0] if len(sizes) == 1 else (1024, 1024))
+        shapes = [tuple(picture.shape[-2:]) for picture in inputs.references]
+        beside = sum(across * self._scale(tall, height) for tall, across in shapes)
+        # References and target share the budget of tokens.
+        area = self.config.max_tokens * GRID**2 * width // max(1, math.ceil(width + beside))
+        panel = canvas.fit((width, height), size=inputs.size, preferred=sizes, area=max(GRID**2, area))
+        scales = [self._scale(tall, height) * panel.height / height for tall, _ in shapes]
+        pictures = zip(inputs.references, scales, strict=True)
+        return panel, [self._reference(picture, scale, panel.height) for picture, scale in pictures]
+
+    @property
+    def _fitted(self) -> str:
+        """How references are scaled."""
+        return self.config.reference or ("keep" if self.config.model == "full" else "height")
+
+    def _scale(self, tall: int, height: int) -> float:
+        """What a reference of this height is scaled by beside a picture of that height."""
+        full = height / tall
+        return min(1.0, full * self.config.reference_rate) if self._fitted == "keep" else full
+
+    def _reference(self, pixels_BCHW: Tensor, scale: float, height: int) -> Tensor:
+        tall, across = pixels_BCHW.shape[-2:]
+        width = max(1, math.ceil(across * scale / GRID)) * GRID
+        if self._fitted == "height":
+            return canvas.place(pixels_BCHW, canvas.fit((across, tall), size=(width, height)))
+        placed = []
+        for pixels in pixels_BCHW:
+            share = _drawn(pixels) if self._fitted == "random" else 1.0
+            sides = (
+                max(1, min(limit, round(side * scale * share)))
+                for side, limit in ((across, width), (tall, height))
+            )
+            small = canvas.resize(pixels[None], *sides)
+            right, below = width - small.shape[-1], height - small.shape[-2]
+            pads = (right // 2, right - right // 2, below // 2, below - below // 2)
+            placed.append(F.pad(small, pads, value=0.5))
+        return torch.cat(placed)
+
+    def _ids(self, unit: lcu.Unit, image: int) -> Tensor:
+        height, width = unit.image_BCHW.shape[-2:]
+        return self.backbone.grid_ids(width, height, image=image)
+
+    def _with_units(self, text: Text, references: int) -> Text:
+        """The text with each reference's own instruction behind it, at that unit's image index."""
+        own = self.config.unit_prompts
+        if len(own) != references:
+            raise EditkitError(
+                f"There are {len(own)} unit_prompts for {references} references; give one for each."
+            )
+        batch, length = text.tokens_BTD.shape[:2]
+        parts, ids = [text.tokens_BTD], [torch.zeros(length, 3)]
+        for image, words in enumerate(own, start=1):
+            parts.append(self.backbone.text([words] * batch).tokens_BTD)
+            ids.append(torch.tensor((image, 0, 0)).expand(length, 3).float())
+        joined = torch.cat(parts, dim=1)
+        return replace(text, tokens_BTD=joined, ids_T3=torch.cat(ids).to(joined.device))
+
+
+def _task(inputs: EditInputs) -> ACETask:
+    if inputs.negatives is not None:
+        raise EditkitError("aceplus takes no negative prompt; kontext does.")
+    return tasks.chosen(
+        inputs.task,
+        image=inputs.source_BCHW is not None,
+        mask=inputs.mask_B1HW is not None,
+        references=bool(inputs.references),
+    )
+
+
+def _cut(panel: Canvas, pixels: int) -> Box:
+    """A panel's content without its left edge."""
+    content = panel.content
+    lost = min(pixels, content.width - 1)
+    return replace(content, left=content.left + lost, width=content.width - lost)
+
+
+def _drawn(pixels_CHW: Tensor) -> float:
+    """A share of the full height from a third to all, always the same for a picture."""
+    return random.Random(pixels_CHW.cpu().numpy().tobytes()).uniform(1 / 3, 1)

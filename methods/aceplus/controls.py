@@ -1,0 +1,109 @@
+"""Annotators: what a picture is reduced to before it is painted anew under its description.
+
+Gray and mosaic need nothing, edges and lines kornia (in the extra `control`), depth a model of transformers.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from editkit.errors import EditkitError, first_sentence
+
+MOSAIC = 16
+"""Blocks along the longer side: the released ratio of 64 on a picture of 1024 pixels."""
+CANNY = (100 / 255, 200 / 255)
+DEPTH = "Intel/dpt-hybrid-midas"
+"""The released annotator's network, as safetensors."""
+SIGMAS, KERNEL = (0.8, 1.28), 9
+SHARPNESS, SLOPE, THRESHOLD = 20.0, 10.0, 0.05
+LUMA = (0.299, 0.587, 0.114)
+
+
+def gray(pixels_BCHW: Tensor) -> Tensor:
+    """Rec. 601 luminance in all channels."""
+    weights = pixels_BCHW.new_tensor(LUMA)[:, None, None]
+    return (pixels_BCHW * weights).sum(1, keepdim=True).expand_as(pixels_BCHW).clone()
+
+
+def mosaic(pixels_BCHW: Tensor) -> Tensor:
+    """Square blocks of one colour each."""
+    height, width = pixels_BCHW.shape[-2:]
+    side = max(1, round(max(height, width) / MOSAIC))
+    small = max(1, round(height / side)), max(1, round(width / side))
+    coarse = F.interpolate(pixels_BCHW, small, mode="bicubic", antialias=True).clamp(0, 1)
+    return F.interpolate(coarse, (height, width), mode="nearest-exact")
+
+
+def canny(pixels_BCHW: Tensor) -> Tensor:
+    """White edges on black."""
+    try:
+        from kornia.filters import canny as edges
+    except ImportError as error:
+        raise _absent("canny", "kornia") from error
+    _, found_B1HW = edges(pixels_BCHW.float(), *CANNY)
+    return found_B1HW.expand_as(pixels_BCHW).clone()
+
+
+def contour(pixels_BCHW: Tensor) -> Tensor:
+    """A line drawing, black on white: the extended difference of Gaussians (Winnemoeller et al., 2012).
+
+    The network that the released code draws with, Informative Drawings, is published as a pickle only.
+    """
+    try:
+        from kornia.filters import gaussian_blur2d
+    except ImportError as error:
+        raise _absent("contour", "kornia") from error
+    fine_B1HW, coarse_B1HW = (
+        gaussian_blur2d(gray(pixels_BCHW)[:, :1], KERNEL, (sigma, sigma)) for sigma in SIGMAS
+    )
+    sharp_B1HW = fine_B1HW + SHARPNESS * (fine_B1HW - coarse_B1HW)
+    # Dark areas stay white, since only differences count.
+    soft_B1HW = 1 + torch.tanh(SLOPE * (sharp_B1HW - fine_B1HW + THRESHOLD).clamp(max=0))
+    return soft_B1HW.expand_as(pixels_BCHW).clone()
+
+
+def depth(pixels_BCHW: Tensor) -> Tensor:
+    """Near is white, far is black."""
+    processor, network = _depth()
+    taken = processor(images=list(pixels_BCHW.cpu()), return_tensors="pt", do_rescale=False)
+    with torch.no_grad():
+        near_BHW = network(**taken).predicted_depth
+    near_B1HW = F.interpolate(near_BHW[:, None], pixels_BCHW.shape[-2:], mode="bicubic")
+    low, high = near_B1HW.amin((2, 3), keepdim=True), near_B1HW.amax((2, 3), keepdim=True)
+    return ((near_B1HW - low) / (high - low).clamp(min=1e-6)).expand_as(pixels_BCHW).clone()
+
+
+CONTROLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gray": gray,
+    "mosaic": mosaic,
+    "canny": canny,
+    "contour": contour,
+    "depth": depth,
+}
+
+
+def annotated(pixels_BCHW: Tensor, mask_B1HW: Tensor, control: str) -> Tensor:
+    """A picture that went through an annotator under its mask, and is itself elsewhere."""
+    return torch.where(mask_B1HW > 0.5, CONTROLS[control](pixels_BCHW).to(pixels_BCHW), pixels_BCHW)
+
+
+@cache
+def _depth() -> tuple[Any, Any]:
+    from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+
+    try:
+        processor = AutoImageProcessor.from_pretrained(DEPTH)
+        network = AutoModelForDepthEstimation.from_pretrained(DEPTH, use_safetensors=True)
+    except (OSError, ValueError, ImportError) as error:
+        raise EditkitError(
+            f"The depth annotator cannot be loaded ({first_sentence(error)}); run: hf download {DEPTH}"
+        ) from error
+    return processor, network.eval()
+
+
+def _absent(control: str, package: str) -> EditkitError:
+    return EditkitError(f"The annotator {control} needs {package}; run: pip install 'editkit[control]'")

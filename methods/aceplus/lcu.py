@@ -1,0 +1,87 @@
+"""LCU++: the long-context condition unit of ACE++ (paper section 3.2, equations 4 and 5)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+
+from editkit.canvas import GRID
+from editkit.method import Backbone
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unit:
+    """One condition unit: a picture, what is to change in it, and where.
+
+    Its noise X_t is the part of the canvas' noise that lies over it, and its instruction T is part of the
+    plan's text: both are the sampler's and the trainer's. On channels FLUX.1 Fill reads
+    [X_t 64, image 64, mask 256], the full model [X_t 64, image 64, change 64, mask 256].
+
+    Attributes:
+        image_BCHW: what of the picture is shown, pixels in [0, 1]; what is taken away is mid-gray.
+        mask_B1HW: 1 where the unit is to be painted, 0 where it is to stay.
+        change_BCHW: for the full model, the content to be changed; None on FLUX.1 Fill.
+    """
+
+    image_BCHW: Tensor
+    mask_B1HW: Tensor
+    change_BCHW: Tensor | None = None
+
+    def channels(self, backbone: Backbone, generators: Sequence[Generator] | None = None) -> Tensor:
+        """What joins the noise, B L 320 or B L 384; with generators, samples instead of posterior modes."""
+        pictures = [self.image_BCHW] + ([] if self.change_BCHW is None else [self.change_BCHW])
+        parts = [backbone.encode(picture, generators) for picture in pictures]
+        return torch.cat((*parts, backbone.mask(self.mask_B1HW)), dim=-1)
+
+
+def masked(pixels_BCHW: Tensor, mask_B1HW: Tensor, scale: float, change: str | None) -> Unit:
+    """The unit of a picture to be edited.
+
+    Args:
+        pixels_BCHW: the picture.
+        mask_B1HW: 1 where it may change.
+        scale: how much is taken away there: 1 leaves mid-gray, 0 everything (repainting scale).
+        change: None on FLUX.1 Fill. Where the full model finds the content under the mask: `split`, in
+            `change` alone; `whole`, all of the picture in `change` and in the image too; `none`, in neither.
+    """
+    kept_BCHW = torch.lerp(pixels_BCHW, torch.full_like(pixels_BCHW, 0.5), scale * mask_B1HW)
+    if change is None:
+        return Unit(image_BCHW=kept_BCHW, mask_B1HW=mask_B1HW)
+    outside_BCHW, inside_BCHW = (
+        torch.where(part, kept_BCHW, 0.5) for part in (mask_B1HW < 0.5, mask_B1HW > 0.5)
+    )
+    shown = {
+        "split": (outside_BCHW, inside_BCHW),
+        "whole": (kept_BCHW, kept_BCHW),
+        "none": (outside_BCHW, torch.full_like(kept_BCHW, 0.5)),
+    }
+    image_BCHW, change_BCHW = shown[change]
+    return Unit(image_BCHW=image_BCHW, mask_B1HW=mask_B1HW, change_BCHW=change_BCHW)
+
+
+def reference(pixels_BCHW: Tensor, change: str | None) -> Unit:
+    """The unit of a reference: all of it is shown and none of it is to be painted."""
+    empty = None if change is None else torch.full_like(pixels_BCHW, 0.5)
+    return Unit(image_BCHW=pixels_BCHW, mask_B1HW=torch.zeros_like(pixels_BCHW[:, :1]), change_BCHW=empty)
+
+
+def side_by_side(units: Sequence[Unit]) -> Unit:
+    """Units of one height as one, from left to right: the released canvas."""
+
+    def joined(name: str) -> Tensor:
+        return torch.cat([getattr(unit, name) for unit in units], dim=-1)
+
+    whole = Unit(image_BCHW=joined("image_BCHW"), mask_B1HW=joined("mask_B1HW"))
+    return whole if units[0].change_BCHW is None else replace(whole, change_BCHW=joined("change_BCHW"))
+
+
+def rows_of(tokens: Sequence[Tensor], height: int) -> Tensor:
+    """Tokens of pictures of one height, each ...LC, as rows of the canvas on which they stand side by side.
+
+    The transformer does not care for the order of its tokens, only for their position ids; kept in rows, the
+    canvas of separate units is cut like any other.
+    """
+    rows = height // GRID
+    split = [each.reshape(*each.shape[:-2], rows, -1, each.shape[-1]) for each in tokens]
+    return torch.cat(split, dim=-2).flatten(-3, -2)

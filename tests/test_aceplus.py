@@ -1,0 +1,774 @@
+"""ACE++: condition units, how they join, tasks, adapters, the full model, and padded batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, difference, image, photo, transformer_config
+from diffusers import FluxFillPipeline, FluxTransformer2DModel
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+import editkit
+from backbones import fresh, surgery
+from backbones.flux import Flux
+from backbones.loading import LoadOptions, load_transformer
+from backbones.specs import FAMILIES
+from editkit import EditkitError, adapters, config, flow
+from editkit.data import files, latents, padding, shapesworld
+from editkit.data.datasets import dataset
+from editkit.data.records import DataConfig
+from editkit.types import EditInputs, EditRequest
+from methods.aceplus import METHOD, controls, lcu, tasks
+from methods.aceplus.config import PLACEHOLDERS, RELEASED
+
+FULL_SIZE = {
+    "in_channels": 448,
+    "out_channels": 64,
+    "num_layers": 19,
+    "num_single_layers": 38,
+    "attention_head_dim": 128,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 4096,
+    "pooled_projection_dim": 768,
+    "guidance_embeds": True,
+}
+
+
+def conditioner(flux: Flux, **options: Any) -> Any:
+    return METHOD.conditioner(flux, config.build(METHOD.config, options))
+
+
+def inputs(
+    width: int = 128, height: int = 128, *, mask: bool = False, references: tuple[Any, ...] = (), **more: Any
+) -> EditInputs:
+    mask_B1HW = None
+    if mask:
+        mask_B1HW = torch.zeros(1, 1, height, width)
+        mask_B1HW[..., : height // 2, : width // 4] = 1
+    given = {"source_BCHW": photo(width, height), "mask_B1HW": mask_B1HW} | more
+    return EditInputs(prompts=("make it red",), references=references, **given)
+
+
+# The unit.
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
+def test_scale_takes_content_away_under_the_mask_alone(scale: float) -> None:
+    pixels, mask = photo(32, 32), torch.zeros(1, 1, 32, 32)
+    mask[..., :16] = 1
+    unit = lcu.masked(pixels, mask, scale, None)
+    assert torch.equal(unit.image_BCHW[..., 16:], pixels[..., 16:])
+    wanted = (pixels * 2 - 1) * (1 - scale)  # in the network's range
+    assert torch.allclose(unit.image_BCHW[..., :16] * 2 - 1, wanted[..., :16], atol=1e-6)
+    assert unit.change_BCHW is None
+
+
+def test_where_the_full_model_finds_the_content() -> None:
+    pixels, mask = photo(32, 32), torch.zeros(1, 1, 32, 32)
+    mask[..., :16] = 1
+    inside, outside = pixels[..., :16], pixels[..., 16:]
+    split, whole, none = (lcu.masked(pixels, mask, 0.0, change) for change in ("split", "whole", "none"))
+    assert (split.image_BCHW[..., :16] == 0.5).all()
+    assert torch.equal(split.image_BCHW[..., 16:], outside)
+    assert torch.equal(split.change_BCHW[..., :16], inside)
+    assert (split.change_BCHW[..., 16:] == 0.5).all()
+    assert torch.equal(whole.image_BCHW, pixels)
+    assert torch.equal(whole.change_BCHW, pixels)
+    assert torch.equal(none.image_BCHW, split.image_BCHW)
+    assert (none.change_BCHW == 0.5).all()
+    # Repainting hides it in both.
+    repainted = lcu.masked(pixels, mask, 1.0, "split")
+    assert (repainted.change_BCHW == 0.5).all()
+
+
+def test_channels_stand_in_the_released_order(random_flux: Flux) -> None:
+    pixels, mask = photo(32, 32), torch.zeros(1, 1, 32, 32)
+    mask[..., 3, 5] = 1
+    unit = lcu.masked(pixels, mask, 1.0, "split")
+    channel_BLC = unit.channels(random_flux)
+    assert channel_BLC.shape == (1, 4, 384)
+    assert torch.equal(channel_BLC[..., :64], random_flux.encode(unit.image_BCHW))
+    assert torch.equal(channel_BLC[..., 64:128], random_flux.encode(unit.change_BCHW))
+    # Row 3, column 5 of a latent cell's 8x8 is its channel 29, of four cells a token.
+    assert channel_BLC[0, 0, 128:].nonzero().tolist() == [[29 * 4]]
+
+
+@torch.no_grad()
+def test_at_full_scale_it_is_fills_own_input(random_flux: Flux) -> None:
+    given = inputs(96, 64, mask=True, task="repainting")
+    plan = conditioner(random_flux).arrange(given)
+    panel = plan.canvas
+    assert (panel.width, panel.height) == (128, 128)
+    from editkit import canvas
+
+    pixels, mask = (canvas.place(each, panel) for each in (given.source_BCHW, given.mask_B1HW))
+    fill = random_flux.inpainting(pixels, mask)
+    assert torch.allclose(plan.conditioning.channel_BLC, fill, atol=1e-5)
+
+
+# Joining units.
+
+
+@torch.no_grad()
+def test_references_stand_left_of_the_target(random_flux: Flux) -> None:
+    given = inputs(mask=True, references=(photo(64, 128, 1), photo(200, 100, 2)))
+    plan = conditioner(random_flux, encoding="mode").arrange(given)
+    assert plan.widths == (64, 256, 128)
+    assert (plan.canvas.width, plan.canvas.height, plan.canvas.answer.left) == (448, 128, 320)
+    mask_BhwC = plan.conditioning.channel_BLC[..., 64:].unflatten(1, (8, 28))
+    assert mask_BhwC[:, :, :20].abs().sum() == 0
+    assert mask_BhwC[:, :4, 20:22].min() == 1
+    assert plan.conditioning.ids_L3 is None
+    target = conditioner(random_flux).target(given, photo(128, 128, 5))
+    assert torch.equal(target[..., :64], photo(64, 128, 1))
+    assert torch.equal(target[..., 320:], photo(128, 128, 5))
+
+
+@torch.no_grad()
+def test_units_on_the_sequence_are_blocks_of_their_own(random_flux: Flux) -> None:
+    given = inputs(references=(photo(64, 128, 1), photo(128, 128, 2)))
+    joined = conditioner(random_flux, layout="sequence", encoding="mode")
+    plan = joined.arrange(given)
+    ids_Lhw = plan.conditioning.ids_L3.unflatten(0, (8, 20))
+    assert ids_Lhw[:, :4, 0].unique().tolist() == [1]
+    assert ids_Lhw[:, 4:12, 0].unique().tolist() == [2]
+    assert ids_Lhw[:, 12:, 0].unique().tolist() == [0]
+    assert ids_Lhw[:, 4, 2].tolist() == ids_Lhw[:, 12, 2].tolist() == [0] * 8
+    tokens = [tuple(row) for row in plan.conditioning.ids_L3.tolist()]
+    assert len(set(tokens)) == 160
+    # A unit's picture is encoded without its neighbours'.
+    alone = random_flux.encode(photo(128, 128, 2))
+    found = plan.conditioning.channel_BLC[..., :64].unflatten(1, (8, 20))[:, :, 4:12].flatten(1, 2)
+    assert torch.allclose(found, alone, atol=1e-5)
+    answer = photo(128, 128, 3)
+    target = joined.target_tokens(given, answer).unflatten(1, (8, 20))
+    assert torch.allclose(target[:, :, 12:].flatten(1, 2), random_flux.encode(answer), atol=1e-5)
+    # And decoded without them.
+    assert plan.canvas.apart
+    from editkit import canvas
+
+    kept, panel = canvas.decoded(target.flatten(1, 2), plan.canvas)
+    assert (panel.width, panel.height) == (128, 128)
+    assert torch.equal(kept, target[:, :, 12:].flatten(1, 2))
+
+
+@torch.no_grad()
+def test_each_unit_its_own_instruction(random_flux: Flux) -> None:
+    given = inputs(references=(photo(64, 128, 1),))
+    plan = conditioner(random_flux, layout="sequence", unit_prompts=["a red circle"]).plan(given)
+    text = plan.conditioning.text
+    assert text.tokens_BTD.shape[1] == 96
+    assert torch.equal(text.tokens_BTD[:, 48:], random_flux.text(["a red circle"]).tokens_BTD)
+    assert text.ids_T3.unique(dim=0).tolist() == [[0, 0, 0], [1, 0, 0]]
+    noise = random_flux.noise(plan.canvas, [torch.Generator().manual_seed(0)])
+    other = conditioner(random_flux, layout="sequence", unit_prompts=["a blue star"]).plan(given)
+    assert not torch.allclose(
+        *(random_flux.velocity(noise, 0.5, each, 1.0) for each in (plan, other)), atol=1e-3
+    )
+    with pytest.raises(EditkitError, match="2 unit_prompts for 1 references"):
+        conditioner(random_flux, layout="sequence", unit_prompts=["a", "b"]).plan(given)
+    with pytest.raises(EditkitError, match="layout=sequence"):
+        conditioner(random_flux, unit_prompts=["a"])
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({"reference": "height"}, (128, 128)),
+        ({"reference": "keep"}, (64, 64)),
+        ({"reference": "keep", "reference_rate": 0.25}, (32, 32)),
+    ],
+)
+@torch.no_grad()
+def test_size_of_a_reference(random_flux: Flux, options: dict[str, Any], shown: tuple[int, int]) -> None:
+    white = torch.ones(1, 3, 64, 64)
+    target = conditioner(random_flux, **options).target(inputs(references=(white,)), photo(128, 128))
+    reference = target[0, 0, :, :-128]
+    rows, columns = (reference > 0.75).nonzero().unbind(1)
+    assert (int(rows.max() - rows.min()) + 1, int(columns.max() - columns.min()) + 1) == shown
+    top = int(rows.min())
+    assert abs(top - (128 - shown[0]) // 2) <= 1
+
+
+@torch.no_grad()
+def test_random_size_of_a_reference_is_the_pictures_own(random_flux: Flux) -> None:
+    pictures = torch.cat([torch.ones(1, 3, 64, 64), torch.ones(1, 3, 64, 64) * 0.9])
+    made = conditioner(random_flux, reference="random")
+    given = EditInputs(
+        prompts=("a", "b"), source_BCHW=photo(128, 128).repeat(2, 1, 1, 1), references=(pictures,)
+    )
+    both = made.target(given, photo(128, 128).repeat(2, 1, 1, 1))
+    alone = made.target(inputs(references=(pictures[1:],)), photo(128, 128))
+    assert torch.equal(both[1:], alone)
+    heights = [int((each[0] > 0.75)[:, 64].sum()) for each in both[..., :128]]
+    assert heights[0] != heights[1]
+    assert all(128 / 3 - 1 <= height <= 128 for height in heights)
+
+
+def test_references_share_the_budget_of_tokens() -> None:
+    flux: Any = type("Flux", (), {"sizes": lambda self, role: ()})()
+    panel, (reference,) = conditioner(flux)._panel(
+        inputs(1600, 1200, references=(torch.zeros(1, 3, 600, 800),))
+    )
+    tokens = (panel.width + reference.shape[-1]) * panel.height / 256
+    assert 0.9 * 4096 <= tokens <= 4096
+    assert panel.original == (1600, 1200)
+    small, _ = conditioner(flux)._panel(inputs(100, 60))
+    assert (small.width, small.height) == (112, 64)
+
+
+@torch.no_grad()
+def test_released_crop_loses_thirty_pixels(random_flux: Flux) -> None:
+    from editkit import canvas
+
+    given = inputs(references=(photo(128, 128, 1),))
+    exact, released = (
+        conditioner(random_flux, crop=crop).arrange(given).canvas for crop in ("exact", "released")
+    )
+    decoded = torch.linspace(0, 1, 256).expand(1, 3, 128, 256)
+    assert torch.equal(canvas.restore(decoded, exact), decoded[..., 128:])
+    stretched = canvas.resize(decoded[..., 158:], 128, 128)
+    assert torch.equal(canvas.restore(decoded, released), stretched)
+    # Without a reference the released script cuts nothing off either.
+    alone = conditioner(random_flux, crop="released").arrange(inputs()).canvas
+    assert alone == conditioner(random_flux).arrange(inputs()).canvas
+
+
+# Parity with the released path through diffusers.
+
+
+@torch.no_grad()
+def test_latents_are_those_of_the_released_path(random_flux: Flux) -> None:
+    """A masked picture and its sample from FluxFillPipeline's own parts, and Euler by its scheduler."""
+    from test_parity import pipeline
+
+    built = pipeline(FluxFillPipeline, random_flux, "fill")
+    pixels, mask = photo(128, 128), torch.zeros(1, 1, 128, 128)
+    mask[..., 40:90, 30:100] = 1
+    generator = torch.Generator().manual_seed(3)
+    masked = (pixels * 2 - 1) * (1 - 0.5 * mask)
+    packed, conditions = built.prepare_mask_latents(
+        mask, masked, 1, 16, 1, 128, 128, torch.float32, torch.device("cpu"), generator
+    )
+    theirs_BLC = torch.cat((conditions, packed), dim=-1)
+    mine = torch.Generator().manual_seed(3)
+    given = EditInputs(prompts=("make it red",), source_BCHW=pixels, mask_B1HW=mask, generators=(mine,))
+    plan = conditioner(random_flux).plan(given)
+    assert torch.allclose(plan.conditioning.channel_BLC, theirs_BLC, atol=1e-4)
+    noise_BLC = random_flux.noise(plan.canvas, [mine])
+    embeds, pooled, text_ids = built.encode_prompt(
+        prompt="make it red", prompt_2=None, max_sequence_length=48, device=torch.device("cpu")
+    )
+    times = flow.schedule(4, 64)
+    x_BLC = noise_BLC
+    for now, then in itertools.pairwise(times):
+        velocity = built.transformer(
+            hidden_states=torch.cat((x_BLC, theirs_BLC), dim=-1),
+            timestep=now.expand(1),
+            guidance=torch.full((1,), 50.0),
+            encoder_hidden_states=embeds,
+            pooled_projections=pooled,
+            txt_ids=text_ids,
+            img_ids=random_flux.grid_ids(128, 128),
+            return_dict=False,
+        )[0]
+        x_BLC = x_BLC + (then - now) * velocity
+    sampler = METHOD.sampler(random_flux, config.build(METHOD.config, {}))
+    *_, last = sampler.walk(plan, noise_BLC, times, 50.0)
+    assert torch.allclose(last, x_BLC, atol=1e-4)
+
+
+# Tasks.
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("", "generation"),
+        ("image", "instruction"),
+        ("image mask", "local_editing"),
+        ("references", "subject"),
+        ("image mask references", "local_reference"),
+        ("image references", "local_reference"),
+    ],
+)
+def test_the_task_follows_from_what_is_given(given: str, name: str) -> None:
+    there = {what: what in given for what in ("image", "mask", "references")}
+    assert tasks.chosen(None, **there).name == name
+
+
+def test_a_task_says_what_it_needs() -> None:
+    with pytest.raises(EditkitError, match="needs references for the task portrait"):
+        tasks.chosen("portrait", image=True, mask=False, references=False)
+    with pytest.raises(EditkitError, match="needs image and mask for the task repainting"):
+        tasks.chosen("repainting", image=False, mask=False, references=False)
+
+
+def test_tasks_of_requests(random_flux: Flux) -> None:
+    editor = editkit.Editor(random_flux)
+    picture, mask = image(64, 64), Image.new("L", (64, 64), 255)
+    found = [
+        editor.edit(picture, "a red circle", "aceplus", task=task, mask=mask, steps=2)
+        for task in ("repainting", "local_editing", "recolouring", "mosaic", None)
+    ]
+    assert [result.recipe["task"] for result in found][-2:] == ["mosaic", None]
+    assert difference(found[1].image, found[4].image) == 0
+    for other in (found[0], found[2], found[3]):
+        assert difference(found[1].image, other.image) > 5
+    with pytest.raises(EditkitError, match=r"no task of aceplus called 'recoluring'.*did you mean"):
+        editor.edit(picture, "a red circle", "aceplus", task="recoluring")
+    with pytest.raises(EditkitError, match="kontext has no tasks"):
+        editor.edit(picture, "a red circle", "kontext", task="subject")
+
+
+def test_official_prompts(random_flux: Flux) -> None:
+    asked: list[str] = []
+
+    class Listening:
+        def placeholders(self, words: Any) -> bool:
+            return words == PLACEHOLDERS
+
+        def text(self, prompts: list[str]) -> Any:
+            asked.extend(prompts)
+            return random_flux.text(["red"])
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(random_flux, name)
+
+    flux: Any = Listening()
+    reference = (photo(64, 64, 1),)
+    for more in ({}, {"task": "portrait", "references": reference}, {"references": reference}):
+        conditioner(flux).plan(inputs(**more))
+    conditioner(flux, placeholders=["{image}"]).plan(inputs())
+    assert asked == [
+        "{image} make it red",
+        "Maintain the facial features. make it red",
+        "make it red",
+        "make it red",
+    ]
+
+
+def test_placeholders_are_tokens_where_there_is_room() -> None:
+    from conftest import CLIP, T5
+
+    from backbones import text
+
+    words = ["make", "it", "red", *(f"spare{n}" for n in range(20))]
+    encoders = text.fresh(words, letters="A", clip=CLIP, t5=T5, length=16)
+    assert not encoders.placeholders(PLACEHOLDERS)
+    assert "{image}" not in encoders.t5_tokenizer.get_added_vocab()
+    encoders.t5.resize_token_embeddings(len(encoders.t5_tokenizer) + len(PLACEHOLDERS))
+    first = len(encoders.t5_tokenizer)
+    assert encoders.placeholders(PLACEHOLDERS)
+    assert encoders.placeholders(PLACEHOLDERS)
+    assert encoders.t5_tokenizer.convert_tokens_to_ids("{image}") == first + 1
+    ids = encoders.t5_tokenizer("{image} make it red").input_ids
+    assert ids[0] == first + 1
+
+
+def test_annotators() -> None:
+    pixels = torch.from_numpy(shapesworld.render(shapesworld.example(3).answer)).permute(2, 0, 1)[None] / 255
+    mask = torch.zeros(1, 1, 128, 128)
+    mask[..., :64] = 1
+    for name in ("gray", "mosaic", "canny", "contour"):
+        made = controls.annotated(pixels, mask, name)
+        assert torch.equal(made[..., 64:], pixels[..., 64:])
+        assert not torch.equal(made, pixels)
+        assert made.min() >= 0
+        assert made.max() <= 1
+    gray = controls.gray(pixels)
+    assert torch.equal(gray[:, 0], gray[:, 2])
+    blocks = controls.mosaic(torch.rand(1, 3, 1024, 768))
+    assert torch.equal(blocks[..., :64, :64], blocks[..., :1, :1].expand(1, 3, 64, 64))
+    edges = controls.canny(pixels)
+    assert set(edges.unique().tolist()) <= {0.0, 1.0}
+    assert 0 < edges.mean() < 0.2
+    assert controls.contour(torch.full((1, 3, 32, 32), 0.2)).min() > 0.99
+
+
+def test_depth_says_what_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    controls._depth.cache_clear()
+    with pytest.raises(EditkitError, match=r"hf download Intel/dpt-hybrid-midas"):
+        controls.depth(photo(64, 64))
+
+
+# Adapters and the full model.
+
+
+def test_which_adapter_a_request_wears() -> None:
+    def chosen(backbone: str, request: EditRequest, **options: Any) -> str | None:
+        return METHOD.adapter(config.build(METHOD.config, options), backbone, request)
+
+    alone = EditRequest(image="a.png", instruction="x")
+    subject = EditRequest(image=None, instruction="x", references=["a.png"])
+    portrait = dataclasses.replace(subject, task="portrait")
+    assert chosen("flux1-dev", alone) == RELEASED["local"]
+    assert chosen("flux1-dev", subject) == RELEASED["subject"]
+    assert chosen("flux1-dev", portrait) == RELEASED["portrait"]
+    assert chosen("flux1-dev", alone, adapter="portrait") == RELEASED["portrait"]
+    assert chosen("flux1-dev", alone, adapter=None) is None
+    assert chosen("flux1-dev", alone, model="full") is None
+    assert chosen("some/folder", alone) is None
+    assert chosen("some/folder", alone, adapter="mine.safetensors") == "mine.safetensors"
+    with pytest.raises(EditkitError, match="tiny ships no full"):
+        chosen("tiny", alone, model="full")
+
+
+def kohya(transformer: Any, rank: int, seed: int = 0) -> dict[str, Tensor]:
+    """A LoRA in the released layout for a small transformer, half of it with alpha other than the rank."""
+    from backbones import lora
+
+    generator = torch.Generator().manual_seed(seed)
+    linears = {
+        name: module
+        for name, module in transformer.named_modules()
+        if isinstance(module, torch.nn.Linear) and "blocks" in name
+    }
+    updates = {
+        name: lora.Update(
+            down_rI=torch.randn(rank, module.in_features, generator=generator) * 0.1,
+            up_Or=torch.randn(module.out_features, rank, generator=generator) * 0.1,
+            alpha=float(rank),
+        )
+        for name, module in linears.items()
+    }
+    return lora.from_diffusers(updates, "kohya")[0]
+
+
+def test_released_layout_loads_and_counts(tmp_path: Path) -> None:
+    transformer = FluxTransformer2DModel.from_config(transformer_config(384))
+    state = kohya(transformer, 4)
+    # As released: whole blocks, q, k and v fused, modulation too, and nothing outside the blocks.
+    stems = {key.split(".", 1)[0] for key in state}
+    assert {"lora_unet_double_blocks_0_img_attn_qkv", "lora_unet_single_blocks_1_modulation_lin"} <= stems
+    path = tmp_path / "comfyui_subject_lora16.safetensors"
+    save_file(state, path)
+    before = transformer.state_dict()["transformer_blocks.0.attn.to_k.weight"].clone()
+    adapters.load(transformer, path, "subject")
+    layer = transformer.transformer_blocks[0].attn.to_k
+    down, up = layer.lora_A["subject"].weight, layer.lora_B["subject"].weight
+    stem = "lora_unet_double_blocks_0_img_attn_qkv"
+    fused = state[f"{stem}.lora_up.weight"] @ state[f"{stem}.lora_down.weight"]
+    scale = layer.scaling["subject"]
+    wanted = fused[64:128] * state[f"{stem}.alpha"] / len(state[f"{stem}.lora_down.weight"])
+    assert torch.allclose(up @ down * scale, wanted, atol=1e-5)
+    adapters.eject(transformer, "subject")
+    assert torch.equal(transformer.state_dict()["transformer_blocks.0.attn.to_k.weight"], before)
+
+
+def test_every_tensor_of_a_released_file_is_placed_at_full_size() -> None:
+    from test_lora import ace
+
+    from backbones import lora
+
+    with torch.device("meta"):
+        transformer = FluxTransformer2DModel.from_config(FULL_SIZE | {"in_channels": 384})
+    for rank in (16, 64):
+        state, about = lora.in_diffusers(ace(rank), {})
+        assert len(ace(rank)) == 912
+        assert len(state) == 988
+        transformer.load_lora_adapter(
+            state,
+            prefix="transformer",
+            adapter_name=f"rank{rank}",
+            metadata=json.loads(about.get("lora_adapter_metadata", "null")),
+            low_cpu_mem_usage=True,  # so that what lies on the meta device is taken as it is
+        )
+        held = [m for m in adapters.layers(transformer) if f"rank{rank}" in m.r]
+        assert len(held) == 494
+        assert {m.r[f"rank{rank}"] for m in held} == {rank}
+        assert {m.scaling[f"rank{rank}"] for m in held} == {1.0}
+
+
+def test_full_model_has_the_released_tensors() -> None:
+    with torch.device("meta"):
+        transformer = FluxTransformer2DModel.from_config(FULL_SIZE)
+    native = surgery.diffusers_to_native(transformer.state_dict())
+    assert len(native) == 780
+    assert tuple(native["img_in.weight"].shape) == (3072, 448)
+    back = surgery.native_to_diffusers(native)
+    assert {k: t.shape for k, t in back.items()} == {k: t.shape for k, t in transformer.state_dict().items()}
+    role = FAMILIES["flux1-dev"].roles["ace"]
+    assert (role.file, role.in_channels) == ("ali-vilab/ACE_Plus/ace_plus_fft.safetensors", 448)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
+def test_full_model_from_a_file(dtype: torch.dtype, tmp_path: Path) -> None:
+    made = FluxTransformer2DModel.from_config(transformer_config(448))
+    native = surgery.diffusers_to_native(made.state_dict())
+    path = tmp_path / "ace_plus_fft.safetensors"
+    save_file({name: tensor.to(dtype) for name, tensor in native.items()}, path)
+    options = LoadOptions(transformer={"ace": str(path)}, axes=(8, 12, 12))
+    loaded = load_transformer(options, "ace", Path, torch.float32)
+    assert loaded.config.in_channels == 448
+    for name, tensor in made.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor.to(dtype).float())
+
+
+@torch.no_grad()
+def test_widened_fill_is_fill_where_nothing_is_to_change(random_flux: Flux) -> None:
+    """The mask's columns move from 128 to 192, so the network reads the same before it has learnt."""
+    from backbones.loading import widened
+
+    fill = random_flux.transformer("fill")
+    wide = widened(fill, 448)
+    weight, base = wide.x_embedder.weight, fill.x_embedder.weight
+    assert torch.equal(weight[:, :128], base[:, :128])
+    assert (weight[:, 128:192] == 0).all()
+    assert torch.equal(weight[:, 192:], base[:, 128:])
+    given = inputs(mask=True, task="repainting")
+    plans = [
+        conditioner(random_flux, encoding="mode", **options).plan(given)
+        for options in ({}, {"model": "full"})
+    ]
+    noise = random_flux.noise(plans[0].canvas, [torch.Generator().manual_seed(0)])
+    for plan, transformer in zip(plans, (fill, wide), strict=True):
+        hidden = torch.cat((noise, plan.conditioning.channel_BLC), dim=-1)
+        embedded = transformer.x_embedder(hidden)
+        if plan is plans[0]:
+            first = embedded
+    assert torch.allclose(embedded, first, atol=1e-5)
+
+
+def test_full_model_edits(random_flux: Flux) -> None:
+    editors = [
+        editkit.Editor(random_flux, {"aceplus": {"model": "full", "change": change}})
+        for change in ("split", "whole", "none")
+    ]
+    picture, mask = image(64, 64), Image.new("L", (64, 64), 255)
+    found = [e.edit(picture, "make it red", "aceplus", steps=2, mask=mask).image for e in editors]
+    assert difference(found[0], found[1]) > 5
+    assert difference(found[0], found[2]) > 5
+
+
+def test_a_saved_full_model_is_known_by_its_channels(random_flux: Flux, tmp_path: Path) -> None:
+    fresh.save(random_flux, "ace", tmp_path / "ace")
+    editor = editkit.load(str(tmp_path / "ace"), options={"aceplus": {"model": "full"}})
+    assert set(editor.backbone.roles) == {"ace"}
+    mine = editkit.Editor(random_flux, {"aceplus": {"model": "full"}})
+    pictures = [
+        each.edit(image(64, 64), "make it red", "aceplus", steps=2, seed=1).image for each in (editor, mine)
+    ]
+    assert pictures[0].size == (64, 64)
+
+
+def test_whole_input_layer_by_rank() -> None:
+    transformer = FluxTransformer2DModel.from_config(transformer_config(448))
+    options = adapters.LoraOptions(rank=4, targets=("x_embedder", "attn.to_q"), ranks={"x_embedder": 64})
+    adapters.attach(transformer, options)
+    layer = transformer.x_embedder
+    assert layer.r["default"] == 64  # as many as the layer has outputs: any update at all
+    assert layer.scaling["default"] == transformer.transformer_blocks[0].attn.to_q.scaling["default"] == 1
+    with pytest.raises(EditkitError, match=r"lora.ranks.x_embedder must be at least 1"):
+        config.build(adapters.LoraOptions, {"ranks": {"x_embedder": 0}})
+
+
+# Training.
+
+
+@torch.no_grad()
+def test_two_means(random_flux: Flux) -> None:
+    given = inputs(mask=True, references=(photo(384, 128, 1),))
+    plan = conditioner(random_flux).arrange(given)
+
+    def weights(**options: Any) -> Tensor | None:
+        trainer = METHOD.trainer(random_flux, config.build(METHOD.config, options))
+        found = trainer.weights(plan, given)
+        return None if found is None else found[0].unflatten(0, (8, 32))
+
+    assert weights(loss="released") is None
+    paper = weights()
+    assert float(paper[:, :24].sum()) == pytest.approx(1, abs=1e-3)
+    assert float(paper[:, 24:].sum()) == pytest.approx(1, abs=1e-3)
+    masked = weights(loss="released", mask_weight=3.0)
+    assert masked[:4, 24:26].unique().tolist() == [3]
+    assert masked[:, :24].unique().tolist() == [1]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method", ["aceplus", "icedit", "kontext"])
+def test_padding_changes_nothing(random_flux: Flux, method: str) -> None:
+    """Canvases of several sizes in one batch give each what it gives alone."""
+    record = editkit.registry.method(method)
+    options = {"kontext": {"sizes": "exact"}}.get(method, {})
+    made = record.conditioner(random_flux, config.build(record.config, options))
+    sizes = [(128, 64), (64, 128), (96, 96)]
+    plans, noises = [], []
+    for number, size in enumerate(sizes):
+        given = EditInputs(
+            prompts=("make it red",),
+            source_BCHW=photo(*size, number),
+            size=size,
+            references=(photo(32, 32, 7),) if method != "icedit" and number == 1 else (),
+        )
+        plan = made.plan(given)
+        plans.append(plan)
+        noises.append(random_flux.noise(plan.canvas, [torch.Generator().manual_seed(number)]))
+    ids = [
+        plan.conditioning.ids_L3
+        if plan.conditioning.ids_L3 is not None
+        else random_flux.grid_ids(plan.canvas.width, plan.canvas.height)
+        for plan in plans
+    ]
+    whole, where, count = padding.plans(plans, ids, [1] * 3)
+    assert count > min(len(each) for each in ids)
+    x_BLC = torch.cat([padding.padded(n, w, count) for n, w in zip(noises, where, strict=True)])
+    text = padding.texts([plan.conditioning.text for plan in plans])
+    whole = dataclasses.replace(whole, conditioning=dataclasses.replace(whole.conditioning, text=text))
+    times = torch.tensor((0.3, 0.6, 0.9))
+    together = random_flux.velocity(x_BLC, times, whole, 2.0)
+    for number, plan in enumerate(plans):
+        alone = random_flux.velocity(noises[number], times[number : number + 1], plan, 2.0)
+        assert torch.allclose(together[number, where[number]], alone[0], atol=1e-4)
+    # The mask is what does it.
+    open_ = dataclasses.replace(whole.conditioning, valid_BN=None)
+    seen = random_flux.velocity(x_BLC, times, dataclasses.replace(whole, conditioning=open_), 2.0)
+    assert not torch.allclose(seen[0, where[0]], together[0, where[0]], atol=1e-2)
+
+
+def test_records_in_files(tmp_path: Path) -> None:
+    for name, size in (("edit", 64), ("target", 64), ("mask", 32), ("ref", 48)):
+        image(size, size, size).save(tmp_path / f"{name}.png")
+    lines = [
+        "edit.png#;#mask.png#;##;#target.png#;#{image} make it red#;#local",
+        "#;##;#ref.png#;#target.png#;#a red circle#;#subject",
+    ]
+    (tmp_path / "train.csv").write_text("\n".join(lines) + "\n\n")
+    rows = [
+        {"source": "edit.png", "mask": "mask.png", "answer": "target.png", "instruction": "make it red"},
+        {
+            "references": ["ref.png", "edit.png"],
+            "answer": "target.png",
+            "instruction": "",
+            "task": "portrait",
+        },
+    ]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    tasks_ = {"local": "local_editing"}
+    released = dataset(DataConfig(name="csv", path=str(tmp_path / "train.csv"), tasks=tasks_))
+    assert len(released) == 2
+    first, second = released[0], released[1]
+    assert (first.task, first.kind, first.instruction) == ("local_editing", "local", "{image} make it red")
+    assert first.mask.shape == (64, 64)
+    assert set(np.unique(first.mask).tolist()) <= set(range(256))
+    assert (first.references, second.source, second.mask) == ((), None, None)
+    assert second.references[0].shape == (48, 48, 3)
+    own = dataset(DataConfig(name="jsonl", path=str(tmp_path / "train.jsonl")))
+    assert [len(own[n].references) for n in range(2)] == [0, 2]
+    assert own[1].task == "portrait"
+    only = dataset(DataConfig(name="csv", path=str(tmp_path / "train.csv"), types=("^sub",)))
+    assert len(only) == 1
+    turned = DataConfig(name="csv", path=str(tmp_path / "turned.csv"), fields=("prompt", "target_image"))
+    (tmp_path / "turned.csv").write_text("a red circle#;#target.png")
+    assert dataset(turned)[0].instruction == "a red circle"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("csv", "a.png#;#b.png", "Line 1 of .* has 2 fields"),
+        ("csv", "#;##;##;##;#words#;#x", "Line 1 of .* has no answer"),
+        ("jsonl", "{", "Line 1 of .* is no JSON"),
+        ("jsonl", "[]", "Line 1 of .* has no object"),
+        ("jsonl", '{"anser": "a.png"}', "has the key 'anser'; keys are answer"),
+        ("jsonl", '{"answer": "a.png", "instruction": "x", "references": "a.png"}', "no path"),
+        ("jsonl", "", "holds no records"),
+    ],
+)
+def test_bad_records(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / "records").write_text(text)
+    with pytest.raises(EditkitError, match=words):
+        files.Files(DataConfig(name=name, path=str(tmp_path / "records")))
+
+
+def test_records_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(EditkitError, match=r"needs data\.path"):
+        dataset(DataConfig(name="csv"))
+    with pytest.raises(EditkitError, match="cannot be read"):
+        dataset(DataConfig(name="jsonl", path=str(tmp_path / "absent.jsonl")))
+    (tmp_path / "one.jsonl").write_text('{"answer": "absent.png", "instruction": "x"}')
+    with pytest.raises(EditkitError, match=r"absent\.png"):
+        dataset(DataConfig(name="jsonl", path=str(tmp_path / "one.jsonl")))[0]
+
+
+@pytest.mark.parametrize("name", sorted(shapesworld.MASKED))
+def test_masked_examples(name: str) -> None:
+    for seed in range(12):
+        example = shapesworld.masked_example(seed, name)
+        again = shapesworld.masked_example(seed, name)
+        assert example.instruction == again.instruction
+        assert set(example.instruction.replace(",", "").split()) <= shapesworld.words()
+        given = {
+            "image": example.source is not None,
+            "mask": example.mask is not None,
+            "references": bool(example.references),
+        }
+        assert tasks.chosen(example.task, **given).name == example.task
+        if example.mask is None:
+            continue
+        before, after = (shapesworld.render(scene).astype(int) for scene in (example.source, example.answer))
+        outside = example.mask == 0
+        assert (np.abs(after - before)[outside] <= 2).all()
+        assert (np.abs(after - before)[~outside] > 32).any()
+
+
+def test_records_of_one_task_stand_together() -> None:
+    masked = dataset(DataConfig(name="shapesworld masked", count=40))
+    shapes = {latents.shape_of(masked[n]) for n in range(40)}
+    assert len(shapes) == len({masked[n].task for n in range(40)}) >= 5
+
+
+# Comparing methods.
+
+
+def test_comparison(random_flux: Flux) -> None:
+    from editkit import comparison
+    from editkit.judges import judge
+
+    editor = editkit.Editor(random_flux)
+    picture = image(96, 64)
+    names = [method.name for method in editkit.methods()]
+    entries = comparison.compare(
+        editor, picture, "make it red", names, steps=1, seed=2, judge=judge("preserve")
+    )
+    assert [entry.result.method for entry in entries] == names
+    assert all(entry.seconds > 0 and 0 <= entry.changed <= 1 for entry in entries)
+    assert sum(entry.wins for entry in entries) == 3
+    tokens = {entry.result.method: entry.tokens for entry in entries}
+    assert tokens == {"aceplus": 64, "icedit": 128, "kontext": 64}
+    made = comparison.sheet(picture, entries)
+    assert made.width > 4 * 256
+    with pytest.raises(EditkitError, match="each once"):
+        comparison.compare(editor, picture, "make it red", ["kontext", "kontext"])
+
+
+def test_comparison_goes_on_where_a_method_fails(random_flux: Flux) -> None:
+    from editkit import comparison
+
+    mask = Image.new("L", (10, 10))
+    editor = editkit.Editor(random_flux, {"icedit": {"framework": "text"}})
+    mask = Image.new("L", (64, 64), 255)
+    entries = comparison.compare(
+        editor, image(64, 64), "make it red", ["icedit", "kontext"], steps=1, mask=mask
+    )
+    assert "takes no mask" in entries[0].result.error
+    assert entries[1].result.error is None
+    assert comparison.sheet(image(64, 64), entries).width > 3 * 256
+
+
+def test_readme_speaks_of_every_option() -> None:
+    text = (ROOT / "methods" / "aceplus" / "README.md").read_text()
+    for name in ("layout", "scale", "change", "reference", "unit_prompts", "max_tokens", "crop", "loss"):
+        assert name in text
