@@ -11,3 +11,7 @@ def first_sentence(error: Exception) -> str:
     """The start of a library's message, short enough to stand within a sentence of one's own."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return re.split(r"[.!?]\s", line)[0][:200].rstrip(".: ")
+
+
+class EditkitWarning(UserWarning):
+    """Something that a person should know and that stops nothing, in one sentence."""

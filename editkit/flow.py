@@ -12,6 +12,9 @@ from torch import Tensor
 
 BASE_TOKENS, MAX_TOKENS = 256, 4096
 BASE_SHIFT, MAX_SHIFT = 0.5, 1.15
+DISTRIBUTIONS = ("logit_normal", "uniform", "mode", "cosmap")
+MODE_SCALE = 1.29
+WEIGHTINGS = ("none", "sigma_sqrt", "cosmap")
 
 Velocity = Callable[[Tensor, float], Tensor]
 
@@ -63,14 +66,32 @@ def training_times(
     generator: torch.Generator | None = None,
     mean: float | None = None,
     std: float = 1.0,
+    distribution: str = "logit_normal",
 ) -> Tensor:
-    """Logit-normal times in (0, 1), shape (count,).
+    """Times in (0, 1), shape (count,).
 
-    The mode depends on resolution: the logit's mean is `shift(tokens)` unless `mean` is given, which is the
-    same as drawing around 0 and shifting as the sampler does (Kontext paper, section 3).
+    `logit_normal`: the mode depends on resolution: the logit's mean is `shift(tokens)` unless `mean` is
+    given, which is the same as drawing around 0 and shifting as the sampler does (Kontext paper, section 3).
+    `uniform`, `mode` and `cosmap` are Stable Diffusion 3's (section 3.1) and know no resolution.
     """
-    normal = torch.randn(count, generator=generator)
-    return torch.sigmoid(normal * std + (shift(tokens) if mean is None else mean))
+    if distribution == "logit_normal":
+        normal = torch.randn(count, generator=generator)
+        return torch.sigmoid(normal * std + (shift(tokens) if mean is None else mean))
+    uniform = torch.rand(count, generator=generator)
+    if distribution == "mode":
+        return 1 - uniform - MODE_SCALE * (torch.cos(math.pi / 2 * uniform) ** 2 - 1 + uniform)
+    if distribution == "cosmap":
+        return 1 - 1 / (torch.tan(math.pi / 2 * uniform) + 1)
+    return uniform
+
+
+def time_weights(times_B: Tensor, weighting: str) -> Tensor | None:
+    """Loss weights by time, shape (B,), as diffusers' trainers name them; None where all count alike."""
+    if weighting == "sigma_sqrt":
+        return times_B**-2
+    if weighting == "cosmap":
+        return 2 / (math.pi * (1 - 2 * times_B + 2 * times_B**2))
+    return None
 
 
 def interpolate(x0_BLC: Tensor, noise_BLC: Tensor, times_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,9 +100,19 @@ def interpolate(x0_BLC: Tensor, noise_BLC: Tensor, times_B: Tensor) -> tuple[Ten
     return (1 - t_B11) * x0_BLC + t_B11 * noise_BLC, noise_BLC - x0_BLC
 
 
-def loss(predicted_BLC: Tensor, velocity_BLC: Tensor, weights_BL: Tensor | None = None) -> Tensor:
-    """Mean squared error of the velocity; with weights, each token's mean counts by its weight."""
+def loss(
+    predicted_BLC: Tensor,
+    velocity_BLC: Tensor,
+    weights_BL: Tensor | None = None,
+    weights_B: Tensor | None = None,
+) -> Tensor:
+    """Mean squared error of the velocity.
+
+    With `weights_BL` it is a weighted mean over tokens; `weights_B` scales each sample's error.
+    """
     error_BLC = (predicted_BLC.float() - velocity_BLC.float()) ** 2
+    if weights_B is not None:
+        error_BLC = error_BLC * weights_B[:, None, None]
     if weights_BL is None:
         return error_BLC.mean()
     return (error_BLC.mean(-1) * weights_BL).sum() / weights_BL.sum()

@@ -137,6 +137,35 @@ def test_training_times_follow_the_resolution(tokens: int) -> None:
     assert torch.allclose(flow.shifted(plain, flow.shift(tokens)), times, atol=1e-6)
 
 
+@pytest.mark.parametrize("distribution", flow.DISTRIBUTIONS)
+def test_every_distribution_of_times(distribution: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    times = flow.training_times(40_000, 256, generator=generator, distribution=distribution)
+    assert times.min() >= 0
+    assert times.max() <= 1
+    # Densities at the middle and at the ends, as Stable Diffusion 3 plots them.
+    middle, low, high = (
+        float(((times > a) & (times <= b)).float().mean()) for a, b in ((0.45, 0.55), (0, 0.1), (0.9, 1))
+    )
+    if distribution == "uniform":
+        assert max(middle, low, high) - min(middle, low, high) < 0.01
+    else:
+        assert middle > 1.2 * low
+    if distribution in ("mode", "cosmap"):
+        assert middle == pytest.approx({"mode": 0.3, "cosmap": 0.127}[distribution], abs=0.02)
+
+
+def test_weights_by_time() -> None:
+    times = torch.tensor((0.25, 0.5, 1.0))
+    assert flow.time_weights(times, "none") is None
+    assert flow.time_weights(times, "sigma_sqrt").tolist() == [16, 4, 1]
+    cosmap = flow.time_weights(times, "cosmap")
+    assert cosmap[1] == pytest.approx(4 / math.pi)
+    predicted, velocity = torch.randn(3, 6, 4), torch.randn(3, 6, 4)
+    errors = ((predicted - velocity) ** 2).mean((1, 2))
+    assert torch.allclose(flow.loss(predicted, velocity, None, cosmap), (errors * cosmap).mean())
+
+
 def test_training_times_follow_mean_and_std() -> None:
     times = flow.training_times(40_000, 64, generator=torch.Generator().manual_seed(0), mean=-0.7, std=0.5)
     logits = torch.logit(times.double())

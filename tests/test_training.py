@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import shutil
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from editkit.data.latents import Bucket, Stream
 from editkit.data.records import DataConfig
 from editkit.train import checkpoints
 from editkit.train.edit import EditJob, EditTrainConfig
-from editkit.train.fit import fit
+from editkit.train.fit import StoppedError, fit
 from editkit.train.optim import Ema, OptimConfig, optimizers, rate
 from editkit.types import Conditioning, Plan
 from methods.icedit import moe
@@ -191,7 +192,7 @@ def test_what_counts_as_a_checkpoint(tmp_path: Path) -> None:
     ):
         (tmp_path / name).mkdir()
         if complete:
-            (tmp_path / name / "state.json").write_text("{}")
+            (tmp_path / name / "state.json").write_text('{"files": {}}')
     (tmp_path / ".checkpoint-0000030.partial").mkdir()
     (tmp_path / ".checkpoint-0000030.partial" / "state.json").write_text("{}")
     assert checkpoints.find(tmp_path, "latest") == tmp_path / "checkpoint-0000010"
@@ -200,6 +201,43 @@ def test_what_counts_as_a_checkpoint(tmp_path: Path) -> None:
     assert checkpoints.find(tmp_path, str(tmp_path / "checkpoint-0000002")) == tmp_path / "checkpoint-0000002"
     with pytest.raises(EditkitError, match="resume"):
         checkpoints.find(tmp_path, str(tmp_path / "checkpoint-0000020"))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer-0.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_passed_over(settings: Any, name: str) -> None:
+    overrides = ("fit.steps=6", "fit.save_every=2", "fit.optim.schedule=linear")
+    _, whole = train(settings("whole", *overrides))
+    _, broken = train(settings("broken", *overrides))
+    last = broken / "checkpoint-0000006"
+    good = (last / name).read_bytes()
+    (last / name).write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.warns(UserWarning, match=r"checkpoint-0000006 is damaged .* passed over"):
+        train(settings("broken", "fit.resume=latest", *overrides))
+    assert_same(whole / "checkpoint-0000006", last)
+
+
+def test_told_to_stop_it_saves_first(settings: Any) -> None:
+    """SIGTERM, as schedulers send it, in the middle of a run; the rest is what it would have been."""
+    overrides = ("fit.steps=6", "fit.save_every=6", "fit.log_every=1", "fit.optim.schedule=linear")
+    _, whole = train(settings("whole", *overrides))
+    stopped = settings("stopped", *overrides)
+    job = EditJob(stopped)
+    draw = job.batch
+
+    def batch(indices: Any) -> Any:
+        if indices[0] >= 8:
+            signal.raise_signal(signal.SIGTERM)
+        return draw(indices)
+
+    job.batch = batch
+    with pytest.raises(StoppedError, match=r"after step 3 .* fit\.resume=latest"):
+        fit(job, stopped.fit)
+    output = Path(stopped.fit.output)
+    assert [path.name for path in checkpoints.everything(output)] == ["checkpoint-0000003"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    train(settings("stopped", "fit.resume=latest", *overrides))
+    assert_same(whole / "checkpoint-0000006", output / "checkpoint-0000006")
+    assert losses(whole) == losses(output)
 
 
 def test_checkpoints_beyond_keep_are_dropped(settings: Any) -> None:

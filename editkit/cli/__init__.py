@@ -3,15 +3,17 @@
 import logging
 import os
 import sys
+import warnings
 from typing import Any
 
 import typer
 
 from editkit.cli import compare, edit, evaluate, lists, lora, train, weights
-from editkit.errors import EditkitError
+from editkit.errors import EditkitError, EditkitWarning
 
 # typer brings its own click in newer releases, so the class is reached through a name that typer exports.
 UsageError: Any = typer.BadParameter.__base__
+SHOWN = warnings.showwarning
 INTERRUPTED = 130  # what newer releases return on Ctrl-C, without a word
 
 app = typer.Typer(
@@ -34,10 +36,11 @@ def main() -> None:
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     # Which diffusers imports where it is installed, and which then speaks of kernels that it would like.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.showwarning = _note  # type: ignore[assignment]
     try:
         status = app(standalone_mode=False)
     except EditkitError as error:
-        _fail(str(error))
+        _fail(str(error), getattr(error, "status", 2))
     except UsageError as error:
         problem = error.format_message().rstrip(".?")
         if type(error).__name__ == "NoArgsIsHelpError":  # a command of commands on its own asks for its help
@@ -52,6 +55,14 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(sentence: str) -> None:
+def _note(message: Any, category: type[Warning], *rest: Any) -> None:
+    """editkit's own warnings as notes."""
+    if issubclass(category, EditkitWarning):
+        print(f"note: {message}", file=sys.stderr)
+    else:
+        SHOWN(message, category, *rest)
+
+
+def _fail(sentence: str, status: int = 2) -> None:
     print(f"editkit: {sentence}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)

@@ -1,8 +1,9 @@
-"""Checkpoints: a folder that is complete or absent, safetensors and JSON only."""
+"""Checkpoints: a folder that is complete or absent, safetensors and JSON only, each file with its hash."""
 
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from editkit.errors import EditkitError, first_sentence
+from editkit import recipe
+from editkit.errors import EditkitError, EditkitWarning, first_sentence
 from editkit.train.optim import Ema
+
+STATE = "state.json"
 
 
 def save(
@@ -44,7 +48,8 @@ def save(
             }
             save_file(tensors, partial / f"optimizer-{number}.safetensors")
             state["optimizers"].append(saved["param_groups"])
-        (partial / "state.json").write_text(json.dumps(state))
+        state["files"] = {path.name: recipe.sha256(path) for path in sorted(partial.glob("*.safetensors"))}
+        (partial / STATE).write_text(json.dumps(state))
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)
     except (OSError, SafetensorError) as error:
@@ -58,22 +63,39 @@ def save(
 
 def everything(output: Path) -> list[Path]:
     """Complete checkpoints of a run, oldest first."""
-    return sorted(path for path in output.glob("checkpoint-*") if (path / "state.json").is_file())
+    return sorted(path for path in output.glob("checkpoint-*") if (path / STATE).is_file())
+
+
+def damage(folder: Path) -> str:
+    """What is wrong with a checkpoint's files; empty where they are as they were written."""
+    try:
+        files = json.loads((folder / STATE).read_text())["files"]
+        changed = [name for name, digest in files.items() if recipe.sha256(folder / name) != digest]
+    except (EditkitError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{STATE} or a file that it names cannot be read: {type(error).__name__}"
+    return f"{changed[0]} is not what was written" if changed else ""
 
 
 def find(output: Path, resume: str | None) -> Path | None:
     """The checkpoint that `resume` names: None, "latest", or a folder.
 
+    The latest is the newest that is sound; damaged ones are named in a warning and passed over.
+
     Raises:
-        EditkitError: where a folder is named that holds no checkpoint.
+        EditkitError: where a folder is named that holds no checkpoint, or all there are are damaged.
     """
     if resume is None:
         return None
     if resume == "latest":
         found = everything(output)
+        while found and (problem := damage(found[-1])):
+            said = f"The checkpoint {found.pop()} is damaged ({problem}) and passed over."
+            warnings.warn(said, EditkitWarning, stacklevel=2)
+        if not found and everything(output):
+            raise EditkitError(f"No checkpoint in {output} is sound; start anew with another fit.output.")
         return found[-1] if found else None
     folder = Path(resume)
-    if not (folder / "state.json").is_file():
+    if not (folder / STATE).is_file():
         raise EditkitError(f"resume={resume} is not a checkpoint folder; give one, or resume=latest.")
     return folder
 
@@ -104,6 +126,8 @@ def _load(
     optimizers: list[torch.optim.Optimizer],
     ema: Ema | None,
 ) -> int:
+    if problem := damage(folder):
+        raise ValueError(problem)
     weights = load_file(folder / "weights.safetensors")
     if {name: tuple(w.shape) for name, w in weights.items()} != {
         n: tuple(p.shape) for n, p in parameters.items()
@@ -116,7 +140,7 @@ def _load(
             averages: dict[str, Tensor] = load_file(folder / "ema.safetensors")
             for name, average in averages.items():
                 ema.shadow[name].copy_(average)
-    state = json.loads((folder / "state.json").read_text())
+    state = json.loads((folder / STATE).read_text())
     for number, (optimizer, groups) in enumerate(zip(optimizers, state["optimizers"], strict=True)):
         restored: dict[int, dict[str, Tensor]] = {}
         for key, value in load_file(folder / f"optimizer-{number}.safetensors").items():

@@ -18,6 +18,9 @@ from editkit.method import Method
 from editkit.train.fit import FitConfig, Job
 from editkit.types import Plan
 
+CELLS = 4
+"""Latent cells of a token, whose values of one channel stand together."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EditTrainConfig:
@@ -41,9 +44,15 @@ class EditTrainConfig:
     lora: adapters.LoraOptions = field(default_factory=adapters.LoraOptions)
     guidance: float = 1.0
     """Guidance input during training; 1 is the un-guided regime."""
+    times: str = "logit_normal"
+    """How times are drawn: `logit_normal` (paper), `uniform`, `mode` or `cosmap`."""
     time_mean: float | None = None
     """Mean of the times' logit; follows the resolution where null."""
     time_std: float = 1.0
+    weighting: str = "none"
+    """Loss weight by time: `none`, `sigma_sqrt` or `cosmap`."""
+    noise_offset: float = 0.0
+    """Size of an offset that a sample's noise has in common by channel."""
     mixed_sizes: bool = False
     """Put samples of different canvas sizes in one batch, padded and masked; by size where false."""
     cache: str = "out/cache"
@@ -52,6 +61,11 @@ class EditTrainConfig:
     fit: FitConfig = field(default_factory=FitConfig)
 
     def __post_init__(self) -> None:
+        for name, allowed in (("times", flow.DISTRIBUTIONS), ("weighting", flow.WEIGHTINGS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if not 0 <= self.noise_offset < 1:
+            raise ValueError(f"noise_offset must lie in [0, 1), not {self.noise_offset}")
         if self.trainable not in ("lora", "full"):
             raise ValueError(f"trainable must be lora or full, not {self.trainable!r}")
         if self.start and (self.fresh or self.trainable != "full"):
@@ -78,7 +92,13 @@ class FlowObjective(nn.Module):
         plan = replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
         x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))
         predicted_BLC = job.backbone.velocity(x_BLC, times_B.to(device), plan, job.config.guidance)
-        loss = flow.loss(predicted_BLC, velocity_BLC, batch.weights_BL)
+        by_time_B = flow.time_weights(times_B, job.config.weighting)
+        loss = flow.loss(
+            predicted_BLC,
+            velocity_BLC,
+            batch.weights_BL,
+            None if by_time_B is None else by_time_B.to(device),
+        )
         penalty = job.trainer.penalty()
         return loss if penalty is None else loss + penalty
 
@@ -91,10 +111,18 @@ class FlowObjective(nn.Module):
             generator = torch.Generator().manual_seed(seed)
             own = torch.arange(count) if batch.places is None else batch.places[number]
             noise_1LC = torch.randn((1, len(own), channels), generator=generator)
+            if settings.noise_offset:
+                offset_C = torch.randn(channels // CELLS, generator=generator).repeat_interleave(CELLS)
+                noise_1LC = noise_1LC + settings.noise_offset * offset_C
             noises.append(padding.padded(noise_1LC, own, count))
             times.append(
                 flow.training_times(
-                    1, len(own), generator=generator, mean=settings.time_mean, std=settings.time_std
+                    1,
+                    len(own),
+                    generator=generator,
+                    mean=settings.time_mean,
+                    std=settings.time_std,
+                    distribution=settings.times,
                 )
             )
         return torch.cat(noises), torch.cat(times)

@@ -2,9 +2,12 @@
 
 import json
 import math
+import signal
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,6 +88,13 @@ def check(config: FitConfig) -> Path | None:
     return checkpoints.find(output, config.resume)
 
 
+class StoppedError(EditkitError):
+    """The run was told to stop, and its checkpoint is written."""
+
+    status = 143
+    """What a process that SIGTERM ended gives its parent."""
+
+
 def fit(job: Job, config: FitConfig) -> float:
     """Train, checkpoint, export; returns the last logged loss.
 
@@ -92,65 +102,125 @@ def fit(job: Job, config: FitConfig) -> float:
     repeats what an uninterrupted one would have done, whatever the number of processes.
 
     Raises:
+        StoppedError: on SIGTERM, once the step is done and a checkpoint written.
         EditkitError: where the loss stops being finite or a checkpoint does not fit.
     """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    found = check(config)
-    AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
-    accelerator = Accelerator(
-        mixed_precision="bf16" if config.precision == "bf16" else "no",
-        gradient_accumulation_steps=config.accumulate,
-        cpu=config.device == "cpu",
-    )
-    output = Path(config.output)
-    output.mkdir(parents=True, exist_ok=True)
-    parameters = {name: p for name, p in job.objective.named_parameters() if p.requires_grad}
-    movers = optimizers(parameters.items(), config.optim)
-    objective, *prepared = accelerator.prepare(job.objective, *movers)
-    ema = Ema(parameters, config.ema) if config.ema else None
-    start = checkpoints.load(found, parameters, movers, ema) if found else 0
-    log = output / "log.jsonl"
-    if accelerator.is_main_process:
-        _trim(log, start)
-    # Losses stay tensors until they are logged, so that an accelerator is not waited for at every step.
-    losses: list[Tensor] = []
-    loss, clock = math.nan, time.perf_counter()
+    run = Run(job, config)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not accelerator.is_main_process) as progress:
-        bar = progress.add_task("training", total=config.steps, completed=start)
-        for step in range(start, config.steps):
-            _set_rates(movers, rate(step, config.steps, config.optim))
-            losses += _step(job, objective, prepared, accelerator, config, step)
-            if ema:
-                ema.update(step)
-            done = step + 1
-            if done % config.log_every == 0 or done == config.steps:
-                loss = float(torch.stack(losses).mean())
-                if not math.isfinite(loss):
-                    raise EditkitError(
-                        f"The loss is {loss} near step {done}; lower the learning rate and resume."
-                    )
-                seconds = (time.perf_counter() - clock) / (len(losses) / config.accumulate)
-                if accelerator.is_main_process:
-                    record = {"step": done, "loss": round(loss, 6), "seconds_per_step": round(seconds, 4)}
-                    with log.open("a") as stream:
-                        stream.write(json.dumps(record) + "\n")
-                losses, clock = [], time.perf_counter()
-                progress.update(bar, description=f"loss {loss:.4f}")
-            if accelerator.is_main_process and (done % config.save_every == 0 or done == config.steps):
-                if not all(torch.isfinite(p).all() for p in parameters.values()):
-                    # No such checkpoint could be resumed from, and it would push out one that can.
-                    raise EditkitError(
-                        f"The weights are not finite at step {done}; lower the learning rate and resume."
-                    )
-                checkpoints.save(output, done, parameters, movers, ema, config.keep)
-            progress.update(bar, completed=done)
-    if accelerator.is_main_process:
-        export(job, ema, output / "export")
-    return loss
+    with _asked_to_stop() as stop, Progress(*columns, disable=not run.main) as progress:
+        bar = progress.add_task("training", total=config.steps, completed=run.done)
+        while run.done < config.steps:
+            run.step()
+            last = run.done == config.steps
+            if run.done % config.log_every == 0 or last:
+                run.record()
+                progress.update(bar, description=f"loss {run.loss:.4f}")
+            if run.main and (run.done % config.save_every == 0 or last or stop):
+                run.save()
+            progress.update(bar, completed=run.done)
+            if stop and not last:
+                raise StoppedError(
+                    f"Training was stopped after step {run.done} and saved in {config.output}; "
+                    "fit.resume=latest goes on."
+                )
+    if run.main:
+        export(job, run.ema, run.output / "export")
+    return run.loss
+
+
+class Run:
+    """A job's weights, optimizers and average, and how far they are.
+
+    Attributes:
+        done: optimizer steps so far.
+        loss: the last one logged.
+        main: whether this process writes.
+    """
+
+    def __init__(self, job: Job, config: FitConfig) -> None:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+
+        self.job, self.config, self.output = job, config, Path(config.output)
+        found = check(config)
+        AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if config.precision == "bf16" else "no",
+            gradient_accumulation_steps=config.accumulate,
+            cpu=config.device == "cpu",
+        )
+        self.main: bool = self.accelerator.is_main_process
+        self.output.mkdir(parents=True, exist_ok=True)
+        self.parameters = {name: p for name, p in job.objective.named_parameters() if p.requires_grad}
+        self.optimizers = optimizers(self.parameters.items(), config.optim)
+        self.objective, *self._prepared = self.accelerator.prepare(job.objective, *self.optimizers)
+        self.ema = Ema(self.parameters, config.ema) if config.ema else None
+        self.done = checkpoints.load(found, self.parameters, self.optimizers, self.ema) if found else 0
+        self.loss = math.nan
+        self._log = self.output / "log.jsonl"
+        if self.main:
+            _trim(self._log, self.done)
+        # Losses stay tensors until they are logged, so that an accelerator is not waited for at every step.
+        self._losses: list[Tensor] = []
+        self._clock = time.perf_counter()
+
+    def step(self) -> None:
+        """One optimizer step."""
+        _set_rates(self.optimizers, rate(self.done, self.config.steps, self.config.optim))
+        self._losses += _step(
+            self.job, self.objective, self._prepared, self.accelerator, self.config, self.done
+        )
+        if self.ema:
+            self.ema.update(self.done)
+        self.done += 1
+
+    def record(self) -> None:
+        """Log the mean loss since the last time.
+
+        Raises:
+            EditkitError: where it is not finite.
+        """
+        self.loss = float(torch.stack(self._losses).mean())
+        if not math.isfinite(self.loss):
+            raise EditkitError(
+                f"The loss is {self.loss} near step {self.done}; lower the learning rate and resume."
+            )
+        seconds = (time.perf_counter() - self._clock) / (len(self._losses) / self.config.accumulate)
+        if self.main:
+            record = {"step": self.done, "loss": round(self.loss, 6), "seconds_per_step": round(seconds, 4)}
+            with self._log.open("a") as stream:
+                stream.write(json.dumps(record) + "\n")
+        self._losses, self._clock = [], time.perf_counter()
+
+    def save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            EditkitError: where the weights are not finite or it cannot be written.
+        """
+        if not all(torch.isfinite(p).all() for p in self.parameters.values()):
+            # No such checkpoint could be resumed from, and it would push out one that can.
+            raise EditkitError(
+                f"The weights are not finite at step {self.done}; lower the learning rate and resume."
+            )
+        keep = self.config.keep
+        checkpoints.save(self.output, self.done, self.parameters, self.optimizers, self.ema, keep)
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """Holds a signal's number once SIGTERM has come, which ends nothing by itself within."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def export(job: Job, ema: Ema | None, folder: Path) -> None:

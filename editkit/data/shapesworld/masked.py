@@ -54,10 +54,12 @@ class MaskedExample:
         """What there is to go by, uint8 HWC: an answer must differ from it where there is work to do."""
         picture = render(self.source or self.references[0])
         if self.task == "recolouring":
-            return np.round(picture @ LUMA).astype(np.uint8)[..., None].repeat(3, axis=-1)
+            gray: Mask = np.round(picture @ LUMA).astype(np.uint8)
+            return gray[..., None].repeat(3, axis=-1)
         if self.task == "mosaic":
-            blocks = picture.reshape(SIZE // BLOCK, BLOCK, SIZE // BLOCK, BLOCK, 3).mean((1, 3))
-            return blocks.repeat(BLOCK, 0).repeat(BLOCK, 1).astype(np.uint8)
+            squares = picture.reshape(SIZE // BLOCK, BLOCK, SIZE // BLOCK, BLOCK, 3)
+            blocks: Mask = squares.mean((1, 3)).astype(np.uint8)
+            return blocks.repeat(BLOCK, 0).repeat(BLOCK, 1)
         return picture
 
 
