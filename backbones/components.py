@@ -10,14 +10,7 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 
 from backbones import sources
-from backbones.loading import (
-    LOADING_ERRORS,
-    LoadOptions,
-    load_transformer,
-    place,
-    pretrained,
-    widened,
-)
+from backbones.loading import LOADING_ERRORS, LoadOptions, load_transformer, place, pretrained
 from backbones.memory import remember_positions
 from backbones.specs import Family, Role
 from backbones.text import Encoders
@@ -83,7 +76,7 @@ class Components:
             "text_encoder_2": first,
         }
         files = {part: sorted((folder / part).glob("*.safetensors")) for part, folder in folders.items()}
-        chosen = self.options.instead(role) or self._own(self.role(role).start or role)
+        chosen = self.options.instead(role) or self._own(role)
         files["transformer"] = sorted(chosen.glob("*.safetensors")) if chosen.is_dir() else [chosen]
         found = {part: "+".join(recipe.sha256(path) for path in paths) for part, paths in files.items()}
         return found | self._adapters_of(role)
@@ -112,6 +105,12 @@ class Components:
         """Take the VAE and the text encoders from this role's folder, so that it needs no other role's."""
         if self._home is None:
             self._home = role if role in self.roles else next(iter(self.roles))
+
+    def load(self, role: str) -> None:
+        """Load everything that an edit in this role needs, which is otherwise done when it is first used."""
+        self.settle(role)
+        self.transformer(role)
+        _ = self.vae, self.encoders
 
     @property
     def home(self) -> Path:
@@ -171,13 +170,7 @@ class Components:
         """The role's transformer; roles with one key share one."""
         record = self.role(role)
         if record.key not in self.transformers:
-            start = record.start if self.options.instead(role) is None else None
-            # Read anew where it starts as another role's, which may wear adapters by now.
-            loaded = load_transformer(
-                self.options, start or role, lambda: self._own(start or role), self.dtype
-            )
-            if start:
-                loaded = widened(loaded, record.in_channels)
+            loaded = load_transformer(self.options, role, lambda: self._own(role), self.dtype)
             if loaded.config.in_channels != record.in_channels:
                 raise EditkitError(
                     f"The transformer given takes {loaded.config.in_channels} channels, the role {role!r} of "
@@ -191,6 +184,13 @@ class Components:
         record = self.role(role)
         if record.file is None:
             return self.folder(role) / "transformer"
+        if Path(record.file).is_absolute():
+            if not Path(record.file).is_dir():
+                raise EditkitError(
+                    f"{self.name} ships no transformer for the role {role!r}; train one (docs/tiny.md) and "
+                    f"load its folder, or give it as transformer={{{role}: ...}}."
+                )
+            return Path(record.file)
         repository, _, name = record.file.rpartition("/")
         return sources.fetch(repository, record.licence, [name]) / name
 

@@ -42,22 +42,23 @@ class Flux(Components):
             )
         return remarks
 
-    def text(self, prompts: Sequence[str]) -> Text:
+    def text(self, prompts: Sequence[str], placeholders: Sequence[str] = ()) -> Text:
+        extra = tuple(placeholders)
         if self.encoders.t5.shared.weight.requires_grad:
-            return self.encoders(prompts)
+            return self.encoders(prompts, extra)
 
         @torch.no_grad()
         def make(places: list[int]) -> list[tuple[Tensor, Tensor]]:
-            text = self.encoders([prompts[place] for place in places])
+            text = self.encoders([prompts[place] for place in places], extra)
             return list(zip(text.tokens_BTD, text.pooled_BD, strict=True))
 
         cast_down = torch.is_autocast_enabled(self.device.type)
-        found = self._texts.recall([(prompt, cast_down) for prompt in prompts], make)
+        found = self._texts.recall([(prompt, extra, cast_down) for prompt in prompts], make)
         tokens, pooled = zip(*found, strict=True)
         return Text(tokens_BTD=torch.stack(tokens), pooled_BD=torch.stack(pooled))
 
-    def placeholders(self, words: Sequence[str]) -> bool:
-        return self.encoders.placeholders(words)
+    def takes(self, placeholders: Sequence[str]) -> bool:
+        return self.encoders.takes(placeholders)
 
     @torch.no_grad()
     def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:

@@ -18,6 +18,7 @@ and there is no way back. The names are those of `surgery` instead, as for whole
 
 import json
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from backbones import fusing
 from backbones.fusing import Update
-from editkit.errors import EditkitError
+from editkit.errors import EditkitError, EditkitWarning
 
 METADATA, PREFIX = "lora_adapter_metadata", "transformer."
 DIALECTS = ("diffusers", "kohya", "bfl", "comfyui")
@@ -129,15 +130,26 @@ def in_diffusers(
 ) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
     """Tensors and metadata of a file as diffusers reads them; untouched where they are no LoRA of FLUX.
 
+    A text encoder's part is left out, with a warning: FLUX's are shared by all methods.
+
     Raises:
-        EditkitError: as `read`.
+        EditkitError: as `read`, and where tensors would be lost.
     """
+    if all(key.startswith(PREFIX) for key in state):
+        return state, about or {}
     try:
-        if dialect(state) == "diffusers":
-            return state, about or {}
+        dialect(state)
     except EditkitError:
         return state, about or {}  # diffusers says better what is wrong with it
-    return from_diffusers(to_diffusers(state, about).updates, "diffusers")
+    lora = to_diffusers(state, about)
+    lost = [key for key in lora.unplaced if not key.startswith(TEXT_ENCODERS)]
+    if lost:
+        raise EditkitError(
+            f"{len(lost)} tensors are of no plain LoRA ({', '.join(lost[:3])}); give one that is."
+        )
+    if lora.unplaced:
+        warnings.warn("The LoRA's part for text encoders is left out.", EditkitWarning, stacklevel=2)
+    return from_diffusers(lora.updates, "diffusers")
 
 
 def from_diffusers(updates: Mapping[str, Update], to: str) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -109,7 +109,10 @@ def fetch(repository: str, licence: str | None, wanted: Sequence[str] = WANTED) 
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError
 
     try:
-        return Path(snapshot_download(repository, local_files_only=True, allow_patterns=list(wanted)))
+        found = Path(snapshot_download(repository, local_files_only=True, allow_patterns=list(wanted)))
+        # The cache may hold the repository without this file of it.
+        if all("*" in pattern or (found / pattern).is_file() for pattern in wanted):
+            return found
     except HFValidationError as error:
         raise EditkitError(
             unknown("backbone", repository, [*FAMILIES, "any local diffusers folder or Hub id"])

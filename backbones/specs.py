@@ -26,9 +26,8 @@ class Role:
         licence: of the weights.
         disk_gb: of the whole pipeline folder.
         memory_gb: of weights in bf16 at inference, nothing offloaded.
-        file: where the transformer is no part of `source`: a safetensors file in BFL's naming, as
-            OWNER/REPOSITORY/FILE on the Hub.
-        start: a role whose transformer this one is, with an input that is wider and has no effect yet.
+        file: where the transformer is no part of `source`: OWNER/REPOSITORY/FILE on the Hub, a safetensors
+            file in BFL's naming, or a folder below this package, which may have to be trained first.
     """
 
     source: str
@@ -41,12 +40,11 @@ class Role:
     disk_gb: float = 33.7
     memory_gb: float = 33.7
     file: str | None = None
-    start: str | None = None
 
     @property
     def key(self) -> str:
         """What tells transformers apart: roles with one key share one."""
-        return self.file or (f"{self.source} of {self.in_channels} channels" if self.start else self.source)
+        return self.file or self.source
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +77,7 @@ _TINY_KONTEXT = Role(
     memory_gb=0.02,
 )
 _TINY_FILL = replace(_TINY_KONTEXT, source=str(TINY / "fill"), in_channels=384)
-_TINY_ACE = replace(_TINY_FILL, in_channels=448, start="fill")
+_TINY_ACE = replace(_TINY_FILL, in_channels=448, file=str(TINY / "ace"))
 
 
 def _dev(repository: str, *, in_channels: int, steps: int, guidance: float, **needs: object) -> Role:
@@ -116,7 +114,7 @@ FAMILIES = {
                     "FLUX.1-Fill-dev",
                     in_channels=448,
                     steps=28,
-                    guidance=30.0,
+                    guidance=50.0,
                     file="ali-vilab/ACE_Plus/ace_plus_fft.safetensors",
                     disk_gb=57.5,
                 ),

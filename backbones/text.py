@@ -1,5 +1,6 @@
 """FLUX's text side: CLIP's pooled feature and T5's tokens, and the small ones that `tiny` is built with."""
 
+import copy
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -38,14 +39,15 @@ class Encoders:
         self.clip_tokenizer, self.clip = clip
         self.t5_tokenizer, self.t5 = t5
         self.length = length
+        self._extended: dict[tuple[str, ...], Any] = {}
 
-    def __call__(self, prompts: Sequence[str]) -> Text:
+    def __call__(self, prompts: Sequence[str], placeholders: tuple[str, ...] = ()) -> Text:
         """Encode a batch of prompts; padding is encoded too and not masked, as FLUX was trained."""
         pooled_BD = self.clip(
             self._ids(self.clip_tokenizer, prompts, None, self.clip), output_hidden_states=False
         )
         tokens_BTD = self.t5(
-            self._ids(self.t5_tokenizer, prompts, self.length, self.t5), output_hidden_states=False
+            self._ids(self._with(placeholders), prompts, self.length, self.t5), output_hidden_states=False
         )
         return Text(tokens_BTD=tokens_BTD[0], pooled_BD=pooled_BD.pooler_output)
 
@@ -62,16 +64,22 @@ class Encoders:
         """Whether T5 would cut the prompt."""
         return len(self.t5_tokenizer(prompt, verbose=False).input_ids) > self.length
 
-    def placeholders(self, words: Sequence[str]) -> bool:
-        """Make words tokens of their own to T5; whether its embedding has rows to spare for them.
+    def takes(self, placeholders: Sequence[str]) -> bool:
+        """Whether T5's embedding has rows to spare for these words.
 
         T5 v1.1 has 28 rows more than pieces; a vocabulary of whole words has none.
         """
-        new = [word for word in words if word not in self.t5_tokenizer.get_added_vocab()]
-        if len(self.t5_tokenizer) + len(new) > self.t5.shared.num_embeddings:
-            return False
-        self.t5_tokenizer.add_tokens(new, special_tokens=True)
-        return True
+        return len(self.t5_tokenizer) + len(placeholders) <= self.t5.shared.num_embeddings
+
+    def _with(self, placeholders: tuple[str, ...]) -> Any:
+        """T5's tokenizer, or a copy of it to which these words are tokens, in their order."""
+        if not placeholders:
+            return self.t5_tokenizer
+        if placeholders not in self._extended:
+            tokenizer = copy.deepcopy(self.t5_tokenizer)
+            tokenizer.add_tokens(list(placeholders), special_tokens=True)
+            self._extended[placeholders] = tokenizer
+        return self._extended[placeholders]
 
     @staticmethod
     def _ids(tokenizer: Any, prompts: Sequence[str], length: int | None, model: Any) -> Tensor:

@@ -34,7 +34,7 @@ class Editor:
         self._options = dict(options or {})
         self._built: dict[str, Any] = {}
         self._worn: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
-        self._names: dict[str, str] = {}
+        self._paths: dict[str, Path] = {}
         self._judges: dict[str, Judge] = {}
 
     def edit(
@@ -80,6 +80,16 @@ class Editor:
         for note in result.notes:
             warnings.warn(note, stacklevel=2)
         return result
+
+    def load(self, method: str, request: EditRequest | None = None) -> None:
+        """Load what a method needs for a request, adapters included, before it is needed.
+
+        Raises:
+            EditkitError: where it cannot be had.
+        """
+        record, options = self.method(method)
+        self._wear(record, options, request or EditRequest(image=None, instruction=""))
+        self.backbone.load(self._role(record, options))
 
     def edit_many(self, requests: Sequence[EditRequest], batch_size: int = 32) -> list[EditResult]:
         """Edit many pictures in batches of requests that fit together, in the order given.
@@ -185,14 +195,13 @@ class Editor:
         """The name of a method's own adapter, which another editor of this backbone may have loaded."""
         from editkit import adapters, recipe
 
-        if adapter not in self._names:
-            path = _find(adapter)
-            name = f"{record.name}-{recipe.sha256(adapters.file(path))[:8]}"
-            loaded = adapters.layers(self.backbone.transformer(role))
-            if not any(name in layer.r for layer in loaded):
-                self.backbone.load_adapter(role, path, name, record.load_adapter or adapters.load)
-            self._names[adapter] = name
-        return self._names[adapter]
+        if adapter not in self._paths:
+            self._paths[adapter] = _find(adapter)
+        path = self._paths[adapter]
+        name = f"{record.name}-{recipe.sha256(adapters.file(path))[:8]}"
+        if not any(name in layer.r for layer in adapters.layers(self.backbone.transformer(role))):
+            self.backbone.load_adapter(role, path, name, record.load_adapter or adapters.load)
+        return name
 
     def method(self, name: str) -> tuple[Method, Any]:
         """A method's record and its options on this editor.
@@ -250,7 +259,7 @@ def _find(adapter: str) -> Path:
         return Path(adapter)
     owner, _, rest = adapter.partition("/")
     repository, _, inside = rest.partition("/")
-    named = owner and repository and not owner.startswith(".")
+    named = owner and repository and not owner.startswith(".") and not Path(owner).exists()
     if not named or adapter.endswith(".safetensors") != bool(inside):
         raise EditkitError(f"The adapter {adapter} is no file or folder that exists, and no Hub id.")
     fetch = registry.backbones("sources").fetch

@@ -30,7 +30,7 @@ class Entry:
 
     Attributes:
         result: the edit, or why it failed.
-        seconds: that it took, the loading of weights included where it came first.
+        seconds: that it took, once everything was loaded.
         tokens: of its canvas; 0 where it failed.
         changed: share of the picture's pixels that changed visibly.
         moved: mean absolute difference of the others to the source, pixels in [0, 1].
@@ -105,7 +105,12 @@ def compare(
     entries = []
     for name in methods:
         request = EditRequest(image=image, instruction=instruction, method=name, size=size, **asked)
-        (result,) = editor.edit_many([request])
+        try:
+            editor.load(name, request)
+        except EditkitError as error:
+            result = EditResult(image=None, method=name, seed=request.seed, error=str(error))
+        else:
+            (result,) = editor.edit_many([request])
         entries.append(_entry(source, result))
     return (
         _judged(entries, judge, images.picture(images.tensor(source)[0]), instruction) if judge else entries

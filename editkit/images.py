@@ -108,15 +108,21 @@ def load_mask(mask: str | Path | Image.Image, size: tuple[int, int]) -> NDArray[
     if picture.size != tuple(size):
         given, wanted = (f"{width}x{height}" for width, height in (picture.size, size))
         raise EditkitError(f"{label} is {given} pixels, the image {wanted}; make them equally large.")
-    gray_HW = np.array(Image.fromarray(picture.rgb).convert("L"))
-    values_HW: NDArray[np.float32] = np.divide(gray_HW, 255, dtype=np.float32)
-    if picture.alpha is not None:
-        opacity_HW = np.divide(picture.alpha, 255, dtype=np.float32)
-        painted = np.ptp(opacity_HW) > 0 and not (picture.rgb != picture.rgb[0, 0]).any()
-        values_HW = opacity_HW if painted else values_HW * opacity_HW
+    values_HW = brightness(picture)
     if values_HW.max() <= 0.5:
         raise EditkitError(f"{label} is at most {values_HW.max():.0%} white; paint where the edit may land.")
     return values_HW
+
+
+def brightness(picture: Picture) -> NDArray[np.float32]:
+    """What a picture says as a mask, (H, W) in [0, 1]; see `load_mask`."""
+    gray_HW = np.array(Image.fromarray(picture.rgb).convert("L"))
+    values_HW: NDArray[np.float32] = np.divide(gray_HW, 255, dtype=np.float32)
+    if picture.alpha is None:
+        return values_HW
+    opacity_HW: NDArray[np.float32] = np.divide(picture.alpha, 255, dtype=np.float32)
+    painted = np.ptp(opacity_HW) > 0 and not (picture.rgb != picture.rgb[0, 0]).any()
+    return opacity_HW if painted else values_HW * opacity_HW
 
 
 def tensor(picture: Picture) -> Tensor:

@@ -32,14 +32,20 @@ class Backbone(Protocol):
     def roles(self) -> Collection[str]:
         """Names of the transformers that it has."""
 
+    def load(self, role: str) -> None:
+        """Load everything that an edit in this role needs."""
+
     def settle(self, role: str) -> None:
         """Say which role will be used, so that shared parts come from its own folder."""
 
-    def text(self, prompts: Sequence[str]) -> Text:
-        """Encode prompts, from memory where they were encoded before."""
+    def text(self, prompts: Sequence[str], placeholders: Sequence[str] = ()) -> Text:
+        """Encode prompts, from memory where they were encoded before.
 
-    def placeholders(self, words: Sequence[str]) -> bool:
-        """Make words tokens of their own to the sequence encoder; whether its embedding has room for them."""
+        Placeholders are words that are tokens of their own to the sequence encoder; see `takes`.
+        """
+
+    def takes(self, placeholders: Sequence[str]) -> bool:
+        """Whether the sequence encoder's embedding has rows to spare for these words."""
 
     def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
         """Pixels in [0, 1], sides multiples of 16, to packed latents BLC: posterior mode, or a sample."""

@@ -182,7 +182,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         ["image", "instruction"],
         {*LOADING, *SAMPLING, *OUTPUT, *SEARCH, "--json", "--task", "--mask", "--ref", "--preserve"},
     ),
-    "generate": (["prompt"], {*LOADING, *SAMPLING, *OUTPUT, "--json"}),
+    "generate": (["prompt"], {*LOADING, *SAMPLING, *OUTPUT, "--json", "--task", "--ref"}),
     "compare": (
         ["image", "instruction"],
         {*LOADING, *OUTPUT, "-m", "--method", "--mask", "--seed", "--steps", "--size", "--judge"}

@@ -12,6 +12,8 @@ from editkit.cli.options import Backbone, Device, Dtype, Method, Options, Steps,
 from editkit.errors import EditkitError
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Picture to write; replaced if it exists.")]
+Task = Annotated[str | None, typer.Option(help="What for, of a method with several: `editkit methods NAME`.")]
+References = Annotated[list[Path] | None, typer.Option("--ref", help="A reference picture; may be repeated.")]
 Seed = Annotated[int, typer.Option(help="Of the noise.")]
 Guidance = Annotated[float | None, typer.Option(help="Distilled guidance.")]
 Size = Annotated[str | None, typer.Option(help="WIDTHxHEIGHT that the network works at.")]
@@ -26,11 +28,9 @@ def edit(
     method: Method = "kontext",
     backbone: Backbone = "tiny",
     output: Output = Path("edited.png"),
-    task: Annotated[
-        str | None, typer.Option(help="What for, of a method with several: `editkit methods NAME`.")
-    ] = None,
+    task: Task = None,
     mask: Annotated[Path | None, typer.Option(help="White where the edit may land.")] = None,
-    ref: Annotated[list[Path] | None, typer.Option(help="A reference picture; may be repeated.")] = None,
+    ref: References = None,
     seed: Seed = 0,
     steps: Steps = None,
     guidance: Guidance = None,
@@ -83,6 +83,8 @@ def generate(
     method: Method = "kontext",
     backbone: Backbone = "tiny",
     output: Output = Path("generated.png"),
+    task: Task = None,
+    ref: References = None,
     seed: Seed = 0,
     steps: Steps = None,
     guidance: Guidance = None,
@@ -94,9 +96,11 @@ def generate(
     load: Load = None,
     as_json: Json = False,
 ) -> None:
-    """Make a picture from text alone, with the same network."""
+    """Make a picture from text and references, with the same network."""
     request = {
         "method": method,
+        "task": task,
+        "references": tuple(ref or ()),
         "seed": seed,
         "steps": steps,
         "guidance": guidance,

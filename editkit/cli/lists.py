@@ -52,8 +52,9 @@ def backbones() -> None:
         print(f"{family.name}: {family.summary}")
         for name, role in family.roles.items():
             guidance = "no guidance" if role.guidance is None else f"guidance {role.guidance:g}"
-            source = role.file or (Path(role.source).name if Path(role.source).is_absolute() else role.source)
-            source = f"{source}, wider input" if role.start else source
+            source = role.file or role.source
+            if Path(source).is_absolute():
+                source = Path(source).name if Path(source).exists() else f"{Path(source).name}, to be trained"
             print(
                 f"  {name:<8} {source:<37} {role.in_channels:>3} channels, {role.steps} steps, {guidance}, "
                 f"{role.disk_gb:g} GB disk, {role.memory_gb:g} GB memory; {role.licence}"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editkit.data import files, shapesworld
-from editkit.data.records import DataConfig, Record
+from editkit.data.records import FILES, DataConfig, Record
 from editkit.errors import EditkitError
 
 
@@ -18,6 +18,9 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Record: ...
+
+    def digest(self) -> str:
+        """Of what the records are made from, where the config does not say it all."""
 
 
 def dataset(config: DataConfig) -> Dataset:
@@ -42,6 +45,9 @@ class ShapesWorld:
 
     def __len__(self) -> int:
         return self.config.count
+
+    def digest(self) -> str:
+        return ""
 
     def __getitem__(self, index: int) -> Record:
         seed = self.config.start + index
@@ -79,6 +85,9 @@ class ShapesWorldMasked:
     def __len__(self) -> int:
         return self.config.count
 
+    def digest(self) -> str:
+        return ""
+
     def __getitem__(self, index: int) -> Record:
         seed = self.config.start + index
         (name,) = random.Random(f"kind {seed}").choices(list(self.kinds), list(self.kinds.values()))
@@ -113,6 +122,9 @@ class ShapesWorldHoles:
 
     def __len__(self) -> int:
         return self.config.count
+
+    def digest(self) -> str:
+        return ""
 
     def __getitem__(self, index: int) -> Record:
         seed = self.config.start + index
@@ -164,6 +176,5 @@ DATASETS: dict[str, Callable[[DataConfig], Dataset]] = {
     "shapesworld": ShapesWorld,
     "shapesworld masked": ShapesWorldMasked,
     "shapesworld holes": ShapesWorldHoles,
-    "jsonl": files.Files,
-    "csv": files.Files,
+    **dict.fromkeys(FILES, files.Files),
 }

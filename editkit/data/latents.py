@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +21,14 @@ from torch.utils.data import DataLoader
 
 from editkit.data.datasets import Dataset
 from editkit.data.records import Record
-from editkit.errors import EditkitError, first_sentence
+from editkit.errors import EditkitError, EditkitWarning, first_sentence
 from editkit.method import Backbone, Conditioner, Trainer
 from editkit.types import EditInputs, Plan
 
-CHUNK = 64
+CHUNK, CHUNK_VALUES = 64, 64 * 128 * 128 * 3
+"""Records that are encoded together: so many, or so many values of their pictures."""
+WAITING_VALUES = 256 * 1024 * 1024
+"""Values of decoded pictures that wait for others of their size."""
 SLOTS = ("channel_BLC", "sequence_BSC")
 
 
@@ -133,10 +137,10 @@ def _arrange_all(
     dataset: Dataset, backbone: Backbone, conditioner: Conditioner, trainer: Trainer
 ) -> list[tuple[dict[str, Any], dict[str, Tensor]]]:
     """For each shape: what is said about its bucket, and its stacked tensors in bf16."""
-    source: Any = dataset  # any sequence serves; torch's Dataset is no base class of ours
+    source: Any = Guarded(dataset)  # any sequence serves; torch's Dataset is no base class of ours
     as_it_is: Any = _as_it_is  # records stay numpy arrays, so that workers share no tensors
     workers = min(2, os.cpu_count() or 1)
-    loader: Iterable[Record] = DataLoader(
+    loader: Iterable[Record | str] = DataLoader(
         source, batch_size=None, num_workers=workers, prefetch_factor=CHUNK, collate_fn=as_it_is
     )
     about: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -149,21 +153,51 @@ def _arrange_all(
             _, tensors = arrange(waiting.pop(shape), backbone, conditioner, trainer)
         parts[shape].append({name: tensor.cpu().bfloat16() for name, tensor in tensors.items()})
 
+    bad: list[str] = []
     for index, record in enumerate(track(loader, "encoding", total=len(dataset))):
+        if isinstance(record, str):
+            bad.append(record)
+            continue
         shape = shape_of(record)
         about.setdefault(shape, {"first": index, "instructions": []})["instructions"].append(
             record.instruction
         )
         waiting[shape].append(record)
-        if len(waiting[shape]) == CHUNK:
+        if len(waiting[shape]) * record.answer.size >= CHUNK_VALUES or len(waiting[shape]) == CHUNK:
             flush(shape)
+        if sum(len(each) * each[0].answer.size for each in waiting.values()) > WAITING_VALUES:
+            flush(max(waiting, key=lambda each: len(waiting[each])))
+    if bad:
+        said = f"{len(bad)} of {len(dataset)} records were left out; the first: {bad[0]}"
+        if not about:
+            raise EditkitError(said)
+        warnings.warn(said, EditkitWarning, stacklevel=2)
     for shape in list(waiting):
         flush(shape)
     return [(about[s], {name: torch.cat([p[name] for p in parts[s]]) for name in parts[s][0]}) for s in about]
 
 
-def _as_it_is(record: Record) -> Record:
+def _as_it_is(record: Record | str) -> Record | str:
     return record
+
+
+class Guarded:
+    """A dataset whose bad records are the sentences that say what is wrong with them.
+
+    An exception in a worker would end the run, with the worker's traceback for its message.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Record | str:
+        try:
+            return self.dataset[index]
+        except EditkitError as error:
+            return str(error)
 
 
 def _write(folder: Path, filled: list[tuple[dict[str, Any], dict[str, Tensor]]]) -> None:

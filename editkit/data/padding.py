@@ -59,16 +59,16 @@ def plans(
     with_context = [slot.sequence_ids_S3 for slot in slots if slot.sequence_ids_S3 is not None]
     if with_context:
         sequence_ids_S3, found = places(with_context)
-        width = next(slot.sequence_BSC for slot in slots if slot.sequence_BSC is not None).shape[-1]
+        like = next(slot.sequence_BSC for slot in slots if slot.sequence_BSC is not None)
         contexts, valid = [], []
         for slot, size in zip(slots, sizes, strict=True):
             own = torch.zeros(0, dtype=torch.long) if slot.sequence_BSC is None else found.pop(0)
             tokens = slot.sequence_BSC
             if tokens is None:
-                tokens = valid_BN.new_zeros((size, 0, width), dtype=torch.float32)
+                tokens = like.new_zeros(size, 0, like.shape[-1])
             contexts.append(padded(tokens, own, len(sequence_ids_S3)))
             valid.append(_there(own, len(sequence_ids_S3), size))
-        sequence_BSC = torch.cat([context.to(contexts[0].device) for context in contexts])
+        sequence_BSC = torch.cat(contexts)
         valid_BN = torch.cat((valid_BN, torch.cat(valid)), dim=1)
     device = ids_N3.device
     conditioning = Conditioning(

@@ -1,6 +1,7 @@
 """One training pair, for all methods, and where pairs come from."""
 
 import math
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,7 +9,8 @@ from numpy.typing import NDArray
 
 from editkit.data import shapesworld
 
-NAMES = ("shapesworld", "shapesworld masked", "shapesworld holes", "jsonl", "csv")
+FILES = ("jsonl", "csv", "table", "folders", "webdataset", "huggingface")
+NAMES = ("shapesworld", "shapesworld masked", "shapesworld holes", *FILES)
 FIELDS = ("edit_image", "edit_mask", "ref_image", "target_image", "prompt", "data_type")
 """The released order."""
 
@@ -42,7 +44,9 @@ class DataConfig:
 
     name: str = "shapesworld"
     """`shapesworld`: its edits and captions; `shapesworld masked`: edits under a mask and from references;
-    `shapesworld holes`: its pictures, single and paired, with holes to be painted; `jsonl`, `csv`: files."""
+    `shapesworld holes`: its pictures, single and paired, with holes to be painted. Files: `jsonl`, one object
+    a line; `csv`, ACE++'s with `#;#`; `table`, comma- or tab-separated under names; `folders`, answers with
+    captions and sources of the same stem; `webdataset`, tar shards; `huggingface`: parquet, arrow, Hub id."""
     count: int = 10_000
     start: int = shapesworld.TRAINING_START
     """First seed."""
@@ -50,9 +54,19 @@ class DataConfig:
     """Weight of each kind of edit; `caption` is text to image, `open` an instruction that leaves something
     free. Even over all other kinds where empty."""
     path: str | None = None
-    """The file of `jsonl` or `csv`; pictures' paths in it are relative to its folder."""
+    """The file or folder; pictures' paths in it are relative to its folder."""
+    preset: str | None = None
+    """Names of columns: editkit, aceplus, magicbrush, omniedit, instructpix2pix, kontext or diffsynth."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Columns by the record's field, where they are not the preset's."""
+    folders: dict[str, str] = field(default_factory=dict)
+    """Folders below `path` for answer, source, mask and instruction, where they are not called so."""
+    split: str = "train"
+    """Of a Hugging Face dataset."""
+    streaming: bool = False
+    """Take a Hugging Face dataset's first `count` records without fetching the rest."""
     fields: tuple[str, ...] = FIELDS
-    """Order of a csv's fields."""
+    """Order of the fields of a `csv`."""
     types: tuple[str, ...] = ()
     """Regular expressions of which a file's kind (data_type) must match one; all kinds where empty."""
     tasks: dict[str, str] = field(default_factory=dict)
@@ -61,6 +75,10 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise ValueError(f"data.name must be one of {', '.join(NAMES)}, not {self.name!r}")
+        try:
+            list(map(re.compile, self.types))
+        except re.error as error:
+            raise ValueError(f"data.types has {error.pattern!r}, no regular expression: {error}") from error
         if self.count < 1:
             raise ValueError(f"data.count must be at least 1, not {self.count}")
         if self.kinds and not (min(self.kinds.values()) >= 0 and 0 < sum(self.kinds.values()) < math.inf):

@@ -147,12 +147,19 @@ class EditJob(Job):
         self.trainer = self.method.trainer(self.backbone, options)
         self._prepare()
         self.objective = FlowObjective(self)
+        records = dataset(settings.data)
         filled = buckets(
-            dataset(settings.data),
+            records,
             self.backbone,
             self.conditioner,
             self.trainer,
-            key=[self.method.name, settings.options, vars(settings.data), self.backbone.vae_hash()],
+            key=[
+                self.method.name,
+                settings.options,
+                vars(settings.data),
+                records.digest(),
+                self.backbone.vae_hash(),
+            ],
             folder=Path(settings.cache),
         )
         self.stream = Stream(filled, settings.fit.batch, settings.fit.seed, mixed=settings.mixed_sizes)

@@ -82,13 +82,14 @@ class ACEPlusConditioner(Conditioner):
     def worded(self, plan: Plan, instructions: Sequence[str], negatives: Sequence[str] | None = None) -> Plan:
         """An arranged plan with the task's prompts, and the references' own where they have any."""
         assert isinstance(plan, ACEPlan)
+        extra = self.config.placeholders
         prefix = plan.task.prefix
-        if IMAGE in prefix and not self.backbone.placeholders(self.config.placeholders):
-            prefix = prefix.replace(IMAGE, "").lstrip()
+        if not self.backbone.takes(extra):
+            extra, prefix = (), prefix.replace(IMAGE, "").lstrip()
         prompts = [
             prefix + words if words.strip() and IMAGE not in words else words for words in instructions
         ]
-        text = self.backbone.text(prompts)
+        text = self.backbone.text(prompts, extra)
         if self.config.unit_prompts:
             text = self._with_units(text, len(plan.widths) - 1)
         return replace(plan, conditioning=replace(plan.conditioning, text=text))
@@ -128,16 +129,18 @@ class ACEPlusConditioner(Conditioner):
 
     def _panel(self, inputs: EditInputs) -> tuple[Canvas, list[Tensor]]:
         """The target's panel, and the references as they stand beside it, all of its height."""
-        sizes = self.backbone.sizes(self.role or "fill")
+        sizes, size = self.backbone.sizes(self.role or "fill"), inputs.size
         if inputs.source_BCHW is not None:
             height, width = inputs.source_BCHW.shape[-2:]
         else:
-            width, height = inputs.size or (sizes[0] if len(sizes) == 1 else (1024, 1024))
+            # The size asked for is the result's; the canvas keeps to its budget.
+            width, height = size or (sizes[0] if len(sizes) == 1 else (1024, 1024))
+            size = None
         shapes = [tuple(picture.shape[-2:]) for picture in inputs.references]
         beside = sum(across * self._scale(tall, height) for tall, across in shapes)
         # References and target share the budget of tokens.
         area = self.config.max_tokens * GRID**2 * width // max(1, math.ceil(width + beside))
-        panel = canvas.fit((width, height), size=inputs.size, preferred=sizes, area=max(GRID**2, area))
+        panel = canvas.fit((width, height), size=size, preferred=sizes, area=max(GRID**2, area))
         scales = [self._scale(tall, height) * panel.height / height for tall, _ in shapes]
         pictures = zip(inputs.references, scales, strict=True)
         return panel, [self._reference(picture, scale, panel.height) for picture, scale in pictures]

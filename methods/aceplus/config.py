@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from editkit.errors import EditkitError
 from editkit.types import EditRequest
 from methods.aceplus import tasks
 
@@ -98,26 +97,17 @@ class ACEPlusConfig:
 
 
 def adapter(options: ACEPlusConfig, backbone: str, request: EditRequest) -> str | None:
-    """The adapter that ACE++ wears for a request unless another is loaded by hand.
-
-    Raises:
-        EditkitError: for the full model on a backbone without one.
-    """
-    if options.model == "full":
-        if options.adapter == "default" and backbone == "tiny":
-            raise EditkitError(
-                "tiny ships no full ACE++ model: train one (configs/aceplus/tiny-full.yaml) and load its "
-                "folder, or leave model=lora."
-            )
-        return None if options.adapter == "default" else options.adapter
+    """The adapter that ACE++ wears for a request unless another is loaded by hand."""
     if options.adapter is None:
         return None
+    known = ADAPTERS.get(backbone, {})
+    if options.adapter != "default":
+        return known.get(options.adapter, options.adapter)
     task = tasks.chosen(
         request.task,
         image=request.image is not None,
         mask=request.mask is not None,
         references=bool(request.references),
     )
-    wanted = task.adapter if options.adapter == "default" else options.adapter
-    known = ADAPTERS.get(backbone, {})
-    return known.get(wanted, None if options.adapter == "default" else wanted)
+    # The full model was trained for every task at once.
+    return known.get(task.adapter) if options.model == "lora" else None

@@ -88,7 +88,9 @@ CONTROLS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def annotated(pixels_BCHW: Tensor, mask_B1HW: Tensor, control: str) -> Tensor:
     """A picture that went through an annotator under its mask, and is itself elsewhere."""
-    return torch.where(mask_B1HW > 0.5, CONTROLS[control](pixels_BCHW).to(pixels_BCHW), pixels_BCHW)
+    with torch.autocast(pixels_BCHW.device.type, enabled=False):  # as when editing
+        drawn_BCHW = CONTROLS[control](pixels_BCHW).to(pixels_BCHW)
+    return torch.where(mask_B1HW > 0.5, drawn_BCHW, pixels_BCHW)
 
 
 @cache

@@ -62,8 +62,8 @@ def masked(pixels_BCHW: Tensor, mask_B1HW: Tensor, scale: float, change: str | N
 
 def reference(pixels_BCHW: Tensor, change: str | None) -> Unit:
     """The unit of a reference: all of it is shown and none of it is to be painted."""
-    empty = None if change is None else torch.full_like(pixels_BCHW, 0.5)
-    return Unit(image_BCHW=pixels_BCHW, mask_B1HW=torch.zeros_like(pixels_BCHW[:, :1]), change_BCHW=empty)
+    nowhere_B1HW = torch.zeros_like(pixels_BCHW[:, :1])
+    return masked(pixels_BCHW, nowhere_B1HW, 0.0, change)
 
 
 def side_by_side(units: Sequence[Unit]) -> Unit:

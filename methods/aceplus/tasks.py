@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from editkit.errors import EditkitError
 from editkit.method import Task
+from editkit.registry import unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +98,7 @@ def chosen(name: str | None, *, image: bool, mask: bool, references: bool) -> AC
     """The task asked for, or the one that fits what is given.
 
     Raises:
-        EditkitError: where it needs what is not given.
+        EditkitError: where there is none of this name, or it needs what is not given.
     """
     given = {"image": image, "mask": mask, "references": references}
     if name is None:
@@ -106,7 +107,10 @@ def chosen(name: str | None, *, image: bool, mask: bool, references: bool) -> AC
             name = "local_reference" if image else "subject"
         else:
             name = ("local_editing" if mask else "instruction") if image else "generation"
-    task = next(task for task in TASKS if task.name == name)
+    known = {task.name: task for task in TASKS}
+    if name not in known:
+        raise EditkitError(unknown("task of aceplus called", name, known))
+    task = known[name]
     missing = [what for what in task.needs if not given[what]]
     if missing == ["mask"] and name == "local_reference":
         missing = []
