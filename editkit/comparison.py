@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from editkit import canvas, images
 from editkit.errors import EditkitError
+from editkit.sheets import wrapped
 from editkit.types import EditRequest, EditResult
 
 if TYPE_CHECKING:
@@ -136,7 +137,9 @@ def sheet(image: ImageInput, entries: Sequence[Entry]) -> Image.Image:
             made.paste(picture.convert("RGB").resize((width, height), Image.Resampling.NEAREST), (left, gap))
         else:
             draw.rectangle((left, gap, left + width - 1, gap + height - 1), outline="firebrick")
-        shown = [lines[0], *(part for text in lines[1:] for part in _wrapped(text, font, width))][:4]
+        shown = [lines[0], *(part for text in lines[1:] for part in wrapped(text, font, width).split("\n"))][
+            :4
+        ]
         for number, text in enumerate(shown):
             draw.text((left, height + gap + number * line), text, fill="black", font=font)
     return made
@@ -171,14 +174,3 @@ def _judged(entries: list[Entry], judge: Judge, source: Image.Image, instruction
         for place, name in enumerate(pair):
             wins[name] += 0.5 if duel.better is None else float(duel.better == place)
     return [replace(entry, wins=wins.get(entry.result.method)) for entry in entries]
-
-
-def _wrapped(text: str, font: Any, width: int) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines

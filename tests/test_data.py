@@ -197,3 +197,112 @@ def test_records_that_are_not_there(name: str, tmp_path: Path) -> None:
         read(name, tmp_path / "absent.jsonl")
     assert str(error.value).endswith(".")
     assert "\n" not in str(error.value)
+
+
+# --- Looking at a dataset before training ---
+
+
+@pytest.fixture
+def flawed(tmp_path: Path) -> Path:
+    """Eight records, one for each flaw."""
+    source = np.asarray(image(160, 160, 5))
+    answer = source.copy()
+    answer[40:80, 50:90] = (255, 0, 0)
+    rows: list[dict[str, Any]] = []
+
+    def add(name: str, source: Any, answer: Any, mask: Any = None, words: str | None = None) -> None:
+        row = {"instruction": name if words is None else words, "kind": "flawed"}
+        pictures = {"source": source, "answer": answer, "mask": mask}
+        for field, picture in pictures.items():
+            if picture is not None:
+                Image.fromarray(picture).save(tmp_path / f"{name}-{field}.png")
+                row[field] = f"{name}-{field}.png"
+        rows.append(row)
+
+    changed = (np.abs(source.astype(int) - answer) > 32).any(-1)
+    add("sound", source, answer, (changed * 255).astype(np.uint8))
+    add("shifted", source, np.roll(answer, (3, -2), (0, 1)))
+    larger = np.asarray(Image.fromarray(answer).resize((168, 168)))[4:-4, 4:-4]
+    add("scaled", source, larger)
+    add("nothing", source, source)
+    add("outside", source, answer, ((~changed) * 255).astype(np.uint8))
+    add("speechless", source, answer, words=" ")
+    add("wide", source, np.concatenate((answer, answer), axis=1))
+    rows.append(rows[0])
+    rows.append({"answer": "absent.png", "instruction": "x"})
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path / "train.jsonl"
+
+
+def test_what_is_wrong_is_found(flawed: Path) -> None:
+    from editkit.data import check as checks
+
+    found = checks.check(dataset(DataConfig(name="jsonl", path=str(flawed))))
+    told = {each.index: each.problem for each in found.findings}
+    assert told == {
+        1: "shifted",
+        2: "scaled",
+        3: "nothing changes",
+        4: "change outside the mask",
+        5: "no caption",
+        6: "sizes differ",
+        7: "twice",
+        8: "unreadable",
+    }
+    (shifted,) = (each for each in found.findings if each.problem == "shifted")
+    assert shifted.detail == "by -2.0, +3.0 pixels"
+    assert found.sizes == {(160, 160): 7, (320, 160): 1}
+    assert found.failed
+    assert found.sheet().width > 600
+
+
+def test_shapesworld_is_sound() -> None:
+    from editkit.data import check as checks
+
+    for name in ("shapesworld", "shapesworld masked"):
+        found = checks.check(dataset(DataConfig(name=name, count=60)))
+        assert not found.failed, found.findings
+        assert "nothing changes" not in found.problems()
+
+
+def test_check_command(flawed: Path, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from surface_fixtures import in_process
+
+    cli = in_process(capfd, monkeypatch)
+    config_file = tmp_path / "data.yaml"
+    config_file.write_text(f"data: {{name: jsonl, path: {flawed}}}\n")
+    run = cli("data", "check", config_file, "-o", tmp_path / "sheet.png")
+    assert run.status == 2
+    assert "error    shifted" in run.out
+    assert "warning  twice" in run.out
+    assert "The data have errors: 1 unreadable, 1 sizes differ" in run.err
+    assert (tmp_path / "sheet.png").is_file()
+    run = cli("data", "check", config_file, "--limit", "1", "--json")
+    assert (run.status, run.err) == (0, "")
+    assert json.loads(run.out)["problems"] == {}
+
+
+def test_bad_records_are_left_out_and_counted(random_flux: Any, flawed: Path, tmp_path: Path) -> None:
+    from editkit import registry
+    from editkit.data import latents
+
+    method = registry.method("kontext")
+    options = config.build(method.config, {})
+    records = dataset(DataConfig(name="jsonl", path=str(flawed)))
+    parts = method.conditioner(random_flux, options), method.trainer(random_flux, options)
+    with pytest.warns(UserWarning, match=r"1 of 9 records were left out; the first: .*absent\.png"):
+        filled = latents.buckets(records, random_flux, *parts, key="x", folder=tmp_path / "latents")
+    assert sum(len(bucket.instructions) for bucket in filled) == 8
+
+
+def test_a_changed_file_is_another_dataset(flawed: Path) -> None:
+    import os
+
+    settings = DataConfig(name="jsonl", path=str(flawed))
+    before = dataset(settings).digest()
+    assert dataset(settings).digest() == before
+    os.utime(flawed.parent / "sound-answer.png", ns=(1, 1))
+    touched = dataset(settings).digest()
+    assert touched != before
+    flawed.write_text(flawed.read_text() + "\n" + flawed.read_text().splitlines()[0])
+    assert dataset(settings).digest() not in (before, touched)

@@ -195,6 +195,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         [],
         {*LOADING, *OUTPUT, "-m", "--method", "--n", "--sessions", "--steps", "--batch-size"},
     ),
+    "data check": (["config", "overrides"], {"--limit", "--output", "-o", "--json"}),
     "eval masked": (
         [],
         {*LOADING, *OUTPUT, "-m", "--method", "--n", "--kind", "--steps", "--batch-size", "--option"},

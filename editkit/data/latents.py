@@ -221,6 +221,17 @@ Picked = list[tuple[Bucket, list[int]]]
 """Samples of a batch: buckets, and the places of theirs."""
 
 
+def share(picked: Picked, start: int, count: int) -> Picked:
+    """`count` of a step's samples from the one at `start` on."""
+    found: Picked = []
+    for bucket, places in picked:
+        own = places[max(0, start) : max(0, start + count)]
+        if own:
+            found.append((bucket, own))
+        start -= len(places)
+    return found
+
+
 class Stream:
     """An endless, deterministic order of batches: each epoch shuffles samples and batches anew.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from editkit import adapters, config, flow, registry
 from editkit.data import padding
 from editkit.data.datasets import dataset
-from editkit.data.latents import EditBatch, Stream, buckets
+from editkit.data.latents import EditBatch, Stream, buckets, share
 from editkit.data.records import DataConfig
 from editkit.method import Method
 from editkit.train.fit import FitConfig, Job
@@ -37,6 +37,10 @@ class EditTrainConfig:
     """A new backbone with random weights instead of `backbone`: backbones.fresh.FreshConfig."""
     start: str | None = None
     """Role whose transformer the new one starts from, its input layer widened; needs trainable=full."""
+    dtype: str = "float32"
+    """Of frozen weights: `float32`, or `bfloat16` with trainable=lora; what trains is always float32."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them."""
     trainable: str = "lora"
     """`lora`, or `full`: the whole transformer."""
     text_encoders: bool = False
@@ -70,6 +74,10 @@ class EditTrainConfig:
             raise ValueError(f"trainable must be lora or full, not {self.trainable!r}")
         if self.start and (self.fresh or self.trainable != "full"):
             raise ValueError("start needs trainable=full and no fresh backbone")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype must be float32 or bfloat16, not {self.dtype!r}")
+        if self.dtype == "bfloat16" and (self.trainable == "full" or self.fit.precision != "bf16"):
+            raise ValueError("dtype=bfloat16 needs trainable=lora and fit.precision=bf16")
         if self.text_encoders and self.trainable != "full":
             raise ValueError("text_encoders trains only together with trainable=full")
 
@@ -162,13 +170,17 @@ class EditJob(Job):
             ],
             folder=Path(settings.cache),
         )
-        self.stream = Stream(filled, settings.fit.batch, settings.fit.seed, mixed=settings.mixed_sizes)
+        # Dealt by optimizer steps, so that it does not matter into how many parts a step's samples are cut.
+        self.stream = Stream(filled, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
 
     def _backbone(self) -> Any:
         flux = registry.backbones("flux")
         if not self.config.fresh:
             loaded = flux.load(
-                self.config.backbone, device=self.config.fit.device, dtype="float32", **self.config.load
+                self.config.backbone,
+                device=self.config.fit.device,
+                dtype=self.config.dtype,
+                **self.config.load,
             )
             if self.config.start:
                 loaded.settle(self.config.start)
@@ -187,6 +199,11 @@ class EditJob(Job):
             transformer.requires_grad_(True)
         else:
             self.trainer.attach(transformer, self.config.lora)
+            for parameter in transformer.parameters():
+                if parameter.requires_grad:
+                    parameter.data = parameter.data.float()
+        if self.config.gradient_checkpointing:
+            transformer.enable_gradient_checkpointing()
         if self.config.text_encoders:
             self.backbone.encoders.clip.requires_grad_(True)
             self.backbone.encoders.t5.requires_grad_(True)
@@ -197,7 +214,8 @@ class EditJob(Job):
     def batch(self, indices: Sequence[int]) -> EditBatch:
         seed, words = self.config.fit.seed, iter(indices)
         pieces, tensors = [], []
-        for bucket, places in self.stream(indices[0] // len(indices)):
+        number, start = divmod(indices[0], self.config.fit.samples)
+        for bucket, places in share(self.stream(number), start, len(indices)):
             plan, taken = bucket.take(places, self.backbone.device)
             rngs = (random.Random(f"words {seed} {index}") for index in words)
             instructions = [self.trainer.reword(bucket.instructions[place], next(rngs)) for place in places]

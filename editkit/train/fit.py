@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import threading
 import time
@@ -56,6 +57,11 @@ class FitConfig:
             raise ValueError(
                 f"fit.device must be cpu or null, for what accelerate finds, not {self.device!r}"
             )
+
+    @property
+    def samples(self) -> int:
+        """Samples of one optimizer step, over all processes."""
+        return self.batch * self.accumulate * int(os.environ.get("WORLD_SIZE", "1"))
 
 
 class Job(ABC):
@@ -182,7 +188,8 @@ class Run:
         Raises:
             EditkitError: where it is not finite.
         """
-        self.loss = float(torch.stack(self._losses).mean())
+        mean = self.accelerator.reduce(torch.stack(self._losses).mean(), reduction="mean")
+        self.loss = float(mean)
         if not math.isfinite(self.loss):
             raise EditkitError(
                 f"The loss is {self.loss} near step {self.done}; lower the learning rate and resume."

@@ -1,0 +1,47 @@
+"""`editkit data`: look at what a run would be trained on."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from editkit.errors import EditkitError
+
+app = typer.Typer(help="Look at training data.", no_args_is_help=True)
+
+
+@app.callback()
+def data() -> None:
+    """Look at training data."""
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Argument(help="YAML of the run, or of its data alone.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, dots for nested keys.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Look at the first so many records.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Contact sheet of the worst to write.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Sizes; records unreadable or twice, pairs shifted or unchanged, masks, captions. Status 2 on errors."""
+    from editkit import config as configs
+    from editkit import images
+    from editkit.data import check as checks
+    from editkit.data.datasets import dataset
+    from editkit.train.edit import EditTrainConfig
+
+    if output:
+        images.check_output(output)
+    settings = configs.build(EditTrainConfig, configs.read(config), overrides or [])
+    found = checks.check(dataset(settings.data), limit)
+    sheet = found.sheet()
+    if output and sheet:
+        images.save(sheet, output)
+    print(json.dumps(found.summary()) if as_json else checks.table(found))
+    if found.failed:
+        errors = {name: count for name, count in found.problems().items() if name in checks.ERRORS}
+        told = ", ".join(f"{count} {name}" for name, count in errors.items())
+        raise EditkitError(f"The data have errors: {told}; mend or leave out these records.")

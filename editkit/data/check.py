@@ -1,0 +1,203 @@
+"""Looks at a dataset before a run does: what cannot be read, is there twice, or does not belong together."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from editkit import alignment, canvas
+from editkit.data.datasets import Dataset
+from editkit.data.records import Record
+from editkit.errors import EditkitError
+from editkit.sheets import rows
+
+ERRORS = ("unreadable", "sizes differ", "shifted", "scaled", "no caption")
+WARNINGS = ("nothing changes", "twice", "change outside the mask", "mask without change", "long caption")
+"""What is wrong with records: the first should stop a run, the second may be meant."""
+SHIFT, SCALE = 1.5, 0.01
+OUTSIDE = 0.25
+"""Share of what changes that may lie outside a mask."""
+WORDS = 300
+SHOWN = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One record with something wrong."""
+
+    index: int
+    problem: str
+    detail: str
+    weight: float = 0.0
+    """How bad it is among those of its kind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What a look at a dataset found.
+
+    Attributes:
+        count: records looked at.
+        findings: in the order of the records.
+        sizes: records by width and height of the answer.
+        kinds: records by kind.
+        pictures: source and answer of the worst, to look at.
+    """
+
+    count: int
+    findings: tuple[Finding, ...]
+    sizes: dict[tuple[int, int], int]
+    kinds: dict[str, int]
+    pictures: tuple[tuple[str, Image.Image, Image.Image | None], ...] = field(repr=False)
+
+    def problems(self) -> dict[str, int]:
+        """Records by problem, errors first."""
+        counted = Counter(finding.problem for finding in self.findings)
+        return {problem: counted[problem] for problem in (*ERRORS, *WARNINGS) if counted[problem]}
+
+    @property
+    def failed(self) -> bool:
+        """Whether there are errors."""
+        return any(problem in ERRORS for problem in self.problems())
+
+    def summary(self) -> dict[str, Any]:
+        """All but the pictures, in JSON's types."""
+        return {
+            "records": self.count,
+            "sizes": {f"{width}x{height}": count for (width, height), count in self.sizes.items()},
+            "kinds": self.kinds,
+            "problems": self.problems(),
+            "findings": [
+                {"index": found.index, "problem": found.problem, "detail": found.detail}
+                for found in self.findings
+            ],
+        }
+
+    def sheet(self) -> Image.Image | None:
+        """The worst records, source and answer under what is wrong; None where all is well."""
+        return rows([(title, [source, answer]) for title, answer, source in self.pictures])
+
+
+def check(dataset: Dataset, limit: int | None = None) -> Check:
+    """Look at the first `limit` records, all of them where None."""
+    count = min(len(dataset), limit or len(dataset))
+    findings: list[Finding] = []
+    sizes: Counter[tuple[int, int]] = Counter()
+    kinds: Counter[str] = Counter()
+    seen: dict[bytes, int] = {}
+    for index in range(count):
+        try:
+            record = dataset[index]
+        except EditkitError as error:
+            findings.append(Finding(index=index, problem="unreadable", detail=str(error)))
+            continue
+        height, width = record.answer.shape[:2]
+        sizes[width, height] += 1
+        kinds[record.kind or "(none)"] += 1
+        digest = _digest(record)
+        if digest in seen:
+            detail = f"the same as record {seen[digest]}"
+            findings.append(Finding(index=index, problem="twice", detail=detail))
+        seen.setdefault(digest, index)
+        findings += [Finding(index=index, problem=p, detail=d, weight=w) for p, d, w in problems(record)]
+    return Check(
+        count=count,
+        findings=tuple(findings),
+        sizes=dict(sizes.most_common()),
+        kinds=dict(kinds.most_common()),
+        pictures=tuple(_worst(dataset, findings)),
+    )
+
+
+def problems(record: Record) -> list[tuple[str, str, float]]:
+    """What is wrong with one record: kind, detail, how bad."""
+    found = _caption(record.instruction)
+    if record.source is None:
+        return found
+    if record.source.shape != record.answer.shape:
+        (tall, wide), (high, broad) = record.source.shape[:2], record.answer.shape[:2]
+        if abs(wide / tall - broad / high) > SCALE * broad / high:
+            return [*found, ("sizes differ", f"source {wide}x{tall}, answer {broad}x{high}", 1.0)]
+    answer_1CHW = _pixels(record.answer)
+    source_1CHW = canvas.resize(_pixels(record.source), *answer_1CHW.shape[:-3:-1])
+    change_11HW = canvas.change(source_1CHW, answer_1CHW)
+    if not change_11HW.any():
+        # A task may be to restore what the method takes away.
+        return found if record.task else [*found, ("nothing changes", "no pixel does visibly", 1.0)]
+    moved = alignment.measure(source_1CHW, answer_1CHW)
+    if moved is not None and moved.shift > SHIFT:
+        detail = f"by {moved.right:+.1f}, {moved.down:+.1f} pixels"
+        found.append(("shifted", detail, moved.shift))
+    scale = 0.0 if moved is None else max(abs(moved.wider - 1), abs(moved.taller - 1))
+    if moved is not None and scale > SCALE:
+        found.append(("scaled", f"by {moved.wider:.3f}, {moved.taller:.3f}", scale))
+    if record.mask is not None:
+        found += _masked(record.mask, change_11HW)
+    return found
+
+
+def _caption(words: str) -> list[tuple[str, str, float]]:
+    if not words.strip() or not words.isprintable():
+        return [("no caption", "empty or not printable", 1.0)]
+    count = len(words.split())
+    return [("long caption", f"{count} words", float(count))] if count > WORDS else []
+
+
+def _masked(mask_HW: NDArray[np.uint8], change_11HW: Tensor) -> list[tuple[str, str, float]]:
+    size = change_11HW.shape[-2:]
+    mask_11HW = torch.nn.functional.interpolate(torch.from_numpy(mask_HW)[None, None].float(), size) > 127
+    changed = float(change_11HW.sum())
+    if changed and not (change_11HW[mask_11HW] > 0).any():
+        return [("mask without change", f"all of {changed:.0f} pixels that change lie outside", 1.0)]
+    share = float(change_11HW[~mask_11HW].sum()) / max(1.0, changed)
+    return [("change outside the mask", f"{share:.0%} of what changes", share)] if share > OUTSIDE else []
+
+
+def _pixels(picture_HWC: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(picture_HWC).permute(2, 0, 1)[None].float() / 255
+
+
+def _digest(record: Record) -> bytes:
+    made = hashlib.blake2b(record.instruction.encode(), digest_size=16)
+    for picture in (record.source, record.answer, *record.references):
+        made.update(b"" if picture is None else picture.tobytes())
+    return made.digest()
+
+
+def _worst(
+    dataset: Dataset, findings: Sequence[Finding]
+) -> list[tuple[str, Image.Image, Image.Image | None]]:
+    """The worst of each kind in turn."""
+    by_kind: dict[str, list[Finding]] = defaultdict(list)
+    for found in sorted(findings, key=lambda each: -each.weight):
+        if found.problem != "unreadable":
+            by_kind[found.problem].append(found)
+    chosen: list[Finding] = []
+    for place in range(SHOWN):
+        chosen += [members[place] for members in by_kind.values() if place < len(members)]
+    shown = []
+    for found in chosen[:SHOWN]:
+        record = dataset[found.index]
+        source = None if record.source is None else Image.fromarray(record.source)
+        title = f"{found.index}: {found.problem}, {found.detail}"
+        shown.append((title, Image.fromarray(record.answer), source))
+    return shown
+
+
+def table(found: Check) -> str:
+    """What was found, as text."""
+    lines = [f"{found.count} records, {len(found.sizes)} sizes, {len(found.kinds)} kinds"]
+    for (width, height), count in list(found.sizes.items())[:8]:
+        lines.append(f"  {width}x{height:<8}{count:>8}   {width / height:.2f}")
+    for problem, count in found.problems().items():
+        mark = "error" if problem in ERRORS else "warning"
+        first = next(each for each in found.findings if each.problem == problem)
+        lines.append(f"{mark:<9}{problem:<26}{count:>6}   first: record {first.index}, {first.detail}")
+    return "\n".join(lines if found.findings else [*lines, "nothing wrong"])
