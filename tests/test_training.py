@@ -559,6 +559,125 @@ def test_a_mixed_stream_puts_sizes_together() -> None:
     assert [stream(n) for n in range(5)] == batches
 
 
+def test_it_looks_at_held_out_edits_on_the_way(settings: Any) -> None:
+    overrides = (
+        "fit.validate_every=2",
+        "validation.examples=3",
+        "validation.success=4",
+        "validation.steps=1",
+    )
+    job, output = train(settings("run", *overrides, trainable="lora"))
+    told = [json.loads(line) for line in (output / "validation.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in told] == [2, 4]
+    assert all(line["held-out loss"] > 0 and 0 <= line["success"] <= 1 for line in told)
+    assert {path.name for path in (output / "validation").iterdir()} == {
+        "step-0000002.png",
+        "step-0000004.png",
+    }
+    assert (output / "best" / adapters.FILE).is_file()
+    # It changes nothing of the run, nor of what the transformer wears.
+    _, plain = train(settings("plain", trainable="lora"))
+    assert_same(output / "checkpoint-0000004", plain / "checkpoint-0000004")
+    assert list(adapters.active(job.backbone.transformer("kontext"))) == ["default"]
+    assert list((output / "tracked").glob("events.out.tfevents*"))
+
+
+def test_the_best_is_the_best(settings: Any) -> None:
+    """Figures that rise again leave what was best where it is, also after a break."""
+
+    def run(*overrides: str) -> Path:
+        chosen = settings("run", "fit.validate_every=1", *overrides, trainable="lora")
+        job = EditJob(chosen)
+        job.validate = lambda step, folder: {"held-out loss": {1: 3.0, 2: 1.0, 3: 2.0, 4: 1.5}[step]}
+        fit(job, chosen.fit)
+        return Path(chosen.fit.output)
+
+    output = run("fit.steps=2", "fit.save_every=2")
+    best, last = (load_file(output / name / adapters.FILE) for name in ("best", "export"))
+    assert all(torch.equal(best[name], last[name]) for name in last)
+    run("fit.steps=4", "fit.resume=latest")
+    again, last = (load_file(output / name / adapters.FILE) for name in ("best", "export"))
+    assert all(torch.equal(best[name], again[name]) for name in best)
+    assert not all(torch.equal(best[name], last[name]) for name in last)
+
+
+@pytest.mark.parametrize("factor", [math.nan, 1e4])
+def test_a_bad_batch_stops_the_run_and_is_kept(settings: Any, factor: float) -> None:
+    chosen = settings("run", "fit.steps=8", "fit.log_every=2", "fit.save_every=2")
+    job = EditJob(chosen)
+    draw = job.batch
+
+    def batch(indices: Any) -> Any:
+        drawn = draw(indices)
+        return dataclasses.replace(drawn, x0_BLC=drawn.x0_BLC * factor) if indices[0] == 4 * 4 else drawn
+
+    job.batch = batch
+    with pytest.raises(EditkitError, match=r"The loss is .* at step 5, .*the batch is in .*batch-0000005"):
+        fit(job, chosen.fit)
+    folder = Path(chosen.fit.output) / "batch-0000005"
+    kept = json.loads((folder / "batch.json").read_text())
+    assert kept["instructions"] == draw(range(16, 20)).worded[0][1]
+    assert load_file(folder / "batch.safetensors")["x0_BLC"].shape[0] == 4
+    assert [path.name for path in checkpoints.everything(Path(chosen.fit.output))][-1] == "checkpoint-0000004"
+
+
+def test_gradient_checkpointing_changes_nothing(settings: Any) -> None:
+    found = [
+        losses(train(settings(name, "fit.steps=3", f"gradient_checkpointing={name}"))[1])
+        for name in ("true", "false")
+    ]
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+
+
+def test_what_trains_is_float32_over_a_bfloat16_base(settings: Any) -> None:
+    plain = dataclasses.asdict(settings("low", "fit.steps=1", "fit.precision=bf16", trainable="lora"))
+    plain |= {"fresh": {}, "dtype": "bfloat16", "data": {"count": 4, "kinds": RECOLOUR}}
+    chosen = config.build(EditTrainConfig, plain)
+    job = EditJob(chosen)
+    fit(job, chosen.fit)
+    kinds = {p.requires_grad: set() for p in job.objective.parameters()}
+    for parameter in job.objective.parameters():
+        kinds[parameter.requires_grad].add(parameter.dtype)
+    assert kinds == {True: {torch.float32}, False: {torch.bfloat16}}
+    with pytest.raises(EditkitError, match="dtype=bfloat16 needs trainable=lora"):
+        settings("full", "dtype=bfloat16", "fit.precision=bf16")
+
+
+@torch.no_grad()
+def test_sizes_mixed_in_one_batch_weigh_their_tokens(settings: Any, tmp_path: Path) -> None:
+    rows = []
+    for number, size in enumerate(((128, 64), (64, 128), (96, 96), (64, 64))):
+        for name in ("source", "answer"):
+            image(*size, seed=number).save(tmp_path / f"{number}{name}.png")
+        rows.append({"source": f"{number}source.png", "answer": f"{number}answer.png", "instruction": "red"})
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    plain = dataclasses.asdict(settings("mixed", "options.sizes=exact"))
+    plain |= {"mixed_sizes": True, "data": {"name": "jsonl", "path": str(tmp_path / "train.jsonl")}}
+    job = EditJob(config.build(EditTrainConfig, plain))
+    job.objective.eval()
+    batch = job.batch(range(4))
+    assert len(batch.worded) == 4
+    whole = job.objective(batch)
+    total = count = 0.0
+    order = [plan.canvas.original for plan, _ in batch.worded]
+    for number, (plan, words) in enumerate(batch.worded):
+        place = next(n for n, bucket in enumerate(job.stream.buckets) if bucket.plan.canvas == plan.canvas)
+        alone_plan, tensors = job.stream.buckets[place].take([0], job.backbone.device)
+        alone = dataclasses.replace(
+            batch,
+            plan=alone_plan,
+            x0_BLC=tensors["x0_BLC"],
+            worded=[(alone_plan, words)],
+            weights_BL=None,
+            seeds=[batch.seeds[number]],
+            places=None,
+        )
+        tokens = tensors["x0_BLC"].shape[1]
+        total, count = total + float(job.objective(alone)) * tokens, count + tokens
+    assert len(set(order)) == 4
+    assert float(whole) == pytest.approx(total / count, abs=1e-4)
+
+
 # --- Optimizers, rates, averages ---
 
 

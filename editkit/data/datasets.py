@@ -32,6 +32,29 @@ def dataset(config: DataConfig) -> Dataset:
     return DATASETS[config.name](config)
 
 
+def edit_record(example: shapesworld.Example) -> Record:
+    """An edit of ShapesWorld as pictures."""
+    return Record(
+        source=shapesworld.render(example.source) if example.source else None,
+        answer=shapesworld.render(example.answer),
+        instruction=example.instruction,
+        kind=example.kind,
+    )
+
+
+def masked_record(example: shapesworld.MaskedExample) -> Record:
+    """An edit under a mask, or from references, as pictures."""
+    return Record(
+        source=shapesworld.render(example.source) if example.source else None,
+        answer=shapesworld.render(example.answer),
+        mask=example.mask,
+        references=tuple(shapesworld.render(scene) for scene in example.references),
+        instruction=example.instruction,
+        kind=example.kind,
+        task=example.task,
+    )
+
+
 class ShapesWorld:
     """Pairs drawn from ShapesWorld's training seeds."""
 
@@ -61,13 +84,7 @@ class ShapesWorld:
                 instruction=case.instruction,
                 kind=kind,
             )
-        example = shapesworld.example(seed, kind)
-        return Record(
-            source=shapesworld.render(example.source) if example.source else None,
-            answer=shapesworld.render(example.answer),
-            instruction=example.instruction,
-            kind=example.kind,
-        )
+        return edit_record(shapesworld.example(seed, kind))
 
 
 class ShapesWorldMasked:
@@ -91,16 +108,7 @@ class ShapesWorldMasked:
     def __getitem__(self, index: int) -> Record:
         seed = self.config.start + index
         (name,) = random.Random(f"kind {seed}").choices(list(self.kinds), list(self.kinds.values()))
-        example = shapesworld.masked_example(seed, name)
-        return Record(
-            source=shapesworld.render(example.source) if example.source else None,
-            answer=shapesworld.render(example.answer),
-            mask=example.mask,
-            references=tuple(shapesworld.render(scene) for scene in example.references),
-            instruction=example.instruction,
-            kind=example.kind,
-            task=example.task,
-        )
+        return masked_record(shapesworld.masked_example(seed, name))
 
 
 class ShapesWorldHoles:

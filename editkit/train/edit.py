@@ -1,5 +1,6 @@
 """Fine-tunes a method on a backbone, or trains a new backbone with it: the flow objective over any plan."""
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -7,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from editkit import adapters, config, flow, registry
 from editkit.data import padding
 from editkit.data.datasets import dataset
-from editkit.data.latents import EditBatch, Stream, buckets, share
+from editkit.data.latents import SLOTS, EditBatch, Stream, buckets, share
 from editkit.data.records import DataConfig
 from editkit.method import Method
 from editkit.train.fit import FitConfig, Job
+from editkit.train.validation import Validation, ValidationConfig
 from editkit.types import Plan
 
 CELLS = 4
@@ -63,6 +66,8 @@ class EditTrainConfig:
     """Folder of latents that were encoded before."""
     data: DataConfig = field(default_factory=DataConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    """What is looked at every `fit.validate_every` steps."""
 
     def __post_init__(self) -> None:
         for name, allowed in (("times", flow.DISTRIBUTIONS), ("weighting", flow.WEIGHTINGS)):
@@ -153,6 +158,7 @@ class EditJob(Job):
         self.backbone.settle(self.role)
         self.conditioner = self.method.conditioner(self.backbone, options)
         self.trainer = self.method.trainer(self.backbone, options)
+        self._validation: Validation | None = None
         self._prepare()
         self.objective = FlowObjective(self)
         records = dataset(settings.data)
@@ -257,6 +263,23 @@ class EditJob(Job):
             seeds=seeds,
             places=[places_L for places_L, size in zip(where, sizes, strict=True) for _ in range(size)],
         )
+
+    def validate(self, step: int, folder: Path) -> dict[str, float]:
+        if self._validation is None:
+            self._validation = Validation(self, self.config.validation)
+        return self._validation(step, folder)
+
+    def keep(self, indices: Sequence[int], folder: Path) -> bool:
+        batch = self.batch(indices)
+        about = {"seeds": batch.seeds, "instructions": [words for _, each in batch.worded for words in each]}
+        tensors = {"x0_BLC": batch.x0_BLC, "weights_BL": batch.weights_BL}
+        tensors |= {name: getattr(batch.plan.conditioning, name) for name in SLOTS}
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(
+            {k: t.contiguous() for k, t in tensors.items() if t is not None}, folder / "batch.safetensors"
+        )
+        (folder / "batch.json").write_text(json.dumps(about, indent=2) + "\n")
+        return True
 
     def export(self, folder: Path) -> None:
         role = self.role

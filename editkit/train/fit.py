@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,12 @@ class FitConfig:
     save_every: int = 500
     keep: int = 2
     log_every: int = 20
+    validate_every: int = 0
+    """Steps between looks at held-out edits; the best weights so far are kept in `best`. 0 for none."""
+    spike: float = 20.0
+    """Stop where a batch's loss is so many times the mean logged last; 0 for never."""
+    trackers: tuple[str, ...] = ("tensorboard",)
+    """Where figures go besides log.jsonl: accelerate's names, such as tensorboard and wandb."""
     resume: str | None = None
     """`latest`, or a checkpoint folder."""
     device: str | None = None
@@ -48,6 +55,8 @@ class FitConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:
+        if self.validate_every < 0 or self.spike < 0:
+            raise ValueError("fit.validate_every and fit.spike must not be negative")
         for name in ("steps", "batch", "accumulate", "save_every", "keep", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"fit.{name} must be at least 1, not {getattr(self, name)}")
@@ -72,6 +81,14 @@ class Job(ABC):
     @abstractmethod
     def batch(self, indices: Sequence[int]) -> Any:
         """The samples at these places of an endless, deterministic stream, as one batch."""
+
+    def validate(self, step: int, folder: Path) -> dict[str, float]:
+        """Figures of the weights as they are, by name; pictures go into the folder. None by default."""
+        return {}
+
+    def keep(self, indices: Sequence[int], folder: Path) -> bool:
+        """Write a batch out for people to look at; whether that was done, which it is not by default."""
+        return False
 
     @abstractmethod
     def export(self, folder: Path) -> None:
@@ -123,6 +140,8 @@ def fit(job: Job, config: FitConfig) -> float:
             if run.done % config.log_every == 0 or last:
                 run.record()
                 progress.update(bar, description=f"loss {run.loss:.4f}")
+            if run.main and config.validate_every and (run.done % config.validate_every == 0 or last):
+                run.validate()
             if run.main and (run.done % config.save_every == 0 or last or stop):
                 run.save()
             progress.update(bar, completed=run.done)
@@ -133,6 +152,7 @@ def fit(job: Job, config: FitConfig) -> float:
                 )
     if run.main:
         export(job, run.ema, run.output / "export")
+    run.accelerator.end_training()
     return run.loss
 
 
@@ -156,7 +176,10 @@ class Run:
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             gradient_accumulation_steps=config.accumulate,
             cpu=config.device == "cpu",
+            log_with=_trackers(config.trackers) or None,
+            project_dir=config.output,
         )
+        self.accelerator.init_trackers("tracked")
         self.main: bool = self.accelerator.is_main_process
         self.output.mkdir(parents=True, exist_ok=True)
         self.parameters = {name: p for name, p in job.objective.named_parameters() if p.requires_grad}
@@ -168,6 +191,10 @@ class Run:
         self._log = self.output / "log.jsonl"
         if self.main:
             _trim(self._log, self.done)
+        self._best: dict[str, float] | None = None
+        if self.main and config.validate_every:
+            _trim(self.output / "validation.jsonl", self.done)
+            self._best = _best(self.output / "validation.jsonl")
         # Losses stay tensors until they are logged, so that an accelerator is not waited for at every step.
         self._losses: list[Tensor] = []
         self._clock = time.perf_counter()
@@ -188,18 +215,44 @@ class Run:
         Raises:
             EditkitError: where it is not finite.
         """
-        mean = self.accelerator.reduce(torch.stack(self._losses).mean(), reduction="mean")
-        self.loss = float(mean)
-        if not math.isfinite(self.loss):
-            raise EditkitError(
-                f"The loss is {self.loss} near step {self.done}; lower the learning rate and resume."
-            )
+        self._check_losses()
+        mean = torch.stack(self._losses).mean()
+        self.loss = float(self.accelerator.reduce(mean, reduction="mean"))
         seconds = (time.perf_counter() - self._clock) / (len(self._losses) / self.config.accumulate)
         if self.main:
             record = {"step": self.done, "loss": round(self.loss, 6), "seconds_per_step": round(seconds, 4)}
-            with self._log.open("a") as stream:
-                stream.write(json.dumps(record) + "\n")
+            _append(self._log, record)
+        self.accelerator.log({"loss": self.loss, "seconds per step": seconds}, step=self.done)
         self._losses, self._clock = [], time.perf_counter()
+
+    def _check_losses(self) -> None:
+        """Stop at the first batch whose loss is no number or far above the others, and keep it."""
+        limit = self.config.spike * self.loss if self.config.spike and math.isfinite(self.loss) else math.inf
+        first = self.done - len(self._losses) // self.config.accumulate
+        for place, loss in enumerate(torch.stack(self._losses).tolist()):
+            if math.isfinite(loss) and loss <= limit:
+                continue
+            step, micro = divmod(place, self.config.accumulate)
+            folder = self.output / f"batch-{first + step + 1:07d}"
+            indices = _indices(self.config, self.accelerator, first + step, micro)
+            kept = f" (the batch is in {folder})" if self.job.keep(indices, folder) else ""
+            problem = f"{self.loss:.3g} before" if math.isfinite(loss) else "no number"
+            raise EditkitError(
+                f"The loss is {loss:.3g} at step {first + step + 1}, {problem}{kept}; look at the data, "
+                "lower the learning rate, or set fit.spike=0, and resume."
+            )
+
+    def validate(self) -> None:
+        """Look at held-out edits with the weights that would be exported, and keep the best."""
+        with averaged(self.ema):
+            figures = self.job.validate(self.done, self.output / "validation")
+        if not figures:
+            return
+        _append(self.output / "validation.jsonl", {"step": self.done} | figures)
+        self.accelerator.log(figures, step=self.done)
+        if better(figures, self._best):
+            self._best = figures
+            export(self.job, self.ema, self.output / "best")
 
     def save(self) -> None:
         """Write a checkpoint.
@@ -236,16 +289,48 @@ def export(job: Job, ema: Ema | None, folder: Path) -> None:
     Raises:
         EditkitError: where they cannot be written.
     """
-    if ema:
-        ema.swap()
     try:
-        job.export(folder)
+        with averaged(ema):
+            job.export(folder)
     except (OSError, SafetensorError) as error:
         problem = first_sentence(error)
         raise EditkitError(f"{folder} cannot be written ({problem}); free some space and resume.") from error
+
+
+@contextmanager
+def averaged(ema: Ema | None) -> Iterator[None]:
+    """The moving average in place of the weights, where there is one."""
+    if ema:
+        ema.swap()
+    try:
+        yield
     finally:
         if ema:
             ema.swap()
+
+
+def better(figures: dict[str, float], best: dict[str, float] | None) -> bool:
+    """Whether these figures beat the best so far: by success where it is counted, else by the first."""
+    if best is None:
+        return True
+    if "success" in figures:
+        return figures["success"] > best["success"]
+    name = next(iter(figures))
+    return figures[name] < best[name]
+
+
+def _trackers(names: Sequence[str]) -> list[str]:
+    """Those that are installed; a missing TensorBoard is no reason not to train."""
+    found = [name for name in names if name != "tensorboard" or find_spec("tensorboard")]
+    for name in found:
+        if name != "tensorboard" and not find_spec(name):
+            raise EditkitError(f"The tracker {name} is not installed; run: pip install {name}")
+    return found
+
+
+def _append(path: Path, record: dict[str, Any]) -> None:
+    with path.open("a") as stream:
+        stream.write(json.dumps(record) + "\n")
 
 
 def _trim(log: Path, start: int) -> None:
@@ -253,6 +338,21 @@ def _trim(log: Path, start: int) -> None:
     lines = log.read_text().splitlines(keepends=True) if start and log.is_file() else []
     kept = (line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start)
     log.write_text("".join(kept))
+
+
+def _best(path: Path) -> dict[str, float] | None:
+    """The best figures of a run that goes on."""
+    best = None
+    for line in path.read_text().splitlines():
+        figures = {name: value for name, value in json.loads(line).items() if name != "step"}
+        best = figures if better(figures, best) else best
+    return best
+
+
+def _indices(config: FitConfig, accelerator: Any, step: int, micro: int) -> range:
+    """The samples of one forward pass of this process."""
+    passes = (step * config.accumulate + micro) * accelerator.num_processes + accelerator.process_index
+    return range(passes * config.batch, (passes + 1) * config.batch)
 
 
 def _set_rates(movers: list[torch.optim.Optimizer], factor: float) -> None:
@@ -268,11 +368,8 @@ def _step(
     torch.manual_seed(hash((config.seed, step, accelerator.process_index)) % 2**63)
     losses = []
     for micro in range(config.accumulate):
-        place = (
-            (step * config.accumulate + micro) * accelerator.num_processes + accelerator.process_index
-        ) * config.batch
         with accelerator.accumulate(objective):
-            loss = objective(job.batch(range(place, place + config.batch)))
+            loss = objective(job.batch(_indices(config, accelerator, step, micro)))
             accelerator.backward(loss)
             if accelerator.sync_gradients:
                 accelerator.clip_grad_norm_(objective.parameters(), config.optim.clip)

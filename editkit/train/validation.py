@@ -1,0 +1,151 @@
+"""What a run shows of itself: held-out loss at fixed times, edits to look at, success where it is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from editkit import adapters, flow, images, sheets
+from editkit.api import Editor
+from editkit.data import shapesworld as world
+from editkit.data.datasets import dataset, edit_record, masked_record
+from editkit.data.latents import arrange
+from editkit.data.records import DataConfig, Record
+from editkit.errors import EditkitError
+from editkit.types import EditRequest
+
+TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
+SHOWN = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """Which records are held out, and how many are looked at."""
+
+    data: DataConfig | None = None
+    """Records that the run is not trained on; ShapesWorld's held-out seeds where null."""
+    examples: int = 16
+    """For the loss and the sheet of edits."""
+    success: int = 0
+    """ShapesWorld edits whose success is counted; 0 for none."""
+    steps: int | None = None
+    """Euler steps of an edit."""
+
+    def __post_init__(self) -> None:
+        if self.examples < 1 or self.success < 0:
+            raise ValueError("validation.examples must be at least 1 and validation.success not negative")
+
+
+class Validation:
+    """Looks at an edit job's weights as they are.
+
+    Args:
+        job: an `editkit.train.edit.EditJob`.
+        settings: what to look at.
+
+    Raises:
+        EditkitError: where a record cannot be read.
+    """
+
+    def __init__(self, job: Any, settings: ValidationConfig) -> None:
+        self.job, self.settings = job, settings
+        self.records = held_out(settings, job.config.data)
+
+    @torch.no_grad()
+    def __call__(self, step: int, folder: Path) -> dict[str, float]:
+        """Figures by name; the sheet of edits goes to `step-*.png` in the folder."""
+        transformer = self.job.backbone.transformer(self.job.role)
+        transformer.eval()
+        try:
+            figures = {"held-out loss": self._loss()}
+            editor = self._editor(transformer)
+            self._sheet(editor, step, folder)
+            if self.settings.success:
+                figures["success"] = self._success(editor)
+        finally:
+            transformer.train()
+        return figures
+
+    def _editor(self, transformer: Any) -> Editor:
+        """An editor that wears what is being trained and nothing else."""
+        name = self.job.method.name
+        editor = Editor(self.job.backbone, {name: self.job.config.options})
+        editor.use_adapters(list(adapters.active(transformer)), method=name)
+        return editor
+
+    def _loss(self) -> float:
+        """The velocity's mean squared error at fixed times under fixed noise."""
+        job, found = self.job, []
+        for number, record in enumerate(self.records):
+            plan, tensors = arrange([record], job.backbone, job.conditioner, job.trainer)
+            plan, x0_BLC = job.conditioner.worded(plan, [record.instruction]), tensors["x0_BLC"].float()
+            noise_BLC = torch.randn(x0_BLC.shape, generator=torch.Generator().manual_seed(number)).to(x0_BLC)
+            for time in TIMES:
+                time_B = torch.full((1,), time, device=x0_BLC.device)
+                x_BLC, velocity_BLC = flow.interpolate(x0_BLC, noise_BLC, time_B)
+                with torch.autocast(x0_BLC.device.type, torch.bfloat16, enabled=self._low):
+                    predicted_BLC = job.backbone.velocity(x_BLC, time_B, plan, job.config.guidance)
+                found.append(flow.loss(predicted_BLC, velocity_BLC, tensors.get("weights_BL")))
+        return float(torch.stack(found).mean())
+
+    @property
+    def _low(self) -> bool:
+        return bool(self.job.config.fit.precision == "bf16")
+
+    def _sheet(self, editor: Editor, step: int, folder: Path) -> None:
+        records = self.records[:SHOWN]
+        requests = [self._request(record, number) for number, record in enumerate(records)]
+        results = editor.edit_many(requests)
+        if errors := [result.error for result in results if result.error]:
+            raise EditkitError(str(errors[0]))
+        rows = []
+        for record, result in zip(records, results, strict=True):
+            shown = record.source if record.source is not None else next(iter(record.references), None)
+            before = None if shown is None else Image.fromarray(shown)
+            rows.append((record.instruction, [before, result.image, Image.fromarray(record.answer)]))
+        sheet = sheets.rows(rows)
+        if sheet is not None:
+            images.save(sheet, folder / f"step-{step:07d}.png")
+
+    def _request(self, record: Record, seed: int) -> EditRequest:
+        height, width = record.answer.shape[:2]
+        return EditRequest(
+            image=None if record.source is None else Image.fromarray(record.source),
+            instruction=record.instruction,
+            method=self.job.method.name,
+            task=record.task,
+            mask=None if record.mask is None else Image.fromarray(record.mask),
+            references=[Image.fromarray(reference) for reference in record.references],
+            seed=seed,
+            steps=self.settings.steps,
+            size=None if record.source is not None else (width, height),
+        )
+
+    def _success(self, editor: Editor) -> float:
+        from editkit.evaluation import masked, shapesworld
+
+        count, steps, method = self.settings.success, self.settings.steps, self.job.method
+        if method.tasks and self.job.config.data.name == "shapesworld masked":
+            report = masked.evaluate(editor, method.name, [*self.job.config.data.kinds], n=count, steps=steps)
+            found = [row["success"] for row in report["kinds"].values()]
+            return float(sum(found) / len(found))
+        report = shapesworld.evaluate(editor, method.name, n=count, steps=steps)
+        return float(report["overall"]["success"])
+
+
+def held_out(settings: ValidationConfig, trained: DataConfig) -> Sequence[Record]:
+    """The records to look at: those named, or ShapesWorld's held-out ones of the kinds that are trained."""
+    if settings.data is not None:
+        records = dataset(settings.data)
+        return [records[place] for place in range(min(settings.examples, len(records)))]
+    if trained.name == "shapesworld masked":
+        kinds = [kind for kind, weight in trained.kinds.items() if weight] or list(world.MASKED)
+        return [
+            masked_record(world.masked_example(seed, kinds[seed % len(kinds)]))
+            for seed in range(settings.examples)
+        ]
+    kinds = [kind for kind in world.KINDS if trained.kinds.get(kind)] or list(world.KINDS)
+    return [edit_record(world.example(seed, kinds[seed % len(kinds)])) for seed in range(settings.examples)]
