@@ -190,7 +190,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     ),
     "methods": (["name"], set()),
     "backbones": ([], set()),
-    "train": (["config", "overrides"], set()),
+    "train": (["config", "overrides"], {"--plan", "--device"}),
     "eval shapesworld": (
         [],
         {*LOADING, *OUTPUT, "-m", "--method", "--n", "--sessions", "--steps", "--batch-size"},

@@ -1,14 +1,20 @@
 """`editkit train`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from editkit.errors import EditkitError
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="YAML with what differs from the defaults.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, dots for nested keys.")] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what it takes and whether it fits, and do nothing.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="For --plan: h100-80g, rtx4090-24g, ...")] = None,
 ) -> None:
     """Train from a config; `fit.resume=latest` goes on where the last run stopped."""
     from editkit import config as configs
@@ -18,6 +24,21 @@ def train(
     values = configs.read(config)
     module = registry.recipe(str(values.get("recipe", "edit")))
     settings = configs.build(module.CONFIG, values, overrides or [])
+    if plan or device:
+        _plan(settings, device)
+        return
     check(settings.fit)  # before the job, whose making can take long
     loss = fit(module.JOB(settings), settings.fit)
     print(f"{settings.fit.output}/export (loss {loss:.4f} after {settings.fit.steps} steps)")
+
+
+def _plan(settings: Any, device: str | None) -> None:
+    from editkit.train import plan as plans
+    from editkit.train.edit import EditTrainConfig
+
+    if not isinstance(settings, EditTrainConfig):
+        raise EditkitError("--plan is for runs that edit (recipe: edit).")
+    found = plans.plan(settings, device)
+    print(plans.table(found, settings))
+    if not found.fits:
+        raise EditkitError(f"The run needs {found.peak / 1e9:.0f} GB; see above what would fit.")

@@ -1,0 +1,323 @@
+"""What a run will take, before anything is downloaded or allocated: parameters, memory, arithmetic, time.
+
+The transformer is built on the meta device and one step is taken there: what autograd would keep for the
+backward pass is counted tensor by tensor, and its arithmetic operation by operation.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from editkit import adapters, config, registry
+from editkit.data.datasets import dataset
+from editkit.data.latents import SLOTS, arrange
+from editkit.errors import EditkitError
+from editkit.train.edit import EditTrainConfig
+from editkit.types import Plan
+
+BYTES = {"float32": 4, "bfloat16": 2}
+STATES = {"adamw": 8, "prodigy": 16, "muon": 4}
+"""Bytes of optimizer state for each parameter that trains."""
+DEVICES = {
+    "rtx3090-24g": (24e9, 71e12),
+    "rtx4090-24g": (24e9, 165e12),
+    "l40s-48g": (48e9, 362e12),
+    "a100-80g": (80e9, 312e12),
+    "h100-80g": (80e9, 989e12),
+    "h200-141g": (141e9, 989e12),
+    "b200-192g": (192e9, 2250e12),
+}
+"""Memory in bytes and dense bf16 operations a second, as their makers give them."""
+REACHED = 0.35
+"""Share of a maker's figure that training usually reaches; an assumption, not a measurement."""
+RESERVED = 1.5e9
+"""What a GPU's context, its libraries' workspaces and fragmentation take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPlan:
+    """Figures of one run; memory in bytes by part.
+
+    Attributes:
+        trainable: parameters.
+        total: parameters of the transformer with its adapters.
+        tokens: of a sample, text included.
+        flops: of an optimizer step, forward and backward.
+        memory: by part.
+        peak: of one device.
+        device: name, or None where none is known.
+        capacity: of the device in bytes.
+        seconds: of the whole run on it.
+        advice: settings that would need less.
+    """
+
+    trainable: int
+    total: int
+    tokens: int
+    flops: float
+    memory: dict[str, float]
+    peak: float
+    device: str | None
+    capacity: float
+    seconds: float | None
+    advice: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the peak and what a device reserves are less than it has."""
+        return self.device is None or self.peak + RESERVED <= self.capacity
+
+
+def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
+    """Sketch a run.
+
+    Args:
+        settings: of the run.
+        device: one of `DEVICES`; the first GPU found where None.
+
+    Raises:
+        EditkitError: for an unknown device, or settings that do not fit each other.
+    """
+    name, capacity, speed = _device(device)
+    peak, memory, facts = _measured(settings, name is None)
+    flops = facts["flops"] * settings.fit.accumulate
+    seconds = None if speed is None else flops / (speed * REACHED) * settings.fit.steps
+    made = TrainPlan(
+        trainable=int(facts["trainable"]),
+        total=int(facts["total"]),
+        tokens=int(facts["tokens"]),
+        flops=flops,
+        memory=memory,
+        peak=peak,
+        device=name,
+        capacity=capacity,
+        seconds=seconds,
+        advice=(),
+    )
+    return made if made.fits else replace(made, advice=_advice(settings, capacity - RESERVED))
+
+
+def table(found: TrainPlan, settings: EditTrainConfig) -> str:
+    """A plan as text."""
+    share = found.trainable / found.total
+    lines = [
+        f"trains    {found.trainable:,} of {found.total:,} parameters ({share:.2%})",
+        f"a step    {settings.fit.samples} samples of {found.tokens} tokens, {found.flops / 1e12:.3g} TFLOP",
+    ]
+    lines += [f"memory    {part:<24}{size / 1e9:>8.2f} GB" for part, size in found.memory.items()]
+    lines.append(f"          {'peak':<24}{found.peak / 1e9:>8.2f} GB")
+    if found.device is None:
+        return "\n".join([*lines, f"device    none found; name one of {', '.join(DEVICES)} with --device"])
+    verdict = "fits" if found.fits else "does not fit"
+    lines.append(f"device    {found.device}: {verdict} into {found.capacity / 1e9:.0f} GB")
+    if found.seconds is not None:
+        hours = found.seconds / 3600
+        lines.append(
+            f"time      {hours:.1f} h for {settings.fit.steps} steps, if {REACHED:.0%} of its peak is reached"
+        )
+    return "\n".join([*lines, *(f"would fit {setting}" for setting in found.advice)])
+
+
+def _device(name: str | None) -> tuple[str | None, float, float | None]:
+    if name is not None:
+        if name not in DEVICES:
+            raise EditkitError(registry.unknown("device called", name, DEVICES))
+        return name, *DEVICES[name]
+    if not torch.cuda.is_available():
+        return None, 0.0, None
+    found = torch.cuda.get_device_properties(0)
+    return found.name, float(found.total_memory), None
+
+
+def _measured(settings: EditTrainConfig, on_cpu: bool) -> tuple[float, dict[str, float], dict[str, float]]:
+    """The peak, memory by part, and parameters, tokens and arithmetic of one forward and backward pass."""
+    method = registry.method(settings.method)
+    options = config.build(method.config, settings.options)
+    loading = config.build(registry.backbones("loading").LoadOptions, settings.load)
+    sketch = registry.backbones("sketch").Sketch(settings.backbone, loading)
+    conditioner, trainer = method.conditioner(sketch, options), method.trainer(sketch, options)
+    role = conditioner.role or method.role
+    transformer = sketch.transformer(role)
+    base = sum(p.numel() for p in transformer.parameters())
+    if settings.trainable == "full":
+        transformer.requires_grad_(True)
+    else:
+        trainer.attach(transformer, settings.lora)
+    record = dataset(settings.data)[0]
+    planned, tensors = arrange([record] * settings.fit.batch, sketch, conditioner, trainer)
+    planned = conditioner.worded(planned, [record.instruction] * settings.fit.batch)
+    trainable = [p for p in transformer.parameters() if p.requires_grad]
+    low = settings.fit.precision == "bf16"
+    dtype = torch.bfloat16 if low else torch.float32
+    # Autocast does not reach the meta device; nearly everything that it keeps is in bf16.
+    transformer.to(dtype)
+    x0_BLC = tensors["x0_BLC"].to(dtype)
+    fused = settings.load.get("attention") != "_native_math"
+    with Kept(transformer) as kept, FlopCounterMode(display=False) as counter, _attention(fused) as attended:
+        predicted = sketch.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
+        predicted.float().pow(2).mean().backward()
+    count = sum(p.numel() for p in trainable)
+    frozen = base if settings.trainable == "lora" else 0
+    # Autocast's copies of float32 weights, which the backward pass needs too.
+    copied = kept.largest if settings.gradient_checkpointing else frozen + count
+    copies = 2 * copied if low and settings.dtype == "float32" else 0
+    memory: dict[str, float] = {
+        "transformer": frozen * BYTES[settings.dtype] + count * 4,
+        "autoencoder and encoders": sum(sketch.parts(role).values()) * BYTES[settings.dtype],
+        "gradients": count * 4,
+        "optimizer": count * STATES[settings.fit.optim.name],
+        "average of weights": count * 4 if settings.fit.ema else 0,
+        "activations": kept.needed(settings.gradient_checkpointing) + copies,
+    }
+    slots = planned.conditioning
+    tokens = x0_BLC.shape[1] + (0 if slots.sequence_BSC is None else slots.sequence_BSC.shape[1])
+    assert slots.text is not None
+    facts = {
+        "trainable": count,
+        "total": frozen + count,
+        "tokens": tokens + slots.text.tokens_BTD.shape[1],
+        "flops": float(counter.get_total_flops()) + sum(attended),
+    }
+    # Activations go as gradients come, so the two are never there in full at once. Then the optimizer moves
+    # all weights together on a GPU, for which it wants as much again, and one by one on a CPU.
+    standing = sum(memory.values()) - memory["gradients"] - memory["activations"]
+    peak = standing + max(memory["activations"], memory["gradients"] * (1 if on_cpu else 2))
+    return peak, {part: size for part, size in memory.items() if size}, facts
+
+
+def _lowered(planned: Plan, dtype: torch.dtype) -> Plan:
+    """A plan whose tensors, but for position ids, have this dtype."""
+    slots = planned.conditioning
+    assert slots.text is not None
+    text = replace(
+        slots.text, tokens_BTD=slots.text.tokens_BTD.to(dtype), pooled_BD=slots.text.pooled_BD.to(dtype)
+    )
+    filled = {name: tensor.to(dtype) for name in SLOTS if (tensor := getattr(slots, name)) is not None}
+    return replace(planned, conditioning=replace(slots, text=text, **filled))
+
+
+class Fused(torch.autograd.Function):
+    """Attention as fused kernels do it: queries, keys, values and the result are kept, scores are not."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Shapes alone."""
+        result = torch.empty_like(query)
+        ctx.save_for_backward(
+            query, key, value, result, query.new_empty(query.shape[:-1], dtype=torch.float32)
+        )
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        """Shapes alone."""
+        return tuple(torch.empty_like(tensor) for tensor in ctx.saved_tensors[:3])
+
+
+@contextmanager
+def _attention(fused: bool) -> Iterator[list[float]]:
+    """Replaces torch's attention, which on the meta device keeps all scores; collects its operations."""
+    operations: list[float] = []
+    apply: Any = Fused.apply
+    original = F.scaled_dot_product_attention
+
+    def attention(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
+        # Two products forward, and five of the same size backward.
+        operations.append(7 * 2.0 * query.numel() * key.shape[-2])
+        return cast(Tensor, apply(query, key, value))
+
+    if fused:
+        F.scaled_dot_product_attention = attention  # type: ignore[assignment]
+    try:
+        yield operations
+    finally:
+        F.scaled_dot_product_attention = original
+
+
+class Kept:
+    """Counts the bytes that autograd keeps for the backward pass, in all and within each block."""
+
+    def __init__(self, transformer: Any) -> None:
+        self.weights = {p.untyped_storage()._cdata for p in transformer.parameters()}
+        self.blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
+        self.adapted = adapters.layers(transformer)
+        self.largest = max(sum(p.numel() for p in block.parameters()) for block in self.blocks)
+        self.storages: dict[int, int] = {}
+        self.copied = 0
+        self.alive: list[Tensor] = []
+        self.within: list[int] = []
+        self.inputs = 0
+
+    def __enter__(self) -> "Kept":
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
+        self.handles = [
+            handle
+            for block in self.blocks
+            for handle in (
+                block.register_forward_pre_hook(self._enter, with_kwargs=True),
+                block.register_forward_hook(self._leave),
+            )
+        ]
+        self.handles += [layer.register_forward_pre_hook(self._copy) for layer in self.adapted]
+        self.hooks.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.hooks.__exit__(*error)
+        for handle in self.handles:
+            handle.remove()
+        self.alive.clear()
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.weights and storage._cdata not in self.storages:
+            self.storages[storage._cdata] = storage.nbytes()
+            self.alive.append(tensor)  # or another tensor could get the same storage
+        return tensor
+
+    def _enter(self, _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        given = [*arguments, *named.values()]
+        self.inputs += sum(t.numel() * t.element_size() for t in given if isinstance(t, Tensor))
+        self.within.append(-self.total())
+
+    def _copy(self, _: nn.Module, arguments: tuple[Any, ...]) -> None:
+        # peft hands an adapter its input in the adapter's own float32, of which autocast keeps a copy again.
+        self.copied += arguments[0].numel() * arguments[0].element_size()
+
+    def _leave(self, *_: object) -> None:
+        self.within[-1] += self.total()
+
+    def total(self) -> int:
+        """Bytes so far."""
+        return sum(self.storages.values()) + self.copied
+
+    def needed(self, checkpointing: bool) -> float:
+        """All of it, or with checkpointing blocks' inputs and the insides of the largest block."""
+        if not checkpointing:
+            return float(self.total())
+        outside = self.total() - sum(self.within)
+        return float(outside + self.inputs + max(self.within))
+
+
+def _advice(settings: EditTrainConfig, room: float) -> tuple[str, ...]:
+    """The first of some sets of settings that would fit, from the mildest."""
+    tried: dict[str, Any] = {}
+    told = []
+    for name, value, change in (
+        ("gradient_checkpointing=true", True, {"gradient_checkpointing": True}),
+        ("dtype=bfloat16", settings.trainable == "lora", {"dtype": "bfloat16"}),
+        ("fit.batch=1", True, {"fit": replace(settings.fit, batch=1)}),
+    ):
+        if not value:
+            continue
+        tried |= change
+        told.append(name)
+        if _measured(replace(settings, **tried), False)[0] <= room:
+            return (" ".join(told),)
+    return ("none of batch 1, checkpointing and bfloat16 is enough: take a LoRA or a larger device",)
