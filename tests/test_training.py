@@ -582,6 +582,22 @@ def test_it_looks_at_held_out_edits_on_the_way(settings: Any) -> None:
     assert list((output / "tracked").glob("events.out.tfevents*"))
 
 
+def test_a_card_lies_beside_the_weights(settings: Any) -> None:
+    chosen = settings(
+        "run", "fit.validate_every=4", "validation.examples=2", "validation.steps=1", trainable="lora"
+    )
+    _, output = train(chosen)
+    card = (output / "export" / "README.md").read_text()
+    assert card.startswith("---\nbase_model: random weights\nlibrary_name: diffusers\nlicense: apache-2.0\n")
+    assert "| loss |" in card
+    assert "| held-out loss |" in card
+    assert (output / "export" / "samples.png").is_file()
+    versions = json.loads((output / "export" / "environment.json").read_text())
+    assert torch.__version__.startswith(versions["torch"].split("+")[0])
+    again = config.build(EditTrainConfig, config.read(output / "export" / "config.yaml"))
+    assert again == chosen
+
+
 def test_the_best_is_the_best(settings: Any) -> None:
     """Figures that rise again leave what was best where it is, also after a break."""
 

@@ -17,7 +17,8 @@ from editkit.data.datasets import dataset
 from editkit.data.latents import SLOTS, EditBatch, Stream, buckets, share
 from editkit.data.records import DataConfig
 from editkit.method import Method
-from editkit.train.fit import FitConfig, Job
+from editkit.train import card
+from editkit.train.fit import FitConfig, Job, last_figures
 from editkit.train.validation import Validation, ValidationConfig
 from editkit.types import Plan
 
@@ -264,6 +265,13 @@ class EditJob(Job):
             places=[places_L for places_L, size in zip(where, sizes, strict=True) for _ in range(size)],
         )
 
+    def _base(self, record: Any) -> str:
+        """Where the weights came from, in words that hold on any machine."""
+        if self.config.fresh:
+            return "random weights"
+        source = str(record.file or record.source)
+        return self.config.backbone if Path(source).is_absolute() else source
+
     def validate(self, step: int, folder: Path) -> dict[str, float]:
         if self._validation is None:
             self._validation = Validation(self, self.config.validation)
@@ -287,6 +295,17 @@ class EditJob(Job):
             registry.backbones("fresh").save(self.backbone, role, folder / role)
         else:
             self.trainer.save(self.backbone.transformer(role), folder, self.config.lora)
+        record, output = self.backbone.role(role), Path(self.config.fit.output)
+        sheets = sorted((output / "validation").glob("step-*.png"))
+        card.write(
+            folder,
+            self.config,
+            base=self._base(record),
+            licence=record.licence,
+            role=role,
+            figures=last_figures(output),
+            samples=sheets[-1] if sheets else None,
+        )
 
 
 CONFIG, JOB = EditTrainConfig, EditJob

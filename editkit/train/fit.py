@@ -319,6 +319,17 @@ def better(figures: dict[str, float], best: dict[str, float] | None) -> bool:
     return figures[name] < best[name]
 
 
+def last_figures(output: Path) -> dict[str, float]:
+    """What a run logged last: loss, and figures of its validation."""
+    found: dict[str, float] = {}
+    for name in ("log.jsonl", "validation.jsonl"):
+        path = output / name
+        lines = path.read_text().splitlines() if path.is_file() else []
+        if lines:
+            found |= json.loads(lines[-1])
+    return found
+
+
 def _trackers(names: Sequence[str]) -> list[str]:
     """Those that are installed; a missing TensorBoard is no reason not to train."""
     found = [name for name in names if name != "tensorboard" or find_spec("tensorboard")]
