@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from editkit.types import ImageInput
 
 
+HUB = "hf://"
+"""Before the path of a file in a repository on the Hub."""
+
+
 class Editor:
     """A loaded backbone and every method that fits it.
 
@@ -257,14 +261,15 @@ def _find(adapter: str) -> Path:
 
     if Path(adapter).exists():
         return Path(adapter)
-    owner, _, rest = adapter.partition("/")
-    repository, _, inside = rest.partition("/")
-    named = owner and repository and not owner.startswith(".") and not Path(owner).exists()
-    if not named or adapter.endswith(".safetensors") != bool(inside):
-        raise EditkitError(f"The adapter {adapter} is no file or folder that exists, and no Hub id.")
     fetch = registry.backbones("sources").fetch
-    found: Path = fetch(f"{owner}/{repository}", None, [inside or adapters.FILE])
-    return found / inside
+    if adapter.startswith(HUB):
+        owner, repository, *inside = adapter.removeprefix(HUB).split("/")
+        folder: Path = fetch(f"{owner}/{repository}", None, ["/".join(inside)])
+        return folder.joinpath(*inside)
+    if adapter.count("/") != 1 or adapter.endswith(".safetensors"):
+        raise EditkitError(f"The adapter {adapter} is no file or folder that exists, and no Hub id.")
+    found: Path = fetch(adapter, None, [adapters.FILE])
+    return found
 
 
 def _failed(request: EditRequest, error: EditkitError) -> EditResult:

@@ -206,7 +206,7 @@ class Method:
         defaults: steps and guidance where they are not the role's own.
         tasks: what it can be used for, where it is told apart by the request's `task`.
         adapter: the adapter that the method wears unasked, from its options, the backbone's name and the
-            request: a file, a folder, a Hub id or a file below one; None where it goes without.
+            request: a file, a folder, a Hub id or hf://OWNER/NAME/FILE; None where it goes without.
         load_adapter: puts an adapter file on a transformer under a name; `adapters.load` where None.
         collapse_adapter: turns the method's own kind of adapter into a plain LoRA; None where it has none.
     """

@@ -238,7 +238,7 @@ def test_backbones_command(cli: Cli) -> None:
         for line, role in zip(lines, family.roles.values(), strict=True):
             assert line.endswith(role.licence)
             assert f"{role.disk_gb:g} GB disk" in line
-            assert ("Non-Commercial" in line) == bool(re.search(r"FLUX\.1-.*dev", line))
+            assert ("Non-Commercial" in line) == bool(re.search(r"FLUX\.1-.*dev|ACE_Plus", line))
     assert "Non-Commercial" in run.out
 
 

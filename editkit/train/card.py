@@ -58,7 +58,8 @@ def write(
 
 # {settings.method} on {settings.backbone}
 
-{what} for the role `{role}`, trained by editkit: {settings.fit.steps} steps of {settings.fit.samples} samples.
+{what} for the role `{role}`, trained by editkit: {settings.fit.steps} steps, each of {settings.fit.samples}
+samples.
 
 Base: {base}. Its licence holds for these weights too: {licence}.
 
@@ -70,8 +71,8 @@ Base: {base}. Its licence holds for these weights too: {licence}.
 | --- | --- |
 {rows}
 {picture}
-Data: {settings.data.name}{path}; kinds: {kinds}. `editkit train config.yaml` repeats the run; `environment.json`
-holds the versions that it ran with.
+Data: {settings.data.name}{path}; kinds: {kinds}. `editkit train config.yaml` repeats the run;
+`environment.json` holds the versions that it ran with.
 """
     _replace(folder / "README.md", text.encode())
     _replace(folder / "config.yaml", yaml.safe_dump(_plain(asdict(settings)), sort_keys=False).encode())

@@ -8,9 +8,9 @@ from methods.aceplus import tasks
 
 TINY = Path(__file__).resolve().parent / "tiny"
 RELEASED = {
-    "local": "ali-vilab/ACE_Plus/local_editing/comfyui_local_lora16.safetensors",
-    "subject": "ali-vilab/ACE_Plus/subject/comfyui_subject_lora16.safetensors",
-    "portrait": "ali-vilab/ACE_Plus/portrait/comfyui_portrait_lora64.safetensors",
+    "local": "hf://ali-vilab/ACE_Plus/local_editing/comfyui_local_lora16.safetensors",
+    "subject": "hf://ali-vilab/ACE_Plus/subject/comfyui_subject_lora16.safetensors",
+    "portrait": "hf://ali-vilab/ACE_Plus/portrait/comfyui_portrait_lora64.safetensors",
 }
 ADAPTERS = {
     "tiny": {name: str(TINY / name) for name in ("local", "subject")} | {"portrait": str(TINY / "subject")},
