@@ -24,6 +24,8 @@ class LoraOptions:
     dropout: float = 0.0
     targets: tuple[str, ...] = (*ATTENTION, *FEED_FORWARD)
     """Ends of module names."""
+    exclude: str | None = None
+    """A regular expression; modules whose whole name it is stay as they are, though an end matches."""
     ranks: dict[str, int] = field(default_factory=dict)
     """Other ranks, by ends of module names: {x_embedder: 448} trains the whole input layer."""
 
@@ -53,6 +55,7 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
         },
         lora_dropout=options.dropout,
         target_modules=list(options.targets),
+        exclude_modules=options.exclude,
         init_lora_weights="gaussian",
     )
     transformer.requires_grad_(False)

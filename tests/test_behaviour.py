@@ -13,11 +13,13 @@ from PIL import Image
 import editkit
 from editkit import recipe
 from editkit.data import shapesworld as world
+from editkit.evaluation import masked
 from editkit.evaluation import shapesworld as scores
 
 EXAMPLES, SESSIONS = 64, 6
 SUCCESS, CEILING = 0.65, 0.93
 FEW, ICEDIT = 32, 0.35
+LOCAL, RECOLOURED, REFERENCED = 0.5, 0.8, 0.6
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,28 @@ def test_icedit_edits_and_needs_its_adapter_to() -> None:
     trained, bare = icedit(), icedit(adapter=None)
     assert trained >= ICEDIT
     assert bare <= trained - 0.1
+
+
+def aceplus(*kinds: str, n: int, **options: Any) -> dict[str, Any]:
+    """ACE++'s figures on the first few held-out examples of each kind."""
+    editor = editkit.load("tiny", device="cpu", options={"aceplus": options})
+    found: dict[str, Any] = masked.evaluate(editor, "aceplus", kinds, n=n)["kinds"]
+    return found
+
+
+def test_aceplus_edits_under_masks_and_leaves_the_rest() -> None:
+    found = aceplus("local editing", "recolouring", n=FEW)
+    assert found["local editing"]["success"] >= LOCAL
+    assert found["local editing"]["moved"] == 0
+    assert found["recolouring"]["success"] >= RECOLOURED
+    bare = aceplus("local editing", n=FEW, adapter=None)
+    assert bare["local editing"]["success"] <= LOCAL - 0.2
+
+
+def test_aceplus_paints_from_references() -> None:
+    found = aceplus("character", "local reference", n=16)
+    assert found["character"]["success"] >= REFERENCED
+    assert found["local reference"]["moved"] == 0
 
 
 def test_report_is_written_and_read_by_people(report: dict[str, Any], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from editkit import adapters, config, flow, registry
 from editkit.data import padding
 from editkit.data.datasets import dataset
 from editkit.data.latents import SLOTS, EditBatch, Stream, buckets, share
-from editkit.data.records import DataConfig
+from editkit.data.records import FILES, DataConfig
 from editkit.method import Method
 from editkit.train import card
 from editkit.train.fit import FitConfig, Job, last_figures
@@ -80,6 +80,10 @@ class EditTrainConfig:
             raise ValueError(f"trainable must be lora or full, not {self.trainable!r}")
         if self.start and (self.fresh or self.trainable != "full"):
             raise ValueError("start needs trainable=full and no fresh backbone")
+        if self.fit.validate_every and self.data.name in FILES and self.validation.data is None:
+            raise ValueError(
+                "fit.validate_every needs validation.data, records that the run is not trained on"
+            )
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"dtype must be float32 or bfloat16, not {self.dtype!r}")
         if self.dtype == "bfloat16" and (self.trainable == "full" or self.fit.precision != "bf16"):
