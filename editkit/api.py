@@ -263,7 +263,10 @@ def _find(adapter: str) -> Path:
         return Path(adapter)
     fetch = registry.backbones("sources").fetch
     if adapter.startswith(HUB):
-        owner, repository, *inside = adapter.removeprefix(HUB).split("/")
+        owner, repository, *inside = (*adapter.removeprefix(HUB).split("/"), "", "")
+        inside = [part for part in inside if part]
+        if not (owner and repository and inside):
+            raise EditkitError(f"The adapter {adapter} is no file on the Hub; give hf://OWNER/NAME/FILE.")
         folder: Path = fetch(f"{owner}/{repository}", None, ["/".join(inside)])
         return folder.joinpath(*inside)
     if adapter.count("/") != 1 or adapter.endswith(".safetensors"):

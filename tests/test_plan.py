@@ -38,6 +38,7 @@ def test_what_autograd_keeps_is_what_is_planned(checkpointing: bool, tmp_path: P
     chosen = settings(
         trainable="full",
         gradient_checkpointing=checkpointing,
+        load={"attention": "native"},  # which diffusers keeps for the whole process, other tests included
         cache=str(tmp_path / "cache"),
         fit={"output": str(tmp_path / "run"), "batch": 4, "device": "cpu"},
     )

@@ -33,6 +33,8 @@ def check(
     from editkit.data.datasets import dataset
     from editkit.train.edit import EditTrainConfig
 
+    if limit is not None and limit < 1:
+        raise EditkitError(f"--limit {limit} is not allowed; give at least 1.")
     if output:
         images.check_output(output)
     settings = configs.build(EditTrainConfig, configs.read(config), overrides or [])

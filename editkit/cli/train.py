@@ -19,7 +19,7 @@ def train(
     """Train from a config; `fit.resume=latest` goes on where the last run stopped."""
     from editkit import config as configs
     from editkit import registry
-    from editkit.train.fit import check, fit
+    from editkit.train.fit import check, fit, own_device
 
     values = configs.read(config)
     module = registry.recipe(str(values.get("recipe", "edit")))
@@ -27,6 +27,7 @@ def train(
     if plan or device:
         _plan(settings, device)
         return
+    own_device()
     check(settings.fit)  # before the job, whose making can take long
     loss = fit(module.JOB(settings), settings.fit)
     print(f"{settings.fit.output}/export (loss {loss:.4f} after {settings.fit.steps} steps)")
@@ -36,8 +37,12 @@ def _plan(settings: Any, device: str | None) -> None:
     from editkit.train import plan as plans
     from editkit.train.edit import EditTrainConfig
 
-    if not isinstance(settings, EditTrainConfig):
+    if not isinstance(settings, EditTrainConfig) or settings.recipe != "edit":
         raise EditkitError("--plan is for runs that edit (recipe: edit).")
+    if settings.fresh or settings.text_encoders:
+        raise EditkitError(
+            "--plan knows published backbones alone: no fresh one, and no text encoders that train."
+        )
     found = plans.plan(settings, device)
     print(plans.table(found, settings))
     if not found.fits:

@@ -76,7 +76,13 @@ class Files:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Record:
-        row, where = self.rows[index], f"record {index} of {self.path}"
+        where = f"record {index} of {self.path}"
+        try:
+            return self._record(self.rows[index], where)
+        except (OSError, ValueError, UnidentifiedImageError) as error:  # UnicodeDecodeError is a ValueError
+            raise EditkitError(f"The {where} cannot be read ({first_sentence(error)}).") from error
+
+    def _record(self, row: Mapping[str, Any], where: str) -> Record:
         found = {field: row.get(column) for field, column in self.columns.items()}
         words = found.get("instruction")
         if isinstance(words, list | tuple) and words:
@@ -152,9 +158,10 @@ class Files:
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
-    if not path.is_file():
+    try:
+        status = path.stat()
+    except OSError:  # absent, or no path at all
         return str(path), 0, 0
-    status = path.stat()
     return str(path.resolve()), status.st_size, status.st_mtime_ns
 
 
@@ -314,9 +321,15 @@ def _huggingface(path: Path, config: DataConfig) -> Rows:
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         problem = first_sentence(error)
         raise EditkitError(f"The dataset {where} cannot be loaded ({problem}); check the path.") from error
-    if config.streaming:
-        return list(found.take(config.count))
-    rows: Rows = found
+    for name, feature in (found.features or {}).items():
+        if isinstance(feature, datasets.Image):
+            found = found.cast_column(
+                name, datasets.Image(decode=False)
+            )  # a picture is read when it is shown
+    try:
+        rows: Rows = list(found.take(config.count)) if config.streaming else found
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise EditkitError(f"The dataset {where} cannot be read ({first_sentence(error)}).") from error
     return rows
 
 

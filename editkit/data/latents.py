@@ -144,14 +144,19 @@ def _arrange_all(
         source, batch_size=None, num_workers=workers, prefetch_factor=CHUNK, collate_fn=as_it_is
     )
     about: dict[tuple[Any, ...], dict[str, Any]] = {}
-    waiting: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    waiting: dict[tuple[Any, ...], list[tuple[int, Record]]] = defaultdict(list)
     parts: dict[tuple[Any, ...], list[dict[str, Tensor]]] = defaultdict(list)
 
     def flush(shape: tuple[Any, ...]) -> None:
+        indices, records = zip(*waiting.pop(shape), strict=True)
         # Kept in bf16, so they may be computed in it.
         with torch.autocast(backbone.device.type, torch.bfloat16):
-            _, tensors = arrange(waiting.pop(shape), backbone, conditioner, trainer)
-        parts[shape].append({name: tensor.cpu().bfloat16() for name, tensor in tensors.items()})
+            plan, tensors = arrange(records, backbone, conditioner, trainer)
+        # Pictures of different sizes may come to stand on the same canvas.
+        key = records[0].task, _laid_out(plan), *((name, each.shape[1:]) for name, each in tensors.items())
+        bucket = about.setdefault(key, {"first": indices[0], "instructions": []})
+        bucket["instructions"] += [record.instruction for record in records]
+        parts[key].append({name: tensor.cpu().bfloat16() for name, tensor in tensors.items()})
 
     bad: list[str] = []
     for index, record in enumerate(track(loader, "encoding", total=len(dataset))):
@@ -159,22 +164,26 @@ def _arrange_all(
             bad.append(record)
             continue
         shape = shape_of(record)
-        about.setdefault(shape, {"first": index, "instructions": []})["instructions"].append(
-            record.instruction
-        )
-        waiting[shape].append(record)
+        waiting[shape].append((index, record))
         if len(waiting[shape]) * record.answer.size >= CHUNK_VALUES or len(waiting[shape]) == CHUNK:
             flush(shape)
-        if sum(len(each) * each[0].answer.size for each in waiting.values()) > WAITING_VALUES:
+        if sum(len(each) * each[0][1].answer.size for each in waiting.values()) > WAITING_VALUES:
             flush(max(waiting, key=lambda each: len(waiting[each])))
+    for shape in list(waiting):
+        flush(shape)
     if bad:
         said = f"{len(bad)} of {len(dataset)} records were left out; the first: {bad[0]}"
         if not about:
             raise EditkitError(said)
         warnings.warn(said, EditkitWarning, stacklevel=2)
-    for shape in list(waiting):
-        flush(shape)
     return [(about[s], {name: torch.cat([p[name] for p in parts[s]]) for name in parts[s][0]}) for s in about]
+
+
+def _laid_out(plan: Plan) -> tuple[Any, ...]:
+    """What samples of one bucket must share besides the shapes of their tensors."""
+    ids = (plan.conditioning.ids_L3, plan.conditioning.sequence_ids_S3)
+    places = tuple(None if each is None else tuple(each.flatten().tolist()) for each in ids)
+    return plan.canvas.width, plan.canvas.height, plan.canvas.answer, places
 
 
 def _as_it_is(record: Record | str) -> Record | str:
@@ -201,16 +210,19 @@ class Guarded:
 
 
 def _write(folder: Path, filled: list[tuple[dict[str, Any], dict[str, Tensor]]]) -> None:
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         for number, (about, tensors) in enumerate(filled):
             save_file(tensors, partial / f"{number:04d}.safetensors")
             (partial / f"{number:04d}.json").write_text(json.dumps(about))
-        os.replace(partial, folder)
+        if not folder.is_dir():  # which another process may have been faster to make
+            os.replace(partial, folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if folder.is_dir():
+            return
         problem = first_sentence(error)
         raise EditkitError(
             f"Latents cannot be kept in {folder.parent} ({problem}); free some space or give another cache."

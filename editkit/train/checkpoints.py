@@ -17,6 +17,8 @@ from editkit.errors import EditkitError, EditkitWarning, first_sentence
 from editkit.train.optim import Ema
 
 STATE = "state.json"
+SETTINGS = ("peak", "weight_decay", "betas")
+"""What the config says of an optimizer's groups, also where a run goes on under another one."""
 
 
 def save(
@@ -59,6 +61,16 @@ def save(
     for old in everything(output)[:-keep]:
         shutil.rmtree(old)
     return folder
+
+
+def set_aside(output: Path, step: int) -> None:
+    """Rename checkpoints behind a step from which the run goes on, so that none of them is the latest."""
+    for folder in output.glob("checkpoint-*"):
+        number = folder.name.removeprefix("checkpoint-")
+        if number.isdigit() and int(number) > step:
+            aside = output / f"abandoned-{folder.name}"
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(folder, aside)
 
 
 def everything(output: Path) -> list[Path]:
@@ -146,5 +158,8 @@ def _load(
         for key, value in load_file(folder / f"optimizer-{number}.safetensors").items():
             index, name = key.split(".", 1)
             restored.setdefault(int(index), {})[name] = value
+        wanted = [{key: group[key] for key in SETTINGS if key in group} for group in optimizer.param_groups]
         optimizer.load_state_dict({"state": restored, "param_groups": groups})
+        for group, own in zip(optimizer.param_groups, wanted, strict=True):
+            group.update(own)
     return int(state["step"])

@@ -16,6 +16,7 @@ from editkit.data import padding
 from editkit.data.datasets import dataset
 from editkit.data.latents import SLOTS, EditBatch, Stream, buckets, share
 from editkit.data.records import FILES, DataConfig
+from editkit.errors import EditkitError
 from editkit.method import Method
 from editkit.train import card
 from editkit.train.fit import FitConfig, Job, last_figures
@@ -155,6 +156,8 @@ class EditJob(Job):
     """Wires a backbone, a method and a dataset together for `fit`."""
 
     def __init__(self, settings: EditTrainConfig, method: Method | None = None) -> None:
+        if method is not None and settings.fit.validate_every:
+            raise EditkitError("fit.validate_every is for methods that edit; leave it out here.")
         self.config, self.method = settings, method or registry.method(settings.method)
         options = config.build(self.method.config, settings.options)
         unbound: Any = None  # which role it plans for depends on the options alone
@@ -163,7 +166,6 @@ class EditJob(Job):
         self.backbone.settle(self.role)
         self.conditioner = self.method.conditioner(self.backbone, options)
         self.trainer = self.method.trainer(self.backbone, options)
-        self._validation: Validation | None = None
         self._prepare()
         self.objective = FlowObjective(self)
         records = dataset(settings.data)
@@ -181,6 +183,8 @@ class EditJob(Job):
             ],
             folder=Path(settings.cache),
         )
+        wanted = settings.fit.validate_every > 0
+        self._validation = Validation(self, settings.validation) if wanted else None
         # Dealt by optimizer steps, so that it does not matter into how many parts a step's samples are cut.
         self.stream = Stream(filled, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
 
@@ -277,8 +281,7 @@ class EditJob(Job):
         return self.config.backbone if Path(source).is_absolute() else source
 
     def validate(self, step: int, folder: Path) -> dict[str, float]:
-        if self._validation is None:
-            self._validation = Validation(self, self.config.validation)
+        assert self._validation is not None  # made at the start, so that what is wrong with it is said then
         return self._validation(step, folder)
 
     def keep(self, indices: Sequence[int], folder: Path) -> bool:

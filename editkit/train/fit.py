@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from editkit import images
 from editkit.errors import EditkitError, first_sentence
+from editkit.registry import unknown
 from editkit.train import checkpoints
 from editkit.train.optim import Ema, OptimConfig, optimizers, rate
 
@@ -121,8 +122,9 @@ class StoppedError(EditkitError):
 def fit(job: Job, config: FitConfig) -> float:
     """Train, checkpoint, export; returns the last logged loss.
 
-    A sample depends on its index alone and the global random state on the step alone, so a resumed run
-    repeats what an uninterrupted one would have done, whatever the number of processes.
+    A sample depends on its index alone and the global random state on step and process alone, so a resumed
+    run repeats what an uninterrupted one would have done. Several processes repeat one as far as the loss is
+    a plain mean over samples and nothing is dropped at random.
 
     Raises:
         StoppedError: on SIGTERM, once the step is done and a checkpoint written.
@@ -140,12 +142,20 @@ def fit(job: Job, config: FitConfig) -> float:
             if run.done % config.log_every == 0 or last:
                 run.record()
                 progress.update(bar, description=f"loss {run.loss:.4f}")
-            if run.main and config.validate_every and (run.done % config.validate_every == 0 or last):
+            asked = run.agreed(bool(stop))
+            if run.done % config.save_every == 0 or last or asked:
+                run.check_losses()
+                if run.main:
+                    run.save()
+            if (
+                run.main
+                and not asked
+                and config.validate_every
+                and (run.done % config.validate_every == 0 or last)
+            ):
                 run.validate()
-            if run.main and (run.done % config.save_every == 0 or last or stop):
-                run.save()
             progress.update(bar, completed=run.done)
-            if stop and not last:
+            if asked and not last:
                 raise StoppedError(
                     f"Training was stopped after step {run.done} and saved in {config.output}; "
                     "fit.resume=latest goes on."
@@ -190,7 +200,9 @@ class Run:
         self.loss = math.nan
         self._log = self.output / "log.jsonl"
         if self.main:
+            checkpoints.set_aside(self.output, self.done)
             _trim(self._log, self.done)
+            self.loss = last_figures(self.output).get("loss", math.nan)
         self._best: dict[str, float] | None = None
         if self.main and config.validate_every:
             _trim(self.output / "validation.jsonl", self.done)
@@ -209,13 +221,20 @@ class Run:
             self.ema.update(self.done)
         self.done += 1
 
+    def agreed(self, asked: bool) -> bool:
+        """Whether any process was asked to stop, so that all of them stop after the same step."""
+        if self.accelerator.num_processes == 1:
+            return asked
+        flag = torch.tensor(float(asked), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
+
     def record(self) -> None:
         """Log the mean loss since the last time.
 
         Raises:
             EditkitError: where it is not finite.
         """
-        self._check_losses()
+        self.check_losses()
         mean = torch.stack(self._losses).mean()
         self.loss = float(self.accelerator.reduce(mean, reduction="mean"))
         seconds = (time.perf_counter() - self._clock) / (len(self._losses) / self.config.accumulate)
@@ -225,11 +244,17 @@ class Run:
         self.accelerator.log({"loss": self.loss, "seconds per step": seconds}, step=self.done)
         self._losses, self._clock = [], time.perf_counter()
 
-    def _check_losses(self) -> None:
+    def check_losses(self) -> None:
         """Stop at the first batch whose loss is no number or far above the others, and keep it."""
         limit = self.config.spike * self.loss if self.config.spike and math.isfinite(self.loss) else math.inf
         first = self.done - len(self._losses) // self.config.accumulate
-        for place, loss in enumerate(torch.stack(self._losses).tolist()):
+        if not self._losses:
+            return
+        losses = torch.stack(self._losses).tolist()
+        # All processes stop where one has to, or the others would wait for it.
+        if not self.agreed(any(not math.isfinite(loss) or loss > limit for loss in losses)):
+            return
+        for place, loss in enumerate(losses):
             if math.isfinite(loss) and loss <= limit:
                 continue
             step, micro = divmod(place, self.config.accumulate)
@@ -241,6 +266,7 @@ class Run:
                 f"The loss is {loss:.3g} at step {first + step + 1}, {problem}{kept}; look at the data, "
                 "lower the learning rate, or set fit.spike=0, and resume."
             )
+        raise EditkitError(f"Another process stopped by step {self.done}; see what it says.")
 
     def validate(self) -> None:
         """Look at held-out edits with the weights that would be exported, and keep the best."""
@@ -311,9 +337,9 @@ def averaged(ema: Ema | None) -> Iterator[None]:
 
 def better(figures: dict[str, float], best: dict[str, float] | None) -> bool:
     """Whether these figures beat the best so far: by success where it is counted, else by the first."""
-    if best is None:
+    if best is None or not all(map(math.isfinite, best.values())):
         return True
-    if "success" in figures:
+    if "success" in figures and "success" in best:
         return figures["success"] > best["success"]
     name = next(iter(figures))
     return figures[name] < best[name]
@@ -332,11 +358,22 @@ def last_figures(output: Path) -> dict[str, float]:
 
 def _trackers(names: Sequence[str]) -> list[str]:
     """Those that are installed; a missing TensorBoard is no reason not to train."""
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    if strange := [name for name in names if name not in LOGGER_TYPE_TO_CLASS]:
+        raise EditkitError(unknown("tracker", strange[0], LOGGER_TYPE_TO_CLASS))
     found = [name for name in names if name != "tensorboard" or find_spec("tensorboard")]
     for name in found:
-        if name != "tensorboard" and not find_spec(name):
+        if not find_spec(name):
             raise EditkitError(f"The tracker {name} is not installed; run: pip install {name}")
     return found
+
+
+def own_device() -> None:
+    """Make a launcher's choice of GPU for this process the one that everything is loaded to."""
+    rank = os.environ.get("LOCAL_RANK")
+    if rank is not None and torch.cuda.is_available():
+        torch.cuda.set_device(int(rank))
 
 
 def _append(path: Path, record: dict[str, Any]) -> None:
@@ -348,7 +385,9 @@ def _trim(log: Path, start: int) -> None:
     """Drop what was logged after the checkpoint that the run goes on from; everything, for a new run."""
     lines = log.read_text().splitlines(keepends=True) if start and log.is_file() else []
     kept = (line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start)
-    log.write_text("".join(kept))
+    partial = log.with_name(f".{log.name}.partial")
+    partial.write_text("".join(kept))
+    os.replace(partial, log)
 
 
 def _best(path: Path) -> dict[str, float] | None:

@@ -1,5 +1,6 @@
 """What a run shows of itself: held-out loss at fixed times, edits to look at, success where it is known."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ from editkit import adapters, flow, images, sheets
 from editkit.api import Editor
 from editkit.data import shapesworld as world
 from editkit.data.datasets import dataset, edit_record, masked_record
-from editkit.data.latents import arrange
+from editkit.data.latents import Guarded, arrange
 from editkit.data.records import DataConfig, Record
-from editkit.errors import EditkitError
+from editkit.errors import EditkitError, EditkitWarning
 from editkit.types import EditRequest
 
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -37,6 +38,8 @@ class ValidationConfig:
     def __post_init__(self) -> None:
         if self.examples < 1 or self.success < 0:
             raise ValueError("validation.examples must be at least 1 and validation.success not negative")
+        if self.success > world.HELD_OUT.stop or (self.steps is not None and self.steps < 1):
+            raise ValueError("validation.success must be at most 10000 and validation.steps at least 1")
 
 
 class Validation:
@@ -139,8 +142,14 @@ class Validation:
 def held_out(settings: ValidationConfig, trained: DataConfig) -> Sequence[Record]:
     """The records to look at: those named, or ShapesWorld's held-out ones of the kinds that are trained."""
     if settings.data is not None:
-        records = dataset(settings.data)
-        return [records[place] for place in range(min(settings.examples, len(records)))]
+        records = Guarded(dataset(settings.data))
+        found = [records[place] for place in range(min(settings.examples, len(records)))]
+        for problem in (record for record in found if isinstance(record, str)):
+            warnings.warn(f"A record of the validation is left out: {problem}", EditkitWarning, stacklevel=2)
+        kept = [record for record in found if isinstance(record, Record)]
+        if not kept:
+            raise EditkitError("None of the validation's records can be read; see data check.")
+        return kept
     if trained.name == "shapesworld masked":
         kinds = [kind for kind, weight in trained.kinds.items() if weight] or list(world.MASKED)
         return [
