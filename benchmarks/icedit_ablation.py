@@ -30,14 +30,15 @@ from editkit.types import EditRequest
 from methods.icedit.layer import MoELinear
 
 HERE = Path(__file__).resolve().parent.parent
-ONLY_MOE = HERE / "out/icedit/only-moe/export"
+TRAINED = {name: HERE / "out/icedit" / name / "export" for name in ("lora", "only-moe")}
+"""Adapters that are trained for this table and not shipped."""
 ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("training-free, text to image, bare instruction", {"framework": "text", "template": "none"}),
     ("training-free, text to image, in-context prompt", {"framework": "text"}),
     ("training-free, bare instruction", {"adapter": None, "template": "none"}),
     ("training-free, in-context prompt", {"adapter": None}),
-    ("only MoE, in-context prompt", {"adapter": str(ONLY_MOE)}),
-    ("LoRA, in-context prompt", {"adapter": "lora"}),
+    ("only MoE, in-context prompt", {"adapter": str(TRAINED["only-moe"])}),
+    ("LoRA, in-context prompt", {"adapter": str(TRAINED["lora"])}),
     ("LoRA-MoE, bare instruction", {"template": "none"}),
     ("LoRA-MoE, in-context prompt", {}),
 )
@@ -77,8 +78,11 @@ def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     print(f"{'':<50}" + "".join(f"{column:>9}" for column in columns))
     rows = []
     for name, options in (ROWS[place] for place in arguments.rows):
-        if options.get("adapter") == str(ONLY_MOE) and not ONLY_MOE.is_dir():
-            print(f"{name:<50} not trained: editkit train configs/icedit/tiny-only-moe.yaml")
+        absent = [
+            part for part, at in TRAINED.items() if options.get("adapter") == str(at) and not at.is_dir()
+        ]
+        if absent:
+            print(f"{name:<50} not trained: editkit train configs/icedit/tiny-{absent[0]}.yaml")
             continue
         editor = editkit.load("tiny", device="cpu", options={"icedit": options})
         scores = edits(editor, held_out)
