@@ -95,8 +95,8 @@ def test_own_columns(folder: Path) -> None:
     columns = {"source": "before", "answer": "after", "instruction": "words"}
     (record,) = read("table", folder / "pairs.tsv", columns=columns)
     assert_pair(record, folder)
-    with pytest.raises(EditkitError, match=r"no field of a record called 'sorce'.*'source'"):
-        read("table", folder / "pairs.tsv", columns={"sorce": "before"})
+    with pytest.raises(EditkitError, match=r"no field of a record called 'sources'.*'source'"):
+        read("table", folder / "pairs.tsv", columns={"sources": "before"})
     with pytest.raises(EditkitError, match="no preset of columns called 'magicbrsh'"):
         read("table", folder / "pairs.tsv", preset="magicbrsh")
 
@@ -175,7 +175,7 @@ def test_hugging_face(preset: str, form: str, folder: Path, monkeypatch: pytest.
         ("csv", "#;##;##;##;#words#;#x", "record 0 of .* has no answer under 'target_image'"),
         ("jsonl", "{", "Line 1 of .* is no JSON"),
         ("jsonl", "[]", "Line 1 of .* is no object"),
-        ("jsonl", '{"anser": "a.png"}', "any of the keys answer"),
+        ("jsonl", '{"reply": "a.png"}', "any of the keys answer"),
         ("jsonl", '{"answer": "edit.png"}', "no instruction under 'instruction'"),
         ("jsonl", '{"answer": "absent.png", "instruction": "x"}', r"absent\.png cannot be read|absent\.png"),
         ("jsonl", "", "no records"),
