@@ -353,7 +353,7 @@ def test_bad_requests_fail_alone(
 FOURTH = """
 from dataclasses import replace
 
-from methods.{template} import METHOD as TEMPLATE
+from methods.kontext import METHOD as TEMPLATE
 from methods.fourth.conditioner import Fourth
 from methods.fourth.config import FourthConfig
 from methods.fourth.sampler import FourthSampler
@@ -372,7 +372,7 @@ def test_a_fourth_method_is_one_folder(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     folder = tmp_path / "methods" / "fourth"
     folder.mkdir()
-    (folder / "__init__.py").write_text(FOURTH.format(template="kontext"))
+    (folder / "__init__.py").write_text(FOURTH.lstrip())
     (folder / "README.md").write_text("words " * 60)
     parts = {"conditioner": "Fourth", "config": "FourthConfig", "sampler": "FourthSampler"}
     for part, name in (parts | {"trainer": "FourthTrainer"}).items():
@@ -397,7 +397,7 @@ def test_a_fourth_method_is_one_folder(tmp_path: Path) -> None:
     assert (tmp_path / "out.png").is_file()
     code = "import editkit; print([record.name for record in editkit.methods()])"
     assert "fourth" in run("-c", code)
-    told = run("-m", "pytest", "tests/test_contract.py", "-q", "-k", "fourth", "-p", "no:cacheprovider")
+    told = run("-m", "pytest", "tests/test_contract.py", "-k", "fourth", "-p", "no:cacheprovider")
     assert int(re.search(r"(\d+) passed", told)[1]) > 15
 
 
