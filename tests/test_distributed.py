@@ -65,6 +65,7 @@ def alone(parts: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> P
     return output
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(alone: Path, parts: tuple[str, str], tmp_path: Path) -> None:
     found = run(TOGETHER, tmp_path, parts, "fit.batch=4")
     assert found == pytest.approx(losses(alone), abs=1e-4)

@@ -162,7 +162,9 @@ def fit(job: Job, config: FitConfig) -> float:
                 )
     if run.main:
         export(job, run.ema, run.output / "export")
-    run.accelerator.end_training()
+    run.accelerator.wait_for_everyone()
+    for tracker in run.accelerator.trackers:
+        tracker.finish()
     return run.loss
 
 
