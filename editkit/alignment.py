@@ -10,6 +10,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from editkit import canvas
+
 BLOCKS = 5
 """Blocks along each side, each a third of it and overlapping."""
 SHARE = 3
@@ -23,7 +25,6 @@ FOR_SCALE = 12
 """Blocks without which a slope could be the edit's."""
 AGREE, MOST = 0.75, 0.6
 """How near to the common motion, in pixels, how many of the blocks have to be."""
-LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +56,7 @@ def measure(first_1CHW: Tensor, second_1CHW: Tensor) -> Alignment | None:
 
     None where there is too little to see in them, or where their blocks contradict each other.
     """
-    weights = first_1CHW.new_tensor(LUMA)[:, None, None]
-    first_HW, second_HW = ((picture[0] * weights).sum(0) for picture in (first_1CHW, second_1CHW))
+    first_HW, second_HW = (canvas.gray(picture)[0, 0] for picture in (first_1CHW, second_1CHW))
     height, width = first_HW.shape
     tall, wide = max(8, height // SHARE), max(8, width // SHARE)
     if tall > height or wide > width:

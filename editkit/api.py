@@ -85,14 +85,14 @@ class Editor:
             warnings.warn(note, stacklevel=2)
         return result
 
-    def load(self, method: str, request: EditRequest | None = None) -> None:
-        """Load what a method needs for a request, adapters included, before it is needed.
+    def load(self, request: EditRequest) -> None:
+        """Load what a request needs, adapters included, before it is needed.
 
         Raises:
             EditkitError: where it cannot be had.
         """
-        record, options = self.method(method)
-        self._wear(record, options, request or EditRequest(image=None, instruction=""))
+        record, options = self.method(request.method)
+        self._wear(record, options, request)
         self.backbone.load(self._role(record, options))
 
     def edit_many(self, requests: Sequence[EditRequest], batch_size: int = 32) -> list[EditResult]:

@@ -107,7 +107,7 @@ def compare(
     for name in methods:
         request = EditRequest(image=image, instruction=instruction, method=name, size=size, **asked)
         try:
-            editor.load(name, request)
+            editor.load(request)
         except EditkitError as error:
             result = EditResult(image=None, method=name, seed=request.seed, error=str(error))
         else:
@@ -121,7 +121,7 @@ def compare(
 def sheet(image: ImageInput, entries: Sequence[Entry]) -> Image.Image:
     """The source and each method's result side by side, with their figures below."""
     source = images.load(image)
-    scale = max(1, round(SHOWN / max(source.size)))
+    scale = max(1, -(-SHOWN // max(source.size)))
     width, height = (side * scale for side in source.size)
     letters = max(11, height // 18)
     font = ImageFont.load_default(size=letters)

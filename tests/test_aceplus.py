@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import editkit
-from backbones import fresh, surgery
+from backbones import fresh, sketch, surgery
 from backbones.flux import Flux
 from backbones.loading import LoadOptions, load_transformer
 from backbones.specs import FAMILIES
@@ -31,17 +31,7 @@ from editkit.types import EditInputs, EditRequest
 from methods.aceplus import METHOD, controls, lcu, tasks
 from methods.aceplus.config import PLACEHOLDERS, RELEASED
 
-FULL_SIZE = {
-    "in_channels": 448,
-    "out_channels": 64,
-    "num_layers": 19,
-    "num_single_layers": 38,
-    "attention_head_dim": 128,
-    "num_attention_heads": 24,
-    "joint_attention_dim": 4096,
-    "pooled_projection_dim": 768,
-    "guidance_embeds": True,
-}
+FULL_SIZE = sketch.OFFICIAL | {"in_channels": 448, "out_channels": 64, "guidance_embeds": True}
 
 
 def conditioner(flux: Flux, **options: Any) -> Any:

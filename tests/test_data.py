@@ -142,7 +142,7 @@ def test_webdataset_shards(folder: Path) -> None:
     assert len(read("webdataset", folder / "00001.tar", columns=columns)) == 2
 
 
-@pytest.mark.parametrize("preset", ["magicbrush", "omniedit", "instructpix2pix", "kontext"])
+@pytest.mark.parametrize("preset", ["magicbrush", "omniedit", "instructpix2pix", "relighting"])
 @pytest.mark.parametrize("form", ["parquet", "disk", "streaming"])
 def test_hugging_face(preset: str, form: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")

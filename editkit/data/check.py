@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from editkit import alignment, canvas
+from editkit import alignment, canvas, images
 from editkit.data.datasets import Dataset
 from editkit.data.records import Record
 from editkit.errors import EditkitError
@@ -125,8 +125,8 @@ def problems(record: Record) -> list[tuple[str, str, float]]:
         (tall, wide), (high, broad) = record.source.shape[:2], record.answer.shape[:2]
         if abs(wide / tall - broad / high) > SCALE * broad / high:
             return [*found, ("sizes differ", f"source {wide}x{tall}, answer {broad}x{high}", 1.0)]
-    answer_1CHW = _pixels(record.answer)
-    source_1CHW = canvas.resize(_pixels(record.source), *answer_1CHW.shape[:-3:-1])
+    answer_1CHW = images.tensor(images.Picture(rgb=record.answer))
+    source_1CHW = canvas.resize(images.tensor(images.Picture(rgb=record.source)), *answer_1CHW.shape[:-3:-1])
     change_11HW = canvas.change(source_1CHW, answer_1CHW)
     if not change_11HW.any():
         # A task may be to restore what the method takes away.
@@ -158,10 +158,6 @@ def _masked(mask_HW: NDArray[np.uint8], change_11HW: Tensor) -> list[tuple[str, 
         return [("mask without change", f"all of {changed:.0f} pixels that change lie outside", 1.0)]
     share = float(change_11HW[~mask_11HW].sum()) / max(1.0, changed)
     return [("change outside the mask", f"{share:.0%} of what changes", share)] if share > OUTSIDE else []
-
-
-def _pixels(picture_HWC: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(picture_HWC).permute(2, 0, 1)[None].float() / 255
 
 
 def _digest(record: Record) -> bytes:

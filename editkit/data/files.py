@@ -24,7 +24,7 @@ FIELDS = ("answer", "instruction", "source", "mask", "references", "kind", "task
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 COLUMNS: dict[str, dict[str, str]] = {
     "editkit": {name: name for name in FIELDS},
-    "aceplus": {
+    "csv": {
         "source": "edit_image",
         "mask": "edit_mask",
         "references": "ref_image",
@@ -49,10 +49,10 @@ COLUMNS: dict[str, dict[str, str]] = {
         "answer": "edited_image",
         "instruction": "edit_prompt",
     },
-    "kontext": {"source": "file_name", "answer": "output", "instruction": "instruction"},
+    "relighting": {"source": "file_name", "answer": "output", "instruction": "instruction"},
     "diffsynth": {"source": "kontext_images", "answer": "image", "instruction": "prompt"},
 }
-"""Columns of known datasets, by the record's fields."""
+"""Columns of known datasets, by the record's fields; relighting is the kontext-community's on the Hub."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -126,7 +126,8 @@ class Files:
         pictures = [row.get(self.columns[field]) for field in fields if field in self.columns]
         paths = [each for value in pictures for each in (value if isinstance(value, list) else [value])]
         files = [_stamp(folder / path) for path in paths if path and isinstance(path, str)]
-        return [{name: value for name, value in row.items() if isinstance(value, str | list)}, files]
+        held = [hashlib.blake2b(data).hexdigest() for each in paths if (data := _held(each))]
+        return [{name: value for name, value in row.items() if isinstance(value, str | list)}, files, held]
 
     def _wanted(self, row: Mapping[str, Any], types: Sequence[str]) -> bool:
         kind = str(row.get(self.columns.get("kind", "kind")) or "")
@@ -157,6 +158,12 @@ class Files:
         return images.load(value, what)
 
 
+def _held(value: Any) -> bytes:
+    """A picture that a row holds in itself, as Hugging Face has them."""
+    data = value.get("bytes") if isinstance(value, Mapping) else value
+    return data if isinstance(data, bytes) else b""
+
+
 def _stamp(path: Path) -> tuple[str, int, int]:
     try:
         status = path.stat()
@@ -166,7 +173,7 @@ def _stamp(path: Path) -> tuple[str, int, int]:
 
 
 def _columns(config: DataConfig) -> dict[str, str]:
-    preset = config.preset or {"csv": "aceplus"}.get(config.name, "editkit")
+    preset = config.preset or ("csv" if config.name == "csv" else "editkit")
     if preset not in COLUMNS:
         raise EditkitError(unknown("preset of columns called", preset, COLUMNS))
     if strange := [field for field in config.columns if field not in FIELDS]:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from editkit.data import shapesworld
+from editkit.types import EditRequest
 
 FILES = ("jsonl", "csv", "table", "folders", "webdataset", "huggingface")
 NAMES = ("shapesworld", "shapesworld masked", "shapesworld holes", *FILES)
@@ -37,6 +39,21 @@ class Record:
     kind: str = ""
     task: str | None = None
 
+    def request(self, method: str, seed: int, steps: int | None = None) -> EditRequest:
+        """What a person would ask a method for, to get the answer."""
+        height, width = self.answer.shape[:2]
+        return EditRequest(
+            image=None if self.source is None else Image.fromarray(self.source),
+            instruction=self.instruction,
+            method=method,
+            task=self.task,
+            mask=None if self.mask is None else Image.fromarray(self.mask),
+            references=[Image.fromarray(reference) for reference in self.references],
+            seed=seed,
+            steps=steps,
+            size=None if self.source is not None else (width, height),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -56,7 +73,7 @@ class DataConfig:
     path: str | None = None
     """The file or folder; pictures' paths in it are relative to its folder."""
     preset: str | None = None
-    """Names of columns: editkit, aceplus, magicbrush, omniedit, instructpix2pix, kontext or diffsynth."""
+    """Names of columns: editkit, csv, magicbrush, omniedit, instructpix2pix, relighting or diffsynth."""
     columns: dict[str, str] = field(default_factory=dict)
     """Columns by the record's field, where they are not the preset's."""
     folders: dict[str, str] = field(default_factory=dict)

@@ -9,10 +9,10 @@ from PIL import Image
 
 from editkit.api import Editor
 from editkit.data import shapesworld as world
+from editkit.data.datasets import masked_record
 from editkit.errors import EditkitError
 from editkit.evaluation.shapesworld import score
 from editkit.registry import unknown
-from editkit.types import EditRequest
 
 
 def evaluate(
@@ -51,7 +51,9 @@ def evaluate(
     for name in names or world.MASKED:
         held_out = [world.masked_example(seed, name) for seed in range(n)]
         start = time.perf_counter()
-        results = editor.edit_many([_request(e, method, steps) for e in held_out], batch_size=batch_size)
+        results = editor.edit_many(
+            [masked_record(e).request(method, e.seed, steps) for e in held_out], batch_size=batch_size
+        )
         seconds = (time.perf_counter() - start) / n
         if errors := [result.error for result in results if result.error]:
             raise EditkitError(str(errors[0]))
@@ -70,20 +72,6 @@ def table(report: dict[str, Any]) -> str:
             if kind != name:
                 lines.append(f"  {kind:<20}{success['n']:>5}{success['success']:>9.3f}")
     return "\n".join(lines)
-
-
-def _request(example: world.MaskedExample, method: str, steps: int | None) -> EditRequest:
-    return EditRequest(
-        image=None if example.source is None else Image.fromarray(world.render(example.source)),
-        instruction=example.instruction,
-        method=method,
-        task=example.task,
-        mask=None if example.mask is None else Image.fromarray(example.mask),
-        references=[Image.fromarray(world.render(scene)) for scene in example.references],
-        seed=example.seed,
-        steps=steps,
-        size=(world.SIZE, world.SIZE),
-    )
 
 
 def _row(held_out: Sequence[world.MaskedExample], edited: Sequence[Image.Image]) -> dict[str, Any]:

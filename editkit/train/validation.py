@@ -16,7 +16,6 @@ from editkit.data.datasets import dataset, edit_record, masked_record
 from editkit.data.latents import Guarded, arrange
 from editkit.data.records import DataConfig, Record
 from editkit.errors import EditkitError, EditkitWarning
-from editkit.types import EditRequest
 
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
 SHOWN = 12
@@ -100,7 +99,8 @@ class Validation:
 
     def _sheet(self, editor: Editor, step: int, folder: Path) -> None:
         records = self.records[:SHOWN]
-        requests = [self._request(record, number) for number, record in enumerate(records)]
+        method, steps = self.job.method.name, self.settings.steps
+        requests = [record.request(method, number, steps) for number, record in enumerate(records)]
         results = editor.edit_many(requests)
         if errors := [result.error for result in results if result.error]:
             raise EditkitError(str(errors[0]))
@@ -112,20 +112,6 @@ class Validation:
         sheet = sheets.rows(rows)
         if sheet is not None:
             images.save(sheet, folder / f"step-{step:07d}.png")
-
-    def _request(self, record: Record, seed: int) -> EditRequest:
-        height, width = record.answer.shape[:2]
-        return EditRequest(
-            image=None if record.source is None else Image.fromarray(record.source),
-            instruction=record.instruction,
-            method=self.job.method.name,
-            task=record.task,
-            mask=None if record.mask is None else Image.fromarray(record.mask),
-            references=[Image.fromarray(reference) for reference in record.references],
-            seed=seed,
-            steps=self.settings.steps,
-            size=None if record.source is not None else (width, height),
-        )
 
     def _success(self, editor: Editor) -> float:
         from editkit.evaluation import masked, shapesworld

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from editkit import canvas
 from editkit.errors import EditkitError, first_sentence
 
 MOSAIC = 16
@@ -20,13 +21,11 @@ DEPTH = "Intel/dpt-hybrid-midas"
 """The released annotator's network, as safetensors."""
 SIGMAS, KERNEL = (0.8, 1.28), 9
 SHARPNESS, SLOPE, THRESHOLD = 20.0, 10.0, 0.05
-LUMA = (0.299, 0.587, 0.114)
 
 
 def gray(pixels_BCHW: Tensor) -> Tensor:
     """Rec. 601 luminance in all channels."""
-    weights = pixels_BCHW.new_tensor(LUMA)[:, None, None]
-    return (pixels_BCHW * weights).sum(1, keepdim=True).expand_as(pixels_BCHW).clone()
+    return canvas.gray(pixels_BCHW).expand_as(pixels_BCHW).clone()
 
 
 def mosaic(pixels_BCHW: Tensor) -> Tensor:
@@ -58,7 +57,7 @@ def contour(pixels_BCHW: Tensor) -> Tensor:
     except ImportError as error:
         raise _absent("contour", "kornia") from error
     fine_B1HW, coarse_B1HW = (
-        gaussian_blur2d(gray(pixels_BCHW)[:, :1], KERNEL, (sigma, sigma)) for sigma in SIGMAS
+        gaussian_blur2d(canvas.gray(pixels_BCHW), KERNEL, (sigma, sigma)) for sigma in SIGMAS
     )
     sharp_B1HW = fine_B1HW + SHARPNESS * (fine_B1HW - coarse_B1HW)
     # Dark areas stay white, since only differences count.
