@@ -57,8 +57,11 @@ class Editor:
         preserve: bool | None = None,
         negative: str | None = None,
         search: SeedSearch | Mapping[str, Any] | None = None,
+        watch: editing.Watch | None = None,
     ) -> EditResult:
         """Edit one picture; the result is exactly as large as it. See `EditRequest` for the arguments.
+
+        `watch` is called after each step with an `editing.Progress`; what it raises ends the edit there.
 
         Raises:
             EditkitError: in one sentence, where the request cannot be carried out.
@@ -80,7 +83,7 @@ class Editor:
             negative=negative,
             search=search,
         )
-        (result,) = self._run([editing.prepare(request)])
+        (result,) = self._run([editing.prepare(request)], watch)
         for note in result.notes:
             warnings.warn(note, stacklevel=2)
         return result
@@ -118,7 +121,7 @@ class Editor:
                 results |= self._batch(group[start : start + batch_size])
         return [results[place] for place in range(len(requests))]
 
-    def _run(self, batch: Sequence[editing.Prepared]) -> list[EditResult]:
+    def _run(self, batch: Sequence[editing.Prepared], watch: editing.Watch | None = None) -> list[EditResult]:
         """Results of one group's requests; one whose seed is searched for is a group of its own."""
         from editkit import editing, seed_search
 
@@ -127,9 +130,9 @@ class Editor:
         with editing.enough_memory():
             self._wear(record, options, request)
         if request.search is None:
-            return editing.run(self.backbone, record, options, batch)
+            return editing.run(self.backbone, record, options, batch, watch)
         search = seed_search.build(request.search)
-        return [seed_search.run(self.backbone, record, options, batch[0], search, self._judges)]
+        return [seed_search.run(self.backbone, record, options, batch[0], search, self._judges, watch)]
 
     def _prepare(self, request: EditRequest) -> editing.Prepared | EditResult:
         """A request that is ready to run, or the result that says why it cannot."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from editkit import canvas, flow, images, recipe, registry
@@ -118,6 +119,27 @@ def _check(request: EditRequest) -> None:
         raise EditkitError(f"size={size} is too large; each side may have up to {canvas.MAX_SIDE} pixels.")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """What a watcher is told after each Euler step.
+
+    Attributes:
+        step: how many are done.
+        steps: how many there are, up to the end or up to a seed search's previews.
+        seeds: of the pictures that are being made.
+        preview: makes the pictures that the last step points at, in the order of the seeds.
+    """
+
+    step: int
+    steps: int
+    seeds: tuple[int, ...]
+    preview: Callable[[], list[Image.Image]]
+
+
+Watch = Callable[[Progress], None]
+"""Called after each step; what it raises ends the edit there."""
+
+
 @dataclass(kw_only=True)
 class Run:
     """One batch on its way through the schedule.
@@ -126,6 +148,7 @@ class Run:
         x_BLC: where it stands.
         place: how many steps it has taken.
         before_BLC: where it stood a step earlier.
+        watch: told of each step.
     """
 
     backbone: Any
@@ -140,13 +163,18 @@ class Run:
     clock: Stopwatch
     place: int = 0
     before_BLC: Tensor | None = None
+    watch: Watch | None = None
 
     def walk(self, until: int | None = None) -> None:
         """Euler up to a place of the schedule, or to its end."""
-        span = self.times[self.place : None if until is None else until + 1]
+        last = len(self.times) - 1 if until is None else until
+        span = self.times[self.place : last + 1]
         for step_BLC in self.sampler.walk(self.plan, self.x_BLC, span, self.guidance):
             self.before_BLC, self.x_BLC = self.x_BLC, step_BLC
             self.place += 1
+            if self.watch:
+                seeds = tuple(item.request.seed for item in self.batch)
+                self.watch(Progress(step=self.place, steps=last, seeds=seeds, preview=self.previews))
         self.clock.lap("sample")
 
     def preview(self) -> Tensor:
@@ -154,6 +182,11 @@ class Run:
         assert self.before_BLC is not None, "a preview needs a step"
         now, then = self.times[self.place - 1].item(), self.times[self.place].item()
         return self.pixels(flow.endpoint(self.before_BLC, self.x_BLC, now, then))
+
+    def previews(self) -> list[Image.Image]:
+        """`preview` as pictures."""
+        pairs = zip(self.batch, self.preview(), strict=True)
+        return [images.picture(pixels, item.source.alpha if item.source else None) for item, pixels in pairs]
 
     def pixels(self, x0_BLC: Tensor) -> Tensor:
         """Latents as pictures of the input's size, with what must be kept pasted back."""
@@ -198,19 +231,23 @@ class Run:
 
 
 @torch.no_grad()
-def run(backbone: Any, method: Method, options: Any, batch: Sequence[Prepared]) -> list[EditResult]:
+def run(
+    backbone: Any, method: Method, options: Any, batch: Sequence[Prepared], watch: Watch | None = None
+) -> list[EditResult]:
     """Edit one batch whose members share a group.
 
     Raises:
         EditkitError: where the network's result is not finite or memory runs out.
     """
     with enough_memory():
-        running = begin(backbone, method, options, batch)
+        running = begin(backbone, method, options, batch, watch)
         running.walk()
         return running.results()
 
 
-def begin(backbone: Any, method: Method, options: Any, batch: Sequence[Prepared]) -> Run:
+def begin(
+    backbone: Any, method: Method, options: Any, batch: Sequence[Prepared], watch: Watch | None = None
+) -> Run:
     """Plan a batch and draw its noise; it has not taken a step yet."""
     request, clock = batch[0].request, Stopwatch()
     conditioner, sampler = method.conditioner(backbone, options), method.sampler(backbone, options)
@@ -233,6 +270,7 @@ def begin(backbone: Any, method: Method, options: Any, batch: Sequence[Prepared]
         guidance=guidance,
         x_BLC=noise_BLC,
         clock=clock,
+        watch=watch,
     )
 
 

@@ -122,6 +122,7 @@ def run(
     prepared: editing.Prepared,
     search: SeedSearch,
     judges: dict[str, Judge],
+    watch: editing.Watch | None = None,
 ) -> EditResult:
     """One edit whose seed is searched for.
 
@@ -132,6 +133,7 @@ def run(
         prepared: the edit.
         search: how.
         judges: those made before, to be used again; a new one is put there.
+        watch: told of each step, first of all seeds', then of the winner's.
 
     Raises:
         EditkitError: where the edit or the judge fails.
@@ -147,12 +149,9 @@ def run(
     ]
     referee = _judge(search, judges) if search.seeds > 1 else None
     with editing.enough_memory():
-        running = editing.begin(backbone, method, options, batch)
+        running = editing.begin(backbone, method, options, batch, watch)
         running.walk(k)
-        alpha = prepared.source.alpha if prepared.source else None
-        previews = {
-            first + number: images.picture(pixels, alpha) for number, pixels in enumerate(running.preview())
-        }
+        previews = {first + number: picture for number, picture in enumerate(running.previews())}
         source = images.picture(prepared.source_1CHW[0]) if prepared.source_1CHW is not None else None
         case = Case(source=source, instruction=prepared.request.instruction)
         seed, comparisons = bubble(referee, case, previews, search.both_orders)
@@ -160,7 +159,7 @@ def run(
         if len(batch) > 1 or search.mode == "restart":
             winner = replace(prepared, request=replace(prepared.request, seed=seed))
             spent = time.perf_counter() - start
-            running = editing.begin(backbone, method, options, [winner])
+            running = editing.begin(backbone, method, options, [winner], watch)
             running.clock.laps["search"] = spent
         if search.mode == "continue":
             running.x_BLC, running.place, taken = x_BLC, k, taken - k

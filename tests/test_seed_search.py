@@ -16,7 +16,7 @@ from PIL import Image
 
 import editkit
 from backbones.flux import Flux
-from editkit import judges
+from editkit import editing, judges
 from editkit.judges import Case, Judge, Verdict
 from editkit.judges.preserve import PreserveConfig, PreserveJudge
 
@@ -282,3 +282,22 @@ def test_what_is_sent(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [entry["model"] for entry in log] == ["eyes", "named"]
     assert log[0]["key"] == "Bearer secret"
     assert log[0]["kinds"] == ["image_url"] * 3 + ["text"]
+
+
+def test_a_watcher_sees_each_step_and_can_end_the_edit(editor: editkit.Editor, method: str) -> None:
+    seen: list[tuple[int, int, tuple[int, ...]]] = []
+
+    def watch(progress: editing.Progress) -> None:
+        seen.append((progress.step, progress.steps, progress.seeds))
+        assert [picture.size for picture in progress.preview()] == [(97, 61)] * len(progress.seeds)
+        if len(seen) == 3 and seen[0][2] == (5,):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        editor.edit(image(97, 61), WORDS, method, seed=5, steps=4, watch=watch)
+    assert seen == [(1, 4, (5,)), (2, 4, (5,)), (3, 4, (5,))]
+    seen.clear()
+    search = {"seeds": 2, "preview_steps": 2}
+    editor.edit(image(97, 61), WORDS, method, seed=5, steps=4, search=search, watch=watch)
+    assert [step[:2] for step in seen] == [(1, 2), (2, 2), (3, 4), (4, 4)]
+    assert [len(step[2]) for step in seen] == [2, 2, 1, 1]
