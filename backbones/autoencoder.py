@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from backbones.loading import pretrained, untrained
 from editkit.data import shapesworld
 from editkit.errors import EditkitError
-from editkit.train.fit import FitConfig, Job
+from editkit.train.job import FitConfig, Job
 
 
 @dataclass(frozen=True, kw_only=True)

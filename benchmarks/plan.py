@@ -15,8 +15,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from editkit import config
 from editkit.train.edit import EditJob, EditTrainConfig
-from editkit.train.fit import Run
 from editkit.train.plan import plan
+from editkit.train.run import Run
 
 MIDDLE = {
     "in_channels": 64,

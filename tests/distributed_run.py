@@ -41,7 +41,10 @@ def main() -> None:
         },
     }
     settings = config.build(EditTrainConfig, values, overrides)
-    fit(EditJob(settings), settings.fit)
+    job = EditJob(settings)
+    fit(job, settings.fit)
+    (kind,) = {type(each).__name__ for each in job.objective.parameters() if each.requires_grad}
+    print(f"trained {kind}")
 
 
 if __name__ == "__main__":

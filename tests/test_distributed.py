@@ -21,6 +21,9 @@ from backbones.flux import Flux
 RUN = str(ROOT / "tests" / "distributed_run.py")
 ALONE = (sys.executable, RUN)
 TOGETHER = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", RUN)
+ACCELERATE = (sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2")
+IN_SHARDS = (*ACCELERATE, "--config_file", str(ROOT / "configs" / "accelerate" / "fsdp2.yaml"), RUN)
+LAUNCHED = pytest.mark.parametrize("together", [TOGETHER, IN_SHARDS], ids=["replicas", "shards"])
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,7 @@ def run(start: tuple[str, ...], output: Path, parts: tuple[str, str], *overrides
     process = started(start, output, parts, *overrides)
     told, _ = process.communicate(timeout=300)
     assert process.returncode == 0, told
+    assert f"trained {'DTensor' if start == IN_SHARDS else 'Parameter'}" in told
     return losses(output)
 
 
@@ -65,21 +69,27 @@ def alone(parts: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> P
     return output
 
 
+@LAUNCHED
 @pytest.mark.slow
-def test_two_processes_train_as_one(alone: Path, parts: tuple[str, str], tmp_path: Path) -> None:
-    found = run(TOGETHER, tmp_path, parts, "fit.batch=4")
+def test_two_processes_train_as_one(
+    alone: Path, parts: tuple[str, str], tmp_path: Path, together: tuple[str, ...]
+) -> None:
+    found = run(together, tmp_path, parts, "fit.batch=4")
     assert found == pytest.approx(losses(alone), abs=1e-4)
     ours, theirs = (load_file(path / "checkpoint-0000004" / "ema.safetensors") for path in (tmp_path, alone))
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
+    exported = [load_file(next((path / "export").rglob("*model.safetensors"))) for path in (tmp_path, alone)]
+    assert all(torch.allclose(exported[0][name], exported[1][name], atol=1e-4) for name in exported[1])
 
 
+@LAUNCHED
 @pytest.mark.slow
 def test_what_two_began_one_ends_and_the_other_way(
-    alone: Path, parts: tuple[str, str], tmp_path: Path
+    alone: Path, parts: tuple[str, str], tmp_path: Path, together: tuple[str, ...]
 ) -> None:
     for name, first, second in (
-        ("down", (TOGETHER, "fit.batch=4"), (ALONE, "fit.batch=8")),
-        ("up", (ALONE, "fit.batch=8"), (TOGETHER, "fit.batch=4")),
+        ("down", (together, "fit.batch=4"), (ALONE, "fit.batch=8")),
+        ("up", (ALONE, "fit.batch=8"), (together, "fit.batch=4")),
     ):
         output = tmp_path / name
         run(first[0], output, parts, first[1])
@@ -87,6 +97,28 @@ def test_what_two_began_one_ends_and_the_other_way(
             os.rename(output / late, tmp_path / f"{name}-{late}")
         found = run(second[0], output, parts, second[1], "fit.resume=latest")
         assert found == pytest.approx(losses(alone), abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_adapters_optimizers_and_validation_in_shards(
+    parts: tuple[str, str], tmp_path: Path, name: str
+) -> None:
+    more = ("fit.optim.muon_lr=0.01", "fit.validate_every=2", "validation.examples=2", "fit.accumulate=2")
+    if name == "adamw":
+        more = (*more, "trainable=lora", "gradient_checkpointing=true", "lora.rank=4")
+    settings = (f"fit.optim.name={name}", "data.count=48", *more)
+    one = run(ALONE, tmp_path / "one", parts, *settings)
+    assert run(IN_SHARDS, tmp_path / "two", parts, "fit.batch=4", *settings) == pytest.approx(one, abs=1e-4)
+    ours, theirs = (
+        [json.loads(line) for line in (tmp_path / run / "validation.jsonl").read_text().splitlines()]
+        for run in ("two", "one")
+    )
+    assert [figures["step"] for figures in ours] == [2, 4]
+    assert ours == [pytest.approx(figures, abs=1e-4) for figures in theirs]
+    assert sorted(path.name for path in (tmp_path / "two").rglob("*.safetensors")) == sorted(
+        path.name for path in (tmp_path / "one").rglob("*.safetensors")
+    )
 
 
 @pytest.mark.slow

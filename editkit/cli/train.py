@@ -19,7 +19,8 @@ def train(
     """Train from a config; `fit.resume=latest` goes on where the last run stopped."""
     from editkit import config as configs
     from editkit import registry
-    from editkit.train.fit import check, fit, own_device
+    from editkit.train.fit import fit, own_device
+    from editkit.train.run import check
 
     values = configs.read(config)
     module = registry.recipe(str(values.get("recipe", "edit")))

@@ -17,7 +17,7 @@ from editkit.data.shapesworld.world import SLOTS
 from editkit.errors import EditkitError
 from editkit.judges import fresh, pairs
 from editkit.judges.pairs import Attempt, Pair
-from editkit.train.fit import FitConfig, Job
+from editkit.train.job import FitConfig, Job
 
 TIES = 0.03
 SKIPPED = -100

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from editkit import recipe
 from editkit.errors import EditkitError, EditkitWarning, first_sentence
+from editkit.train import sharded
 from editkit.train.optim import Ema
 
 STATE = "state.json"
@@ -28,28 +29,34 @@ def save(
     optimizers: list[torch.optim.Optimizer],
     ema: Ema | None,
     keep: int,
+    main: bool = True,
 ) -> Path:
-    """Write `checkpoint-<step>` whole, then drop the oldest beyond `keep`."""
+    """Write `checkpoint-<step>` whole, then drop the oldest beyond `keep`.
+
+    All processes of a run call it, since none may have all of the weights; the main one writes.
+    """
     folder = output / f"checkpoint-{step:07d}"
     partial = output / f".{folder.name}.partial"
+    tensors = {"weights": sharded.gathered({name: p.detach() for name, p in parameters.items()}, main)}
+    if ema:
+        tensors["ema"] = sharded.gathered(ema.state(), main)
+    state: dict[str, Any] = {"step": step, "optimizers": []}
+    for number, optimizer in enumerate(optimizers):
+        saved = optimizer.state_dict()
+        values = {
+            f"{index}.{name}": torch.as_tensor(value)
+            for index, values in saved["state"].items()
+            for name, value in values.items()
+        }
+        tensors[f"optimizer-{number}"] = sharded.gathered(values, main)
+        state["optimizers"].append(saved["param_groups"])
+    if not main:
+        return folder
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_file(
-            {name: p.detach().contiguous() for name, p in parameters.items()}, partial / "weights.safetensors"
-        )
-        if ema:
-            save_file(ema.state(), partial / "ema.safetensors")
-        state: dict[str, Any] = {"step": step, "optimizers": []}
-        for number, optimizer in enumerate(optimizers):
-            saved = optimizer.state_dict()
-            tensors = {
-                f"{index}.{name}": torch.as_tensor(value).contiguous()
-                for index, values in saved["state"].items()
-                for name, value in values.items()
-            }
-            save_file(tensors, partial / f"optimizer-{number}.safetensors")
-            state["optimizers"].append(saved["param_groups"])
+        for name, values in tensors.items():
+            save_file(values, partial / f"{name}.safetensors")
         state["files"] = {path.name: recipe.sha256(path) for path in sorted(partial.glob("*.safetensors"))}
         (partial / STATE).write_text(json.dumps(state))
         shutil.rmtree(folder, ignore_errors=True)
@@ -125,7 +132,7 @@ def load(
     """
     try:
         return _load(folder, parameters, optimizers, ema)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         problem = first_sentence(error)
         raise EditkitError(
             f"The checkpoint {folder} does not fit ({problem}); resume from another."
@@ -147,17 +154,21 @@ def _load(
         raise ValueError("it holds other weights than this config trains")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
+            sharded.own(parameter).copy_(sharded.own(sharded.spread(weights[name], parameter)))
         if ema:
             averages: dict[str, Tensor] = load_file(folder / "ema.safetensors")
             for name, average in averages.items():
-                ema.shadow[name].copy_(average)
+                shadow = ema.shadow[name]
+                sharded.own(shadow).copy_(sharded.own(sharded.spread(average, shadow)))
     state = json.loads((folder / STATE).read_text())
     for number, (optimizer, groups) in enumerate(zip(optimizers, state["optimizers"], strict=True)):
         restored: dict[int, dict[str, Tensor]] = {}
+        moved = [p for group in optimizer.param_groups for p in group["params"]]
         for key, value in load_file(folder / f"optimizer-{number}.safetensors").items():
             index, name = key.split(".", 1)
-            restored.setdefault(int(index), {})[name] = value
+            parameter = moved[int(index)]
+            whole = value.shape == parameter.shape and value.ndim > 0
+            restored.setdefault(int(index), {})[name] = sharded.spread(value, parameter) if whole else value
         wanted = [{key: group[key] for key in SETTINGS if key in group} for group in optimizer.param_groups]
         optimizer.load_state_dict({"state": restored, "param_groups": groups})
         for group, own in zip(optimizer.param_groups, wanted, strict=True):

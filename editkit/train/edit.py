@@ -18,8 +18,9 @@ from editkit.data.latents import SLOTS, EditBatch, Stream, buckets, share
 from editkit.data.records import FILES, DataConfig
 from editkit.errors import EditkitError
 from editkit.method import Method
-from editkit.train import card
-from editkit.train.fit import FitConfig, Job, last_figures
+from editkit.train import card, sharded
+from editkit.train.job import FitConfig, Job
+from editkit.train.log import last_figures
 from editkit.train.validation import Validation, ValidationConfig
 from editkit.types import Plan
 
@@ -220,6 +221,8 @@ class EditJob(Job):
         if self.config.gradient_checkpointing:
             transformer.enable_gradient_checkpointing()
         if self.config.text_encoders:
+            if sharded.wanted():
+                raise EditkitError("text_encoders=true does not work in shards; launch without FSDP.")
             self.backbone.encoders.clip.requires_grad_(True)
             self.backbone.encoders.t5.requires_grad_(True)
             # CLIP's last hidden states feed nothing in FLUX, only its pooled feature does; every parameter
@@ -280,7 +283,7 @@ class EditJob(Job):
         source = str(record.file or record.source)
         return self.config.backbone if Path(source).is_absolute() else source
 
-    def validate(self, step: int, folder: Path) -> dict[str, float]:
+    def validate(self, step: int, folder: Path | None) -> dict[str, float]:
         assert self._validation is not None  # made at the start, so that what is wrong with it is said then
         return self._validation(step, folder)
 

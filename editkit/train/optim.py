@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from editkit.errors import EditkitError
+from editkit.train.sharded import own
 
 OPTIMIZERS = ("adamw", "muon", "prodigy")
 SCHEDULES = ("constant", "linear", "cosine", "onecycle")
@@ -110,16 +111,17 @@ class Ema:
     def update(self, step: int) -> None:
         """Pull the average towards the weights; early steps use a shorter memory."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        current = [p.detach().float() for p in self.parameters.values()]
-        torch._foreach_lerp_(list(self.shadow.values()), current, 1 - decay)
+        current = [own(p.detach()).float() for p in self.parameters.values()]
+        torch._foreach_lerp_([own(average) for average in self.shadow.values()], current, 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:
         """Exchange weights and average, for validation and export; a second call undoes the first."""
         for name, parameter in self.parameters.items():
-            weights = parameter.detach().clone()
-            parameter.copy_(self.shadow[name])
-            self.shadow[name].copy_(weights)
+            weights, average = own(parameter.detach()), own(self.shadow[name])
+            before = weights.clone()
+            weights.copy_(average)
+            average.copy_(before)
 
     def state(self) -> dict[str, Tensor]:
         """The average, by parameter name."""

@@ -57,8 +57,8 @@ class Validation:
         self.records = held_out(settings, job.config.data)
 
     @torch.no_grad()
-    def __call__(self, step: int, folder: Path) -> dict[str, float]:
-        """Figures by name; the sheet of edits goes to `step-*.png` in the folder."""
+    def __call__(self, step: int, folder: Path | None) -> dict[str, float]:
+        """Figures by name; the sheet of edits goes to `step-*.png` in the folder, where there is one."""
         transformer = self.job.backbone.transformer(self.job.role)
         transformer.eval()
         try:
@@ -97,7 +97,7 @@ class Validation:
     def _low(self) -> bool:
         return bool(self.job.config.fit.precision == "bf16")
 
-    def _sheet(self, editor: Editor, step: int, folder: Path) -> None:
+    def _sheet(self, editor: Editor, step: int, folder: Path | None) -> None:
         records = self.records[:SHOWN]
         method, steps = self.job.method.name, self.settings.steps
         requests = [record.request(method, number, steps) for number, record in enumerate(records)]
@@ -110,7 +110,7 @@ class Validation:
             before = None if shown is None else Image.fromarray(shown)
             rows.append((record.instruction, [before, result.image, Image.fromarray(record.answer)]))
         sheet = sheets.rows(rows)
-        if sheet is not None:
+        if sheet is not None and folder is not None:
             images.save(sheet, folder / f"step-{step:07d}.png")
 
     def _success(self, editor: Editor) -> float:

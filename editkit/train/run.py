@@ -1,0 +1,236 @@
+"""A job under way: weights, optimizers and their average, step by step, with exact resume."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from editkit import images
+from editkit.errors import EditkitError, first_sentence
+from editkit.train import checkpoints, log, sharded
+from editkit.train.job import FitConfig, Job
+from editkit.train.optim import Ema, optimizers, rate
+
+
+def check(config: FitConfig) -> Path | None:
+    """The checkpoint to go on from, or None; to be asked before anything that takes long.
+
+    Raises:
+        EditkitError: where there is no such checkpoint, the output cannot be made, or it holds another run.
+    """
+    images.check_folder(config.output)
+    output = Path(config.output)
+    if config.resume is None and checkpoints.everything(output):
+        raise EditkitError(
+            f"The folder {output} holds an earlier run; give fit.resume=latest to go on with it, "
+            f"or another fit.output."
+        )
+    return checkpoints.find(output, config.resume)
+
+
+class Run:
+    """A job's weights, optimizers and average, and how far they are.
+
+    Attributes:
+        done: optimizer steps so far.
+        loss: the last one logged.
+        main: whether this process writes.
+        sharded: whether no process has all of the weights.
+    """
+
+    def __init__(self, job: Job, config: FitConfig) -> None:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+
+        self.job, self.config, self.output = job, config, Path(config.output)
+        self.sharded = sharded.wanted()
+        found = check(config)
+        AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if config.precision == "bf16" else "no",
+            gradient_accumulation_steps=config.accumulate,
+            cpu=config.device == "cpu",
+            fsdp_plugin=sharded.plugin(config.precision == "bf16", config.device == "cpu")
+            if self.sharded
+            else None,
+            log_with=log.trackers(config.trackers) or None,
+            project_dir=config.output,
+        )
+        self.accelerator.init_trackers("tracked")
+        self.main: bool = self.accelerator.is_main_process
+        self.output.mkdir(parents=True, exist_ok=True)
+        self.optimizers = optimizers(job.objective.named_parameters(), config.optim)
+        self.objective, *self._prepared = self.accelerator.prepare(job.objective, *self.optimizers)
+        # Only now, since shards are other parameters than those that they were cut from.
+        self.parameters = {name: p for name, p in job.objective.named_parameters() if p.requires_grad}
+        self.ema = Ema(self.parameters, config.ema) if config.ema else None
+        self.done = checkpoints.load(found, self.parameters, self.optimizers, self.ema) if found else 0
+        self.loss = math.nan
+        self._log = self.output / "log.jsonl"
+        if self.main:
+            checkpoints.set_aside(self.output, self.done)
+            log.trim(self._log, self.done)
+            self.loss = log.last_figures(self.output).get("loss", math.nan)
+        self._best: dict[str, float] | None = None
+        if config.validate_every:
+            if self.main:
+                log.trim(self.output / "validation.jsonl", self.done)
+            self.accelerator.wait_for_everyone()
+            self._best = log.best_of(self.output / "validation.jsonl")
+        # Losses stay tensors until they are logged, so that an accelerator is not waited for at every step.
+        self._losses: list[Tensor] = []
+        self._clock = time.perf_counter()
+
+    def step(self) -> None:
+        """One optimizer step."""
+        _set_rates(self.optimizers, rate(self.done, self.config.steps, self.config.optim))
+        self._losses += _step(
+            self.job, self.objective, self._prepared, self.accelerator, self.config, self.done
+        )
+        if self.ema:
+            self.ema.update(self.done)
+        self.done += 1
+
+    def agreed(self, asked: bool) -> bool:
+        """Whether any process was asked to stop, so that all of them stop after the same step."""
+        if self.accelerator.num_processes == 1:
+            return asked
+        flag = torch.tensor(float(asked), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
+
+    def record(self) -> None:
+        """Log the mean loss since the last time.
+
+        Raises:
+            EditkitError: where it is not finite.
+        """
+        self.check_losses()
+        mean = torch.stack(self._losses).mean()
+        self.loss = float(self.accelerator.reduce(mean, reduction="mean"))
+        seconds = (time.perf_counter() - self._clock) / (len(self._losses) / self.config.accumulate)
+        if self.main:
+            record = {"step": self.done, "loss": round(self.loss, 6), "seconds_per_step": round(seconds, 4)}
+            log.append(self._log, record)
+        self.accelerator.log({"loss": self.loss, "seconds per step": seconds}, step=self.done)
+        self._losses, self._clock = [], time.perf_counter()
+
+    def check_losses(self) -> None:
+        """Stop at the first batch whose loss is no number or far above the others, and keep it."""
+        limit = self.config.spike * self.loss if self.config.spike and math.isfinite(self.loss) else math.inf
+        first = self.done - len(self._losses) // self.config.accumulate
+        if not self._losses:
+            return
+        losses = torch.stack(self._losses).tolist()
+        # All processes stop where one has to, or the others would wait for it.
+        if not self.agreed(any(not math.isfinite(loss) or loss > limit for loss in losses)):
+            return
+        for place, loss in enumerate(losses):
+            if math.isfinite(loss) and loss <= limit:
+                continue
+            step, micro = divmod(place, self.config.accumulate)
+            folder = self.output / f"batch-{first + step + 1:07d}"
+            indices = _indices(self.config, self.accelerator, first + step, micro)
+            kept = f" (the batch is in {folder})" if self.job.keep(indices, folder) else ""
+            problem = f"{self.loss:.3g} before" if math.isfinite(loss) else "no number"
+            raise EditkitError(
+                f"The loss is {loss:.3g} at step {first + step + 1}, {problem}{kept}; look at the data, "
+                "lower the learning rate, or set fit.spike=0, and resume."
+            )
+        raise EditkitError(f"Another process stopped by step {self.done}; see what it says.")
+
+    def validate(self) -> None:
+        """Look at held-out edits with the weights that would be exported, and keep the best."""
+        if not (self.main or self.sharded):
+            return
+        with averaged(self.ema):
+            # Where weights are in shards all processes take the same steps, or one would wait for others.
+            figures = self.job.validate(self.done, self.output / "validation" if self.main else None)
+        if not figures:
+            return
+        if self.main:
+            log.append(self.output / "validation.jsonl", {"step": self.done} | figures)
+        self.accelerator.log(figures, step=self.done)
+        if log.better(figures, self._best):
+            self._best = figures
+            self.export(self.output / "best")
+
+    def save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            EditkitError: where the weights are not finite or it cannot be written.
+        """
+        finite = all(torch.isfinite(sharded.own(p)).all() for p in self.parameters.values())
+        if self.agreed(not finite):
+            # No such checkpoint could be resumed from, and it would push out one that can.
+            raise EditkitError(
+                f"The weights are not finite at step {self.done}; lower the learning rate and resume."
+            )
+        checkpoints.save(
+            self.output, self.done, self.parameters, self.optimizers, self.ema, self.config.keep, self.main
+        )
+
+    def export(self, folder: Path) -> None:
+        """Write the job's weights for use: the moving average where there is one.
+
+        Raises:
+            EditkitError: where they cannot be written.
+        """
+        try:
+            with averaged(self.ema), sharded.whole(self.job.objective, self.main):
+                if self.main:
+                    self.job.export(folder)
+        except (OSError, SafetensorError) as error:
+            problem = first_sentence(error)
+            raise EditkitError(
+                f"{folder} cannot be written ({problem}); free some space and resume."
+            ) from error
+
+
+@contextmanager
+def averaged(ema: Ema | None) -> Iterator[None]:
+    """The moving average in place of the weights, where there is one."""
+    if ema:
+        ema.swap()
+    try:
+        yield
+    finally:
+        if ema:
+            ema.swap()
+
+
+def _indices(config: FitConfig, accelerator: Any, step: int, micro: int) -> range:
+    """The samples of one forward pass of this process."""
+    passes = (step * config.accumulate + micro) * accelerator.num_processes + accelerator.process_index
+    return range(passes * config.batch, (passes + 1) * config.batch)
+
+
+def _set_rates(movers: list[torch.optim.Optimizer], factor: float) -> None:
+    for mover in movers:
+        for group in mover.param_groups:
+            group["lr"] = group["peak"] * factor
+
+
+def _step(
+    job: Job, objective: nn.Module, movers: list[Any], accelerator: Any, config: FitConfig, step: int
+) -> list[Tensor]:
+    """One optimizer step; returns the detached loss of each forward pass."""
+    torch.manual_seed(hash((config.seed, step, accelerator.process_index)) % 2**63)
+    losses = []
+    for micro in range(config.accumulate):
+        with accelerator.accumulate(objective):
+            loss = objective(job.batch(_indices(config, accelerator, step, micro)))
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(objective.parameters(), config.optim.clip)
+            for mover in movers:
+                mover.step()
+                mover.zero_grad()
+        losses.append(loss.detach())
+    return losses
