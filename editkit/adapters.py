@@ -28,6 +28,10 @@ class LoraOptions:
     """A regular expression; modules whose whole name it is stay as they are, though an end matches."""
     ranks: dict[str, int] = field(default_factory=dict)
     """Other ranks, by ends of module names: {x_embedder: 448} trains the whole input layer."""
+    rslora: bool = False
+    """Scale by alpha over the root of the rank instead of the rank (arXiv 2312.03732)."""
+    dora: bool = False
+    """Train each weight's magnitude apart from its direction (arXiv 2402.09353)."""
 
     def __post_init__(self) -> None:
         if strange := [name for name, rank in self.ranks.items() if rank < 1]:
@@ -50,12 +54,14 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
         lora_alpha=options.alpha or options.rank,
         # The same scale at every rank.
         alpha_pattern={
-            name: rank * (options.alpha or options.rank) / options.rank
+            name: (options.alpha or options.rank) * (rank / options.rank) ** (0.5 if options.rslora else 1)
             for name, rank in options.ranks.items()
         },
         lora_dropout=options.dropout,
         target_modules=list(options.targets),
         exclude_modules=options.exclude,
+        use_rslora=options.rslora,
+        use_dora=options.dora,
         init_lora_weights="gaussian",
     )
     transformer.requires_grad_(False)
@@ -136,12 +142,17 @@ def file(path: str | Path) -> Path:
 def active(transformer: Any) -> dict[str, float]:
     """Adapters that are switched on, with their scales relative to how they were trained."""
     return {
-        name: layer.scaling[name] * layer.r[name] / layer.lora_alpha[name]
+        name: layer.scaling[name] * _divisor(layer, name) / layer.lora_alpha[name]
         for layer in layers(transformer)
         if not layer.disable_adapters
         for name in layer.active_adapters
         if name in layer.scaling
     }
+
+
+def _divisor(layer: Any, name: str) -> float:
+    rank = float(layer.r[name])
+    return rank**0.5 if layer.use_rslora.get(name) else rank
 
 
 def layers(transformer: Any) -> list[Any]:

@@ -142,6 +142,9 @@ RESUMES = {
     ),
     "lora": ("lora", "lora.dropout=0.2", "fit.optim.warmup=6", "data.kinds.caption=1.0"),
     "prodigy": ("lora", "fit.optim.name=prodigy", "fit.optim.lr=1.0", "fit.optim.weight_decay=0.01"),
+    "8 bits": ("full", "fit.optim.name=adamw8bit", "fit.optim.weight_decay=0.01"),
+    "free": ("lora", "fit.optim.name=schedulefree", "fit.optim.warmup=3"),
+    "directions": ("lora", "lora.dora=true", "lora.rslora=true"),
     "experts": (
         "lora",
         "method=icedit",
@@ -399,8 +402,9 @@ def test_holes() -> None:
     assert not any((record.answer[:, :128] == record.answer[:, 128:]).all() for record in varied)
 
 
-def test_export_of_a_lora(settings: Any) -> None:
-    job, output = train(settings("run", "fit.optim.lr=0.1", trainable="lora"))
+@pytest.mark.parametrize("more", [[], ["lora.dora=true", "lora.rslora=true", "lora.alpha=4"]])
+def test_export_of_a_lora(settings: Any, more: list[str]) -> None:
+    job, output = train(settings("run", "fit.optim.lr=0.1", *more, trainable="lora"))
     trained = job.backbone.transformer("kontext").eval()
     fresh = EditJob(settings("other")).backbone.transformer("kontext").eval()
     batch = job.batch(range(4))

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from editkit import recipe
 from editkit.errors import EditkitError, EditkitWarning, first_sentence
@@ -42,14 +43,20 @@ def save(
         tensors["ema"] = sharded.gathered(ema.state(), main)
     state: dict[str, Any] = {"step": step, "optimizers": []}
     for number, optimizer in enumerate(optimizers):
-        saved = optimizer.state_dict()
+        moved = [p for group in optimizer.param_groups for p in group["params"]]
         values = {
             f"{index}.{name}": torch.as_tensor(value)
-            for index, values in saved["state"].items()
-            for name, value in values.items()
+            for index, parameter in enumerate(moved)
+            for name, value in optimizer.state.get(parameter, {}).items()
         }
+        # Quantized states share their tables, which safetensors does not have.
+        seen: set[int] = set()
+        for name, value in values.items():
+            if not isinstance(value, DTensor):
+                values[name] = value.clone() if value.data_ptr() in seen else value
+                seen.add(value.data_ptr())
         tensors[f"optimizer-{number}"] = sharded.gathered(values, main)
-        state["optimizers"].append(saved["param_groups"])
+        state["optimizers"].append(optimizer.state_dict()["param_groups"])
     if not main:
         return folder
     try:
@@ -162,15 +169,22 @@ def _load(
                 sharded.own(shadow).copy_(sharded.own(sharded.spread(average, shadow)))
     state = json.loads((folder / STATE).read_text())
     for number, (optimizer, groups) in enumerate(zip(optimizers, state["optimizers"], strict=True)):
-        restored: dict[int, dict[str, Tensor]] = {}
+        restored: dict[int, dict[str, Any]] = {}
         moved = [p for group in optimizer.param_groups for p in group["params"]]
         for key, value in load_file(folder / f"optimizer-{number}.safetensors").items():
             index, name = key.split(".", 1)
             parameter = moved[int(index)]
             whole = value.shape == parameter.shape and value.ndim > 0
-            restored.setdefault(int(index), {})[name] = sharded.spread(value, parameter) if whole else value
+            restored.setdefault(int(index), {})[name] = (
+                sharded.spread(value, parameter) if whole else _counted(value)
+            )
         wanted = [{key: group[key] for key in SETTINGS if key in group} for group in optimizer.param_groups]
         optimizer.load_state_dict({"state": restored, "param_groups": groups})
         for group, own in zip(optimizer.param_groups, wanted, strict=True):
             group.update(own)
     return int(state["step"])
+
+
+def _counted(value: Tensor) -> Tensor | int:
+    """A whole number as it was before it was written among tensors."""
+    return int(value) if value.ndim == 0 and not value.is_floating_point() else value

@@ -48,6 +48,8 @@ class FitConfig:
         for name in ("steps", "batch", "accumulate", "save_every", "keep", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"fit.{name} must be at least 1, not {getattr(self, name)}")
+        if self.optim.name == "schedulefree" and self.ema:
+            raise ValueError("fit.ema must be 0 with schedulefree, which averages by itself")
         if self.precision not in ("bf16", "fp32"):
             raise ValueError(f"fit.precision must be bf16 or fp32, not {self.precision!r}")
         if self.device not in (None, "cpu"):

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from editkit.errors import EditkitError
+from editkit.train import sharded
 from editkit.train.sharded import own
 
-OPTIMIZERS = ("adamw", "muon", "prodigy")
+STATE_BYTES = {"adamw": 8, "muon": 8, "prodigy": 16, "adamw8bit": 2, "schedulefree": 8}
+"""What an optimizer keeps for each parameter."""
+MUON_BYTES = 4
+"""Of the matrices that Muon moves itself."""
 SCHEDULES = ("constant", "linear", "cosine", "onecycle")
 
 
@@ -21,7 +25,9 @@ class OptimConfig:
 
     name: str = "adamw"
     """`adamw`; `muon`: Muon on matrices inside transformer blocks and AdamW on everything else; `prodigy`:
-    finds its own rate, of which `lr`, usually 1, is a factor (ICEdit's, with a weight decay of 0.01)."""
+    finds its own rate, of which `lr`, usually 1, is a factor (ICEdit's, with a weight decay of 0.01);
+    `adamw8bit`: bitsandbytes' AdamW, whose state takes a quarter; `schedulefree`: AdamW that averages its own
+    weights and needs no schedule."""
     lr: float = 1e-4
     """AdamW's peak learning rate."""
     lr_of: dict[str, float] = field(default_factory=dict)
@@ -38,11 +44,13 @@ class OptimConfig:
     """Largest gradient norm."""
 
     def __post_init__(self) -> None:
-        for value, allowed in ((self.name, OPTIMIZERS), (self.schedule, SCHEDULES)):
+        for value, allowed in ((self.name, STATE_BYTES), (self.schedule, SCHEDULES)):
             if value not in allowed:
                 raise ValueError(f"{value!r} is not one of {', '.join(allowed)}")
         if self.name == "prodigy" and self.lr_of:
             raise ValueError("optim.lr_of is not for prodigy, which has one rate for everything")
+        if self.name == "schedulefree" and self.schedule != "constant":
+            raise ValueError("optim.schedule must be constant with schedulefree; warmup may be given")
         if not 0 < self.decay <= 1:
             raise ValueError(f"optim.decay must lie in (0, 1], not {self.decay}")
 
@@ -53,36 +61,77 @@ def optimizers(
     """Optimizers over named parameters; each group keeps its peak rate under `peak`.
 
     Raises:
-        EditkitError: where Prodigy is asked for and not installed.
+        EditkitError: where the one asked for is not installed, or does not work in shards.
     """
-    named = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
-    matrices = [p for name, p in named if config.name == "muon" and p.ndim == 2 and "_blocks." in name]
-    chosen = {id(p) for p in matrices}
+    matrices, others = _dealt(parameters, config)
     rest: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in named:
-        if id(parameter) not in chosen:
-            prefix = max((p for p in config.lr_of if name.startswith(p)), key=len, default="")
-            rest.setdefault(config.lr_of.get(prefix, config.lr), []).append(parameter)
+    for name, parameter in others:
+        prefix = max((p for p in config.lr_of if name.startswith(p)), key=len, default="")
+        rest.setdefault(config.lr_of.get(prefix, config.lr), []).append(parameter)
     made: list[torch.optim.Optimizer] = []
     if matrices:
-        made.append(torch.optim.Muon(matrices, lr=config.muon_lr, weight_decay=config.weight_decay))
+        moved = [parameter for _, parameter in matrices]
+        made.append(torch.optim.Muon(moved, lr=config.muon_lr, weight_decay=config.weight_decay))
     if rest:
         betas = (config.betas[0], config.betas[1])
         groups = [{"params": parameters, "lr": peak} for peak, parameters in rest.items()]
-        make = _prodigy() if config.name == "prodigy" else torch.optim.AdamW
-        made.append(make(groups, betas=betas, weight_decay=config.weight_decay))
+        made.append(_maker(config.name)(groups, betas=betas, weight_decay=config.weight_decay))
     for optimizer in made:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
     return made
 
 
-def _prodigy() -> Callable[..., torch.optim.Optimizer]:
+def state_bytes(parameters: Iterable[tuple[str, nn.Parameter]], config: OptimConfig) -> int:
+    """What the optimizers will keep in memory, in bytes."""
+    matrices, others = _dealt(parameters, config)
+    by_muon = sum(MUON_BYTES * parameter.numel() for _, parameter in matrices)
+    return by_muon + sum(STATE_BYTES[config.name] * parameter.numel() for _, parameter in others)
+
+
+Named = list[tuple[str, nn.Parameter]]
+
+
+def _dealt(parameters: Iterable[tuple[str, nn.Parameter]], config: OptimConfig) -> tuple[Named, Named]:
+    """What Muon moves, and the rest."""
+    matrices: Named = []
+    others: Named = []
+    for name, parameter in parameters:
+        if parameter.requires_grad:
+            by_muon = config.name == "muon" and parameter.ndim == 2 and "_blocks." in name
+            (matrices if by_muon else others).append((name, parameter))
+    return matrices, others
+
+
+def _maker(name: str) -> Callable[..., torch.optim.Optimizer]:
     try:
-        from prodigyopt import Prodigy
+        if name == "prodigy":
+            from prodigyopt import Prodigy
+
+            return partial(Prodigy, use_bias_correction=True, safeguard_warmup=True)
+        if name == "adamw8bit":
+            if sharded.wanted():
+                raise EditkitError("optim.name=adamw8bit does not work in shards; take adamw.")
+            from bitsandbytes import optim as bits
+
+            made: Callable[..., torch.optim.Optimizer] = bits.AdamW8bit  # type: ignore[attr-defined]
+            return made
+        if name == "schedulefree":
+            from schedulefree import AdamWScheduleFree
+
+            free: Callable[..., torch.optim.Optimizer] = AdamWScheduleFree
+            return free
     except ImportError as error:
-        raise EditkitError("optim.name=prodigy needs a package: pip install 'editkit[train]'.") from error
-    return partial(Prodigy, use_bias_correction=True, safeguard_warmup=True)
+        raise EditkitError(f"optim.name={name} needs a package: pip install 'editkit[train]'.") from error
+    return torch.optim.AdamW
+
+
+def set_training(movers: Iterable[torch.optim.Optimizer], training: bool) -> None:
+    """Tell those that keep an average of their own whether it should stand in for what trains."""
+    for mover in movers:
+        switch = getattr(mover, "train" if training else "eval", None)
+        if switch:
+            switch()
 
 
 def rate(step: int, steps: int, config: OptimConfig) -> float:

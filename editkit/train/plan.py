@@ -19,11 +19,10 @@ from editkit.data.datasets import dataset
 from editkit.data.latents import SLOTS, arrange
 from editkit.errors import EditkitError
 from editkit.train.edit import EditTrainConfig
+from editkit.train.optim import state_bytes
 from editkit.types import Plan
 
 BYTES = {"float32": 4, "bfloat16": 2}
-STATES = {"adamw": 8, "prodigy": 16, "muon": 4}
-"""Bytes of optimizer state for each parameter that trains."""
 DEVICES = {
     "rtx3090-24g": (24e9, 71e12),
     "rtx4090-24g": (24e9, 165e12),
@@ -171,7 +170,7 @@ def _measured(settings: EditTrainConfig, on_cpu: bool) -> tuple[float, dict[str,
         "transformer": frozen * BYTES[settings.dtype] + count * 4,
         "autoencoder and encoders": sum(sketch.parts(role).values()) * BYTES[settings.dtype],
         "gradients": count * 4,
-        "optimizer": count * STATES[settings.fit.optim.name],
+        "optimizer": state_bytes(transformer.named_parameters(), settings.fit.optim),
         "average of weights": count * 4 if settings.fit.ema else 0,
         "activations": kept.needed(settings.gradient_checkpointing) + copies,
     }

@@ -15,7 +15,7 @@ from editkit import images
 from editkit.errors import EditkitError, first_sentence
 from editkit.train import checkpoints, log, sharded
 from editkit.train.job import FitConfig, Job
-from editkit.train.optim import Ema, optimizers, rate
+from editkit.train.optim import Ema, optimizers, rate, set_training
 
 
 def check(config: FitConfig) -> Path | None:
@@ -69,6 +69,7 @@ class Run:
         self.objective, *self._prepared = self.accelerator.prepare(job.objective, *self.optimizers)
         # Only now, since shards are other parameters than those that they were cut from.
         self.parameters = {name: p for name, p in job.objective.named_parameters() if p.requires_grad}
+        set_training(self.optimizers, True)
         self.ema = Ema(self.parameters, config.ema) if config.ema else None
         self.done = checkpoints.load(found, self.parameters, self.optimizers, self.ema) if found else 0
         self.loss = math.nan
@@ -148,7 +149,7 @@ class Run:
         """Look at held-out edits with the weights that would be exported, and keep the best."""
         if not (self.main or self.sharded):
             return
-        with averaged(self.ema):
+        with self._averaged():
             # Where weights are in shards all processes take the same steps, or one would wait for others.
             figures = self.job.validate(self.done, self.output / "validation" if self.main else None)
         if not figures:
@@ -159,6 +160,19 @@ class Run:
         if log.better(figures, self._best):
             self._best = figures
             self.export(self.output / "best")
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The moving average in place of the weights, where there is one."""
+        set_training(self.optimizers, False)
+        if self.ema:
+            self.ema.swap()
+        try:
+            yield
+        finally:
+            if self.ema:
+                self.ema.swap()
+            set_training(self.optimizers, True)
 
     def save(self) -> None:
         """Write a checkpoint.
@@ -183,7 +197,7 @@ class Run:
             EditkitError: where they cannot be written.
         """
         try:
-            with averaged(self.ema), sharded.whole(self.job.objective, self.main):
+            with self._averaged(), sharded.whole(self.job.objective, self.main):
                 if self.main:
                     self.job.export(folder)
         except (OSError, SafetensorError) as error:
@@ -191,18 +205,6 @@ class Run:
             raise EditkitError(
                 f"{folder} cannot be written ({problem}); free some space and resume."
             ) from error
-
-
-@contextmanager
-def averaged(ema: Ema | None) -> Iterator[None]:
-    """The moving average in place of the weights, where there is one."""
-    if ema:
-        ema.swap()
-    try:
-        yield
-    finally:
-        if ema:
-            ema.swap()
 
 
 def _indices(config: FitConfig, accelerator: Any, step: int, micro: int) -> range:
