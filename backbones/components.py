@@ -151,6 +151,21 @@ class Components:
             digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
         return digest.hexdigest()
 
+    def encoders_hash(self) -> str:
+        """Digest of the text encoders' files, precision and length, which every encoded prompt depends on."""
+        files = [
+            path
+            for part in ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
+            for path in sorted((self.home / part).iterdir())
+        ]
+        about = [self.family.sequence_length, str(self.dtype), *map(recipe.sha256, files)]
+        return hashlib.blake2b(repr(about).encode(), digest_size=12).hexdigest()
+
+    def free(self) -> None:
+        """Let go of the autoencoder and the text encoders, where they can be loaded again when needed."""
+        if not self._unsaved:
+            self._vae = self._encoders = None
+
     @property
     def encoders(self) -> Encoders:
         """The family's text encoders."""

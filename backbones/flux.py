@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from backbones import packing, sources, values
 from backbones.components import Components
 from backbones.loading import LoadOptions
-from backbones.memory import Memory
+from backbones.memory import KeptTexts, Memory
 from backbones.specs import Family
 from editkit import config
 from editkit.types import Canvas, Plan, Text
@@ -25,7 +26,8 @@ class Flux(Components):
         self, family: Family, device: torch.device, dtype: torch.dtype, options: LoadOptions | None = None
     ) -> None:
         super().__init__(family, device, dtype, options)
-        self._texts, self._latents = Memory(), Memory()
+        self._texts: Memory | KeptTexts = Memory()
+        self._latents = Memory()
 
     def remarks(self, instruction: str) -> list[str]:
         """What a person should know about an instruction: words never learnt, words cut off."""
@@ -44,7 +46,7 @@ class Flux(Components):
 
     def text(self, prompts: Sequence[str], placeholders: Sequence[str] = ()) -> Text:
         extra = tuple(placeholders)
-        if self.encoders.t5.shared.weight.requires_grad:
+        if self._encoders and self._encoders.t5.shared.weight.requires_grad:
             return self.encoders(prompts, extra)
 
         @torch.no_grad()
@@ -55,7 +57,12 @@ class Flux(Components):
         cast_down = torch.is_autocast_enabled(self.device.type)
         found = self._texts.recall([(prompt, extra, cast_down) for prompt in prompts], make)
         tokens, pooled = zip(*found, strict=True)
-        return Text(tokens_BTD=torch.stack(tokens), pooled_BD=torch.stack(pooled))
+        stacked = torch.stack(tokens), torch.stack(pooled)
+        return Text(tokens_BTD=stacked[0].to(self.device), pooled_BD=stacked[1].to(self.device))
+
+    def keep_texts(self, folder: Path) -> None:
+        """Keep every encoded prompt in a folder of its own for these encoders, below this one."""
+        self._texts = KeptTexts(folder / f"texts-{self.encoders_hash()}")
 
     def takes(self, placeholders: Sequence[str]) -> bool:
         return self.encoders.takes(placeholders)

@@ -1,11 +1,18 @@
-"""What is computed once: encodings of the last prompts and pictures, position embeddings of the last plan."""
+"""What is computed once: encodings of prompts and pictures, position embeddings of the last plan."""
 
+import hashlib
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from editkit.errors import EditkitError, first_sentence
 
 # At full size a prompt's features take 4 MB of the device.
 REMEMBERED = 32
@@ -25,6 +32,44 @@ class Memory(OrderedDict[Any, Any]):
         while len(self) > REMEMBERED:
             self.popitem(last=False)
         return found
+
+
+class KeptTexts:
+    """Encoded prompts on disk, a file each; several processes may share the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def recall(
+        self, keys: Sequence[Any], make: Callable[[list[int]], Sequence[tuple[Tensor, Tensor]]]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Like `Memory.recall`, for T5's tokens and CLIP's pooled feature.
+
+        Raises:
+            EditkitError: where a result cannot be written.
+        """
+        paths = [
+            self.folder / f"{hashlib.sha256(repr(key).encode()).hexdigest()}.safetensors" for key in keys
+        ]
+        missing = list({path: place for place, path in enumerate(paths) if not path.is_file()}.values())
+        for place, (tokens_TD, pooled_D) in zip(missing, make(missing) if missing else (), strict=True):
+            self._write(paths[place], tokens_TD, pooled_D)
+        found = [load_file(path) for path in paths]
+        return [(each["tokens_TD"], each["pooled_D"]) for each in found]
+
+    def _write(self, path: Path, tokens_TD: Tensor, pooled_D: Tensor) -> None:
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_file({"tokens_TD": tokens_TD.contiguous(), "pooled_D": pooled_D.contiguous()}, partial)
+            os.replace(partial, path)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            problem = first_sentence(error)
+            raise EditkitError(
+                f"Encoded prompts cannot be kept in {self.folder} ({problem}); free some space or give "
+                "another cache."
+            ) from error
 
 
 class RememberedPositions(nn.Module):

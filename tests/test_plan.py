@@ -71,7 +71,7 @@ def test_settings_that_would_fit_are_named() -> None:
     chosen = settings(backbone="flux1-dev", fit={"batch": 1})
     found = plan(chosen, "h100-80g")
     assert not found.fits
-    assert found.advice[0].startswith("gradient_checkpointing=true")
+    assert found.advice[0].startswith("cache_texts=true gradient_checkpointing=true")
 
 
 def test_unknown_device() -> None:

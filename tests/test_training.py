@@ -8,6 +8,7 @@ import math
 import shutil
 import signal
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from torch import Tensor, nn
 import editkit
 from backbones.flux import Flux
 from backbones.inpaint import InpaintJob
+from backbones.text import Encoders
 from editkit import EditkitError, adapters, canvas, config
 from editkit.data.datasets import ShapesWorld, ShapesWorldHoles
-from editkit.data.latents import Bucket, Stream
+from editkit.data.latents import Bucket
 from editkit.data.records import DataConfig
+from editkit.data.stream import Stream
 from editkit.train import checkpoints
 from editkit.train.edit import EditJob, EditTrainConfig
 from editkit.train.fit import StoppedError, fit
@@ -479,6 +482,38 @@ def test_latents_are_kept_and_told_apart(settings: Any) -> None:
     assert len(set(Path(settings().cache).glob("latents-*")) - folders) == 1
 
 
+def test_texts_are_kept_and_encoders_let_go(
+    settings: Any, random_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(name: str, **changed: Any) -> EditJob:
+        chosen = settings(name, "data.count=12", "options.prompt_dropout=0.5", trainable="lora")
+        return train(replace(chosen, backbone=str(random_pipeline), fresh={}, **changed))[0]
+
+    run("plain")
+    cache = str(tmp_path / "cache")
+    job = run("kept", cache=cache, cache_texts=True)
+    assert job.backbone._encoders is None
+    assert job.backbone._vae is None
+    kept = set((tmp_path / "cache").glob("texts-*/*"))
+    filled = job.stream.streams[0].buckets
+    assert len(kept) == len({"", *(words for bucket in filled for words in bucket.instructions)})
+    assert losses(tmp_path / "kept") == losses(tmp_path / "plain")
+    monkeypatch.setattr(Encoders, "__call__", None)  # so that encoding again would fail
+    run("again", cache=cache, cache_texts=True)
+    assert losses(tmp_path / "again") == losses(tmp_path / "plain")
+    assert set((tmp_path / "cache").glob("texts-*/*")) == kept
+
+
+def test_mixtures(settings: Any) -> None:
+    more = "mixture.more.weight=0.5", "mixture.more.data.count=8", "mixture.more.data.kinds.letter=1.0"
+    job = EditJob(settings("run", "data.count=12", *more))
+    drawn = [job.batch(range(number * 4, number * 4 + 4)).worded[0][1] for number in range(30)]
+    letters = [all("letter" in words for words in batch) for batch in drawn]
+    assert sum(letters) == 10
+    assert all(abs(sum(letters[:number]) - number / 3) < 1 for number in range(30))
+    assert len({tuple(batch) for batch in drawn}) > 10
+
+
 def test_a_sample_depends_on_its_place_alone(settings: Any) -> None:
     job = EditJob(settings())
     one = job.batch(range(8, 12))
@@ -681,8 +716,10 @@ def test_sizes_mixed_in_one_batch_weigh_their_tokens(settings: Any, tmp_path: Pa
     total = count = 0.0
     order = [plan.canvas.original for plan, _ in batch.worded]
     for number, (plan, words) in enumerate(batch.worded):
-        place = next(n for n, bucket in enumerate(job.stream.buckets) if bucket.plan.canvas == plan.canvas)
-        alone_plan, tensors = job.stream.buckets[place].take([0], job.backbone.device)
+        place = next(
+            n for n, bucket in enumerate(job.stream.streams[0].buckets) if bucket.plan.canvas == plan.canvas
+        )
+        alone_plan, tensors = job.stream.streams[0].buckets[place].take([0], job.backbone.device)
         alone = dataclasses.replace(
             batch,
             plan=alone_plan,

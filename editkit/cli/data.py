@@ -30,7 +30,7 @@ def check(
     from editkit import config as configs
     from editkit import images
     from editkit.data import check as checks
-    from editkit.data.datasets import dataset
+    from editkit.data.datasets import Chained, dataset
     from editkit.train.edit import EditTrainConfig
 
     if limit is not None and limit < 1:
@@ -38,7 +38,8 @@ def check(
     if output:
         images.check_output(output)
     settings = configs.build(EditTrainConfig, configs.read(config), overrides or [])
-    found = checks.check(dataset(settings.data), limit)
+    mixed = [dataset(each) for each in (settings.data, *(m.data for m in settings.mixture.values()))]
+    found = checks.check(Chained(mixed), limit)
     sheet = found.sheet()
     if output and sheet:
         images.save(sheet, output)

@@ -1,7 +1,7 @@
 """Training pairs by name: ShapesWorld drawn as it is asked for, and files."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +30,26 @@ def dataset(config: DataConfig) -> Dataset:
         EditkitError: where it has no such kind of edit, or the seeds are held out.
     """
     return DATASETS[config.name](config)
+
+
+class Chained:
+    """Several datasets, one behind the other."""
+
+    def __init__(self, parts: Sequence[Dataset]) -> None:
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index: int) -> Record:
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
+
+    def digest(self) -> str:
+        return " ".join(part.digest() for part in self.parts)
 
 
 def edit_record(example: shapesworld.Example) -> Record:

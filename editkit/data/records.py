@@ -100,3 +100,16 @@ class DataConfig:
             raise ValueError(f"data.count must be at least 1, not {self.count}")
         if self.kinds and not (min(self.kinds.values()) >= 0 and 0 < sum(self.kinds.values()) < math.inf):
             raise ValueError(f"data.kinds must be weights that are not negative nor all 0, not {self.kinds}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedConfig:
+    """A further dataset of a run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    weight: float = 1.0
+    """How often it comes; the run's own `data` has 1."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < math.inf:
+            raise ValueError(f"a mixture's weight must be positive, not {self.weight}")

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from editkit import adapters, config, flow, registry
 from editkit.data import padding
 from editkit.data.datasets import dataset
-from editkit.data.latents import SLOTS, EditBatch, Stream, buckets, share
-from editkit.data.records import FILES, DataConfig
+from editkit.data.latents import SLOTS, Bucket, EditBatch, buckets
+from editkit.data.records import FILES, DataConfig, MixedConfig
+from editkit.data.stream import Mixture, Stream, share
 from editkit.errors import EditkitError
 from editkit.method import Method
 from editkit.train import card, sharded
@@ -24,6 +25,8 @@ from editkit.train.log import last_figures
 from editkit.train.validation import Validation, ValidationConfig
 from editkit.types import Plan
 
+TEXTS = 16
+"""Instructions that are encoded together."""
 CELLS = 4
 """Latent cells of a token, whose values of one channel stand together."""
 
@@ -67,7 +70,12 @@ class EditTrainConfig:
     """Put samples of different canvas sizes in one batch, padded and masked; by size where false."""
     cache: str = "out/cache"
     """Folder of latents that were encoded before."""
+    cache_texts: bool = False
+    """Encode all instructions before the first step, keep them in the cache too, and then let go of text
+    encoders and autoencoder, which take 10 GB of a GPU beside FLUX.1."""
     data: DataConfig = field(default_factory=DataConfig)
+    mixture: dict[str, MixedConfig] = field(default_factory=dict)
+    """Further datasets under names of their own; a batch is from one of them."""
     fit: FitConfig = field(default_factory=FitConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """What is looked at every `fit.validate_every` steps."""
@@ -90,6 +98,10 @@ class EditTrainConfig:
             raise ValueError(f"dtype must be float32 or bfloat16, not {self.dtype!r}")
         if self.dtype == "bfloat16" and (self.trainable == "full" or self.fit.precision != "bf16"):
             raise ValueError("dtype=bfloat16 needs trainable=lora and fit.precision=bf16")
+        if self.cache_texts and (self.text_encoders or self.fresh or self.start):
+            raise ValueError(
+                "cache_texts needs text encoders that stay as they are: no fresh, start, text_encoders"
+            )
         if self.text_encoders and self.trainable != "full":
             raise ValueError("text_encoders trains only together with trainable=full")
 
@@ -169,25 +181,38 @@ class EditJob(Job):
         self.trainer = self.method.trainer(self.backbone, options)
         self._prepare()
         self.objective = FlowObjective(self)
-        records = dataset(settings.data)
-        filled = buckets(
-            records,
-            self.backbone,
-            self.conditioner,
-            self.trainer,
-            key=[
-                self.method.name,
-                settings.options,
-                vars(settings.data),
-                records.digest(),
-                self.backbone.vae_hash(),
-            ],
-            folder=Path(settings.cache),
-        )
+        filled = [
+            self._arranged(data) for data in (settings.data, *(m.data for m in settings.mixture.values()))
+        ]
         wanted = settings.fit.validate_every > 0
         self._validation = Validation(self, settings.validation) if wanted else None
         # Dealt by optimizer steps, so that it does not matter into how many parts a step's samples are cut.
-        self.stream = Stream(filled, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
+        streams = [
+            Stream(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
+            for each in filled
+        ]
+        self.stream = Mixture(streams, [1.0, *(mixed.weight for mixed in settings.mixture.values())])
+        if settings.cache_texts:
+            self.backbone.keep_texts(Path(settings.cache))
+            self._encode_texts([bucket for each in filled for bucket in each])
+            self.backbone.free()
+
+    def _arranged(self, data: DataConfig) -> list[Bucket]:
+        """A dataset's samples as latents."""
+        records, settings = dataset(data), self.config
+        about = [self.method.name, settings.options, vars(data), records.digest(), self.backbone.vae_hash()]
+        folder = Path(settings.cache)
+        return buckets(records, self.backbone, self.conditioner, self.trainer, key=about, folder=folder)
+
+    @torch.no_grad()
+    def _encode_texts(self, filled: Sequence[Bucket]) -> None:
+        """Have every instruction encoded as training will want it; what is left out is one more."""
+        low = self.config.fit.precision == "bf16"
+        for bucket in filled:
+            words = sorted({"", *bucket.instructions})
+            for start in range(0, len(words), TEXTS):
+                with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=low):
+                    self.conditioner.worded(bucket.plan, words[start : start + TEXTS])
 
     def _backbone(self) -> Any:
         flux = registry.backbones("flux")
@@ -214,7 +239,9 @@ class EditJob(Job):
         if self.config.trainable == "full":
             transformer.requires_grad_(True)
         else:
-            self.trainer.attach(transformer, self.config.lora)
+            with torch.random.fork_rng():
+                torch.manual_seed(self.config.fit.seed)  # all processes begin with one adapter
+                self.trainer.attach(transformer, self.config.lora)
             for parameter in transformer.parameters():
                 if parameter.requires_grad:
                     parameter.data = parameter.data.float()
@@ -285,7 +312,10 @@ class EditJob(Job):
 
     def validate(self, step: int, folder: Path | None) -> dict[str, float]:
         assert self._validation is not None  # made at the start, so that what is wrong with it is said then
-        return self._validation(step, folder)
+        figures = self._validation(step, folder)
+        if self.config.cache_texts:
+            self.backbone.free()
+        return figures
 
     def keep(self, indices: Sequence[int], folder: Path) -> bool:
         batch = self.batch(indices)

@@ -168,7 +168,9 @@ def _measured(settings: EditTrainConfig, on_cpu: bool) -> tuple[float, dict[str,
     copies = 2 * copied if low and settings.dtype == "float32" else 0
     memory: dict[str, float] = {
         "transformer": frozen * BYTES[settings.dtype] + count * 4,
-        "autoencoder and encoders": sum(sketch.parts(role).values()) * BYTES[settings.dtype],
+        "autoencoder and encoders": 0.0
+        if settings.cache_texts
+        else sum(sketch.parts(role).values()) * BYTES[settings.dtype],
         "gradients": count * 4,
         "optimizer": state_bytes(transformer.named_parameters(), settings.fit.optim),
         "average of weights": count * 4 if settings.fit.ema else 0,
@@ -309,6 +311,7 @@ def _advice(settings: EditTrainConfig, room: float) -> tuple[str, ...]:
     tried: dict[str, Any] = {}
     told = []
     for name, value, change in (
+        ("cache_texts=true", not (settings.fresh or settings.start), {"cache_texts": True}),
         ("gradient_checkpointing=true", True, {"gradient_checkpointing": True}),
         ("dtype=bfloat16", settings.trainable == "lora", {"dtype": "bfloat16"}),
         ("fit.batch=1", True, {"fit": replace(settings.fit, batch=1)}),
