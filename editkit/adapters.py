@@ -71,6 +71,24 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
         raise EditkitError(f"The adapter cannot be attached: {first_sentence(error)}.") from error
 
 
+def resume(transformer: Any, path: str | Path, name: str = "default") -> None:
+    """Load an adapter so that it is the only part that trains.
+
+    Raises:
+        EditkitError: as `load` does.
+    """
+    transformer.requires_grad_(False)
+    load(transformer, path, name)
+    unfreeze(transformer, name)
+
+
+def unfreeze(transformer: Any, name: str) -> None:
+    """Let a LoRA train."""
+    for key, parameter in transformer.named_parameters():
+        if ".lora_" in key and f".{name}" in key:
+            parameter.requires_grad_(True)
+
+
 def load(transformer: Any, path: str | Path, name: str) -> None:
     """Load a LoRA file of any dialect, or a folder with one, under a name, next to others.
 

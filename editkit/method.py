@@ -166,6 +166,12 @@ class Trainer:
 
         adapters.attach(transformer, options)
 
+    def load(self, transformer: Any, path: Path) -> None:
+        """Put on an adapter that was trained before, which is then the only part that trains."""
+        from editkit import adapters
+
+        adapters.resume(transformer, path)
+
     def save(self, transformer: Any, folder: Path, options: LoraOptions) -> None:
         """Write the trained adapter."""
         from editkit import adapters

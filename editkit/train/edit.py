@@ -55,6 +55,8 @@ class EditTrainConfig:
     text_encoders: bool = False
     """Train the text encoders too; for small new backbones."""
     lora: adapters.LoraOptions = field(default_factory=adapters.LoraOptions)
+    adapter: str | None = None
+    """A LoRA to go on from, of any dialect; its ranks and modules count then, not those under `lora`."""
     guidance: float = 1.0
     """Guidance input during training; 1 is the un-guided regime."""
     times: str = "logit_normal"
@@ -94,6 +96,8 @@ class EditTrainConfig:
             raise ValueError(
                 "fit.validate_every needs validation.data, records that the run is not trained on"
             )
+        if self.adapter and self.trainable != "lora":
+            raise ValueError("adapter needs trainable=lora")
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"dtype must be float32 or bfloat16, not {self.dtype!r}")
         if self.dtype == "bfloat16" and (self.trainable == "full" or self.fit.precision != "bf16"):
@@ -241,7 +245,10 @@ class EditJob(Job):
         else:
             with torch.random.fork_rng():
                 torch.manual_seed(self.config.fit.seed)  # all processes begin with one adapter
-                self.trainer.attach(transformer, self.config.lora)
+                if self.config.adapter:
+                    self.trainer.load(transformer, Path(self.config.adapter))
+                else:
+                    self.trainer.attach(transformer, self.config.lora)
             for parameter in transformer.parameters():
                 if parameter.requires_grad:
                     parameter.data = parameter.data.float()

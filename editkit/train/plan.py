@@ -7,6 +7,7 @@ backward pass is counted tensor by tensor, and its arithmetic operation by opera
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -147,7 +148,10 @@ def _measured(settings: EditTrainConfig, on_cpu: bool) -> tuple[float, dict[str,
     if settings.trainable == "full":
         transformer.requires_grad_(True)
     else:
-        trainer.attach(transformer, settings.lora)
+        if settings.adapter:
+            trainer.load(transformer, Path(settings.adapter))
+        else:
+            trainer.attach(transformer, settings.lora)
     record = dataset(settings.data)[0]
     planned, tensors = arrange([record] * settings.fit.batch, sketch, conditioner, trainer)
     planned = conditioner.worded(planned, [record.instruction] * settings.fit.batch)

@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
+from editkit import adapters
 from editkit.adapters import LoraOptions
 from editkit.method import Trainer
 from editkit.types import EditInputs, Plan
-from methods.icedit import moe
+from methods.icedit import checkpoint, moe
 from methods.icedit.config import ICEditConfig
 
 
@@ -37,6 +38,18 @@ class ICEditTrainer(Trainer):
             super().attach(transformer, options)
         else:
             self._experts = moe.attach(transformer, self.config.moe)
+
+    def load(self, transformer: Any, path: Path) -> None:
+        """A plain LoRA, or experts with theirs."""
+        state, _ = adapters.read(path)
+        if not checkpoint.has_experts(state):
+            super().load(transformer, path)
+            return
+        transformer.requires_grad_(False)
+        self._experts = moe.inject(transformer, path)
+        for parameter in self._experts.parameters():
+            parameter.requires_grad_(True)
+        adapters.unfreeze(transformer, self._experts.adapter)
 
     def save(self, transformer: Any, folder: Path, options: LoraOptions) -> None:
         """The file in the released layout."""

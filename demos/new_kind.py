@@ -1,0 +1,86 @@
+"""Teach the embedded model an edit that it does not know: put a frame of some colour around the picture.
+
+    python demos/new_kind.py draw                     # pairs for training and held-out ones, in out/frames
+    editkit train configs/kontext_lora_tiny.yaml
+    python demos/new_kind.py score kontext out/kontext_lora_tiny/export
+    python demos/new_kind.py score kontext            # without it
+
+The same for icedit and aceplus, whose own adapters are gone on with. Other kinds of edits are scored too.
+"""
+
+import json
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import editkit
+from editkit import images
+from editkit.data import shapesworld as world
+from editkit.data.shapesworld.world import COLOURS
+from editkit.evaluation import shapesworld as evaluation
+
+FOLDER = Path("out/frames")
+WORDINGS = ("put a {} frame around the picture", "add a {} border", "frame the picture in {}")
+WIDTHS = {"thin": 6, "thick": 12}
+TRAINED, HELD_OUT, OTHERS = 1000, 100, 200
+
+
+def pair(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
+    """Source, answer and instruction of a seed; the frame's colour is not the background's."""
+    scene = world.example(seed, "recolour").source
+    assert scene is not None
+    rng = random.Random(f"frame {seed}")
+    colour = rng.choice([name for name in COLOURS if name != scene.background])
+    width = rng.choice(sorted(WIDTHS))
+    source = world.render(scene)
+    answer = np.empty_like(source)
+    answer[:] = COLOURS[colour]
+    inner = slice(WIDTHS[width], -WIDTHS[width])
+    answer[inner, inner] = source[inner, inner]
+    return source, answer, rng.choice(WORDINGS).format(f"{width} {colour}")
+
+
+def draw() -> None:
+    """Write pairs of training seeds and of held-out ones."""
+    for name, start, count in (("train", world.TRAINING_START, TRAINED), ("held-out", 0, HELD_OUT)):
+        folder = FOLDER / name
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = []
+        for seed in range(start, start + count):
+            source, answer, words = pair(seed)
+            for part, pixels in (("source", source), ("answer", answer)):
+                images.save(Image.fromarray(pixels), folder / f"{seed}-{part}.png")
+            rows.append(
+                {"source": f"{seed}-source.png", "answer": f"{seed}-answer.png", "instruction": words}
+            )
+        (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    print(f"drew {TRAINED} pairs to train on and {HELD_OUT} held out in {FOLDER}")
+
+
+def score(method: str, adapter: str | None) -> None:
+    """Print the success of held-out frames, and of edits that were known before."""
+    editor = editkit.load("tiny")
+    if adapter:
+        editor.load_adapter(adapter, method=method)
+    pairs = [pair(seed) for seed in range(HELD_OUT)]
+    requests = [
+        editkit.EditRequest(image=Image.fromarray(source), instruction=words, method=method, seed=seed)
+        for seed, (source, _, words) in enumerate(pairs)
+    ]
+    succeeded = 0
+    for result, (source, answer, _) in zip(editor.edit_many(requests), pairs, strict=True):
+        assert result.image is not None, result.error
+        pixels = [np.asarray(each, dtype=np.float32) / 255 for each in (source, answer, result.image)]
+        succeeded += evaluation.score(*pixels, "local").success
+    print(f"frames: {succeeded / HELD_OUT:.3f} of {HELD_OUT} succeed", flush=True)
+    others = evaluation.evaluate(editor, method, n=OTHERS)["categories"]
+    told = ", ".join(f"{name} {others[name]['success']:.3f}" for name in ("local", "global"))
+    print(f"edits known before: {told} of {OTHERS}")
+
+
+if __name__ == "__main__":
+    draw() if sys.argv[1:2] == ["draw"] else score(sys.argv[2], *(sys.argv[3:] or [None]))
