@@ -35,7 +35,8 @@ class LoadOptions:
     axes: tuple[int, ...] | None = None
     """RoPE axes of a native file whose head width is not 128."""
     quantization: dict[str, Any] = field(default_factory=dict)
-    """`type` names diffusers' class (BitsAndBytesConfig, TorchAoConfig, ...), the rest are its arguments."""
+    """`type` names diffusers' class (BitsAndBytesConfig, TorchAoConfig, ...), the rest are its arguments;
+    torchao's own config, such as Int8WeightOnlyConfig, goes by its name as `quant_type`."""
     offload: str = "none"
     """`none`, or `block` or `leaf`: weights wait on the CPU and visit the device group by group."""
     attention: str | None = None
@@ -209,6 +210,10 @@ def _made(values: dict[str, Any], allowed: Sequence[str]) -> Any:
     if name not in allowed:
         raise EditkitError(f"The option type={name!r} is not allowed; give one of {', '.join(allowed)}.")
     try:
+        if name == "TorchAoConfig":
+            import torchao.quantization
+
+            arguments["quant_type"] = getattr(torchao.quantization, str(arguments.get("quant_type")))()
         return getattr(diffusers, name)(**arguments)
-    except (TypeError, ValueError, ImportError) as error:
+    except (AttributeError, TypeError, ValueError, ImportError) as error:
         raise EditkitError(f"diffusers' {name} refuses its arguments: {first_sentence(error)}.") from error

@@ -35,6 +35,21 @@ def read(path: str | Path) -> dict[str, Any]:
         raise EditkitError(f"The config {path} does not resolve: {first_sentence(error)}.") from error
 
 
+def layered(path: str | Path, changes: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """A YAML mapping with those of further files laid over it, and the `key=value` changes that are left.
+
+    Raises:
+        EditkitError: as `read` does.
+    """
+    from omegaconf import DictConfig, OmegaConf
+
+    files = [change for change in changes if "=" not in change and change.endswith((".yaml", ".yml"))]
+    merged = OmegaConf.merge(*(OmegaConf.create(read(each)) for each in (path, *files)))
+    assert isinstance(merged, DictConfig)
+    left = [change for change in changes if change not in files]
+    return cast(dict[str, Any], OmegaConf.to_container(merged)), left
+
+
 def build(cls: type[T], values: Mapping[str, Any], overrides: Sequence[str] = ()) -> T:
     """Make a config dataclass from its defaults, a mapping and `key=value` overrides, in that order.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import ROOT, image
 
 from editkit import EditkitError, config
 from editkit.train.edit import EditJob, EditTrainConfig
@@ -77,3 +79,46 @@ def test_settings_that_would_fit_are_named() -> None:
 def test_unknown_device() -> None:
     with pytest.raises(EditkitError, match=r"no device called 'h100'.*did you mean 'h100-80g'"):
         plan(settings(), "h100")
+
+
+@pytest.mark.parametrize("trainable", ["lora", "full"])
+def test_shards_hold_their_part_of_the_weights(trainable: str) -> None:
+    chosen = settings(
+        trainable=trainable, backbone="flux1-dev", gradient_checkpointing=True, fit={"batch": 1}
+    )
+    alone, shared = plan(chosen, "h100-80g"), plan(chosen, "8xh100-80g")
+    for part in ("transformer", "gradients", "optimizer"):
+        assert shared.memory[part] == pytest.approx(alone.memory[part] / 8)
+    assert 0 < shared.memory["blocks gathered"] < 3e9
+    assert shared.fits
+    assert shared.peak < alone.peak
+
+
+def test_quantized_weights_are_smaller() -> None:
+    chosen = settings(backbone="flux1-dev", dtype="bfloat16", fit={"batch": 1})
+    four = settings(
+        backbone="flux1-dev",
+        dtype="bfloat16",
+        fit={"batch": 1},
+        load={"quantization": {"type": "BitsAndBytesConfig", "load_in_4bit": True}},
+    )
+    whole, packed = (plan(each).memory["transformer"] for each in (chosen, four))
+    assert packed == pytest.approx(0.56 / 2 * whole, rel=0.05)
+
+
+LORA = {"24g": "rtx4090-24g", "80g": "h100-80g", "8x80g": "h100-80g"}
+FLUX = sorted((ROOT / "configs" / "flux1-dev").glob("*.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FLUX, ids=lambda path: path.stem)
+def test_shipped_configs_fit_where_they_are_for(path: Path, tmp_path: Path) -> None:
+    image(1024, 1024).save(tmp_path / "picture.png")
+    row = {"source": "picture.png", "answer": "picture.png", "instruction": "nothing"}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row))
+    lora = config.read(path).get("trainable") != "full"
+    for hardware, device in (LORA if lora else {"8x80g": "8xh100-80g"}).items():
+        values, _ = config.layered(path, [str(ROOT / "configs" / "hardware" / f"{hardware}.yaml")])
+        values["data"] |= {"path": str(tmp_path / "train.jsonl")}
+        chosen = config.build(EditTrainConfig, values | {"backbone": "flux1-dev"})
+        assert plan(chosen, device).fits, hardware

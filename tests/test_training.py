@@ -18,6 +18,7 @@ from conftest import CLIP, LETTERS, ROOT, T5, difference, image, transformer_con
 from diffusers import FluxFillPipeline, FluxKontextPipeline, FluxTransformer2DModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import editkit
 from backbones.flux import Flux
@@ -676,12 +677,41 @@ def test_a_bad_batch_stops_the_run_and_is_kept(settings: Any, factor: float) -> 
     assert [path.name for path in checkpoints.everything(Path(chosen.fit.output))][-1] == "checkpoint-0000004"
 
 
-def test_gradient_checkpointing_changes_nothing(settings: Any) -> None:
-    found = [
-        losses(train(settings(name, "fit.steps=3", f"gradient_checkpointing={name}"))[1])
-        for name in ("true", "false")
-    ]
-    assert found[0] == pytest.approx(found[1], abs=1e-5)
+def test_gradient_checkpointing_changes_nothing(settings: Any, tmp_path: Path) -> None:
+    ways = {
+        "off": "gradient_checkpointing=false",
+        "on": "gradient_checkpointing=true",
+        "selective": "selective_checkpointing=true",
+    }
+    jobs, operations = {}, {}
+    for name, way in ways.items():
+        jobs[name] = EditJob(settings(name, "fit.steps=3", "gradient_checkpointing=true", way))
+        with FlopCounterMode(display=False) as counter:
+            jobs[name].objective(jobs[name].batch(range(4))).backward()
+        operations[name] = counter.get_total_flops()
+        fit(jobs[name], jobs[name].config.fit)
+    assert losses(tmp_path / "on") == pytest.approx(losses(tmp_path / "off"), abs=1e-5)
+    assert losses(tmp_path / "selective") == pytest.approx(losses(tmp_path / "off"), abs=1e-5)
+    assert operations["off"] == operations["selective"] < 0.8 * operations["on"]
+
+
+def test_a_lora_over_a_quantized_base(settings: Any, random_pipeline: Path) -> None:
+    pytest.importorskip("torchao", reason="an extra that prints about GPUs wherever there is none")
+    quantization = {"type": "TorchAoConfig", "quant_type": "Int8WeightOnlyConfig"}
+    chosen = settings("run", "data.count=8", "fit.precision=bf16", "lora.rank=2", trainable="lora")
+    job, output = train(
+        dataclasses.replace(
+            chosen,
+            backbone=str(random_pipeline),
+            fresh={},
+            dtype="bfloat16",
+            load={"quantization": quantization},
+        )
+    )
+    layer = job.backbone.transformer("kontext").transformer_blocks[0].attn.to_q
+    assert type(layer.base_layer.weight.data) is not Tensor
+    assert layer.lora_B["default"].weight.abs().max() > 0
+    assert {t.dtype for t in load_file(output / "export" / adapters.FILE).values()} == {torch.float32}
 
 
 def test_what_trains_is_float32_over_a_bfloat16_base(settings: Any) -> None:

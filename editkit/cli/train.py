@@ -10,11 +10,16 @@ from editkit.errors import EditkitError
 
 def train(
     config: Annotated[Path, typer.Argument(help="YAML with what differs from the defaults.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, dots for nested keys.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Further YAML to lay over it, and key=value, dots for nested keys."),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what it takes and whether it fits, and do nothing.")
     ] = False,
-    device: Annotated[str | None, typer.Option(help="For --plan: h100-80g, rtx4090-24g, ...")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="For --plan: rtx4090-24g, h100-80g, 8xh100-80g (in shards), ...")
+    ] = None,
 ) -> None:
     """Train from a config; `fit.resume=latest` goes on where the last run stopped."""
     from editkit import config as configs
@@ -22,9 +27,9 @@ def train(
     from editkit.train.fit import fit, own_device
     from editkit.train.run import check
 
-    values = configs.read(config)
+    values, changes = configs.layered(config, overrides or [])
     module = registry.recipe(str(values.get("recipe", "edit")))
-    settings = configs.build(module.CONFIG, values, overrides or [])
+    settings = configs.build(module.CONFIG, values, changes)
     if plan or device:
         _plan(settings, device)
         return

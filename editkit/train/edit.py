@@ -19,7 +19,7 @@ from editkit.data.records import FILES, DataConfig, MixedConfig
 from editkit.data.stream import Mixture, Stream, share
 from editkit.errors import EditkitError
 from editkit.method import Method
-from editkit.train import card, sharded
+from editkit.train import card, recompute, sharded
 from editkit.train.job import FitConfig, Job
 from editkit.train.log import last_figures
 from editkit.train.validation import Validation, ValidationConfig
@@ -50,6 +50,8 @@ class EditTrainConfig:
     """Of frozen weights: `float32`, or `bfloat16` with trainable=lora; what trains is always float32."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them."""
+    selective_checkpointing: bool = False
+    """Of these, keep the results of matrix products and attention, which cost most to compute again."""
     trainable: str = "lora"
     """`lora`, or `full`: the whole transformer."""
     text_encoders: bool = False
@@ -96,6 +98,8 @@ class EditTrainConfig:
             raise ValueError(
                 "fit.validate_every needs validation.data, records that the run is not trained on"
             )
+        if self.selective_checkpointing and not self.gradient_checkpointing:
+            raise ValueError("selective_checkpointing needs gradient_checkpointing=true")
         if self.adapter and self.trainable != "lora":
             raise ValueError("adapter needs trainable=lora")
         if self.dtype not in ("float32", "bfloat16"):
@@ -253,7 +257,7 @@ class EditJob(Job):
                 if parameter.requires_grad:
                     parameter.data = parameter.data.float()
         if self.config.gradient_checkpointing:
-            transformer.enable_gradient_checkpointing()
+            recompute.switch_on(transformer, self.config.selective_checkpointing)
         if self.config.text_encoders:
             if sharded.wanted():
                 raise EditkitError("text_encoders=true does not work in shards; launch without FSDP.")

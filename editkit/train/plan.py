@@ -7,6 +7,7 @@ backward pass is counted tensor by tensor, and its arithmetic operation by opera
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +25,8 @@ from editkit.train.optim import state_bytes
 from editkit.types import Plan
 
 BYTES = {"float32": 4, "bfloat16": 2}
+QUANTIZED_4, QUANTIZED_8 = 0.5 + 4 / 64, 1.0
+"""Bytes of a quantized weight; of 4 bits, 64 share a scale of 4 bytes."""
 DEVICES = {
     "rtx3090-24g": (24e9, 71e12),
     "rtx4090-24g": (24e9, 165e12),
@@ -79,13 +82,13 @@ def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
 
     Args:
         settings: of the run.
-        device: one of `DEVICES`; the first GPU found where None.
+        device: one of `DEVICES`, or several of them in shards, as 8xh100-80g; the first GPU found where None.
 
     Raises:
         EditkitError: for an unknown device, or settings that do not fit each other.
     """
-    name, capacity, speed = _device(device)
-    peak, memory, facts = _measured(settings, name is None)
+    name, shards, capacity, speed = _device(device)
+    peak, memory, facts = _measured(settings, name is None, shards)
     flops = facts["flops"] * settings.fit.accumulate
     seconds = None if speed is None else flops / (speed * REACHED) * settings.fit.steps
     made = TrainPlan(
@@ -100,7 +103,7 @@ def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
         seconds=seconds,
         advice=(),
     )
-    return made if made.fits else replace(made, advice=_advice(settings, capacity - RESERVED))
+    return made if made.fits else replace(made, advice=_advice(settings, capacity - RESERVED, shards))
 
 
 def table(found: TrainPlan, settings: EditTrainConfig) -> str:
@@ -124,19 +127,23 @@ def table(found: TrainPlan, settings: EditTrainConfig) -> str:
     return "\n".join([*lines, *(f"would fit {setting}" for setting in found.advice)])
 
 
-def _device(name: str | None) -> tuple[str | None, float, float | None]:
+def _device(name: str | None) -> tuple[str | None, int, float, float | None]:
+    """Its name, how many there are, and each one's memory and speed."""
     if name is not None:
-        if name not in DEVICES:
-            raise EditkitError(registry.unknown("device called", name, DEVICES))
-        return name, *DEVICES[name]
+        count, _, kind = name.rpartition("x") if name[:1].isdigit() else ("1", "", name)
+        if kind not in DEVICES or not count.isdigit() or int(count) < 1:
+            raise EditkitError(registry.unknown("device called", kind, DEVICES))
+        return name, int(count), *DEVICES[kind]
     if not torch.cuda.is_available():
-        return None, 0.0, None
+        return None, 1, 0.0, None
     found = torch.cuda.get_device_properties(0)
-    return found.name, float(found.total_memory), None
+    return found.name, 1, float(found.total_memory), None
 
 
-def _measured(settings: EditTrainConfig, on_cpu: bool) -> tuple[float, dict[str, float], dict[str, float]]:
-    """The peak, memory by part, and parameters, tokens and arithmetic of one forward and backward pass."""
+def _measured(
+    settings: EditTrainConfig, on_cpu: bool, shards: int
+) -> tuple[float, dict[str, float], dict[str, float]]:
+    """The peak of a device, its memory by part, and parameters, tokens and arithmetic of a step."""
     method = registry.method(settings.method)
     options = config.build(method.config, settings.options)
     loading = config.build(registry.backbones("loading").LoadOptions, settings.load)
@@ -169,17 +176,21 @@ def _measured(settings: EditTrainConfig, on_cpu: bool) -> tuple[float, dict[str,
     frozen = base if settings.trainable == "lora" else 0
     # Autocast's copies of float32 weights, which the backward pass needs too.
     copied = kept.largest if settings.gradient_checkpointing else frozen + count
-    copies = 2 * copied if low and settings.dtype == "float32" else 0
+    copies = 2 * copied if low and settings.dtype == "float32" and shards == 1 else 0
     memory: dict[str, float] = {
-        "transformer": frozen * BYTES[settings.dtype] + count * 4,
+        "transformer": (frozen * _bytes(settings) + count * 4) / shards,
         "autoencoder and encoders": 0.0
         if settings.cache_texts
         else sum(sketch.parts(role).values()) * BYTES[settings.dtype],
-        "gradients": count * 4,
-        "optimizer": state_bytes(transformer.named_parameters(), settings.fit.optim),
-        "average of weights": count * 4 if settings.fit.ema else 0,
-        "activations": kept.needed(settings.gradient_checkpointing) + copies,
+        "gradients": count * 4 / shards,
+        "optimizer": state_bytes(transformer.named_parameters(), settings.fit.optim) / shards,
+        "average of weights": count * 4 / shards if settings.fit.ema else 0,
+        "activations": kept.needed(settings.gradient_checkpointing, settings.selective_checkpointing)
+        + copies,
     }
+    if shards > 1:
+        # One block is in use while the next comes in.
+        memory["blocks gathered"] = 2 * kept.largest * _bytes(settings, gathered=True)
     slots = planned.conditioning
     tokens = x0_BLC.shape[1] + (0 if slots.sequence_BSC is None else slots.sequence_BSC.shape[1])
     assert slots.text is not None
@@ -194,6 +205,16 @@ def _measured(settings: EditTrainConfig, on_cpu: bool) -> tuple[float, dict[str,
     standing = sum(memory.values()) - memory["gradients"] - memory["activations"]
     peak = standing + max(memory["activations"], memory["gradients"] * (1 if on_cpu else 2))
     return peak, {part: size for part, size in memory.items() if size}, facts
+
+
+def _bytes(settings: EditTrainConfig, gathered: bool = False) -> float:
+    """What a frozen weight takes, or any weight that was gathered from shards."""
+    quantization = settings.load.get("quantization") or {}
+    if quantization.get("load_in_4bit"):
+        return QUANTIZED_4
+    if quantization:
+        return QUANTIZED_8
+    return BYTES["bfloat16" if gathered and settings.fit.precision == "bf16" else settings.dtype]
 
 
 def _lowered(planned: Plan, dtype: torch.dtype) -> Plan:
@@ -257,7 +278,7 @@ class Kept:
         self.copied = 0
         self.alive: list[Tensor] = []
         self.within: list[int] = []
-        self.inputs = 0
+        self.inputs = self.dear = 0
 
     def __enter__(self) -> "Kept":
         self.hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
@@ -269,6 +290,13 @@ class Kept:
                 block.register_forward_hook(self._leave),
             )
         ]
+        products = [
+            (name, part)
+            for block in self.blocks
+            for name, part in block.named_modules()
+            if isinstance(part, nn.Linear)
+        ]
+        self.handles += [part.register_forward_hook(partial(self._produced, name)) for name, part in products]
         self.handles += [layer.register_forward_pre_hook(self._copy) for layer in self.adapted]
         self.hooks.__enter__()
         return self
@@ -295,6 +323,11 @@ class Kept:
         # peft hands an adapter its input in the adapter's own float32, of which autocast keeps a copy again.
         self.copied += arguments[0].numel() * arguments[0].element_size()
 
+    def _produced(self, name: str, _: nn.Module, given: Any, result: Tensor) -> None:
+        # Attention's result is as large as its queries.
+        queries = name.endswith(("to_q", "add_q_proj"))
+        self.dear += result.numel() * result.element_size() * (2 if queries else 1)
+
     def _leave(self, *_: object) -> None:
         self.within[-1] += self.total()
 
@@ -302,15 +335,18 @@ class Kept:
         """Bytes so far."""
         return sum(self.storages.values()) + self.copied
 
-    def needed(self, checkpointing: bool) -> float:
-        """All of it, or with checkpointing blocks' inputs and the insides of the largest block."""
+    def needed(self, checkpointing: bool, selective: bool = False) -> float:
+        """All of it, or with checkpointing blocks' inputs and the insides of the largest block.
+
+        Where it is `selective`, also the results of all matrix products and attention within blocks.
+        """
         if not checkpointing:
             return float(self.total())
         outside = self.total() - sum(self.within)
-        return float(outside + self.inputs + max(self.within))
+        return float(outside + self.inputs + max(self.within) + selective * self.dear)
 
 
-def _advice(settings: EditTrainConfig, room: float) -> tuple[str, ...]:
+def _advice(settings: EditTrainConfig, room: float, shards: int) -> tuple[str, ...]:
     """The first of some sets of settings that would fit, from the mildest."""
     tried: dict[str, Any] = {}
     told = []
@@ -324,6 +360,6 @@ def _advice(settings: EditTrainConfig, room: float) -> tuple[str, ...]:
             continue
         tried |= change
         told.append(name)
-        if _measured(replace(settings, **tried), False)[0] <= room:
+        if _measured(replace(settings, **tried), False, shards)[0] <= room:
             return (" ".join(told),)
     return ("none of batch 1, checkpointing and bfloat16 is enough: take a LoRA or a larger device",)
