@@ -142,6 +142,12 @@ def picture(pixels: Tensor, alpha: NDArray[np.uint8] | None = None) -> Image.Ima
     return image
 
 
+def gray(mask: Tensor) -> Image.Image:
+    """Floats in [0, 1], 11HW or HW, as a gray PIL image of 256 levels."""
+    levels_HW = (mask.detach().reshape(mask.shape[-2:]).float().cpu() * 255).round().byte().numpy()
+    return Image.fromarray(levels_HW)
+
+
 def check_output(path: str | Path) -> Path:
     """A path that `save` can write to by its name, so that nobody waits for an edit that cannot be kept.
 

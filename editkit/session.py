@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from editkit import api, canvas, images, recipe, sheets, turns, writing
+from editkit import api, images, preserve, recipe, sheets, turns, writing
 from editkit.errors import EditkitError
 from editkit.turns import Turn
 from editkit.types import EditResult
@@ -79,8 +79,7 @@ class Session:
             )
         change = result.change
         if change is None:
-            inferred_11HW = canvas.change(images.tensor(before), images.tensor(after))
-            change = images.picture(inferred_11HW.expand(1, 3, -1, -1)).convert("L")
+            change = images.gray(preserve.change(images.tensor(before), images.tensor(after)))
         return self._add(
             result.image,
             change,
@@ -147,7 +146,7 @@ class Session:
         Raises:
             EditkitError: where it cannot be kept.
         """
-        kept_1CHW = canvas.paste(_pixels(self.turns[0]), _pixels(self.current), self._changed())
+        kept_1CHW = preserve.kept(_pixels(self.turns[0]), _pixels(self.current), self._changed())
         alpha = images.load(self.current.path).alpha
         anchored = {
             "anchor": {turns.picture_name(turn.number): turn.digests[turn.path.name] for turn in self.path()},

@@ -38,6 +38,7 @@ class EditRequest:
         guidance: distilled guidance; the backbone's default where None.
         size: (width, height) that the network works at; fitted to the image where None.
         preserve: keep pixels outside the change identical to the image; where None, only if a mask is given.
+        align: move the edit back onto the image's grid where it is found shifted or scaled against it.
         negative: what the picture should not show; switches true classifier-free guidance on.
         search: try several seeds, from `seed` on, and finish the one that a judge prefers: a `SeedSearch`, or
             a dict of its fields.
@@ -54,6 +55,7 @@ class EditRequest:
     guidance: float | None = None
     size: tuple[int, int] | None = None
     preserve: bool | None = None
+    align: bool = False
     negative: str | None = None
     search: SeedSearch | Mapping[str, Any] | None = None
 

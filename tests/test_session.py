@@ -153,7 +153,7 @@ def test_anchor_gives_the_original_back(editor: editkit.Editor) -> None:
     outside[4:28, 4:28] = outside[26:48, 36:60] = False
     assert (kept[outside] == original[outside]).all()
     assert (kept[12:20, 12:20, :3] == 0).all()
-    assert (kept[34:40, 44:52, :3] == 255).all()
+    assert (kept[34:40, 44:52, :3] == 255 - 6).all()  # less what its surroundings had drifted
     # An anchor changes nothing itself, so that later turns still count what was changed before it.
     session.adopt(made(moved(anchored.image.convert("RGB"), 5)))
     assert session.drift() == pytest.approx(5 / 255, abs=1e-6)

@@ -132,7 +132,8 @@ SIGNATURES = {
     "Editor": "(backbone, options=None)",
     "Editor.edit": (
         "(self, image, instruction, method='kontext', *, task=None, seed=0, steps=None, guidance=None, "
-        "mask=None, references=(), size=None, preserve=None, negative=None, search=None, watch=None)"
+        "mask=None, references=(), size=None, preserve=None, align=False, negative=None, search=None, "
+        "watch=None)"
     ),
     "Editor.edit_many": "(self, requests, batch_size=32)",
     "Editor.session": "(self, image, folder=None)",
@@ -146,7 +147,7 @@ SIGNATURES = {
     "Editor.method": "(self, name)",
     "EditRequest": (
         "(*, image, instruction, method='kontext', task=None, mask=None, references=(), seed=0, steps=None, "
-        "guidance=None, size=None, preserve=None, negative=None, search=None)"
+        "guidance=None, size=None, preserve=None, align=False, negative=None, search=None)"
     ),
 }
 
@@ -190,7 +191,18 @@ SEARCH = {"--search", "--judge", "--search-mode", "--preview-steps", "--judge-op
 COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "edit": (
         ["image", "instruction"],
-        {*LOADING, *SAMPLING, *OUTPUT, *SEARCH, "--json", "--task", "--mask", "--ref", "--preserve"},
+        {
+            *LOADING,
+            *SAMPLING,
+            *OUTPUT,
+            *SEARCH,
+            "--json",
+            "--task",
+            "--mask",
+            "--ref",
+            "--preserve",
+            "--align",
+        },
     ),
     "generate": (["prompt"], {*LOADING, *SAMPLING, *OUTPUT, "--json", "--task", "--ref"}),
     "compare": (

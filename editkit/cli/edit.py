@@ -38,6 +38,9 @@ def edit(
     preserve: Annotated[
         bool, typer.Option("--preserve", help="Keep pixels outside the change identical.")
     ] = False,
+    align: Annotated[
+        bool, typer.Option("--align", help="Undo a measured shift or scale against the source.")
+    ] = False,
     negative: Negative = None,
     search: Annotated[int, typer.Option(help="Try this many seeds and keep the one a judge prefers.")] = 1,
     judge: Annotated[
@@ -71,6 +74,7 @@ def edit(
         "guidance": guidance,
         "size": sides(size),
         "preserve": preserve or None,
+        "align": align,
         "negative": negative,
         "search": wanted if searching else None,
     }
