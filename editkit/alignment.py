@@ -155,48 +155,54 @@ def _refined(
 ) -> Alignment | None:
     """Least squares over the gradient, after Lucas and Kanade, from a motion that is nearly right.
 
-    What was changed disagrees with the common motion and hardly weighs. None where too few pixels say how
-    the picture moved.
+    None where too few pixels say how the picture moved. A scale that the blocks cannot tell stays out.
     """
     height, width = first_1CHW.shape[-2:]
     stride = math.ceil(math.sqrt(height * width / POINTS))
     rows, columns = torch.arange(1, height - 1, stride), torch.arange(1, width - 1, stride)
 
     def near(down: int, right: int) -> Tensor:
-        return canvas.gray(first_1CHW[:, :, rows + down][..., columns + right]).flatten()
+        return first_1CHW[:, :, rows + down][..., columns + right]
 
-    right_N, down_N = (near(0, 1) - near(0, -1)) / 2, (near(1, 0) - near(-1, 0)) / 2
-    counts_N = torch.hypot(right_N, down_N) > TEXTURE
-    if changed_11HW is not None:
-        counts_N &= changed_11HW[0, 0, rows][:, columns].flatten() <= 0.5
-    if int(counts_N.sum()) < POINTS_LEAST:
-        return None
     # Places from -1 to 1, so that scale, like shift, is in pixels: those by which it moves an edge.
-    y_N, x_N = (
-        places.flatten()[counts_N]
-        for places in torch.meshgrid(
-            (2 * rows + 1) / height - 1, (2 * columns + 1) / width - 1, indexing="ij"
-        )
-    )
-    first_N, right_N, down_N = near(0, 0)[counts_N], right_N[counts_N], down_N[counts_N]
-    system_N5 = torch.stack((right_N, down_N, right_N * x_N, down_N * y_N, torch.ones_like(x_N)), dim=1)
+    y_RC, x_RC = torch.meshgrid((2 * rows + 1) / height - 1, (2 * columns + 1) / width - 1, indexing="ij")
     moved_4 = torch.tensor(
         (coarse.right, coarse.down, (coarse.wider - 1) * width / 2, (coarse.taller - 1) * height / 2)
     )
-    second_11HW = canvas.gray(second_1CHW)
+
+    def found(picture_1CHW: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        across = x + (moved_4[0] + moved_4[2] * x) * 2 / width
+        along = y + (moved_4[1] + moved_4[3] * y) * 2 / height
+        return _sampled(picture_1CHW, torch.stack((across, along), dim=-1)[None])
+
+    right_RC, down_RC = (
+        (canvas.gray(ahead) - canvas.gray(behind))[0, 0] / 2
+        for ahead, behind in ((near(0, 1), near(0, -1)), (near(1, 0), near(-1, 0)))
+    )
+    textured_RC = torch.hypot(right_RC, down_RC) > TEXTURE
+    outside_RC = textured_RC & (canvas.change(near(0, 0), found(second_1CHW, x_RC, y_RC))[0, 0] == 0)
+    counts_RC = outside_RC if int(outside_RC.sum()) >= POINTS_LEAST else textured_RC
+    if changed_11HW is not None:
+        counts_RC &= changed_11HW[0, 0, rows][:, columns] <= 0.5
+    if int(counts_RC.sum()) < POINTS_LEAST:
+        return None
+    first_N, right_N, down_N, x_N, y_N = (
+        values_RC[counts_RC] for values_RC in (canvas.gray(near(0, 0))[0, 0], right_RC, down_RC, x_RC, y_RC)
+    )
+    scales = [right_N * x_N, down_N * y_N] if coarse.blocks >= FOR_SCALE else []
+    # What is left of a change in brightness is no motion.
+    system_NK = torch.stack([right_N, down_N, *scales, torch.ones_like(x_N)], dim=1)
+    known, second_11HW = system_NK.shape[1] - 1, canvas.gray(second_1CHW)
     for _ in range(ROUNDS):
-        across_N = x_N + (moved_4[0] + moved_4[2] * x_N) * 2 / width
-        along_N = y_N + (moved_4[1] + moved_4[3] * y_N) * 2 / height
-        found_N = _sampled(second_11HW, torch.stack((across_N, along_N), dim=-1)[None, None]).flatten()
-        apart_N = first_N - found_N
+        apart_N = first_N - found(second_11HW, x_N[None], y_N[None]).flatten()
         weights_N = (1 + (apart_N / (3 * apart_N.abs().median() + 1e-3)).square()) ** -2
-        weighed_N5 = system_N5 * weights_N[:, None]
-        square_55 = weighed_N5.T @ system_N5 + 1e-6 * torch.eye(5)
-        step_5 = torch.linalg.solve(square_55, weighed_N5.T @ apart_N)
-        moved_4 = moved_4 + step_5[:4]
-    variance = (weights_N * (apart_N - system_N5 @ step_5).square()).sum() / weights_N.sum()
-    errors_5 = (torch.linalg.inv(square_55).diagonal() * variance).sqrt()
-    if not float(errors_5[:4].max()) <= UNSURE:
+        weighed_NK = system_NK * weights_N[:, None]
+        square_KK = weighed_NK.T @ system_NK + 1e-6 * torch.eye(known + 1)
+        step_K = torch.linalg.solve(square_KK, weighed_NK.T @ apart_N)
+        moved_4[:known] += step_K[:known]
+    variance = (weights_N * (apart_N - system_NK @ step_K).square()).sum() / weights_N.sum()
+    errors_K = (torch.linalg.inv(square_KK).diagonal() * variance).sqrt()
+    if not float(errors_K[:known].max()) <= UNSURE:
         return None
     right, down, across, along = moved_4.tolist()
     return Alignment(
