@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from editkit.api import Editor, backbones, load, methods
     from editkit.errors import EditkitError
+    from editkit.replaying import Replay, replay
     from editkit.seed_search import SeedSearch
     from editkit.session import Session, load_session
     from editkit.types import EditRequest, EditResult
@@ -15,12 +16,14 @@ __all__ = [
     "EditResult",
     "EditkitError",
     "Editor",
+    "Replay",
     "SeedSearch",
     "Session",
     "backbones",
     "load",
     "load_session",
     "methods",
+    "replay",
 ]
 
 # Names are imported when first used, so that `import editkit` and `editkit --help` stay fast.
@@ -29,12 +32,14 @@ _HOMES = {
     "EditResult": "editkit.types",
     "EditkitError": "editkit.errors",
     "Editor": "editkit.api",
+    "Replay": "editkit.replaying",
     "SeedSearch": "editkit.seed_search",
     "Session": "editkit.session",
     "backbones": "editkit.api",
     "load": "editkit.api",
     "load_session": "editkit.session",
     "methods": "editkit.api",
+    "replay": "editkit.replaying",
 }
 
 

@@ -129,6 +129,7 @@ class Run:
             "method": self.method.name,
             "options": asdict(self.options),
             "backbone": self.backbone.name,
+            "loading": self.backbone.loading(),
             "weights": self.backbone.fingerprints(self.plan.role),
             "canvas": [self.plan.canvas.width, self.plan.canvas.height],
             "tokens": self.x_BLC.shape[1],

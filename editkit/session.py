@@ -77,15 +77,18 @@ class Session:
                 f"The result was not made from turn {self._current}, which is the current one; "
                 "branch to the turn that it was made from first."
             )
-        change = result.change
+        told, change = dict(result.recipe), result.change
+        if "paths" in told:  # what it was made from lies beside it, wherever the folder goes
+            mask = turns.change_name(len(self.turns)) if told.get("mask") and change is not None else None
+            told["paths"] = {**told["paths"], "image": self.current.path.name, "mask": mask}
         if change is None:
             change = images.gray(preserve.change(images.tensor(before), images.tensor(after)))
         return self._add(
             result.image,
             change,
-            instruction=str(result.recipe.get("instruction", "")),
+            instruction=str(told.get("instruction", "")),
             method=result.method,
-            recipe=dict(result.recipe),
+            recipe=told,
             notes=result.notes,
             alignment=result.alignment,
         )

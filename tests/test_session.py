@@ -67,7 +67,9 @@ def test_edit_after_edit(editor: editkit.Editor, tmp_path: Path) -> None:
     assert session.current is session.turns[2]
     for turn, result in zip(session.turns[1:], (first, second), strict=True):
         assert difference(turn.image, result.image) == 0
-        assert turn.recipe == recipe.read(turn.path) == result.recipe
+        assert turn.recipe == recipe.read(turn.path)
+        beside = {"image": f"turn-{turn.parent:03}.png", "mask": None, "references": []}
+        assert turn.recipe == {**result.recipe, "paths": beside}
         assert (turn.instruction, turn.method) == (result.recipe["instruction"], "kontext")
         assert turn.notes == result.notes
     # The second edit started from the first one's picture.

@@ -104,12 +104,14 @@ def test_public_names() -> None:
         "EditResult",
         "EditkitError",
         "Editor",
+        "Replay",
         "SeedSearch",
         "Session",
         "backbones",
         "load",
         "load_session",
         "methods",
+        "replay",
     }
     for name in editkit.__all__:
         assert getattr(editkit, name).__module__.startswith("editkit.")
@@ -137,6 +139,7 @@ SIGNATURES = {
     ),
     "Editor.edit_many": "(self, requests, batch_size=32)",
     "Editor.session": "(self, image, folder=None)",
+    "replay": "(path, *, image=None, mask=None, references=(), device=None, editor=None)",
     "load_session": "(folder, editor=None)",
     "Session.edit": "(self, instruction, method='kontext', **asked)",
     "Session.adopt": "(self, result)",
@@ -210,6 +213,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         {*LOADING, *OUTPUT, "-m", "--method", "--mask", "--seed", "--steps", "--size", "--judge"}
         | {"--load", "--json"},
     ),
+    "replay": (["picture"], {*OUTPUT, "--image", "--mask", "--reference", "--device", "--json"}),
     "methods": (["name"], set()),
     "backbones": ([], set()),
     "train": (["config", "overrides"], {"--plan", "--device"}),
