@@ -7,10 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from editkit import api, images, preserve, recipe, sheets, turns, writing
 from editkit.errors import EditkitError
@@ -18,6 +15,8 @@ from editkit.turns import Turn
 from editkit.types import EditResult
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from editkit.types import ImageInput
 
 STRIP = "strip.png"
@@ -137,7 +136,7 @@ class Session:
 
         The turns are those on the path; 0 where there is no such pixel.
         """
-        changed_11HW, original_1CHW = self._changed(), _pixels(self.turns[0])
+        changed_11HW, original_1CHW = turns.changed(self.path()), _pixels(self.turns[0])
         still = (changed_11HW < 0.5).expand_as(original_1CHW)
         if not still.any():
             return 0.0
@@ -149,7 +148,7 @@ class Session:
         Raises:
             EditkitError: where it cannot be kept.
         """
-        kept_1CHW = preserve.kept(_pixels(self.turns[0]), _pixels(self.current), self._changed())
+        kept_1CHW = preserve.kept(_pixels(self.turns[0]), _pixels(self.current), turns.changed(self.path()))
         alpha = images.load(self.current.path).alpha
         anchored = {
             "anchor": {turns.picture_name(turn.number): turn.digests[turn.path.name] for turn in self.path()},
@@ -192,15 +191,6 @@ class Session:
             turns.index(partial, self.turns, self._current, self._ahead)
         return folder
 
-    def _changed(self) -> Tensor:
-        """Where any turn on the path was meant to change something, 11HW."""
-        changes = [change for turn in self.path() if (change := turn.change) is not None]
-        width, height = self.turns[0].image.size
-        changed_HW = np.zeros((height, width), dtype=bool)
-        for change in changes:
-            changed_HW |= np.array(change.convert("L")) > 127
-        return torch.from_numpy(changed_HW)[None, None].float()
-
     def _add(self, image: Image.Image, change: Image.Image | None, **values: Any) -> Turn:
         number = len(self.turns)
         turn = turns.write(self.folder, image, change, number=number, parent=self._current, **values)
@@ -222,7 +212,7 @@ def start(editor: api.Editor, image: ImageInput, folder: str | Path | None = Non
     original = images.load(image)
     if folder is None:
         folder = tempfile.mkdtemp(prefix="editkit-session-")
-    folder = images.check_folder(folder)
+    folder = images.check_folder(folder).absolute()  # a program may change its directory
     turns.check_free(folder)
     upright = images.picture(images.tensor(original), original.alpha)
     turn = turns.write(
@@ -243,7 +233,7 @@ def load_session(folder: str | Path, editor: api.Editor | None = None) -> Sessio
     Raises:
         EditkitError: where a file is missing or damaged, or the backbone cannot be had.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     found, current, ahead = turns.read(folder)
     return Session(editor or _editor(found), folder, found, current, ahead)
 
@@ -253,7 +243,7 @@ def _editor(made: tuple[Turn, ...]) -> api.Editor:
     if not recipes:
         return api.load()
     options = {told["method"]: told["options"] for told in recipes}
-    return api.load(recipes[-1]["backbone"], options=options)
+    return api.load(recipes[-1]["backbone"], options=options, **recipes[-1].get("loading", {}))
 
 
 def _pixels(turn: Turn) -> Tensor:

@@ -391,6 +391,7 @@ def test_recipe_in_the_picture(cli: Cli, random_pipeline: Path, tmp_path: Path) 
     printed, kept = json.loads(run.out), recipe.read(output)
     assert printed.pop("output") == str(output)
     assert set(printed.pop("timings")) == {"plan", "sample", "decode"}
+    assert printed.pop("alignment") is None  # a plain picture shows no motion
     assert printed == kept
     expected = {
         "instruction": "make it blue",

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -146,7 +147,8 @@ def _edit(
         images.save(result.search.contact_sheet(), contact_sheet, result.recipe)
     if as_json:
         searched = {"search": result.search.summary()} if result.search else {}
-        told = {"output": str(output), "timings": dict(result.timings), **searched, **result.recipe}
+        moved = {"alignment": None if result.alignment is None else asdict(result.alignment)}
+        told = {"output": str(output), "timings": dict(result.timings), **moved, **searched, **result.recipe}
         print(json.dumps(told))
     else:
         print(f"{output} ({result.image.width}x{result.image.height}, {sum(result.timings.values()):.1f} s)")
