@@ -1,7 +1,9 @@
 """A FLUX family's models: loaded when first needed, switched by role, adapted by LoRA."""
 
 import hashlib
+import json
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,13 @@ class Components:
         files["transformer"] = sorted(chosen.glob("*.safetensors")) if chosen.is_dir() else [chosen]
         found = {part: "+".join(recipe.sha256(path) for path in paths) for part, paths in files.items()}
         return found | self._adapters_of(role)
+
+    def loading(self) -> dict[str, Any]:
+        """The loading options that are not the default ones, in JSON's types."""
+        usual = asdict(type(self.options)())
+        chosen = {key: value for key, value in asdict(self.options).items() if value != usual[key]}
+        found: dict[str, Any] = json.loads(json.dumps(chosen, default=str))
+        return found
 
     def load_adapter(
         self, role: str, path: Path, name: str, load: Callable[[Any, Path, str], object] = adapters.load

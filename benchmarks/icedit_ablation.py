@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 import editkit
-from editkit import editing, images
+from editkit import editing, requests
 from editkit.data import shapesworld as world
 from editkit.evaluation import open_instructions
 from editkit.evaluation.shapesworld import Score, score
@@ -156,19 +156,19 @@ def candidates(editor: editkit.Editor, method: str, example: Any, scored: Any, s
     record, options = editor.method(method)
     editor.edit(picture(example.source), example.instruction, method, steps=1)  # puts the adapters on
     request = EditRequest(image=picture(example.source), instruction=example.instruction, method=method)
-    batch = [editing.prepare(replace(request, seed=example.seed + n)) for n in range(seeds)]
+    batch = [requests.prepare(replace(request, seed=example.seed + n)) for n in range(seeds)]
     with torch.no_grad():
         whole = editing.begin(editor.backbone, record, options, batch)
         n = len(whole.times) - 1
         k = preview_steps(n)
         whole.walk(k)
-        going_on = [images.picture(pixels) for pixels in whole.preview()]
+        going_on = whole.previews()
         whole.walk()
         finished = [result.image for result in whole.results()]
         short = [replace(item, request=replace(item.request, steps=k)) for item in batch]
         restarted = editing.begin(editor.backbone, record, options, short)
         restarted.walk()
-        previews = [images.picture(pixels) for pixels in restarted.preview()]
+        previews = restarted.previews()
     case = Case(source=picture(example.source), instruction=example.instruction)
     scores = [scored(example, image) for image in finished]
     return {"case": case, "continue": going_on, "restart": previews, "scores": scores, "n": n, "k": k}

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from editkit.api import Editor, backbones, load, methods
     from editkit.errors import EditkitError
+    from editkit.replaying import Replay, replay
     from editkit.seed_search import SeedSearch
+    from editkit.session import Session, load_session
     from editkit.types import EditRequest, EditResult
 
 __version__ = "0.1.0"
@@ -14,10 +16,14 @@ __all__ = [
     "EditResult",
     "EditkitError",
     "Editor",
+    "Replay",
     "SeedSearch",
+    "Session",
     "backbones",
     "load",
+    "load_session",
     "methods",
+    "replay",
 ]
 
 # Names are imported when first used, so that `import editkit` and `editkit --help` stay fast.
@@ -26,10 +32,14 @@ _HOMES = {
     "EditResult": "editkit.types",
     "EditkitError": "editkit.errors",
     "Editor": "editkit.api",
+    "Replay": "editkit.replaying",
     "SeedSearch": "editkit.seed_search",
+    "Session": "editkit.session",
     "backbones": "editkit.api",
     "load": "editkit.api",
+    "load_session": "editkit.session",
     "methods": "editkit.api",
+    "replay": "editkit.replaying",
 }
 
 

@@ -1,20 +1,21 @@
-"""How far a picture is shifted and scaled against another, measured block by block.
+"""How far a picture is shifted and scaled against another, and the way back.
 
-Blocks in which an edit changed something disagree with the rest, and medians do not mind them.
+Phase correlation block by block finds what most blocks agree on; blocks in which an edit changed something
+disagree with the rest, and medians do not mind them. Least squares over the pixels then give the fractions.
 """
 
 import math
 from dataclasses import dataclass
-from itertools import combinations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from editkit import canvas
 
 BLOCKS = 5
-"""Blocks along each side, each a third of it and overlapping."""
-SHARE = 3
+"""Blocks along each side, each a third of it, overlapping and no larger than needed."""
+SHARE, LARGEST = 3, 128
 TEXTURE = 0.01
 """Least deviation of a block's gray that says anything about where it is."""
 PEAK = 0.1
@@ -27,12 +28,18 @@ AGREE, MOST = 0.75, 0.6
 """How near to the common motion, in pixels, how many of the blocks have to be."""
 
 
+POINTS, POINTS_LEAST, ROUNDS = 20_000, 100, 3
+"""Most and fewest pixels that refine what the blocks found, and how often they do."""
+UNSURE = 0.2
+"""Largest standard error, in pixels, of what is found."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alignment:
     """Where things of the first picture are in the second.
 
     Attributes:
-        right: shift in pixels.
+        right: shift in pixels, in the middle of the picture.
         down: likewise.
         wider: scale across, 1 where there is none.
         taller: likewise.
@@ -50,82 +57,182 @@ class Alignment:
         """Length of the shift in pixels."""
         return math.hypot(self.right, self.down)
 
+    def stretch(self, width: int, height: int) -> float:
+        """How far the scale moves an edge of a picture of this size, in pixels."""
+        return max(abs(self.wider - 1) * width, abs(self.taller - 1) * height) / 2
 
-def measure(first_1CHW: Tensor, second_1CHW: Tensor) -> Alignment | None:
+
+def measure(first_1CHW: Tensor, second_1CHW: Tensor, changed_11HW: Tensor | None = None) -> Alignment | None:
     """Compare two pictures of one size, pixels in [0, 1].
 
-    None where there is too little to see in them, or where their blocks contradict each other.
+    Blocks that lie mostly where something `changed` do not count, as long as enough others are left.
+    None where there is too little to see in the pictures, or where their blocks contradict each other.
     """
-    first_HW, second_HW = (canvas.gray(picture)[0, 0] for picture in (first_1CHW, second_1CHW))
-    height, width = first_HW.shape
-    tall, wide = max(8, height // SHARE), max(8, width // SHARE)
+    height, width = first_1CHW.shape[-2:]
+    tall, wide = (min(max(8, side // SHARE), LARGEST) for side in (height, width))
     if tall > height or wide > width:
         return None
-    found = []
-    for row in range(BLOCKS):
-        for column in range(BLOCKS):
-            top, left = (height - tall) * row // (BLOCKS - 1), (width - wide) * column // (BLOCKS - 1)
-            cut = slice(top, top + tall), slice(left, left + wide)
-            moved = _shift(first_HW[cut], second_HW[cut])
-            if moved is not None:
-                found.append((left + wide / 2, top + tall / 2, *moved))
-    if len(found) < FEWEST:
-        return None
-    x, y, right, down = (list(values) for values in zip(*found, strict=True))
-    slopes = [_slope(x, right), _slope(y, down)] if len(found) >= FOR_SCALE else [0.0, 0.0]
-    middle = _median(right), _median(down)
-    agreeing = sum(
-        abs(shift_x - middle[0] - slopes[0] * (at_x - _median(x))) < AGREE
-        and abs(shift_y - middle[1] - slopes[1] * (at_y - _median(y))) < AGREE
-        for at_x, at_y, shift_x, shift_y in found
+    corners = [
+        ((height - tall) * row // (BLOCKS - 1), (width - wide) * column // (BLOCKS - 1))
+        for row in range(BLOCKS)
+        for column in range(BLOCKS)
+    ]
+    places_N2 = torch.tensor(corners) + torch.tensor((tall, wide)) / 2 - torch.tensor((height, width)) / 2
+
+    def blocks(picture_1CHW: Tensor) -> Tensor:
+        cut = [picture_1CHW[0, :, top : top + tall, left : left + wide] for top, left in corners]
+        return torch.stack(cut)
+
+    shifts_N2, sound_N = _shifts(
+        *(canvas.gray(blocks(picture))[:, 0] for picture in (first_1CHW, second_1CHW))
     )
-    if agreeing < max(FEWEST, MOST * len(found)):
-        return None
-    return Alignment(
-        right=middle[0],
-        down=middle[1],
-        wider=1 + slopes[0],
-        taller=1 + slopes[1],
-        blocks=len(found),
-    )
+    if changed_11HW is not None:
+        outside_N = sound_N & (blocks(changed_11HW).flatten(1).mean(1) <= 0.5)
+        sound_N = outside_N if int(outside_N.sum()) >= FEWEST else sound_N
+    coarse = _common(places_N2[sound_N], shifts_N2[sound_N])
+    return None if coarse is None else _refined(first_1CHW, second_1CHW, coarse, changed_11HW)
 
 
-def _shift(first_HW: Tensor, second_HW: Tensor) -> tuple[float, float] | None:
-    """By phase correlation under a Hann window, to a part of a pixel by a parabola through the peak."""
-    if min(float(first_HW.std()), float(second_HW.std())) < TEXTURE:
-        return None
-    height, width = first_HW.shape
-    window = torch.hann_window(height)[:, None] * torch.hann_window(width)[None]
-    spectra = [torch.fft.rfft2((block - block.mean()) * window) for block in (first_HW, second_HW)]
+def undone(picture_1CHW: Tensor, moved: Alignment) -> Tensor:
+    """The second of two pictures that were measured, back on the first one's grid."""
+    height, width = picture_1CHW.shape[-2:]
+    matrix_123 = picture_1CHW.new_tensor(
+        [[[moved.wider, 0, 2 * moved.right / width], [0, moved.taller, 2 * moved.down / height]]]
+    )
+    grid_1HW2 = F.affine_grid(matrix_123, list(picture_1CHW.shape), align_corners=False)
+    return _sampled(picture_1CHW, grid_1HW2).clamp(0, 1)
+
+
+def _shifts(first_NHW: Tensor, second_NHW: Tensor) -> tuple[Tensor, Tensor]:
+    """(down, right) of each block, and whether it says anything.
+
+    By phase correlation under a Hann window, to a part of a pixel by a parabola through the peak.
+    """
+    count, height, width = first_NHW.shape
+    window_HW = torch.hann_window(height)[:, None] * torch.hann_window(width)[None]
+    spectra = [
+        torch.fft.rfft2((blocks - blocks.mean((1, 2), keepdim=True)) * window_HW)
+        for blocks in (first_NHW, second_NHW)
+    ]
     cross = spectra[1] * spectra[0].conj()
     # Whitened only in part: flat pictures have few frequencies, and the rest is noise.
-    correlation_HW = torch.fft.irfft2(cross / cross.abs().clamp(min=1e-9).sqrt(), s=(height, width))
-    energy = float((spectra[0].abs() * spectra[1].abs()).sqrt().mean())
-    place = int(correlation_HW.argmax())
-    row, column = divmod(place, width)
-    if float(correlation_HW[row, column]) < PEAK * energy:
+    sizes = cross.abs().clamp(min=1e-9).sqrt()
+    correlation_NHW: Tensor = torch.fft.irfft2(cross / sizes, s=(height, width))
+    peaks_N, places_N = correlation_NHW.flatten(1).max(1)
+    rows_N, columns_N = places_N // width, places_N % width
+    every_N = torch.arange(count)
+
+    def near(down: int, right: int) -> Tensor:
+        return correlation_NHW[every_N, (rows_N + down) % height, (columns_N + right) % width]
+
+    down_N = _centred(rows_N + _vertex(near(-1, 0), peaks_N, near(1, 0)), height)
+    right_N = _centred(columns_N + _vertex(near(0, -1), peaks_N, near(0, 1)), width)
+    textured_N = torch.minimum(first_NHW.std((1, 2)), second_NHW.std((1, 2))) >= TEXTURE
+    sound_N = textured_N & (peaks_N >= PEAK * sizes.mean((1, 2)))
+    return torch.stack((down_N, right_N), dim=1), sound_N
+
+
+def _common(places_N2: Tensor, shifts_N2: Tensor) -> Alignment | None:
+    """The motion that most blocks agree on; places are (row, column) from the middle."""
+    count = len(places_N2)
+    if count < FEWEST:
         return None
-    down = row + _vertex(correlation_HW[:, column], row)
-    right = column + _vertex(correlation_HW[row], column)
-    return _centred(right, width), _centred(down, height)
+    sides = range(2) if count >= FOR_SCALE else ()
+    slopes_2 = torch.zeros(2)
+    for side in sides:
+        slopes_2[side] = _slope(places_N2[:, side], shifts_N2[:, side])
+    rest_N2 = shifts_N2 - slopes_2 * places_N2
+    middle_2 = rest_N2.median(0).values
+    agreeing = int(((rest_N2 - middle_2).abs() < AGREE).all(1).sum())
+    if agreeing < max(FEWEST, MOST * count):
+        return None
+    (down, right), (taller, wider) = middle_2.tolist(), (1 + slopes_2).tolist()
+    return Alignment(right=right, down=down, wider=wider, taller=taller, blocks=count)
 
 
-def _vertex(line: Tensor, place: int) -> float:
-    before, here, after = (float(line[(place + step) % len(line)]) for step in (-1, 0, 1))
-    bend = before - 2 * here + after
-    return 0.0 if bend == 0 else 0.5 * (before - after) / bend
+def _refined(
+    first_1CHW: Tensor, second_1CHW: Tensor, coarse: Alignment, changed_11HW: Tensor | None
+) -> Alignment | None:
+    """Least squares over the gradient, after Lucas and Kanade, from a motion that is nearly right.
+
+    None where too few pixels say how the picture moved. A scale that the blocks cannot tell stays out.
+    """
+    height, width = first_1CHW.shape[-2:]
+    stride = math.ceil(math.sqrt(height * width / POINTS))
+    rows, columns = torch.arange(1, height - 1, stride), torch.arange(1, width - 1, stride)
+
+    def near(down: int, right: int) -> Tensor:
+        return first_1CHW[:, :, rows + down][..., columns + right]
+
+    # Places from -1 to 1, so that scale, like shift, is in pixels: those by which it moves an edge.
+    y_RC, x_RC = torch.meshgrid((2 * rows + 1) / height - 1, (2 * columns + 1) / width - 1, indexing="ij")
+    moved_4 = torch.tensor(
+        (coarse.right, coarse.down, (coarse.wider - 1) * width / 2, (coarse.taller - 1) * height / 2)
+    )
+
+    def found(picture_1CHW: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        across = x + (moved_4[0] + moved_4[2] * x) * 2 / width
+        along = y + (moved_4[1] + moved_4[3] * y) * 2 / height
+        return _sampled(picture_1CHW, torch.stack((across, along), dim=-1)[None])
+
+    right_RC, down_RC = (
+        (canvas.gray(ahead) - canvas.gray(behind))[0, 0] / 2
+        for ahead, behind in ((near(0, 1), near(0, -1)), (near(1, 0), near(-1, 0)))
+    )
+    textured_RC = torch.hypot(right_RC, down_RC) > TEXTURE
+    outside_RC = textured_RC & (canvas.change(near(0, 0), found(second_1CHW, x_RC, y_RC))[0, 0] == 0)
+    counts_RC = outside_RC if int(outside_RC.sum()) >= POINTS_LEAST else textured_RC
+    if changed_11HW is not None:
+        counts_RC &= changed_11HW[0, 0, rows][:, columns] <= 0.5
+    if int(counts_RC.sum()) < POINTS_LEAST:
+        return None
+    first_N, right_N, down_N, x_N, y_N = (
+        values_RC[counts_RC] for values_RC in (canvas.gray(near(0, 0))[0, 0], right_RC, down_RC, x_RC, y_RC)
+    )
+    scales = [right_N * x_N, down_N * y_N] if coarse.blocks >= FOR_SCALE else []
+    # What is left of a change in brightness is no motion.
+    system_NK = torch.stack([right_N, down_N, *scales, torch.ones_like(x_N)], dim=1)
+    known, second_11HW = system_NK.shape[1] - 1, canvas.gray(second_1CHW)
+    for _ in range(ROUNDS):
+        apart_N = first_N - found(second_11HW, x_N[None], y_N[None]).flatten()
+        weights_N = (1 + (apart_N / (3 * apart_N.abs().median() + 1e-3)).square()) ** -2
+        weighed_NK = system_NK * weights_N[:, None]
+        square_KK = weighed_NK.T @ system_NK + 1e-6 * torch.eye(known + 1)
+        step_K = torch.linalg.solve(square_KK, weighed_NK.T @ apart_N)
+        moved_4[:known] += step_K[:known]
+    variance = (weights_N * (apart_N - system_NK @ step_K).square()).sum() / weights_N.sum()
+    errors_K = (torch.linalg.inv(square_KK).diagonal() * variance).sqrt()
+    if not float(errors_K[:known].max()) <= UNSURE:
+        return None
+    right, down, across, along = moved_4.tolist()
+    return Alignment(
+        right=right,
+        down=down,
+        wider=1 + 2 * across / width,
+        taller=1 + 2 * along / height,
+        blocks=coarse.blocks,
+    )
 
 
-def _centred(shift: float, size: int) -> float:
-    return shift - size if shift > size / 2 else shift
+def _sampled(picture_1CHW: Tensor, grid_1HW2: Tensor) -> Tensor:
+    """Bicubic, with the edge repeated; places run from -1 to 1, the outer edges of the outer pixels."""
+    sampled_1CHW: Tensor = F.grid_sample(
+        picture_1CHW, grid_1HW2, mode="bicubic", padding_mode="border", align_corners=False
+    )
+    return sampled_1CHW
 
 
-def _median(values: list[float]) -> float:
-    return float(torch.tensor(values).median())
+def _vertex(before_N: Tensor, here_N: Tensor, after_N: Tensor) -> Tensor:
+    bend_N = before_N - 2 * here_N + after_N
+    return torch.where(bend_N == 0, 0.0, 0.5 * (before_N - after_N) / torch.where(bend_N == 0, 1.0, bend_N))
 
 
-def _slope(places: list[float], shifts: list[float]) -> float:
+def _centred(shift_N: Tensor, size: int) -> Tensor:
+    return torch.where(shift_N > size / 2, shift_N - size, shift_N)
+
+
+def _slope(places_N: Tensor, shifts_N: Tensor) -> float:
     """Theil and Sen's: the median over all pairs."""
-    pairs = combinations(zip(places, shifts, strict=True), 2)
-    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairs if abs(b[0] - a[0]) > 1]
-    return _median(slopes) if slopes else 0.0
+    apart_NN, more_NN = (values[:, None] - values for values in (places_N, shifts_N))
+    pairs = apart_NN > 1
+    return float((more_NN[pairs] / apart_NN[pairs]).median()) if pairs.any() else 0.0

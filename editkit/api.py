@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from editkit import editing
     from editkit.judges import Judge
     from editkit.method import Method
+    from editkit.requests import Prepared
     from editkit.seed_search import SeedSearch
+    from editkit.session import Session
     from editkit.types import ImageInput
 
 
@@ -55,6 +57,7 @@ class Editor:
         references: Sequence[ImageInput] = (),
         size: tuple[int, int] | None = None,
         preserve: bool | None = None,
+        align: bool = False,
         negative: str | None = None,
         search: SeedSearch | Mapping[str, Any] | None = None,
         watch: editing.Watch | None = None,
@@ -66,7 +69,7 @@ class Editor:
         Raises:
             EditkitError: in one sentence, where the request cannot be carried out.
         """
-        from editkit import editing
+        from editkit.requests import prepare
 
         request = EditRequest(
             image=image,
@@ -80,13 +83,24 @@ class Editor:
             guidance=guidance,
             size=size,
             preserve=preserve,
+            align=align,
             negative=negative,
             search=search,
         )
-        (result,) = self._run([editing.prepare(request)], watch)
+        (result,) = self._run([prepare(request)], watch)
         for note in result.notes:
             warnings.warn(note, stacklevel=2)
         return result
+
+    def session(self, image: ImageInput, folder: str | Path | None = None) -> Session:
+        """Start a session: edit after edit of a picture, kept in a folder, a fresh temporary one where None.
+
+        Raises:
+            EditkitError: where the picture cannot be read or the folder holds something.
+        """
+        from editkit import session
+
+        return session.start(self, image, folder)
 
     def load(self, request: EditRequest) -> None:
         """Load what a request needs, adapters included, before it is needed.
@@ -109,7 +123,7 @@ class Editor:
         if batch_size < 1:
             raise EditkitError(f"batch_size={batch_size} is not allowed; it must be at least 1.")
         results: dict[int, EditResult] = {}
-        groups: dict[Any, list[tuple[int, editing.Prepared]]] = {}
+        groups: dict[Any, list[tuple[int, Prepared]]] = {}
         for place, request in enumerate(requests):
             prepared = self._prepare(request)
             if isinstance(prepared, EditResult):
@@ -121,7 +135,7 @@ class Editor:
                 results |= self._batch(group[start : start + batch_size])
         return [results[place] for place in range(len(requests))]
 
-    def _run(self, batch: Sequence[editing.Prepared], watch: editing.Watch | None = None) -> list[EditResult]:
+    def _run(self, batch: Sequence[Prepared], watch: editing.Watch | None = None) -> list[EditResult]:
         """Results of one group's requests; one whose seed is searched for is a group of its own."""
         from editkit import editing, seed_search
 
@@ -134,13 +148,13 @@ class Editor:
         search = seed_search.build(request.search)
         return [seed_search.run(self.backbone, record, options, batch[0], search, self._judges, watch)]
 
-    def _prepare(self, request: EditRequest) -> editing.Prepared | EditResult:
+    def _prepare(self, request: EditRequest) -> Prepared | EditResult:
         """A request that is ready to run, or the result that says why it cannot."""
-        from editkit import editing
+        from editkit.requests import prepare
 
         try:
             self.method(request.method)
-            return editing.prepare(request)
+            return prepare(request)
         except EditkitError as error:
             return _failed(request, error)
 

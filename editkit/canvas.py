@@ -74,17 +74,25 @@ def beside(panel: Canvas, width: int) -> Canvas:
     return replace(panel, width=panel.width + width, answer=answer)
 
 
-def decoded(tokens_BLC: Tensor, canvas: Canvas) -> tuple[Tensor, Canvas]:
-    """The part of a canvas that is decoded, tokens BLC row by row: all, or the answer's panel alone."""
-    if not canvas.apart:
-        return tokens_BLC, canvas
+def alone(canvas: Canvas) -> Canvas:
+    """The answer's panel as a canvas of its own."""
+    box = canvas.answer
+    return replace(canvas, width=box.width, height=box.height, answer=replace(box, left=0, top=0))
+
+
+def panel(tokens_BLC: Tensor, canvas: Canvas) -> Tensor:
+    """The tokens of the answer's panel, row by row, of those of the whole canvas."""
     box = canvas.answer
     batch, _, channels = tokens_BLC.shape
     grid_BhwC = tokens_BLC.view(batch, canvas.height // GRID, canvas.width // GRID, channels)
     rows = slice(box.top // GRID, (box.top + box.height) // GRID)
     columns = slice(box.left // GRID, (box.left + box.width) // GRID)
-    alone = replace(canvas, width=box.width, height=box.height, answer=replace(box, left=0, top=0))
-    return grid_BhwC[:, rows, columns].flatten(1, 2), alone
+    return grid_BhwC[:, rows, columns].flatten(1, 2)
+
+
+def decoded(tokens_BLC: Tensor, canvas: Canvas) -> tuple[Tensor, Canvas]:
+    """The part of a canvas that is decoded, tokens BLC row by row: all, or the answer's panel alone."""
+    return (panel(tokens_BLC, canvas), alone(canvas)) if canvas.apart else (tokens_BLC, canvas)
 
 
 def resize(pixels_BCHW: Tensor, width: int, height: int) -> Tensor:
@@ -117,14 +125,44 @@ def gray(pixels_BCHW: Tensor) -> Tensor:
     return (pixels_BCHW * pixels_BCHW.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
 
 
-def change(source_BCHW: Tensor, edited_BCHW: Tensor, *, threshold: float = 0.1, grow: int = 2) -> Tensor:
+def grown(mask_B1HW: Tensor, reach: int) -> Tensor:
+    """A mask of booleans, larger by `reach` pixels on every side."""
+    for side in (-1, -2):
+        size, width = mask_B1HW.shape[side], 1
+        margin = (reach, reach, 0, 0) if side == -1 else (0, 0, reach, reach)
+        mask_B1HW = F.pad(mask_B1HW, margin)
+        # Doubling what is covered takes a tenth of a pooling's time.
+        while width < 2 * reach + 1:
+            step = min(width, 2 * reach + 1 - width)
+            width += step
+            length = size + 2 * reach + 1 - width
+            mask_B1HW = mask_B1HW.narrow(side, 0, length) | mask_B1HW.narrow(side, step, length)
+    return mask_B1HW
+
+
+def change(
+    source_BCHW: Tensor,
+    edited_BCHW: Tensor,
+    *,
+    threshold: float = 0.1,
+    grow: int = 2,
+    suspects_B1HW: Tensor | None = None,
+    suspected: float = 0.0,
+) -> Tensor:
     """Where an edit changed something: B1HW, 1 inside.
 
-    Specks thinner than three pixels are dropped, what is left grows by `grow` pixels.
+    Specks thinner than three pixels are dropped, what is left grows by `grow` pixels. Among the `suspects`,
+    booleans, differences count from `suspected` on.
     """
-    differs_B1HW = ((edited_BCHW - source_BCHW).abs().amax(1, keepdim=True) > threshold).float()
-    eroded_B1HW = -F.max_pool2d(-differs_B1HW, 3, stride=1, padding=1)
-    return F.max_pool2d(eroded_B1HW, 2 * (grow + 1) + 1, stride=1, padding=grow + 1)
+    apart_BCHW = (edited_BCHW - source_BCHW).abs()
+    differs_B1HW = apart_BCHW[:, :1]
+    for channel in range(1, apart_BCHW.shape[1]):  # several times faster than `amax`
+        differs_B1HW = torch.maximum(differs_B1HW, apart_BCHW[:, channel : channel + 1])
+    found_B1HW = differs_B1HW > threshold
+    if suspects_B1HW is not None:
+        found_B1HW |= suspects_B1HW & (differs_B1HW > suspected)
+    eroded_B1HW = ~grown(~found_B1HW, 1)
+    return grown(eroded_B1HW, grow + 1).float()
 
 
 def paste(source_BCHW: Tensor, edited_BCHW: Tensor, mask_B1HW: Tensor, *, feather: int = 2) -> Tensor:

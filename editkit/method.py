@@ -87,6 +87,9 @@ class Backbone(Protocol):
     def fingerprints(self, role: str) -> dict[str, str]:
         """Hashes of the weights behind a role, by component."""
 
+    def loading(self) -> dict[str, Any]:
+        """The loading options that are not the default ones, in JSON's types."""
+
     def remarks(self, instruction: str) -> list[str]:
         """What a person should know about an instruction before trusting the result."""
 

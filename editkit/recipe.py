@@ -9,10 +9,14 @@ from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from editkit.errors import EditkitError
-from editkit.images import RECIPE_KEY, opened
+from editkit.images import RECIPE_KEY, Picture, opened
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Recipe = dict[str, Any]
 PACKAGES = ("editkit", "torch", "diffusers", "transformers")
@@ -67,6 +71,17 @@ def sha256(path: str | Path) -> str:
         return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise EditkitError(f"The weights {path} cannot be read ({error.strerror}); check it.") from error
+
+
+def pixels_sha256(picture: Picture) -> str:
+    """The hexadecimal digest of a picture's colours, whatever file they were in."""
+    return hashlib.sha256(picture.rgb.tobytes()).hexdigest()
+
+
+def mask_sha256(mask: NDArray[np.float32]) -> str:
+    """The hexadecimal digest of a mask in [0, 1], in 256 levels."""
+    levels = (mask.squeeze() * 255).round().astype("uint8")
+    return hashlib.sha256(levels.tobytes()).hexdigest()
 
 
 @cache

@@ -21,6 +21,7 @@ from editkit.errors import EditkitError
 from editkit.judges import JUDGES, Case, Judge, Verdict, judge
 from editkit.method import Method
 from editkit.registry import unknown
+from editkit.requests import Prepared
 from editkit.types import EditResult
 
 MODES = ("continue", "restart")
@@ -119,7 +120,7 @@ def run(
     backbone: Any,
     method: Method,
     options: Any,
-    prepared: editing.Prepared,
+    prepared: Prepared,
     search: SeedSearch,
     judges: dict[str, Judge],
     watch: editing.Watch | None = None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Generator, Tensor
 
+    from editkit.alignment import Alignment
     from editkit.seed_search import SearchReport, SeedSearch
 
     ImageInput = str | Path | Image.Image
@@ -37,6 +38,7 @@ class EditRequest:
         guidance: distilled guidance; the backbone's default where None.
         size: (width, height) that the network works at; fitted to the image where None.
         preserve: keep pixels outside the change identical to the image; where None, only if a mask is given.
+        align: move the edit back onto the image's grid where it is found shifted or scaled against it.
         negative: what the picture should not show; switches true classifier-free guidance on.
         search: try several seeds, from `seed` on, and finish the one that a judge prefers: a `SeedSearch`, or
             a dict of its fields.
@@ -53,6 +55,7 @@ class EditRequest:
     guidance: float | None = None
     size: tuple[int, int] | None = None
     preserve: bool | None = None
+    align: bool = False
     negative: str | None = None
     search: SeedSearch | Mapping[str, Any] | None = None
 
@@ -175,6 +178,10 @@ class EditResult:
         notes: warnings in plain words.
         error: why it failed, in one sentence.
         search: what a seed search saw; None where there was none.
+        change: gray, as large as the source: white where this edit was meant to change it, which is the mask
+            that was given, else what was inferred; None where there was no source.
+        alignment: where things of the source are in the edit, measured outside the change, before any
+            correction; None where there was no source or too little of it to measure by.
     """
 
     image: Image.Image | None
@@ -185,3 +192,5 @@ class EditResult:
     notes: tuple[str, ...] = ()
     error: str | None = None
     search: SearchReport | None = None
+    change: Image.Image | None = None
+    alignment: Alignment | None = None

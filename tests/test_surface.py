@@ -104,10 +104,14 @@ def test_public_names() -> None:
         "EditResult",
         "EditkitError",
         "Editor",
+        "Replay",
         "SeedSearch",
+        "Session",
         "backbones",
         "load",
+        "load_session",
         "methods",
+        "replay",
     }
     for name in editkit.__all__:
         assert getattr(editkit, name).__module__.startswith("editkit.")
@@ -130,15 +134,23 @@ SIGNATURES = {
     "Editor": "(backbone, options=None)",
     "Editor.edit": (
         "(self, image, instruction, method='kontext', *, task=None, seed=0, steps=None, guidance=None, "
-        "mask=None, references=(), size=None, preserve=None, negative=None, search=None)"
+        "mask=None, references=(), size=None, preserve=None, align=False, negative=None, search=None, "
+        "watch=None)"
     ),
     "Editor.edit_many": "(self, requests, batch_size=32)",
+    "Editor.session": "(self, image, folder=None)",
+    "replay": "(path, *, image=None, mask=None, references=(), device=None, editor=None)",
+    "load_session": "(folder, editor=None)",
+    "Session.edit": "(self, instruction, method='kontext', **asked)",
+    "Session.adopt": "(self, result)",
+    "Session.branch": "(self, number)",
+    "Session.save": "(self, folder)",
     "Editor.load_adapter": "(self, path, method='kontext', name=None)",
     "Editor.use_adapters": "(self, names, scales=None, method='kontext')",
     "Editor.method": "(self, name)",
     "EditRequest": (
         "(*, image, instruction, method='kontext', task=None, mask=None, references=(), seed=0, steps=None, "
-        "guidance=None, size=None, preserve=None, negative=None, search=None)"
+        "guidance=None, size=None, preserve=None, align=False, negative=None, search=None)"
     ),
 }
 
@@ -153,7 +165,7 @@ def test_signatures(name: str) -> None:
 
 def test_request_and_edit_agree() -> None:
     """What a single edit takes is what a request holds."""
-    taken = set(inspect.signature(editkit.Editor.edit).parameters) - {"self"}
+    taken = set(inspect.signature(editkit.Editor.edit).parameters) - {"self", "watch"}
     assert taken == {field.name for field in dataclasses.fields(editkit.EditRequest)}
 
 
@@ -167,6 +179,8 @@ def test_result_fields() -> None:
         "notes",
         "error",
         "search",
+        "change",
+        "alignment",
     ]
 
 
@@ -180,7 +194,18 @@ SEARCH = {"--search", "--judge", "--search-mode", "--preview-steps", "--judge-op
 COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "edit": (
         ["image", "instruction"],
-        {*LOADING, *SAMPLING, *OUTPUT, *SEARCH, "--json", "--task", "--mask", "--ref", "--preserve"},
+        {
+            *LOADING,
+            *SAMPLING,
+            *OUTPUT,
+            *SEARCH,
+            "--json",
+            "--task",
+            "--mask",
+            "--ref",
+            "--preserve",
+            "--align",
+        },
     ),
     "generate": (["prompt"], {*LOADING, *SAMPLING, *OUTPUT, "--json", "--task", "--ref"}),
     "compare": (
@@ -188,6 +213,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         {*LOADING, *OUTPUT, "-m", "--method", "--mask", "--seed", "--steps", "--size", "--judge"}
         | {"--load", "--json"},
     ),
+    "replay": (["picture"], {*OUTPUT, "--image", "--mask", "--reference", "--device", "--json"}),
     "methods": (["name"], set()),
     "backbones": ([], set()),
     "train": (["config", "overrides"], {"--plan", "--device"}),
@@ -365,6 +391,7 @@ def test_recipe_in_the_picture(cli: Cli, random_pipeline: Path, tmp_path: Path) 
     printed, kept = json.loads(run.out), recipe.read(output)
     assert printed.pop("output") == str(output)
     assert set(printed.pop("timings")) == {"plan", "sample", "decode"}
+    assert printed.pop("alignment") is None  # a plain picture shows no motion
     assert printed == kept
     expected = {
         "instruction": "make it blue",

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,9 @@ def edit(
     preserve: Annotated[
         bool, typer.Option("--preserve", help="Keep pixels outside the change identical.")
     ] = False,
+    align: Annotated[
+        bool, typer.Option("--align", help="Undo a measured shift or scale against the source.")
+    ] = False,
     negative: Negative = None,
     search: Annotated[int, typer.Option(help="Try this many seeds and keep the one a judge prefers.")] = 1,
     judge: Annotated[
@@ -71,6 +75,7 @@ def edit(
         "guidance": guidance,
         "size": sides(size),
         "preserve": preserve or None,
+        "align": align,
         "negative": negative,
         "search": wanted if searching else None,
     }
@@ -142,7 +147,8 @@ def _edit(
         images.save(result.search.contact_sheet(), contact_sheet, result.recipe)
     if as_json:
         searched = {"search": result.search.summary()} if result.search else {}
-        told = {"output": str(output), "timings": dict(result.timings), **searched, **result.recipe}
+        moved = {"alignment": None if result.alignment is None else asdict(result.alignment)}
+        told = {"output": str(output), "timings": dict(result.timings), **moved, **searched, **result.recipe}
         print(json.dumps(told))
     else:
         print(f"{output} ({result.image.width}x{result.image.height}, {sum(result.timings.values()):.1f} s)")

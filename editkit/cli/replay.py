@@ -1,0 +1,44 @@
+"""`editkit replay`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from editkit.cli.options import Device, no_bars
+
+
+def replay(
+    picture: Annotated[Path, typer.Argument(help="A PNG that editkit wrote.")],
+    image: Annotated[
+        Path | None, typer.Option(help="Its source, if not where the recipe says nor beside it.")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="Its mask, likewise.")] = None,
+    reference: Annotated[
+        list[Path] | None, typer.Option(help="A reference, likewise; all of them in order.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write what is made now.")] = None,
+    device: Device = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Make a picture again from its recipe: identical, close, or different and why.
+
+    Exit status 0 if identical or close, 1 if different, 2 if it cannot be made again.
+    """
+    from editkit import images
+    from editkit.replaying import replay as made_again
+
+    if output:
+        images.check_output(output)
+    no_bars()
+    found = made_again(picture, image=image, mask=mask, references=tuple(reference or ()), device=device)
+    if output:
+        images.save(found.image, output, found.recipe)
+    if as_json:
+        told = {"verdict": found.verdict, "greatest": found.greatest, "mean": found.mean}
+        print(json.dumps({**told, "reasons": list(found.reasons)}))
+    else:
+        print(f"{picture}: {found.told()}")
+    if not found.same:
+        raise typer.Exit(1)
