@@ -25,7 +25,7 @@ from editkit.evaluation import shapesworld as evaluation
 
 FOLDER = Path("out/frames")
 WORDINGS = ("put a {} frame around the picture", "add a {} border", "frame the picture in {}")
-WIDTHS = {"thin": 6, "thick": 12}
+WIDTH = 16
 TRAINED, HELD_OUT, OTHERS = 1000, 100, 200
 
 
@@ -35,13 +35,12 @@ def pair(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
     assert scene is not None
     rng = random.Random(f"frame {seed}")
     colour = rng.choice([name for name in COLOURS if name != scene.background])
-    width = rng.choice(sorted(WIDTHS))
     source = world.render(scene)
     answer = np.empty_like(source)
     answer[:] = COLOURS[colour]
-    inner = slice(WIDTHS[width], -WIDTHS[width])
+    inner = slice(WIDTH, -WIDTH)
     answer[inner, inner] = source[inner, inner]
-    return source, answer, rng.choice(WORDINGS).format(f"{width} {colour}")
+    return source, answer, rng.choice(WORDINGS).format(colour)
 
 
 def draw() -> None:

@@ -278,7 +278,10 @@ def test_methods_command(cli: Cli) -> None:
         assert method.paper in run.out
 
 
-SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
+CONFIGS = ROOT / "configs"
+SHIPPED = sorted(
+    path for path in CONFIGS.rglob("*.yaml") if path.parent.name not in ("accelerate", "hardware")
+)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
@@ -292,6 +295,23 @@ def test_shipped_configs(path: Path) -> None:
         if settings.fresh:
             fresh = config.build(registry.backbones("fresh").FreshConfig, settings.fresh)
             assert (ROOT / fresh.words).is_file()
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "hardware").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_hardware_lies_over_a_config(path: Path) -> None:
+    below = CONFIGS / "flux1-dev" / "kontext-lora.yaml"
+    values, changes = config.layered(below, [str(path), "fit.steps=3"])
+    settings = config.build(registry.recipe(values["recipe"]).CONFIG, values, changes)
+    assert settings.gradient_checkpointing
+    assert settings.fit.steps == 3
+    config.build(registry.backbones("loading").LoadOptions, settings.load)
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_launcher_settings(path: Path) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    assert load_config_from_file(str(path)).num_processes == 8
 
 
 def test_configs_are_shipped() -> None:

@@ -78,6 +78,7 @@ class MoELinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft is unt
         rank = down_ErI.shape[1]
         self.r, self.lora_alpha = {adapter: rank}, {adapter: options.alpha or rank}
         self.scaling = {adapter: self.lora_alpha[adapter] / rank}
+        self.use_rslora = {adapter: False}
         self.in_features, self.out_features = down_ErI.shape[2], up_EOr.shape[1]
         self.strength = 1.0
         """Of the experts alone, on top of the adapter's scale."""
