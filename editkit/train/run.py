@@ -40,6 +40,7 @@ class Run:
     Attributes:
         done: optimizer steps so far.
         loss: the last one logged.
+        seconds: of a step, when that was.
         main: whether this process writes.
         sharded: whether no process has all of the weights.
     """
@@ -72,7 +73,7 @@ class Run:
         set_training(self.optimizers, True)
         self.ema = Ema(self.parameters, config.ema) if config.ema else None
         self.done = checkpoints.load(found, self.parameters, self.optimizers, self.ema) if found else 0
-        self.loss = math.nan
+        self.loss = self.seconds = math.nan
         self._log = self.output / "log.jsonl"
         if self.main:
             checkpoints.set_aside(self.output, self.done)
@@ -119,7 +120,13 @@ class Run:
             record = {"step": self.done, "loss": round(self.loss, 6), "seconds_per_step": round(seconds, 4)}
             log.append(self._log, record)
         self.accelerator.log({"loss": self.loss, "seconds per step": seconds}, step=self.done)
+        self.seconds = seconds
         self._losses, self._clock = [], time.perf_counter()
+
+    def told(self) -> str:
+        """Loss, speed and memory in one line."""
+        speed = f"{self.seconds:.2f} s a step, {self.config.samples / self.seconds:.1f} samples a second"
+        return f"loss {self.loss:.4f}, {speed}, {_memory() / 1e9:.1f} GB"
 
     def check_losses(self) -> None:
         """Stop at the first batch whose loss is no number or far above the others, and keep it."""
@@ -205,6 +212,15 @@ class Run:
             raise EditkitError(
                 f"{folder} cannot be written ({problem}); free some space and resume."
             ) from error
+
+
+def _memory() -> int:
+    """Bytes: the GPU's at the peak so far, or this process's now."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import psutil  # which accelerate needs too
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def _indices(config: FitConfig, accelerator: Any, step: int, micro: int) -> range:
