@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from editkit import canvas
 from editkit.errors import EditkitError
 from editkit.method import Conditioner, Method
-from editkit.train.edit import EditJob, EditTrainConfig
+from editkit.train.edit import EditJob
+from editkit.train.settings import EditTrainConfig
 from editkit.types import Conditioning, EditInputs, Plan
 
 

@@ -14,9 +14,10 @@ from diffusers import FluxTransformer2DModel
 from torch.profiler import ProfilerActivity, profile
 
 from editkit import config
-from editkit.train.edit import EditJob, EditTrainConfig
+from editkit.train.edit import EditJob
 from editkit.train.plan import plan
 from editkit.train.run import Run
+from editkit.train.settings import EditTrainConfig
 
 MIDDLE = {
     "in_channels": 64,

@@ -27,8 +27,9 @@ from backbones.memory import Memory
 from editkit import config, flow
 from editkit.data.datasets import dataset
 from editkit.data.latents import arrange, collate
-from editkit.train.edit import EditJob, EditTrainConfig
+from editkit.train.edit import EditJob
 from editkit.train.run import Run
+from editkit.train.settings import EditTrainConfig
 
 RATE, CLIP, WARM = 1e-4, 1.0, 3
 AS_SHIPPED = "editkit as tiny is trained"

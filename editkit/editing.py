@@ -16,9 +16,7 @@ from editkit import canvas, flow, images, preserve, recipe
 from editkit.errors import EditkitError
 from editkit.method import Method, Sampler
 from editkit.preserve import Finished
-from editkit.requests import Prepared as Prepared
-from editkit.requests import collate as collate
-from editkit.requests import prepare as prepare
+from editkit.requests import Prepared, collate
 from editkit.types import EditRequest, EditResult, Plan
 
 

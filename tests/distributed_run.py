@@ -6,8 +6,9 @@ import torch
 from conftest import CLIP, LETTERS, ROOT, T5, transformer_config
 
 from editkit import config
-from editkit.train.edit import EditJob, EditTrainConfig
+from editkit.train.edit import EditJob
 from editkit.train.fit import fit
+from editkit.train.settings import EditTrainConfig
 
 
 def main() -> None:

@@ -24,8 +24,9 @@ from backbones.flux import Flux
 from backbones.specs import FAMILIES
 from editkit import adapters, canvas, config, flow, images
 from editkit.method import Conditioner, Method, Sampler, Trainer
-from editkit.train.edit import EditJob, EditTrainConfig
+from editkit.train.edit import EditJob
 from editkit.train.fit import fit
+from editkit.train.settings import EditTrainConfig
 from editkit.types import EditInputs, EditRequest, Plan
 
 FILES = {"__init__.py", "config.py", "conditioner.py", "sampler.py", "trainer.py", "README.md"}

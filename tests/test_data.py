@@ -14,7 +14,7 @@ from conftest import image
 from PIL import Image
 
 from editkit import EditkitError, config
-from editkit.data import files
+from editkit.data import columns
 from editkit.data.datasets import dataset
 from editkit.data.records import FILES, DataConfig, Record
 
@@ -147,7 +147,7 @@ def test_webdataset_shards(folder: Path) -> None:
 def test_hugging_face(preset: str, form: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
-    names = files.COLUMNS[preset]
+    names = columns.COLUMNS[preset]
     several = preset == "omniedit"
     row = {
         names["source"]: Image.open(folder / "edit.png"),

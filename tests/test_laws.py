@@ -21,7 +21,7 @@ from backbones import packing, specs, text
 from backbones.flux import Flux
 from backbones.memory import REMEMBERED, Memory
 from editkit import EditkitError, EditRequest, adapters, canvas, config, flow, registry
-from editkit.train.edit import EditTrainConfig
+from editkit.train.settings import EditTrainConfig
 from editkit.types import EditInputs
 
 # --- Packing ---

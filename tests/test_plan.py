@@ -11,8 +11,10 @@ import torch
 from conftest import ROOT, image
 
 from editkit import EditkitError, config
-from editkit.train.edit import EditJob, EditTrainConfig
-from editkit.train.plan import Kept, plan, table
+from editkit.train.activations import Kept
+from editkit.train.edit import EditJob
+from editkit.train.plan import plan, table
+from editkit.train.settings import EditTrainConfig
 
 
 def settings(**values: Any) -> EditTrainConfig:

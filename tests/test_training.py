@@ -30,9 +30,10 @@ from editkit.data.latents import Bucket
 from editkit.data.records import DataConfig
 from editkit.data.stream import Stream
 from editkit.train import checkpoints
-from editkit.train.edit import EditJob, EditTrainConfig
+from editkit.train.edit import EditJob
 from editkit.train.fit import StoppedError, fit
 from editkit.train.optim import Ema, OptimConfig, optimizers, rate
+from editkit.train.settings import EditTrainConfig
 from editkit.types import Conditioning, Plan
 from methods.icedit import moe
 from methods.icedit.layer import MoELinear

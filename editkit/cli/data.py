@@ -31,7 +31,7 @@ def check(
     from editkit import images
     from editkit.data import check as checks
     from editkit.data.datasets import Chained, dataset
-    from editkit.train.edit import EditTrainConfig
+    from editkit.train.settings import EditTrainConfig
 
     if limit is not None and limit < 1:
         raise EditkitError(f"--limit {limit} is not allowed; give at least 1.")

@@ -41,7 +41,7 @@ def train(
 
 def _plan(settings: Any, device: str | None) -> None:
     from editkit.train import plan as plans
-    from editkit.train.edit import EditTrainConfig
+    from editkit.train.settings import EditTrainConfig
 
     if not isinstance(settings, EditTrainConfig) or settings.recipe != "edit":
         raise EditkitError("--plan is for runs that edit (recipe: edit).")

@@ -3,174 +3,31 @@
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from editkit import adapters, config, flow, registry
+from editkit import config, registry
 from editkit.data import padding
 from editkit.data.datasets import dataset
 from editkit.data.latents import SLOTS, Bucket, EditBatch, buckets
-from editkit.data.records import FILES, DataConfig, MixedConfig
+from editkit.data.records import DataConfig
 from editkit.data.stream import Mixture, Stream, share
 from editkit.errors import EditkitError
 from editkit.method import Method
 from editkit.train import card, recompute, sharded
-from editkit.train.job import FitConfig, Job
+from editkit.train.job import Job
 from editkit.train.log import last_figures
-from editkit.train.validation import Validation, ValidationConfig
+from editkit.train.objective import FlowObjective
+from editkit.train.settings import EditTrainConfig
+from editkit.train.validation import Validation
 from editkit.types import Plan
 
 TEXTS = 16
 """Instructions that are encoded together."""
-CELLS = 4
-"""Latent cells of a token, whose values of one channel stand together."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EditTrainConfig:
-    """A method's training run."""
-
-    recipe: str = "edit"
-    method: str = "kontext"
-    backbone: str = "tiny"
-    options: dict[str, Any] = field(default_factory=dict)
-    """The method's own options."""
-    load: dict[str, Any] = field(default_factory=dict)
-    """The backbone's loading options: backbones.loading.LoadOptions."""
-    fresh: dict[str, Any] = field(default_factory=dict)
-    """A new backbone with random weights instead of `backbone`: backbones.fresh.FreshConfig."""
-    start: str | None = None
-    """Role whose transformer the new one starts from, its input layer widened; needs trainable=full."""
-    dtype: str = "float32"
-    """Of frozen weights: `float32`, or `bfloat16` with trainable=lora; what trains is always float32."""
-    gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass instead of keeping them."""
-    selective_checkpointing: bool = False
-    """Of these, keep the results of matrix products and attention, which cost most to compute again."""
-    trainable: str = "lora"
-    """`lora`, or `full`: the whole transformer."""
-    text_encoders: bool = False
-    """Train the text encoders too; for small new backbones."""
-    lora: adapters.LoraOptions = field(default_factory=adapters.LoraOptions)
-    adapter: str | None = None
-    """A LoRA to go on from, of any dialect; its ranks and modules count then, not those under `lora`."""
-    guidance: float = 1.0
-    """Guidance input during training; 1 is the un-guided regime."""
-    times: str = "logit_normal"
-    """How times are drawn: `logit_normal` (paper), `uniform`, `mode` or `cosmap`."""
-    time_mean: float | None = None
-    """Mean of the times' logit; follows the resolution where null."""
-    time_std: float = 1.0
-    weighting: str = "none"
-    """Loss weight by time: `none`, `sigma_sqrt` or `cosmap`."""
-    noise_offset: float = 0.0
-    """Size of an offset that a sample's noise has in common by channel."""
-    mixed_sizes: bool = False
-    """Put samples of different canvas sizes in one batch, padded and masked; by size where false."""
-    cache: str = "out/cache"
-    """Folder of latents that were encoded before."""
-    cache_texts: bool = False
-    """Encode all instructions before the first step, keep them in the cache too, and then let go of text
-    encoders and autoencoder, which take 10 GB of a GPU beside FLUX.1."""
-    data: DataConfig = field(default_factory=DataConfig)
-    mixture: dict[str, MixedConfig] = field(default_factory=dict)
-    """Further datasets under names of their own; a batch is from one of them."""
-    fit: FitConfig = field(default_factory=FitConfig)
-    validation: ValidationConfig = field(default_factory=ValidationConfig)
-    """What is looked at every `fit.validate_every` steps."""
-
-    def __post_init__(self) -> None:
-        for name, allowed in (("times", flow.DISTRIBUTIONS), ("weighting", flow.WEIGHTINGS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        if not 0 <= self.noise_offset < 1:
-            raise ValueError(f"noise_offset must lie in [0, 1), not {self.noise_offset}")
-        if self.trainable not in ("lora", "full"):
-            raise ValueError(f"trainable must be lora or full, not {self.trainable!r}")
-        if self.start and (self.fresh or self.trainable != "full"):
-            raise ValueError("start needs trainable=full and no fresh backbone")
-        if self.fit.validate_every and self.data.name in FILES and self.validation.data is None:
-            raise ValueError(
-                "fit.validate_every needs validation.data, records that the run is not trained on"
-            )
-        if self.selective_checkpointing and not self.gradient_checkpointing:
-            raise ValueError("selective_checkpointing needs gradient_checkpointing=true")
-        if self.adapter and self.trainable != "lora":
-            raise ValueError("adapter needs trainable=lora")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"dtype must be float32 or bfloat16, not {self.dtype!r}")
-        if self.dtype == "bfloat16" and (self.trainable == "full" or self.fit.precision != "bf16"):
-            raise ValueError("dtype=bfloat16 needs trainable=lora and fit.precision=bf16")
-        if self.cache_texts and (self.text_encoders or self.fresh or self.start):
-            raise ValueError(
-                "cache_texts needs text encoders that stay as they are: no fresh, start, text_encoders"
-            )
-        if self.text_encoders and self.trainable != "full":
-            raise ValueError("text_encoders trains only together with trainable=full")
-
-
-class FlowObjective(nn.Module):
-    """Mean squared error of the predicted velocity at random times."""
-
-    def __init__(self, job: "EditJob") -> None:
-        super().__init__()
-        self.job = [job]  # in a list, so that the job's modules are not registered twice
-        self.transformer = job.backbone.transformer(job.role)
-        if job.config.text_encoders:
-            self.clip, self.t5 = job.backbone.encoders.clip, job.backbone.encoders.t5
-
-    def forward(self, batch: EditBatch) -> Tensor:
-        job, device = self.job[0], job_device(self)
-        noise_BLC, times_B = self.drawn(batch)
-        texts = [job.conditioner.worded(*piece).conditioning.text for piece in batch.worded]
-        text = padding.texts([text for text in texts if text is not None])
-        plan = replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
-        x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))
-        predicted_BLC = job.backbone.velocity(x_BLC, times_B.to(device), plan, job.config.guidance)
-        by_time_B = flow.time_weights(times_B, job.config.weighting)
-        loss = flow.loss(
-            predicted_BLC,
-            velocity_BLC,
-            batch.weights_BL,
-            None if by_time_B is None else by_time_B.to(device),
-        )
-        penalty = job.trainer.penalty()
-        return loss if penalty is None else loss + penalty
-
-    def drawn(self, batch: EditBatch) -> tuple[Tensor, Tensor]:
-        """Each sample's noise and time from its own seed, as if it were alone."""
-        settings = self.job[0].config
-        noises, times = [], []
-        _, count, channels = batch.x0_BLC.shape
-        for number, seed in enumerate(batch.seeds):
-            generator = torch.Generator().manual_seed(seed)
-            own = torch.arange(count) if batch.places is None else batch.places[number]
-            noise_1LC = torch.randn((1, len(own), channels), generator=generator)
-            if settings.noise_offset:
-                offset_C = torch.randn(channels // CELLS, generator=generator).repeat_interleave(CELLS)
-                noise_1LC = noise_1LC + settings.noise_offset * offset_C
-            noises.append(padding.padded(noise_1LC, own, count))
-            times.append(
-                flow.training_times(
-                    1,
-                    len(own),
-                    generator=generator,
-                    mean=settings.time_mean,
-                    std=settings.time_std,
-                    distribution=settings.times,
-                )
-            )
-        return torch.cat(noises), torch.cat(times)
-
-
-def job_device(module: nn.Module) -> torch.device:
-    """Where a module's weights are."""
-    return next(module.parameters()).device
 
 
 class EditJob(Job):

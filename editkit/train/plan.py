@@ -4,24 +4,20 @@ The transformer is built on the meta device and one step is taken there: what au
 backward pass is counted tensor by tensor, and its arithmetic operation by operation.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from editkit import adapters, config, registry
+from editkit import config, registry
 from editkit.data.datasets import dataset
 from editkit.data.latents import SLOTS, arrange
 from editkit.errors import EditkitError
-from editkit.train.edit import EditTrainConfig
+from editkit.train.activations import Kept, attention
 from editkit.train.optim import state_bytes
+from editkit.train.settings import EditTrainConfig
 from editkit.types import Plan
 
 BYTES = {"float32": 4, "bfloat16": 2}
@@ -169,7 +165,7 @@ def _measured(
     transformer.to(dtype)
     x0_BLC = tensors["x0_BLC"].to(dtype)
     fused = settings.load.get("attention") != "_native_math"
-    with Kept(transformer) as kept, FlopCounterMode(display=False) as counter, _attention(fused) as attended:
+    with Kept(transformer) as kept, FlopCounterMode(display=False) as counter, attention(fused) as attended:
         predicted = sketch.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
         predicted.float().pow(2).mean().backward()
     count = sum(p.numel() for p in trainable)
@@ -226,124 +222,6 @@ def _lowered(planned: Plan, dtype: torch.dtype) -> Plan:
     )
     filled = {name: tensor.to(dtype) for name in SLOTS if (tensor := getattr(slots, name)) is not None}
     return replace(planned, conditioning=replace(slots, text=text, **filled))
-
-
-class Fused(torch.autograd.Function):
-    """Attention as fused kernels do it: queries, keys, values and the result are kept, scores are not."""
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Shapes alone."""
-        result = torch.empty_like(query)
-        ctx.save_for_backward(
-            query, key, value, result, query.new_empty(query.shape[:-1], dtype=torch.float32)
-        )
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-        """Shapes alone."""
-        return tuple(torch.empty_like(tensor) for tensor in ctx.saved_tensors[:3])
-
-
-@contextmanager
-def _attention(fused: bool) -> Iterator[list[float]]:
-    """Replaces torch's attention, which on the meta device keeps all scores; collects its operations."""
-    operations: list[float] = []
-    apply: Any = Fused.apply
-    original = F.scaled_dot_product_attention
-
-    def attention(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
-        # Two products forward, and five of the same size backward.
-        operations.append(7 * 2.0 * query.numel() * key.shape[-2])
-        return cast(Tensor, apply(query, key, value))
-
-    if fused:
-        F.scaled_dot_product_attention = attention  # type: ignore[assignment]
-    try:
-        yield operations
-    finally:
-        F.scaled_dot_product_attention = original
-
-
-class Kept:
-    """Counts the bytes that autograd keeps for the backward pass, in all and within each block."""
-
-    def __init__(self, transformer: Any) -> None:
-        self.weights = {p.untyped_storage()._cdata for p in transformer.parameters()}
-        self.blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
-        self.adapted = adapters.layers(transformer)
-        self.largest = max(sum(p.numel() for p in block.parameters()) for block in self.blocks)
-        self.storages: dict[int, int] = {}
-        self.copied = 0
-        self.alive: list[Tensor] = []
-        self.within: list[int] = []
-        self.inputs = self.dear = 0
-
-    def __enter__(self) -> "Kept":
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
-        self.handles = [
-            handle
-            for block in self.blocks
-            for handle in (
-                block.register_forward_pre_hook(self._enter, with_kwargs=True),
-                block.register_forward_hook(self._leave),
-            )
-        ]
-        products = [
-            (name, part)
-            for block in self.blocks
-            for name, part in block.named_modules()
-            if isinstance(part, nn.Linear)
-        ]
-        self.handles += [part.register_forward_hook(partial(self._produced, name)) for name, part in products]
-        self.handles += [layer.register_forward_pre_hook(self._copy) for layer in self.adapted]
-        self.hooks.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.hooks.__exit__(*error)
-        for handle in self.handles:
-            handle.remove()
-        self.alive.clear()
-
-    def _pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.weights and storage._cdata not in self.storages:
-            self.storages[storage._cdata] = storage.nbytes()
-            self.alive.append(tensor)  # or another tensor could get the same storage
-        return tensor
-
-    def _enter(self, _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        given = [*arguments, *named.values()]
-        self.inputs += sum(t.numel() * t.element_size() for t in given if isinstance(t, Tensor))
-        self.within.append(-self.total())
-
-    def _copy(self, _: nn.Module, arguments: tuple[Any, ...]) -> None:
-        # peft hands an adapter its input in the adapter's own float32, of which autocast keeps a copy again.
-        self.copied += arguments[0].numel() * arguments[0].element_size()
-
-    def _produced(self, name: str, _: nn.Module, given: Any, result: Tensor) -> None:
-        # Attention's result is as large as its queries.
-        queries = name.endswith(("to_q", "add_q_proj"))
-        self.dear += result.numel() * result.element_size() * (2 if queries else 1)
-
-    def _leave(self, *_: object) -> None:
-        self.within[-1] += self.total()
-
-    def total(self) -> int:
-        """Bytes so far."""
-        return sum(self.storages.values()) + self.copied
-
-    def needed(self, checkpointing: bool, selective: bool = False) -> float:
-        """All of it, or with checkpointing blocks' inputs and the insides of the largest block.
-
-        Where it is `selective`, also the results of all matrix products and attention within blocks.
-        """
-        if not checkpointing:
-            return float(self.total())
-        outside = self.total() - sum(self.within)
-        return float(outside + self.inputs + max(self.within) + selective * self.dear)
 
 
 def _advice(settings: EditTrainConfig, room: float, shards: int) -> tuple[str, ...]:

@@ -1,0 +1,76 @@
+"""The flow objective over any method's plan."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from editkit import flow
+from editkit.data import padding
+from editkit.data.latents import EditBatch
+
+if TYPE_CHECKING:
+    from editkit.train.edit import EditJob
+
+CELLS = 4
+"""Latent cells of a token, whose values of one channel stand together."""
+
+
+class FlowObjective(nn.Module):
+    """Mean squared error of the predicted velocity at random times."""
+
+    def __init__(self, job: "EditJob") -> None:
+        super().__init__()
+        self.job = [job]  # in a list, so that the job's modules are not registered twice
+        self.transformer = job.backbone.transformer(job.role)
+        if job.config.text_encoders:
+            self.clip, self.t5 = job.backbone.encoders.clip, job.backbone.encoders.t5
+
+    def forward(self, batch: EditBatch) -> Tensor:
+        job, device = self.job[0], job_device(self)
+        noise_BLC, times_B = self.drawn(batch)
+        texts = [job.conditioner.worded(*piece).conditioning.text for piece in batch.worded]
+        text = padding.texts([text for text in texts if text is not None])
+        plan = replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
+        x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))
+        predicted_BLC = job.backbone.velocity(x_BLC, times_B.to(device), plan, job.config.guidance)
+        by_time_B = flow.time_weights(times_B, job.config.weighting)
+        loss = flow.loss(
+            predicted_BLC,
+            velocity_BLC,
+            batch.weights_BL,
+            None if by_time_B is None else by_time_B.to(device),
+        )
+        penalty = job.trainer.penalty()
+        return loss if penalty is None else loss + penalty
+
+    def drawn(self, batch: EditBatch) -> tuple[Tensor, Tensor]:
+        """Each sample's noise and time from its own seed, as if it were alone."""
+        settings = self.job[0].config
+        noises, times = [], []
+        _, count, channels = batch.x0_BLC.shape
+        for number, seed in enumerate(batch.seeds):
+            generator = torch.Generator().manual_seed(seed)
+            own = torch.arange(count) if batch.places is None else batch.places[number]
+            noise_1LC = torch.randn((1, len(own), channels), generator=generator)
+            if settings.noise_offset:
+                offset_C = torch.randn(channels // CELLS, generator=generator).repeat_interleave(CELLS)
+                noise_1LC = noise_1LC + settings.noise_offset * offset_C
+            noises.append(padding.padded(noise_1LC, own, count))
+            times.append(
+                flow.training_times(
+                    1,
+                    len(own),
+                    generator=generator,
+                    mean=settings.time_mean,
+                    std=settings.time_std,
+                    distribution=settings.times,
+                )
+            )
+        return torch.cat(noises), torch.cat(times)
+
+
+def job_device(module: nn.Module) -> torch.device:
+    """Where a module's weights are."""
+    return next(module.parameters()).device
