@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from editkit.cli import compare, data, edit, evaluate, lists, lora, train, weights
+from editkit.cli import compare, data, demo, edit, evaluate, lists, lora, train, weights
 from editkit.errors import EditkitError, EditkitWarning
 
 # typer brings its own click in newer releases, so the class is reached through a name that typer exports.
@@ -24,7 +24,15 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (edit.edit, edit.generate, compare.compare, lists.methods, lists.backbones, train.train):
+for command in (
+    edit.edit,
+    edit.generate,
+    compare.compare,
+    lists.methods,
+    lists.backbones,
+    train.train,
+    demo.demo,
+):
     app.command()(command)
 for name, group in (("eval", evaluate), ("data", data), ("weights", weights), ("lora", lora)):
     app.add_typer(group.app, name=name)
