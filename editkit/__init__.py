@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from editkit.api import Editor, backbones, load, methods
     from editkit.errors import EditkitError
     from editkit.seed_search import SeedSearch
+    from editkit.session import Session, load_session
     from editkit.types import EditRequest, EditResult
 
 __version__ = "0.1.0"
@@ -15,8 +16,10 @@ __all__ = [
     "EditkitError",
     "Editor",
     "SeedSearch",
+    "Session",
     "backbones",
     "load",
+    "load_session",
     "methods",
 ]
 
@@ -27,8 +30,10 @@ _HOMES = {
     "EditkitError": "editkit.errors",
     "Editor": "editkit.api",
     "SeedSearch": "editkit.seed_search",
+    "Session": "editkit.session",
     "backbones": "editkit.api",
     "load": "editkit.api",
+    "load_session": "editkit.session",
     "methods": "editkit.api",
 }
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from editkit.judges import Judge
     from editkit.method import Method
     from editkit.seed_search import SeedSearch
+    from editkit.session import Session
     from editkit.types import ImageInput
 
 
@@ -99,6 +100,16 @@ class Editor:
         for note in result.notes:
             warnings.warn(note, stacklevel=2)
         return result
+
+    def session(self, image: ImageInput, folder: str | Path | None = None) -> Session:
+        """Start a session: edit after edit of a picture, kept in a folder, a fresh temporary one where None.
+
+        Raises:
+            EditkitError: where the picture cannot be read or the folder holds something.
+        """
+        from editkit import session
+
+        return session.start(self, image, folder)
 
     def load(self, request: EditRequest) -> None:
         """Load what a request needs, adapters included, before it is needed.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -338,7 +337,6 @@ def _kept(item: Prepared, edited_1CHW: Tensor) -> Tensor:
 def _asked(item: Prepared) -> dict[str, Any]:
     """The part of a recipe that the request decides."""
     request = item.request
-    pixels = item.source.rgb.tobytes() if item.source else None
     return {
         "instruction": request.instruction,
         "negative": request.negative,
@@ -348,5 +346,5 @@ def _asked(item: Prepared) -> dict[str, Any]:
         "preserve": request.preserve,
         "mask": item.mask_11HW is not None,
         "references": len(item.references),
-        "source_sha256": hashlib.sha256(pixels).hexdigest() if pixels else None,
+        "source_sha256": recipe.pixels_sha256(item.source) if item.source else None,
     }

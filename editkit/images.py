@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from editkit import colour
+from editkit import colour, writing
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
@@ -190,22 +189,8 @@ def save(image: Image.Image, path: str | Path, recipe: Mapping[str, Any] | None 
         EditkitError: where the picture cannot be written so; an older file is then still there, untouched.
     """
     path = check_output(path)
-    temporary = path.with_name(f".{os.urandom(8).hex()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(_encoded(image, FORMATS[path.suffix.lower()], recipe))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, ValueError, SystemError) as error:  # the last from Pillow's older encoders
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        advice = "free some space" if full else "choose another place or format"
-        problem = getattr(error, "strerror", None) or str(error).rstrip(".")
-        raise EditkitError(f"The output {path} cannot be written ({problem}); {advice}.") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with writing.whole(path) as file:
+        file.write(_encoded(image, FORMATS[path.suffix.lower()], recipe))
 
 
 @contextmanager

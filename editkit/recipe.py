@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from editkit.errors import EditkitError
-from editkit.images import RECIPE_KEY, opened
+from editkit.images import RECIPE_KEY, Picture, opened
 
 Recipe = dict[str, Any]
 PACKAGES = ("editkit", "torch", "diffusers", "transformers")
@@ -67,6 +67,11 @@ def sha256(path: str | Path) -> str:
         return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise EditkitError(f"The weights {path} cannot be read ({error.strerror}); check it.") from error
+
+
+def pixels_sha256(picture: Picture) -> str:
+    """The hexadecimal digest of a picture's colours, whatever file they were in."""
+    return hashlib.sha256(picture.rgb.tobytes()).hexdigest()
 
 
 @cache

@@ -28,6 +28,22 @@ def rows(shown: Sequence[tuple[str, Sequence[Image.Image | None]]], columns: int
     return sheet
 
 
+def strip(shown: Sequence[tuple[str, Image.Image]]) -> Image.Image:
+    """Pictures of one size side by side in their own pixels, each over its words."""
+    width, height = shown[0][1].size
+    letters = max(LETTERS, height // 24)
+    font, gap = ImageFont.load_default(size=letters), max(GAP, width // 64)
+    texts = [wrapped(words, font, width) for words, _ in shown]
+    below = gap + round(1.4 * letters) * max(text.count("\n") + 1 for text in texts)
+    made = Image.new("RGB", ((width + gap) * len(shown) + gap, gap + height + below), "white")
+    draw = ImageDraw.Draw(made)
+    for place, (text, (_, picture)) in enumerate(zip(texts, shown, strict=True)):
+        left = gap + place * (width + gap)
+        made.paste(picture.convert("RGB"), (left, gap))
+        draw.multiline_text((left, gap + height + gap // 2), text, "black", font, spacing=letters * 0.2)
+    return made
+
+
 def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """Text in lines that fit a width in pixels."""
     lines = [""]

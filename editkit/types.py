@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Generator, Tensor
 
+    from editkit.alignment import Alignment
     from editkit.seed_search import SearchReport, SeedSearch
 
     ImageInput = str | Path | Image.Image
@@ -175,6 +176,10 @@ class EditResult:
         notes: warnings in plain words.
         error: why it failed, in one sentence.
         search: what a seed search saw; None where there was none.
+        change: gray, as large as the source: white where this edit was meant to change it, which is the mask
+            that was given, else what was inferred; None where there was no source.
+        alignment: where things of the source are in the edit, measured outside the change, before any
+            correction; None where there was no source or too little of it to measure by.
     """
 
     image: Image.Image | None
@@ -185,3 +190,5 @@ class EditResult:
     notes: tuple[str, ...] = ()
     error: str | None = None
     search: SearchReport | None = None
+    change: Image.Image | None = None
+    alignment: Alignment | None = None

@@ -105,8 +105,10 @@ def test_public_names() -> None:
         "EditkitError",
         "Editor",
         "SeedSearch",
+        "Session",
         "backbones",
         "load",
+        "load_session",
         "methods",
     }
     for name in editkit.__all__:
@@ -130,9 +132,15 @@ SIGNATURES = {
     "Editor": "(backbone, options=None)",
     "Editor.edit": (
         "(self, image, instruction, method='kontext', *, task=None, seed=0, steps=None, guidance=None, "
-        "mask=None, references=(), size=None, preserve=None, negative=None, search=None)"
+        "mask=None, references=(), size=None, preserve=None, negative=None, search=None, watch=None)"
     ),
     "Editor.edit_many": "(self, requests, batch_size=32)",
+    "Editor.session": "(self, image, folder=None)",
+    "load_session": "(folder, editor=None)",
+    "Session.edit": "(self, instruction, method='kontext', **asked)",
+    "Session.adopt": "(self, result)",
+    "Session.branch": "(self, number)",
+    "Session.save": "(self, folder)",
     "Editor.load_adapter": "(self, path, method='kontext', name=None)",
     "Editor.use_adapters": "(self, names, scales=None, method='kontext')",
     "Editor.method": "(self, name)",
@@ -153,7 +161,7 @@ def test_signatures(name: str) -> None:
 
 def test_request_and_edit_agree() -> None:
     """What a single edit takes is what a request holds."""
-    taken = set(inspect.signature(editkit.Editor.edit).parameters) - {"self"}
+    taken = set(inspect.signature(editkit.Editor.edit).parameters) - {"self", "watch"}
     assert taken == {field.name for field in dataclasses.fields(editkit.EditRequest)}
 
 
@@ -167,6 +175,8 @@ def test_result_fields() -> None:
         "notes",
         "error",
         "search",
+        "change",
+        "alignment",
     ]
 
 

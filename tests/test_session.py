@@ -1,0 +1,427 @@
+"""Sessions: a tree of turns that is on disk before anyone sees it, drift and its cure, what a kill leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, difference, image
+from PIL import Image
+from surface_fixtures import files, one_sentence
+
+import editkit
+from backbones.flux import Flux
+from editkit import EditkitError, EditResult, images, recipe
+from editkit.session import Session
+
+SIZE = (64, 48)
+
+
+@pytest.fixture(scope="module")
+def editor(random_flux: Flux) -> editkit.Editor:
+    return editkit.Editor(random_flux)
+
+
+def made(picture: Image.Image, instruction: str = "by hand", **values: object) -> EditResult:
+    """A result whose picture is chosen by the test."""
+    return EditResult(image=picture, method="kontext", seed=0, recipe={"instruction": instruction}, **values)
+
+
+def moved(picture: Image.Image, levels: int) -> Image.Image:
+    """All pixels brighter by so many levels."""
+    return Image.fromarray((np.array(picture).astype(int) + levels).clip(0, 255).astype(np.uint8))
+
+
+def patched(picture: Image.Image, box: tuple[int, int, int, int], colour: str = "black") -> Image.Image:
+    copied = picture.copy()
+    copied.paste(colour, box)
+    return copied
+
+
+def gray(size: tuple[int, int] = SIZE) -> Image.Image:
+    """Without black, white or anything near them."""
+    values = np.random.default_rng(0).integers(100, 150, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def test_edit_after_edit(editor: editkit.Editor, tmp_path: Path) -> None:
+    source = image(*SIZE)
+    session = editor.session(source, tmp_path / "kept")
+    assert session.folder == tmp_path / "kept"
+    (original,) = session.turns
+    assert (original.number, original.parent, original.method, original.recipe) == (0, None, "", {})
+    assert difference(original.image, source) == 0
+    seen: list[int] = []
+    first = session.edit("make it blue", steps=2, seed=3, watch=lambda progress: seen.append(progress.step))
+    second = session.edit("add a star", steps=1)
+    assert seen == [1, 2]
+    assert [turn.number for turn in session.path()] == [0, 1, 2]
+    assert session.current is session.turns[2]
+    for turn, result in zip(session.turns[1:], (first, second), strict=True):
+        assert difference(turn.image, result.image) == 0
+        assert turn.recipe == recipe.read(turn.path) == result.recipe
+        assert (turn.instruction, turn.method) == (result.recipe["instruction"], "kontext")
+        assert turn.notes == result.notes
+    # The second edit started from the first one's picture.
+    again = editor.edit(first.image, "add a star", steps=1)
+    assert difference(again.image, second.image) == 0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        session.current.number = 7  # type: ignore[misc]
+
+
+def test_undo_redo_and_branches(editor: editkit.Editor) -> None:
+    session = editor.session(gray())
+    for colour in ("black", "white", "red"):
+        session.adopt(made(patched(session.current.image, (8, 8, 20, 20), colour), colour))
+    assert [session.undo().number for _ in range(3)] == [2, 1, 0]
+    with pytest.raises(EditkitError, match="nothing to undo") as refusal:
+        session.undo()
+    one_sentence(str(refusal.value))
+    assert [session.redo().number for _ in range(2)] == [1, 2]
+    fourth = session.adopt(made(patched(session.current.image, (8, 8, 20, 20), "blue"), "blue"))
+    assert (fourth.number, fourth.parent) == (4, 2)
+    with pytest.raises(EditkitError, match="nothing to redo") as refusal:
+        session.redo()
+    one_sentence(str(refusal.value))
+    assert session.branch(1).number == 1
+    with pytest.raises(EditkitError, match="nothing to redo"):
+        session.redo()
+    # What is undone on another branch comes back on that branch.
+    session.branch(3)
+    assert [session.undo().number, session.undo().number] == [2, 1]
+    assert [session.redo().number, session.redo().number] == [2, 3]
+    assert len(session.turns) == 5
+    assert [turn.instruction for turn in session.path()] == ["original", "black", "white", "red"]
+    for number in (-1, 5, "1"):
+        with pytest.raises(EditkitError, match=f"no turn {number}; give one from 0 to 4"):
+            session.branch(number)  # type: ignore[arg-type]
+
+
+def test_drift_counts_what_no_turn_was_meant_to_change(editor: editkit.Editor) -> None:
+    session = editor.session(gray())
+    assert session.drift() == 0
+    for turn in range(1, 6):
+        # A large change, and a little of something everywhere else, which is drift and not a change.
+        session.adopt(made(patched(moved(session.current.image, 4), (5 * turn, 8, 5 * turn + 16, 30))))
+        assert session.drift() == pytest.approx(4 * turn / 255, abs=1e-6)
+    session.branch(2)
+    assert session.drift() == pytest.approx(8 / 255, abs=1e-6)
+
+
+def test_a_mask_says_what_may_change(editor: editkit.Editor) -> None:
+    """Though nothing was visibly painted in half of it."""
+    session = editor.session(gray())
+    mask = Image.new("L", SIZE)
+    mask.paste(255, (0, 0, 32, 48))
+    brighter = moved(session.current.image, 10)
+    session.adopt(made(Image.composite(brighter, session.current.image, mask), change=mask))
+    assert session.drift() == 0
+    session.branch(0)
+    session.adopt(made(Image.composite(brighter, session.current.image, mask)))
+    assert session.drift() == pytest.approx(5 / 255, abs=1e-6)
+
+
+def test_no_pixel_left_to_drift(editor: editkit.Editor) -> None:
+    session = editor.session(gray())
+    session.adopt(made(Image.new("RGB", SIZE, "white")))
+    assert session.drift() == 0
+
+
+def test_anchor_gives_the_original_back(editor: editkit.Editor) -> None:
+    source = gray()
+    source.putalpha(Image.linear_gradient("L").resize(SIZE))
+    session = editor.session(source)
+    colours = source.convert("RGB")
+    painted = patched(patched(moved(colours, 6), (8, 8, 24, 24)), (40, 30, 56, 44), "white")
+    painted.putalpha(source.getchannel("A"))
+    session.adopt(made(painted))
+    assert session.drift() > 0.02
+    anchored = session.anchor()
+    assert (anchored.number, anchored.parent, anchored.method) == (2, 1, "")
+    assert session.drift() == 0
+    kept, original = np.array(anchored.image), np.array(source)
+    assert (kept[:, :, 3] == original[:, :, 3]).all()
+    outside = np.ones(SIZE[::-1], dtype=bool)
+    outside[4:28, 4:28] = outside[26:48, 36:60] = False
+    assert (kept[outside] == original[outside]).all()
+    assert (kept[12:20, 12:20, :3] == 0).all()
+    assert (kept[34:40, 44:52, :3] == 255).all()
+    # An anchor changes nothing itself, so that later turns still count what was changed before it.
+    session.adopt(made(moved(anchored.image.convert("RGB"), 5)))
+    assert session.drift() == pytest.approx(5 / 255, abs=1e-6)
+
+
+def test_only_what_was_made_from_the_current_picture_is_adopted(editor: editkit.Editor) -> None:
+    session = editor.session(image(*SIZE))
+    first = editor.edit(session.current.image, "make it blue", steps=1)
+    session.adopt(first)
+    before = files(session.folder)
+    for result in (
+        first,
+        made(image(48, 64)),
+        EditResult(image=None, method="kontext", seed=0, error="it failed"),
+    ):
+        with pytest.raises(EditkitError) as refusal:
+            session.adopt(result)
+        one_sentence(str(refusal.value))
+    assert files(session.folder) == before
+    session.branch(0)
+    session.adopt(first)
+    assert len(session.turns) == 3
+
+
+def same(one: Session, other: Session) -> None:
+    assert [turn.entry() for turn in one.turns] == [turn.entry() for turn in other.turns]
+    assert [turn.recipe for turn in one.turns] == [turn.recipe for turn in other.turns]
+    assert one.current.number == other.current.number
+    for mine, theirs in zip(one.turns, other.turns, strict=True):
+        assert difference(mine.image, theirs.image) == 0
+    assert one.drift() == other.drift()
+
+
+def test_save_and_load(editor: editkit.Editor, tmp_path: Path) -> None:
+    session = editor.session(image(*SIZE))
+    session.edit("make it blue", steps=1)
+    session.edit("add a star", steps=1)
+    session.anchor()
+    session.undo()
+    saved = session.save(tmp_path / "a" / "saved")
+    assert saved == tmp_path / "a" / "saved"
+    loaded = editkit.load_session(saved, editor)
+    same(loaded, session)
+    assert loaded.redo().number == 3
+    loaded.edit("remove the circle", steps=1)
+    same(editkit.load_session(saved, editor), loaded)
+    assert len(session.turns) == 4
+    told = recipe.read(saved / "strip.png")
+    assert told == session.recipes()
+    assert [each.get("instruction") for each in told["session"]] == [None, "make it blue", "add a star"]
+    # Over itself, and over an older copy.
+    loaded.save(saved)
+    assert len(recipe.read(saved / "strip.png")["session"]) == 5
+    session.save(saved)
+    same(editkit.load_session(saved, editor), session)
+    assert [path.name for path in saved.parent.iterdir()] == ["saved"]
+
+
+def test_a_session_loads_its_backbone(random_pipeline: Path, tmp_path: Path) -> None:
+    chosen = editkit.load(str(random_pipeline), "cpu", options={"kontext": {"sizes": "exact"}})
+    session = chosen.session(image(*SIZE), tmp_path / "kept")
+    first = session.edit("make it blue", steps=1)
+    loaded = editkit.load_session(tmp_path / "kept")
+    assert loaded.editor.backbone.name == str(random_pipeline)
+    loaded.branch(0)
+    again = loaded.edit("make it blue", steps=1)
+    assert again.recipe["options"] == first.recipe["options"]
+    if again.recipe["device"] == "cpu":
+        assert difference(again.image, first.image) == 0
+
+
+def test_strip_shows_the_path(editor: editkit.Editor) -> None:
+    session = editor.session(gray())
+    session.adopt(made(Image.new("RGB", SIZE, "red"), "a long instruction of many words that are wrapped"))
+    session.adopt(made(Image.new("RGB", SIZE, "blue")))
+    strip = session.strip()
+    assert strip.width > 3 * SIZE[0]
+    assert strip.height > SIZE[1]
+    colours = {colour for _, colour in strip.getcolors(strip.width * strip.height) or ()}
+    assert {(255, 0, 0), (0, 0, 255), (255, 255, 255)} <= colours
+    session.undo()
+    assert session.strip().width < strip.width
+
+
+def test_folders_that_are_taken(editor: editkit.Editor, tmp_path: Path) -> None:
+    session = editor.session(gray(), tmp_path / "kept")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    (tmp_path / "file").write_text("dear")
+    before = files(tmp_path)
+    for attempt, words in (
+        (lambda: editor.session(gray(), tmp_path / "kept"), "load_session"),
+        (lambda: editor.session(gray(), tmp_path / "mine"), "not empty"),
+        (lambda: session.save(tmp_path / "mine"), "not empty"),
+        (lambda: session.save(tmp_path / "file"), "is a file"),
+        (lambda: editor.session(gray(), tmp_path / "file" / "x"), "is a file"),
+    ):
+        with pytest.raises(EditkitError, match=words) as refusal:
+            attempt()
+        one_sentence(str(refusal.value))
+    assert files(tmp_path) == before
+
+
+DAMAGE = {
+    "no folder": lambda folder: folder.rename(folder.with_name("elsewhere")),
+    "no index": lambda folder: (folder / "session.json").unlink(),
+    "half an index": lambda folder: rewrite(folder / "session.json", lambda data: data[: len(data) // 2]),
+    "no JSON": lambda folder: rewrite(folder / "session.json", lambda data: b"\xff\xfe"),
+    "another JSON": lambda folder: rewrite(folder / "session.json", lambda data: b"[1, 2]"),
+    "another format": lambda folder: change(folder, format=2),
+    "no such current": lambda folder: change(folder, current=9),
+    "odd turns": lambda folder: change(folder, turns=7),
+    "no turns": lambda folder: change(folder, turns=[]),
+    "missing picture": lambda folder: (folder / "turn-001.png").unlink(),
+    "missing change": lambda folder: (folder / "change-001.png").unlink(),
+    "half a picture": lambda folder: rewrite(folder / "turn-001.png", lambda data: data[: len(data) // 2]),
+    "another picture": lambda folder: image(*SIZE, 5).save(folder / "turn-000.png"),
+}
+
+
+def rewrite(path: Path, content) -> None:
+    path.write_bytes(content(path.read_bytes()))
+
+
+def change(folder: Path, **values: object) -> None:
+    path = folder / "session.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damage_is_one_sentence(case: str, editor: editkit.Editor, tmp_path: Path) -> None:
+    session = editor.session(gray(), tmp_path / "kept")
+    session.adopt(made(patched(gray(), (8, 8, 20, 20))))
+    editkit.load_session(tmp_path / "kept", editor)
+    DAMAGE[case](tmp_path / "kept")
+    with pytest.raises(EditkitError) as refusal:
+        editkit.load_session(tmp_path / "kept", editor)
+    one_sentence(str(refusal.value))
+    assert re.search("kept", str(refusal.value))
+
+
+def test_a_turn_that_cannot_be_kept_is_not_there(
+    editor: editkit.Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = editor.session(gray())
+    before = files(session.folder)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "fsync", full)
+        with pytest.raises(EditkitError, match="free some space"):
+            session.adopt(made(patched(gray(), (8, 8, 20, 20))))
+    assert files(session.folder) == before
+    assert session.current.number == 0
+    session.adopt(made(patched(gray(), (8, 8, 20, 20))))
+    assert len(editkit.load_session(session.folder, editor).turns) == 2
+
+
+# Each fork is killed just before another call that touches a file; what it had been given back must be there.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from PIL import Image
+import editkit
+
+editor, folder = editkit.Editor(None), Path(sys.argv[1])  # nothing is edited
+TOUCHING = ("open", "os.rename", "os.remove", "os.mkdir", "shutil.copyfile", "shutil.rmtree")
+
+def picture(number):
+    return Image.fromarray(np.full((24, 24, 3), 20 * number, dtype=np.uint8))
+
+def work(kept, report):
+    session = editor.session(picture(0), kept)
+    os.write(report, b"0")
+    for number in range(1, 3):
+        session.adopt(editkit.EditResult(image=picture(number), method="kontext", seed=0))
+        os.write(report, str(number).encode())
+    session.undo()
+    session.save(folder / "saved")
+
+def attempt(last):
+    kept = folder / f"kept-{last}"
+    inlet, report = os.pipe()
+    child = os.fork()
+    if child == 0:
+        count = 0
+        def hook(event, arguments):
+            nonlocal count
+            if event in TOUCHING and str(folder) in str(arguments[0]):
+                count += 1
+                if count == last:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        sys.addaudithook(hook)
+        work(kept, report)
+        os._exit(0)
+    os.close(report)
+    _, status = os.waitpid(child, 0)
+    returned = os.read(inlet, 100).decode()
+    os.close(inlet)
+    return status, kept, returned
+
+work(folder / "warm", os.open(os.devnull, os.O_WRONLY))
+kills, last, stride = 0, 1, int(sys.argv[2])
+while True:
+    status, kept, returned = attempt(last)
+    if returned:
+        session = editkit.load_session(kept, editor)
+        assert len(session.turns) >= len(returned), (kills, returned)
+        for number, turn in enumerate(session.turns):
+            assert turn.image.getpixel((3, 3)) == (20 * number,) * 3
+        session.adopt(editkit.EditResult(image=picture(9), method="kontext", seed=0))
+        assert editkit.load_session(kept, editor).current.number == len(session.turns) - 1
+    saved = folder / "saved"
+    if saved.exists():
+        assert len(editkit.load_session(saved, editor).turns) == 3
+    if status == 0:
+        break
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    kills += 1
+    last += stride
+print(kills)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_at_any_touch_of_a_file(stride: int, tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", KILLED, tmp_path, str(stride)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) > 30 / stride
+
+
+EDITING = """
+import sys
+import editkit
+session = editkit.load(sys.argv[2], "cpu").session(sys.argv[3], sys.argv[1])
+while True:
+    session.edit("make it blue", steps=1)
+    print(session.current.number, flush=True)
+"""
+
+
+def test_killed_from_outside_while_editing(random_pipeline: Path, tmp_path: Path) -> None:
+    image(*SIZE).save(tmp_path / "image.png")
+    child = subprocess.Popen(
+        [sys.executable, "-c", EDITING, tmp_path / "kept", random_pipeline, tmp_path / "image.png"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    assert child.stdout is not None
+    for line in child.stdout:
+        if int(line) == 5:
+            break
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    loaded = editkit.load_session(tmp_path / "kept")
+    assert len(loaded.turns) >= 6
+    for turn in loaded.turns[1:]:
+        assert recipe.read(turn.path)["source_sha256"] == recipe.pixels_sha256(
+            images.load(loaded.turns[turn.number - 1].image)
+        )
