@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from demos import looks
 from demos.compare import Compare
-from demos.device import Device, Visit, forget
+from demos.device import QUEUE, Device, Visit, forget
+from demos.search import Search
+from demos.session import Turns
+from demos.train import Train
+from demos.training import Training
 
 HOUR = 3600
 
@@ -20,18 +25,68 @@ class PageOptions:
 
     Attributes:
         pixels: how many a picture may have.
+        trains: whether visitors may start a training run.
     """
 
     pixels: int = 25_000_000
+    trains: bool = True
 
 
-def build(device: Device, options: PageOptions) -> Any:
+def build(device: Device, run: Training, options: PageOptions) -> Any:
     """The page's Blocks, ready to be launched."""
     backbone = device.editor.backbone
     told = f"{backbone.name} on {backbone.device}, {str(backbone.dtype).removeprefix('torch.')}"
     with gr.Blocks(title="editkit", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as page:
         visit = gr.State(Visit(), delete_callback=forget)
         gr.HTML(looks.masthead(told))
-        with gr.Tabs(), gr.Tab("Compare", id="compare"):
-            Compare(device, visit, options.pixels)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Compare", id="compare"):
+                compare = Compare(device, visit, options.pixels)
+            with gr.Tab("Session", id="session"):
+                turns = Turns(device, visit, options.pixels)
+            with gr.Tab("Seed search", id="search"):
+                Search(device, visit, options.pixels)
+            train = None
+            if options.trains:
+                with gr.Tab("Train", id="train"):
+                    train = Train(device, visit, run)
+        for name, card in compare.cards.items():
+            card.go_on.click(
+                partial(_go_on, turns, tabs, name),
+                [visit],
+                [tabs, *turns.outputs],
+                concurrency_id=QUEUE,
+                concurrency_limit=1,
+                show_progress="hidden",
+                api_name=f"{name}_session",
+            )
+        if train:
+            train.attempt.click(
+                partial(_attempt, train, tabs, compare.worn),
+                [visit],
+                [tabs, compare.worn, train.status],
+                concurrency_id=QUEUE,
+                concurrency_limit=1,
+                api_name="train_try",
+            )
+            page.load(
+                train.shown, None, train.outputs, queue=False, show_progress="hidden", api_name="train_load"
+            )
+        # Only a state that a handler gave out is forgotten when its visitor leaves.
+        page.load(_arrive, [visit], [visit], queue=False, show_progress="hidden", api_name="arrive")
     return page
+
+
+def _arrive(visit: Visit) -> Visit:
+    return visit
+
+
+def _go_on(turns: Turns, tabs: Any, name: str, visit: Visit) -> dict[Any, Any]:
+    return turns.take(visit, name) | {tabs: gr.Tabs(selected="session")}
+
+
+def _attempt(train: Train, tabs: Any, worn: Any, visit: Visit) -> dict[Any, Any]:
+    words, told = train.attempted(visit)
+    if not words:
+        return {train.status: told}
+    return {train.status: told, worn: words, tabs: gr.Tabs(selected="compare")}

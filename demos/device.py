@@ -12,16 +12,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from editkit import api, editing
 from editkit.api import Editor
 from editkit.errors import EditkitError
+from editkit.types import EditRequest, EditResult
+
+if TYPE_CHECKING:
+    from editkit.session import Session
 
 QUEUE = "device"
 """Handlers that compute share this concurrency id, and so run one at a time."""
+USUAL = EditRequest(image=None, instruction="").method
+"""The method where none is chosen."""
 WAITING = 16
 """How many requests may wait; further ones are told to come back."""
 TOLD_EVERY, SHOWN_EVERY, SHARE = 0.1, 0.5, 4
@@ -40,16 +46,17 @@ class Visit:
         stop: set where what runs or waits now is to end; None where nothing does.
         editor: with the adapters that the visitor tries.
         folder: of the files made for the visitor.
+        results: of the last comparison with their source, by method.
         session: edits in a row.
-        search: the last search over seeds.
+        search: the picture, the request and the previews of the last search over seeds.
     """
 
     stop: threading.Event | None = None
     editor: Editor | None = None
     folder: Path | None = None
-    session: Any = None
-    search: Any = None
-    adapters: dict[str, str] = field(default_factory=dict)
+    results: dict[str, tuple[Image.Image, EditResult]] = field(default_factory=dict)
+    session: Session | None = None
+    search: tuple[EditRequest, dict[int, Image.Image]] | None = None
 
     def place(self) -> Path:
         """A new folder for the visitor's files, below the only one that the page serves files from."""
@@ -81,11 +88,13 @@ class Step:
     Attributes:
         step: how many are done.
         steps: of how many.
+        seeds: of the pictures that are being made.
         pictures: where the edit points now, one a seed; empty where it is too early for new ones.
     """
 
     step: int
     steps: int
+    seeds: tuple[int, ...]
     pictures: list[Image.Image] = field(default_factory=list)
 
 
@@ -106,7 +115,7 @@ class Device:
         def load() -> None:
             for method in api.methods():
                 with suppress(EditkitError):
-                    self.editor.load(api.EditRequest(image=None, instruction="warm", method=method.name))
+                    self.editor.load(EditRequest(image=None, instruction="warm", method=method.name))
 
         self._worker.submit(load)
 
@@ -172,6 +181,6 @@ def _watch(tell: Tell, stop: threading.Event) -> editing.Watch:
             pause = max(SHOWN_EVERY, SHARE * (shown - now))
         if pictures or now - reported >= TOLD_EVERY:
             reported = now
-            tell(Step(step=progress.step, steps=progress.steps, pictures=pictures))
+            tell(Step(step=progress.step, steps=progress.steps, seeds=progress.seeds, pictures=pictures))
 
     return watch

@@ -76,6 +76,12 @@ def heading(title: str, text: str) -> str:
     return f"<h3>{escape(title)}</h3><p>{escape(text)}</p>"
 
 
+def listing(title: str, text: str) -> str:
+    """Text as a terminal shows it."""
+    caption = f"<figcaption>{escape(title)}</figcaption>"
+    return f'<figure class="listing">{caption}<pre tabindex="0">{escape(text)}</pre></figure>'
+
+
 def chips(facts: Iterable[str]) -> str:
     """Figures in a row."""
     return (

@@ -46,13 +46,16 @@ def serve(
     try:
         from demos import app, looks
         from demos.device import WAITING, Device
+        from demos.training import Training
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
         raise EditkitError("The page needs gradio; run: pip install 'editkit[demo]'") from error
     signal.signal(signal.SIGTERM, _leave)
-    runner = Device(editor)
-    page = app.build(runner, app.PageOptions(pixels=pixels))
+    runner, run = Device(editor), Training()
+    # Strangers may edit; to keep the machine busy for hours they need the password.
+    known = password is not None or (host in ("127.0.0.1", "localhost", "::1") and not share)
+    page = app.build(runner, run, app.PageOptions(pixels=pixels, trains=known))
     try:
         _, address, shared = page.queue(max_size=WAITING).launch(
             server_name=host,
@@ -80,6 +83,7 @@ def serve(
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
     finally:
+        run.end()
         page.close(verbose=False)
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -23,12 +23,12 @@ NOTHING = ""
 """What a control shows for None."""
 
 
-def controls(options: type[Any]) -> dict[str, Any]:
+def controls(options: type) -> dict[str, Any]:
     """A control for each field that an edit reads and one control can show, by the field's name."""
     return {name: _control(options, name) for name in fields(options)}
 
 
-def values(options: type[Any], shown: Mapping[str, Any]) -> dict[str, Any]:
+def values(options: type, shown: Mapping[str, Any]) -> dict[str, Any]:
     """What controls say, as options; those at their defaults are left out."""
     defaults = config.build(options, {})
     found = {name: _read(kind, shown[name]) for name, kind in fields(options).items() if name in shown}
@@ -36,7 +36,7 @@ def values(options: type[Any], shown: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def fields(options: type[Any]) -> Mapping[str, Any]:
+def fields(options: type) -> Mapping[str, Any]:
     """Types of the fields with a control, by name."""
     hints, words = get_type_hints(options), explained(options)
     return {
@@ -47,7 +47,7 @@ def fields(options: type[Any]) -> Mapping[str, Any]:
 
 
 @cache
-def explained(options: type[Any]) -> Mapping[str, str]:
+def explained(options: type) -> Mapping[str, str]:
     """The text below each field in a dataclass' source, by the field's name."""
     (made,) = ast.parse(textwrap.dedent(inspect.getsource(options))).body
     assert isinstance(made, ast.ClassDef)
@@ -74,10 +74,10 @@ def _optional(kind: Any) -> bool:
     return type(None) in get_args(kind)
 
 
-def _control(options: type[Any], name: str) -> Any:
+def _control(options: type, name: str) -> Any:
     kind, value = fields(options)[name], getattr(config.build(options, {}), name)
     text = explained(options).get(name, "")
-    told = {"label": name.replace("_", " "), "info": text, "interactive": True}
+    told: dict[str, Any] = {"label": name.replace("_", " "), "info": text, "interactive": True}
     match _plain(kind):
         case plain if plain is bool:
             return gr.Checkbox(value=value, **told)
@@ -96,13 +96,13 @@ def _control(options: type[Any], name: str) -> Any:
     )
 
 
-def _choices(options: type[Any], name: str, text: str, value: Any) -> list[Any]:
+def _choices(options: type, name: str, text: str, value: Any) -> list[Any]:
     """The words in backticks that the dataclass takes for this field."""
     words = [word for word in re.findall(r"`([^`=]+)`", text) if _takes(options, name, word)]
     return list(dict.fromkeys([*words, value])) if words else []
 
 
-def _takes(options: type[Any], name: str, value: str) -> bool:
+def _takes(options: type, name: str, value: str) -> bool:
     try:
         config.build(options, {name: value})
     except EditkitError:
