@@ -11,6 +11,7 @@ import gradio as gr
 from demos import looks
 from demos.compare import Compare
 from demos.device import QUEUE, Device, Visit, forget
+from demos.running import QUICK
 from demos.search import Search
 from demos.session import Turns
 from demos.train import Train
@@ -69,11 +70,9 @@ def build(device: Device, run: Training, options: PageOptions) -> Any:
                 concurrency_limit=1,
                 api_name="train_try",
             )
-            page.load(
-                train.shown, None, train.outputs, queue=False, show_progress="hidden", api_name="train_load"
-            )
+            page.load(train.shown, None, train.outputs, api_name="train_load", **QUICK)
         # Only a state that a handler gave out is forgotten when its visitor leaves.
-        page.load(_arrive, [visit], [visit], queue=False, show_progress="hidden", api_name="arrive")
+        page.load(_arrive, [visit], [visit], api_name="arrive", **QUICK)
     return page
 
 

@@ -15,7 +15,7 @@ from demos import drawers, looks
 from demos.cards import card
 from demos.device import Device, Step, Visit
 from demos.pictures import PAINT, opened, painting
-from demos.running import Controls
+from demos.running import QUICK, Controls
 from editkit import api, comparison
 from editkit.api import Editor
 from editkit.errors import EditkitError
@@ -144,10 +144,9 @@ class Compare:
             {key: control for drawer in self.drawers.values() for key, control in drawer.named().items()},
         )
         self.controls.stoppable(self.visit)
-        quick: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
         pictures = [part for each in self.cards.values() for part in (each.slider, each.difference)]
-        self.view.change(self.shown, [self.view], pictures, api_name="compare_view", **quick)
-        self.samples.select(sample, None, [self.painting, self.instruction], api_name="sample", **quick)
+        self.view.change(self.shown, [self.view], pictures, api_name="compare_view", **QUICK)
+        self.samples.select(sample, None, [self.painting, self.instruction], api_name="sample", **QUICK)
 
     def shown(self, view: str) -> list[Any]:
         """Sliders or differences."""
@@ -155,15 +154,15 @@ class Compare:
 
     def compare(
         self,
+        visit: Visit,
         picture: dict[str, Any] | None,
         instruction: str,
         methods: list[str],
-        references: list[dict[str, Any]] | None,
-        seed: int,
-        randomise: bool,
-        steps: int | None,
-        preserve: bool,
-        visit: Visit,
+        references: list[dict[str, Any]] | None = None,
+        seed: int = 0,
+        randomise: bool = False,
+        steps: int | None = None,
+        preserve: bool = False,
         **told: Any,
     ) -> Iterator[dict[Any, Any]]:
         """Results as they come: the slider of each method, its figures and recipe."""

@@ -12,6 +12,11 @@ import gradio as gr
 CSS = Path(__file__).with_name("page.css")
 
 
+def style() -> str:
+    """The style sheet for the page's head; given as `css` it would reach the components alone."""
+    return f"<style>{CSS.read_text(encoding='utf-8')}</style>"
+
+
 def theme() -> Any:
     """Fonts of the visitor's own system, and text dark enough (4.5 to 1) where Gradio's is not."""
     system = ["system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from inspect import Parameter, Signature, signature
 from typing import Any
 
 import gradio as gr
@@ -12,6 +13,8 @@ from demos import looks
 from demos.device import QUEUE, Device, StoppedError, Visit, Work, ask_to_stop
 from editkit.errors import EditkitError
 
+QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "undocumented"}
+"""For handlers that compute nothing and that only the page needs."""
 UNFORESEEN = "Something went wrong here that is not your doing; the server's log says what."
 
 
@@ -48,11 +51,11 @@ class Controls:
         """
         name = name or self.name
         mine = [self.status, self.go, self.halt]
-        quick: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+        quick = QUICK
         asked = gr.on(triggers, begin, [visit], [visit, *mine], api_name=f"{name}_begin", **quick)
         running = asked.then(
-            run,
-            [*inputs, visit],
+            _lenient(run, named or {}),
+            [visit, *inputs],
             [*mine, *outputs],
             inputs_kwargs=dict(named or {}),
             preprocess=False,
@@ -88,6 +91,19 @@ class Controls:
                 yield {self.status: looks.problem(str(event)), **self.over()}
             else:
                 yield event
+
+
+def _lenient(run: Callable[..., Iterator[Any]], named: Mapping[str, Any]) -> Callable[..., Iterator[Any]]:
+    """The same generator with the named controls as optional parameters, for clients other than the page."""
+
+    def handler(*given: Any, **told: Any) -> Iterator[Any]:
+        yield from run(*given, **told)
+
+    own = [each for each in signature(run).parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+    more = [Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in named]
+    handler.__signature__ = Signature([*own, *more])  # type: ignore[attr-defined]
+    handler.__doc__ = run.__doc__
+    return handler
 
 
 def begin(visit: Visit) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from demos import looks
 from demos.cards import saved
 from demos.device import USUAL, Device, Step, Visit
 from demos.pictures import enlarged, photo
-from demos.running import Controls
+from demos.running import QUICK, Controls
 from editkit import api, seed_search
 from editkit.errors import EditkitError
 from editkit.judges import JUDGES
@@ -122,13 +122,13 @@ class Search:
             pick,
             [self.visit],
             [self.picked, self.finish],
-            queue=False,
-            show_progress="hidden",
             api_name="search_pick",
+            **QUICK,
         )
 
     def search(
         self,
+        visit: Visit,
         picture: dict[str, Any] | None,
         instruction: str,
         method: str,
@@ -136,8 +136,7 @@ class Search:
         judge: str,
         mode: str,
         seed: int | None,
-        steps: int | None,
-        visit: Visit,
+        steps: int | None = None,
     ) -> Iterator[dict[Any, Any]]:
         """Previews as they come, then the judge's comparisons and the winner."""
         try:
@@ -167,7 +166,7 @@ class Search:
         }
         yield from self._follow(visit, source, request)
 
-    def finished(self, seed: int | None, visit: Visit) -> Iterator[dict[Any, Any]]:
+    def finished(self, visit: Visit, seed: int | None) -> Iterator[dict[Any, Any]]:
         """The rest of the steps for a seed that the judge did not choose."""
         if visit.search is None or seed is None:
             yield self.controls.refused(visit, EditkitError("Choose one of the previews first."))

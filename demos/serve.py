@@ -67,7 +67,7 @@ def serve(
             auth_message="Any user name, and the page's password." if password else None,
             max_file_size=MEGABYTES * 2**20,
             theme=looks.theme(),
-            css_paths=looks.CSS,
+            head=looks.style(),
             footer_links=["api"],
             run_history=False,
             enable_monitoring=False,

@@ -149,7 +149,7 @@ class Turns:
         return self.shown(visit, "Taken over from Compare; say what to change next.")
 
     def edit(
-        self, instruction: str, method: str, seed: int | None, preserve: bool, visit: Visit
+        self, visit: Visit, instruction: str, method: str, seed: int | None, preserve: bool
     ) -> Iterator[dict[Any, Any]]:
         """The next turn."""
         session = visit.session

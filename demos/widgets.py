@@ -30,7 +30,7 @@ def controls(options: type) -> dict[str, Any]:
 
 def values(options: type, shown: Mapping[str, Any]) -> dict[str, Any]:
     """What controls say, as options; those at their defaults are left out."""
-    defaults = config.build(options, {})
+    defaults: Any = config.build(options, {})
     found = {name: _read(kind, shown[name]) for name, kind in fields(options).items() if name in shown}
     return {name: value for name, value in found.items() if value != getattr(defaults, name)}
 
