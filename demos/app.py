@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,14 +12,28 @@ import gradio as gr
 
 from demos import looks
 from demos.compare import Compare
-from demos.device import QUEUE, Device, Visit, forget
+from demos.device import QUEUE, WAITING, Device, Visit, forget
 from demos.running import QUICK
 from demos.search import Search
 from demos.session import Turns
 from demos.train import Train
 from demos.training import Training
+from editkit.api import Editor
 
 HOUR = 3600
+LOOKS: dict[str, Any] = {
+    "theme": looks.theme(),
+    "head": looks.style(),
+    "footer_links": ["api"],
+    "run_history": False,
+    "enable_monitoring": False,
+    "ssr_mode": False,
+    "mcp_server": False,
+    "pwa": False,
+    "quiet": True,
+    "prevent_thread_lock": True,
+}
+"""How the page is launched, whoever may see it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +47,18 @@ class PageOptions:
 
     pixels: int = 25_000_000
     trains: bool = True
+
+
+@contextmanager
+def opened(editor: Editor, options: PageOptions) -> Iterator[tuple[Any, Device]]:
+    """The page's Blocks with its queue, and its device; what trains is stopped and saved at the end."""
+    device, run = Device(editor), Training()
+    page = build(device, run, options).queue(max_size=WAITING)
+    try:
+        yield page, device
+    finally:
+        run.end()
+        page.close(verbose=False)
 
 
 def build(device: Device, run: Training, options: PageOptions) -> Any:

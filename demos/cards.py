@@ -28,6 +28,7 @@ class Card:
     facts: Any
     more: Any
     recipe: Any
+    after: Any
     download: Any
     go_on: Any
 
@@ -39,8 +40,7 @@ class Card:
             self.difference: None,
             self.facts: looks.hint("Waiting for its turn."),
             self.more: gr.update(visible=False),
-            self.download: gr.update(value=None, visible=False),
-            self.go_on: gr.update(visible=False),
+            self.after: gr.update(visible=False),
         }
 
     def preview(self, source: Image.Image, pointed: Image.Image) -> dict[Any, Any]:
@@ -57,13 +57,13 @@ class Card:
             return {self.slider: None, self.facts: looks.problem(str(result.error))}
         after = result.image.convert("RGB")
         return {
-            self.slider: (enlarged(source), enlarged(after)),
-            self.difference: enlarged(comparison.difference(source, after)),
+            self.slider: (kept(source, visit), kept(after, visit)),
+            self.difference: kept(comparison.difference(source, after), visit),
             self.facts: looks.chips(figures(entry)),
             self.more: gr.update(visible=True),
             self.recipe: json.dumps(dict(result.recipe), indent=2),
-            self.download: gr.update(value=saved(result, visit), visible=True),
-            self.go_on: gr.update(visible=True),
+            self.after: gr.update(visible=True),
+            self.download: saved(result, visit),
         }
 
 
@@ -81,11 +81,9 @@ def card(method: Method) -> Card:
         facts = gr.HTML()
         with gr.Accordion("Recipe", open=False, visible=False) as more:
             recipe = gr.Code(label=f"{name}: recipe", language="json", max_lines=14, interactive=False)
-        with gr.Row():
-            download = gr.DownloadButton("Download", visible=False, size="sm", min_width=90)
-            go_on = gr.Button(
-                "Go on in Session", visible=False, size="sm", min_width=90, elem_id=f"go-on-{name}"
-            )
+        with gr.Row(visible=False) as after:
+            download = gr.DownloadButton("Download", size="sm", min_width=90)
+            go_on = gr.Button("Go on in Session", size="sm", min_width=90, elem_id=f"go-on-{name}")
     return Card(
         whole=whole,
         slider=slider,
@@ -93,6 +91,7 @@ def card(method: Method) -> Card:
         facts=facts,
         more=more,
         recipe=recipe,
+        after=after,
         download=download,
         go_on=go_on,
     )
@@ -107,6 +106,13 @@ def figures(entry: comparison.Entry) -> list[str]:
         f"changed {entry.changed:.0%}",
         f"rest moved {entry.moved:.3f}",
     ]
+
+
+def kept(image: Image.Image, visit: Visit) -> str:
+    """A file with a picture as it is shown, so that Gradio need not write it again."""
+    file = visit.place() / "shown.png"
+    enlarged(image).save(file, compress_level=1)
+    return str(file)
 
 
 def saved(result: EditResult, visit: Visit) -> str:

@@ -80,6 +80,17 @@ class Compare:
             placeholder="Drop a picture here, paste one, or click to upload",
         )
         gr.HTML(looks.hint("Paint on the picture to keep the edit inside the paint."))
+        self.samples = gr.Gallery(
+            [(str(SAMPLES / name), instruction) for name, instruction in EXAMPLES],
+            label="Samples",
+            columns=3,
+            height="auto",
+            allow_preview=False,
+            interactive=False,
+            buttons=[],
+            object_fit="contain",
+            elem_id="compare-samples",
+        )
 
     def _asking(self) -> None:
         self.instruction = gr.Textbox(
@@ -92,17 +103,6 @@ class Compare:
             elem_id="compare-methods",
         )
         self.controls = Controls("compare", "Compare")
-        self.samples = gr.Gallery(
-            [(str(SAMPLES / name), instruction) for name, instruction in EXAMPLES],
-            label="Samples",
-            columns=3,
-            height="auto",
-            allow_preview=False,
-            interactive=False,
-            buttons=[],
-            object_fit="contain",
-            elem_id="compare-samples",
-        )
 
     def _settings(self) -> None:
         with gr.Row():
@@ -225,10 +225,11 @@ class Compare:
                 visit.results[names[done]] = source, event.result
                 notes += event.result.notes
                 share = (done + 1) / len(names)
-                words = f"{done + 1} of {len(names)} done in {spent:.1f} s, on one canvas and seed."
+                failed = sum(result.image is None for _, result in visit.results.values())
+                words = f"{done + 1 - failed} of {len(names)} done in {spent:.1f} s, on one canvas and seed."
+                words += f" {failed} failed; see below." if failed else ""
                 changes = self.cards[names[done]].result(source, event, visit)
                 yield {status: looks.status(words, share, notes), **changes}
-        yield self.controls.over()
 
 
 def sample(chosen: gr.SelectData) -> tuple[str, str]:

@@ -54,7 +54,7 @@ class Controls:
         quick = QUICK
         asked = gr.on(triggers, begin, [visit], [visit, *mine], api_name=f"{name}_begin", **quick)
         running = asked.then(
-            _lenient(run, named or {}),
+            self._handler(run, named or {}),
             [visit, *inputs],
             [*mine, *outputs],
             inputs_kwargs=dict(named or {}),
@@ -73,6 +73,27 @@ class Controls:
             stop, [visit], [self.status], queue=False, show_progress="hidden", api_name=f"{self.name}_stop"
         )
 
+    def _handler(
+        self, run: Callable[..., Iterator[Mapping[Any, Any]]], named: Mapping[str, Any]
+    ) -> Callable[..., Iterator[dict[Any, Any]]]:
+        """The same generator for clients other than the page, too.
+
+        The last thing that it yields is everything in its last state, and its named controls may be left out.
+        """
+
+        def handler(*given: Any, **told: Any) -> Iterator[dict[Any, Any]]:
+            whole: dict[Any, Any] = {}
+            for changes in run(*given, **told):
+                whole |= changes
+                yield dict(changes)
+            yield whole | self.over()
+
+        own = [each for each in signature(run).parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+        more = [Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in named]
+        handler.__signature__ = Signature([*own, *more])  # type: ignore[attr-defined]
+        handler.__doc__ = run.__doc__
+        return handler
+
     def over(self) -> dict[Any, Any]:
         """Nothing runs any more."""
         return {self.go: gr.update(interactive=True), self.halt: gr.update(interactive=False)}
@@ -80,30 +101,17 @@ class Controls:
     def refused(self, visit: Visit, error: EditkitError) -> dict[Any, Any]:
         """Why nothing was begun."""
         visit.stop = None
-        return {self.status: looks.problem(str(error)), **self.over()}
+        return {self.status: looks.problem(str(error))}
 
     def follow(self, device: Device, visit: Visit, work: Work) -> Iterator[Any]:
         """What the work tells; a stop or an error ends it with a change of the page, a dict."""
         for event in device.stream(visit, work):
             if isinstance(event, StoppedError):
-                yield {self.status: looks.status("Stopped."), **self.over()}
+                yield {self.status: looks.status("Stopped.")}
             elif isinstance(event, EditkitError):
-                yield {self.status: looks.problem(str(event)), **self.over()}
+                yield {self.status: looks.problem(str(event))}
             else:
                 yield event
-
-
-def _lenient(run: Callable[..., Iterator[Any]], named: Mapping[str, Any]) -> Callable[..., Iterator[Any]]:
-    """The same generator with the named controls as optional parameters, for clients other than the page."""
-
-    def handler(*given: Any, **told: Any) -> Iterator[Any]:
-        yield from run(*given, **told)
-
-    own = [each for each in signature(run).parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
-    more = [Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in named]
-    handler.__signature__ = Signature([*own, *more])  # type: ignore[attr-defined]
-    handler.__doc__ = run.__doc__
-    return handler
 
 
 def begin(visit: Visit) -> tuple[Any, ...]:

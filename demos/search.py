@@ -74,37 +74,33 @@ class Search:
     def _previews(self) -> None:
         self.controls.status.render()
         self.empty = gr.HTML(looks.empty("No previews yet", EMPTY))
-        self.gallery = gr.Gallery(
-            label="Previews; choose one to finish it yourself",
-            columns=2,
-            height="auto",
-            allow_preview=False,
-            interactive=False,
-            object_fit="contain",
-            buttons=[],
-            visible=False,
-            elem_id="search-previews",
-        )
+        with gr.Column(visible=False) as self.found:
+            self.gallery = gr.Gallery(
+                label="Previews; choose one to finish it yourself",
+                columns=2,
+                height="auto",
+                allow_preview=False,
+                interactive=False,
+                object_fit="contain",
+                buttons=[],
+                elem_id="search-previews",
+            )
         self.finish = gr.Button("Finish the chosen seed", visible=False, elem_id="search-finish")
         self.picked = gr.Number(value=None, precision=0, label="Seed to finish", visible=False)
 
     def _result(self) -> None:
-        self.slider = gr.ImageSlider(
-            label="Before and after",
-            format="png",
-            type="pil",
-            interactive=False,
-            visible=False,
-            max_height=420,
-        )
-        self.facts = gr.HTML()
+        with gr.Column(visible=False) as self.edited:
+            self.slider = gr.ImageSlider(
+                label="Before and after", format="png", type="pil", interactive=False, max_height=420
+            )
+            self.facts = gr.HTML()
+            self.download = gr.DownloadButton("Download", size="sm")
         self.reasons = gr.HTML(elem_id="search-reasons")
-        self.download = gr.DownloadButton("Download", visible=False, size="sm")
 
     def _wire(self) -> None:
         outputs = [
-            *(self.empty, self.gallery, self.finish, self.picked),
-            *(self.slider, self.facts, self.reasons, self.download),
+            *(self.empty, self.found, self.gallery, self.finish, self.picked),
+            *(self.edited, self.slider, self.facts, self.download, self.reasons),
         ]
         asked = [self.picture, self.instruction, self.method, self.seeds, self.judge, self.mode, self.seed]
         self.controls.wire(
@@ -158,11 +154,11 @@ class Search:
         yield {
             self.controls.status: looks.status("Starting.", 0),
             self.empty: gr.update(visible=False),
-            self.gallery: gr.update(value=[], visible=True),
+            self.found: gr.update(visible=True),
+            self.gallery: [],
             self.finish: gr.update(visible=False),
-            self.slider: gr.update(value=None, visible=False),
-            **{part: "" for part in (self.facts, self.reasons)},
-            self.download: gr.update(visible=False),
+            self.edited: gr.update(visible=False),
+            self.reasons: "",
         }
         yield from self._follow(visit, source, request)
 
@@ -191,7 +187,6 @@ class Search:
                 yield self._step(event, source)
             else:
                 yield self._done(event, source, request, visit)
-        yield self.controls.over()
 
     def _step(self, event: Step, source: Image.Image) -> dict[Any, Any]:
         many = len(event.seeds) > 1
@@ -203,7 +198,7 @@ class Search:
             changes[self.gallery] = [(enlarged(each), f"seed {seed}") for seed, each in shown]
         elif event.pictures:
             pair = enlarged(source), enlarged(event.pictures[0].convert("RGB"))
-            changes[self.slider] = gr.update(value=pair, visible=True)
+            changes |= {self.edited: gr.update(visible=True), self.slider: pair}
         return changes
 
     def _done(
@@ -212,9 +207,8 @@ class Search:
         assert result.image is not None
         changes: dict[Any, Any] = {
             self.controls.status: looks.status(f"Done: seed {result.seed}.", 1, result.notes),
-            self.slider: gr.update(
-                value=(enlarged(source), enlarged(result.image.convert("RGB"))), visible=True
-            ),
+            self.edited: gr.update(visible=True),
+            self.slider: (enlarged(source), enlarged(result.image.convert("RGB"))),
             self.facts: looks.chips(
                 [
                     f"seed {result.seed}",
@@ -222,7 +216,7 @@ class Search:
                     f"{result.recipe['steps']} steps",
                 ]
             ),
-            self.download: gr.update(value=saved(result, visit), visible=True),
+            self.download: saved(result, visit),
         }
         if report := result.search:
             visit.search = request, dict(report.previews)

@@ -33,7 +33,7 @@ class Turns:
                 self._start()
             with gr.Column(min_width=300):
                 self._now()
-            with gr.Column(min_width=300):
+            with gr.Column(min_width=300, visible=False) as self.past:
                 self._history()
         self._wire()
 
@@ -62,16 +62,16 @@ class Turns:
     def _now(self) -> None:
         self.controls.status.render()
         self.empty = gr.HTML(looks.empty("No session yet", START))
-        self.slider = gr.ImageSlider(
-            label="Before and after the last turn",
-            format="png",
-            type="pil",
-            interactive=False,
-            visible=False,
-            max_height=420,
-            elem_id="session-slider",
-        )
-        self.facts = gr.HTML(elem_id="session-facts")
+        with gr.Column(visible=False) as self.now:
+            self.slider = gr.ImageSlider(
+                label="Before and after the last turn",
+                format="png",
+                type="pil",
+                interactive=False,
+                max_height=420,
+                elem_id="session-slider",
+            )
+            self.facts = gr.HTML(elem_id="session-facts")
 
     def _history(self) -> None:
         self.gallery = gr.Gallery(
@@ -89,15 +89,25 @@ class Turns:
             self.redo = gr.Button("Redo", min_width=70, interactive=False, elem_id="session-redo")
             self.anchor = gr.Button("Anchor", min_width=80, interactive=False, elem_id="session-anchor")
         self.drift = gr.HTML(elem_id="session-drift")
-        self.export = gr.Button("Export", interactive=False, elem_id="session-export")
-        with gr.Row():
-            self.folder = gr.DownloadButton("Folder (zip)", visible=False, size="sm", min_width=110)
-            self.strip = gr.DownloadButton("Strip (PNG)", visible=False, size="sm", min_width=110)
+        self.export = gr.Button("Export", elem_id="session-export")
+        with gr.Row(visible=False) as self.exports:
+            self.folder = gr.DownloadButton("Folder (zip)", size="sm", min_width=110)
+            self.strip = gr.DownloadButton("Strip (PNG)", size="sm", min_width=110)
 
     def _wire(self) -> None:
         self.outputs = [
-            *(self.controls.status, self.empty, self.slider, self.facts, self.gallery, self.undo, self.redo),
-            *(self.anchor, self.drift, self.export, self.folder, self.strip),
+            *(
+                self.controls.status,
+                self.empty,
+                self.now,
+                self.slider,
+                self.facts,
+                self.past,
+                self.gallery,
+                self.undo,
+                self.redo,
+            ),
+            *(self.anchor, self.drift, self.exports, self.folder, self.strip),
         ]
         asked = [self.instruction, self.method, self.seed, self.preserve]
         self.controls.wire(
@@ -178,7 +188,6 @@ class Turns:
                 seconds = sum(event.timings.values())
                 done = self.shown(visit, f"Turn {session.current.number} done in {seconds:.1f} s.")
                 yield done | {self.instruction: ""}
-        yield self.controls.over()
 
     def branch(self, visit: Visit, chosen: gr.SelectData) -> dict[Any, Any]:
         """Go on from any turn."""
@@ -199,8 +208,9 @@ class Turns:
         packed = shutil.make_archive(str(place / "session"), "zip", folder)
         return {
             self.controls.status: looks.status("Ready to download."),
-            self.folder: gr.update(value=packed, visible=True),
-            self.strip: gr.update(value=str(place / "strip.png"), visible=True),
+            self.exports: gr.update(visible=True),
+            self.folder: packed,
+            self.strip: str(place / "strip.png"),
         }
 
     def _act(self, do: Callable[[Session], Any], words: str) -> Callable[[Visit], dict[Any, Any]]:
@@ -227,18 +237,16 @@ class Turns:
         return {
             self.controls.status: looks.status(words, notes=now.notes),
             self.empty: gr.update(visible=False),
-            self.slider: gr.update(value=pair, visible=True),
+            self.now: gr.update(visible=True),
+            self.slider: pair,
             self.facts: looks.chips(_facts(session)),
-            self.gallery: [
-                (enlarged(turn.image.convert("RGB")), _caption(session, turn)) for turn in session.turns
-            ],
+            self.past: gr.update(visible=True),
+            self.gallery: _history(session),
             self.undo: gr.update(interactive=now.parent is not None),
             self.redo: gr.update(interactive=True),
             self.anchor: gr.update(interactive=now.parent is not None),
             self.drift: meter(session.drift()),
-            self.export: gr.update(interactive=True),
-            self.folder: gr.update(visible=False),
-            self.strip: gr.update(visible=False),
+            self.exports: gr.update(visible=False),
         }
 
 
@@ -261,6 +269,13 @@ def _facts(session: Session) -> list[str]:
     return facts
 
 
-def _caption(session: Session, turn: Any) -> str:
-    here = "now: " if turn.number == session.current.number else ""
-    return f"{here}{turn.number}. {turn.instruction}"
+def _history(session: Session) -> list[tuple[Any, str]]:
+    """All turns with what was asked for."""
+    now = session.current.number
+    return [
+        (
+            enlarged(turn.image.convert("RGB")),
+            f"{'now: ' * (turn.number == now)}{turn.number}. {turn.instruction}",
+        )
+        for turn in session.turns
+    ]

@@ -199,6 +199,10 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         | {"--load", "--json"},
     ),
     "methods": (["name"], set()),
+    "demo": (
+        [],
+        {"-b", "--backbone", "--device", "--host", "--port", "--share", "--password", "--max-pixels"},
+    ),
     "backbones": ([], set()),
     "train": (["config", "overrides"], {"--plan", "--device"}),
     "eval shapesworld": (
