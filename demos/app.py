@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from demos import looks
-from demos.compare import Compare
+from demos.compare import SAMPLES, Compare
 from demos.device import QUEUE, WAITING, Device, Visit, forget
 from demos.running import QUICK
 from demos.search import Search
@@ -24,6 +24,7 @@ HOUR = 3600
 LOOKS: dict[str, Any] = {
     "theme": looks.theme(),
     "head": looks.style(),
+    "allowed_paths": [str(SAMPLES)],
     "footer_links": ["api"],
     "run_history": False,
     "enable_monitoring": False,

@@ -56,7 +56,7 @@ def masthead(what: str) -> str:
 
 def empty(title: str, text: str) -> str:
     """What stands where nothing is yet."""
-    return f'<div class="empty"><strong>{escape(title)}</strong>{escape(text)}</div>'
+    return f'<div class="blank"><strong>{escape(title)}</strong>{escape(text)}</div>'
 
 
 def hint(text: str) -> str:
