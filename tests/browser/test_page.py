@@ -271,7 +271,9 @@ def test_a_phone_shows_everything(opened: Callable[..., Page], scheme: str) -> N
     page = opened(PHONE, scheme)
     choose_sample(page)
     see(compare(page), "3 of 3 done")
-    loaded(page.locator("#card-kontext img:visible"), 2)
+    for card in page.locator(".card:visible").all():
+        card.scroll_into_view_if_needed()
+        see(card, "8 steps")
     for tab in TABS:
         page.get_by_role("tab", name=tab).click()
         expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
