@@ -4,7 +4,7 @@ PIP := $(PYTHON) -m pip --python .venv/bin/python --disable-pip-version-check in
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format docs bench
+.PHONY: help demo page test browser check format docs bench
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -12,8 +12,17 @@ help:  ## list these targets
 demo: .venv/.installed  ## edit a picture with the embedded model; writes out/demo.png
 	@.venv/bin/python demos/first_edit.py
 
+page: .venv/.page  ## open the page: methods side by side, sessions, seed search, training
+	@.venv/bin/python -m editkit demo
+
 test: .venv/.dev  ## run the tests that need neither long nor a GPU nor weights
 	@.venv/bin/python -m pytest
+
+browser: .venv/.dev  ## look at the page in Chromium, as a visitor does
+	@command -v chromium >/dev/null || \
+		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get install -y -qq chromium >/dev/null; } || \
+		{ echo "There is no chromium here: run 'apt install chromium' (as root), then make again."; exit 1; }
+	@.venv/bin/python -m pytest tests/browser -m browser
 
 check: .venv/.dev  ## lint, format, types, import laws, spelling
 	.venv/bin/ruff check
@@ -36,7 +45,8 @@ bench: .venv/.installed  ## time the sampler
 # resolved together with the rest, a newer one could bring gigabytes of CUDA along. pip stays outside, since a bare
 # Debian's venv module cannot bring its own.
 .venv/.dev: EXTRAS := [dev]
-.venv/.installed .venv/.dev: pyproject.toml constraints.txt
+.venv/.page: EXTRAS := [demo]
+.venv/.installed .venv/.page .venv/.dev: pyproject.toml constraints.txt
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || \
 		{ echo "$(PYTHON) has no pip: run 'apt install python3-pip' (as root), then make again."; exit 1; }
 	@echo "Installing editkit$(EXTRAS) into .venv; the first time takes a few minutes."

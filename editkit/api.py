@@ -43,6 +43,18 @@ class Editor:
         self._paths: dict[str, Path] = {}
         self._judges: dict[str, Judge] = {}
 
+    def configured(self, options: Mapping[str, Mapping[str, Any]]) -> Editor:
+        """Another editor of this backbone with other options by method name, which keeps judges and adapters.
+
+        Raises:
+            EditkitError: for an unknown method or option.
+        """
+        other = Editor(self.backbone, options)
+        other._worn, other._paths, other._judges = dict(self._worn), self._paths, self._judges
+        for name in options:
+            other.method(name)  # so that what is wrong with an option is said now
+        return other
+
     def edit(
         self,
         image: ImageInput | None,
@@ -112,10 +124,13 @@ class Editor:
         self._wear(record, options, request)
         self.backbone.load(self._role(record, options))
 
-    def edit_many(self, requests: Sequence[EditRequest], batch_size: int = 32) -> list[EditResult]:
+    def edit_many(
+        self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: editing.Watch | None = None
+    ) -> list[EditResult]:
         """Edit many pictures in batches of requests that fit together, in the order given.
 
-        A request that fails gives a result without an image whose `error` says why; the others go on.
+        A request that fails gives a result without an image whose `error` says why; the others go on. `watch`
+        is called as for `edit`, once a step of each batch; what it raises ends them all.
 
         Raises:
             EditkitError: where `batch_size` is not positive.
@@ -132,7 +147,7 @@ class Editor:
                 groups.setdefault(prepared.group, []).append((place, prepared))
         for group in groups.values():
             for start in range(0, len(group), batch_size):
-                results |= self._batch(group[start : start + batch_size])
+                results |= self._batch(group[start : start + batch_size], watch)
         return [results[place] for place in range(len(requests))]
 
     def _run(self, batch: Sequence[Prepared], watch: editing.Watch | None = None) -> list[EditResult]:
@@ -158,15 +173,17 @@ class Editor:
         except EditkitError as error:
             return _failed(request, error)
 
-    def _batch(self, members: Sequence[tuple[int, Any]]) -> dict[int, EditResult]:
+    def _batch(
+        self, members: Sequence[tuple[int, Any]], watch: editing.Watch | None = None
+    ) -> dict[int, EditResult]:
         """Results by place; a batch that fails is tried again one by one, so that one item fails alone."""
         try:
-            done = self._run([prepared for _, prepared in members])
+            done = self._run([prepared for _, prepared in members], watch)
             return {place: result for (place, _), result in zip(members, done, strict=True)}
         except EditkitError as error:
             if len(members) == 1:
                 return {members[0][0]: _failed(members[0][1].request, error)}
-        alone = [self._batch([member]) for member in members]
+        alone = [self._batch([member], watch) for member in members]
         return {place: result for results in alone for place, result in results.items()}
 
     def load_adapter(self, path: str | Path, method: str = "kontext", name: str | None = None) -> str:
@@ -256,10 +273,9 @@ def load(
     Raises:
         EditkitError: for an unknown name, device, dtype or option. Weights load when first needed.
     """
-    editor = Editor(registry.backbones("flux").load(backbone, device, dtype, **loading), options)
-    for name in options or ():
-        editor.method(name)  # so that what is wrong with an option is said now
-    return editor
+    return Editor(registry.backbones("flux").load(backbone, device, dtype, **loading)).configured(
+        options or {}
+    )
 
 
 def methods() -> tuple[Method, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from editkit.sheets import wrapped
 from editkit.types import EditRequest, EditResult
 
 if TYPE_CHECKING:
+    from editkit import editing
     from editkit.api import Editor
     from editkit.judges import Judge
     from editkit.types import ImageInput
@@ -94,28 +95,62 @@ def compare(
     Raises:
         EditkitError: where the picture cannot be read, a method is unknown or named twice, or none is named.
     """
+    asking = requests(editor, image, instruction, methods, size=size, **asked)
+    entries = list(run([(editor, request) for request in asking]))
+    if judge is None:
+        return entries
+    return _judged(entries, judge, images.picture(images.tensor(images.load(image))[0]), instruction)
+
+
+def requests(
+    editor: Editor,
+    image: ImageInput,
+    instruction: str,
+    methods: Sequence[str],
+    *,
+    size: tuple[int, int] | None = None,
+    **asked: Any,
+) -> list[EditRequest]:
+    """One request a method, all for the same canvas and seed; see `compare` for the arguments.
+
+    Raises:
+        EditkitError: as `compare`.
+    """
     if not methods or len(set(methods)) < len(methods):
         raise EditkitError("Name one method or several, each once.")
-    source = images.load(image)
     roles = [editor.method(name)[0].role for name in methods]
+    source = images.load(image)
     if size is None and not all(
         editor.backbone.sizes(role) for role in roles if role in editor.backbone.roles
     ):
         panel = canvas.fit(source.size, area=AREA)
         size = panel.width, panel.height
-    entries = []
-    for name in methods:
-        request = EditRequest(image=image, instruction=instruction, method=name, size=size, **asked)
+    return [
+        EditRequest(image=image, instruction=instruction, method=name, size=size, **asked) for name in methods
+    ]
+
+
+def run(asked: Sequence[tuple[Editor, EditRequest]], watch: editing.Watch | None = None) -> Iterator[Entry]:
+    """What becomes of each request by its editor, one by one; `watch` is told of every step.
+
+    Editors of one backbone may differ in their methods' options: see `Editor.configured`.
+    """
+    for editor, request in asked:
+        assert request.image is not None
         try:
             editor.load(request)
         except EditkitError as error:
-            result = EditResult(image=None, method=name, seed=request.seed, error=str(error))
+            result = EditResult(image=None, method=request.method, seed=request.seed, error=str(error))
         else:
-            (result,) = editor.edit_many([request])
-        entries.append(_entry(source, result))
-    return (
-        _judged(entries, judge, images.picture(images.tensor(source)[0]), instruction) if judge else entries
-    )
+            (result,) = editor.edit_many([request], watch=watch)
+        yield _entry(request.image, result)
+
+
+def difference(before: Image.Image, after: Image.Image, strength: float = 4.0) -> Image.Image:
+    """How far the pixels of two pictures of one size differ, by their largest channel; black where not."""
+    first_1CHW, second_1CHW = (images.tensor(images.load(each)) for each in (before, after))
+    apart_11HW = (second_1CHW - first_1CHW).abs().amax(1, keepdim=True)
+    return images.picture((strength * apart_11HW).clamp(max=1).expand_as(first_1CHW))
 
 
 def sheet(image: ImageInput, entries: Sequence[Entry]) -> Image.Image:
@@ -145,10 +180,10 @@ def sheet(image: ImageInput, entries: Sequence[Entry]) -> Image.Image:
     return made
 
 
-def _entry(source: images.Picture, result: EditResult) -> Entry:
+def _entry(source: ImageInput, result: EditResult) -> Entry:
     if result.image is None:
         return Entry(result=result, seconds=0.0, tokens=0, changed=0.0, moved=0.0)
-    before, after = images.tensor(source), images.tensor(images.load(result.image))
+    before, after = (images.tensor(images.load(each)) for each in (source, result.image))
     change = canvas.change(before, after)
     still = (change < 0.5).expand_as(before)
     return Entry(

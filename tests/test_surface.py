@@ -215,6 +215,10 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     ),
     "replay": (["picture"], {*OUTPUT, "--image", "--mask", "--reference", "--device", "--json"}),
     "methods": (["name"], set()),
+    "demo": (
+        [],
+        {"-b", "--backbone", "--device", "--host", "--port", "--share", "--password", "--max-pixels"},
+    ),
     "backbones": ([], set()),
     "train": (["config", "overrides"], {"--plan", "--device"}),
     "eval shapesworld": (

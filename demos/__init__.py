@@ -1,0 +1,1 @@
+"""Programs that show editkit: the page of `editkit demo`, and the scripts behind `make demo`."""

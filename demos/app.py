@@ -1,0 +1,120 @@
+"""The page of `editkit demo`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from demos import looks
+from demos.compare import SAMPLES, Compare
+from demos.device import QUEUE, WAITING, Device, Visit, forget
+from demos.running import QUICK
+from demos.search import Search
+from demos.session import Turns
+from demos.train import Train
+from demos.training import Training
+from editkit.api import Editor
+
+HOUR = 3600
+LOOKS: dict[str, Any] = {
+    "theme": looks.theme(),
+    "head": looks.style(),
+    "allowed_paths": [str(SAMPLES)],
+    "footer_links": ["api"],
+    "run_history": False,
+    "enable_monitoring": False,
+    "ssr_mode": False,
+    "mcp_server": False,
+    "pwa": False,
+    "quiet": True,
+    "prevent_thread_lock": True,
+}
+"""How the page is launched, whoever may see it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageOptions:
+    """What the page allows.
+
+    Attributes:
+        pixels: how many a picture may have.
+        trains: whether visitors may start a training run.
+    """
+
+    pixels: int = 25_000_000
+    trains: bool = True
+
+
+@contextmanager
+def opened(editor: Editor, options: PageOptions) -> Iterator[tuple[Any, Device]]:
+    """The page's Blocks with its queue, and its device; what trains is stopped and saved at the end."""
+    device, run = Device(editor), Training()
+    page = build(device, run, options).queue(max_size=WAITING)
+    try:
+        yield page, device
+    finally:
+        run.end()
+        page.close(verbose=False)
+
+
+def build(device: Device, run: Training, options: PageOptions) -> Any:
+    """The page's Blocks, ready to be launched."""
+    backbone = device.editor.backbone
+    told = f"{backbone.name} on {backbone.device}, {str(backbone.dtype).removeprefix('torch.')}"
+    with gr.Blocks(title="editkit", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as page:
+        visit = gr.State(Visit(), delete_callback=forget)
+        gr.HTML(looks.masthead(told))
+        with gr.Tabs() as tabs:
+            with gr.Tab("Compare", id="compare"):
+                compare = Compare(device, visit, options.pixels)
+            with gr.Tab("Session", id="session"):
+                turns = Turns(device, visit, options.pixels)
+            with gr.Tab("Seed search", id="search"):
+                Search(device, visit, options.pixels)
+            train = None
+            if options.trains:
+                with gr.Tab("Train", id="train"):
+                    train = Train(device, visit, run)
+        for name, card in compare.cards.items():
+            card.go_on.click(
+                partial(_go_on, turns, tabs, name),
+                [visit],
+                [tabs, *turns.outputs],
+                concurrency_id=QUEUE,
+                concurrency_limit=1,
+                show_progress="hidden",
+                api_name=f"{name}_session",
+            )
+        if train:
+            train.attempt.click(
+                partial(_attempt, train, tabs, compare.worn),
+                [visit],
+                [tabs, compare.worn, train.status],
+                concurrency_id=QUEUE,
+                concurrency_limit=1,
+                api_name="train_try",
+            )
+            page.load(train.shown, None, train.outputs, api_name="train_load", **QUICK)
+        # Only a state that a handler gave out is forgotten when its visitor leaves.
+        page.load(_arrive, [visit], [visit], api_name="arrive", **QUICK)
+    return page
+
+
+def _arrive(visit: Visit) -> Visit:
+    return visit
+
+
+def _go_on(turns: Turns, tabs: Any, name: str, visit: Visit) -> dict[Any, Any]:
+    return turns.take(visit, name) | {tabs: gr.Tabs(selected="session")}
+
+
+def _attempt(train: Train, tabs: Any, worn: Any, visit: Visit) -> dict[Any, Any]:
+    words, told = train.attempted(visit)
+    if not words:
+        return {train.status: told}
+    return {train.status: told, worn: words, tabs: gr.Tabs(selected="compare")}

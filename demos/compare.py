@@ -1,0 +1,238 @@
+"""The Compare tab: one picture and one instruction through the methods, on one canvas and seed."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from demos import drawers, looks
+from demos.cards import card
+from demos.device import Device, Step, Visit
+from demos.pictures import PAINT, opened, painting
+from demos.running import QUICK, Controls
+from editkit import api, comparison
+from editkit.api import Editor
+from editkit.errors import EditkitError
+from editkit.types import EditRequest
+
+SAMPLES = Path(__file__).parent / "samples"
+EXAMPLES = (
+    ("three_shapes.png", "make the orange square green"),
+    ("red_circle.png", "make the red circle blue"),
+    ("lettered.png", "remove the blue triangle"),
+)
+SEEDS = 2**31
+BEFORE_AFTER, DIFFERENCE = "Before and after", "Difference"
+EMPTY = "Choose a sample or upload a picture, say what to change, and press Compare."
+
+
+class Compare:
+    """The tab's components, and what they do.
+
+    Args:
+        device: runs the edits.
+        visit: state with a `Visit`.
+        pixels: how many a picture may have.
+    """
+
+    def __init__(self, device: Device, visit: Any, pixels: int) -> None:
+        self.device, self.visit, self.pixels = device, visit, pixels
+        self.methods = {method.name: method for method in api.methods()}
+        with gr.Row(elem_classes="thirds"):
+            with gr.Column(min_width=300):
+                self._picture()
+            with gr.Column(min_width=300):
+                self._asking()
+            with gr.Column(min_width=300):
+                self._settings()
+        self.controls.status.render()
+        self.worn = gr.HTML(elem_id="compare-worn")
+        self.view = gr.Radio(
+            [BEFORE_AFTER, DIFFERENCE],
+            value=BEFORE_AFTER,
+            label="Show results as",
+            visible=False,
+            elem_id="compare-view",
+        )
+        self.empty = gr.HTML(looks.empty("No results yet", EMPTY))
+        with gr.Row(elem_classes="cards"):
+            self.cards = {name: card(method) for name, method in self.methods.items()}
+        self._wire()
+
+    def _picture(self) -> None:
+        self.painting = gr.ImageEditor(
+            type="pil",
+            image_mode="RGBA",
+            format="png",
+            transforms=(),
+            layers=False,
+            brush=gr.Brush(colors=[PAINT], color_mode="fixed", default_size=12),
+            label="Picture",
+            sources=("upload", "webcam", "clipboard"),
+            height=390,
+            elem_id="compare-picture",
+            placeholder="Drop a picture here, paste one, or click to upload",
+        )
+        gr.HTML(looks.hint("Paint on the picture to keep the edit inside the paint."))
+        self.samples = gr.Gallery(
+            [(str(SAMPLES / name), instruction) for name, instruction in EXAMPLES],
+            label="Samples",
+            columns=3,
+            height="auto",
+            allow_preview=False,
+            interactive=False,
+            buttons=[],
+            object_fit="contain",
+            elem_id="compare-samples",
+        )
+
+    def _asking(self) -> None:
+        self.instruction = gr.Textbox(
+            label="Instruction", placeholder=EXAMPLES[0][1], lines=2, elem_id="compare-instruction"
+        )
+        self.chosen = gr.CheckboxGroup(
+            [(f"{name}: {method.summary}", name) for name, method in self.methods.items()],
+            value=list(self.methods),
+            label="Methods",
+            elem_id="compare-methods",
+        )
+        self.controls = Controls("compare", "Compare")
+
+    def _settings(self) -> None:
+        with gr.Row():
+            self.seed = gr.Number(
+                value=0,
+                precision=0,
+                minimum=0,
+                label="Seed, the same for all",
+                min_width=120,
+                elem_id="compare-seed",
+            )
+            self.randomise = gr.Checkbox(value=False, label="New seed each time", min_width=120)
+        with gr.Accordion("More for all methods", open=False, elem_id="compare-more"):
+            self.steps = gr.Number(
+                value=None, precision=0, minimum=1, label="Steps", info="Empty: each method's own number."
+            )
+            self.preserve = gr.Checkbox(
+                value=False,
+                label="Keep pixels outside the change identical",
+                info="With paint on the picture they always are.",
+            )
+            self.references = gr.File(
+                file_count="multiple",
+                file_types=["image"],
+                label="References, for methods that take them",
+                height=120,
+            )
+        self.drawers = {name: drawers.Drawer(method) for name, method in self.methods.items()}
+
+    def _wire(self) -> None:
+        parts = [part for each in self.cards.values() for part in vars(each).values()]
+        asked = [self.painting, self.instruction, self.chosen, self.references]
+        self.controls.wire(
+            [self.controls.go.click, self.instruction.submit],
+            self.compare,
+            self.visit,
+            [*asked, self.seed, self.randomise, self.steps, self.preserve],
+            [self.seed, self.view, self.empty, *parts],
+            {key: control for drawer in self.drawers.values() for key, control in drawer.named().items()},
+        )
+        self.controls.stoppable(self.visit)
+        pictures = [part for each in self.cards.values() for part in (each.slider, each.difference)]
+        self.view.change(self.shown, [self.view], pictures, api_name="compare_view", **QUICK)
+        self.samples.select(sample, None, [self.painting, self.instruction], api_name="sample", **QUICK)
+
+    def shown(self, view: str) -> list[Any]:
+        """Sliders or differences."""
+        return [gr.update(visible=view == each) for _ in self.cards for each in (BEFORE_AFTER, DIFFERENCE)]
+
+    def compare(
+        self,
+        visit: Visit,
+        picture: dict[str, Any] | None,
+        instruction: str,
+        methods: list[str],
+        references: list[dict[str, Any]] | None = None,
+        seed: int = 0,
+        randomise: bool = False,
+        steps: int | None = None,
+        preserve: bool = False,
+        **told: Any,
+    ) -> Iterator[dict[Any, Any]]:
+        """Results as they come: the slider of each method, its figures and recipe."""
+        try:
+            painted = painting(self.pixels, picture, self.painting)
+            source = painted.checked()
+            if not methods:
+                raise EditkitError("No method is chosen; tick one at least.")
+            seed = random.randrange(SEEDS) if randomise else seed or 0
+            asked: dict[str, Any] = {
+                "seed": seed,
+                "steps": steps or None,
+                "preserve": preserve or None,
+                "mask": painted.mask,
+            }
+            asked["references"] = tuple(opened(file["path"], self.pixels) for file in references or ())
+            editor = self.device.editor_of(visit)
+            requests = comparison.requests(editor, source, instruction or "", methods, **asked)
+            configured = drawers.apply(self.drawers, editor, requests, told)
+        except EditkitError as error:
+            yield self.controls.refused(visit, error)
+            return
+        waiting = [each.waiting(name in methods) for name, each in self.cards.items()]
+        yield {
+            self.seed: seed,
+            self.controls.status: looks.status("Starting.", 0),
+            self.empty: gr.update(visible=False),
+            self.view: gr.update(visible=True),
+            **{part: change for changes in waiting for part, change in changes.items()},
+        }
+        yield from self._follow(visit, source, configured)
+
+    def _follow(
+        self, visit: Visit, source: Image.Image, requests: list[tuple[Editor, EditRequest]]
+    ) -> Iterator[dict[Any, Any]]:
+        """Steps, previews and results of the requests."""
+        status, names = self.controls.status, [request.method for _, request in requests]
+        notes: list[str] = []
+        visit.results = {}
+        start = time.perf_counter()
+
+        def work(tell: Any, watch: Any) -> None:
+            for entry in comparison.run(requests, watch):
+                tell(entry)
+
+        for event in self.controls.follow(self.device, visit, work):
+            spent, done = time.perf_counter() - start, len(visit.results)
+            if isinstance(event, dict):
+                stopped = [self.cards[name].facts for name in names[done:]]
+                yield event | {facts: looks.hint("Not finished.") for facts in stopped}
+            elif isinstance(event, Step):
+                share = (done + event.step / event.steps) / len(names)
+                left = looks.left(spent / share - spent)
+                words = f"{names[done]}: step {event.step} of {event.steps}, {left}"
+                changes: dict[Any, Any] = {status: looks.status(words, share, notes)}
+                if event.pictures:
+                    changes |= self.cards[names[done]].preview(source, event.pictures[0])
+                yield changes
+            else:
+                visit.results[names[done]] = source, event.result
+                notes += event.result.notes
+                share = (done + 1) / len(names)
+                failed = sum(result.image is None for _, result in visit.results.values())
+                words = f"{done + 1 - failed} of {len(names)} done in {spent:.1f} s, on one canvas and seed."
+                words += f" {failed} failed; see below." if failed else ""
+                changes = self.cards[names[done]].result(source, event, visit)
+                yield {status: looks.status(words, share, notes), **changes}
+
+
+def sample(chosen: gr.SelectData) -> tuple[str, str]:
+    """A sample's picture and instruction."""
+    name, instruction = EXAMPLES[chosen.index]
+    return str(SAMPLES / name), instruction

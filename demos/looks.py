@@ -1,0 +1,103 @@
+"""How the page looks: theme, style sheet, and the small pieces of HTML between Gradio's components."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+CSS = Path(__file__).with_name("page.css")
+
+
+def style() -> str:
+    """The style sheet for the page's head; given as `css` it would reach the components alone."""
+    return f"<style>{CSS.read_text(encoding='utf-8')}</style>"
+
+
+def theme() -> Any:
+    """Fonts of the visitor's own system, and text dark enough (4.5 to 1) where Gradio's is not."""
+    system = ["system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
+    return gr.themes.Default(
+        primary_hue="indigo",
+        secondary_hue="indigo",
+        neutral_hue="slate",
+        font=system,
+        font_mono=["ui-monospace", "Consolas", "monospace"],
+    ).set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        block_title_text_color="*neutral_800",
+        block_title_text_color_dark="*neutral_100",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_700",
+        button_primary_text_color="white",
+    )
+
+
+def masthead(what: str) -> str:
+    """The page's name, what it is for, and what it runs on."""
+    return (
+        '<header class="masthead"><h1>editkit</h1>'
+        "<p>One picture, one instruction, every method side by side.</p>"
+        f'<span class="chip">{escape(what)}</span></header>'
+    )
+
+
+def empty(title: str, text: str) -> str:
+    """What stands where nothing is yet."""
+    return f'<div class="blank"><strong>{escape(title)}</strong>{escape(text)}</div>'
+
+
+def hint(text: str) -> str:
+    """A line of explanation."""
+    return f'<p class="hint">{escape(text)}</p>'
+
+
+def status(text: str, share: float | None = None, notes: Iterable[str] = ()) -> str:
+    """A line on how things stand, with a bar where the share that is done is known."""
+    bar = "" if share is None else f'<progress max="1" value="{share:.3f}" aria-label="Progress"></progress>'
+    told = "".join(f'<p class="note">{escape(note)}</p>' for note in dict.fromkeys(notes))
+    return f'<div class="status" role="status">{bar}<p>{escape(text)}</p>{told}</div>'
+
+
+def problem(text: str) -> str:
+    """Why something could not be done."""
+    return f'<div class="status"><p class="problem" role="alert">{escape(text)}</p></div>'
+
+
+def heading(title: str, text: str) -> str:
+    """The top of a card."""
+    return f"<h3>{escape(title)}</h3><p>{escape(text)}</p>"
+
+
+def listing(title: str, text: str) -> str:
+    """Text as a terminal shows it."""
+    caption = f"<figcaption>{escape(title)}</figcaption>"
+    return f'<figure class="listing">{caption}<pre tabindex="0">{escape(text)}</pre></figure>'
+
+
+def chips(facts: Iterable[str]) -> str:
+    """Figures in a row."""
+    return (
+        '<div class="chips">'
+        + "".join(f'<span class="chip">{escape(fact)}</span>' for fact in facts)
+        + "</div>"
+    )
+
+
+def left(seconds: float) -> str:
+    """Time left in words."""
+    if seconds < 1:
+        return "less than a second left"
+    return f"about {seconds:.0f} s left" if seconds < 90 else f"about {seconds / 60:.0f} min left"

@@ -1,0 +1,249 @@
+"""The Seed search tab: previews of several seeds, what the judge said of them, another one by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from demos import looks
+from demos.cards import saved
+from demos.device import USUAL, Device, Step, Visit
+from demos.pictures import enlarged, photo
+from demos.running import QUICK, Controls
+from editkit import api, seed_search
+from editkit.errors import EditkitError
+from editkit.judges import JUDGES
+from editkit.seed_search import SearchReport
+from editkit.types import EditRequest, EditResult
+
+EMPTY = "Give a picture and an instruction, and press Search: the judge compares a preview of each seed."
+MOST = 16
+
+
+class Search:
+    """The tab's components, and what they do; arguments as of `Compare`."""
+
+    def __init__(self, device: Device, visit: Any, pixels: int) -> None:
+        self.device, self.visit, self.pixels = device, visit, pixels
+        with gr.Row(elem_classes="thirds"):
+            with gr.Column(min_width=300):
+                self._asking()
+            with gr.Column(min_width=300):
+                self._previews()
+            with gr.Column(min_width=300):
+                self._result()
+        self._wire()
+
+    def _asking(self) -> None:
+        self.picture = gr.Image(
+            label="Picture",
+            type="filepath",
+            format="png",
+            sources=["upload", "webcam", "clipboard"],
+            height=260,
+            elem_id="search-picture",
+            placeholder="Drop a picture here, paste one, or click to upload",
+        )
+        self.instruction = gr.Textbox(
+            label="Instruction", placeholder="make the red circle blue", lines=2, elem_id="search-instruction"
+        )
+        with gr.Row():
+            names = [each.name for each in api.methods()]
+            self.method = gr.Dropdown(names, value=USUAL, label="Method", min_width=120)
+            self.seeds = gr.Slider(2, MOST, value=4, step=1, label="Seeds", min_width=120)
+        with gr.Row():
+            self.judge = gr.Dropdown(list(JUDGES), value="preserve", label="Judge", min_width=120)
+            self.seed = gr.Number(value=0, precision=0, minimum=0, label="First seed", min_width=120)
+        with gr.Accordion("More", open=False):
+            self.steps = gr.Number(
+                value=None, precision=0, minimum=1, label="Steps", info="Empty: the method's own number."
+            )
+            self.mode = gr.Radio(
+                list(seed_search.MODES),
+                value="continue",
+                label="What becomes of the winner",
+                info="continue: goes on from its preview. restart: is made anew, as ICEdit's authors do.",
+            )
+        self.controls = Controls("search", "Search")
+
+    def _previews(self) -> None:
+        self.controls.status.render()
+        self.empty = gr.HTML(looks.empty("No previews yet", EMPTY))
+        with gr.Column(visible=False) as self.found:
+            self.gallery = gr.Gallery(
+                label="Previews; choose one to finish it yourself",
+                columns=2,
+                height="auto",
+                allow_preview=False,
+                interactive=False,
+                object_fit="contain",
+                buttons=[],
+                elem_id="search-previews",
+            )
+        self.finish = gr.Button("Finish the chosen seed", visible=False, elem_id="search-finish")
+        self.picked = gr.Number(value=None, precision=0, label="Seed to finish", visible=False)
+
+    def _result(self) -> None:
+        with gr.Column(visible=False) as self.edited:
+            self.slider = gr.ImageSlider(
+                label="Before and after", format="png", type="pil", interactive=False, max_height=420
+            )
+            self.facts = gr.HTML()
+            self.download = gr.DownloadButton("Download", size="sm")
+        self.reasons = gr.HTML(elem_id="search-reasons")
+
+    def _wire(self) -> None:
+        outputs = [
+            *(self.empty, self.found, self.gallery, self.finish, self.picked),
+            *(self.edited, self.slider, self.facts, self.download, self.reasons),
+        ]
+        asked = [self.picture, self.instruction, self.method, self.seeds, self.judge, self.mode, self.seed]
+        self.controls.wire(
+            [self.controls.go.click, self.instruction.submit],
+            self.search,
+            self.visit,
+            [*asked, self.steps],
+            outputs,
+        )
+        self.controls.wire(
+            [self.finish.click], self.finished, self.visit, [self.picked], outputs, name="search_finish"
+        )
+        self.controls.stoppable(self.visit)
+        self.gallery.select(
+            pick,
+            [self.visit],
+            [self.picked, self.finish],
+            api_name="search_pick",
+            **QUICK,
+        )
+
+    def search(
+        self,
+        visit: Visit,
+        picture: dict[str, Any] | None,
+        instruction: str,
+        method: str,
+        seeds: int,
+        judge: str,
+        mode: str,
+        seed: int | None,
+        steps: int | None = None,
+    ) -> Iterator[dict[Any, Any]]:
+        """Previews as they come, then the judge's comparisons and the winner."""
+        try:
+            source = photo(self.pixels, picture).checked()
+            if not isinstance(seeds, int) or not 2 <= seeds <= MOST:
+                raise EditkitError(f"{seeds} seeds are not allowed; give 2 to {MOST}.")
+            asked = seed_search.build({"seeds": seeds, "judge": judge, "mode": mode})
+        except EditkitError as error:
+            yield self.controls.refused(visit, error)
+            return
+        request = EditRequest(
+            image=source,
+            instruction=instruction or "",
+            method=method,
+            seed=seed or 0,
+            steps=steps or None,
+            search=asked,
+        )
+        yield {
+            self.controls.status: looks.status("Starting.", 0),
+            self.empty: gr.update(visible=False),
+            self.found: gr.update(visible=True),
+            self.gallery: [],
+            self.finish: gr.update(visible=False),
+            self.edited: gr.update(visible=False),
+            self.reasons: "",
+        }
+        yield from self._follow(visit, source, request)
+
+    def finished(self, visit: Visit, seed: int | None) -> Iterator[dict[Any, Any]]:
+        """The rest of the steps for a seed that the judge did not choose."""
+        if visit.search is None or seed is None:
+            yield self.controls.refused(visit, EditkitError("Choose one of the previews first."))
+            return
+        request, _ = visit.search
+        assert isinstance(request.image, Image.Image)
+        yield from self._follow(visit, request.image, replace(request, seed=seed, search=None))
+
+    def _follow(self, visit: Visit, source: Image.Image, request: EditRequest) -> Iterator[dict[Any, Any]]:
+        editor = self.device.editor_of(visit)
+
+        def work(tell: Any, watch: Any) -> None:
+            (result,) = editor.edit_many([request], watch=watch)
+            if result.error:
+                raise EditkitError(result.error)
+            tell(result)
+
+        for event in self.controls.follow(self.device, visit, work):
+            if isinstance(event, dict):
+                yield event
+            elif isinstance(event, Step):
+                yield self._step(event, source)
+            else:
+                yield self._done(event, source, request, visit)
+
+    def _step(self, event: Step, source: Image.Image) -> dict[Any, Any]:
+        many = len(event.seeds) > 1
+        who = f"Previews of {len(event.seeds)} seeds" if many else f"Seed {event.seeds[0]}"
+        words = f"{who}: step {event.step} of {event.steps}"
+        changes: dict[Any, Any] = {self.controls.status: looks.status(words, event.step / event.steps)}
+        if event.pictures and many:
+            shown = zip(event.seeds, event.pictures, strict=True)
+            changes[self.gallery] = [(enlarged(each), f"seed {seed}") for seed, each in shown]
+        elif event.pictures:
+            pair = enlarged(source), enlarged(event.pictures[0].convert("RGB"))
+            changes |= {self.edited: gr.update(visible=True), self.slider: pair}
+        return changes
+
+    def _done(
+        self, result: EditResult, source: Image.Image, request: EditRequest, visit: Visit
+    ) -> dict[Any, Any]:
+        assert result.image is not None
+        changes: dict[Any, Any] = {
+            self.controls.status: looks.status(f"Done: seed {result.seed}.", 1, result.notes),
+            self.edited: gr.update(visible=True),
+            self.slider: (enlarged(source), enlarged(result.image.convert("RGB"))),
+            self.facts: looks.chips(
+                [
+                    f"seed {result.seed}",
+                    f"{sum(result.timings.values()):.2f} s",
+                    f"{result.recipe['steps']} steps",
+                ]
+            ),
+            self.download: saved(result, visit),
+        }
+        if report := result.search:
+            visit.search = request, dict(report.previews)
+            changes[self.gallery] = [
+                (enlarged(each), f"seed {seed}" + ", the judge's" * (seed == report.seed))
+                for seed, each in report.previews.items()
+            ]
+            changes[self.reasons] = reasons(report)
+        return changes
+
+
+def pick(visit: Visit, chosen: gr.SelectData) -> tuple[Any, Any]:
+    """The seed of a preview, ready to be finished."""
+    if visit.search is None:
+        return None, gr.update(visible=False)
+    seed = list(visit.search[1])[chosen.index]
+    return seed, gr.update(value=f"Finish seed {seed}", visible=True)
+
+
+def reasons(report: SearchReport) -> str:
+    """The judge's comparisons as a table."""
+    rows = []
+    for each in report.comparisons:
+        said = "; ".join(verdict.reply for verdict in each.verdicts)
+        better = "tie" if each.better is None else f"seed {each.better}"
+        first, second = each.seeds
+        rows.append(f"<tr><td>{first} and {second}</td><td>{better}</td><td>{escape(said)}</td></tr>")
+    head = "<thead><tr><th>seeds</th><th>better</th><th>the judge's words</th></tr></thead>"
+    table = f'<table class="plain">{head}<tbody>{"".join(rows)}</tbody></table>'
+    return f'<div class="scroll">{table}{looks.hint(f"{report.steps} steps in all, over all seeds.")}</div>'

@@ -1,0 +1,104 @@
+"""Starts the page and keeps it up."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from types import FrameType
+from typing import Any
+
+from editkit import api
+from editkit.errors import EditkitError
+
+MEGABYTES = 40
+"""Largest file that a visitor may upload."""
+AT_HOME = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(
+    backbone: str,
+    device: str | None,
+    *,
+    host: str,
+    port: int,
+    share: bool,
+    password: str | None,
+    pixels: int,
+) -> None:
+    """Serve the page until it is told to stop.
+
+    Raises:
+        EditkitError: where gradio is missing, the address is taken, or the backbone or device is unknown.
+    """
+    check_address(host, port)
+    folder = tempfile.mkdtemp(prefix="editkit-demo-")
+    # Read when gradio is imported: the only folder that files are served from, and no word to anybody.
+    os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        app = _app()
+        # Strangers may edit; to keep the machine busy for hours they need the password.
+        trains = password is not None or (host in AT_HOME and not share)
+        options = app.PageOptions(pixels=pixels, trains=trains)
+        with app.opened(api.load(backbone, device), options) as (page, runner):
+            _, address, shared = page.launch(
+                server_name=host,
+                server_port=port,
+                share=share,
+                auth=_door(password),
+                auth_message="Any user name, and the page's password." if password else None,
+                max_file_size=MEGABYTES * 2**20,
+                **app.LOOKS,
+            )
+            runner.warm()
+            print(f"editkit demo is ready at {shared or address} (Ctrl-C ends it)", flush=True)
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_address(host: str, port: int) -> None:
+    """Say in time that nobody can be served there.
+
+    Raises:
+        EditkitError: where the port is taken or the host is not this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((host, port))
+    except (OSError, OverflowError) as error:
+        problem = getattr(error, "strerror", None) or str(error)
+        raise EditkitError(
+            f"{host}:{port} cannot be used ({problem}); give another --host or --port."
+        ) from error
+
+
+def _app() -> Any:
+    try:
+        from demos import app
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise EditkitError("The page needs gradio; run: pip install 'editkit[demo]'") from error
+    return app
+
+
+def _door(password: str | None) -> Any:
+    """Lets in whoever knows the password, under any name; None lets everybody in."""
+    if password is None:
+        return None
+    return lambda _, given: hmac.compare_digest(given.encode(), password.encode())
+
+
+def _leave(_: int, __: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,281 @@
+"""The Session tab: edit after edit on the chosen result, with a way back and a measure of drift."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from demos import looks
+from demos.device import QUEUE, USUAL, Device, Step, Visit
+from demos.pictures import enlarged, photo
+from demos.running import Controls
+from editkit import api, images
+from editkit.errors import EditkitError
+from editkit.session import Session
+
+START = "Upload a picture and press Start, or choose Go on in Session under a result of Compare."
+TOP = 0.1
+"""Drift at which the meter is full."""
+CLEAR = 0.02
+"""Drift that eyes begin to notice on flat colours: 5 of 255 levels."""
+
+
+class Turns:
+    """The tab's components, and what they do; arguments as of `Compare`."""
+
+    def __init__(self, device: Device, visit: Any, pixels: int) -> None:
+        self.device, self.visit, self.pixels = device, visit, pixels
+        with gr.Row(elem_classes="thirds"):
+            with gr.Column(min_width=300):
+                self._start()
+            with gr.Column(min_width=300):
+                self._now()
+            with gr.Column(min_width=300, visible=False) as self.past:
+                self._history()
+        self._wire()
+
+    def _start(self) -> None:
+        self.picture = gr.Image(
+            label="Start from",
+            type="filepath",
+            format="png",
+            sources=["upload", "webcam", "clipboard"],
+            height=200,
+            elem_id="session-picture",
+            placeholder="Drop a picture here, paste one, or click to upload",
+        )
+        self.begin = gr.Button("Start", elem_id="session-start")
+        self.instruction = gr.Textbox(
+            label="Next edit", placeholder="make the red circle blue", lines=2, elem_id="session-instruction"
+        )
+        with gr.Row():
+            self.method = gr.Dropdown(
+                [each.name for each in api.methods()], value=USUAL, label="Method", min_width=120
+            )
+            self.seed = gr.Number(value=0, precision=0, minimum=0, label="Seed", min_width=120)
+        self.preserve = gr.Checkbox(value=True, label="Keep pixels outside the change identical")
+        self.controls = Controls("session", "Edit")
+
+    def _now(self) -> None:
+        self.controls.status.render()
+        self.empty = gr.HTML(looks.empty("No session yet", START))
+        with gr.Column(visible=False) as self.now:
+            self.slider = gr.ImageSlider(
+                label="Before and after the last turn",
+                format="png",
+                type="pil",
+                interactive=False,
+                max_height=420,
+                elem_id="session-slider",
+            )
+            self.facts = gr.HTML(elem_id="session-facts")
+
+    def _history(self) -> None:
+        self.gallery = gr.Gallery(
+            label="History; choose a turn to branch from it",
+            columns=3,
+            height="auto",
+            allow_preview=False,
+            interactive=False,
+            object_fit="contain",
+            buttons=[],
+            elem_id="session-history",
+        )
+        with gr.Row(elem_classes="actions"):
+            self.undo = gr.Button("Undo", min_width=70, interactive=False, elem_id="session-undo")
+            self.redo = gr.Button("Redo", min_width=70, interactive=False, elem_id="session-redo")
+            self.anchor = gr.Button("Anchor", min_width=80, interactive=False, elem_id="session-anchor")
+        self.drift = gr.HTML(elem_id="session-drift")
+        self.export = gr.Button("Export", elem_id="session-export")
+        with gr.Row(visible=False) as self.exports:
+            self.folder = gr.DownloadButton("Folder (zip)", size="sm", min_width=110)
+            self.strip = gr.DownloadButton("Strip (PNG)", size="sm", min_width=110)
+
+    def _wire(self) -> None:
+        self.outputs = [
+            *(
+                self.controls.status,
+                self.empty,
+                self.now,
+                self.slider,
+                self.facts,
+                self.past,
+                self.gallery,
+                self.undo,
+                self.redo,
+            ),
+            *(self.anchor, self.drift, self.exports, self.folder, self.strip),
+        ]
+        asked = [self.instruction, self.method, self.seed, self.preserve]
+        self.controls.wire(
+            [self.controls.go.click, self.instruction.submit],
+            self.edit,
+            self.visit,
+            asked,
+            [*self.outputs[1:], self.instruction],
+        )
+        self.controls.stoppable(self.visit)
+        calm: dict[str, Any] = {"concurrency_id": QUEUE, "concurrency_limit": 1, "show_progress": "minimal"}
+        calm |= {"show_progress_on": self.controls.status, "preprocess": False}
+        self.begin.click(
+            self.start,
+            [self.picture, self.visit],
+            [self.visit, *self.outputs],
+            api_name="session_start",
+            **calm,
+        )
+        for button, act, name in (
+            (self.undo, self._act(Session.undo, "Undone."), "undo"),
+            (self.redo, self._act(Session.redo, "Redone."), "redo"),
+            (self.anchor, self._act(Session.anchor, "Anchored on the original."), "anchor"),
+            (self.export, self.exported, "export"),
+        ):
+            button.click(act, [self.visit], self.outputs, api_name=f"session_{name}", **calm)
+        self.gallery.select(self.branch, [self.visit], self.outputs, api_name="session_branch", **calm)
+
+    def start(self, picture: dict[str, Any] | None, visit: Visit) -> dict[Any, Any]:
+        """A session of one picture, which replaces the one before."""
+        try:
+            source = photo(self.pixels, picture).checked()
+            visit.session = self.device.editor_of(visit).session(source, folder=visit.place())
+        except EditkitError as error:
+            return {self.visit: visit, self.controls.status: looks.problem(str(error))}
+        return {self.visit: visit, **self.shown(visit, "Started; say what to change.")}
+
+    def take(self, visit: Visit, method: str) -> dict[Any, Any]:
+        """A session that begins with a result of Compare."""
+        try:
+            if method not in visit.results:
+                raise EditkitError("There is no result to go on from; press Compare first.")
+            source, result = visit.results[method]
+            session = self.device.editor_of(visit).session(source, folder=visit.place())
+            session.adopt(result)
+        except EditkitError as error:
+            return {self.controls.status: looks.problem(str(error))}
+        visit.session = session
+        return self.shown(visit, "Taken over from Compare; say what to change next.")
+
+    def edit(
+        self, visit: Visit, instruction: str, method: str, seed: int | None, preserve: bool
+    ) -> Iterator[dict[Any, Any]]:
+        """The next turn."""
+        session = visit.session
+        if session is None:
+            yield self.controls.refused(visit, EditkitError(f"There is no session yet. {START}"))
+            return
+        before = session.current.image.convert("RGB")
+
+        def work(tell: Any, watch: Any) -> None:
+            asked = {"seed": seed or 0, "preserve": preserve or None, "watch": watch}
+            tell(session.edit(instruction or "", method, **asked))
+
+        yield {self.controls.status: looks.status("Starting.", 0)}
+        for event in self.controls.follow(self.device, visit, work):
+            if isinstance(event, dict):
+                yield event
+            elif isinstance(event, Step):
+                words = f"Step {event.step} of {event.steps}"
+                changes: dict[Any, Any] = {
+                    self.controls.status: looks.status(words, event.step / event.steps)
+                }
+                if event.pictures:
+                    changes[self.slider] = enlarged(before), enlarged(event.pictures[0].convert("RGB"))
+                yield changes
+            else:
+                seconds = sum(event.timings.values())
+                done = self.shown(visit, f"Turn {session.current.number} done in {seconds:.1f} s.")
+                yield done | {self.instruction: ""}
+
+    def branch(self, visit: Visit, chosen: gr.SelectData) -> dict[Any, Any]:
+        """Go on from any turn."""
+        act = self._act(lambda session: session.branch(int(chosen.index)), "The next edit branches off here.")
+        return act(visit)
+
+    def exported(self, visit: Visit) -> dict[Any, Any]:
+        """The session's folder as a zip, and its strip."""
+        session = visit.session
+        if session is None:
+            return {self.controls.status: looks.problem(START)}
+        place = visit.place()
+        try:
+            folder = session.save(place / "session")
+            images.save(session.strip(), place / "strip.png", session.recipes())
+        except EditkitError as error:
+            return {self.controls.status: looks.problem(str(error))}
+        packed = shutil.make_archive(str(place / "session"), "zip", folder)
+        return {
+            self.controls.status: looks.status("Ready to download."),
+            self.exports: gr.update(visible=True),
+            self.folder: packed,
+            self.strip: str(place / "strip.png"),
+        }
+
+    def _act(self, do: Callable[[Session], Any], words: str) -> Callable[[Visit], dict[Any, Any]]:
+        """A handler for a step within the session's tree."""
+
+        def act(visit: Visit) -> dict[Any, Any]:
+            try:
+                if visit.session is None:
+                    raise EditkitError(f"There is no session yet. {START}")
+                do(visit.session)
+            except EditkitError as error:
+                return {self.controls.status: looks.problem(str(error))}
+            return self.shown(visit, words)
+
+        return act
+
+    def shown(self, visit: Visit, words: str) -> dict[Any, Any]:
+        """The session as it stands."""
+        session = visit.session
+        assert session is not None
+        now = session.current
+        before = session.turns[now.parent] if now.parent is not None else now
+        pair = enlarged(before.image.convert("RGB")), enlarged(now.image.convert("RGB"))
+        return {
+            self.controls.status: looks.status(words, notes=now.notes),
+            self.empty: gr.update(visible=False),
+            self.now: gr.update(visible=True),
+            self.slider: pair,
+            self.facts: looks.chips(_facts(session)),
+            self.past: gr.update(visible=True),
+            self.gallery: _history(session),
+            self.undo: gr.update(interactive=now.parent is not None),
+            self.redo: gr.update(interactive=True),
+            self.anchor: gr.update(interactive=now.parent is not None),
+            self.drift: meter(session.drift()),
+            self.exports: gr.update(visible=False),
+        }
+
+
+def meter(drift: float) -> str:
+    """How far pixels that no turn was meant to change have moved since the start."""
+    words = "none" if drift == 0 else "hard to see" if drift < CLEAR else "visible; re-anchor on the original"
+    return (
+        '<div class="meter"><span>Drift</span>'
+        f'<progress max="{TOP}" value="{drift:.4f}" aria-label="Drift"></progress>'
+        f"<span>{drift * 255:.1f} of 255 levels</span></div>"
+        f'<p class="hint">Of pixels that no turn was meant to change: {words}.</p>'
+    )
+
+
+def _facts(session: Session) -> list[str]:
+    now = session.current
+    facts = [f"turn {now.number}", now.method or now.instruction]
+    if now.alignment is not None:
+        facts.append(f"shift {now.alignment.shift:.2f} pixels")
+    return facts
+
+
+def _history(session: Session) -> list[tuple[Any, str]]:
+    """All turns with what was asked for."""
+    now = session.current.number
+    return [
+        (
+            enlarged(turn.image.convert("RGB")),
+            f"{'now: ' * (turn.number == now)}{turn.number}. {turn.instruction}",
+        )
+        for turn in session.turns
+    ]

@@ -1,0 +1,36 @@
+"""`editkit demo`."""
+
+import importlib
+from typing import Annotated
+
+import typer
+
+from editkit.cli.options import Backbone, Device, no_bars
+from editkit.errors import EditkitError
+
+
+def demo(
+    backbone: Backbone = "tiny",
+    device: Device = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 7860,
+    share: Annotated[
+        bool, typer.Option("--share", help="Open a public link through gradio's servers.")
+    ] = False,
+    password: Annotated[
+        str | None, typer.Option(envvar="EDITKIT_PASSWORD", help="Ask visitors for it.", show_envvar=True)
+    ] = None,
+    max_pixels: Annotated[int, typer.Option(help="Of a visitor's picture.")] = 25_000_000,
+) -> None:
+    """Open a page in the browser: compare methods, edit in turns, search over seeds, train."""
+    from editkit import images, registry
+
+    if not 1 <= max_pixels <= images.MAX_PIXELS:
+        raise EditkitError(f"--max-pixels {max_pixels} is not allowed; give 1 to {images.MAX_PIXELS:,}.")
+    no_bars()
+    registry.own_package("demos")
+    importlib.import_module("demos.serve").serve(
+        backbone, device, host=host, port=port, share=share, password=password or None, pixels=max_pixels
+    )
