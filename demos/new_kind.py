@@ -8,9 +8,9 @@
 The same for icedit and aceplus, whose own adapters are gone on with. Other kinds of edits are scored too.
 """
 
+import argparse
 import json
 import random
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -73,13 +73,30 @@ def score(method: str, adapter: str | None) -> None:
     succeeded = 0
     for result, (source, answer, _) in zip(editor.edit_many(requests), pairs, strict=True):
         assert result.image is not None, result.error
-        pixels = [np.asarray(each, dtype=np.float32) / 255 for each in (source, answer, result.image)]
-        succeeded += evaluation.score(*pixels, "local").success
+        before, truth, edited = (
+            np.asarray(each, dtype=np.float32) / np.float32(255) for each in (source, answer, result.image)
+        )
+        succeeded += evaluation.score(before, truth, edited, "local").success
     print(f"frames: {succeeded / HELD_OUT:.3f} of {HELD_OUT} succeed", flush=True)
     others = evaluation.evaluate(editor, method, n=OTHERS)["categories"]
     told = ", ".join(f"{name} {others[name]['success']:.3f}" for name in ("local", "global"))
     print(f"edits known before: {told} of {OTHERS}")
 
 
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("draw", help="write pairs into out/frames")
+    scoring = commands.add_parser("score", help="count what succeeds")
+    scoring.add_argument("method")
+    scoring.add_argument("adapter", nargs="?", help="trained on frames; the method's own where left out")
+    arguments = parser.parse_args()
+    if arguments.command == "draw":
+        draw()
+    else:
+        score(arguments.method, arguments.adapter)
+
+
 if __name__ == "__main__":
-    draw() if sys.argv[1:2] == ["draw"] else score(sys.argv[2], *(sys.argv[3:] or [None]))
+    main()
