@@ -39,11 +39,13 @@ class Recipe:
 
 
 def recipes(backbone: str) -> dict[str, Recipe]:
-    """Configs that train an adapter of a backbone, by name."""
+    """Configs that train an adapter of a backbone and whose data are there, by name."""
     found = {}
     for path in sorted(CONFIGS.rglob("*.yaml")):
         values = config.read(path)
         fits = values.get("recipe") == "edit" and values.get("backbone") == backbone
+        path_of_data = values.get("data", {}).get("path")
+        fits = fits and (path_of_data is None or Path(path_of_data).exists())
         if fits and values.get("trainable", "lora") == "lora":
             name = path.relative_to(CONFIGS).as_posix()
             first = path.read_text(encoding="utf-8").splitlines()[0]
