@@ -34,6 +34,10 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("LoRA", {"trainable": "lora"}),
     ("full", {"trainable": "full"}),
     ("full, checkpointing", {"trainable": "full", "gradient_checkpointing": True}),
+    (
+        "full, selective",
+        {"trainable": "full", "gradient_checkpointing": True, "selective_checkpointing": True},
+    ),
 )
 
 
