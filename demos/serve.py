@@ -40,7 +40,7 @@ def serve(
     folder = tempfile.mkdtemp(prefix="editkit-demo-")
     # Read when gradio is imported: the only folder that files are served from, and no word to anybody.
     os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-    signal.signal(signal.SIGTERM, _leave)
+    before = signal.signal(signal.SIGTERM, _leave)
     try:
         app = _app()
         # Strangers may edit; to keep the machine busy for hours they need the password.
@@ -62,6 +62,7 @@ def serve(
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
     finally:
+        signal.signal(signal.SIGTERM, before)
         shutil.rmtree(folder, ignore_errors=True)
 
 

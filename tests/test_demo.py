@@ -17,7 +17,7 @@ from typing import Any
 import gradio as gr
 import httpx
 import pytest
-from conftest import ROOT
+from conftest import ROOT, difference
 from gradio_client import Client, handle_file
 from page_server import Page, free_port, served
 from PIL import Image
@@ -96,7 +96,8 @@ def test_methods_are_compared_on_one_canvas_and_seed(client: Client) -> None:
     edited = editkit.load("tiny").edit(source, "make the red circle blue", seed=3).image
     shown = Image.open(found["kontext: before and after"][1])
     assert edited is not None
-    assert shown.resize(edited.size, 0).tobytes() == edited.tobytes()
+    # The server has threads of its own, which may round otherwise.
+    assert difference(shown.convert("RGB").resize(edited.size, 0), edited) <= 1
 
 
 def test_paint_keeps_the_edit_inside(client: Client, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ SIGNATURES = {
         "mask=None, references=(), size=None, preserve=None, align=False, negative=None, search=None, "
         "watch=None)"
     ),
-    "Editor.edit_many": "(self, requests, batch_size=32)",
+    "Editor.edit_many": "(self, requests, batch_size=32, *, watch=None)",
     "Editor.session": "(self, image, folder=None)",
     "replay": "(path, *, image=None, mask=None, references=(), device=None, editor=None)",
     "load_session": "(folder, editor=None)",
@@ -393,14 +393,15 @@ def test_readme_python(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     exec(snippet, {"editor": editkit.load("tiny", "cpu"), "editkit": editkit})  # it is our own README
     for file in re.findall(r"save\(\"(.+?)\"\)", snippet):
-        assert Image.open(tmp_path / file).size > (100, 100)
+        saved = tmp_path / file
+        assert Image.open(saved / "strip.png" if saved.is_dir() else saved).size > (100, 100)
 
 
 def test_the_readme_shows_what_it_did() -> None:
     assert len(SHOWN) > 8
     assert len(QUICK) > 2
     assert len(LORA) == 3
-    assert len(SNIPPETS) == 2
+    assert len(SNIPPETS) == 3
 
 
 # --- Recipes ---
