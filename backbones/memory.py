@@ -46,7 +46,7 @@ class KeptTexts:
         """Like `Memory.recall`, for T5's tokens and CLIP's pooled feature.
 
         Raises:
-            EditkitError: where a result cannot be written.
+            EditkitError: where a result cannot be written, or one that was kept is damaged.
         """
         paths = [
             self.folder / f"{hashlib.sha256(repr(key).encode()).hexdigest()}.safetensors" for key in keys
@@ -54,7 +54,13 @@ class KeptTexts:
         missing = list({path: place for place, path in enumerate(paths) if not path.is_file()}.values())
         for place, (tokens_TD, pooled_D) in zip(missing, make(missing) if missing else (), strict=True):
             self._write(paths[place], tokens_TD, pooled_D)
-        found = [load_file(path) for path in paths]
+        try:
+            found = [load_file(path) for path in paths]
+        except (OSError, SafetensorError) as error:
+            problem = first_sentence(error)
+            raise EditkitError(
+                f"Encoded prompts in {self.folder} cannot be read ({problem}); delete this folder."
+            ) from error
         return [(each["tokens_TD"], each["pooled_D"]) for each in found]
 
     def _write(self, path: Path, tokens_TD: Tensor, pooled_D: Tensor) -> None:

@@ -504,6 +504,10 @@ def test_texts_are_kept_and_encoders_let_go(
     run("again", cache=cache, cache_texts=True)
     assert losses(tmp_path / "again") == losses(tmp_path / "plain")
     assert set((tmp_path / "cache").glob("texts-*/*")) == kept
+    for path in kept:
+        path.write_bytes(b"half")
+    with pytest.raises(EditkitError, match=r"Encoded prompts in .* cannot be read .*delete this folder"):
+        run("damaged", cache=cache, cache_texts=True)
 
 
 def test_mixtures(settings: Any) -> None:

@@ -13,6 +13,7 @@ from editkit.registry import unknown
 
 
 def append(path: Path, record: dict[str, Any]) -> None:
+    """Add a line."""
     with path.open("a") as stream:
         stream.write(json.dumps(record) + "\n")
 

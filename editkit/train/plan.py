@@ -173,11 +173,10 @@ def _measured(
     # Autocast's copies of float32 weights, which the backward pass needs too.
     copied = kept.largest if settings.gradient_checkpointing else frozen + count
     copies = 2 * copied if low and settings.dtype == "float32" and shards == 1 else 0
+    encoders = float(sum(sketch.parts(role).values()) * BYTES[settings.dtype])
     memory: dict[str, float] = {
         "transformer": (frozen * _bytes(settings) + count * 4) / shards,
-        "autoencoder and encoders": 0.0
-        if settings.cache_texts
-        else sum(sketch.parts(role).values()) * BYTES[settings.dtype],
+        "autoencoder and encoders": 0.0 if settings.cache_texts else encoders,
         "gradients": count * 4 / shards,
         "optimizer": state_bytes(transformer.named_parameters(), settings.fit.optim) / shards,
         "average of weights": count * 4 / shards if settings.fit.ema else 0,
@@ -200,6 +199,8 @@ def _measured(
     # all weights together on a GPU, for which it wants as much again, and one by one on a CPU.
     standing = sum(memory.values()) - memory["gradients"] - memory["activations"]
     peak = standing + max(memory["activations"], memory["gradients"] * (1 if on_cpu else 2))
+    # Before the first step the encoders are there too, whatever becomes of them.
+    peak = max(peak, memory["transformer"] + encoders)
     return peak, {part: size for part, size in memory.items() if size}, facts
 
 
