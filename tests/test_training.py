@@ -27,7 +27,7 @@ from backbones.text import Encoders
 from editkit import EditkitError, adapters, canvas, config
 from editkit.data.datasets import ShapesWorld, ShapesWorldHoles
 from editkit.data.latents import Bucket
-from editkit.data.records import DataConfig
+from editkit.data.records import DataConfig, MixedConfig
 from editkit.data.stream import Stream
 from editkit.train import checkpoints
 from editkit.train.edit import EditJob
@@ -518,6 +518,47 @@ def test_mixtures(settings: Any) -> None:
     assert sum(letters) == 10
     assert all(abs(sum(letters[:number]) - number / 3) < 1 for number in range(30))
     assert len({tuple(batch) for batch in drawn}) > 10
+
+
+@pytest.fixture
+def prior(settings: Any) -> Any:
+    """A function that gives a LoRA run on known weights, every other batch of which keeps what they say."""
+
+    def make(output: str, *overrides: str) -> EditTrainConfig:
+        chosen = settings(output, "data.count=8", "fit.spike=0", *overrides, trainable="lora")
+        known = {"known": MixedConfig(data=chosen.data, prior=True)}
+        return replace(chosen, fresh={}, backbone="tiny", mixture=known)
+
+    return make
+
+
+def test_a_prior_is_what_the_model_said_before(prior: Any) -> None:
+    job = EditJob(prior("run"))
+    job.placed()
+    batches = [job.batch(range(number * 4, number * 4 + 4)) for number in range(2)]
+    assert [batch.prior for batch in batches] == [False, True]
+    with torch.no_grad():
+        assert job.objective(batches[0]) > 0 == job.objective(batches[1])
+        trained = [p for p in job.objective.parameters() if p.requires_grad]
+        for parameter in trained:
+            parameter += 0.01
+        moved = [parameter.clone() for parameter in trained]
+        assert job.objective(batches[1]) > 0
+    job.objective(batches[1]).backward()
+    assert all(torch.equal(p, as_moved) for p, as_moved in zip(trained, moved, strict=True))
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
+
+
+def test_a_prior_outlives_a_stop(prior: Any, tmp_path: Path) -> None:
+    train(prior("whole"))
+    train(prior("parts", "fit.steps=2", "fit.save_every=2"))
+    train(prior("parts", "fit.resume=latest"))
+    assert_same(tmp_path / "whole" / "checkpoint-0000004", tmp_path / "parts" / "checkpoint-0000004")
+
+
+def test_a_prior_wants_a_model_that_knows_something(settings: Any) -> None:
+    with pytest.raises(EditkitError, match="prior needs a model that knows something"):
+        settings("run", "mixture.known.prior=true")
 
 
 def test_a_sample_depends_on_its_place_alone(settings: Any) -> None:

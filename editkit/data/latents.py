@@ -43,6 +43,7 @@ class EditBatch:
         weights_BL: loss weights, or None.
         seeds: one per sample, for its noise and time.
         places: where each sample's own tokens are, where the batch is padded.
+        prior: whether to learn the model's own prediction before training.
     """
 
     plan: Plan
@@ -51,15 +52,17 @@ class EditBatch:
     weights_BL: Tensor | None
     seeds: list[int]
     places: list[Tensor] | None = None
+    prior: bool = False
 
 
 @dataclass(kw_only=True)
 class Bucket:
-    """Samples that share a canvas and slots, stacked."""
+    """Samples that share a canvas and slots, stacked; `prior` as in `EditBatch`."""
 
     plan: Plan
     tensors: dict[str, Tensor]
     instructions: list[str]
+    prior: bool = False
 
     def take(self, places: Sequence[int], device: torch.device) -> tuple[Plan, dict[str, Tensor]]:
         """The plan and tensors of some samples, on the device that trains."""

@@ -109,6 +109,9 @@ class MixedConfig:
     data: DataConfig = field(default_factory=DataConfig)
     weight: float = 1.0
     """How often it comes; the run's own `data` has 1."""
+    prior: bool = False
+    """Learn what the model itself said before training instead of these answers (prior preservation): what
+    it knows stays as it is, and no noise of the data's comes with it."""
 
     def __post_init__(self) -> None:
         if not 0 < self.weight < math.inf:

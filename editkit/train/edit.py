@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ TEXTS = 16
 class EditJob(Job):
     """Wires a backbone, a method and a dataset together for `fit`."""
 
+    objective: FlowObjective
+
     def __init__(self, settings: EditTrainConfig, method: Method | None = None) -> None:
         if method is not None and settings.fit.validate_every:
             raise EditkitError("fit.validate_every is for methods that edit; leave it out here.")
@@ -46,9 +49,8 @@ class EditJob(Job):
         self.trainer = self.method.trainer(self.backbone, options)
         self._prepare()
         self.objective = FlowObjective(self)
-        filled = [
-            self._arranged(data) for data in (settings.data, *(m.data for m in settings.mixture.values()))
-        ]
+        mixed = list(settings.mixture.values())
+        filled = [self._arranged(settings.data), *(self._arranged(each.data, each.prior) for each in mixed)]
         wanted = settings.fit.validate_every > 0
         self._validation = Validation(self, settings.validation) if wanted else None
         # Dealt by optimizer steps, so that it does not matter into how many parts a step's samples are cut.
@@ -56,18 +58,21 @@ class EditJob(Job):
             Stream(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
             for each in filled
         ]
-        self.stream = Mixture(streams, [1.0, *(mixed.weight for mixed in settings.mixture.values())])
+        self.stream = Mixture(streams, [1.0, *(each.weight for each in mixed)])
         if settings.cache_texts:
             self.backbone.keep_texts(Path(settings.cache))
             self._encode_texts([bucket for each in filled for bucket in each])
             self.backbone.free()
 
-    def _arranged(self, data: DataConfig) -> list[Bucket]:
+    def _arranged(self, data: DataConfig, prior: bool = False) -> list[Bucket]:
         """A dataset's samples as latents."""
         records, settings = dataset(data), self.config
         about = [self.method.name, settings.options, vars(data), records.digest(), self.backbone.vae_hash()]
         folder = Path(settings.cache)
-        return buckets(records, self.backbone, self.conditioner, self.trainer, key=about, folder=folder)
+        found = buckets(records, self.backbone, self.conditioner, self.trainer, key=about, folder=folder)
+        for bucket in found:
+            bucket.prior = prior
+        return found
 
     @torch.no_grad()
     def _encode_texts(self, filled: Sequence[Bucket]) -> None:
@@ -126,7 +131,7 @@ class EditJob(Job):
 
     def batch(self, indices: Sequence[int]) -> EditBatch:
         seed, words = self.config.fit.seed, iter(indices)
-        pieces, tensors = [], []
+        pieces, tensors, prior = [], [], False
         number, start = divmod(indices[0], self.config.fit.samples)
         for bucket, places in share(self.stream(number), start, len(indices)):
             plan, taken = bucket.take(places, self.backbone.device)
@@ -134,15 +139,17 @@ class EditJob(Job):
             instructions = [self.trainer.reword(bucket.instructions[place], next(rngs)) for place in places]
             pieces.append((plan, instructions))
             tensors.append(taken)
+            prior = bucket.prior  # a batch is from one dataset
         seeds = [hash((seed, index)) % 2**63 for index in indices]
         if len(pieces) > 1:
-            return self._padded(pieces, tensors, seeds)
+            return replace(self._padded(pieces, tensors, seeds), prior=prior)
         return EditBatch(
             plan=pieces[0][0],
             x0_BLC=tensors[0]["x0_BLC"],
             worded=pieces,
             weights_BL=tensors[0].get("weights_BL"),
             seeds=seeds,
+            prior=prior,
         )
 
     def _padded(
@@ -170,6 +177,10 @@ class EditJob(Job):
             seeds=seeds,
             places=[places_L for places_L, size in zip(where, sizes, strict=True) for _ in range(size)],
         )
+
+    def placed(self) -> None:
+        if any(mixed.prior for mixed in self.config.mixture.values()):
+            self.objective.remember()
 
     def _base(self, record: Any) -> str:
         """Where the weights came from, in words that hold on any machine."""

@@ -72,6 +72,10 @@ class Job(ABC):
     def batch(self, indices: Sequence[int]) -> Any:
         """The samples at these places of an endless, deterministic stream, as one batch."""
 
+    def placed(self) -> None:
+        """Told once what trains stands where it will, in shards or whole, and no checkpoint is loaded yet."""
+        return None
+
     def validate(self, step: int, folder: Path | None) -> dict[str, float]:
         """Figures of the weights as they are, by name, and pictures into a folder; none by default."""
         return {}

@@ -1,5 +1,7 @@
 """The flow objective over any method's plan."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from editkit import flow
 from editkit.data import padding
 from editkit.data.latents import EditBatch
+from editkit.train.sharded import own
 
 if TYPE_CHECKING:
     from editkit.train.edit import EditJob
@@ -26,6 +29,25 @@ class FlowObjective(nn.Module):
         self.transformer = job.backbone.transformer(job.role)
         if job.config.text_encoders:
             self.clip, self.t5 = job.backbone.encoders.clip, job.backbone.encoders.t5
+        self._before: list[tuple[Tensor, Tensor]] = []
+
+    def remember(self) -> None:
+        """Keep what trains as it is now, for `EditBatch.prior`."""
+        trained = [p.detach() for p in self.parameters() if p.requires_grad]
+        self._before = [(own(p), own(p).clone()) for p in trained]
+
+    @contextmanager
+    def _as_before(self) -> Iterator[None]:
+        """What trains as it was when it was remembered, without gradients."""
+        with torch.no_grad():
+            now = [weights.clone() for weights, _ in self._before]
+            for weights, before in self._before:
+                weights.copy_(before)
+            try:
+                yield
+            finally:
+                for (weights, _), after in zip(self._before, now, strict=True):
+                    weights.copy_(after)
 
     def forward(self, batch: EditBatch) -> Tensor:
         job, device = self.job[0], job_device(self)
@@ -34,6 +56,9 @@ class FlowObjective(nn.Module):
         text = padding.texts([text for text in texts if text is not None])
         plan = replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
         x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))
+        if batch.prior:
+            with self._as_before():
+                velocity_BLC = job.backbone.velocity(x_BLC, times_B.to(device), plan, job.config.guidance)
         predicted_BLC = job.backbone.velocity(x_BLC, times_B.to(device), plan, job.config.guidance)
         by_time_B = flow.time_weights(times_B, job.config.weighting)
         loss = flow.loss(

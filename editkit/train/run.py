@@ -70,6 +70,7 @@ class Run:
         self.objective, *self._prepared = self.accelerator.prepare(job.objective, *self.optimizers)
         # Only now, since shards are other parameters than those that they were cut from.
         self.parameters = {name: p for name, p in job.objective.named_parameters() if p.requires_grad}
+        job.placed()
         set_training(self.optimizers, True)
         self.ema = Ema(self.parameters, config.ema) if config.ema else None
         self.done = checkpoints.load(found, self.parameters, self.optimizers, self.ema) if found else 0
