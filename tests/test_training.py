@@ -536,7 +536,7 @@ def test_a_prior_is_what_the_model_said_before(prior: Any) -> None:
     job = EditJob(prior("run"))
     job.placed()
     batches = [job.batch(range(number * 4, number * 4 + 4)) for number in range(2)]
-    assert [batch.prior for batch in batches] == [False, True]
+    assert [batch.mixed.prior for batch in batches] == [False, True]
     with torch.no_grad():
         assert job.objective(batches[0]) > 0 == job.objective(batches[1])
         trained = [p for p in job.objective.parameters() if p.requires_grad]
@@ -547,6 +547,21 @@ def test_a_prior_is_what_the_model_said_before(prior: Any) -> None:
     job.objective(batches[1]).backward()
     assert all(torch.equal(p, as_moved) for p, as_moved in zip(trained, moved, strict=True))
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
+
+
+def test_a_mixtures_loss_has_a_weight(settings: Any) -> None:
+    heavy, plain = (
+        EditJob(settings("run", "mixture.more.data.count=8", f"mixture.more.loss_weight={weight}"))
+        for weight in (3.0, 1.0)
+    )
+    heavy.objective.load_state_dict(plain.objective.state_dict())
+    with torch.no_grad():
+        for start, factor in ((0, 1), (4, 3)):  # the run's own data first, then the mixture's
+            places = range(start, start + 4)
+            expected = factor * plain.objective(plain.batch(places))
+            assert torch.allclose(heavy.objective(heavy.batch(places)), expected)
+    with pytest.raises(EditkitError, match="loss_weight must be positive"):
+        settings("run", "mixture.more.loss_weight=0")
 
 
 def test_a_prior_outlives_a_stop(prior: Any, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import shutil
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from editkit.data.datasets import Dataset
-from editkit.data.records import Record
+from editkit.data.records import MixedConfig, Record
 from editkit.errors import EditkitError, EditkitWarning, first_sentence
 from editkit.method import Backbone, Conditioner, Trainer
 from editkit.types import EditInputs, Plan
@@ -43,7 +43,7 @@ class EditBatch:
         weights_BL: loss weights, or None.
         seeds: one per sample, for its noise and time.
         places: where each sample's own tokens are, where the batch is padded.
-        prior: whether to learn the model's own prediction before training.
+        mixed: how its dataset is mixed in.
     """
 
     plan: Plan
@@ -52,17 +52,17 @@ class EditBatch:
     weights_BL: Tensor | None
     seeds: list[int]
     places: list[Tensor] | None = None
-    prior: bool = False
+    mixed: MixedConfig = field(default_factory=MixedConfig)
 
 
 @dataclass(kw_only=True)
 class Bucket:
-    """Samples that share a canvas and slots, stacked; `prior` as in `EditBatch`."""
+    """Samples that share a canvas and slots, stacked; `mixed` as in `EditBatch`."""
 
     plan: Plan
     tensors: dict[str, Tensor]
     instructions: list[str]
-    prior: bool = False
+    mixed: MixedConfig = field(default_factory=MixedConfig)
 
     def take(self, places: Sequence[int], device: torch.device) -> tuple[Plan, dict[str, Tensor]]:
         """The plan and tensors of some samples, on the device that trains."""

@@ -112,7 +112,10 @@ class MixedConfig:
     prior: bool = False
     """Learn what the model itself said before training instead of these answers (prior preservation): what
     it knows stays as it is, and no noise of the data's comes with it."""
+    loss_weight: float = 1.0
+    """Factor on its batches' loss. A prior's is small, and wants one of 10 to 100."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.weight < math.inf:
-            raise ValueError(f"a mixture's weight must be positive, not {self.weight}")
+        for name in ("weight", "loss_weight"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"a mixture's {name} must be positive, not {getattr(self, name)}")

@@ -15,7 +15,7 @@ from editkit import config, registry
 from editkit.data import padding
 from editkit.data.datasets import dataset
 from editkit.data.latents import SLOTS, Bucket, EditBatch, buckets
-from editkit.data.records import DataConfig
+from editkit.data.records import MixedConfig
 from editkit.data.stream import Mixture, Stream, share
 from editkit.errors import EditkitError
 from editkit.method import Method
@@ -49,8 +49,8 @@ class EditJob(Job):
         self.trainer = self.method.trainer(self.backbone, options)
         self._prepare()
         self.objective = FlowObjective(self)
-        mixed = list(settings.mixture.values())
-        filled = [self._arranged(settings.data), *(self._arranged(each.data, each.prior) for each in mixed)]
+        mixture = [MixedConfig(data=settings.data), *settings.mixture.values()]
+        filled = [self._arranged(mixed) for mixed in mixture]
         wanted = settings.fit.validate_every > 0
         self._validation = Validation(self, settings.validation) if wanted else None
         # Dealt by optimizer steps, so that it does not matter into how many parts a step's samples are cut.
@@ -58,20 +58,26 @@ class EditJob(Job):
             Stream(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
             for each in filled
         ]
-        self.stream = Mixture(streams, [1.0, *(each.weight for each in mixed)])
+        self.stream = Mixture(streams, [mixed.weight for mixed in mixture])
         if settings.cache_texts:
             self.backbone.keep_texts(Path(settings.cache))
             self._encode_texts([bucket for each in filled for bucket in each])
             self.backbone.free()
 
-    def _arranged(self, data: DataConfig, prior: bool = False) -> list[Bucket]:
+    def _arranged(self, mixed: MixedConfig) -> list[Bucket]:
         """A dataset's samples as latents."""
-        records, settings = dataset(data), self.config
-        about = [self.method.name, settings.options, vars(data), records.digest(), self.backbone.vae_hash()]
+        records, settings = dataset(mixed.data), self.config
+        about = [
+            self.method.name,
+            settings.options,
+            vars(mixed.data),
+            records.digest(),
+            self.backbone.vae_hash(),
+        ]
         folder = Path(settings.cache)
         found = buckets(records, self.backbone, self.conditioner, self.trainer, key=about, folder=folder)
         for bucket in found:
-            bucket.prior = prior
+            bucket.mixed = mixed
         return found
 
     @torch.no_grad()
@@ -131,7 +137,7 @@ class EditJob(Job):
 
     def batch(self, indices: Sequence[int]) -> EditBatch:
         seed, words = self.config.fit.seed, iter(indices)
-        pieces, tensors, prior = [], [], False
+        pieces, tensors, mixed = [], [], MixedConfig()
         number, start = divmod(indices[0], self.config.fit.samples)
         for bucket, places in share(self.stream(number), start, len(indices)):
             plan, taken = bucket.take(places, self.backbone.device)
@@ -139,17 +145,17 @@ class EditJob(Job):
             instructions = [self.trainer.reword(bucket.instructions[place], next(rngs)) for place in places]
             pieces.append((plan, instructions))
             tensors.append(taken)
-            prior = bucket.prior  # a batch is from one dataset
+            mixed = bucket.mixed  # a batch is from one dataset
         seeds = [hash((seed, index)) % 2**63 for index in indices]
         if len(pieces) > 1:
-            return replace(self._padded(pieces, tensors, seeds), prior=prior)
+            return replace(self._padded(pieces, tensors, seeds), mixed=mixed)
         return EditBatch(
             plan=pieces[0][0],
             x0_BLC=tensors[0]["x0_BLC"],
             worded=pieces,
             weights_BL=tensors[0].get("weights_BL"),
             seeds=seeds,
-            prior=prior,
+            mixed=mixed,
         )
 
     def _padded(

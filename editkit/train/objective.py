@@ -32,7 +32,7 @@ class FlowObjective(nn.Module):
         self._before: list[tuple[Tensor, Tensor]] = []
 
     def remember(self) -> None:
-        """Keep what trains as it is now, for `EditBatch.prior`."""
+        """Keep what trains as it is now, for a mixture's `prior`."""
         trained = [p.detach() for p in self.parameters() if p.requires_grad]
         self._before = [(own(p), own(p).clone()) for p in trained]
 
@@ -56,7 +56,7 @@ class FlowObjective(nn.Module):
         text = padding.texts([text for text in texts if text is not None])
         plan = replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
         x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))
-        if batch.prior:
+        if batch.mixed.prior:
             with self._as_before():
                 velocity_BLC = job.backbone.velocity(x_BLC, times_B.to(device), plan, job.config.guidance)
         predicted_BLC = job.backbone.velocity(x_BLC, times_B.to(device), plan, job.config.guidance)
@@ -67,6 +67,7 @@ class FlowObjective(nn.Module):
             batch.weights_BL,
             None if by_time_B is None else by_time_B.to(device),
         )
+        loss = loss * batch.mixed.loss_weight
         penalty = job.trainer.penalty()
         return loss if penalty is None else loss + penalty
 
