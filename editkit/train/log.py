@@ -2,12 +2,12 @@
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from editkit import writing
 from editkit.errors import EditkitError
 from editkit.registry import unknown
 
@@ -22,9 +22,8 @@ def trim(log: Path, start: int) -> None:
     """Drop what was logged after the checkpoint that the run goes on from; everything, for a new run."""
     lines = log.read_text().splitlines(keepends=True) if start and log.is_file() else []
     kept = (line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start)
-    partial = log.with_name(f".{log.name}.partial")
-    partial.write_text("".join(kept))
-    os.replace(partial, log)
+    with writing.beside(log) as partial:
+        partial.write_text("".join(kept))
 
 
 def last_figures(output: Path) -> dict[str, float]:
