@@ -1,4 +1,4 @@
-"""What a run writes down on its way: lines of JSON that a resumed run goes on with, and trackers."""
+"""What a run tells on its way: lines of JSON that a resumed run goes on with, its memory, and trackers."""
 
 import json
 import math
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from editkit import writing
 from editkit.errors import EditkitError
@@ -54,6 +56,15 @@ def best_of(path: Path) -> dict[str, float] | None:
         figures = {name: value for name, value in json.loads(line).items() if name != "step"}
         best = figures if better(figures, best) else best
     return best
+
+
+def memory() -> int:
+    """Bytes: the GPU's at the peak so far, or this process's now."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import psutil  # which accelerate needs too
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def trackers(names: Sequence[str]) -> list[str]:
