@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from backbones import surgery
+from editkit import writing
 from editkit.errors import EditkitError
 
 CONFIG = "config.json"
@@ -230,17 +230,14 @@ def _fitting(model: Any, config: dict[str, Any], layout: Mapping[str, Tensor]) -
 
 
 def _write(converted: Converted, destination: Path) -> None:
-    """Write beside the destination, then move: whole or not at all."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as temporary:
-        partial = Path(temporary) / destination.name
+    """Whole or not at all."""
+    with writing.beside(destination) as partial:
         if converted.config is None:
             _write_tensors(converted, partial)
         else:
             partial.mkdir()
             (partial / CONFIG).write_text(converted.config, encoding="utf-8")
             _write_tensors(converted, partial / WEIGHTS)
-        os.replace(partial, destination)
 
 
 def _write_tensors(converted: Converted, path: Path) -> None:

@@ -1,7 +1,5 @@
 """New backbones: a small FLUX with random weights, and any FLUX written out as a diffusers pipeline."""
 
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +19,7 @@ from backbones import text
 from backbones.flux import Flux
 from backbones.loading import LoadOptions, place, pretrained, untrained, widened
 from backbones.specs import FAMILIES
-from editkit import flow
+from editkit import flow, writing
 from editkit.errors import EditkitError
 from editkit.registry import unknown
 
@@ -88,8 +86,6 @@ def widen(flux: Flux, role: str, start: str) -> None:
 
 def save(flux: Flux, role: str, folder: Path) -> None:
     """Write one role as a diffusers pipeline folder in bf16, whole or not at all."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     scheduler = FlowMatchEulerDiscreteScheduler(
         use_dynamic_shifting=True,
         base_shift=flow.BASE_SHIFT,
@@ -106,9 +102,8 @@ def save(flux: Flux, role: str, folder: Path) -> None:
         tokenizer_2=flux.encoders.t5_tokenizer,
         transformer=_bf16(flux.transformer(role)),
     )
-    pipeline.save_pretrained(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    with writing.beside(folder) as partial:
+        pipeline.save_pretrained(partial)
 
 
 def _bf16(model: Any) -> Any:

@@ -1,9 +1,7 @@
 """LoRA files of FLUX: what is in one, and the same in another dialect."""
 
 import json
-import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from backbones import fusing, lora
 from backbones.fusing import Update
-from editkit import adapters
+from editkit import adapters, writing
 from editkit.errors import EditkitError
 
 FULL = (3072, 19, 38)
@@ -181,9 +179,8 @@ def write(state: Mapping[str, Tensor], about: Mapping[str, str], destination: Pa
     check(destination)
     tensors = {key: tensor.contiguous() for key, tensor in state.items()}
     try:
-        with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".lora.") as folder:
-            save_file(tensors, Path(folder) / destination.name, {"format": "pt", **about})
-            os.replace(Path(folder) / destination.name, destination)
+        with writing.beside(destination) as partial:
+            save_file(tensors, partial, {"format": "pt", **about})
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise EditkitError(f"{destination} cannot be written ({reason}); give another place.") from error

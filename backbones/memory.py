@@ -1,7 +1,6 @@
 """What is computed once: encodings of prompts and pictures, position embeddings of the last plan."""
 
 import hashlib
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from editkit import writing
 from editkit.errors import EditkitError, first_sentence
 
 # At full size a prompt's features take 4 MB of the device.
@@ -64,13 +64,10 @@ class KeptTexts:
         return [(each["tokens_TD"], each["pooled_D"]) for each in found]
 
     def _write(self, path: Path, tokens_TD: Tensor, pooled_D: Tensor) -> None:
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            save_file({"tokens_TD": tokens_TD.contiguous(), "pooled_D": pooled_D.contiguous()}, partial)
-            os.replace(partial, path)
+            with writing.beside(path) as partial:
+                save_file({"tokens_TD": tokens_TD.contiguous(), "pooled_D": pooled_D.contiguous()}, partial)
         except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
             problem = first_sentence(error)
             raise EditkitError(
                 f"Encoded prompts cannot be kept in {self.folder} ({problem}); free some space or give "

@@ -10,6 +10,10 @@ from typing import Any
 import gradio as gr
 
 CSS = Path(__file__).with_name("page.css")
+TOP = 0.1
+"""Drift at which the meter is full."""
+CLEAR = 0.02
+"""Drift that eyes begin to notice on flat colours: 5 of 255 levels."""
 
 
 def style() -> str:
@@ -93,6 +97,17 @@ def chips(facts: Iterable[str]) -> str:
         '<div class="chips">'
         + "".join(f'<span class="chip">{escape(fact)}</span>' for fact in facts)
         + "</div>"
+    )
+
+
+def meter(drift: float) -> str:
+    """How far pixels that no turn was meant to change have moved since the start."""
+    words = "none" if drift == 0 else "hard to see" if drift < CLEAR else "visible; re-anchor on the original"
+    return (
+        '<div class="meter"><span>Drift</span>'
+        f'<progress max="{TOP}" value="{drift:.4f}" aria-label="Drift"></progress>'
+        f"<span>{drift * 255:.1f} of 255 levels</span></div>"
+        f'<p class="hint">Of pixels that no turn was meant to change: {words}.</p>'
     )
 
 

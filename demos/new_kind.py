@@ -21,6 +21,7 @@ import editkit
 from editkit import images
 from editkit.data import shapesworld as world
 from editkit.data.shapesworld.world import COLOURS
+from editkit.evaluation import scores
 from editkit.evaluation import shapesworld as evaluation
 
 FOLDER = Path("out/frames")
@@ -76,7 +77,7 @@ def score(method: str, adapter: str | None) -> None:
         before, truth, edited = (
             np.asarray(each, dtype=np.float32) / np.float32(255) for each in (source, answer, result.image)
         )
-        succeeded += evaluation.score(before, truth, edited, "local").success
+        succeeded += scores.score(before, truth, edited, "local").success
     print(f"frames: {succeeded / HELD_OUT:.3f} of {HELD_OUT} succeed", flush=True)
     others = evaluation.evaluate(editor, method, n=OTHERS)["categories"]
     told = ", ".join(f"{name} {others[name]['success']:.3f}" for name in ("local", "global"))

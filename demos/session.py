@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,17 +9,14 @@ import gradio as gr
 
 from demos import looks
 from demos.device import QUEUE, USUAL, Device, Step, Visit
+from demos.history import History
 from demos.pictures import enlarged, photo
 from demos.running import Controls
-from editkit import api, images
+from editkit import api
 from editkit.errors import EditkitError
 from editkit.session import Session
 
 START = "Upload a picture and press Start, or choose Go on in Session under a result of Compare."
-TOP = 0.1
-"""Drift at which the meter is full."""
-CLEAR = 0.02
-"""Drift that eyes begin to notice on flat colours: 5 of 255 levels."""
 
 
 class Turns:
@@ -34,7 +30,7 @@ class Turns:
             with gr.Column(min_width=300):
                 self._now()
             with gr.Column(min_width=300, visible=False) as self.past:
-                self._history()
+                self.history = History()
         self._wire()
 
     def _start(self) -> None:
@@ -73,41 +69,10 @@ class Turns:
             )
             self.facts = gr.HTML(elem_id="session-facts")
 
-    def _history(self) -> None:
-        self.gallery = gr.Gallery(
-            label="History; choose a turn to branch from it",
-            columns=3,
-            height="auto",
-            allow_preview=False,
-            interactive=False,
-            object_fit="contain",
-            buttons=[],
-            elem_id="session-history",
-        )
-        with gr.Row(elem_classes="actions"):
-            self.undo = gr.Button("Undo", min_width=70, interactive=False, elem_id="session-undo")
-            self.redo = gr.Button("Redo", min_width=70, interactive=False, elem_id="session-redo")
-            self.anchor = gr.Button("Anchor", min_width=80, interactive=False, elem_id="session-anchor")
-        self.drift = gr.HTML(elem_id="session-drift")
-        self.export = gr.Button("Export", elem_id="session-export")
-        with gr.Row(visible=False) as self.exports:
-            self.folder = gr.DownloadButton("Folder (zip)", size="sm", min_width=110)
-            self.strip = gr.DownloadButton("Strip (PNG)", size="sm", min_width=110)
-
     def _wire(self) -> None:
         self.outputs = [
-            *(
-                self.controls.status,
-                self.empty,
-                self.now,
-                self.slider,
-                self.facts,
-                self.past,
-                self.gallery,
-                self.undo,
-                self.redo,
-            ),
-            *(self.anchor, self.drift, self.exports, self.folder, self.strip),
+            *(self.controls.status, self.empty, self.now, self.slider, self.facts, self.past),
+            *self.history.outputs,
         ]
         asked = [self.instruction, self.method, self.seed, self.preserve]
         self.controls.wire(
@@ -128,13 +93,14 @@ class Turns:
             **calm,
         )
         for button, act, name in (
-            (self.undo, self._act(Session.undo, "Undone."), "undo"),
-            (self.redo, self._act(Session.redo, "Redone."), "redo"),
-            (self.anchor, self._act(Session.anchor, "Anchored on the original."), "anchor"),
-            (self.export, self.exported, "export"),
+            (self.history.undo, self._act(Session.undo, "Undone."), "undo"),
+            (self.history.redo, self._act(Session.redo, "Redone."), "redo"),
+            (self.history.anchor, self._act(Session.anchor, "Anchored on the original."), "anchor"),
+            (self.history.export, self.exported, "export"),
         ):
             button.click(act, [self.visit], self.outputs, api_name=f"session_{name}", **calm)
-        self.gallery.select(self.branch, [self.visit], self.outputs, api_name="session_branch", **calm)
+        chosen = self.history.gallery.select
+        chosen(self.branch, [self.visit], self.outputs, api_name="session_branch", **calm)
 
     def start(self, picture: dict[str, Any] | None, visit: Visit) -> dict[Any, Any]:
         """A session of one picture, which replaces the one before."""
@@ -199,19 +165,11 @@ class Turns:
         session = visit.session
         if session is None:
             return {self.controls.status: looks.problem(START)}
-        place = visit.place()
         try:
-            folder = session.save(place / "session")
-            images.save(session.strip(), place / "strip.png", session.recipes())
+            saved = self.history.saved(session, visit.place())
         except EditkitError as error:
             return {self.controls.status: looks.problem(str(error))}
-        packed = shutil.make_archive(str(place / "session"), "zip", folder)
-        return {
-            self.controls.status: looks.status("Ready to download."),
-            self.exports: gr.update(visible=True),
-            self.folder: packed,
-            self.strip: str(place / "strip.png"),
-        }
+        return {self.controls.status: looks.status("Ready to download.")} | saved
 
     def _act(self, do: Callable[[Session], Any], words: str) -> Callable[[Visit], dict[Any, Any]]:
         """A handler for a step within the session's tree."""
@@ -241,24 +199,8 @@ class Turns:
             self.slider: pair,
             self.facts: looks.chips(_facts(session)),
             self.past: gr.update(visible=True),
-            self.gallery: _history(session),
-            self.undo: gr.update(interactive=now.parent is not None),
-            self.redo: gr.update(interactive=True),
-            self.anchor: gr.update(interactive=now.parent is not None),
-            self.drift: meter(session.drift()),
-            self.exports: gr.update(visible=False),
+            **self.history.shown(session),
         }
-
-
-def meter(drift: float) -> str:
-    """How far pixels that no turn was meant to change have moved since the start."""
-    words = "none" if drift == 0 else "hard to see" if drift < CLEAR else "visible; re-anchor on the original"
-    return (
-        '<div class="meter"><span>Drift</span>'
-        f'<progress max="{TOP}" value="{drift:.4f}" aria-label="Drift"></progress>'
-        f"<span>{drift * 255:.1f} of 255 levels</span></div>"
-        f'<p class="hint">Of pixels that no turn was meant to change: {words}.</p>'
-    )
 
 
 def _facts(session: Session) -> list[str]:
@@ -267,15 +209,3 @@ def _facts(session: Session) -> list[str]:
     if now.alignment is not None:
         facts.append(f"shift {now.alignment.shift:.2f} pixels")
     return facts
-
-
-def _history(session: Session) -> list[tuple[Any, str]]:
-    """All turns with what was asked for."""
-    now = session.current.number
-    return [
-        (
-            enlarged(turn.image.convert("RGB")),
-            f"{'now: ' * (turn.number == now)}{turn.number}. {turn.instruction}",
-        )
-        for turn in session.turns
-    ]

@@ -1,12 +1,12 @@
 """LoRA adapters through peft: attach, load, save, enable, eject. Works on any diffusers transformer."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from editkit import writing
 from editkit.errors import EditkitError, first_sentence
 
 FILE = "pytorch_lora_weights.safetensors"
@@ -185,10 +185,8 @@ def save(transformer: Any, folder: Path, options: LoraOptions, name: str = "defa
     from safetensors.torch import save_file
 
     about = metadata(transformer, name) | {"format": "pt", "editkit": json.dumps(asdict(options))}
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{FILE}.partial"
-    save_file(state(transformer, name), partial, metadata=about)
-    os.replace(partial, folder / FILE)
+    with writing.beside(folder / FILE) as partial:
+        save_file(state(transformer, name), partial, metadata=about)
     return folder / FILE
 
 

@@ -12,22 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editkit import canvas
+from editkit.correlation import TEXTURE, shifts
 
 BLOCKS = 5
 """Blocks along each side, each a third of it, overlapping and no larger than needed."""
 SHARE, LARGEST = 3, 128
-TEXTURE = 0.01
-"""Least deviation of a block's gray that says anything about where it is."""
-PEAK = 0.1
-"""Least height of a correlation's peak, of 1 for equal blocks."""
 FEWEST = 6
 """Blocks that must be comparable, and agree."""
 FOR_SCALE = 12
 """Blocks without which a slope could be the edit's."""
 AGREE, MOST = 0.75, 0.6
 """How near to the common motion, in pixels, how many of the blocks have to be."""
-
-
 POINTS, POINTS_LEAST, ROUNDS = 20_000, 100, 3
 """Most and fewest pixels that refine what the blocks found, and how often they do."""
 UNSURE = 0.2
@@ -83,7 +78,7 @@ def measure(first_1CHW: Tensor, second_1CHW: Tensor, changed_11HW: Tensor | None
         cut = [picture_1CHW[0, :, top : top + tall, left : left + wide] for top, left in corners]
         return torch.stack(cut)
 
-    shifts_N2, sound_N = _shifts(
+    shifts_N2, sound_N = shifts(
         *(canvas.gray(blocks(picture))[:, 0] for picture in (first_1CHW, second_1CHW))
     )
     if changed_11HW is not None:
@@ -101,35 +96,6 @@ def undone(picture_1CHW: Tensor, moved: Alignment) -> Tensor:
     )
     grid_1HW2 = F.affine_grid(matrix_123, list(picture_1CHW.shape), align_corners=False)
     return _sampled(picture_1CHW, grid_1HW2).clamp(0, 1)
-
-
-def _shifts(first_NHW: Tensor, second_NHW: Tensor) -> tuple[Tensor, Tensor]:
-    """(down, right) of each block, and whether it says anything.
-
-    By phase correlation under a Hann window, to a part of a pixel by a parabola through the peak.
-    """
-    count, height, width = first_NHW.shape
-    window_HW = torch.hann_window(height)[:, None] * torch.hann_window(width)[None]
-    spectra = [
-        torch.fft.rfft2((blocks - blocks.mean((1, 2), keepdim=True)) * window_HW)
-        for blocks in (first_NHW, second_NHW)
-    ]
-    cross = spectra[1] * spectra[0].conj()
-    # Whitened only in part: flat pictures have few frequencies, and the rest is noise.
-    sizes = cross.abs().clamp(min=1e-9).sqrt()
-    correlation_NHW: Tensor = torch.fft.irfft2(cross / sizes, s=(height, width))
-    peaks_N, places_N = correlation_NHW.flatten(1).max(1)
-    rows_N, columns_N = places_N // width, places_N % width
-    every_N = torch.arange(count)
-
-    def near(down: int, right: int) -> Tensor:
-        return correlation_NHW[every_N, (rows_N + down) % height, (columns_N + right) % width]
-
-    down_N = _centred(rows_N + _vertex(near(-1, 0), peaks_N, near(1, 0)), height)
-    right_N = _centred(columns_N + _vertex(near(0, -1), peaks_N, near(0, 1)), width)
-    textured_N = torch.minimum(first_NHW.std((1, 2)), second_NHW.std((1, 2))) >= TEXTURE
-    sound_N = textured_N & (peaks_N >= PEAK * sizes.mean((1, 2)))
-    return torch.stack((down_N, right_N), dim=1), sound_N
 
 
 def _common(places_N2: Tensor, shifts_N2: Tensor) -> Alignment | None:
@@ -153,56 +119,20 @@ def _common(places_N2: Tensor, shifts_N2: Tensor) -> Alignment | None:
 def _refined(
     first_1CHW: Tensor, second_1CHW: Tensor, coarse: Alignment, changed_11HW: Tensor | None
 ) -> Alignment | None:
-    """Least squares over the gradient, after Lucas and Kanade, from a motion that is nearly right.
+    """The motion to a fraction of a pixel, from one that is nearly right.
 
     None where too few pixels say how the picture moved. A scale that the blocks cannot tell stays out.
     """
     height, width = first_1CHW.shape[-2:]
-    stride = math.ceil(math.sqrt(height * width / POINTS))
-    rows, columns = torch.arange(1, height - 1, stride), torch.arange(1, width - 1, stride)
-
-    def near(down: int, right: int) -> Tensor:
-        return first_1CHW[:, :, rows + down][..., columns + right]
-
-    # Places from -1 to 1, so that scale, like shift, is in pixels: those by which it moves an edge.
-    y_RC, x_RC = torch.meshgrid((2 * rows + 1) / height - 1, (2 * columns + 1) / width - 1, indexing="ij")
+    # Scale, like shift, is in pixels: those by which it moves an edge.
     moved_4 = torch.tensor(
         (coarse.right, coarse.down, (coarse.wider - 1) * width / 2, (coarse.taller - 1) * height / 2)
     )
-
-    def found(picture_1CHW: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        across = x + (moved_4[0] + moved_4[2] * x) * 2 / width
-        along = y + (moved_4[1] + moved_4[3] * y) * 2 / height
-        return _sampled(picture_1CHW, torch.stack((across, along), dim=-1)[None])
-
-    right_RC, down_RC = (
-        (canvas.gray(ahead) - canvas.gray(behind))[0, 0] / 2
-        for ahead, behind in ((near(0, 1), near(0, -1)), (near(1, 0), near(-1, 0)))
-    )
-    textured_RC = torch.hypot(right_RC, down_RC) > TEXTURE
-    outside_RC = textured_RC & (canvas.change(near(0, 0), found(second_1CHW, x_RC, y_RC))[0, 0] == 0)
-    counts_RC = outside_RC if int(outside_RC.sum()) >= POINTS_LEAST else textured_RC
-    if changed_11HW is not None:
-        counts_RC &= changed_11HW[0, 0, rows][:, columns] <= 0.5
-    if int(counts_RC.sum()) < POINTS_LEAST:
+    pixels = _telling(first_1CHW, second_1CHW, moved_4, changed_11HW)
+    if pixels is None:
         return None
-    first_N, right_N, down_N, x_N, y_N = (
-        values_RC[counts_RC] for values_RC in (canvas.gray(near(0, 0))[0, 0], right_RC, down_RC, x_RC, y_RC)
-    )
-    scales = [right_N * x_N, down_N * y_N] if coarse.blocks >= FOR_SCALE else []
-    # What is left of a change in brightness is no motion.
-    system_NK = torch.stack([right_N, down_N, *scales, torch.ones_like(x_N)], dim=1)
-    known, second_11HW = system_NK.shape[1] - 1, canvas.gray(second_1CHW)
-    for _ in range(ROUNDS):
-        apart_N = first_N - found(second_11HW, x_N[None], y_N[None]).flatten()
-        weights_N = (1 + (apart_N / (3 * apart_N.abs().median() + 1e-3)).square()) ** -2
-        weighed_NK = system_NK * weights_N[:, None]
-        square_KK = weighed_NK.T @ system_NK + 1e-6 * torch.eye(known + 1)
-        step_K = torch.linalg.solve(square_KK, weighed_NK.T @ apart_N)
-        moved_4[:known] += step_K[:known]
-    variance = (weights_N * (apart_N - system_NK @ step_K).square()).sum() / weights_N.sum()
-    errors_K = (torch.linalg.inv(square_KK).diagonal() * variance).sqrt()
-    if not float(errors_K[:known].max()) <= UNSURE:
+    moved_4, error = _solved(pixels, canvas.gray(second_1CHW), moved_4, coarse.blocks >= FOR_SCALE)
+    if not error <= UNSURE:
         return None
     right, down, across, along = moved_4.tolist()
     return Alignment(
@@ -214,21 +144,72 @@ def _refined(
     )
 
 
+def _telling(
+    first_1CHW: Tensor, second_1CHW: Tensor, moved_4: Tensor, changed_11HW: Tensor | None
+) -> tuple[Tensor, ...] | None:
+    """Pixels of the first picture by which motion shows: gray, slopes to the right and down, places x and y.
+
+    None where there are too few. Places run from -1 to 1.
+    """
+    height, width = first_1CHW.shape[-2:]
+    stride = math.ceil(math.sqrt(height * width / POINTS))
+    rows, columns = torch.arange(1, height - 1, stride), torch.arange(1, width - 1, stride)
+    y_RC, x_RC = torch.meshgrid((2 * rows + 1) / height - 1, (2 * columns + 1) / width - 1, indexing="ij")
+
+    def near(down: int, right: int) -> Tensor:
+        return first_1CHW[:, :, rows + down][..., columns + right]
+
+    right_RC, down_RC = (
+        (canvas.gray(ahead) - canvas.gray(behind))[0, 0] / 2
+        for ahead, behind in ((near(0, 1), near(0, -1)), (near(1, 0), near(-1, 0)))
+    )
+    textured_RC = torch.hypot(right_RC, down_RC) > TEXTURE
+    found_1CRC = _found(second_1CHW, moved_4, x_RC, y_RC)
+    outside_RC = textured_RC & (canvas.change(near(0, 0), found_1CRC)[0, 0] == 0)
+    counts_RC = outside_RC if int(outside_RC.sum()) >= POINTS_LEAST else textured_RC
+    if changed_11HW is not None:
+        counts_RC &= changed_11HW[0, 0, rows][:, columns] <= 0.5
+    if int(counts_RC.sum()) < POINTS_LEAST:
+        return None
+    pixels_RC = (canvas.gray(near(0, 0))[0, 0], right_RC, down_RC, x_RC, y_RC)
+    return tuple(values_RC[counts_RC] for values_RC in pixels_RC)
+
+
+def _solved(
+    pixels: tuple[Tensor, ...], second_11HW: Tensor, moved_4: Tensor, scaled: bool
+) -> tuple[Tensor, float]:
+    """Least squares over the gradient, after Lucas and Kanade: the motion, and the largest standard error."""
+    first_N, right_N, down_N, x_N, y_N = pixels
+    scales = [right_N * x_N, down_N * y_N] if scaled else []
+    # What is left of a change in brightness is no motion.
+    system_NK = torch.stack([right_N, down_N, *scales, torch.ones_like(x_N)], dim=1)
+    known = system_NK.shape[1] - 1
+    for _ in range(ROUNDS):
+        apart_N = first_N - _found(second_11HW, moved_4, x_N[None], y_N[None]).flatten()
+        weights_N = (1 + (apart_N / (3 * apart_N.abs().median() + 1e-3)).square()) ** -2
+        weighed_NK = system_NK * weights_N[:, None]
+        square_KK = weighed_NK.T @ system_NK + 1e-6 * torch.eye(known + 1)
+        step_K = torch.linalg.solve(square_KK, weighed_NK.T @ apart_N)
+        moved_4 = moved_4 + F.pad(step_K[:known], (0, len(moved_4) - known))
+    variance = (weights_N * (apart_N - system_NK @ step_K).square()).sum() / weights_N.sum()
+    errors_K = (torch.linalg.inv(square_KK).diagonal() * variance).sqrt()
+    return moved_4, float(errors_K[:known].max())
+
+
+def _found(picture_1CHW: Tensor, moved_4: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """What lies in a picture where places of the other one have moved to."""
+    height, width = picture_1CHW.shape[-2:]
+    across = x + (moved_4[0] + moved_4[2] * x) * 2 / width
+    along = y + (moved_4[1] + moved_4[3] * y) * 2 / height
+    return _sampled(picture_1CHW, torch.stack((across, along), dim=-1)[None])
+
+
 def _sampled(picture_1CHW: Tensor, grid_1HW2: Tensor) -> Tensor:
     """Bicubic, with the edge repeated; places run from -1 to 1, the outer edges of the outer pixels."""
     sampled_1CHW: Tensor = F.grid_sample(
         picture_1CHW, grid_1HW2, mode="bicubic", padding_mode="border", align_corners=False
     )
     return sampled_1CHW
-
-
-def _vertex(before_N: Tensor, here_N: Tensor, after_N: Tensor) -> Tensor:
-    bend_N = before_N - 2 * here_N + after_N
-    return torch.where(bend_N == 0, 0.0, 0.5 * (before_N - after_N) / torch.where(bend_N == 0, 1.0, bend_N))
-
-
-def _centred(shift_N: Tensor, size: int) -> Tensor:
-    return torch.where(shift_N > size / 2, shift_N - size, shift_N)
 
 
 def _slope(places_N: Tensor, shifts_N: Tensor) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from editkit import config, registry
 from editkit.errors import EditkitError
 from editkit.types import EditRequest, EditResult
+from editkit.wardrobe import Wardrobe
 
 if TYPE_CHECKING:
     import torch
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from editkit.seed_search import SeedSearch
     from editkit.session import Session
     from editkit.types import ImageInput
-
-
-HUB = "hf://"
-"""Before the path of a file in a repository on the Hub."""
 
 
 class Editor:
@@ -39,8 +36,7 @@ class Editor:
         self.backbone = backbone
         self._options = dict(options or {})
         self._built: dict[str, Any] = {}
-        self._worn: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
-        self._paths: dict[str, Path] = {}
+        self._wardrobe = Wardrobe(backbone)
         self._judges: dict[str, Judge] = {}
 
     def configured(self, options: Mapping[str, Mapping[str, Any]]) -> Editor:
@@ -50,7 +46,7 @@ class Editor:
             EditkitError: for an unknown method or option.
         """
         other = Editor(self.backbone, options)
-        other._worn, other._paths, other._judges = dict(self._worn), self._paths, self._judges
+        other._wardrobe, other._judges = self._wardrobe.copy(), self._judges
         for name in options:
             other.method(name)  # so that what is wrong with an option is said now
         return other
@@ -121,8 +117,8 @@ class Editor:
             EditkitError: where it cannot be had.
         """
         record, options = self.method(request.method)
-        self._wear(record, options, request)
-        self.backbone.load(self._role(record, options))
+        self._wardrobe.wear(record, options, request)
+        self.backbone.load(record.role_under(self.backbone, options))
 
     def edit_many(
         self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: editing.Watch | None = None
@@ -157,7 +153,7 @@ class Editor:
         request = batch[0].request
         record, options = self.method(request.method)
         with editing.enough_memory():
-            self._wear(record, options, request)
+            self._wardrobe.wear(record, options, request)
         if request.search is None:
             return editing.run(self.backbone, record, options, batch, watch)
         search = seed_search.build(request.search)
@@ -192,14 +188,7 @@ class Editor:
         Raises:
             EditkitError: where it is missing, is no safetensors LoRA, or does not fit.
         """
-        from editkit import adapters
-
-        record, options = self.method(method)
-        name = name or Path(path).stem.replace(".", "_")  # torch allows no dots in a module's name
-        role = self._role(record, options)
-        self.backbone.load_adapter(role, Path(path), name, record.load_adapter or adapters.load)
-        self.use_adapters([name], method=method)
-        return name
+        return self._wardrobe.load(*self.method(method), Path(path), name)
 
     def use_adapters(
         self, names: Sequence[str], scales: Sequence[float] | None = None, method: str = "kontext"
@@ -209,37 +198,7 @@ class Editor:
         Raises:
             EditkitError: for one that was not loaded, or another number of scales.
         """
-        from editkit import adapters
-
-        record, options = self.method(method)
-        adapters.enable(self.backbone.transformer(self._role(record, options)), names, scales)
-        self._worn[method] = names, scales
-
-    def _wear(self, record: Method, options: Any, request: EditRequest) -> None:
-        """Switch to the method's adapters, exactly; another method may have had the transformer before."""
-        role = self._role(record, options)
-        worn: tuple[Sequence[str], Sequence[float] | None] = ((), None)
-        if record.name in self._worn:
-            worn = self._worn[record.name]
-        elif own := record.adapter and record.adapter(options, self.backbone.name, request):
-            worn = [self._own(record, role, own)], None
-        self.backbone.wear(role, *worn)
-
-    def _role(self, record: Method, options: Any) -> str:
-        """The transformer that a method runs on under its options."""
-        return record.conditioner(self.backbone, options).role or record.role
-
-    def _own(self, record: Method, role: str, adapter: str) -> str:
-        """The name of a method's own adapter, which another editor of this backbone may have loaded."""
-        from editkit import adapters, recipe
-
-        if adapter not in self._paths:
-            self._paths[adapter] = _find(adapter)
-        path = self._paths[adapter]
-        name = f"{record.name}-{recipe.sha256(adapters.file(path))[:8]}"
-        if not any(name in layer.r for layer in adapters.layers(self.backbone.transformer(role))):
-            self.backbone.load_adapter(role, path, name, record.load_adapter or adapters.load)
-        return name
+        self._wardrobe.use(*self.method(method), names, scales)
 
     def method(self, name: str) -> tuple[Method, Any]:
         """A method's record and its options on this editor.
@@ -273,9 +232,8 @@ def load(
     Raises:
         EditkitError: for an unknown name, device, dtype or option. Weights load when first needed.
     """
-    return Editor(registry.backbones("flux").load(backbone, device, dtype, **loading)).configured(
-        options or {}
-    )
+    found = registry.backbones("flux").load(backbone, device, dtype, **loading)
+    return Editor(found).configured(options or {})
 
 
 def methods() -> tuple[Method, ...]:
@@ -286,26 +244,6 @@ def methods() -> tuple[Method, ...]:
 def backbones() -> tuple[Any, ...]:
     """Records of all backbones, with their roles and licences."""
     return tuple(registry.backbones("specs").FAMILIES.values())
-
-
-def _find(adapter: str) -> Path:
-    """An adapter's file or folder: as it is, or fetched by its Hub id."""
-    from editkit import adapters
-
-    if Path(adapter).exists():
-        return Path(adapter)
-    fetch = registry.backbones("sources").fetch
-    if adapter.startswith(HUB):
-        owner, repository, *inside = (*adapter.removeprefix(HUB).split("/"), "", "")
-        inside = [part for part in inside if part]
-        if not (owner and repository and inside):
-            raise EditkitError(f"The adapter {adapter} is no file on the Hub; give hf://OWNER/NAME/FILE.")
-        folder: Path = fetch(f"{owner}/{repository}", None, ["/".join(inside)])
-        return folder.joinpath(*inside)
-    if adapter.count("/") != 1 or adapter.endswith(".safetensors"):
-        raise EditkitError(f"The adapter {adapter} is no file or folder that exists, and no Hub id.")
-    found: Path = fetch(adapter, None, [adapters.FILE])
-    return found
 
 
 def _failed(request: EditRequest, error: EditkitError) -> EditResult:

@@ -233,3 +233,7 @@ class Method:
     adapter: Callable[[Any, str, EditRequest], str | None] | None = None
     load_adapter: Callable[[Any, Path, str], object] | None = None
     collapse_adapter: Callable[..., Any] | None = None
+
+    def role_under(self, backbone: Any, options: Any) -> str:
+        """The backbone's transformer that it runs on under its options."""
+        return self.conditioner(backbone, options).role or self.role

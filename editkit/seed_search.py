@@ -140,7 +140,7 @@ def run(
         EditkitError: where the edit or the judge fails.
     """
     first, start = prepared.request.seed, time.perf_counter()
-    role = method.conditioner(backbone, options).role or method.role
+    role = method.role_under(backbone, options)
     n, _ = editing.defaults(backbone, method, role, prepared.request)
     k = min(search.preview_steps or preview_steps(n), n)
     steps = k if search.mode == "restart" else prepared.request.steps

@@ -2,30 +2,75 @@
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-SIDE, GAP, LETTERS = 192, 6, 12
+SIDE, GAP, BETWEEN = 192, 6, 24
+"""Pixels of a picture's longer side, between pictures, and between groups of them."""
+LETTERS, LINE, LINES = 12, 16, 3
+"""Size of letters, height of a line, and the most lines of a title."""
+GRAY, LIGHT = "#666666", "#bbbbbb"
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def rows(shown: Sequence[tuple[str, Sequence[Image.Image | None]]], columns: int = 3) -> Image.Image | None:
-    """Groups of pictures, each under its title, several groups to a row; None where there are none."""
+def rows(
+    shown: Sequence[tuple[str, Sequence[Image.Image | None]]], heads: Sequence[str], columns: int = 3
+) -> Image.Image | None:
+    """Groups of pictures, each under its title, several groups to a row; None where there are none.
+
+    Args:
+        shown: titles and pictures; a picture that there is not leaves an empty frame.
+        heads: what the pictures of each group are, in their order.
+        columns: groups to a row.
+    """
     if not shown:
         return None
     font = ImageFont.load_default(size=LETTERS)
-    wide = max(len(pictures) for _, pictures in shown) * (SIDE + GAP) + GAP
-    high, line = SIDE + GAP + 3 * LETTERS, 3 * LETTERS
-    count = -(-len(shown) // columns)
-    sheet = Image.new("RGB", (wide * min(columns, len(shown)), high * count), "white")
+    wide = len(heads) * (SIDE + GAP) + BETWEEN
+    bands = [_Band(shown[start : start + columns], font, wide) for start in range(0, len(shown), columns)]
+    size = (wide * min(columns, len(shown)) - BETWEEN + GAP, sum(band.height for band in bands))
+    sheet, top = Image.new("RGB", size, "white"), 0
     draw = ImageDraw.Draw(sheet)
-    for place, (title, pictures) in enumerate(shown):
-        left, top = place % columns * wide, place // columns * high
-        draw.multiline_text((left + GAP, top + GAP), wrapped(title, font, wide - 2 * GAP), "black", font)
-        for number, picture in enumerate(pictures):
-            if picture is not None:
-                small = picture.convert("RGB").copy()
-                small.thumbnail((SIDE, SIDE))
-                sheet.paste(small, (left + GAP + number * (SIDE + GAP), top + line))
+    for band in bands:
+        for place, (lines, pictures) in enumerate(band.groups):
+            left = place * wide + GAP
+            for number, line in enumerate(lines):
+                draw.text((left, top + GAP + number * LINE), line, "black", font)
+            for head, picture in zip(heads, pictures, strict=True):
+                draw.text((left, top + band.words - LINE), head, GRAY, font)
+                at = left, top + band.words
+                width, height = picture.size if picture else (SIDE, band.pictures)
+                if picture:
+                    sheet.paste(picture, at)
+                draw.rectangle((at[0] - 1, at[1] - 1, at[0] + width, at[1] + height), outline=LIGHT)
+                left += SIDE + GAP
+        top += band.height
     return sheet
+
+
+class _Band:
+    """One row of a sheet: titles in lines, pictures in their final size, and the room that they take."""
+
+    def __init__(
+        self, shown: Sequence[tuple[str, Sequence[Image.Image | None]]], font: Font, wide: int
+    ) -> None:
+        self.groups = [
+            (_lines(title, font, wide - BETWEEN), [each and _fitted(each) for each in pictures])
+            for title, pictures in shown
+        ]
+        self.words = GAP + LINE * (1 + max(len(lines) for lines, _ in self.groups))
+        heights = [each.height for _, pictures in self.groups for each in pictures if each]
+        self.pictures = max(heights, default=SIDE)
+        self.height = self.words + self.pictures + BETWEEN
+
+
+def _fitted(picture: Image.Image) -> Image.Image:
+    return ImageOps.contain(picture.convert("RGB"), (SIDE, SIDE))
+
+
+def _lines(title: str, font: Font, width: int) -> list[str]:
+    lines = wrapped(title, font, width).split("\n")
+    return lines if len(lines) <= LINES else [*lines[: LINES - 1], f"{lines[LINES - 1]} …"]
 
 
 def strip(shown: Sequence[tuple[str, Image.Image]]) -> Image.Image:
@@ -44,7 +89,7 @@ def strip(shown: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     return made
 
 
-def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+def wrapped(text: str, font: Font, width: int) -> str:
     """Text in lines that fit a width in pixels."""
     lines = [""]
     for word in text.split():

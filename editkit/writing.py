@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,28 +14,51 @@ from editkit.errors import EditkitError
 
 
 @contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A path to write a file or a folder at, which then takes the place of what is at `path`.
+
+    Folders above it are made. After an error what was at `path` is still there, untouched.
+
+    Raises:
+        OSError: where that fails.
+    """
+    mark = os.urandom(8).hex()
+    partial, old = (path.with_name(f".{mark}.{kind}") for kind in ("part", "old"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        if partial.is_dir() and path.exists():
+            path.rename(old)
+        try:
+            partial.replace(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError):
+            partial.unlink()
+
+
+@contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
     """A file to fill that appears at `path`, over what is there, when it is complete; folders are made.
 
     Raises:
         EditkitError: where it cannot be written; an older file is then still there, untouched.
     """
-    temporary = path.with_name(f".{os.urandom(8).hex()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
+        with beside(path) as partial, partial.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
     except (OSError, ValueError, SystemError) as error:  # the last from Pillow's older encoders
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         advice = "free some space" if full else "choose another place or format"
         problem = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise EditkitError(f"The output {path} cannot be written ({problem}); {advice}.") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 @contextmanager
@@ -45,23 +68,11 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Raises:
         EditkitError: where it cannot be written; an older folder is then still there.
     """
-    mark = os.urandom(8).hex()
-    partial, old = (folder.with_name(f".{mark}.{kind}") for kind in ("part", "old"))
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.exists():
-            folder.rename(old)
-        try:
-            partial.rename(folder)
-        except OSError:
-            if old.exists():
-                old.rename(folder)
-            raise
+        with beside(folder) as partial:
+            partial.mkdir()
+            yield partial
     except OSError as error:
         raise EditkitError(
             f"The folder {folder} cannot be written ({error.strerror}); choose another place."
         ) from error
-    finally:
-        for leftover in (partial, old):
-            shutil.rmtree(leftover, ignore_errors=True)

@@ -13,8 +13,7 @@ from PIL import Image
 import editkit
 from editkit import recipe
 from editkit.data import shapesworld as world
-from editkit.evaluation import masked
-from editkit.evaluation import shapesworld as scores
+from editkit.evaluation import masked, scores, shapesworld
 
 EXAMPLES, SESSIONS = 64, 6
 SUCCESS, CEILING = 0.65, 0.93
@@ -29,7 +28,7 @@ def editor() -> editkit.Editor:
 
 @pytest.fixture(scope="module")
 def report(editor: editkit.Editor) -> dict[str, Any]:
-    return scores.evaluate(editor, "kontext", n=EXAMPLES, sessions=SESSIONS)
+    return shapesworld.evaluate(editor, "kontext", n=EXAMPLES, sessions=SESSIONS)
 
 
 def test_edits_succeed_on_held_out_scenes(report: dict[str, Any]) -> None:
@@ -52,7 +51,7 @@ def test_untouched_pixels_stay_over_five_turns(report: dict[str, Any]) -> None:
 def icedit(**options: Any) -> float:
     """Success of ICEdit on the first few held-out examples."""
     editor = editkit.load("tiny", device="cpu", options={"icedit": options})
-    found: float = scores.evaluate(editor, "icedit", n=FEW)["overall"]["success"]
+    found: float = shapesworld.evaluate(editor, "icedit", n=FEW)["overall"]["success"]
     return found
 
 
@@ -85,11 +84,11 @@ def test_aceplus_paints_from_references() -> None:
 
 
 def test_report_is_written_and_read_by_people(report: dict[str, Any], tmp_path: Path) -> None:
-    scores.write(report, tmp_path)
+    shapesworld.write(report, tmp_path)
     assert (tmp_path / "report.json").is_file()
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.size == (6 * world.SIZE, len(world.KINDS) * world.SIZE)
-    table = scores.table(report)
+    table = shapesworld.table(report)
     assert "five turns in a row" in table
     assert all(kind in table for kind in world.KINDS)
 

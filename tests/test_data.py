@@ -13,7 +13,7 @@ import pytest
 from conftest import image
 from PIL import Image
 
-from editkit import EditkitError, config
+from editkit import EditkitError, config, sheets
 from editkit.data import columns
 from editkit.data.datasets import dataset
 from editkit.data.records import FILES, DataConfig, Record
@@ -263,6 +263,17 @@ def test_shapesworld_is_sound() -> None:
         found = checks.check(dataset(DataConfig(name=name, count=60)))
         assert not found.failed, found.findings
         assert "nothing changes" not in found.problems()
+
+
+def test_a_sheet_shows_small_and_missing_pictures_and_cuts_long_titles() -> None:
+    dot = Image.new("RGB", (16, 16), "red")
+    made = sheets.rows([("dot", [dot, dot]), ("no source", [None, dot])], ("source", "answer"))
+    long = sheets.rows([("word " * 200, [dot, dot])] * 2, ("source", "answer"))
+    assert made is not None
+    assert long is not None
+    # Frames lie over no picture, and an empty one is as large as a picture.
+    assert made.tobytes().count(b"\xff\0\0") == 3 * sheets.SIDE**2
+    assert long.size == (made.width, made.height + (sheets.LINES - 1) * sheets.LINE)
 
 
 def test_check_command(flawed: Path, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:

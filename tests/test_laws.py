@@ -20,7 +20,7 @@ import editkit
 from backbones import packing, specs, text
 from backbones.flux import Flux
 from backbones.memory import REMEMBERED, Memory
-from editkit import EditkitError, EditRequest, adapters, canvas, config, flow, registry
+from editkit import EditkitError, EditRequest, adapters, canvas, config, flow, registry, writing
 from editkit.train.settings import EditTrainConfig
 from editkit.types import EditInputs
 
@@ -706,3 +706,36 @@ def test_open_instructions() -> None:
         assert example == shapesworld.open_example(seed)
     assert kinds <= set(shapesworld.OPEN)
     assert len(kinds) > 2
+
+
+# --- Files ---
+
+
+def put(place: Path, kind: str, words: str) -> None:
+    """A file or a folder beside a place, which then moves there; "half" of one ends in an error."""
+    with writing.beside(place) as partial:
+        if kind == "folder":
+            partial.mkdir()
+            partial /= "inside"
+        partial.write_text(words)
+        if words == "half":
+            raise OSError("full")
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_is_written_beside_appears_whole_or_not_at_all(kind: str, tmp_path: Path) -> None:
+    place = tmp_path / "above" / "place"
+    for words in ("first", "second"):
+        put(place, kind, words)
+        with pytest.raises(OSError, match="full"):
+            put(place, kind, "half")
+        assert [*place.parent.iterdir()] == [place]
+        assert (place / "inside" if kind == "folder" else place).read_text() == words
+
+
+def test_a_file_takes_no_folders_place(tmp_path: Path) -> None:
+    put(tmp_path / "place", "folder", "kept")
+    with pytest.raises(OSError, match="directory"):
+        put(tmp_path / "place", "file", "new")
+    assert [*tmp_path.iterdir()] == [tmp_path / "place"]
+    assert (tmp_path / "place" / "inside").read_text() == "kept"

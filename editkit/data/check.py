@@ -82,7 +82,8 @@ class Check:
 
     def sheet(self) -> Image.Image | None:
         """The worst records, source and answer under what is wrong; None where all is well."""
-        return rows([(title, [source, answer]) for title, answer, source in self.pictures])
+        shown = [(title, [source, answer]) for title, answer, source in self.pictures]
+        return rows(shown, ("source", "answer"))
 
 
 def check(dataset: Dataset, limit: int | None = None) -> Check:

@@ -1,7 +1,8 @@
 """Training pairs by name: ShapesWorld drawn as it is asked for, and files."""
 
 import random
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -75,25 +76,36 @@ def masked_record(example: shapesworld.MaskedExample) -> Record:
     )
 
 
-class ShapesWorld:
-    """Pairs drawn from ShapesWorld's training seeds."""
+class Drawn(ABC):
+    """Records that ShapesWorld's training seeds stand for."""
 
     def __init__(self, config: DataConfig) -> None:
-        _check_start(config)
-        known = (*shapesworld.KINDS, "caption", "open")
-        if unknown := set(config.kinds) - set(known):
-            raise EditkitError(f"ShapesWorld has no kind {min(unknown)!r}; it has {', '.join(known)}.")
+        if config.start < shapesworld.HELD_OUT.stop:
+            raise EditkitError(f"data.start={config.start} is too low; seeds below 10000 are held out.")
         self.config = config
-        self.kinds = dict(config.kinds) or dict.fromkeys(shapesworld.KINDS, 1.0)
 
     def __len__(self) -> int:
         return self.config.count
 
+    def __getitem__(self, index: int) -> Record:
+        return self.draw(self.config.start + index)
+
     def digest(self) -> str:
         return ""
 
-    def __getitem__(self, index: int) -> Record:
-        seed = self.config.start + index
+    @abstractmethod
+    def draw(self, seed: int) -> Record:
+        """The record of one seed."""
+
+
+class ShapesWorld(Drawn):
+    """Edits without masks, captions and open instructions."""
+
+    def __init__(self, config: DataConfig) -> None:
+        super().__init__(config)
+        self.kinds = _kinds(config, shapesworld.KINDS, "caption", "open")
+
+    def draw(self, seed: int) -> Record:
         rng = random.Random(f"kind {seed}")
         (kind,) = rng.choices(list(self.kinds), list(self.kinds.values()))
         if kind == "open":
@@ -107,31 +119,19 @@ class ShapesWorld:
         return edit_record(shapesworld.example(seed, kind))
 
 
-class ShapesWorldMasked:
+class ShapesWorldMasked(Drawn):
     """Edits under masks and from references, each told by its task."""
 
     def __init__(self, config: DataConfig) -> None:
-        _check_start(config)
-        if unknown := set(config.kinds) - set(shapesworld.MASKED):
-            raise EditkitError(
-                f"ShapesWorld has no kind {min(unknown)!r} here; it has {', '.join(shapesworld.MASKED)}."
-            )
-        self.config = config
-        self.kinds = dict(config.kinds) or dict.fromkeys(shapesworld.MASKED, 1.0)
+        super().__init__(config)
+        self.kinds = _kinds(config, shapesworld.MASKED)
 
-    def __len__(self) -> int:
-        return self.config.count
-
-    def digest(self) -> str:
-        return ""
-
-    def __getitem__(self, index: int) -> Record:
-        seed = self.config.start + index
+    def draw(self, seed: int) -> Record:
         (name,) = random.Random(f"kind {seed}").choices(list(self.kinds), list(self.kinds.values()))
         return masked_record(shapesworld.masked_example(seed, name))
 
 
-class ShapesWorldHoles:
+class ShapesWorldHoles(Drawn):
     """ShapesWorld's pictures with holes, as an inpainting network is trained: captions, and no instruction.
 
     A third are single pictures. The others are two side by side: the same one twice, the same scene with
@@ -143,19 +143,11 @@ class ShapesWorldHoles:
     VARIED = "A diptych of the same scene. On the right, "
 
     def __init__(self, config: DataConfig) -> None:
-        _check_start(config)
+        super().__init__(config)
         if config.kinds:
             raise EditkitError("data.kinds is for edits; leave it out for shapesworld holes.")
-        self.config = config
 
-    def __len__(self) -> int:
-        return self.config.count
-
-    def digest(self) -> str:
-        return ""
-
-    def __getitem__(self, index: int) -> Record:
-        seed = self.config.start + index
+    def draw(self, seed: int) -> Record:
         rng = random.Random(f"hole {seed}")
         paired = rng.random() < self.PAIRS
         left, right, words = self._pair(seed, rng) if paired else self._single(seed)
@@ -195,9 +187,12 @@ def _hole(mask_HW: NDArray[np.uint8], rng: random.Random, whole: float) -> None:
         mask_HW[top : top + tall, left : left + wide] = 255
 
 
-def _check_start(config: DataConfig) -> None:
-    if config.start < shapesworld.HELD_OUT.stop:
-        raise EditkitError(f"data.start={config.start} is too low; seeds below 10000 are held out.")
+def _kinds(config: DataConfig, usual: Iterable[str], *more: str) -> dict[str, float]:
+    """The kinds that a config asks for, with their weights; the usual ones alike where it names none."""
+    if unknown := set(config.kinds) - {*usual, *more}:
+        known = ", ".join((*usual, *more))
+        raise EditkitError(f"data.name={config.name} has no kind {min(unknown)!r}; it has {known}.")
+    return dict(config.kinds) or dict.fromkeys(usual, 1.0)
 
 
 DATASETS: dict[str, Callable[[DataConfig], Dataset]] = {

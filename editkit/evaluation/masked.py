@@ -11,7 +11,7 @@ from editkit.api import Editor
 from editkit.data import shapesworld as world
 from editkit.data.datasets import masked_record
 from editkit.errors import EditkitError
-from editkit.evaluation.shapesworld import score
+from editkit.evaluation.scores import score
 from editkit.registry import unknown
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from editkit.data import shapesworld as world
-from editkit.evaluation.shapesworld import Score, score
+from editkit.evaluation.scores import Score, score
 
 
 def nearest(example: world.OpenExample, edited: Image.Image) -> Score:

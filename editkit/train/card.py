@@ -1,7 +1,6 @@
 """What lies beside trained weights: a model card, the whole config, the versions it ran with."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from editkit import recipe
+from editkit import recipe, writing
 
 
 def write(
@@ -87,6 +86,5 @@ def _plain(value: Any) -> Any:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    with writing.beside(path) as partial:
+        partial.write_bytes(data)

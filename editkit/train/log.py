@@ -1,13 +1,15 @@
-"""What a run writes down on its way: lines of JSON that a resumed run goes on with, and trackers."""
+"""What a run tells on its way: lines of JSON that a resumed run goes on with, its memory, and trackers."""
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from editkit import writing
 from editkit.errors import EditkitError
 from editkit.registry import unknown
 
@@ -22,9 +24,8 @@ def trim(log: Path, start: int) -> None:
     """Drop what was logged after the checkpoint that the run goes on from; everything, for a new run."""
     lines = log.read_text().splitlines(keepends=True) if start and log.is_file() else []
     kept = (line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start)
-    partial = log.with_name(f".{log.name}.partial")
-    partial.write_text("".join(kept))
-    os.replace(partial, log)
+    with writing.beside(log) as partial:
+        partial.write_text("".join(kept))
 
 
 def last_figures(output: Path) -> dict[str, float]:
@@ -55,6 +56,15 @@ def best_of(path: Path) -> dict[str, float] | None:
         figures = {name: value for name, value in json.loads(line).items() if name != "step"}
         best = figures if better(figures, best) else best
     return best
+
+
+def memory() -> int:
+    """Bytes: the GPU's at the peak so far, or this process's now."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import psutil  # which accelerate needs too
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def trackers(names: Sequence[str]) -> list[str]:

@@ -1,24 +1,14 @@
-"""What a run will take, before anything is downloaded or allocated: parameters, memory, arithmetic, time.
-
-The transformer is built on the meta device and one step is taken there: what autograd would keep for the
-backward pass is counted tensor by tensor, and its arithmetic operation by operation.
-"""
+"""What a run will take, before anything is downloaded or allocated: parameters, memory, arithmetic, time."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from editkit import config, registry
-from editkit.data.datasets import dataset
-from editkit.data.latents import SLOTS, arrange
+from editkit import registry
 from editkit.errors import EditkitError
-from editkit.train.activations import Kept, attention
-from editkit.train.optim import state_bytes
+from editkit.train.rehearsal import Rehearsal, rehearse
 from editkit.train.settings import EditTrainConfig
-from editkit.types import Plan
 
 BYTES = {"float32": 4, "bfloat16": 2}
 QUANTIZED_4, QUANTIZED_8 = 0.5 + 4 / 64, 1.0
@@ -84,13 +74,13 @@ def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
         EditkitError: for an unknown device, or settings that do not fit each other.
     """
     name, shards, capacity, speed = _device(device)
-    peak, memory, facts = _measured(settings, name is None, shards)
-    flops = facts["flops"] * settings.fit.accumulate
+    step, memory, peak = _needs(settings, name is None, shards)
+    flops = step.flops * settings.fit.accumulate
     seconds = None if speed is None else flops / (speed * REACHED) * settings.fit.steps
     made = TrainPlan(
-        trainable=int(facts["trainable"]),
-        total=int(facts["total"]),
-        tokens=int(facts["tokens"]),
+        trainable=step.trainable,
+        total=step.total,
+        tokens=step.tokens,
         flops=flops,
         memory=memory,
         peak=peak,
@@ -136,72 +126,41 @@ def _device(name: str | None) -> tuple[str | None, int, float, float | None]:
     return found.name, 1, float(found.total_memory), None
 
 
-def _measured(
-    settings: EditTrainConfig, on_cpu: bool, shards: int
-) -> tuple[float, dict[str, float], dict[str, float]]:
-    """The peak of a device, its memory by part, and parameters, tokens and arithmetic of a step."""
-    method = registry.method(settings.method)
-    options = config.build(method.config, settings.options)
-    loading = config.build(registry.backbones("loading").LoadOptions, settings.load)
-    sketch = registry.backbones("sketch").Sketch(settings.backbone, loading)
-    conditioner, trainer = method.conditioner(sketch, options), method.trainer(sketch, options)
-    role = conditioner.role or method.role
-    transformer = sketch.transformer(role)
-    base = sum(p.numel() for p in transformer.parameters())
-    if settings.trainable == "full":
-        transformer.requires_grad_(True)
-    else:
-        if settings.adapter:
-            trainer.load(transformer, Path(settings.adapter))
-        else:
-            trainer.attach(transformer, settings.lora)
-    record = dataset(settings.data)[0]
-    planned, tensors = arrange([record] * settings.fit.batch, sketch, conditioner, trainer)
-    planned = conditioner.worded(planned, [record.instruction] * settings.fit.batch)
-    trainable = [p for p in transformer.parameters() if p.requires_grad]
-    low = settings.fit.precision == "bf16"
-    dtype = torch.bfloat16 if low else torch.float32
-    # Autocast does not reach the meta device; nearly everything that it keeps is in bf16.
-    transformer.to(dtype)
-    x0_BLC = tensors["x0_BLC"].to(dtype)
-    fused = settings.load.get("attention") != "_native_math"
-    with Kept(transformer) as kept, FlopCounterMode(display=False) as counter, attention(fused) as attended:
-        predicted = sketch.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
-        predicted.float().pow(2).mean().backward()
-    count = sum(p.numel() for p in trainable)
-    frozen = base if settings.trainable == "lora" else 0
-    # Autocast's copies of float32 weights, which the backward pass needs too.
-    copied = kept.largest if settings.gradient_checkpointing else frozen + count
-    copies = 2 * copied if low and settings.dtype == "float32" and shards == 1 else 0
-    encoders = float(sum(sketch.parts(role).values()) * BYTES[settings.dtype])
-    memory: dict[str, float] = {
-        "transformer": (frozen * _bytes(settings) + count * 4) / shards,
-        "autoencoder and encoders": 0.0 if settings.cache_texts else encoders,
-        "gradients": count * 4 / shards,
-        "optimizer": state_bytes(transformer.named_parameters(), settings.fit.optim) / shards,
-        "average of weights": count * 4 / shards if settings.fit.ema else 0,
-        "activations": kept.needed(settings.gradient_checkpointing, settings.selective_checkpointing)
-        + copies,
-    }
-    if shards > 1:
-        # One block is in use while the next comes in.
-        memory["blocks gathered"] = 2 * kept.largest * _bytes(settings, gathered=True)
-    slots = planned.conditioning
-    tokens = x0_BLC.shape[1] + (0 if slots.sequence_BSC is None else slots.sequence_BSC.shape[1])
-    assert slots.text is not None
-    facts = {
-        "trainable": count,
-        "total": frozen + count,
-        "tokens": tokens + slots.text.tokens_BTD.shape[1],
-        "flops": float(counter.get_total_flops()) + sum(attended),
-    }
+def _needs(settings: EditTrainConfig, on_cpu: bool, shards: int) -> tuple[Rehearsal, dict[str, float], float]:
+    """One step, the memory of each device by part, and its peak."""
+    step = rehearse(settings)
+    memory = _memory(settings, step, shards)
     # Activations go as gradients come, so the two are never there in full at once. Then the optimizer moves
     # all weights together on a GPU, for which it wants as much again, and one by one on a CPU.
     standing = sum(memory.values()) - memory["gradients"] - memory["activations"]
     peak = standing + max(memory["activations"], memory["gradients"] * (1 if on_cpu else 2))
     # Before the first step the encoders are there too, whatever becomes of them.
-    peak = max(peak, memory["transformer"] + encoders)
-    return peak, {part: size for part, size in memory.items() if size}, facts
+    peak = max(peak, memory["transformer"] + _encoders(settings, step))
+    return step, {part: size for part, size in memory.items() if size}, peak
+
+
+def _memory(settings: EditTrainConfig, step: Rehearsal, shards: int) -> dict[str, float]:
+    """Bytes of one device by part, of several that share the weights."""
+    count, kept = step.trainable, step.kept
+    memory = {
+        "transformer": (step.frozen * _bytes(settings) + count * 4) / shards,
+        "autoencoder and encoders": 0.0 if settings.cache_texts else _encoders(settings, step),
+        "gradients": count * 4 / shards,
+        "optimizer": step.optimizer / shards,
+        "average of weights": count * 4 / shards if settings.fit.ema else 0,
+        "activations": kept.needed(settings.gradient_checkpointing, settings.selective_checkpointing),
+    }
+    if settings.fit.precision == "bf16" and settings.dtype == "float32" and shards == 1:
+        # Autocast's copies of float32 weights, which the backward pass needs too.
+        memory["activations"] += 2 * (kept.largest if settings.gradient_checkpointing else step.total)
+    if shards > 1:
+        # One block is in use while the next comes in.
+        memory["blocks gathered"] = 2 * kept.largest * _bytes(settings, gathered=True)
+    return memory
+
+
+def _encoders(settings: EditTrainConfig, step: Rehearsal) -> float:
+    return float(step.encoders * BYTES[settings.dtype])
 
 
 def _bytes(settings: EditTrainConfig, gathered: bool = False) -> float:
@@ -212,17 +171,6 @@ def _bytes(settings: EditTrainConfig, gathered: bool = False) -> float:
     if quantization:
         return QUANTIZED_8
     return BYTES["bfloat16" if gathered and settings.fit.precision == "bf16" else settings.dtype]
-
-
-def _lowered(planned: Plan, dtype: torch.dtype) -> Plan:
-    """A plan whose tensors, but for position ids, have this dtype."""
-    slots = planned.conditioning
-    assert slots.text is not None
-    text = replace(
-        slots.text, tokens_BTD=slots.text.tokens_BTD.to(dtype), pooled_BD=slots.text.pooled_BD.to(dtype)
-    )
-    filled = {name: tensor.to(dtype) for name in SLOTS if (tensor := getattr(slots, name)) is not None}
-    return replace(planned, conditioning=replace(slots, text=text, **filled))
 
 
 def _advice(settings: EditTrainConfig, room: float, shards: int) -> tuple[str, ...]:
@@ -239,6 +187,6 @@ def _advice(settings: EditTrainConfig, room: float, shards: int) -> tuple[str, .
             continue
         tried |= change
         told.append(name)
-        if _measured(replace(settings, **tried), False, shards)[0] <= room:
+        if _needs(replace(settings, **tried), False, shards)[-1] <= room:
             return (" ".join(told),)
     return ("none of batch 1, checkpointing and bfloat16 is enough: take a LoRA or a larger device",)

@@ -127,7 +127,7 @@ class Run:
     def told(self) -> str:
         """Loss, speed and memory in one line."""
         speed = f"{self.seconds:.2f} s a step, {self.config.samples / self.seconds:.1f} samples a second"
-        return f"loss {self.loss:.4f}, {speed}, {_memory() / 1e9:.1f} GB"
+        return f"loss {self.loss:.4f}, {speed}, {log.memory() / 1e9:.1f} GB"
 
     def check_losses(self) -> None:
         """Stop at the first batch whose loss is no number or far above the others, and keep it."""
@@ -213,15 +213,6 @@ class Run:
             raise EditkitError(
                 f"{folder} cannot be written ({problem}); free some space and resume."
             ) from error
-
-
-def _memory() -> int:
-    """Bytes: the GPU's at the peak so far, or this process's now."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    import psutil  # which accelerate needs too
-
-    return int(psutil.Process().memory_info().rss)
 
 
 def _indices(config: FitConfig, accelerator: Any, step: int, micro: int) -> range:

@@ -109,7 +109,7 @@ class Validation:
             shown = record.source if record.source is not None else next(iter(record.references), None)
             before = None if shown is None else Image.fromarray(shown)
             rows.append((record.instruction, [before, result.image, Image.fromarray(record.answer)]))
-        sheet = sheets.rows(rows)
+        sheet = sheets.rows(rows, ("source", "edit", "answer"))
         if sheet is not None and folder is not None:
             images.save(sheet, folder / f"step-{step:07d}.png")
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from editkit import adapters
+from editkit import adapters, writing
 from editkit.errors import EditkitError
 from methods.icedit import checkpoint
 from methods.icedit.layer import MoELinear, MoEOptions
@@ -137,12 +136,9 @@ class Experts:
         if self.plain:
             tensors |= adapters.state(self.transformer, self.adapter)
             metadata |= adapters.metadata(self.transformer, self.adapter)
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{adapters.FILE}.partial"
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata
-        )
-        os.replace(partial, folder / adapters.FILE)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        with writing.beside(folder / adapters.FILE) as partial:
+            save_file(tensors, partial, metadata)
         return folder / adapters.FILE
 
 

@@ -1,0 +1,81 @@
+"""A session's turns on the page: all of them to branch from, the way back, drift, and files to take away."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from demos import looks
+from demos.pictures import enlarged
+from editkit import images
+from editkit.session import Session
+
+
+class History:
+    """The column's components, and what they show."""
+
+    def __init__(self) -> None:
+        self.gallery = gr.Gallery(
+            label="History; choose a turn to branch from it",
+            columns=3,
+            height="auto",
+            allow_preview=False,
+            interactive=False,
+            object_fit="contain",
+            buttons=[],
+            elem_id="session-history",
+        )
+        with gr.Row(elem_classes="actions"):
+            self.undo = gr.Button("Undo", min_width=70, interactive=False, elem_id="session-undo")
+            self.redo = gr.Button("Redo", min_width=70, interactive=False, elem_id="session-redo")
+            self.anchor = gr.Button("Anchor", min_width=80, interactive=False, elem_id="session-anchor")
+        self.drift = gr.HTML(elem_id="session-drift")
+        self.export = gr.Button("Export", elem_id="session-export")
+        with gr.Row(visible=False) as self.exports:
+            self.folder = gr.DownloadButton("Folder (zip)", size="sm", min_width=110)
+            self.strip = gr.DownloadButton("Strip (PNG)", size="sm", min_width=110)
+        self.outputs = [
+            *(self.gallery, self.undo, self.redo, self.anchor, self.drift),
+            *(self.exports, self.folder, self.strip),
+        ]
+
+    def shown(self, session: Session) -> dict[Any, Any]:
+        """The turns as they stand."""
+        later = session.current.parent is not None
+        return {
+            self.gallery: _turns(session),
+            self.undo: gr.update(interactive=later),
+            self.redo: gr.update(interactive=True),
+            self.anchor: gr.update(interactive=later),
+            self.drift: looks.meter(session.drift()),
+            self.exports: gr.update(visible=False),
+        }
+
+    def saved(self, session: Session, place: Path) -> dict[Any, Any]:
+        """The session's folder as a zip, and its strip.
+
+        Raises:
+            EditkitError: where they cannot be written.
+        """
+        folder = session.save(place / "session")
+        images.save(session.strip(), place / "strip.png", session.recipes())
+        return {
+            self.exports: gr.update(visible=True),
+            self.folder: shutil.make_archive(str(place / "session"), "zip", folder),
+            self.strip: str(place / "strip.png"),
+        }
+
+
+def _turns(session: Session) -> list[tuple[Any, str]]:
+    """All turns with what was asked for."""
+    now = session.current.number
+    return [
+        (
+            enlarged(turn.image.convert("RGB")),
+            f"{'now: ' * (turn.number == now)}{turn.number}. {turn.instruction}",
+        )
+        for turn in session.turns
+    ]

@@ -1,0 +1,47 @@
+"""Where blocks of one picture are in another, by phase correlation."""
+
+import torch
+from torch import Tensor
+
+TEXTURE = 0.01
+"""Least deviation of a block's gray that says anything about where it is."""
+PEAK = 0.1
+"""Least height of a correlation's peak, of 1 for equal blocks."""
+
+
+def shifts(first_NHW: Tensor, second_NHW: Tensor) -> tuple[Tensor, Tensor]:
+    """(down, right) of each block, and whether it says anything.
+
+    By phase correlation under a Hann window, to a part of a pixel by a parabola through the peak.
+    """
+    count, height, width = first_NHW.shape
+    window_HW = torch.hann_window(height)[:, None] * torch.hann_window(width)[None]
+    spectra = [
+        torch.fft.rfft2((blocks - blocks.mean((1, 2), keepdim=True)) * window_HW)
+        for blocks in (first_NHW, second_NHW)
+    ]
+    cross = spectra[1] * spectra[0].conj()
+    # Whitened only in part: flat pictures have few frequencies, and the rest is noise.
+    sizes = cross.abs().clamp(min=1e-9).sqrt()
+    correlation_NHW: Tensor = torch.fft.irfft2(cross / sizes, s=(height, width))
+    peaks_N, places_N = correlation_NHW.flatten(1).max(1)
+    rows_N, columns_N = places_N // width, places_N % width
+    every_N = torch.arange(count)
+
+    def near(down: int, right: int) -> Tensor:
+        return correlation_NHW[every_N, (rows_N + down) % height, (columns_N + right) % width]
+
+    down_N = _centred(rows_N + _vertex(near(-1, 0), peaks_N, near(1, 0)), height)
+    right_N = _centred(columns_N + _vertex(near(0, -1), peaks_N, near(0, 1)), width)
+    textured_N = torch.minimum(first_NHW.std((1, 2)), second_NHW.std((1, 2))) >= TEXTURE
+    sound_N = textured_N & (peaks_N >= PEAK * sizes.mean((1, 2)))
+    return torch.stack((down_N, right_N), dim=1), sound_N
+
+
+def _vertex(before_N: Tensor, here_N: Tensor, after_N: Tensor) -> Tensor:
+    bend_N = before_N - 2 * here_N + after_N
+    return torch.where(bend_N == 0, 0.0, 0.5 * (before_N - after_N) / torch.where(bend_N == 0, 1.0, bend_N))
+
+
+def _centred(shift_N: Tensor, size: int) -> Tensor:
+    return torch.where(shift_N > size / 2, shift_N - size, shift_N)
