@@ -43,11 +43,13 @@ class FlowObjective(nn.Module):
             now = [weights.clone() for weights, _ in self._before]
             for weights, before in self._before:
                 weights.copy_(before)
+            torch.clear_autocast_cache()  # of weights in bf16, which would outlive what they were made from
             try:
                 yield
             finally:
                 for (weights, _), after in zip(self._before, now, strict=True):
                     weights.copy_(after)
+                torch.clear_autocast_cache()
 
     def forward(self, batch: EditBatch) -> Tensor:
         job, device = self.job[0], job_device(self)
