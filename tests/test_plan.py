@@ -37,6 +37,14 @@ def test_parameters_are_counted(method: str, trainable: str, tmp_path: Path) -> 
     assert found.tokens == {"kontext": 176, "icedit": 176, "aceplus": 112}[method]
 
 
+def test_a_prior_takes_a_copy_and_a_forward_pass() -> None:
+    plain = plan(settings(mixture={"known": {"weight": 3.0}}))
+    prior = plan(settings(mixture={"known": {"weight": 3.0, "prior": True}}))
+    assert prior.memory["weights before training"] == 4 * prior.trainable
+    assert 1.25 < prior.flops / plain.flops < 1.5  # three batches of four pay for a forward pass more
+    assert "weights before training" not in plain.memory
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_what_autograd_keeps_is_what_is_planned(checkpointing: bool, tmp_path: Path) -> None:
     chosen = settings(

@@ -185,7 +185,7 @@ class EditJob(Job):
         )
 
     def placed(self) -> None:
-        if any(mixed.prior for mixed in self.config.mixture.values()):
+        if self.config.prior_share:
             self.objective.remember()
 
     def _base(self, record: Any) -> str:

@@ -148,6 +148,7 @@ def _memory(settings: EditTrainConfig, step: Rehearsal, shards: int) -> dict[str
         "gradients": count * 4 / shards,
         "optimizer": step.optimizer / shards,
         "average of weights": count * 4 / shards if settings.fit.ema else 0,
+        "weights before training": count * 4 / shards if settings.prior_share else 0,
         "activations": kept.needed(settings.gradient_checkpointing, settings.selective_checkpointing),
     }
     if settings.fit.precision == "bf16" and settings.dtype == "float32" and shards == 1:

@@ -30,7 +30,7 @@ class Rehearsal:
         encoders: parameters of the autoencoder and the text encoders.
         optimizer: bytes of its state.
         tokens: of a sample, text included.
-        flops: forward and backward, of one batch.
+        flops: forward and backward, of one batch; the prior's forward pass by its share of batches.
         kept: what autograd keeps.
     """
 
@@ -97,8 +97,9 @@ def _step(
     fused = settings.load.get("attention") != "_native_math"
     with Kept(transformer) as kept, FlopCounterMode(display=False) as counter, attention(fused) as attended:
         predicted = sketch.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
+        forward = counter.get_total_flops() + 2 / 7 * sum(attended)  # which counts both ways at once
         predicted.float().pow(2).mean().backward()
-    return kept, float(counter.get_total_flops()) + sum(attended)
+    return kept, counter.get_total_flops() + sum(attended) + settings.prior_share * forward
 
 
 def _lowered(planned: Plan, dtype: torch.dtype) -> Plan:

@@ -62,6 +62,12 @@ class EditTrainConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """What is looked at every `fit.validate_every` steps."""
 
+    @property
+    def prior_share(self) -> float:
+        """Share of batches that learn what the model said before training."""
+        total = 1 + sum(mixed.weight for mixed in self.mixture.values())
+        return sum(mixed.weight for mixed in self.mixture.values() if mixed.prior) / total
+
     def __post_init__(self) -> None:
         for name, allowed in (("times", flow.DISTRIBUTIONS), ("weighting", flow.WEIGHTINGS)):
             if getattr(self, name) not in allowed:
@@ -88,7 +94,7 @@ class EditTrainConfig:
             raise ValueError(
                 "cache_texts needs text encoders that stay as they are: no fresh, start, text_encoders"
             )
-        if any(mixed.prior for mixed in self.mixture.values()) and (self.text_encoders or self.fresh):
+        if self.prior_share and (self.text_encoders or self.fresh):
             raise ValueError(
                 "a mixture's prior needs a model that knows something, and text encoders that stay as they "
                 "are: no fresh, text_encoders"
