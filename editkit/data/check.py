@@ -137,7 +137,8 @@ def problems(record: Record) -> list[tuple[str, str, float]]:
         detail = f"by {moved.right:+.1f}, {moved.down:+.1f} pixels"
         found.append(("shifted", detail, moved.shift))
     scale = 0.0 if moved is None else max(abs(moved.wider - 1), abs(moved.taller - 1))
-    if moved is not None and scale > SCALE:
+    # Of a small picture, one in a hundred is less than can be told from a changed shape.
+    if moved is not None and scale > SCALE and moved.stretch(*answer_1CHW.shape[:-3:-1]) > SHIFT:
         found.append(("scaled", f"by {moved.wider:.3f}, {moved.taller:.3f}", scale))
     if record.mask is not None:
         found += _masked(record.mask, change_11HW)

@@ -22,6 +22,8 @@ Rows = Sequence[Mapping[str, Any]]
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise EditkitError(f"There are no records at {path}; give data.path of a file that exists.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise EditkitError(f"The records in {path} cannot be read; give a file of UTF-8 text.") from error
 
