@@ -32,24 +32,29 @@ def check(config: FitConfig) -> None:
     if not wanted():
         return
     asked = {name: os.environ.get(f"ACCELERATE_DEEPSPEED_{name}") for name in ("ZERO_STAGE", "CONFIG_FILE")}
-    if find_spec("deepspeed") is None:
-        raise EditkitError("The launcher asks for DeepSpeed; run: pip install 'editkit[deepspeed]'.")
     if asked["CONFIG_FILE"]:
         raise EditkitError("deepspeed_config_file is not read; give zero_stage in accelerate's YAML instead.")
     if (stage := asked["ZERO_STAGE"] or "2") not in STAGES:
         raise EditkitError(
-            f"zero_stage must be {' or '.join(STAGES)}, not {stage}; to have weights in shards too, take "
+            f"zero_stage must be {' or '.join(STAGES)}, not {stage}; for weights in shards launch with "
             "configs/accelerate/fsdp2.yaml."
         )
-    for part in ("OPTIMIZER", "PARAM"):
-        device = os.environ.get(f"ACCELERATE_DEEPSPEED_OFFLOAD_{part}_DEVICE", "none")
+    for part in ("optimizer", "param"):
+        device = os.environ.get(f"ACCELERATE_DEEPSPEED_OFFLOAD_{part.upper()}_DEVICE", "none")
         if device != "none":
-            raise EditkitError(f"offload_{part.lower()}_device must be none, not {device}.")
+            raise EditkitError(f"offload_{part}_device must be none, not {device}; leave it out.")
     if config.optim.name != "adamw":
         raise EditkitError(
-            f"optim.name must be adamw under DeepSpeed, which moves all weights as one vector, "
+            "optim.name must be adamw under DeepSpeed, which moves all weights as one vector, "
             f"not {config.optim.name}; launch with configs/accelerate/ddp.yaml for others."
         )
+    if "LOCAL_RANK" not in os.environ:
+        raise EditkitError(
+            "DeepSpeed needs accelerate's launcher: "
+            "accelerate launch --config_file configs/accelerate/deepspeed.yaml -m editkit train CONFIG.yaml"
+        )
+    if find_spec("deepspeed") is None:
+        raise EditkitError("The launcher asks for DeepSpeed; run: pip install 'editkit[deepspeed]'.")
 
 
 def plugin(config: FitConfig) -> Any:
@@ -60,6 +65,9 @@ def plugin(config: FitConfig) -> Any:
         # accelerate leaves CPUs out, though DeepSpeed works on them through gloo.
         os.environ["DS_ACCELERATOR"] = "cpu"
         PartialState(cpu=True)
+        from deepspeed import ops
+
+        ops.__compatible_ops__["deepspeed_shm_comm"] = False  # which would have to be compiled first
     made = DeepSpeedPlugin(gradient_accumulation_steps=config.accumulate, gradient_clipping=config.optim.clip)
     made.deepspeed_config["train_micro_batch_size_per_gpu"] = config.batch
     if config.precision == "bf16":
