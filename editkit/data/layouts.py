@@ -23,7 +23,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise EditkitError(f"There are no records at {path}; give data.path of a file that exists.") from error
+        raise EditkitError(
+            f"There are no records at {path}; give data.path of a file that exists."
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise EditkitError(f"The records in {path} cannot be read; give a file of UTF-8 text.") from error
 

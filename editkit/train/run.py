@@ -5,25 +5,27 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from editkit import images
 from editkit.errors import EditkitError, first_sentence
-from editkit.train import checkpoints, log, sharded
+from editkit.train import checkpoints, log, sharded, zero
 from editkit.train.job import FitConfig, Job
 from editkit.train.optim import Ema, optimizers, rate, set_training
+from editkit.train.step import indices, set_rates, step
 
 
 def check(config: FitConfig) -> Path | None:
     """The checkpoint to go on from, or None; to be asked before anything that takes long.
 
     Raises:
-        EditkitError: where there is no such checkpoint, the output cannot be made, or it holds another run.
+        EditkitError: where there is no such checkpoint, the output cannot be made or holds another run, or
+            the launcher asks for more of DeepSpeed than works.
     """
+    zero.check(config)
     images.check_folder(config.output)
     output = Path(config.output)
     if config.resume is None and checkpoints.everything(output):
@@ -54,9 +56,10 @@ class Run:
         found = check(config)
         AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
         self.accelerator = Accelerator(
-            mixed_precision="bf16" if config.precision == "bf16" else "no",
+            mixed_precision="bf16" if config.precision == "bf16" and not zero.wanted() else "no",
             gradient_accumulation_steps=config.accumulate,
-            cpu=config.device == "cpu",
+            cpu=config.device == "cpu" and not zero.wanted(),
+            deepspeed_plugin=zero.plugin(config) if zero.wanted() else None,
             fsdp_plugin=sharded.plugin(config.precision == "bf16", config.device == "cpu")
             if self.sharded
             else None,
@@ -73,7 +76,10 @@ class Run:
         job.placed()
         set_training(self.optimizers, True)
         self.ema = Ema(self.parameters, config.ema) if config.ema else None
-        self.done = checkpoints.load(found, self.parameters, self.optimizers, self.ema) if found else 0
+        movers = self._whole()
+        self.done = checkpoints.load(found, self.parameters, movers, self.ema) if found else 0
+        if zero.wanted():
+            zero.spread(movers[0], self._prepared[0].optimizer)
         self.loss = self.seconds = math.nan
         self._log = self.output / "log.jsonl"
         if self.main:
@@ -90,15 +96,30 @@ class Run:
         self._losses: list[Tensor] = []
         self._clock = time.perf_counter()
 
+    def _whole(self) -> list[torch.optim.Optimizer]:
+        """The optimizers; under DeepSpeed, which has these in shards, new ones over whole weights."""
+        if not zero.wanted():
+            return self.optimizers
+        return optimizers(self.job.objective.named_parameters(), self.config.optim)
+
     def step(self) -> None:
-        """One optimizer step."""
-        _set_rates(self.optimizers, rate(self.done, self.config.steps, self.config.optim))
-        self._losses += _step(
+        """One optimizer step.
+
+        Raises:
+            EditkitError: where DeepSpeed left it out, since the gradients are not finite.
+        """
+        set_rates(self.optimizers, rate(self.done, self.config.steps, self.config.optim))
+        self._losses += step(
             self.job, self.objective, self._prepared, self.accelerator, self.config, self.done
         )
         if self.ema:
             self.ema.update(self.done)
         self.done += 1
+        if any(mover.step_was_skipped for mover in self._prepared):
+            self.check_losses()  # which says more, where it was the loss
+            raise EditkitError(
+                f"The gradients are not finite at step {self.done}; lower the learning rate and resume."
+            )
 
     def agreed(self, asked: bool) -> bool:
         """Whether any process was asked to stop, so that all of them stop after the same step."""
@@ -142,13 +163,14 @@ class Run:
         for place, loss in enumerate(losses):
             if math.isfinite(loss) and loss <= limit:
                 continue
-            step, micro = divmod(place, self.config.accumulate)
-            folder = self.output / f"batch-{first + step + 1:07d}"
-            indices = _indices(self.config, self.accelerator, first + step, micro)
-            kept = f" (the batch is in {folder})" if self.job.keep(indices, folder) else ""
+            late, micro = divmod(place, self.config.accumulate)
+            number = first + late + 1
+            folder = self.output / f"batch-{number:07d}"
+            places = indices(self.config, self.accelerator, number - 1, micro)
+            kept = f" (the batch is in {folder})" if self.job.keep(places, folder) else ""
             problem = f"{self.loss:.3g} before" if math.isfinite(loss) else "no number"
             raise EditkitError(
-                f"The loss is {loss:.3g} at step {first + step + 1}, {problem}{kept}; look at the data, "
+                f"The loss is {loss:.3g} at step {number}, {problem}{kept}; look at the data, "
                 "lower the learning rate, or set fit.spike=0, and resume."
             )
         raise EditkitError(f"Another process stopped by step {self.done}; see what it says.")
@@ -194,8 +216,11 @@ class Run:
             raise EditkitError(
                 f"The weights are not finite at step {self.done}; lower the learning rate and resume."
             )
+        movers = self._whole()
+        if zero.wanted():
+            zero.gather(self.optimizers[0], movers[0], self.main)
         checkpoints.save(
-            self.output, self.done, self.parameters, self.optimizers, self.ema, self.config.keep, self.main
+            self.output, self.done, self.parameters, movers, self.ema, self.config.keep, self.main
         )
 
     def export(self, folder: Path) -> None:
@@ -213,34 +238,3 @@ class Run:
             raise EditkitError(
                 f"{folder} cannot be written ({problem}); free some space and resume."
             ) from error
-
-
-def _indices(config: FitConfig, accelerator: Any, step: int, micro: int) -> range:
-    """The samples of one forward pass of this process."""
-    passes = (step * config.accumulate + micro) * accelerator.num_processes + accelerator.process_index
-    return range(passes * config.batch, (passes + 1) * config.batch)
-
-
-def _set_rates(movers: list[torch.optim.Optimizer], factor: float) -> None:
-    for mover in movers:
-        for group in mover.param_groups:
-            group["lr"] = group["peak"] * factor
-
-
-def _step(
-    job: Job, objective: nn.Module, movers: list[Any], accelerator: Any, config: FitConfig, step: int
-) -> list[Tensor]:
-    """One optimizer step; returns the detached loss of each forward pass."""
-    torch.manual_seed(hash((config.seed, step, accelerator.process_index)) % 2**63)
-    losses = []
-    for micro in range(config.accumulate):
-        with accelerator.accumulate(objective):
-            loss = objective(job.batch(_indices(config, accelerator, step, micro)))
-            accelerator.backward(loss)
-            if accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(objective.parameters(), config.optim.clip)
-            for mover in movers:
-                mover.step()
-                mover.zero_grad()
-        losses.append(loss.detach())
-    return losses

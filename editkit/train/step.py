@@ -1,0 +1,40 @@
+"""One optimizer step, of as many forward passes as the config asks for."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from editkit.train.job import FitConfig, Job
+
+
+def indices(config: FitConfig, accelerator: Any, step: int, micro: int) -> range:
+    """The samples of one forward pass of this process."""
+    passes = (step * config.accumulate + micro) * accelerator.num_processes + accelerator.process_index
+    return range(passes * config.batch, (passes + 1) * config.batch)
+
+
+def set_rates(movers: list[torch.optim.Optimizer], factor: float) -> None:
+    """Set learning rates to a share of their peaks."""
+    for mover in movers:
+        for group in mover.param_groups:
+            group["lr"] = group["peak"] * factor
+
+
+def step(
+    job: Job, objective: nn.Module, movers: list[Any], accelerator: Any, config: FitConfig, step: int
+) -> list[Tensor]:
+    """One optimizer step; returns the detached loss of each forward pass."""
+    torch.manual_seed(hash((config.seed, step, accelerator.process_index)) % 2**63)
+    losses = []
+    for micro in range(config.accumulate):
+        with accelerator.accumulate(objective):
+            loss = objective(job.batch(indices(config, accelerator, step, micro)))
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(objective.parameters(), config.optim.clip)
+            for mover in movers:
+                mover.step()
+                mover.zero_grad()
+        losses.append(loss.detach())
+    return losses
