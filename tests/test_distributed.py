@@ -30,6 +30,12 @@ ACCELERATE = (sys.executable, "-m", "accelerate.commands.launch", "--num_process
 IN_SHARDS = (*ACCELERATE, "--config_file", str(ROOT / "configs" / "accelerate" / "fsdp2.yaml"), RUN)
 ZERO = (*ACCELERATE, "--config_file", str(ROOT / "configs" / "accelerate" / "deepspeed.yaml"), RUN)
 NEEDS_DEEPSPEED = pytest.mark.skipif(not find_spec("deepspeed"), reason="needs the extra deepspeed")
+PRIOR = (
+    "mixture.known.prior=true",
+    "mixture.known.data.count=24",
+    "mixture.known.loss_weight=10",
+    "fit.spike=0",
+)
 LAUNCHED = pytest.mark.parametrize(
     "together",
     [
@@ -120,7 +126,7 @@ def test_adapters_optimizers_and_validation_in_shards(
 ) -> None:
     more = ("fit.optim.muon_lr=0.01", "fit.validate_every=2", "validation.examples=2", "fit.accumulate=2")
     if name == "adamw":
-        more = (*more, "trainable=lora", "gradient_checkpointing=true", "lora.rank=4")
+        more = (*more, *PRIOR, "trainable=lora", "gradient_checkpointing=true", "lora.rank=4")
     settings = (f"fit.optim.name={name}", "data.count=48", *more)
     one = run(ALONE, tmp_path / "one", parts, *settings)
     assert run(IN_SHARDS, tmp_path / "two", parts, "fit.batch=4", *settings) == pytest.approx(one, abs=1e-4)
@@ -139,6 +145,7 @@ def test_adapters_optimizers_and_validation_in_shards(
 @pytest.mark.slow
 def test_adapters_rates_and_validation_under_deepspeed(parts: tuple[str, str], tmp_path: Path) -> None:
     settings = (
+        *PRIOR,
         "trainable=lora",
         "gradient_checkpointing=true",
         "lora.rank=4",

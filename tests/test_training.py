@@ -574,9 +574,9 @@ def test_a_prior_outlives_a_stop(prior: Any, tmp_path: Path) -> None:
     assert_same(tmp_path / "whole" / "checkpoint-0000004", tmp_path / "parts" / "checkpoint-0000004")
 
 
-def test_a_prior_wants_a_model_that_knows_something(settings: Any) -> None:
-    with pytest.raises(EditkitError, match="prior needs a model that knows something"):
-        settings("run", "mixture.known.prior=true")
+def test_a_prior_wants_words_that_stay_as_they_are(settings: Any) -> None:
+    with pytest.raises(EditkitError, match="prior needs text encoders that stay as they are"):
+        settings("run", "mixture.known.prior=true", "text_encoders=true")
 
 
 def test_a_sample_depends_on_its_place_alone(settings: Any) -> None:

@@ -94,10 +94,7 @@ class EditTrainConfig:
             raise ValueError(
                 "cache_texts needs text encoders that stay as they are: no fresh, start, text_encoders"
             )
-        if self.prior_share and (self.text_encoders or self.fresh):
-            raise ValueError(
-                "a mixture's prior needs a model that knows something, and text encoders that stay as they "
-                "are: no fresh, text_encoders"
-            )
+        if self.prior_share and self.text_encoders:
+            raise ValueError("a mixture's prior needs text encoders that stay as they are: no text_encoders")
         if self.text_encoders and self.trainable != "full":
             raise ValueError("text_encoders trains only together with trainable=full")
