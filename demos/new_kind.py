@@ -27,7 +27,7 @@ from editkit.evaluation import shapesworld as evaluation
 FOLDER = Path("out/frames")
 WORDINGS = ("put a {} frame around the picture", "add a {} border", "frame the picture in {}")
 WIDTH = 16
-TRAINED, HELD_OUT, OTHERS = 1000, 100, 200
+TRAINED, HELD_OUT, OTHERS = 1000, 100, 500
 
 
 def pair(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
