@@ -23,7 +23,7 @@ import editkit
 from editkit import editing, requests
 from editkit.data import shapesworld as world
 from editkit.evaluation import open_instructions
-from editkit.evaluation.shapesworld import Score, score
+from editkit.evaluation.scores import Score, score
 from editkit.judges import Case, judge
 from editkit.seed_search import bubble, preview_steps
 from editkit.types import EditRequest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from editkit.errors import EditkitError
+
+KINDS = "part", "old"
+"""Ends of names: of what is being written, and of what it is about to replace."""
+MARKED = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
 @contextmanager
@@ -23,23 +28,32 @@ def beside(path: Path) -> Iterator[Path]:
         OSError: where that fails.
     """
     mark = os.urandom(8).hex()
-    partial, old = (path.with_name(f".{mark}.{kind}") for kind in ("part", "old"))
+    partial, old = (path.with_name(f".{mark}.{kind}") for kind in KINDS)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        if partial.is_dir() and path.exists():
+        if partial.is_dir() and os.path.lexists(path):
             path.rename(old)
-        try:
-            partial.replace(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
+        partial.replace(path)
     finally:
-        shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        with suppress(OSError):
-            partial.unlink()
+        if os.path.lexists(old) and not os.path.lexists(path):
+            old.rename(path)
+        for left in (old, partial):
+            _remove(left)
+
+
+def clean(folder: Path) -> None:
+    """Remove what was half-written, here and below, by a process that was killed."""
+    for left in folder.rglob(".*.part"):
+        if MARKED.fullmatch(left.name):
+            _remove(left)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()
 
 
 @contextmanager

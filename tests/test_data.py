@@ -199,12 +199,17 @@ def test_records_that_are_not_there(name: str, tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_missing_file_is_called_missing(tmp_path: Path) -> None:
+    with pytest.raises(EditkitError, match=r"There are no records at .*absent\.jsonl"):
+        read("jsonl", tmp_path / "absent.jsonl")
+
+
 # --- Looking at a dataset before training ---
 
 
 @pytest.fixture
 def flawed(tmp_path: Path) -> Path:
-    """Eight records, one for each flaw."""
+    """Records of which each but the first and the last has a flaw of its own."""
     source = np.asarray(image(160, 160, 5))
     answer = source.copy()
     answer[40:80, 50:90] = (255, 0, 0)
@@ -230,6 +235,7 @@ def flawed(tmp_path: Path) -> Path:
     add("wide", source, np.concatenate((answer, answer), axis=1))
     rows.append(rows[0])
     rows.append({"answer": "absent.png", "instruction": "x"})
+    add("a pixel larger", source, np.asarray(Image.fromarray(answer).resize((162, 162)))[1:-1, 1:-1])
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return tmp_path / "train.jsonl"
 
@@ -251,7 +257,7 @@ def test_what_is_wrong_is_found(flawed: Path) -> None:
     }
     (shifted,) = (each for each in found.findings if each.problem == "shifted")
     assert shifted.detail == "by -2.0, +3.0 pixels"
-    assert found.sizes == {(160, 160): 7, (320, 160): 1}
+    assert found.sizes == {(160, 160): 8, (320, 160): 1}
     assert found.failed
     assert found.sheet().width > 600
 

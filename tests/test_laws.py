@@ -733,6 +733,37 @@ def test_what_is_written_beside_appears_whole_or_not_at_all(kind: str, tmp_path:
         assert (place / "inside" if kind == "folder" else place).read_text() == words
 
 
+def test_a_folder_outlives_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    put(tmp_path / "place", "folder", "kept")
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        put(tmp_path / "place", "folder", "new")
+    assert [*tmp_path.iterdir()] == [tmp_path / "place"]
+    assert (tmp_path / "place" / "inside").read_text() == "kept"
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_folder_takes_the_place_of_what_is_none(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    if kind == "file":
+        (tmp_path / "place").write_text("before")
+    else:
+        (tmp_path / "place").symlink_to(tmp_path / "other", target_is_directory=True)
+    put(tmp_path / "place", "folder", "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "place"]
+    assert (tmp_path / "place" / "inside").read_text() == "new"
+
+
+def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path) -> None:
+    for name in (".0123456789abcdef.part", ".own.part", "best"):
+        (tmp_path / "export" / name).mkdir(parents=True)
+    writing.clean(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == [".own.part", "best"]
+
+
 def test_a_file_takes_no_folders_place(tmp_path: Path) -> None:
     put(tmp_path / "place", "folder", "kept")
     with pytest.raises(OSError, match="directory"):

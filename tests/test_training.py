@@ -525,7 +525,7 @@ def prior(settings: Any) -> Any:
     """A function that gives a LoRA run on known weights, every other batch of which keeps what they say."""
 
     def make(output: str, *overrides: str) -> EditTrainConfig:
-        chosen = settings(output, "data.count=8", "fit.spike=0", *overrides, trainable="lora")
+        chosen = settings(output, "data.count=8", *overrides, trainable="lora")
         known = {"known": MixedConfig(data=chosen.data, prior=True)}
         return replace(chosen, fresh={}, backbone="tiny", mixture=known)
 

@@ -42,7 +42,7 @@ class EditJob(Job):
         self.config, self.method = settings, method or registry.method(settings.method)
         options = config.build(self.method.config, settings.options)
         unbound: Any = None  # which role it plans for depends on the options alone
-        self.role = self.method.conditioner(unbound, options).role or self.method.role
+        self.role = self.method.role_under(unbound, options)
         self.backbone = self._backbone()
         self.backbone.settle(self.role)
         self.conditioner = self.method.conditioner(self.backbone, options)
@@ -205,6 +205,7 @@ class EditJob(Job):
     def keep(self, indices: Sequence[int], folder: Path) -> bool:
         batch = self.batch(indices)
         about = {"seeds": batch.seeds, "instructions": [words for _, each in batch.worded for words in each]}
+        about |= {"prior": batch.mixed.prior, "loss_weight": batch.mixed.loss_weight}
         tensors = {"x0_BLC": batch.x0_BLC, "weights_BL": batch.weights_BL}
         tensors |= {name: getattr(batch.plan.conditioning, name) for name in SLOTS}
         folder.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ class FitConfig:
     validate_every: int = 0
     """Steps between looks at held-out edits; the best weights so far are kept in `best`. 0 for none."""
     spike: float = 20.0
-    """Stop where a batch's loss is so many times the mean logged last; 0 for never."""
+    """Stop where a batch's loss is so many times the highest of the last ten logged; 0 for never."""
     trackers: tuple[str, ...] = ("tensorboard",)
     """Where figures go besides log.jsonl: accelerate's names, such as tensorboard and wandb."""
     resume: str | None = None

@@ -39,6 +39,12 @@ def last_figures(output: Path) -> dict[str, float]:
     return found
 
 
+def recent_losses(log: Path, count: int) -> list[float]:
+    """The last mean losses that a run logged, at most so many."""
+    lines = log.read_text().splitlines()[-count:] if log.is_file() else []
+    return [json.loads(line)["loss"] for line in lines]
+
+
 def better(figures: dict[str, float], best: dict[str, float] | None) -> bool:
     """Whether these figures beat the best so far: by success where it is counted, else by the first."""
     if best is None or not all(map(math.isfinite, best.values())):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from editkit import flow
 from editkit.data import padding
 from editkit.data.latents import EditBatch
-from editkit.train.sharded import own
+from editkit.train.sharded import changed, own
 
 if TYPE_CHECKING:
     from editkit.train.edit import EditJob
@@ -38,18 +38,22 @@ class FlowObjective(nn.Module):
 
     @contextmanager
     def _as_before(self) -> Iterator[None]:
-        """What trains as it was when it was remembered, without gradients."""
+        """What trains as it was when it was remembered, without gradients and anything drawn at random."""
+        assert self._before, "nothing was remembered"
+        training = self.transformer.training
         with torch.no_grad():
             now = [weights.clone() for weights, _ in self._before]
             for weights, before in self._before:
                 weights.copy_(before)
-            torch.clear_autocast_cache()  # of weights in bf16, which would outlive what they were made from
+            changed(self)
+            self.transformer.eval()
             try:
                 yield
             finally:
+                self.transformer.train(training)
                 for (weights, _), after in zip(self._before, now, strict=True):
                     weights.copy_(after)
-                torch.clear_autocast_cache()
+                changed(self)
 
     def forward(self, batch: EditBatch) -> Tensor:
         job, device = self.job[0], job_device(self)

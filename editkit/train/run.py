@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +11,15 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from editkit import images
+from editkit import images, writing
 from editkit.errors import EditkitError, first_sentence
 from editkit.train import checkpoints, log, sharded, zero
 from editkit.train.job import FitConfig, Job
 from editkit.train.optim import Ema, optimizers, rate, set_training
 from editkit.train.step import indices, set_rates, step
+
+RECENT = 10
+"""Logged losses by which a batch's is judged."""
 
 
 def check(config: FitConfig) -> Path | None:
@@ -80,12 +84,14 @@ class Run:
         self.done = checkpoints.load(found, self.parameters, movers, self.ema) if found else 0
         if zero.wanted():
             zero.spread(movers[0], self._prepared[0].optimizer)
-        self.loss = self.seconds = math.nan
+        self.seconds = math.nan
         self._log = self.output / "log.jsonl"
         if self.main:
             checkpoints.set_aside(self.output, self.done)
+            writing.clean(self.output)
             log.trim(self._log, self.done)
-            self.loss = log.last_figures(self.output).get("loss", math.nan)
+        self._recent = deque(log.recent_losses(self._log, RECENT) if self.main else (), maxlen=RECENT)
+        self.loss = self._recent[-1] if self._recent else math.nan
         self._best: dict[str, float] | None = None
         if config.validate_every:
             if self.main:
@@ -137,6 +143,7 @@ class Run:
         self.check_losses()
         mean = torch.stack(self._losses).mean()
         self.loss = float(self.accelerator.reduce(mean, reduction="mean"))
+        self._recent.append(self.loss)
         seconds = (time.perf_counter() - self._clock) / (len(self._losses) / self.config.accumulate)
         if self.main:
             record = {"step": self.done, "loss": round(self.loss, 6), "seconds_per_step": round(seconds, 4)}
@@ -152,7 +159,8 @@ class Run:
 
     def check_losses(self) -> None:
         """Stop at the first batch whose loss is no number or far above the others, and keep it."""
-        limit = self.config.spike * self.loss if self.config.spike and math.isfinite(self.loss) else math.inf
+        before = max(self._recent, default=math.inf)  # datasets of a mixture may differ in their losses
+        limit = self.config.spike * before if self.config.spike else math.inf
         first = self.done - len(self._losses) // self.config.accumulate
         if not self._losses:
             return
@@ -168,7 +176,7 @@ class Run:
             folder = self.output / f"batch-{number:07d}"
             places = indices(self.config, self.accelerator, number - 1, micro)
             kept = f" (the batch is in {folder})" if self.job.keep(places, folder) else ""
-            problem = f"{self.loss:.3g} before" if math.isfinite(loss) else "no number"
+            problem = f"{before:.3g} before" if math.isfinite(loss) else "no number"
             raise EditkitError(
                 f"The loss is {loss:.3g} at step {number}, {problem}{kept}; look at the data, "
                 "lower the learning rate, or set fit.spike=0, and resume."

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
@@ -51,6 +52,16 @@ def spread(whole: Tensor, like: Tensor) -> Tensor:
         return whole
     placed = whole.to(like.device_mesh.device_type)
     return distribute_tensor(placed, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def changed(module: nn.Module) -> None:
+    """To be told after weights were written in place: nothing made of them before may be used again."""
+    torch.clear_autocast_cache()
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+    if torch.cuda.is_available():
+        torch.cuda.current_stream().synchronize()  # shards are gathered on streams of their own
 
 
 @contextmanager
