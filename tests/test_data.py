@@ -307,7 +307,7 @@ def test_bad_records_are_left_out_and_counted(random_flux: Any, flawed: Path, tm
     options = config.build(method.config, {})
     records = dataset(DataConfig(name="jsonl", path=str(flawed)))
     parts = method.conditioner(random_flux, options), method.trainer(random_flux, options)
-    with pytest.warns(UserWarning, match=r"1 of 9 records were left out; the first: .*absent\.png"):
+    with pytest.warns(UserWarning, match=r"1 of 10 records were left out; the first: .*absent\.png"):
         filled = latents.buckets(records, random_flux, *parts, key="x", folder=tmp_path / "latents")
     assert sum(len(bucket.instructions) for bucket in filled) == 8
 
