@@ -309,7 +309,7 @@ def test_bad_records_are_left_out_and_counted(random_flux: Any, flawed: Path, tm
     parts = method.conditioner(random_flux, options), method.trainer(random_flux, options)
     with pytest.warns(UserWarning, match=r"1 of 10 records were left out; the first: .*absent\.png"):
         filled = latents.buckets(records, random_flux, *parts, key="x", folder=tmp_path / "latents")
-    assert sum(len(bucket.instructions) for bucket in filled) == 8
+    assert sum(len(bucket.instructions) for bucket in filled) == 9
 
 
 def test_a_changed_file_is_another_dataset(flawed: Path) -> None:
