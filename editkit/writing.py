@@ -13,9 +13,8 @@ from typing import BinaryIO
 
 from editkit.errors import EditkitError
 
-KINDS = "part", "old"
-"""Ends of names: of what is being written, and of what it is about to replace."""
 MARKED = re.compile(r"\.[0-9a-f]{16}\.part")
+"""Names of what is being written."""
 
 
 @contextmanager
@@ -28,7 +27,7 @@ def beside(path: Path) -> Iterator[Path]:
         OSError: where that fails.
     """
     mark = os.urandom(8).hex()
-    partial, old = (path.with_name(f".{mark}.{kind}") for kind in KINDS)
+    partial, old = (path.with_name(f".{mark}.{kind}") for kind in ("part", "old"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
