@@ -574,6 +574,14 @@ def test_a_prior_outlives_a_stop(prior: Any, tmp_path: Path) -> None:
     assert_same(tmp_path / "whole" / "checkpoint-0000004", tmp_path / "parts" / "checkpoint-0000004")
 
 
+def test_a_card_names_every_dataset(prior: Any) -> None:
+    _, output = train(prior("run"))
+    card = (output / "export" / "README.md").read_text()
+    assert "Data: shapesworld; kinds: " in card
+    known = next(line for line in card.splitlines() if line.startswith("known: shapesworld; kinds: "))
+    assert "learnt as the model saw it before training" in known
+
+
 def test_a_prior_wants_words_that_stay_as_they_are(settings: Any) -> None:
     with pytest.raises(EditkitError, match="prior needs text encoders that stay as they are"):
         settings("run", "mixture.known.prior=true", "text_encoders=true")

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from editkit import recipe, writing
+from editkit.data.records import MixedConfig
 
 
 def write(
@@ -37,22 +38,9 @@ def write(
         _replace(folder / "samples.png", samples.read_bytes())
         picture = "\n![Source, edit and answer of held-out records](samples.png)\n"
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.items())
-    front = {
-        "base_model": base,
-        "library_name": "diffusers",
-        "license": "other" if "apache" not in licence.lower() else "apache-2.0",
-        "tags": ["editkit", settings.method, "image-editing", settings.trainable],
-    }
     what = "A LoRA" if settings.trainable == "lora" else "A transformer"
-    path = f" at {settings.data.path}" if settings.data.path else ""
-    kinds = ", ".join(settings.data.kinds) or "all"
-    use = (
-        f'name = editor.load_adapter("{folder.name}", method="{settings.method}")'
-        if settings.trainable == "lora"
-        else f'editor = editkit.load("{folder.name}/{role}")'
-    )
     text = f"""---
-{yaml.safe_dump(front, sort_keys=False).strip()}
+{yaml.safe_dump(_front(settings, base, licence), sort_keys=False).strip()}
 ---
 
 # {settings.method} on {settings.backbone}
@@ -63,19 +51,47 @@ samples.
 Base: {base}. Its licence holds for these weights too: {licence}.
 
 ```python
-{use}
+{_use(settings, folder.name, role)}
 ```
 
 | | |
 | --- | --- |
 {rows}
 {picture}
-Data: {settings.data.name}{path}; kinds: {kinds}. `editkit train config.yaml` repeats the run;
+{_data(settings)} `editkit train config.yaml` repeats the run;
 `environment.json` holds the versions that it ran with.
 """
     _replace(folder / "README.md", text.encode())
     _replace(folder / "config.yaml", yaml.safe_dump(_plain(asdict(settings)), sort_keys=False).encode())
     _replace(folder / "environment.json", (json.dumps(recipe.versions(), indent=2) + "\n").encode())
+
+
+def _front(settings: Any, base: str, licence: str) -> dict[str, Any]:
+    """What the Hub reads at the top of a model card."""
+    return {
+        "base_model": base,
+        "library_name": "diffusers",
+        "license": "apache-2.0" if "apache" in licence.lower() else "other",
+        "tags": ["editkit", settings.method, "image-editing", settings.trainable],
+    }
+
+
+def _use(settings: Any, name: str, role: str) -> str:
+    """The line of Python that puts the weights to use."""
+    if settings.trainable == "lora":
+        return f'name = editor.load_adapter("{name}", method="{settings.method}")'
+    return f'editor = editkit.load("{name}/{role}")'
+
+
+def _data(settings: Any) -> str:
+    """What the run was shown, a line for each dataset."""
+    lines = []
+    for name, mixed in ({"Data": MixedConfig(data=settings.data)} | settings.mixture).items():
+        path = f" at {mixed.data.path}" if mixed.data.path else ""
+        kinds = ", ".join(mixed.data.kinds) or "all"
+        prior = ", learnt as the model saw it before training" if mixed.prior else ""
+        lines.append(f"{name}: {mixed.data.name}{path}; kinds: {kinds}{prior}.")
+    return "\n".join(lines)
 
 
 def _plain(value: Any) -> Any:
