@@ -1,4 +1,4 @@
-"""Prints how often judges prefer the better of two held-out attempts: finished ones, and previews.
+"""Prints how often judges prefer the better of two held-out attempts: drawn ones, and those of a method.
 
 python benchmarks/judge.py [pairs] [folder of a tiny judge]
 """
@@ -7,8 +7,9 @@ import sys
 
 import torch
 
-from editkit.judges import judge
-from editkit.judges.accuracy import pairwise_accuracy
+from editkit.data.shapesworld import SIZE
+from editkit.judges import attempts, judge
+from editkit.judges.accuracy import Accuracy, attempts_accuracy, pairwise_accuracy
 
 
 def main() -> None:
@@ -18,12 +19,21 @@ def main() -> None:
     options = {"model": sys.argv[2]} if len(sys.argv) > 2 else {}
     judges = {"preserve": judge("preserve"), "tiny": judge("tiny", options | {"device": "cpu"})}
     for graded in (False, True):
-        print(f"\n{'previews' if graded else 'finished pictures'}, {n} pairs in both orders")
+        print(f"\n{'previews' if graded else 'finished pictures'}, drawn, {n} pairs in both orders")
         for name, asked in judges.items():
-            found = pairwise_accuracy(asked, n, graded=graded, edits_only=name == "preserve")
-            kinds = "  ".join(f"{kind} {value:.2f}" for kind, value in found.kinds.items())
-            print(f"{name:9} {found.overall:.3f}  steady {found.steady:.2f}  {found.seconds * 1e3:.0f} ms")
-            print(f"          {kinds}")
+            show(name, pairwise_accuracy(asked, n, graded=graded, edits_only=name == "preserve"))
+    for steps in (2, 8):
+        made = attempts.AttemptsConfig(method="icedit", edits=n, seeds=2, steps=(steps,))
+        print(f"\nicedit's own after {steps} steps, two seeds of {n} edits where they clearly differ")
+        for name, asked in judges.items():
+            show(name, attempts_accuracy(asked, attempts.recorded(made, SIZE, start=0)))
+
+
+def show(name: str, found: Accuracy) -> None:
+    """One judge's figures."""
+    kinds = "  ".join(f"{kind} {value:.2f}" for kind, value in found.kinds.items())
+    print(f"{name:9} {found.overall:.3f}  steady {found.steady:.2f}  {found.seconds * 1e3:.0f} ms")
+    print(f"          {kinds}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, image
+from PIL import Image
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import editkit
 from backbones.flux import Flux
 from editkit import config, judges
 from editkit.data import shapesworld
-from editkit.judges import Case, fresh, pairs, training
-from editkit.judges.accuracy import held_out, pairwise_accuracy
+from editkit.judges import Case, attempts, fresh, lessons, pairs, training
+from editkit.judges.accuracy import attempts_accuracy, held_out, pairwise_accuracy
 from editkit.judges.question import QUESTION, question
 from editkit.judges.qwen_vl import VisionLanguageJudge
 from editkit.judges.tiny_vl import FOLDER
@@ -260,9 +263,99 @@ def test_training_asks_as_the_judge_does(job: training.JudgeJob) -> None:
     assert (batch.pixels_NCHW - inputs["pixel_values"][0]).abs().max() < 0.01
     supervised = batch.reply_BL[0] != training.SKIPPED
     assert job.processor.tokenizer.decode(batch.reply_BL[0][supervised]) == (
-        f"{training.reply_to(pair)} {fresh.END}"
+        f"{lessons.drawn(pair, size).reply} {fresh.END}"
     )
     assert supervised.nonzero()[0] == length - 1, "the answer follows the question at once"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> attempts.Attempts:
+    """What Kontext makes of four held-out edits in a step, kept and read again."""
+    chosen = attempts.AttemptsConfig(
+        method="kontext", edits=4, seeds=3, steps=(1,), cache=str(tmp_path_factory.mktemp("cache"))
+    )
+    first = attempts.recorded(chosen, 64, start=0)
+    (file,) = Path(chosen.cache).iterdir()
+    written = file.stat().st_mtime_ns
+    again = attempts.recorded(chosen, 64, start=0)
+    assert file.stat().st_mtime_ns == written
+    assert torch.equal(first.pixels_ENCHW, again.pixels_ENCHW)
+    return again
+
+
+def test_attempts_are_measured() -> None:
+    for seed in range(6):
+        edit = attempts.asked(seed)
+        assert edit.open == (seed % 2 == 0)
+        for answer in edit.answers:
+            marks, miss = attempts.measured(edit, shapesworld.render(answer) / np.float32(255))
+            assert (marks, miss) == ([9] * 6, 0)
+        marks, miss = attempts.measured(edit, shapesworld.render(edit.source) / np.float32(255))
+        assert miss > 1
+        assert min(marks) < 9
+
+
+def test_a_lesson_of_attempts(made: attempts.Attempts) -> None:
+    assert made.pixels_ENCHW.shape == (4, 3, 3, 64, 64)
+    assert not torch.equal(made.pixels_ENCHW[0, 0], made.pixels_ENCHW[0, 1])
+    named = set()
+    for number in range(40):
+        lesson = made.lesson(number, random.Random(number))
+        edit = attempts.asked(number % 4)
+        assert lesson.instruction == edit.instruction
+        assert torch.equal(lesson.pictures[0], pairs.drawn(edit.source, 64))
+        misses = []
+        for picture in lesson.pictures[1:]:
+            levels = (picture * 255).round().byte()
+            seed = next(n for n in range(3) if torch.equal(levels, made.pixels_ENCHW[number % 4, n]))
+            misses.append(float(made.misses_EN[number % 4, seed]))
+        preferred = attempts.better(*misses)
+        assert lesson.reply.endswith(fresh.BETTER[preferred])
+        named.add(preferred)
+    assert {"first", "second"} <= named
+
+
+def test_attempts_are_judged(made: attempts.Attempts) -> None:
+    class Knowing(judges.Judge):
+        """Knows the truth."""
+
+        def compare(self, case: Case, first: Image.Image, second: Image.Image) -> judges.Verdict:
+            edit = next(e for e in map(attempts.asked, range(4)) if e.instruction == case.instruction)
+            misses = [
+                attempts.measured(edit, np.asarray(each.resize((128, 128)), np.float32) / 255)[1]
+                for each in (first, second)
+            ]
+            return judges.Verdict(better="first" if misses[0] < misses[1] else "second", reply="", seconds=0)
+
+    found = attempts_accuracy(Knowing(), made)
+    assert found.steady == 1
+    assert found.overall >= 0.75, "the pictures are judged at another size than they were measured at"
+
+
+def test_training_takes_attempts_in(tmp_path: Path) -> None:
+    values = {
+        "model": SMALL,
+        "words": str(ROOT / "configs/tiny/words.txt"),
+        "attempts": {"method": "kontext", "edits": 2, "seeds": 2, "steps": [1], "cache": str(tmp_path)},
+    }
+    job = training.JudgeJob(config.build(training.JudgeTrainConfig, values))
+    words = [job._lesson(index).instruction for index in range(30)]
+    own = {attempts.asked(shapesworld.TRAINING_START + number).instruction for number in range(2)}
+    assert 5 < sum(each in own for each in words) < 25
+    assert job.batch(range(4)).pixels_NCHW.shape[1:] == (3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"seeds": 1}, "at least one edit and two seeds"),
+        ({"steps": [0]}, "positive numbers"),
+        ({"share": 0}, r"\(0, 1\]"),
+    ],
+)
+def test_attempts_that_make_no_sense(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(editkit.EditkitError, match=said):
+        config.build(training.JudgeTrainConfig, {"attempts": wrong})
 
 
 def test_recipe(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from editkit.data import shapesworld
-from editkit.judges import pairs
+from editkit.judges import attempts, pairs
+from editkit.judges.attempts import Attempts
 from editkit.judges.judge import Case, Judge
 from editkit.judges.pairs import Pair
 
@@ -56,23 +58,47 @@ def pairwise_accuracy(judge: Judge, n: int, *, graded: bool = False, edits_only:
         graded: mixtures, as previews look, in place of finished pictures.
         edits_only: leave text to image out, which some judges cannot do.
     """
-    scores: dict[str, list[float]] = defaultdict(list)
-    steady, seconds = [], []
+    asked: list[Asked] = []
     for pair in held_out(n, graded):
         if edits_only and pair.task.source is None:
             continue
         source = None if pair.task.source is None else Image.fromarray(shapesworld.render(pair.task.source))
         case = Case(source=source, instruction=pair.task.instruction)
-        attempts = [_picture(attempt) for attempt in (pair.first, pair.second)]
-        forth, back = judge.compare(case, *attempts), judge.compare(case, *attempts[::-1])
+        shown = [_picture(attempt.picture(shapesworld.SIZE)) for attempt in (pair.first, pair.second)]
+        asked.append((pair.task.kind, case, shown, pair.better))
+    return _accuracy(judge, asked)
+
+
+def attempts_accuracy(judge: Judge, made: Attempts) -> Accuracy:
+    """Ask a judge about two of a method's own attempts at each edit, in both orders, where they differ."""
+    asked: list[Asked] = []
+    for number, (pixels_NCHW, misses_N) in enumerate(
+        zip(made.pixels_ENCHW, made.misses_EN.tolist(), strict=True)
+    ):
+        edit = attempts.asked(made.start + number)
+        if preferred := attempts.better(*misses_N[:2]):
+            case = Case(source=Image.fromarray(shapesworld.render(edit.source)), instruction=edit.instruction)
+            shown = [_picture(pixels_CHW / 255) for pixels_CHW in pixels_NCHW[:2]]
+            asked.append(("open" if edit.open else "one answer", case, shown, preferred))
+    return _accuracy(judge, asked)
+
+
+Asked = tuple[str, Case, list[Image.Image], str]
+"""Kind, case, two attempts and which is better."""
+
+
+def _accuracy(judge: Judge, asked: list[Asked]) -> Accuracy:
+    scores: dict[str, list[float]] = defaultdict(list)
+    steady, seconds = [], []
+    for kind, case, shown, better in asked:
+        forth, back = judge.compare(case, *shown), judge.compare(case, *shown[::-1])
         turned = {"first": "second", "second": "first", "": ""}[back.better]
-        scores[pair.task.kind] += [_score(forth.better, pair.better), _score(turned, pair.better)]
+        scores[kind] += [_score(forth.better, better), _score(turned, better)]
         steady.append(forth.better == turned)
         seconds += [forth.seconds, back.seconds]
-    everything = [score for values in scores.values() for score in values]
     return Accuracy(
-        overall=float(np.mean(everything)),
-        kinds={kind: float(np.mean(scores[kind])) for kind in pairs.KINDS if kind in scores},
+        overall=float(np.mean([score for values in scores.values() for score in values])),
+        kinds={kind: float(np.mean(scores[kind])) for kind in sorted(scores)},
         steady=float(np.mean(steady)),
         seconds=float(np.mean(seconds)),
     )
@@ -82,6 +108,6 @@ def _score(answer: str, better: str) -> float:
     return 0.5 if not answer else float(answer == better)
 
 
-def _picture(attempt: pairs.Attempt) -> Image.Image:
-    levels_HWC = (attempt.picture(shapesworld.SIZE) * 255).round().byte().permute(1, 2, 0)
+def _picture(pixels_CHW: Tensor) -> Image.Image:
+    levels_HWC = (pixels_CHW * 255).round().byte().permute(1, 2, 0)
     return Image.fromarray(levels_HWC.contiguous().numpy())

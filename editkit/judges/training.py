@@ -1,6 +1,5 @@
 """Trains a small vision-language judge from random weights on ShapesWorld's pairs."""
 
-import operator
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from editkit.data import shapesworld
-from editkit.data.shapesworld import Scene
-from editkit.data.shapesworld.world import SLOTS
 from editkit.errors import EditkitError
-from editkit.judges import fresh, pairs
-from editkit.judges.pairs import Attempt, Pair
+from editkit.judges import attempts, fresh, lessons, pairs
+from editkit.judges.attempts import AttemptsConfig
+from editkit.judges.lessons import Lesson
+from editkit.judges.pairs import Pair
 from editkit.train.job import FitConfig, Job
 
 TIES = 0.03
@@ -35,6 +34,8 @@ class JudgeTrainConfig:
     """Edits to make pairs of."""
     graded: float = 0.7
     """Share of pairs of mixtures, as previews look; the others are finished pictures."""
+    attempts: AttemptsConfig = field(default_factory=AttemptsConfig)
+    """What a method really makes, among the pairs."""
     captions: float = 1.0
     """Weight of the loss of describing the pictures, which is how the model learns to see."""
     compile: bool = False
@@ -96,27 +97,26 @@ class JudgeJob(Job):
         if config.compile:
             for layer in (*self.objective.vision_blocks, *self.objective.language_blocks):
                 layer.compile()
+        wanted = config.attempts.method is not None
+        self._attempts = attempts.recorded(config.attempts, config.model.picture) if wanted else None
         self._ids: dict[str, list[int]] = {}
 
     def batch(self, indices: Sequence[int]) -> JudgeBatch:
-        rows, pictures = [], []
-        for index in indices:
-            pair = self._pair(index)
-            shown: list[Scene | Attempt] = [pair.first, pair.second]
-            if pair.task.source is not None:
-                shown.insert(0, pair.task.source)
-            size = self.config.model.picture
-            pictures += [
-                item.picture(size) if isinstance(item, Attempt) else pairs.drawn(item, size) for item in shown
-            ]
-            rows.append(self._conversation(pair, shown))
+        shown = [self._lesson(index) for index in indices]
+        rows = [self._conversation(lesson) for lesson in shown]
         device = next(self.model.parameters()).device
         ids, reply, caption = (
             nn.utils.rnn.pad_sequence([torch.tensor(row[k]) for row in rows], True, padding).to(device)
             for k, padding in enumerate((self.processor.tokenizer.pad_token_id, SKIPPED, SKIPPED))
         )
-        pixels_NCHW = (torch.stack(pictures) * 2 - 1).to(device)
+        pixels_NCHW = (torch.stack([each for lesson in shown for each in lesson.pictures]) * 2 - 1).to(device)
         return JudgeBatch(ids_BL=ids, reply_BL=reply, caption_BL=caption, pixels_NCHW=pixels_NCHW)
+
+    def _lesson(self, index: int) -> Lesson:
+        rng = random.Random(f"lesson {self.config.fit.seed} {index}")
+        if self._attempts is not None and rng.random() < self.config.attempts.share:
+            return self._attempts.lesson(rng.randrange(self.config.attempts.edits), rng)
+        return lessons.drawn(self._pair(index), self.config.model.picture)
 
     def _pair(self, index: int) -> Pair:
         rng = random.Random(f"sample {self.config.fit.seed} {index}")
@@ -127,14 +127,13 @@ class JudgeJob(Job):
             return Pair(task=task, first=pair.first, second=again)
         return pair
 
-    def _conversation(self, pair: Pair, shown: Sequence[Scene | Attempt]) -> tuple[list[int], ...]:
+    def _conversation(self, lesson: Lesson) -> tuple[list[int], ...]:
         """Tokens, and what should follow each of them in the answer and in the descriptions."""
-        asked = self._tokens(pair.task.instruction + self._pictures(len(shown)) + fresh.END)
-        reply = self._tokens(reply_to(pair) + fresh.END)
+        asked = self._tokens(lesson.instruction + self._pictures(len(lesson.pictures)) + fresh.END)
+        reply = self._tokens(lesson.reply + fresh.END)
         captions, targets = [], []
-        for item in shown:
-            tokens = self._tokens(" ".join(parts(item.front.scene if isinstance(item, Attempt) else item)))
-            clear = not isinstance(item, Attempt) or item.share > 0.6
+        for scene, clear in zip(lesson.scenes, lesson.clear, strict=True):
+            tokens = self._tokens(" ".join(lessons.parts(scene)))
             captions += tokens
             targets += tokens if clear else [SKIPPED] * len(tokens)
         before, after = [SKIPPED] * (len(asked) - 1), [SKIPPED] * len(captions)
@@ -161,38 +160,6 @@ class JudgeJob(Job):
         plain.generation_config = self.model.generation_config
         plain.to(torch.bfloat16).save_pretrained(folder)
         self.processor.save_pretrained(folder)
-
-
-def reply_to(pair: Pair) -> str:
-    """For each attempt, how well each part of it is as it should be, in ninths, then the answer.
-
-    The parts make the comparison learnable: an answer alone is one bit for three pictures.
-    """
-    right = [outcome.scene for outcome in pair.task.outcomes if outcome.quality == pairs.RIGHT]
-    marks = [str(mark) for attempt in (pair.first, pair.second) for mark in _marks(attempt, right)]
-    return f"{' '.join(marks)} {fresh.BETTER[pair.better]}"
-
-
-def _marks(attempt: Attempt, right: Sequence[Scene]) -> list[int]:
-    """Of background, style and slots, against the right scene that the attempt is most like."""
-    made = parts(attempt.front.scene)
-    wanted = max((parts(scene) for scene in right), key=lambda each: sum(map(operator.eq, made, each)))
-    shares = zip(
-        (part == good for part, good in zip(made, wanted, strict=True)),
-        (part == good for part, good in zip(parts(attempt.back.scene), wanted, strict=True)),
-        strict=True,
-    )
-    return [round(fresh.TOP_MARK * (attempt.share * a + (1 - attempt.share) * b)) for a, b in shares]
-
-
-def parts(scene: Scene) -> list[str]:
-    """Background, style, and what each slot in turn holds: always the same number of words."""
-    held = {thing.slot: thing for thing in scene.things}
-    found = [scene.background, scene.style]
-    for slot in SLOTS:
-        thing = held.get(slot)
-        found.append(f"{thing.colour} {thing.shape} {thing.letter or 'no'}" if thing else "no no no")
-    return found
 
 
 CONFIG, JOB = JudgeTrainConfig, JudgeJob
