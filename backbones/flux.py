@@ -28,6 +28,7 @@ class Flux(Components):
         super().__init__(family, device, dtype, options)
         self._texts: Memory | KeptTexts = Memory()
         self._latents = Memory()
+        self._taken: dict[tuple[str, ...], bool] = {}
 
     def remarks(self, instruction: str) -> list[str]:
         """What a person should know about an instruction: words never learnt, words cut off."""
@@ -65,7 +66,10 @@ class Flux(Components):
         self._texts = KeptTexts(folder / f"texts-{self.encoders_hash()}")
 
     def takes(self, placeholders: Sequence[str]) -> bool:
-        return self.encoders.takes(placeholders)
+        extra = tuple(placeholders)
+        if extra not in self._taken:  # remembered, since encoders may be let go of
+            self._taken[extra] = self.encoders.takes(extra)
+        return self._taken[extra]
 
     @torch.no_grad()
     def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:

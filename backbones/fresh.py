@@ -81,6 +81,7 @@ def widen(flux: Flux, role: str, start: str) -> None:
         EditkitError: where a role is missing, or no way is known from the one's channels to the other's.
     """
     made = widened(flux.transformer(start), flux.role(role).in_channels)
+    flux.transformers.pop(flux.role(start).key)  # whose weights the wider one has taken over
     flux.adopt(flux.role(role).key, place(made, flux.device, flux.options))
 
 

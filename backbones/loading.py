@@ -98,7 +98,7 @@ def load_transformer(
 
 
 def widened(transformer: FluxTransformer2DModel, in_channels: int) -> FluxTransformer2DModel:
-    """A copy of a transformer with a wider input, whose new channels have no effect yet.
+    """A transformer's weights behind a wider input, whose new channels have no effect yet; no copies.
 
     Raises:
         EditkitError: where no way is known from the one's channels to the other's.
@@ -114,8 +114,9 @@ def widened(transformer: FluxTransformer2DModel, in_channels: int) -> FluxTransf
         state["x_embedder.weight"], in_channels, COLUMNS[held, in_channels]
     )
     changed = {"in_channels": in_channels, "out_channels": transformer.out_channels}
-    wide = FluxTransformer2DModel.from_config({**transformer.config, **changed})
-    wide.load_state_dict(state)
+    with torch.device("meta"):
+        wide = FluxTransformer2DModel.from_config({**transformer.config, **changed})
+    wide.load_state_dict(state, assign=True)
     return cast(FluxTransformer2DModel, wide.to(transformer.dtype).eval().requires_grad_(False))
 
 

@@ -106,13 +106,11 @@ def loss(
     weights_BL: Tensor | None = None,
     weights_B: Tensor | None = None,
 ) -> Tensor:
-    """Mean squared error of the velocity.
+    """Mean over the samples of the squared error of their velocities.
 
-    With `weights_BL` it is a weighted mean over tokens; `weights_B` scales each sample's error.
+    With `weights_BL` a sample's error is the weighted sum over its tokens, a mean where the weights sum to 1;
+    `weights_B` scales each sample's error.
     """
-    error_BLC = (predicted_BLC.float() - velocity_BLC.float()) ** 2
-    if weights_B is not None:
-        error_BLC = error_BLC * weights_B[:, None, None]
-    if weights_BL is None:
-        return error_BLC.mean()
-    return (error_BLC.mean(-1) * weights_BL).sum() / weights_BL.sum()
+    error_BL = ((predicted_BLC.float() - velocity_BLC.float()) ** 2).mean(-1)
+    error_B = error_BL.mean(1) if weights_BL is None else (error_BL * weights_BL).sum(1)
+    return (error_B if weights_B is None else error_B * weights_B).mean()

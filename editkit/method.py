@@ -160,7 +160,7 @@ class Trainer:
         return instruction
 
     def weights(self, plan: Plan, inputs: EditInputs) -> Tensor | None:
-        """Loss weights BL over the canvas' tokens; None counts all alike."""
+        """Loss weights BL over the canvas' tokens, whose sum is what a sample counts; None is a mean."""
         return None
 
     def attach(self, transformer: Any, options: LoraOptions) -> None:

@@ -580,7 +580,23 @@ def test_whole_input_layer_by_rank() -> None:
 
 
 @torch.no_grad()
-def test_two_means(random_flux: Flux) -> None:
+@pytest.mark.parametrize("layout", ["canvas", "sequence"])
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_mean_for_each_unit(random_flux: Flux, layout: str, count: int) -> None:
+    """Equation 6: the references' mean errors and the target's are added."""
+    given = inputs(references=(photo(384, 128, 1), photo(128, 128, 2))[:count])
+    made = conditioner(random_flux, layout=layout)
+    plan = made.arrange(given)
+    trainer = METHOD.trainer(random_flux, made.config)
+    rows, columns = 8, [*[24, 8][:count], 8]
+    error_BLC = torch.rand(1, rows * sum(columns), 64)
+    found = flow.loss(error_BLC.sqrt(), torch.zeros_like(error_BLC), trainer.weights(plan, given))
+    units = error_BLC[0].unflatten(0, (rows, -1)).split(columns, dim=1)
+    assert float(found) == pytest.approx(sum(float(unit.mean()) for unit in units), rel=1e-4)
+
+
+@torch.no_grad()
+def test_weight_under_the_mask(random_flux: Flux) -> None:
     given = inputs(mask=True, references=(photo(384, 128, 1),))
     plan = conditioner(random_flux).arrange(given)
 
@@ -590,12 +606,11 @@ def test_two_means(random_flux: Flux) -> None:
         return None if found is None else found[0].unflatten(0, (8, 32))
 
     assert weights(loss="released") is None
-    paper = weights()
-    assert float(paper[:, :24].sum()) == pytest.approx(1, abs=1e-3)
-    assert float(paper[:, 24:].sum()) == pytest.approx(1, abs=1e-3)
-    masked = weights(loss="released", mask_weight=3.0)
-    assert masked[:4, 24:26].unique().tolist() == [3]
-    assert masked[:, :24].unique().tolist() == [1]
+    for loss, total in (("released", 1), ("paper", 2)):
+        heavy = weights(loss=loss, mask_weight=3.0)
+        assert float(heavy.sum()) == pytest.approx(total, abs=1e-3)
+        assert torch.allclose(heavy[:4, 24:26], 3 * heavy[5, 30], rtol=1e-3)
+        assert heavy[:, :24].unique().numel() == 1
 
 
 @torch.no_grad()

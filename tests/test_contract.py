@@ -202,7 +202,7 @@ def test_trainer(parts: tuple[Conditioner, Sampler, Trainer]) -> None:
     if weights_BL is not None:
         assert weights_BL.shape == (2, plan.canvas.width * plan.canvas.height // 256)
         assert weights_BL.min() >= 0
-        assert (weights_BL.sum(1) > 0).all()
+        assert (weights_BL.sum(1) > 0.99).all()
     worded = [[trainer.reword(WORDS[0], random.Random(seed)) for seed in range(50)] for _ in range(2)]
     assert worded[0] == worded[1]
     assert WORDS[0] in worded[0]

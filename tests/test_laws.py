@@ -177,10 +177,10 @@ def test_loss_weights_count_tokens() -> None:
     predicted, velocity = torch.randn(2, 6, 4), torch.randn(2, 6, 4)
     error_BL = ((predicted - velocity) ** 2).mean(-1)
     assert torch.allclose(flow.loss(predicted, velocity), error_BL.mean())
-    assert torch.allclose(flow.loss(predicted, velocity, torch.full((2, 6), 0.3)), error_BL.mean())
+    assert torch.allclose(flow.loss(predicted, velocity, torch.full((2, 6), 1 / 6)), error_BL.mean())
     weights_BL = torch.zeros(2, 6)
     weights_BL[0, 2], weights_BL[1, 5] = 3, 1
-    expected = (3 * error_BL[0, 2] + error_BL[1, 5]) / 4
+    expected = (3 * error_BL[0, 2] + error_BL[1, 5]) / 2
     assert torch.allclose(flow.loss(predicted, velocity, weights_BL), expected)
 
 

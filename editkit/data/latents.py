@@ -28,6 +28,8 @@ CHUNK, CHUNK_VALUES = 64, 64 * 128 * 128 * 3
 """Records that are encoded together: so many, or so many values of their pictures."""
 WAITING_VALUES = 256 * 1024 * 1024
 """Values of decoded pictures that wait for others of their size."""
+VERSION = 2
+"""Of the files' meaning."""
 SLOTS = ("channel_BLC", "sequence_BSC")
 
 
@@ -121,7 +123,7 @@ def buckets(
         folder: where they are kept.
     """
     digest = hashlib.blake2b(
-        json.dumps(key, sort_keys=True, default=str).encode(), digest_size=12
+        json.dumps([VERSION, key], sort_keys=True, default=str).encode(), digest_size=12
     ).hexdigest()
     kept = folder / f"latents-{digest}"
     if not kept.is_dir():

@@ -173,7 +173,8 @@ class EditJob(Job):
         x0, weights = [], []
         for taken, places_L in zip(tensors, where, strict=True):
             x0.append(padding.padded(taken["x0_BLC"], places_L, count))
-            weight_BL = taken.get("weights_BL", torch.ones_like(taken["x0_BLC"][..., 0]))
+            even_BL = torch.full_like(taken["x0_BLC"][..., 0], 1 / taken["x0_BLC"].shape[1])
+            weight_BL = taken.get("weights_BL", even_BL)
             weights.append(padding.padded(weight_BL, places_L, count))
         return EditBatch(
             plan=plan,

@@ -86,12 +86,10 @@ class ACEPlusConditioner(Conditioner):
         prefix = plan.task.prefix
         if not self.backbone.takes(extra):
             extra, prefix = (), prefix.replace(IMAGE, "").lstrip()
-        prompts = [
-            prefix + words if words.strip() and IMAGE not in words else words for words in instructions
-        ]
+        prompts = [_begun(prefix, words) for words in instructions]
         text = self.backbone.text(prompts, extra)
         if self.config.unit_prompts:
-            text = self._with_units(text, len(plan.widths) - 1)
+            text = self._with_units(text, len(plan.widths) - 1, extra)
         return replace(plan, conditioning=replace(plan.conditioning, text=text))
 
     def target(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
@@ -117,11 +115,13 @@ class ACEPlusConditioner(Conditioner):
         if source_BCHW is None:
             source_BCHW = torch.full((batch, 3, panel.height, panel.width), 0.5)
             return lcu.masked(source_BCHW, torch.ones_like(source_BCHW[:, :1]), 1.0, self._change)
+        scale = task.full_scale if self.config.model == "full" else task.scale
         if mask_B1HW is None:
             mask_B1HW = torch.ones_like(source_BCHW[:, :1])
+            if "mask" in task.needs:
+                scale = 0.0  # all may change, so all has to be seen
         if task.control is not None:
             source_BCHW = controls.annotated(source_BCHW, mask_B1HW, task.control)
-        scale = task.full_scale if self.config.model == "full" else task.scale
         if self.config.scale is not None:
             scale = self.config.scale
         hole_B1HW = (canvas.place(mask_B1HW, panel) > 0.5).float()
@@ -140,8 +140,14 @@ class ACEPlusConditioner(Conditioner):
         beside = sum(across * self._scale(tall, height) for tall, across in shapes)
         # References and target share the budget of tokens.
         area = self.config.max_tokens * GRID**2 * width // max(1, math.ceil(width + beside))
-        panel = canvas.fit((width, height), size=size, preferred=sizes, area=max(GRID**2, area))
-        scales = [self._scale(tall, height) * panel.height / height for tall, _ in shapes]
+        while True:
+            panel = canvas.fit((width, height), size=size, preferred=sizes, area=max(GRID**2, area))
+            scales = [self._scale(tall, height) * panel.height / height for tall, _ in shapes]
+            wide = panel.width + sum(map(_width, (across for _, across in shapes), scales))
+            fixed = size is not None or bool(sizes) or area <= GRID**2
+            if fixed or wide * panel.height <= self.config.max_tokens * GRID**2:
+                break
+            area = area * 19 // 20  # what was rounded up to the grid went over the budget
         pictures = zip(inputs.references, scales, strict=True)
         return panel, [self._reference(picture, scale, panel.height) for picture, scale in pictures]
 
@@ -157,7 +163,7 @@ class ACEPlusConditioner(Conditioner):
 
     def _reference(self, pixels_BCHW: Tensor, scale: float, height: int) -> Tensor:
         tall, across = pixels_BCHW.shape[-2:]
-        width = max(1, math.ceil(across * scale / GRID)) * GRID
+        width = _width(across, scale)
         if self._fitted == "height":
             return canvas.place(pixels_BCHW, canvas.fit((across, tall), size=(width, height)))
         placed = []
@@ -177,7 +183,7 @@ class ACEPlusConditioner(Conditioner):
         height, width = unit.image_BCHW.shape[-2:]
         return self.backbone.grid_ids(width, height, image=image)
 
-    def _with_units(self, text: Text, references: int) -> Text:
+    def _with_units(self, text: Text, references: int, placeholders: Sequence[str]) -> Text:
         """The text with each reference's own instruction behind it, at that unit's image index."""
         own = self.config.unit_prompts
         if len(own) != references:
@@ -187,7 +193,7 @@ class ACEPlusConditioner(Conditioner):
         batch, length = text.tokens_BTD.shape[:2]
         parts, ids = [text.tokens_BTD], [torch.zeros(length, 3)]
         for image, words in enumerate(own, start=1):
-            parts.append(self.backbone.text([words] * batch).tokens_BTD)
+            parts.append(self.backbone.text([words] * batch, placeholders).tokens_BTD)
             ids.append(torch.tensor((image, 0, 0)).expand(length, 3).float())
         joined = torch.cat(parts, dim=1)
         return replace(text, tokens_BTD=joined, ids_T3=torch.cat(ids).to(joined.device))
@@ -202,6 +208,18 @@ def _task(inputs: EditInputs) -> ACETask:
         mask=inputs.mask_B1HW is not None,
         references=bool(inputs.references),
     )
+
+
+def _begun(prefix: str, words: str) -> str:
+    """A prompt with the task's beginning, unless it is empty or written out already."""
+    if not words.strip() or IMAGE in words or words.startswith(prefix.strip()):
+        return words
+    return prefix + words
+
+
+def _width(across: int, scale: float) -> int:
+    """What a reference of this width takes of the canvas."""
+    return max(1, math.ceil(across * scale / GRID)) * GRID
 
 
 def _cut(panel: Canvas, pixels: int) -> Box:

@@ -71,10 +71,10 @@ class ACEPlusConfig:
     prompt_dropout: float = 0.1
     """Training: how often the prompt is left out (paper; the released code never does)."""
     loss: str = "paper"
-    """Training: `paper`, the mean over the references' tokens plus the mean over the target's (equation 6);
+    """Training: `paper`, the mean over each reference's tokens plus the mean over the target's (equation 6);
     `released`, one mean over the canvas, in which a wide reference counts for more."""
     mask_weight: float = 1.0
-    """Training: how much more a token that is all under the mask counts than one outside it."""
+    """Training: how much more a token that is all under the mask counts in its mean than one outside it."""
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():

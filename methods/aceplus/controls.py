@@ -19,6 +19,8 @@ MOSAIC = 16
 CANNY = (100 / 255, 200 / 255)
 DEPTH = "Intel/dpt-hybrid-midas"
 """The released annotator's network, as safetensors."""
+BLUR = 5
+"""Side of Canny's own blur."""
 SIGMAS, KERNEL = (0.8, 1.28), 9
 SHARPNESS, SLOPE, THRESHOLD = 20.0, 10.0, 0.05
 
@@ -43,8 +45,9 @@ def canny(pixels_BCHW: Tensor) -> Tensor:
         from kornia.filters import canny as edges
     except ImportError as error:
         raise _absent("canny", "kornia") from error
-    _, found_B1HW = edges(pixels_BCHW.float(), *CANNY)
-    return found_B1HW.expand_as(pixels_BCHW).clone()
+    _, found_B1HW = edges(_roomy(pixels_BCHW.float(), BLUR // 2 + 1), *CANNY)
+    height, width = pixels_BCHW.shape[-2:]
+    return found_B1HW[..., :height, :width].expand_as(pixels_BCHW).clone()
 
 
 def contour(pixels_BCHW: Tensor) -> Tensor:
@@ -56,13 +59,21 @@ def contour(pixels_BCHW: Tensor) -> Tensor:
         from kornia.filters import gaussian_blur2d
     except ImportError as error:
         raise _absent("contour", "kornia") from error
+    roomy_BCHW, (height, width) = _roomy(pixels_BCHW, KERNEL // 2 + 1), pixels_BCHW.shape[-2:]
     fine_B1HW, coarse_B1HW = (
-        gaussian_blur2d(canvas.gray(pixels_BCHW), KERNEL, (sigma, sigma)) for sigma in SIGMAS
+        gaussian_blur2d(canvas.gray(roomy_BCHW), KERNEL, (sigma, sigma))[..., :height, :width]
+        for sigma in SIGMAS
     )
     sharp_B1HW = fine_B1HW + SHARPNESS * (fine_B1HW - coarse_B1HW)
     # Dark areas stay white, since only differences count.
     soft_B1HW = 1 + torch.tanh(SLOPE * (sharp_B1HW - fine_B1HW + THRESHOLD).clamp(max=0))
     return soft_B1HW.expand_as(pixels_BCHW).clone()
+
+
+def _roomy(pixels_BCHW: Tensor, side: int) -> Tensor:
+    """A picture at least this wide and tall, since kornia reflects at the border."""
+    height, width = pixels_BCHW.shape[-2:]
+    return F.pad(pixels_BCHW, (0, max(0, side - width), 0, max(0, side - height)), mode="replicate")
 
 
 def depth(pixels_BCHW: Tensor) -> Tensor:

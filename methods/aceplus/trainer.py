@@ -26,18 +26,23 @@ class ACEPlusTrainer(Trainer):
         return "" if rng.random() < self.config.prompt_dropout else instruction
 
     def weights(self, plan: Plan, inputs: EditInputs) -> Tensor | None:
-        """Loss weights BL over the canvas' tokens, or None where all count alike."""
+        """Each unit's own mean, or one over the canvas; None where that is a plain one."""
         if self.config.loss == "released" and self.config.mask_weight == 1:
             return None
         assert isinstance(plan, ACEPlan)
         channel_BLC = plan.conditioning.channel_BLC
         assert channel_BLC is not None
-        weights_BL = torch.ones_like(channel_BLC[..., 0])
-        if self.config.loss == "paper":
-            # Each unit counts 1 in all, however many tokens it has.
-            rows = plan.canvas.height // GRID
-            counts = [rows * width // GRID for width in plan.widths]
-            shares = [torch.full((count, 1), 1 / count) for count in counts]
-            weights_BL = weights_BL * lcu.rows_of(shares, plan.canvas.height)[:, 0].to(weights_BL)
         under_BL = channel_BLC[..., -MASK:].float().mean(-1)
-        return weights_BL * (1 + (self.config.mask_weight - 1) * under_BL)
+        heavy_BL = 1 + (self.config.mask_weight - 1) * under_BL
+        units_L = torch.zeros(heavy_BL.shape[1], dtype=torch.long, device=heavy_BL.device)
+        if self.config.loss == "paper":
+            units_L = _units(plan).to(units_L)
+        totals_BU = heavy_BL.new_zeros(len(heavy_BL), len(plan.widths)).index_add_(1, units_L, heavy_BL)
+        return heavy_BL / totals_BU[:, units_L]
+
+
+def _units(plan: ACEPlan) -> Tensor:
+    """Which unit each token of the canvas belongs to."""
+    rows = plan.canvas.height // GRID
+    units = [torch.full((rows * width // GRID, 1), number) for number, width in enumerate(plan.widths)]
+    return lcu.rows_of(units, plan.canvas.height)[:, 0]

@@ -25,12 +25,12 @@ class ICEditTrainer(Trainer):
         return "" if rng.random() < self.config.prompt_dropout else instruction
 
     def weights(self, plan: Plan, inputs: EditInputs) -> Tensor | None:
-        """1 on the right half's tokens and 0 on the left's, or None where both count."""
+        """A mean over the right half's tokens, or None where both halves count."""
         if self.config.loss == "both":
             return None
         ids_L3 = self.backbone.grid_ids(plan.canvas.width, plan.canvas.height)
         right_L = (ids_L3[:, 2] >= ids_L3[:, 2].max() // 2 + 1).float()
-        return right_L.expand(len(inputs.prompts), -1).clone()
+        return (right_L / right_L.sum()).expand(len(inputs.prompts), -1).clone()
 
     def attach(self, transformer: Any, options: LoraOptions) -> None:
         """A plain LoRA, or experts where the method's options name them; their own rank counts then."""
