@@ -24,11 +24,13 @@ from backbones.flux import Flux
 from backbones.loading import LoadOptions, load_transformer
 from backbones.specs import FAMILIES
 from editkit import EditkitError, adapters, config, flow
+from editkit.canvas import fit
 from editkit.data import latents, padding, shapesworld
 from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig
-from editkit.types import EditInputs, EditRequest
+from editkit.types import Conditioning, EditInputs, EditRequest, Text
 from methods.aceplus import METHOD, controls, lcu, tasks
+from methods.aceplus.conditioner import ACEPlan
 from methods.aceplus.config import PLACEHOLDERS, RELEASED
 
 FULL_SIZE = sketch.OFFICIAL | {"in_channels": 448, "out_channels": 64, "guidance_embeds": True}
@@ -50,6 +52,81 @@ def inputs(
 
 
 # The unit.
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, None])
+def test_the_scale_asked_for_counts(scale: float | None) -> None:
+    """0 is a scale like any other, and null is the task's own."""
+    flux: Any = type("Flux", (), {"sizes": lambda self, role: ()})()
+    given = inputs(mask=True, task="repainting")
+    made = conditioner(flux, scale=scale)
+    panel, _ = made._panel(given)
+    shown = made._target_unit(
+        given, tasks.chosen("repainting", image=True, mask=True, references=False), panel
+    )
+    under = given.mask_B1HW.expand_as(shown.image_BCHW) > 0
+    wanted = (given.source_BCHW - 0.5) * (1 - (1.0 if scale is None else scale)) + 0.5
+    assert torch.allclose(shown.image_BCHW[under], wanted[under], atol=1e-6)
+
+
+def test_a_picture_without_a_mask_is_seen(random_flux: Flux) -> None:
+    """A reference is to go somewhere into it: two pictures give two results."""
+    editor = editkit.Editor(random_flux)
+    one, other = (
+        editor.edit(image(64, 64, seed), "put it there", "aceplus", references=[image(64, 64, 9)], steps=2)
+        for seed in (0, 1)
+    )
+    assert difference(one.image, other.image) > 5
+
+
+def test_references_have_their_placeholders() -> None:
+    heard: list[Any] = []
+
+    class Listening:
+        """Takes every word as a token."""
+
+        def takes(self, placeholders: Any) -> bool:
+            return True
+
+        def text(self, prompts: Any, placeholders: Any = ()) -> Text:
+            heard.append((tuple(prompts), tuple(placeholders)))
+            return Text(tokens_BTD=torch.zeros(len(prompts), 4, 8), pooled_BD=torch.zeros(len(prompts), 8))
+
+    listening: Any = Listening()
+    options = {"layout": "sequence", "unit_prompts": ["{image1} is a dog"]}
+    plan: Any = type("Plan", (), {})
+    task = tasks.chosen("portrait", image=False, mask=False, references=True)
+    plan = ACEPlan(canvas=fit((64, 64)), conditioning=Conditioning(), role="fill", task=task, widths=(64, 64))
+    conditioner(listening, **options).worded(plan, ["A girl", "Maintain the facial features. A girl"])
+    assert heard == [
+        (("Maintain the facial features. A girl",) * 2, PLACEHOLDERS),
+        (("{image1} is a dog",) * 2, PLACEHOLDERS),
+    ]
+
+
+def test_encoders_that_were_let_go_stay_away(tmp_path: Path) -> None:
+    flux = editkit.load("tiny", "cpu").backbone
+    made = conditioner(flux)
+    plan = made.arrange(inputs())
+    flux.keep_texts(tmp_path)
+    made.worded(plan, ["make it red"])
+    flux.settle("fill")
+    flux.free()
+    made.worded(plan, ["make it red"])
+    assert flux._encoders is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_canvases_keep_to_the_budget(count: int) -> None:
+    flux: Any = type("Flux", (), {"sizes": lambda self, role: ()})()
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        width, height, wide, tall = map(int, rng.integers(200, 1600, 4))
+        pictures = (torch.zeros(1, 3, tall, wide),) * count
+        empty = torch.zeros(1, 3, height, width)
+        panel, beside = conditioner(flux)._panel(inputs(source_BCHW=empty, references=pictures))
+        across = panel.width + sum(each.shape[-1] for each in beside)
+        assert across * panel.height / 256 <= 4096
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
@@ -390,6 +467,46 @@ def test_annotators() -> None:
     assert controls.contour(torch.full((1, 3, 32, 32), 0.2)).min() > 0.99
 
 
+@pytest.mark.parametrize("control", ["canny", "contour", "mosaic", "gray"])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 2), (300, 3), (4, 40)])
+def test_controls_take_any_size(control: str, width: int, height: int) -> None:
+    made = controls.CONTROLS[control](photo(width, height))
+    assert made.shape == (1, 3, height, width)
+    assert made.isfinite().all()
+
+
+def test_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network with random weights: near is 1 somewhere, far is 0."""
+    from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessorPil
+
+    torch.manual_seed(0)
+    small = DPTConfig(
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=32,
+        patch_size=16,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        initializer_range=1.0,
+    )
+    network = DPTForDepthEstimation(small)
+    network.head.head[-2].bias.data += 100  # above what its last ReLU cuts off
+    network.save_pretrained(tmp_path)
+    DPTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    monkeypatch.setattr(controls, "DEPTH", str(tmp_path))
+    controls._depth.cache_clear()
+    pixels = photo(60, 44)
+    found = controls.depth(pixels)
+    controls._depth.cache_clear()
+    assert found.shape == pixels.shape
+    assert torch.equal(found[:, 0], found[:, 1])
+    assert found.amin() == 0
+    assert found.amax() == 1
+
+
 def test_depth_says_what_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
@@ -440,9 +557,9 @@ def kohya(transformer: Any, rank: int, seed: int = 0) -> dict[str, Tensor]:
         name: lora.Update(
             down_rI=torch.randn(rank, module.in_features, generator=generator) * 0.1,
             up_Or=torch.randn(module.out_features, rank, generator=generator) * 0.1,
-            alpha=float(rank),
+            alpha=float(rank) * (1 + number % 2) / 2,
         )
-        for name, module in linears.items()
+        for number, (name, module) in enumerate(linears.items())
     }
     return lora.from_diffusers(updates, "kohya")[0]
 
@@ -690,7 +807,7 @@ def test_comparison(random_flux: Flux) -> None:
 
     editor = editkit.Editor(random_flux)
     picture = image(96, 64)
-    names = [method.name for method in editkit.methods()]
+    names = ["aceplus", "icedit", "kontext"]
     entries = comparison.compare(
         editor, picture, "make it red", names, steps=1, seed=2, judge=judge("preserve")
     )

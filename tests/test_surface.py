@@ -371,6 +371,13 @@ def test_one_method_in_full(method: str, cli: Cli) -> None:
     record = registry.method(method)
     for name in (*(task.name for task in record.tasks), *(f.name for f in dataclasses.fields(record.config))):
         assert re.search(rf"^  {name}\b", run.out, re.M)
+    for task in record.tasks:
+        _, told = run.out.split(f"\n  {task.name:<16}{task.summary}\n")
+        first = told.splitlines()[0]
+        for key, value in dataclasses.asdict(task).items():
+            if key not in ("name", "summary") and value not in (None, "", ()):
+                words = " ".join(value) if isinstance(value, tuple) else str(value)
+                assert f"{key} {words}" in first.replace("'", "")
     assert ("tasks" in run.out) == bool(record.tasks)
 
 

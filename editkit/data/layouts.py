@@ -52,7 +52,7 @@ def _json_lines(path: Path, config: DataConfig) -> Rows:
 
 
 def _separated(path: Path, config: DataConfig) -> Rows:
-    """ACE++'s: fields between `#;#` in the order of `data.fields`; an empty one is absent."""
+    """Fields between `#;#` in the order of `data.fields`; an empty one is absent."""
     rows = []
     for number, line in _lines(path):
         cells = [cell.strip() for cell in line.split(SEPARATOR)]

@@ -62,7 +62,7 @@ class DataConfig:
     name: str = "shapesworld"
     """`shapesworld`: its edits and captions; `shapesworld masked`: edits under a mask and from references;
     `shapesworld holes`: its pictures, single and paired, with holes to be painted. Files: `jsonl`, one object
-    a line; `csv`, ACE++'s with `#;#`; `table`, comma- or tab-separated under names; `folders`, answers with
+    a line; `csv`, fields between `#;#`; `table`, comma- or tab-separated under names; `folders`, answers with
     captions and sources of the same stem; `webdataset`, tar shards; `huggingface`: parquet, arrow, Hub id."""
     count: int = 10_000
     start: int = shapesworld.TRAINING_START

@@ -25,7 +25,7 @@ class OptimConfig:
 
     name: str = "adamw"
     """`adamw`; `muon`: Muon on matrices inside transformer blocks and AdamW on everything else; `prodigy`:
-    finds its own rate, of which `lr`, usually 1, is a factor (ICEdit's, with a weight decay of 0.01);
+    finds its own rate, of which `lr`, usually 1, is a factor;
     `adamw8bit`: bitsandbytes' AdamW, whose state takes a quarter; `schedulefree`: AdamW that averages its own
     weights and needs no schedule."""
     lr: float = 1e-4

@@ -7,20 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from editkit.data.shapesworld.edits import (
-    ON_SCENE,
-    add,
-    character_reference,
-    recolour,
-    remove,
-    replace_shape,
-    style_reference,
-)
+from editkit.data.shapesworld.edits import ON_SCENE, character_reference, style_reference
 from editkit.data.shapesworld.render import LUMA, SIZE, render
 from editkit.data.shapesworld.world import SLOTS, Scene, draw_scene
 
 Mask = NDArray[np.uint8]
-LOCAL = (recolour, remove, replace_shape, add)
+LOCAL = ("recolour", "remove", "replace", "add")
 MARGIN = (3, 12)
 """Pixels between what changes and the mask's edge."""
 SLOT = 0.22
@@ -68,18 +60,16 @@ Made = tuple[str, str, Scene | None, Mask | None, tuple[Scene, ...], Scene]
 
 def local_editing(rng: random.Random) -> Made:
     """Recolour, remove, replace or add, under a mask somewhat larger than what changes."""
-    edit = rng.choice(LOCAL)
-    source, instruction, answer = edit(rng, draw_scene(rng, lettered=0.1))
-    kind = next(kind for kind, (_, made) in ON_SCENE.items() if made is edit)
+    kind = rng.choice(LOCAL)
+    source, instruction, answer = ON_SCENE[kind][1](rng, draw_scene(rng, lettered=0.1))
     return kind, instruction, source, around(source, answer, rng), (), answer
 
 
 def repainting(rng: random.Random) -> Made:
-    """Remove or add, told by a description of the whole picture; what the mask hides does not matter."""
-    edit = rng.choice((remove, add))
-    source, _, answer = edit(rng, draw_scene(rng))
+    """The same edits, told by a description of the whole picture; what the mask hides does not matter."""
+    kind = rng.choice(LOCAL)
+    source, _, answer = ON_SCENE[kind][1](rng, draw_scene(rng))
     words = answer.caption() if answer.things else f"a {answer.background} background"
-    kind = "remove" if edit is remove else "add"
     return kind, words, source, around(source, answer, rng), (), answer
 
 
