@@ -345,6 +345,19 @@ def test_trained_saved_resumed_loaded(method: Method, vae: Path, tmp_path: Path)
     assert difference(edited(), base) == 0
 
 
+def test_switching_loads_nothing_twice() -> None:
+    editor = editkit.load("tiny", "cpu")
+
+    def held() -> set[int]:
+        for record in editkit.methods():
+            editor.edit(image(64, 64), WORDS[0], record.name, steps=1)
+        return {id(p) for each in editor.backbone.transformers.values() for p in each.parameters()}
+
+    first = held()
+    assert len(editor.backbone.transformers) <= len({record.role for record in editkit.methods()})
+    assert held() == first
+
+
 @pytest.mark.parametrize("given", [{}, {"mask": True}, {"references": True}], ids=" ".join)
 def test_a_batch_gives_what_single_edits_give(
     method: Method, editor: editkit.Editor, given: dict[str, bool]
