@@ -5,6 +5,7 @@ import json
 import math
 import random
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -194,9 +195,9 @@ def _measured(editor: Any, config: AttemptsConfig, size: int, start: int) -> dic
 
 def measured(edit: Asked, made_HWC: Pixels) -> tuple[list[int], float]:
     """Marks of an attempt's background, whole and slots, and its miss, against the nearest answer."""
-    answers = [_levels(shapesworld.render(answer)) for answer in edit.answers]
+    source_HWC, *answers = _rendered((edit.source, *edit.answers))
     nearest_HWC = min(answers, key=lambda answer: float(np.abs(answer - made_HWC).mean()))
-    found = score(_levels(shapesworld.render(edit.source)), nearest_HWC, made_HWC, "open")
+    found = score(source_HWC, nearest_HWC, made_HWC, "open")
     error_HW = np.abs(made_HWC - nearest_HWC).mean(-1)
     side, around_HW, slots = len(error_HW), np.ones(error_HW.shape, bool), []
     for x, y in SLOTS.values():
@@ -206,6 +207,11 @@ def measured(edit: Asked, made_HWC: Pixels) -> tuple[list[int], float]:
     errors = [float(error_HW[around_HW].mean()), float(error_HW.mean()), *slots]
     marks = [round(fresh.TOP_MARK * max(0.0, 1 - error / SPOILT)) for error in errors]
     return marks, max(found.inside / INSIDE, found.outside / OUTSIDE)
+
+
+@lru_cache(maxsize=4)  # an edit's attempts are measured one after the other
+def _rendered(scenes: tuple[Scene, ...]) -> list[Pixels]:
+    return [_levels(shapesworld.render(scene)) for scene in scenes]
 
 
 def _apart(first: float, second: float) -> bool:
