@@ -120,6 +120,17 @@ def test_control_folders(folder: Path) -> None:
         read("folders", folder)
 
 
+def test_numbered_answers_keep_their_sources(folder: Path) -> None:
+    for name in ("answer", "source"):
+        (folder / name).mkdir()
+    image(64, 64, 1).save(folder / "answer" / "img_001.png")
+    (folder / "answer" / "img_001.txt").write_text("make it red")
+    image(64, 64, 0).save(folder / "source" / "img_001.png")
+    (record,) = read("folders", folder)
+    assert_pair(record, folder)
+    assert record.references == ()
+
+
 def test_webdataset_shards(folder: Path) -> None:
     for shard in range(2):
         with tarfile.open(folder / f"{shard:05d}.tar", "w") as archive:

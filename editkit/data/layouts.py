@@ -81,25 +81,32 @@ def _table(path: Path, _: DataConfig) -> Rows:
 
 def _folders(path: Path, config: DataConfig) -> Rows:
     """Answers with captions of the same stem in one folder, their sources in others (ai-toolkit, musubi)."""
-    named: dict[str, dict[str, list[str]]] = {}
-    for field in ("answer", "source", "mask"):
-        folder = path / config.folders.get(field, field)
-        if field == "answer" and not folder.is_dir():
-            raise EditkitError(f"The folder {folder} of answers is missing; name it in data.folders.answer.")
-        for picture in sorted(folder.glob("*")) if folder.is_dir() else ():
-            # Several sources of one answer are numbered: name_0, name_1 (musubi).
-            stem = re.sub(r"_\d+$", "", picture.stem) if field == "source" else picture.stem
-            if picture.suffix.lower() in PICTURES:
-                named.setdefault(stem, {}).setdefault(field, []).append(str(picture.relative_to(path)))
+    folders = {field: path / config.folders.get(field, field) for field in ("answer", "source", "mask")}
+    if not folders["answer"].is_dir():
+        raise EditkitError(
+            f"The folder {folders['answer']} of answers is missing; name it in data.folders.answer."
+        )
+    answers, masks = (
+        {picture.stem: str(picture.relative_to(path)) for picture in _pictures(folders[field])}
+        for field in ("answer", "mask")
+    )
+    sources: dict[str, list[str]] = {}
+    for picture in _pictures(folders["source"]):
+        # Several sources of one answer are numbered: name_0, name_1 (musubi). Answers may end in numbers too.
+        stem = picture.stem if picture.stem in answers else re.sub(r"_\d+$", "", picture.stem)
+        sources.setdefault(stem, []).append(str(picture.relative_to(path)))
     captions = path / config.folders.get("instruction", config.folders.get("answer", "answer"))
     rows = []
-    for stem, found in named.items():
+    for stem, answer in answers.items():
         caption = captions / f"{stem}.txt"
-        if "answer" in found:
-            words = _text(caption).strip() if caption.is_file() else None
-            row = {"answer": found["answer"][0], "instruction": words, "mask": found.get("mask", [None])[0]}
-            rows.append(row | {"source": found.get("source", [])})
+        words = _text(caption).strip() if caption.is_file() else None
+        row = {"answer": answer, "instruction": words, "mask": masks.get(stem)}
+        rows.append(row | {"source": sources.get(stem, [])})
     return rows
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.glob("*")) if file.suffix.lower() in PICTURES]
 
 
 def _shards(path: Path, _: DataConfig) -> Rows:
