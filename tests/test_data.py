@@ -310,17 +310,57 @@ def test_check_command(flawed: Path, tmp_path: Path, capfd: Any, monkeypatch: py
     assert json.loads(run.out)["problems"] == {}
 
 
-def test_bad_records_are_left_out_and_counted(random_flux: Any, flawed: Path, tmp_path: Path) -> None:
+# --- Latents on disk ---
+
+
+@pytest.fixture
+def encoded(random_flux: Any, tmp_path: Path) -> Any:
+    """A function that gives the buckets of records in a file under a method."""
     from editkit import registry
     from editkit.data import latents
 
-    method = registry.method("kontext")
-    options = config.build(method.config, {})
-    records = dataset(DataConfig(name="jsonl", path=str(flawed)))
-    parts = method.conditioner(random_flux, options), method.trainer(random_flux, options)
-    with pytest.warns(UserWarning, match=r"1 of 10 records were left out; the first: .*absent\.png"):
-        filled = latents.buckets(records, random_flux, *parts, key="x", folder=tmp_path / "latents")
-    assert sum(len(bucket.instructions) for bucket in filled) == 9
+    def make(path: Path, name: str = "kontext", **more: Any) -> list[Any]:
+        method = registry.method(name)
+        options = config.build(method.config, {})
+        records = dataset(DataConfig(name="jsonl", path=str(path), **more))
+        parts = method.conditioner(random_flux, options), method.trainer(random_flux, options)
+        key = [name, records.digest()]
+        return latents.buckets(records, random_flux, *parts, key=key, folder=tmp_path / "latents")
+
+    return make
+
+
+def words_of(filled: list[Any]) -> list[str]:
+    return [words for bucket in filled for words in bucket.instructions]
+
+
+def test_bad_records_are_left_out_and_counted_each_time(encoded: Any, flawed: Path) -> None:
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"1 of 10 records were left out; the first: .*absent\.png"):
+            filled = encoded(flawed)
+        assert len(words_of(filled)) == 9
+
+
+@pytest.mark.parametrize(
+    ("method", "bad", "said"),
+    [
+        ("icedit", {}, "icedit edits a picture and none was given"),
+        ("aceplus", {"source": "edit.png", "task": "strange"}, "strange"),
+    ],
+)
+def test_records_that_a_method_cannot_arrange_are_left_out(
+    encoded: Any, folder: Path, method: str, bad: dict[str, str], said: str
+) -> None:
+    good = {"source": "edit.png", "mask": "mask.png", "answer": "target.png", "instruction": "good"}
+    bad |= {"answer": "target.png", "instruction": "bad"}
+    path = folder / "train.jsonl"
+    path.write_text("\n".join(map(json.dumps, [good, bad, good, bad])))
+    with pytest.warns(UserWarning, match=f"2 of 4 records were left out; the first: record 1: .*{said}"):
+        filled = encoded(path, method)
+    assert words_of(filled) == ["good", "good"]
+    path.write_text(json.dumps(bad))
+    with pytest.raises(EditkitError, match=f"1 of 1 records were left out; the first: record 0: .*{said}"):
+        encoded(path, method)
 
 
 def test_a_changed_file_is_another_dataset(flawed: Path) -> None:

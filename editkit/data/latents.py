@@ -28,8 +28,10 @@ CHUNK, CHUNK_VALUES = 64, 64 * 128 * 128 * 3
 """Records that are encoded together: so many, or so many values of their pictures."""
 WAITING_VALUES = 256 * 1024 * 1024
 """Values of decoded pictures that wait for others of their size."""
-VERSION = 2
+VERSION = 3
 """Of the files' meaning."""
+LEFT_OUT = "left out.txt"
+"""The file that says which records are not there; empty where all are."""
 SLOTS = ("channel_BLC", "sequence_BSC")
 
 
@@ -127,7 +129,9 @@ def buckets(
     ).hexdigest()
     kept = folder / f"latents-{digest}"
     if not kept.is_dir():
-        _write(kept, _arrange_all(dataset, backbone, conditioner, trainer))
+        _write(kept, *_arrange_all(dataset, backbone, conditioner, trainer))
+    if said := (kept / LEFT_OUT).read_text():
+        warnings.warn(said, EditkitWarning, stacklevel=2)
     loaded = []
     for path in sorted(kept.glob("*.json")):
         about = json.loads(path.read_text())
@@ -139,8 +143,8 @@ def buckets(
 
 def _arrange_all(
     dataset: Dataset, backbone: Backbone, conditioner: Conditioner, trainer: Trainer
-) -> list[tuple[dict[str, Any], dict[str, Tensor]]]:
-    """For each shape: what is said about its bucket, and its stacked tensors in bf16."""
+) -> tuple[list[tuple[dict[str, Any], dict[str, Tensor]]], str]:
+    """For each shape: what is said about its bucket, and its stacked tensors in bf16; and what was left out."""
     source: Any = Guarded(dataset)  # any sequence serves; torch's Dataset is no base class of ours
     as_it_is: Any = _as_it_is  # records stay numpy arrays, so that workers share no tensors
     workers = min(2, os.cpu_count() or 1)
@@ -150,19 +154,27 @@ def _arrange_all(
     about: dict[tuple[Any, ...], dict[str, Any]] = {}
     waiting: dict[tuple[Any, ...], list[tuple[int, Record]]] = defaultdict(list)
     parts: dict[tuple[Any, ...], list[dict[str, Tensor]]] = defaultdict(list)
+    bad: list[str] = []
 
-    def flush(shape: tuple[Any, ...]) -> None:
-        indices, records = zip(*waiting.pop(shape), strict=True)
-        # Kept in bf16, so they may be computed in it.
-        with torch.autocast(backbone.device.type, torch.bfloat16):
-            plan, tensors = arrange(records, backbone, conditioner, trainer)
+    def encode(chunk: Sequence[tuple[int, Record]]) -> None:
+        indices, records = zip(*chunk, strict=True)
+        try:
+            # Kept in bf16, so they may be computed in it.
+            with torch.autocast(backbone.device.type, torch.bfloat16):
+                plan, tensors = arrange(records, backbone, conditioner, trainer)
+        except EditkitError as error:
+            if len(chunk) == 1:
+                bad.append(f"record {indices[0]}: {error}")
+            else:  # one by one, to tell which the method cannot arrange
+                for pair in chunk:
+                    encode([pair])
+            return
         # Pictures of different sizes may come to stand on the same canvas.
         key = records[0].task, _laid_out(plan), *((name, each.shape[1:]) for name, each in tensors.items())
         bucket = about.setdefault(key, {"first": indices[0], "instructions": []})
         bucket["instructions"] += [record.instruction for record in records]
         parts[key].append({name: tensor.cpu().bfloat16() for name, tensor in tensors.items()})
 
-    bad: list[str] = []
     for index, record in enumerate(track(loader, "encoding", total=len(dataset))):
         if isinstance(record, str):
             bad.append(record)
@@ -170,17 +182,17 @@ def _arrange_all(
         shape = shape_of(record)
         waiting[shape].append((index, record))
         if len(waiting[shape]) * record.answer.size >= CHUNK_VALUES or len(waiting[shape]) == CHUNK:
-            flush(shape)
+            encode(waiting.pop(shape))
         if sum(len(each) * each[0][1].answer.size for each in waiting.values()) > WAITING_VALUES:
-            flush(max(waiting, key=lambda each: len(waiting[each])))
-    for shape in list(waiting):
-        flush(shape)
-    if bad:
-        said = f"{len(bad)} of {len(dataset)} records were left out; the first: {bad[0]}"
-        if not about:
-            raise EditkitError(said)
-        warnings.warn(said, EditkitWarning, stacklevel=2)
-    return [(about[s], {name: torch.cat([p[name] for p in parts[s]]) for name in parts[s][0]}) for s in about]
+            encode(waiting.pop(max(waiting, key=lambda each: len(waiting[each]))))
+    for chunk in waiting.values():
+        encode(chunk)
+    said = f"{len(bad)} of {len(dataset)} records were left out; the first: {bad[0]}" if bad else ""
+    if not about:
+        raise EditkitError(said)
+    return [
+        (about[s], {name: torch.cat([p[name] for p in parts[s]]) for name in parts[s][0]}) for s in about
+    ], said
 
 
 def _laid_out(plan: Plan) -> tuple[Any, ...]:
@@ -213,7 +225,7 @@ class Guarded:
             return str(error)
 
 
-def _write(folder: Path, filled: list[tuple[dict[str, Any], dict[str, Tensor]]]) -> None:
+def _write(folder: Path, filled: list[tuple[dict[str, Any], dict[str, Tensor]]], said: str) -> None:
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -221,6 +233,7 @@ def _write(folder: Path, filled: list[tuple[dict[str, Any], dict[str, Tensor]]])
         for number, (about, tensors) in enumerate(filled):
             save_file(tensors, partial / f"{number:04d}.safetensors")
             (partial / f"{number:04d}.json").write_text(json.dumps(about))
+        (partial / LEFT_OUT).write_text(said)
         if not folder.is_dir():  # which another process may have been faster to make
             os.replace(partial, folder)
     except (OSError, SafetensorError) as error:
