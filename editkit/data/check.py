@@ -1,6 +1,7 @@
 """Looks at a dataset before a run does: what cannot be read, is there twice, or does not belong together."""
 
 import hashlib
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -146,8 +147,10 @@ def problems(record: Record) -> list[tuple[str, str, float]]:
 
 
 def _caption(words: str) -> list[tuple[str, str, float]]:
-    if not words.strip() or not words.isprintable():
-        return [("no caption", "empty or not printable", 1.0)]
+    if not words.strip():
+        return [("no caption", "empty", 1.0)]
+    if any(unicodedata.category(sign) == "Cc" and not sign.isspace() for sign in words):
+        return [("no caption", "control characters", 1.0)]
     count = len(words.split())
     return [("long caption", f"{count} words", float(count))] if count > WORDS else []
 
