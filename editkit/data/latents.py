@@ -30,6 +30,8 @@ WAITING_VALUES = 256 * 1024 * 1024
 """Values of decoded pictures that wait for others of their size."""
 VERSION = 3
 """Of the files' meaning."""
+KEPT = {"weights_BL": torch.float32}
+"""What is not kept in bf16: in it a sample's weights would not sum to what it counts."""
 LEFT_OUT = "left out.txt"
 """The file that says which records are not there; empty where all are."""
 SLOTS = ("channel_BLC", "sequence_BSC")
@@ -144,7 +146,7 @@ def buckets(
 def _arrange_all(
     dataset: Dataset, backbone: Backbone, conditioner: Conditioner, trainer: Trainer
 ) -> tuple[list[tuple[dict[str, Any], dict[str, Tensor]]], str]:
-    """For each shape: what is said about its bucket, and its stacked tensors in bf16; and what was left out."""
+    """For each shape: what is said about its bucket, and its stacked tensors; and what was left out."""
     source: Any = Guarded(dataset)  # any sequence serves; torch's Dataset is no base class of ours
     as_it_is: Any = _as_it_is  # records stay numpy arrays, so that workers share no tensors
     workers = min(2, os.cpu_count() or 1)
@@ -173,7 +175,9 @@ def _arrange_all(
         key = records[0].task, _laid_out(plan), *((name, each.shape[1:]) for name, each in tensors.items())
         bucket = about.setdefault(key, {"first": indices[0], "instructions": []})
         bucket["instructions"] += [record.instruction for record in records]
-        parts[key].append({name: tensor.cpu().bfloat16() for name, tensor in tensors.items()})
+        parts[key].append(
+            {name: tensor.to("cpu", KEPT.get(name, torch.bfloat16)) for name, tensor in tensors.items()}
+        )
 
     for index, record in enumerate(track(loader, "encoding", total=len(dataset))):
         if isinstance(record, str):
