@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import image
 from PIL import Image
 
@@ -139,7 +140,7 @@ def test_webdataset_shards(folder: Path) -> None:
                     "source.png": (folder / "edit.png").read_bytes(),
                     "answer.png": (folder / "target.png").read_bytes(),
                     "txt": b"make it red",
-                    "json": json.dumps({"kind": "colour"}).encode(),
+                    "json": json.dumps({"kind": "colour", "txt": "of no account"}).encode(),
                 }
                 for part, data in parts.items():
                     member = tarfile.TarInfo(f"{shard}{place}.{part}")
@@ -150,7 +151,45 @@ def test_webdataset_shards(folder: Path) -> None:
     assert len(records) == 4
     for record in records:
         assert_pair(record, folder)
+        assert record.kind == "colour"
+    assert read("webdataset", folder, columns=columns, types=["colour"])
     assert len(read("webdataset", folder / "00001.tar", columns=columns)) == 2
+
+
+def test_words_in_the_json_of_a_shard(folder: Path) -> None:
+    told = (b'{"instruction": "make it red"}', b"{", b"[]")
+    with tarfile.open(folder / "0.tar", "w") as archive:
+        for place, data in enumerate(told):
+            for part, held in (("png", (folder / "target.png").read_bytes()), ("json", data)):
+                member = tarfile.TarInfo(f"{place}.{part}")
+                member.size = len(held)
+                archive.addfile(member, io.BytesIO(held))
+    records = dataset(DataConfig(name="webdataset", path=str(folder), columns={"answer": "png"}))
+    assert records[0].instruction == "make it red"
+    with pytest.raises(EditkitError, match=r"record 1 of .* cannot be read"):
+        records[1]
+    with pytest.raises(EditkitError, match=r"record 2 of .* has no instruction under 'instruction'"):
+        records[2]
+    with pytest.raises(EditkitError, match=r"record 0 of .* cannot be read"):  # whatever its kind may be
+        read("webdataset", folder, columns={"answer": "png"}, types=["colour"])
+
+
+@pytest.mark.parametrize("name", ["jsonl", "huggingface"])
+def test_the_first_records_alone(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+    rows = [{"answer": "target.png", "instruction": words, "kind": words[0]} for words in ("a1", "b1", "b2")]
+    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    datasets.Dataset.from_list(rows).to_parquet(str(folder / "train.parquet"))
+    path = folder / ("train.jsonl" if name == "jsonl" else "train.parquet")
+
+    def words(**more: Any) -> list[str]:
+        return [record.instruction for record in read(name, path, **more)]
+
+    assert words() == words(count=9) == ["a1", "b1", "b2"]
+    assert words(count=2) == ["a1", "b1"]
+    assert words(count=1, types=["b"]) == ["b1"]
+    assert len(dataset(DataConfig())) == 10_000
 
 
 @pytest.mark.parametrize("preset", ["magicbrush", "omniedit", "instructpix2pix", "relighting"])
@@ -273,6 +312,23 @@ def test_what_is_wrong_is_found(flawed: Path) -> None:
     assert found.sheet().width > 600
 
 
+@pytest.mark.parametrize(
+    ("words", "fine"),
+    [
+        ("make it red\nand blue", True),
+        ("make it\u00a0red\u3000now", True),
+        ("\t\n", False),
+        ("make it \0", False),
+        ("make it \x1b[31mred", False),
+    ],
+)
+def test_captions_may_hold_any_white_space(words: str, fine: bool, folder: Path) -> None:
+    from editkit.data import check as checks
+
+    told = checks.problems(Record(answer=shown("target", folder), instruction=words))
+    assert [problem for problem, _, _ in told] == ([] if fine else ["no caption"])
+
+
 def test_shapesworld_is_sound() -> None:
     from editkit.data import check as checks
 
@@ -319,10 +375,10 @@ def encoded(random_flux: Any, tmp_path: Path) -> Any:
     from editkit import registry
     from editkit.data import latents
 
-    def make(path: Path, name: str = "kontext", **more: Any) -> list[Any]:
+    def make(path: Path, name: str = "kontext", **changed: Any) -> list[Any]:
         method = registry.method(name)
-        options = config.build(method.config, {})
-        records = dataset(DataConfig(name="jsonl", path=str(path), **more))
+        options = config.build(method.config, changed)
+        records = dataset(DataConfig(name="jsonl", path=str(path)))
         parts = method.conditioner(random_flux, options), method.trainer(random_flux, options)
         key = [name, records.digest()]
         return latents.buckets(records, random_flux, *parts, key=key, folder=tmp_path / "latents")
@@ -339,6 +395,14 @@ def test_bad_records_are_left_out_and_counted_each_time(encoded: Any, flawed: Pa
         with pytest.warns(UserWarning, match=r"1 of 10 records were left out; the first: .*absent\.png"):
             filled = encoded(flawed)
         assert len(words_of(filled)) == 9
+
+
+def test_loss_weights_are_kept_as_they_are(encoded: Any, folder: Path) -> None:
+    row = {"source": "edit.png", "mask": "mask.png", "answer": "target.png", "instruction": "x"}
+    (folder / "train.jsonl").write_text(json.dumps(row))
+    (bucket,) = encoded(folder / "train.jsonl", "aceplus", mask_weight=7.0, loss="paper")
+    assert float(bucket.tensors["weights_BL"].double().sum()) == pytest.approx(1, abs=1e-6)
+    assert bucket.tensors["x0_BLC"].dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(

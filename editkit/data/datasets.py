@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editkit.data import files, shapesworld
-from editkit.data.records import FILES, DataConfig, Record
+from editkit.data.records import DRAWN, FILES, DataConfig, Record
 from editkit.errors import EditkitError
 
 
@@ -85,7 +85,7 @@ class Drawn(ABC):
         self.config = config
 
     def __len__(self) -> int:
-        return self.config.count
+        return self.config.count or DRAWN
 
     def __getitem__(self, index: int) -> Record:
         return self.draw(self.config.start + index)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from editkit.data.columns import columns
-from editkit.data.records import DataConfig
+from editkit.data.records import DRAWN, DataConfig
 from editkit.errors import EditkitError, first_sentence
 
 SEPARATOR = "#;#"
@@ -131,12 +131,17 @@ def _members(shard: Path) -> Iterable[Mapping[str, Any]]:
 
 
 class Member(Mapping[str, Any]):
-    """A record in a shard, each part of which is read when it is looked up: text and JSON decoded."""
+    """A record in a shard, each part of which is read when it is looked up: text and JSON decoded.
+
+    The keys of a part `json` are columns too, where no part is called so.
+    """
 
     def __init__(self, places: Mapping[str, tuple[Path, int, int]]) -> None:
         self.places = places
 
     def __getitem__(self, column: str) -> Any:
+        if column not in self.places:
+            return self._told()[column]
         shard, offset, size = self.places[column]
         with shard.open("rb") as file:
             file.seek(offset)
@@ -146,10 +151,14 @@ class Member(Mapping[str, Any]):
         return data.decode() if column.endswith(("txt", "text", "caption")) else data
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
+        return iter(self._told() | dict(self.places))
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self._told() | dict(self.places))
+
+    def _told(self) -> dict[str, Any]:
+        told = self["json"] if "json" in self.places else None
+        return told if isinstance(told, dict) else {}
 
 
 def _huggingface(path: Path, config: DataConfig) -> Rows:
@@ -177,7 +186,7 @@ def _huggingface(path: Path, config: DataConfig) -> Rows:
                 name, datasets.Image(decode=False)
             )  # a picture is read when it is shown
     try:
-        rows: Rows = list(found.take(config.count)) if config.streaming else found
+        rows: Rows = list(found.take(config.count or DRAWN)) if config.streaming else found
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise EditkitError(f"The dataset {where} cannot be read ({first_sentence(error)}).") from error
     return rows

@@ -13,6 +13,8 @@ from editkit.types import EditRequest
 
 FILES = ("jsonl", "csv", "table", "folders", "webdataset", "huggingface")
 NAMES = ("shapesworld", "shapesworld masked", "shapesworld holes", *FILES)
+DRAWN = 10_000
+"""Records that are taken where no number is given and there is no end."""
 FIELDS = ("edit_image", "edit_mask", "ref_image", "target_image", "prompt", "data_type")
 """The released order."""
 
@@ -64,7 +66,8 @@ class DataConfig:
     `shapesworld holes`: its pictures, single and paired, with holes to be painted. Files: `jsonl`, one object
     a line; `csv`, ACE++'s with `#;#`; `table`, comma- or tab-separated under names; `folders`, answers with
     captions and sources of the same stem; `webdataset`, tar shards; `huggingface`: parquet, arrow, Hub id."""
-    count: int = 10_000
+    count: int | None = None
+    """How many: of a file the first ones, all where null; 10,000 of ShapesWorld or with `streaming` then."""
     start: int = shapesworld.TRAINING_START
     """First seed."""
     kinds: dict[str, float] = field(default_factory=dict)
@@ -81,7 +84,8 @@ class DataConfig:
     split: str = "train"
     """Of a Hugging Face dataset."""
     streaming: bool = False
-    """Take a Hugging Face dataset's first `count` records without fetching the rest."""
+    """Take a Hugging Face dataset's first `count` records without fetching the rest; they are held in memory
+    as they are in its files."""
     fields: tuple[str, ...] = FIELDS
     """Order of the fields of a `csv`."""
     types: tuple[str, ...] = ()
@@ -96,7 +100,7 @@ class DataConfig:
             list(map(re.compile, self.types))
         except re.error as error:
             raise ValueError(f"data.types has {error.pattern!r}, no regular expression: {error}") from error
-        if self.count < 1:
+        if self.count is not None and self.count < 1:
             raise ValueError(f"data.count must be at least 1, not {self.count}")
         if self.kinds and not (min(self.kinds.values()) >= 0 and 0 < sum(self.kinds.values()) < math.inf):
             raise ValueError(f"data.kinds must be weights that are not negative nor all 0, not {self.kinds}")
