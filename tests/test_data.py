@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from conftest import image
 from PIL import Image
 
@@ -364,67 +363,6 @@ def test_check_command(flawed: Path, tmp_path: Path, capfd: Any, monkeypatch: py
     run = cli("data", "check", config_file, "--limit", "1", "--json")
     assert (run.status, run.err) == (0, "")
     assert json.loads(run.out)["problems"] == {}
-
-
-# --- Latents on disk ---
-
-
-@pytest.fixture
-def encoded(random_flux: Any, tmp_path: Path) -> Any:
-    """A function that gives the buckets of records in a file under a method."""
-    from editkit import registry
-    from editkit.data import latents
-
-    def make(path: Path, name: str = "kontext", **changed: Any) -> list[Any]:
-        method = registry.method(name)
-        options = config.build(method.config, changed)
-        records = dataset(DataConfig(name="jsonl", path=str(path)))
-        parts = method.conditioner(random_flux, options), method.trainer(random_flux, options)
-        key = [name, records.digest()]
-        return latents.buckets(records, random_flux, *parts, key=key, folder=tmp_path / "latents")
-
-    return make
-
-
-def words_of(filled: list[Any]) -> list[str]:
-    return [words for bucket in filled for words in bucket.instructions]
-
-
-def test_bad_records_are_left_out_and_counted_each_time(encoded: Any, flawed: Path) -> None:
-    for _ in range(2):
-        with pytest.warns(UserWarning, match=r"1 of 10 records were left out; the first: .*absent\.png"):
-            filled = encoded(flawed)
-        assert len(words_of(filled)) == 9
-
-
-def test_loss_weights_are_kept_as_they_are(encoded: Any, folder: Path) -> None:
-    row = {"source": "edit.png", "mask": "mask.png", "answer": "target.png", "instruction": "x"}
-    (folder / "train.jsonl").write_text(json.dumps(row))
-    (bucket,) = encoded(folder / "train.jsonl", "aceplus", mask_weight=7.0, loss="paper")
-    assert float(bucket.tensors["weights_BL"].double().sum()) == pytest.approx(1, abs=1e-6)
-    assert bucket.tensors["x0_BLC"].dtype == torch.bfloat16
-
-
-@pytest.mark.parametrize(
-    ("method", "bad", "said"),
-    [
-        ("icedit", {}, "icedit edits a picture and none was given"),
-        ("aceplus", {"source": "edit.png", "task": "strange"}, "strange"),
-    ],
-)
-def test_records_that_a_method_cannot_arrange_are_left_out(
-    encoded: Any, folder: Path, method: str, bad: dict[str, str], said: str
-) -> None:
-    good = {"source": "edit.png", "mask": "mask.png", "answer": "target.png", "instruction": "good"}
-    bad |= {"answer": "target.png", "instruction": "bad"}
-    path = folder / "train.jsonl"
-    path.write_text("\n".join(map(json.dumps, [good, bad, good, bad])))
-    with pytest.warns(UserWarning, match=f"2 of 4 records were left out; the first: record 1: .*{said}"):
-        filled = encoded(path, method)
-    assert words_of(filled) == ["good", "good"]
-    path.write_text(json.dumps(bad))
-    with pytest.raises(EditkitError, match=f"1 of 1 records were left out; the first: record 0: .*{said}"):
-        encoded(path, method)
 
 
 def test_a_changed_file_is_another_dataset(flawed: Path) -> None:

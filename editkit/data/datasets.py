@@ -33,6 +33,25 @@ def dataset(config: DataConfig) -> Dataset:
     return DATASETS[config.name](config)
 
 
+class Guarded:
+    """A dataset whose bad records are the sentences that say what is wrong with them.
+
+    An exception in a worker would end the run, with the worker's traceback for its message.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Record | str:
+        try:
+            return self.dataset[index]
+        except EditkitError as error:
+            return str(error)
+
+
 class Chained:
     """Several datasets, one behind the other."""
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from editkit import config, registry
 from editkit.data import padding
 from editkit.data.datasets import dataset
-from editkit.data.latents import SLOTS, Bucket, EditBatch, buckets
+from editkit.data.encoded import buckets
+from editkit.data.latents import SLOTS, Bucket, EditBatch
 from editkit.data.records import MixedConfig
 from editkit.data.stream import Mixture, Stream, share
 from editkit.errors import EditkitError
