@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,34 @@ def test_words_in_the_json_of_a_shard(folder: Path) -> None:
         records[2]
     with pytest.raises(EditkitError, match=r"record 0 of .* cannot be read"):  # whatever its kind may be
         read("webdataset", folder, columns={"answer": "png"}, types=["colour"])
+
+
+def test_a_folder_of_pictures_with_metadata(tmp_path: Path, folder: Path, monkeypatch: Any) -> None:
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in ("edit", "target"):
+        shutil.copy(folder / f"{name}.png", pictures)
+    row = {"source_file_name": "edit.png", "answer_file_name": "target.png", "instruction": "make it red"}
+    (pictures / "metadata.jsonl").write_text(json.dumps(row))
+    (record,) = read("huggingface", pictures)
+    assert_pair(record, folder)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_single_arrow_file(streaming: bool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+    row = {
+        name: Image.open(folder / f"{file}.png") for name, file in (("source", "edit"), ("answer", "target"))
+    }
+    made = datasets.Dataset.from_list([row | {"instruction": "make it red"}])
+    made.save_to_disk(str(folder / "saved"))
+    (file,) = (folder / "saved").glob("*.arrow")
+    shutil.copy(file, folder / "train.arrow")
+    (record,) = read("huggingface", folder / "train.arrow", streaming=streaming)
+    assert_pair(record, folder)
 
 
 @pytest.mark.parametrize("name", ["jsonl", "huggingface"])
