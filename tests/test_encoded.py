@@ -62,6 +62,23 @@ def test_bad_records_are_left_out_and_counted_each_time(encode: Encode, folder: 
         assert words_of(filled) == ["good", "good"]
 
 
+def test_answers_of_another_shape_than_their_sources_are_left_out(encode: Encode, folder: Path) -> None:
+    rows = [ROW, {"source": "edit.png", "answer": "wide.png", "instruction": "bad"}]
+    with pytest.warns(UserWarning, match=r"1 of 2 .*: record 1: .*\(source 64x64, answer 128x64\); cut or"):
+        assert words_of(encode(lines(folder, rows))) == ["good"]
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "stretched"),
+    [((50, 38), (1000, 750), False), ((100, 75), (51, 38), False), ((400, 300), (400, 308), True)],
+)
+def test_rounded_sides_are_no_other_shape(
+    source: tuple[int, int], answer: tuple[int, int], stretched: bool
+) -> None:
+    before, after = (np.zeros((height, width, 3), np.uint8) for width, height in (source, answer))
+    assert bool(Record(source=before, answer=after, instruction="").stretched()) is stretched
+
+
 @pytest.mark.parametrize(
     ("method", "bad", "said"),
     [

@@ -123,10 +123,8 @@ def problems(record: Record) -> list[tuple[str, str, float]]:
     found = _caption(record.instruction)
     if record.source is None:
         return found
-    if record.source.shape != record.answer.shape:
-        (tall, wide), (high, broad) = record.source.shape[:2], record.answer.shape[:2]
-        if abs(wide / tall - broad / high) > SCALE * broad / high:
-            return [*found, ("sizes differ", f"source {wide}x{tall}, answer {broad}x{high}", 1.0)]
+    if sizes := record.stretched():
+        return [*found, ("sizes differ", sizes, 1.0)]
     answer_1CHW = images.tensor(images.Picture(rgb=record.answer))
     source_1CHW = canvas.resize(images.tensor(images.Picture(rgb=record.source)), *answer_1CHW.shape[:-3:-1])
     change_11HW = canvas.change(source_1CHW, answer_1CHW)

@@ -36,6 +36,7 @@ def dataset(config: DataConfig) -> Dataset:
 class Guarded:
     """A dataset whose bad records are the sentences that say what is wrong with them.
 
+    Bad are those that cannot be read, or whose answer would be stretched onto its source.
     An exception in a worker would end the run, with the worker's traceback for its message.
     """
 
@@ -47,9 +48,14 @@ class Guarded:
 
     def __getitem__(self, index: int) -> Record | str:
         try:
-            return self.dataset[index]
+            record = self.dataset[index]
         except EditkitError as error:
             return str(error)
+        if sizes := record.stretched():
+            return (
+                f"record {index}: its pictures have different aspect ratios ({sizes}); cut or leave it out."
+            )
+        return record
 
 
 class Chained:

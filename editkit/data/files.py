@@ -74,7 +74,11 @@ class Files:
         )
 
     def digest(self) -> str:
-        """Of all that records are made from: their rows, and the size and time of each file."""
+        """Of all that records are made from: their rows, and the path, size and time of each file.
+
+        Not of the files' content: all of it would have to be read before each run, and a memory of hashes
+        would trust size and time just the same. A file that was copied or touched is thus a new one.
+        """
         known = getattr(self.rows, "_fingerprint", None)  # Hugging Face keeps one of its own
         made = hashlib.blake2b(str(known).encode(), digest_size=16)
         for place in () if known else self.places:

@@ -13,6 +13,8 @@ from editkit.types import EditRequest
 
 FILES = ("jsonl", "csv", "table", "folders", "webdataset", "huggingface")
 NAMES = ("shapesworld", "shapesworld masked", "shapesworld holes", *FILES)
+STRETCH = 0.01
+"""How far aspect ratios of one record's pictures may be apart."""
 DRAWN = 10_000
 """Records that are taken where no number is given and there is no end."""
 FIELDS = ("edit_image", "edit_mask", "ref_image", "target_image", "prompt", "data_type")
@@ -25,7 +27,8 @@ class Record:
 
     Attributes:
         answer: the edited picture.
-        instruction: the edit in words, or a caption where there is no source.
+        instruction: the edit in words. Where there is no source it is the caption of the answer, which has
+            no field of its own.
         source: the picture before; None for text to image.
         mask: uint8 HW, 255 where the edit lies.
         references: further pictures.
@@ -40,6 +43,17 @@ class Record:
     references: tuple[NDArray[np.uint8], ...] = ()
     kind: str = ""
     task: str | None = None
+
+    def stretched(self) -> str | None:
+        """Both sizes in words, where source and answer differ in aspect ratio by more than rounding does."""
+        if self.source is None:
+            return None
+        (tall, wide), (high, broad) = self.source.shape[:2], self.answer.shape[:2]
+        # A side that was rounded is off by half a pixel, and so is the other.
+        rounding = max(STRETCH, 1 / min(tall, wide, high, broad))
+        if abs(wide * high / (tall * broad) - 1) <= rounding:
+            return None
+        return f"source {wide}x{tall}, answer {broad}x{high}"
 
     def request(self, method: str, seed: int, steps: int | None = None) -> EditRequest:
         """What a person would ask a method for, to get the answer."""
