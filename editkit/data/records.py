@@ -107,7 +107,13 @@ class DataConfig:
     tasks: dict[str, str] = field(default_factory=dict)
     """The method's task for each kind in a file; it chooses by what is given where there is none."""
 
+    crop: str = "none"
+    """`none`: a picture of another shape than the canvas is padded, and the padding learnt with it; `centre`:
+    source, answer and mask are cut to the shape of the nearest size that the network was trained at."""
+
     def __post_init__(self) -> None:
+        if self.crop not in ("none", "centre"):
+            raise ValueError(f"data.crop must be none or centre, not {self.crop!r}")
         if self.name not in NAMES:
             raise ValueError(f"data.name must be one of {', '.join(NAMES)}, not {self.name!r}")
         try:

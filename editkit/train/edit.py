@@ -13,6 +13,7 @@ from torch import Tensor
 
 from editkit import config, registry
 from editkit.data import padding
+from editkit.data.cropping import Cropped
 from editkit.data.datasets import dataset
 from editkit.data.encoded import buckets
 from editkit.data.latents import SLOTS, Bucket, EditBatch
@@ -68,6 +69,8 @@ class EditJob(Job):
     def _arranged(self, mixed: MixedConfig) -> list[Bucket]:
         """A dataset's samples as latents."""
         records, settings = dataset(mixed.data), self.config
+        if mixed.data.crop == "centre":
+            records = Cropped(records, self.backbone.sizes(self.role))
         about = [
             self.method.name,
             settings.options,
