@@ -96,7 +96,7 @@ def batches(settings: EditTrainConfig) -> dict[str, Callable[[], None]]:
     numbers = count()
 
     def anew() -> None:
-        start = next(numbers) * size % settings.data.count
+        start = next(numbers) * size % len(records)
         found = [records[place] for place in range(start, start + size)]
         job.backbone._texts = Memory()  # nothing is remembered from batch to batch
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from conftest import image
 from PIL import Image
 
-from editkit import EditkitError, config, sheets
+from editkit import EditkitError, config
 from editkit.data import columns
 from editkit.data.datasets import dataset
 from editkit.data.records import FILES, DataConfig, Record
@@ -120,6 +122,17 @@ def test_control_folders(folder: Path) -> None:
         read("folders", folder)
 
 
+def test_numbered_answers_keep_their_sources(folder: Path) -> None:
+    for name in ("answer", "source"):
+        (folder / name).mkdir()
+    image(64, 64, 1).save(folder / "answer" / "img_001.png")
+    (folder / "answer" / "img_001.txt").write_text("make it red")
+    image(64, 64, 0).save(folder / "source" / "img_001.png")
+    (record,) = read("folders", folder)
+    assert_pair(record, folder)
+    assert record.references == ()
+
+
 def test_webdataset_shards(folder: Path) -> None:
     for shard in range(2):
         with tarfile.open(folder / f"{shard:05d}.tar", "w") as archive:
@@ -128,7 +141,7 @@ def test_webdataset_shards(folder: Path) -> None:
                     "source.png": (folder / "edit.png").read_bytes(),
                     "answer.png": (folder / "target.png").read_bytes(),
                     "txt": b"make it red",
-                    "json": json.dumps({"kind": "colour"}).encode(),
+                    "json": json.dumps({"kind": "colour", "txt": "of no account"}).encode(),
                 }
                 for part, data in parts.items():
                     member = tarfile.TarInfo(f"{shard}{place}.{part}")
@@ -139,7 +152,73 @@ def test_webdataset_shards(folder: Path) -> None:
     assert len(records) == 4
     for record in records:
         assert_pair(record, folder)
+        assert record.kind == "colour"
+    assert read("webdataset", folder, columns=columns, types=["colour"])
     assert len(read("webdataset", folder / "00001.tar", columns=columns)) == 2
+
+
+def test_words_in_the_json_of_a_shard(folder: Path) -> None:
+    told = (b'{"instruction": "make it red"}', b"{", b"[]")
+    with tarfile.open(folder / "0.tar", "w") as archive:
+        for place, data in enumerate(told):
+            for part, held in (("png", (folder / "target.png").read_bytes()), ("json", data)):
+                member = tarfile.TarInfo(f"{place}.{part}")
+                member.size = len(held)
+                archive.addfile(member, io.BytesIO(held))
+    records = dataset(DataConfig(name="webdataset", path=str(folder), columns={"answer": "png"}))
+    assert records[0].instruction == "make it red"
+    with pytest.raises(EditkitError, match=r"record 1 of .* cannot be read"):
+        records[1]
+    with pytest.raises(EditkitError, match=r"record 2 of .* has no instruction under 'instruction'"):
+        records[2]
+    with pytest.raises(EditkitError, match=r"record 0 of .* cannot be read"):  # whatever its kind may be
+        read("webdataset", folder, columns={"answer": "png"}, types=["colour"])
+
+
+def test_a_folder_of_pictures_with_metadata(tmp_path: Path, folder: Path, monkeypatch: Any) -> None:
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in ("edit", "target"):
+        shutil.copy(folder / f"{name}.png", pictures)
+    row = {"source_file_name": "edit.png", "answer_file_name": "target.png", "instruction": "make it red"}
+    (pictures / "metadata.jsonl").write_text(json.dumps(row))
+    (record,) = read("huggingface", pictures)
+    assert_pair(record, folder)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_single_arrow_file(streaming: bool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+    row = {
+        name: Image.open(folder / f"{file}.png") for name, file in (("source", "edit"), ("answer", "target"))
+    }
+    made = datasets.Dataset.from_list([row | {"instruction": "make it red"}])
+    made.save_to_disk(str(folder / "saved"))
+    (file,) = (folder / "saved").glob("*.arrow")
+    shutil.copy(file, folder / "train.arrow")
+    (record,) = read("huggingface", folder / "train.arrow", streaming=streaming)
+    assert_pair(record, folder)
+
+
+@pytest.mark.parametrize("name", ["jsonl", "huggingface"])
+def test_the_first_records_alone(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+    rows = [{"answer": "target.png", "instruction": words, "kind": words[0]} for words in ("a1", "b1", "b2")]
+    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    datasets.Dataset.from_list(rows).to_parquet(str(folder / "train.parquet"))
+    path = folder / ("train.jsonl" if name == "jsonl" else "train.parquet")
+
+    def words(**more: Any) -> list[str]:
+        return [record.instruction for record in read(name, path, **more)]
+
+    assert words() == words(count=9) == ["a1", "b1", "b2"]
+    assert words(count=2) == ["a1", "b1"]
+    assert words(count=1, types=["b"]) == ["b1"]
+    assert len(dataset(DataConfig())) == 10_000
 
 
 @pytest.mark.parametrize("preset", ["magicbrush", "omniedit", "instructpix2pix", "relighting"])
@@ -204,122 +283,15 @@ def test_a_missing_file_is_called_missing(tmp_path: Path) -> None:
         read("jsonl", tmp_path / "absent.jsonl")
 
 
-# --- Looking at a dataset before training ---
-
-
-@pytest.fixture
-def flawed(tmp_path: Path) -> Path:
-    """Records of which each but the first and the last has a flaw of its own."""
-    source = np.asarray(image(160, 160, 5))
-    answer = source.copy()
-    answer[40:80, 50:90] = (255, 0, 0)
-    rows: list[dict[str, Any]] = []
-
-    def add(name: str, source: Any, answer: Any, mask: Any = None, words: str | None = None) -> None:
-        row = {"instruction": name if words is None else words, "kind": "flawed"}
-        pictures = {"source": source, "answer": answer, "mask": mask}
-        for field, picture in pictures.items():
-            if picture is not None:
-                Image.fromarray(picture).save(tmp_path / f"{name}-{field}.png")
-                row[field] = f"{name}-{field}.png"
-        rows.append(row)
-
-    changed = (np.abs(source.astype(int) - answer) > 32).any(-1)
-    add("sound", source, answer, (changed * 255).astype(np.uint8))
-    add("shifted", source, np.roll(answer, (3, -2), (0, 1)))
-    larger = np.asarray(Image.fromarray(answer).resize((168, 168)))[4:-4, 4:-4]
-    add("scaled", source, larger)
-    add("nothing", source, source)
-    add("outside", source, answer, ((~changed) * 255).astype(np.uint8))
-    add("speechless", source, answer, words=" ")
-    add("wide", source, np.concatenate((answer, answer), axis=1))
-    rows.append(rows[0])
-    rows.append({"answer": "absent.png", "instruction": "x"})
-    add("a pixel larger", source, np.asarray(Image.fromarray(answer).resize((162, 162)))[1:-1, 1:-1])
-    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    return tmp_path / "train.jsonl"
-
-
-def test_what_is_wrong_is_found(flawed: Path) -> None:
-    from editkit.data import check as checks
-
-    found = checks.check(dataset(DataConfig(name="jsonl", path=str(flawed))))
-    told = {each.index: each.problem for each in found.findings}
-    assert told == {
-        1: "shifted",
-        2: "scaled",
-        3: "nothing changes",
-        4: "change outside the mask",
-        5: "no caption",
-        6: "sizes differ",
-        7: "twice",
-        8: "unreadable",
-    }
-    (shifted,) = (each for each in found.findings if each.problem == "shifted")
-    assert shifted.detail == "by -2.0, +3.0 pixels"
-    assert found.sizes == {(160, 160): 8, (320, 160): 1}
-    assert found.failed
-    assert found.sheet().width > 600
-
-
-def test_shapesworld_is_sound() -> None:
-    from editkit.data import check as checks
-
-    for name in ("shapesworld", "shapesworld masked"):
-        found = checks.check(dataset(DataConfig(name=name, count=60)))
-        assert not found.failed, found.findings
-        assert "nothing changes" not in found.problems()
-
-
-def test_a_sheet_shows_small_and_missing_pictures_and_cuts_long_titles() -> None:
-    dot = Image.new("RGB", (16, 16), "red")
-    made = sheets.rows([("dot", [dot, dot]), ("no source", [None, dot])], ("source", "answer"))
-    long = sheets.rows([("word " * 200, [dot, dot])] * 2, ("source", "answer"))
-    assert made is not None
-    assert long is not None
-    # Frames lie over no picture, and an empty one is as large as a picture.
-    assert made.tobytes().count(b"\xff\0\0") == 3 * sheets.SIDE**2
-    assert long.size == (made.width, made.height + (sheets.LINES - 1) * sheets.LINE)
-
-
-def test_check_command(flawed: Path, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from surface_fixtures import in_process
-
-    cli = in_process(capfd, monkeypatch)
-    config_file = tmp_path / "data.yaml"
-    config_file.write_text(f"data: {{name: jsonl, path: {flawed}}}\n")
-    run = cli("data", "check", config_file, "-o", tmp_path / "sheet.png")
-    assert run.status == 2
-    assert "error    shifted" in run.out
-    assert "warning  twice" in run.out
-    assert "The data have errors: 1 unreadable, 1 sizes differ" in run.err
-    assert (tmp_path / "sheet.png").is_file()
-    run = cli("data", "check", config_file, "--limit", "1", "--json")
-    assert (run.status, run.err) == (0, "")
-    assert json.loads(run.out)["problems"] == {}
-
-
-def test_bad_records_are_left_out_and_counted(random_flux: Any, flawed: Path, tmp_path: Path) -> None:
-    from editkit import registry
-    from editkit.data import latents
-
-    method = registry.method("kontext")
-    options = config.build(method.config, {})
-    records = dataset(DataConfig(name="jsonl", path=str(flawed)))
-    parts = method.conditioner(random_flux, options), method.trainer(random_flux, options)
-    with pytest.warns(UserWarning, match=r"1 of 10 records were left out; the first: .*absent\.png"):
-        filled = latents.buckets(records, random_flux, *parts, key="x", folder=tmp_path / "latents")
-    assert sum(len(bucket.instructions) for bucket in filled) == 9
-
-
-def test_a_changed_file_is_another_dataset(flawed: Path) -> None:
-    import os
-
-    settings = DataConfig(name="jsonl", path=str(flawed))
+def test_a_changed_file_is_another_dataset(folder: Path) -> None:
+    row = {"source": "edit.png", "answer": "target.png", "instruction": "make it red"}
+    path = folder / "train.jsonl"
+    path.write_text(json.dumps(row))
+    settings = DataConfig(name="jsonl", path=str(path))
     before = dataset(settings).digest()
     assert dataset(settings).digest() == before
-    os.utime(flawed.parent / "sound-answer.png", ns=(1, 1))
+    os.utime(folder / "target.png", ns=(1, 1))
     touched = dataset(settings).digest()
     assert touched != before
-    flawed.write_text(flawed.read_text() + "\n" + flawed.read_text().splitlines()[0])
+    path.write_text(path.read_text() + "\n" + path.read_text())
     assert dataset(settings).digest() not in (before, touched)

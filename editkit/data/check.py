@@ -1,6 +1,7 @@
 """Looks at a dataset before a run does: what cannot be read, is there twice, or does not belong together."""
 
 import hashlib
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -122,10 +123,8 @@ def problems(record: Record) -> list[tuple[str, str, float]]:
     found = _caption(record.instruction)
     if record.source is None:
         return found
-    if record.source.shape != record.answer.shape:
-        (tall, wide), (high, broad) = record.source.shape[:2], record.answer.shape[:2]
-        if abs(wide / tall - broad / high) > SCALE * broad / high:
-            return [*found, ("sizes differ", f"source {wide}x{tall}, answer {broad}x{high}", 1.0)]
+    if sizes := record.stretched():
+        return [*found, ("sizes differ", sizes, 1.0)]
     answer_1CHW = images.tensor(images.Picture(rgb=record.answer))
     source_1CHW = canvas.resize(images.tensor(images.Picture(rgb=record.source)), *answer_1CHW.shape[:-3:-1])
     change_11HW = canvas.change(source_1CHW, answer_1CHW)
@@ -146,8 +145,10 @@ def problems(record: Record) -> list[tuple[str, str, float]]:
 
 
 def _caption(words: str) -> list[tuple[str, str, float]]:
-    if not words.strip() or not words.isprintable():
-        return [("no caption", "empty or not printable", 1.0)]
+    if not words.strip():
+        return [("no caption", "empty", 1.0)]
+    if any(unicodedata.category(sign) == "Cc" and not sign.isspace() for sign in words):
+        return [("no caption", "control characters", 1.0)]
     count = len(words.split())
     return [("long caption", f"{count} words", float(count))] if count > WORDS else []
 

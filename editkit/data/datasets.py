@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editkit.data import files, shapesworld
-from editkit.data.records import FILES, DataConfig, Record
+from editkit.data.records import DRAWN, FILES, DataConfig, Record
 from editkit.errors import EditkitError
 
 
@@ -31,6 +31,31 @@ def dataset(config: DataConfig) -> Dataset:
         EditkitError: where it has no such kind of edit, or the seeds are held out.
     """
     return DATASETS[config.name](config)
+
+
+class Guarded:
+    """A dataset whose bad records are the sentences that say what is wrong with them.
+
+    Bad are those that cannot be read, or whose answer would be stretched onto its source.
+    An exception in a worker would end the run, with the worker's traceback for its message.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Record | str:
+        try:
+            record = self.dataset[index]
+        except EditkitError as error:
+            return str(error)
+        if sizes := record.stretched():
+            return (
+                f"record {index}: its pictures have different aspect ratios ({sizes}); cut or leave it out."
+            )
+        return record
 
 
 class Chained:
@@ -85,7 +110,7 @@ class Drawn(ABC):
         self.config = config
 
     def __len__(self) -> int:
-        return self.config.count
+        return self.config.count or DRAWN
 
     def __getitem__(self, index: int) -> Record:
         return self.draw(self.config.start + index)

@@ -28,19 +28,20 @@ class Files:
         self.path, self.tasks = Path(config.path), config.tasks
         self.columns = columns(config)
         self.rows = layouts.LAYOUTS[config.name](self.path, config)
+        self.places: Sequence[int] = range(len(self.rows))
         if config.types:
-            wanted = [place for place, row in enumerate(self.rows) if self._wanted(row, config.types)]
-            self.rows = [self.rows[place] for place in wanted]
-        if not len(self.rows):
+            self.places = [place for place in self.places if self._wanted(self.rows[place], config.types)]
+        self.places = self.places[: config.count]
+        if not self.places:
             raise EditkitError(f"There are no records of the kinds asked for in {self.path}.")
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.places)
 
     def __getitem__(self, index: int) -> Record:
         where = f"record {index} of {self.path}"
         try:
-            return self._record(self.rows[index], where)
+            return self._record(self.rows[self.places[index]], where)
         except (OSError, ValueError, UnidentifiedImageError) as error:  # UnicodeDecodeError is a ValueError
             raise EditkitError(f"The {where} cannot be read ({first_sentence(error)}).") from error
 
@@ -73,11 +74,15 @@ class Files:
         )
 
     def digest(self) -> str:
-        """Of all that records are made from: their rows, and the size and time of each file."""
+        """Of all that records are made from: their rows, and the path, size and time of each file.
+
+        Not of the files' content: all of it would have to be read before each run, and a memory of hashes
+        would trust size and time just the same. A file that was copied or touched is thus a new one.
+        """
         known = getattr(self.rows, "_fingerprint", None)  # Hugging Face keeps one of its own
         made = hashlib.blake2b(str(known).encode(), digest_size=16)
-        for row in () if known else self.rows:
-            made.update(json.dumps(self._stamped(row), default=str).encode())
+        for place in () if known else self.places:
+            made.update(json.dumps(self._stamped(self.rows[place]), default=str).encode())
         return made.hexdigest()
 
     def _stamped(self, row: Mapping[str, Any]) -> list[Any]:
@@ -92,7 +97,10 @@ class Files:
         return [{name: value for name, value in row.items() if isinstance(value, str | list)}, files, held]
 
     def _wanted(self, row: Mapping[str, Any], types: Sequence[str]) -> bool:
-        kind = str(row.get(self.columns.get("kind", "kind")) or "")
+        try:
+            kind = str(row.get(self.columns.get("kind", "kind")) or "")
+        except ValueError:  # of a part of a shard; it is told when the record is read
+            return True
         return any(re.search(pattern, kind) for pattern in types)
 
     def _pictures(self, value: Any, what: str) -> list[NDArray[np.uint8]]:

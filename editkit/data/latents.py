@@ -1,35 +1,16 @@
-"""Arranged plans and target latents, computed once for a dataset and kept on disk."""
+"""Records as arranged plans and target latents."""
 
-import hashlib
-import json
-import os
-import shutil
-import warnings
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import track
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from editkit.data.datasets import Dataset
 from editkit.data.records import MixedConfig, Record
-from editkit.errors import EditkitError, EditkitWarning, first_sentence
 from editkit.method import Backbone, Conditioner, Trainer
 from editkit.types import EditInputs, Plan
 
-CHUNK, CHUNK_VALUES = 64, 64 * 128 * 128 * 3
-"""Records that are encoded together: so many, or so many values of their pictures."""
-WAITING_VALUES = 256 * 1024 * 1024
-"""Values of decoded pictures that wait for others of their size."""
-VERSION = 2
-"""Of the files' meaning."""
 SLOTS = ("channel_BLC", "sequence_BSC")
 
 
@@ -113,121 +94,8 @@ def arrange(
     return plan, tensors | ({"weights_BL": weights_BL} if weights_BL is not None else {})
 
 
-def buckets(
-    dataset: Dataset, backbone: Backbone, conditioner: Conditioner, trainer: Trainer, key: Any, folder: Path
-) -> list[Bucket]:
-    """All of a dataset, from disk where the same dataset, weights and options were arranged before.
-
-    Args:
-        key: everything JSON-able that the latents depend on.
-        folder: where they are kept.
-    """
-    digest = hashlib.blake2b(
-        json.dumps([VERSION, key], sort_keys=True, default=str).encode(), digest_size=12
-    ).hexdigest()
-    kept = folder / f"latents-{digest}"
-    if not kept.is_dir():
-        _write(kept, _arrange_all(dataset, backbone, conditioner, trainer))
-    loaded = []
-    for path in sorted(kept.glob("*.json")):
-        about = json.loads(path.read_text())
-        plan, _ = arrange([dataset[about["first"]]], backbone, conditioner, trainer)
-        tensors = load_file(path.with_suffix(".safetensors"))
-        loaded.append(Bucket(plan=plan, tensors=tensors, instructions=about["instructions"]))
-    return loaded
-
-
-def _arrange_all(
-    dataset: Dataset, backbone: Backbone, conditioner: Conditioner, trainer: Trainer
-) -> list[tuple[dict[str, Any], dict[str, Tensor]]]:
-    """For each shape: what is said about its bucket, and its stacked tensors in bf16."""
-    source: Any = Guarded(dataset)  # any sequence serves; torch's Dataset is no base class of ours
-    as_it_is: Any = _as_it_is  # records stay numpy arrays, so that workers share no tensors
-    workers = min(2, os.cpu_count() or 1)
-    loader: Iterable[Record | str] = DataLoader(
-        source, batch_size=None, num_workers=workers, prefetch_factor=CHUNK, collate_fn=as_it_is
-    )
-    about: dict[tuple[Any, ...], dict[str, Any]] = {}
-    waiting: dict[tuple[Any, ...], list[tuple[int, Record]]] = defaultdict(list)
-    parts: dict[tuple[Any, ...], list[dict[str, Tensor]]] = defaultdict(list)
-
-    def flush(shape: tuple[Any, ...]) -> None:
-        indices, records = zip(*waiting.pop(shape), strict=True)
-        # Kept in bf16, so they may be computed in it.
-        with torch.autocast(backbone.device.type, torch.bfloat16):
-            plan, tensors = arrange(records, backbone, conditioner, trainer)
-        # Pictures of different sizes may come to stand on the same canvas.
-        key = records[0].task, _laid_out(plan), *((name, each.shape[1:]) for name, each in tensors.items())
-        bucket = about.setdefault(key, {"first": indices[0], "instructions": []})
-        bucket["instructions"] += [record.instruction for record in records]
-        parts[key].append({name: tensor.cpu().bfloat16() for name, tensor in tensors.items()})
-
-    bad: list[str] = []
-    for index, record in enumerate(track(loader, "encoding", total=len(dataset))):
-        if isinstance(record, str):
-            bad.append(record)
-            continue
-        shape = shape_of(record)
-        waiting[shape].append((index, record))
-        if len(waiting[shape]) * record.answer.size >= CHUNK_VALUES or len(waiting[shape]) == CHUNK:
-            flush(shape)
-        if sum(len(each) * each[0][1].answer.size for each in waiting.values()) > WAITING_VALUES:
-            flush(max(waiting, key=lambda each: len(waiting[each])))
-    for shape in list(waiting):
-        flush(shape)
-    if bad:
-        said = f"{len(bad)} of {len(dataset)} records were left out; the first: {bad[0]}"
-        if not about:
-            raise EditkitError(said)
-        warnings.warn(said, EditkitWarning, stacklevel=2)
-    return [(about[s], {name: torch.cat([p[name] for p in parts[s]]) for name in parts[s][0]}) for s in about]
-
-
-def _laid_out(plan: Plan) -> tuple[Any, ...]:
+def laid_out(plan: Plan) -> tuple[Any, ...]:
     """What samples of one bucket must share besides the shapes of their tensors."""
     ids = (plan.conditioning.ids_L3, plan.conditioning.sequence_ids_S3)
     places = tuple(None if each is None else tuple(each.flatten().tolist()) for each in ids)
     return plan.canvas.width, plan.canvas.height, plan.canvas.answer, places
-
-
-def _as_it_is(record: Record | str) -> Record | str:
-    return record
-
-
-class Guarded:
-    """A dataset whose bad records are the sentences that say what is wrong with them.
-
-    An exception in a worker would end the run, with the worker's traceback for its message.
-    """
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Record | str:
-        try:
-            return self.dataset[index]
-        except EditkitError as error:
-            return str(error)
-
-
-def _write(folder: Path, filled: list[tuple[dict[str, Any], dict[str, Tensor]]]) -> None:
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for number, (about, tensors) in enumerate(filled):
-            save_file(tensors, partial / f"{number:04d}.safetensors")
-            (partial / f"{number:04d}.json").write_text(json.dumps(about))
-        if not folder.is_dir():  # which another process may have been faster to make
-            os.replace(partial, folder)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if folder.is_dir():
-            return
-        problem = first_sentence(error)
-        raise EditkitError(
-            f"Latents cannot be kept in {folder.parent} ({problem}); free some space or give another cache."
-        ) from error

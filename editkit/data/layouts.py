@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from editkit.data.columns import columns
-from editkit.data.records import DataConfig
+from editkit.data.records import DRAWN, DataConfig
 from editkit.errors import EditkitError, first_sentence
 
 SEPARATOR = "#;#"
@@ -81,25 +81,32 @@ def _table(path: Path, _: DataConfig) -> Rows:
 
 def _folders(path: Path, config: DataConfig) -> Rows:
     """Answers with captions of the same stem in one folder, their sources in others (ai-toolkit, musubi)."""
-    named: dict[str, dict[str, list[str]]] = {}
-    for field in ("answer", "source", "mask"):
-        folder = path / config.folders.get(field, field)
-        if field == "answer" and not folder.is_dir():
-            raise EditkitError(f"The folder {folder} of answers is missing; name it in data.folders.answer.")
-        for picture in sorted(folder.glob("*")) if folder.is_dir() else ():
-            # Several sources of one answer are numbered: name_0, name_1 (musubi).
-            stem = re.sub(r"_\d+$", "", picture.stem) if field == "source" else picture.stem
-            if picture.suffix.lower() in PICTURES:
-                named.setdefault(stem, {}).setdefault(field, []).append(str(picture.relative_to(path)))
+    folders = {field: path / config.folders.get(field, field) for field in ("answer", "source", "mask")}
+    if not folders["answer"].is_dir():
+        raise EditkitError(
+            f"The folder {folders['answer']} of answers is missing; name it in data.folders.answer."
+        )
+    answers, masks = (
+        {picture.stem: str(picture.relative_to(path)) for picture in _pictures(folders[field])}
+        for field in ("answer", "mask")
+    )
+    sources: dict[str, list[str]] = {}
+    for picture in _pictures(folders["source"]):
+        # Several sources of one answer are numbered: name_0, name_1 (musubi). Answers may end in numbers too.
+        stem = picture.stem if picture.stem in answers else re.sub(r"_\d+$", "", picture.stem)
+        sources.setdefault(stem, []).append(str(picture.relative_to(path)))
     captions = path / config.folders.get("instruction", config.folders.get("answer", "answer"))
     rows = []
-    for stem, found in named.items():
+    for stem, answer in answers.items():
         caption = captions / f"{stem}.txt"
-        if "answer" in found:
-            words = _text(caption).strip() if caption.is_file() else None
-            row = {"answer": found["answer"][0], "instruction": words, "mask": found.get("mask", [None])[0]}
-            rows.append(row | {"source": found.get("source", [])})
+        words = _text(caption).strip() if caption.is_file() else None
+        row = {"answer": answer, "instruction": words, "mask": masks.get(stem)}
+        rows.append(row | {"source": sources.get(stem, [])})
     return rows
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.glob("*")) if file.suffix.lower() in PICTURES]
 
 
 def _shards(path: Path, _: DataConfig) -> Rows:
@@ -124,12 +131,17 @@ def _members(shard: Path) -> Iterable[Mapping[str, Any]]:
 
 
 class Member(Mapping[str, Any]):
-    """A record in a shard, each part of which is read when it is looked up: text and JSON decoded."""
+    """A record in a shard, each part of which is read when it is looked up: text and JSON decoded.
+
+    The keys of a part `json` are columns too, where no part is called so.
+    """
 
     def __init__(self, places: Mapping[str, tuple[Path, int, int]]) -> None:
         self.places = places
 
     def __getitem__(self, column: str) -> Any:
+        if column not in self.places:
+            return self._told()[column]
         shard, offset, size = self.places[column]
         with shard.open("rb") as file:
             file.seek(offset)
@@ -139,10 +151,14 @@ class Member(Mapping[str, Any]):
         return data.decode() if column.endswith(("txt", "text", "caption")) else data
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
+        return iter(self._told() | dict(self.places))
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self._told() | dict(self.places))
+
+    def _told(self) -> dict[str, Any]:
+        told = self["json"] if "json" in self.places else None
+        return told if isinstance(told, dict) else {}
 
 
 def _huggingface(path: Path, config: DataConfig) -> Rows:
@@ -170,7 +186,7 @@ def _huggingface(path: Path, config: DataConfig) -> Rows:
                 name, datasets.Image(decode=False)
             )  # a picture is read when it is shown
     try:
-        rows: Rows = list(found.take(config.count)) if config.streaming else found
+        rows: Rows = list(found.take(config.count or DRAWN)) if config.streaming else found
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise EditkitError(f"The dataset {where} cannot be read ({first_sentence(error)}).") from error
     return rows

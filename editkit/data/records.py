@@ -13,6 +13,10 @@ from editkit.types import EditRequest
 
 FILES = ("jsonl", "csv", "table", "folders", "webdataset", "huggingface")
 NAMES = ("shapesworld", "shapesworld masked", "shapesworld holes", *FILES)
+STRETCH = 0.01
+"""How far aspect ratios of one record's pictures may be apart."""
+DRAWN = 10_000
+"""Records that are taken where no number is given and there is no end."""
 FIELDS = ("edit_image", "edit_mask", "ref_image", "target_image", "prompt", "data_type")
 """The released order."""
 
@@ -23,7 +27,8 @@ class Record:
 
     Attributes:
         answer: the edited picture.
-        instruction: the edit in words, or a caption where there is no source.
+        instruction: the edit in words. Where there is no source it is the caption of the answer, which has
+            no field of its own.
         source: the picture before; None for text to image.
         mask: uint8 HW, 255 where the edit lies.
         references: further pictures.
@@ -38,6 +43,17 @@ class Record:
     references: tuple[NDArray[np.uint8], ...] = ()
     kind: str = ""
     task: str | None = None
+
+    def stretched(self) -> str | None:
+        """Both sizes in words, where source and answer differ in aspect ratio by more than rounding does."""
+        if self.source is None:
+            return None
+        (tall, wide), (high, broad) = self.source.shape[:2], self.answer.shape[:2]
+        # A side that was rounded is off by half a pixel, and so is the other.
+        rounding = max(STRETCH, 1 / min(tall, wide, high, broad))
+        if abs(wide * high / (tall * broad) - 1) <= rounding:
+            return None
+        return f"source {wide}x{tall}, answer {broad}x{high}"
 
     def request(self, method: str, seed: int, steps: int | None = None) -> EditRequest:
         """What a person would ask a method for, to get the answer."""
@@ -64,7 +80,8 @@ class DataConfig:
     `shapesworld holes`: its pictures, single and paired, with holes to be painted. Files: `jsonl`, one object
     a line; `csv`, fields between `#;#`; `table`, comma- or tab-separated under names; `folders`, answers with
     captions and sources of the same stem; `webdataset`, tar shards; `huggingface`: parquet, arrow, Hub id."""
-    count: int = 10_000
+    count: int | None = None
+    """How many: of a file the first ones, all where null; 10,000 of ShapesWorld or with `streaming` then."""
     start: int = shapesworld.TRAINING_START
     """First seed."""
     kinds: dict[str, float] = field(default_factory=dict)
@@ -81,7 +98,8 @@ class DataConfig:
     split: str = "train"
     """Of a Hugging Face dataset."""
     streaming: bool = False
-    """Take a Hugging Face dataset's first `count` records without fetching the rest."""
+    """Take a Hugging Face dataset's first `count` records without fetching the rest; they are held in memory
+    as they are in its files."""
     fields: tuple[str, ...] = FIELDS
     """Order of the fields of a `csv`."""
     types: tuple[str, ...] = ()
@@ -89,14 +107,20 @@ class DataConfig:
     tasks: dict[str, str] = field(default_factory=dict)
     """The method's task for each kind in a file; it chooses by what is given where there is none."""
 
+    crop: str = "none"
+    """`none`: a picture of another shape than the canvas is padded, and the padding learnt with it; `centre`:
+    source, answer and mask are cut to the shape of the nearest size that the network was trained at."""
+
     def __post_init__(self) -> None:
+        if self.crop not in ("none", "centre"):
+            raise ValueError(f"data.crop must be none or centre, not {self.crop!r}")
         if self.name not in NAMES:
             raise ValueError(f"data.name must be one of {', '.join(NAMES)}, not {self.name!r}")
         try:
             list(map(re.compile, self.types))
         except re.error as error:
             raise ValueError(f"data.types has {error.pattern!r}, no regular expression: {error}") from error
-        if self.count < 1:
+        if self.count is not None and self.count < 1:
             raise ValueError(f"data.count must be at least 1, not {self.count}")
         if self.kinds and not (min(self.kinds.values()) >= 0 and 0 < sum(self.kinds.values()) < math.inf):
             raise ValueError(f"data.kinds must be weights that are not negative nor all 0, not {self.kinds}")

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from editkit import config, registry
 from editkit.data import padding
+from editkit.data.cropping import Cropped
 from editkit.data.datasets import dataset
-from editkit.data.latents import SLOTS, Bucket, EditBatch, buckets
+from editkit.data.encoded import buckets
+from editkit.data.latents import SLOTS, Bucket, EditBatch
 from editkit.data.records import MixedConfig
 from editkit.data.stream import Mixture, Stream, share
 from editkit.errors import EditkitError
@@ -67,6 +69,8 @@ class EditJob(Job):
     def _arranged(self, mixed: MixedConfig) -> list[Bucket]:
         """A dataset's samples as latents."""
         records, settings = dataset(mixed.data), self.config
+        if mixed.data.crop == "centre":
+            records = Cropped(records, self.backbone.sizes(self.role))
         about = [
             self.method.name,
             settings.options,

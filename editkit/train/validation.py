@@ -12,8 +12,8 @@ from PIL import Image
 from editkit import adapters, flow, images, sheets
 from editkit.api import Editor
 from editkit.data import shapesworld as world
-from editkit.data.datasets import dataset, edit_record, masked_record
-from editkit.data.latents import Guarded, arrange
+from editkit.data.datasets import Guarded, dataset, edit_record, masked_record
+from editkit.data.latents import arrange
 from editkit.data.records import DataConfig, Record
 from editkit.errors import EditkitError, EditkitWarning
 

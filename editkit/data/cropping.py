@@ -1,0 +1,56 @@
+"""A record's pictures cut alike, so that nothing of the canvas is padding."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from editkit import canvas
+from editkit.data.datasets import Dataset
+from editkit.data.records import Record
+from editkit.errors import EditkitError
+
+
+class Cropped:
+    """A dataset whose pairs are cut around their centre to the shape of the nearest of some sizes.
+
+    Source, answer and mask are cut alike; references, and records without a source, have a canvas of their
+    own shape and stay as they are.
+
+    Raises:
+        EditkitError: where there are no sizes.
+    """
+
+    def __init__(self, dataset: Dataset, sizes: Sequence[tuple[int, int]]) -> None:
+        if not sizes:
+            raise EditkitError("data.crop=centre is for networks with sizes of their own; leave it out here.")
+        self.dataset, self.sizes = dataset, sizes
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Record:
+        record = self.dataset[index]
+        if record.source is None or record.stretched():
+            return record
+        height, width = record.source.shape[:2]
+        panel = canvas.fit((width, height), preferred=self.sizes)
+        ratio = panel.width / panel.height
+        return replace(
+            record,
+            source=_cut(record.source, ratio),
+            answer=_cut(record.answer, ratio),
+            mask=None if record.mask is None else _cut(record.mask, ratio),
+        )
+
+    def digest(self) -> str:
+        return f"{self.dataset.digest()} {self.sizes}"
+
+
+def _cut(picture: NDArray[Any], ratio: float) -> NDArray[Any]:
+    """The middle of a picture, as large as it can be at this ratio of width to height."""
+    height, width = picture.shape[:2]
+    tall, wide = min(height, round(width / ratio)), min(width, round(height * ratio))
+    top, left = (height - tall) // 2, (width - wide) // 2
+    return picture[top : top + tall, left : left + wide]
