@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from editkit import writing
+from editkit import registry, writing
 from editkit.errors import EditkitError, first_sentence
 
 FILE = "pytorch_lora_weights.safetensors"
@@ -95,8 +95,6 @@ def load(transformer: Any, path: str | Path, name: str) -> None:
     Raises:
         EditkitError: where the file is missing, is no LoRA in safetensors, or does not fit the transformer.
     """
-    from editkit import registry
-
     state, about = registry.backbones("lora").in_diffusers(*read(path))
     install(transformer, state, name, about, f"The adapter {file(path)}")
 
@@ -141,6 +139,10 @@ def install(
     Raises:
         EditkitError: where they do not fit.
     """
+    try:
+        registry.backbones("lora_fit").check(transformer, state)
+    except EditkitError as error:
+        raise EditkitError(f"{what} does not fit this transformer: {error}") from error
     try:
         config = json.loads(about.get("lora_adapter_metadata", "null"))
         transformer.load_lora_adapter(dict(state), prefix="transformer", adapter_name=name, metadata=config)

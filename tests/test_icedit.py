@@ -393,7 +393,7 @@ def changed(end: str, change: Any) -> Any:
 BAD: dict[str, tuple[Any, str]] = {
     "a router is missing": (without("0.ff.net.2.lora_route.weight"), "experts or a router but not both"),
     "an expert is missing": (without("0.ff.net.2.lora_A.expert_3.weight"), r"experts \[0, 1, 2\] of lora_A"),
-    "half a pair is missing": (without("0.norm1.linear.lora_B.weight"), "no part of an ICEdit adapter"),
+    "half a pair is missing": (without("0.norm1.linear.lora_B.weight"), "lacks its lora_B"),
     "uneven ranks": (
         changed("0.ff.net.2.lora_A.expert_2.weight", lambda tensor: tensor[:2]),
         "differ in rank",
@@ -437,10 +437,56 @@ def test_bad_files(transformer: FluxTransformer2DModel, file: Path, name: str) -
     assert [module for module in transformer.modules()] == before
 
 
-def test_wrong_base(file: Path) -> None:
+def added(module: str) -> Any:
+    return lambda state: (
+        state
+        | {
+            f"transformer.{module}.lora_A.weight": torch.zeros(RANK, 64),
+            f"transformer.{module}.lora_B.weight": torch.zeros(64, RANK),
+        }
+    )
+
+
+BAD_IN_BOTH: dict[str, tuple[Any, str]] = {
+    "half a pair is missing": (without("0.norm1.linear.lora_B.weight"), "lacks its lora_B"),
+    "not a number": (
+        changed("0.norm1.linear.lora_B.weight", lambda tensor: tensor * float("nan")),
+        "not finite",
+    ),
+    "a module that is nowhere": (added("nothing"), "no linear layer nothing"),
+    "a block that is nowhere": (
+        added("transformer_blocks.17.attn.to_q"),
+        r"no linear layer transformer_blocks\.17",
+    ),
+    "no common rank": (changed("0.norm1.linear.lora_A.weight", lambda tensor: tensor[:2]), "share no rank"),
+    "another tensor": (
+        lambda state: state | {"transformer.x_embedder.bias": torch.zeros(64)},
+        "no part of a plain LoRA|no matrix",
+    ),
+}
+
+
+@pytest.mark.parametrize("experts", [0, EXPERTS])
+@pytest.mark.parametrize("name", BAD_IN_BOTH)
+def test_bad_files_of_both_layouts(
+    transformer: FluxTransformer2DModel, tmp_path: Path, name: str, experts: int
+) -> None:
+    change, sentence = BAD_IN_BOTH[name]
+    save_file(change(released(transformer, RANK, experts=experts)), tmp_path / "bad.safetensors")
+    before = [module for module in transformer.modules()]
+    with pytest.raises(editkit.EditkitError, match=sentence) as caught:
+        moe.load(transformer, tmp_path / "bad.safetensors", "bad")
+    assert str(caught.value).endswith(".")
+    assert [module for module in transformer.modules()] == before
+
+
+@pytest.mark.parametrize("experts", [0, EXPERTS])
+def test_wrong_base(transformer: FluxTransformer2DModel, tmp_path: Path, experts: int) -> None:
+    save_file(released(transformer, RANK, experts=experts), tmp_path / "adapter.safetensors")
     other = FluxTransformer2DModel.from_config(transformer_config(64))
     with pytest.raises(editkit.EditkitError, match=r"x_embedder is 384 to 64.*load it on FLUX.1 Fill"):
-        moe.inject(other, file)
+        moe.load(other, tmp_path / "adapter.safetensors", "wrong")
+    assert not adapters.layers(other)
 
 
 def test_it_needs_a_picture_and_takes_no_references(random_flux: Flux) -> None:

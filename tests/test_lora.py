@@ -448,6 +448,14 @@ def test_collapse(cli: Cli, moe: Path, tmp_path: Path, way: str) -> None:
     assert transformer.transformer_blocks[0].ff.net[2].scaling["plain"] == 1
 
 
+def test_alphas_beside_diffusers_names_count(flux: FluxTransformer2DModel, tmp_path: Path) -> None:
+    state, _ = lora.from_diffusers({"x_embedder": drawn(flux)["x_embedder"]}, "diffusers")
+    save_file(state | {"transformer.x_embedder.alpha": torch.tensor(RANK / 2)}, tmp_path / "x.safetensors")
+    loaded = FluxTransformer2DModel.from_config(flux.config)
+    adapters.load(loaded, tmp_path / "x.safetensors", "mine")
+    assert loaded.x_embedder.scaling["mine"] == 0.5
+
+
 def test_collapse_to_a_higher_rank_is_exact(cli: Cli, moe: Path, tmp_path: Path) -> None:
     """One expert a module loses nothing; more ranks lose less."""
     errors = []
