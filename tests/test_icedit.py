@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
-from conftest import difference, image, photo, transformer_config
+from conftest import WIDTH, difference, image, photo, transformer_config
 from diffusers import FluxTransformer2DModel
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -726,6 +727,95 @@ def test_adapters_that_are_not_there(random_flux: Flux, case: str) -> None:
     with pytest.raises(editkit.EditkitError, match="no file or folder that exists, and no Hub id") as caught:
         editor.edit(image(64, 64), "make it blue", "icedit", steps=1)
     assert str(caught.value).endswith(".")
+
+
+def trainer(random_flux: Flux, **options: Any) -> Any:
+    return METHOD.trainer(random_flux, config.build(METHOD.config, options))
+
+
+def saved(transformer: FluxTransformer2DModel, folder: Path, **options: Any) -> Path:
+    """A file of fresh experts, whose transformer is bare again."""
+    handle = moe.attach(transformer, MoEOptions(rank=RANK, **options))
+    path = handle.save(folder)
+    handle.eject()
+    return path
+
+
+CONTINUED = {
+    "a released file, by the config": (
+        None,
+        {"router": "released", "balance": 0.03, "noise": 0.5},
+        0.03,
+        0.5,
+    ),
+    "the file's own": ({"balance": 0.03, "noise": 0.5}, None, 0.03, 0.5),
+    "the config's before the file's": ({"balance": 0.03}, {"balance": 0.1}, 0.1, 0.0),
+}
+
+
+@pytest.mark.parametrize("case", CONTINUED)
+def test_experts_go_on_training(
+    transformer: FluxTransformer2DModel,
+    file: Path,
+    random_flux: Flux,
+    forward: Any,
+    tmp_path: Path,
+    case: str,
+) -> None:
+    held, asked, balance, noise = CONTINUED[case]
+    path = file if held is None else saved(transformer, tmp_path, **held)
+    going_on = trainer(random_flux, moe=asked and asked | {"rank": RANK})
+    going_on.load(transformer, path)
+    layers = [module for module in transformer.modules() if isinstance(module, MoELinear)]
+    assert {(layer.options.balance, layer.options.noise) for layer in layers} == {(balance, noise)}
+    transformer.train()
+    forward(transformer)
+    mean = torch.stack([layer.balance for layer in layers]).mean()
+    assert going_on.penalty().item() == pytest.approx((balance * mean).item())
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"router": "paper"}, "moe.router is paper, but released"),
+        ({"experts": 2}, "moe.experts is 2, but 4"),
+        ({"rank": 8}, "moe.rank is 8, but 3"),
+        ({"top_k": 2}, "moe.top_k is 2, but 1"),
+        ({"alpha": 8.0}, "moe.alpha does not fit"),
+        ({"targets": ["attn.to_out.0"]}, "moe.targets names other layers .*which are proj_out, ff.net.2"),
+    ],
+)
+def test_options_that_contradict_the_file(
+    transformer: FluxTransformer2DModel, file: Path, random_flux: Flux, asked: dict[str, Any], sentence: str
+) -> None:
+    options = {"rank": RANK, "router": "released"} | asked
+    with pytest.raises(editkit.EditkitError, match=sentence) as caught:
+        trainer(random_flux, moe=options).load(transformer, file)
+    assert str(caught.value).endswith(".")
+    assert not adapters.layers(transformer)
+
+
+def test_experts_are_not_asked_of_a_plain_file(
+    transformer: FluxTransformer2DModel, random_flux: Flux, tmp_path: Path
+) -> None:
+    save_file(released(transformer, RANK), tmp_path / "plain.safetensors")
+    with pytest.raises(editkit.EditkitError, match="has no experts; leave options"):
+        trainer(random_flux, moe={"rank": RANK}).load(transformer, tmp_path / "plain.safetensors")
+
+
+def test_metadata_name_what_there_is(transformer: FluxTransformer2DModel, file: Path, tmp_path: Path) -> None:
+    """Of a file without metadata too, however few layers it adapts."""
+    state = load_file(file)
+    few = {
+        key.replace("ff.net.2", "attn.to_out.0"): tensor[:, :WIDTH] if "lora_B" not in key else tensor
+        for key, tensor in state.items()
+        if "transformer_blocks.0.ff.net.2" in key and "single" not in key
+    }
+    few |= {key: tensor for key, tensor in state.items() if "x_embedder" in key or "0.attn.to_q" in key}
+    path = moe.inject(transformer, few).save(tmp_path)
+    about = json.loads(adapters.read(path)[1]["icedit_moe"])
+    assert about["targets"] == ["attn.to_out.0"]
+    assert set(about["plain"]) == {"x_embedder", "attn.to_q"}
 
 
 METADATA = {

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ PLAIN = (
 )  # fmt: skip
 """What the released weights adapt with a plain LoRA; `ff.net.2` and the blocks' `proj_out` carry experts."""
 EXPERT = re.compile(r"(.+)\.lora_([AB])\.expert_(\d+)\.weight")
+BLOCK = re.compile(r"(single_)?transformer_blocks\.\d+\.")
 ROUTE = re.compile(r"(.+)\.lora_route\.weight")
 
 T = TypeVar("T")
@@ -37,6 +38,11 @@ class Parts:
 def has_experts(state: Mapping[str, Tensor]) -> bool:
     """Whether these are the tensors of a LoRA-MoE."""
     return any(EXPERT.fullmatch(key) or ROUTE.fullmatch(key) for key in state)
+
+
+def ends(modules: Iterable[str]) -> tuple[str, ...]:
+    """Modules' names without the blocks that they are in, each once."""
+    return tuple(dict.fromkeys(BLOCK.sub("", module) for module in modules))
 
 
 def split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Parts]]:

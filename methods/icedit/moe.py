@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from editkit import adapters, writing
+from editkit import adapters, registry, writing
 from editkit.errors import EditkitError
 from methods.icedit import checkpoint
 from methods.icedit.layer import MoELinear, MoEOptions
@@ -77,6 +77,11 @@ class Experts:
         found = [layer.balance for layer in self.layers.values() if layer.balance is not None]
         return torch.stack(found).mean() if found else None
 
+    def penalty(self) -> Tensor | None:
+        """The load-balance loss of the last forward pass by its weight, or None where it has none."""
+        balance = self.balance()
+        return None if balance is None else next(iter(self.layers.values())).options.balance * balance
+
     def count(self, on: bool = True) -> None:
         """Start counting anew how many tokens each expert gets, or stop."""
         for layer in self.layers.values():
@@ -126,20 +131,32 @@ class Experts:
                 tensors[f"{prefix}.lora_A.expert_{number}.weight"] = layer.down_ErI[number]
                 tensors[f"{prefix}.lora_B.expert_{number}.weight"] = layer.up_EOr[number]
             tensors[f"{prefix}.lora_route.weight"] = layer.route_EI
-        metadata = {
-            "format": "pt",
-            "icedit_moe": json.dumps(
-                asdict(next(iter(self.layers.values())).options)
-                | {"base": base, "in_channels": self.transformer.config.in_channels}
-            ),
+        plain = adapters.state(self.transformer, self.adapter) if self.plain else {}
+        about = asdict(next(iter(self.layers.values())).options) | {
+            "targets": checkpoint.ends(self.layers),
+            "plain": checkpoint.ends(registry.backbones("lora_fit").shapes(plain)),
+            "base": base,
+            "in_channels": self.transformer.config.in_channels,
         }
+        metadata = {"format": "pt", "icedit_moe": json.dumps(about)}
         if self.plain:
-            tensors |= adapters.state(self.transformer, self.adapter)
+            tensors |= plain
             metadata |= adapters.metadata(self.transformer, self.adapter)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         with writing.beside(folder / adapters.FILE) as partial:
             save_file(tensors, partial, metadata)
         return folder / adapters.FILE
+
+
+def chosen(transformer: Any, targets: Sequence[str]) -> dict[str, Any]:
+    """The linear layers inside blocks that have one of these ends of names, by name."""
+    return {
+        path: module
+        for path, module in transformer.named_modules()
+        if "blocks." in path
+        and path.endswith(tuple(f".{end}" for end in targets))
+        and hasattr(module, "in_features")
+    }
 
 
 def attach(transformer: Any, options: MoEOptions, name: str = "icedit") -> Experts:
@@ -156,19 +173,17 @@ def attach(transformer: Any, options: MoEOptions, name: str = "icedit") -> Exper
     else:
         transformer.requires_grad_(False)
     layers = {}
-    for path, module in list(transformer.named_modules()):
-        chosen = "blocks." in path and path.endswith(tuple(f".{end}" for end in options.targets))
-        if chosen and hasattr(module, "in_features"):
-            inputs, outputs = module.in_features, module.out_features
-            device = module.weight.device
-            layers[path] = MoELinear(
-                module,
-                name,
-                torch.randn(options.experts, options.rank, inputs, device=device) / options.rank,
-                torch.zeros(options.experts, outputs, options.rank, device=device),
-                torch.randn(options.experts, inputs, device=device) / inputs**0.5,
-                options,
-            )
+    for path, module in chosen(transformer, options.targets).items():
+        inputs, outputs = module.in_features, module.out_features
+        device = module.weight.device
+        layers[path] = MoELinear(
+            module,
+            name,
+            torch.randn(options.experts, options.rank, inputs, device=device) / options.rank,
+            torch.zeros(options.experts, outputs, options.rank, device=device),
+            torch.randn(options.experts, inputs, device=device) / inputs**0.5,
+            options,
+        )
     if not layers:
         names = ", ".join(options.targets) or "nothing"
         raise EditkitError(f"The transformer's blocks have no linear layer that is called {names}.")
