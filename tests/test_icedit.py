@@ -23,6 +23,7 @@ from editkit import adapters, config, registry
 from editkit.types import EditInputs
 from methods.icedit import METHOD, checkpoint, collapse, moe, routing
 from methods.icedit.config import ADAPTERS
+from methods.icedit.experts import EVALUATIONS, Experts
 from methods.icedit.layer import ROUTERS, MoELinear, MoEOptions
 
 EXPERTS, RANK = 4, 3
@@ -140,7 +141,7 @@ def test_dense_and_sparse_agree(router: str, top_k: int) -> None:
     layer.evaluation = "sparse"
     assert torch.allclose(layer(x), dense, atol=1e-5)
     gradients = []
-    for layer.evaluation in moe.EVALUATIONS:
+    for layer.evaluation in EVALUATIONS:
         layer.zero_grad()
         layer(x).square().sum().backward()
         gradients.append([layer.down_ErI.grad, layer.up_EOr.grad, layer.route_EI.grad])
@@ -378,7 +379,7 @@ def test_through_the_editor(random_flux: Flux, tmp_path: Path) -> None:
         assert difference(edit().image, whole.image) > 0
     finally:
         layers = {n: m for n, m in transformer.named_modules() if isinstance(m, MoELinear)}
-        moe.Experts(transformer, layers, name, plain=True).eject()
+        Experts(transformer, layers, name, plain=True).eject()
 
 
 def without(end: str) -> Any:
@@ -611,13 +612,13 @@ def bare(random_flux: Flux) -> Iterator[FluxTransformer2DModel]:
     for module in [m for m in transformer.modules() if isinstance(m, MoELinear)]:
         (name,) = module.r
         layers = {n: m for n, m in transformer.named_modules() if isinstance(m, MoELinear) and name in m.r}
-        moe.Experts(transformer, layers, name, plain=False).eject()
+        Experts(transformer, layers, name, plain=False).eject()
     for name in list(getattr(transformer, "peft_config", {})):
         adapters.eject(transformer, name)
     assert not adapters.layers(transformer)
 
 
-def alive(transformer: FluxTransformer2DModel, **options: Any) -> moe.Experts:
+def alive(transformer: FluxTransformer2DModel, **options: Any) -> Experts:
     """Fresh experts, and a fresh plain LoRA if any, that do something."""
     handle = moe.attach(transformer, MoEOptions(rank=RANK, **options))
     with torch.no_grad():

@@ -15,6 +15,7 @@ from editkit.method import Trainer
 from editkit.types import EditInputs, Plan
 from methods.icedit import checkpoint, moe
 from methods.icedit.config import ICEditConfig
+from methods.icedit.experts import Experts
 from methods.icedit.layer import MoEOptions
 
 
@@ -22,7 +23,7 @@ class ICEditTrainer(Trainer):
     """The released objective counts both halves; on the left it only teaches to copy."""
 
     config: ICEditConfig
-    _experts: moe.Experts | None = None
+    _experts: Experts | None = None
 
     def reword(self, instruction: str, rng: random.Random) -> str:
         """The instruction, or nothing now and then."""
