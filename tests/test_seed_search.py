@@ -59,6 +59,9 @@ def test_the_winner_is_the_edit_of_its_seed(
     found = editor.edit(image(97, 61), WORDS, method, seed=5, steps=5, search=search)
     report = found.search
     assert report.steps == steps
+    rest = 3 if mode == "continue" else 5
+    wanted = {str(seed): 2 + rest * (seed == found.seed) for seed in (5, 6, 7)}
+    assert report.summary()["steps_by_seed"] == wanted
     assert found.timings["search"] > 0
     assert report.previews.keys() == {5, 6, 7}
     assert all(preview.size == (97, 61) for preview in report.previews.values())
@@ -83,6 +86,8 @@ def test_a_judge_that_likes_a_place_says_nothing(
     assert biased.asked == 4
     once = editor.edit(image(64, 64), WORDS, seed=1, steps=2, search={"seeds": 3, "both_orders": False})
     assert once.seed == 3
+    assert any("in one order alone" in note for note in once.notes)
+    assert not any("in one order alone" in note for note in found.notes)
 
 
 def test_contact_sheet(editor: editkit.Editor) -> None:
