@@ -69,6 +69,7 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
         transformer.add_adapter(lora, adapter_name=name)
     except ValueError as error:
         raise EditkitError(f"The adapter cannot be attached: {first_sentence(error)}.") from error
+    registry.backbones("loading").regroup(transformer)
 
 
 def resume(transformer: Any, path: str | Path, name: str = "default") -> None:
@@ -151,6 +152,7 @@ def install(
         raise EditkitError(f"{what} does not fit this transformer ({problem}).") from error
     if name not in getattr(transformer, "peft_config", {}):
         raise EditkitError(f"{what} holds no tensor of this transformer.")
+    registry.backbones("loading").regroup(transformer)
 
 
 def file(path: str | Path) -> Path:
@@ -236,6 +238,7 @@ def eject(transformer: Any, name: str) -> None:
     transformer.delete_adapters(name)
     if not getattr(transformer, "peft_config", None):
         transformer.unload_lora()
+    registry.backbones("loading").regroup(transformer)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

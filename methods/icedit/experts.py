@@ -32,6 +32,7 @@ class Experts:
         self.transformer, self.layers, self.adapter, self.plain = transformer, dict(layers), adapter, plain
         for name, layer in self.layers.items():
             _put(transformer, name, layer)
+        registry.backbones("loading").regroup(transformer)
 
     @property
     def scale(self) -> float:
@@ -114,6 +115,7 @@ class Experts:
             while around.base_layer is not layer:  # adapters that came later are wrapped around it
                 around = around.base_layer
             around.base_layer = layer.base_layer
+        registry.backbones("loading").regroup(self.transformer)
         if self.plain:
             adapters.eject(self.transformer, self.adapter)
 
