@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import photo
+from conftest import ROOT, photo
 from torch import Tensor
 
 from backbones.flux import Flux
-from editkit import canvas, config
+from editkit import canvas, config, flow
+from editkit.train.settings import EditTrainConfig
 from editkit.types import EditInputs
 from methods.icedit import METHOD
 
@@ -92,3 +93,20 @@ def test_a_loss_of_the_right_half(random_flux: Flux) -> None:
     assert not left_Bhw.any()
     shares_Bhw = right_Bhw / right_Bhw.sum(dim=(1, 2), keepdim=True)
     assert torch.allclose(shares_Bhw, torch.full_like(shares_Bhw, 1 / shares_Bhw[0].numel()))
+
+
+def test_released_times() -> None:
+    """Half of them on either side of the middle, however many tokens there are."""
+    values = config.read(ROOT / "configs" / "flux1-dev" / "icedit-lora.yaml")
+    settings = config.build(EditTrainConfig, values)
+    times_B = flow.training_times(
+        4000,
+        2048,
+        generator=torch.Generator().manual_seed(0),
+        mean=settings.time_mean,
+        std=settings.time_std,
+        distribution=settings.times,
+    )
+    logits_B = times_B.logit()
+    assert logits_B.mean().item() == pytest.approx(0, abs=0.05)
+    assert logits_B.std().item() == pytest.approx(1, abs=0.05)
