@@ -535,6 +535,12 @@ def test_which_adapter_is_a_methods_own() -> None:
     assert chosen("flux1-dev") == "RiverZ/normal-lora"
     assert chosen("some/folder") is None
     assert chosen("some/folder", adapter="mine.safetensors") == "mine.safetensors"
+    with pytest.raises(
+        editkit.EditkitError, match=r"adapter lora is none of those for tiny \(moe\), no file"
+    ):
+        chosen("tiny", adapter="lora")
+    with pytest.raises(editkit.EditkitError, match=r"for flux1-dev \(lora, moe\)"):
+        chosen("flux1-dev", adapter="mo")
 
 
 def test_routing(dressed: editkit.Editor, tmp_path: Path) -> None:
