@@ -11,6 +11,7 @@ import diffusers
 import torch
 from diffusers import FluxTransformer2DModel
 from diffusers.hooks import apply_group_offloading
+from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_offloading
 from safetensors import SafetensorError
 
 from backbones import surgery
@@ -149,6 +150,14 @@ def place(
     except (ValueError, RuntimeError, ImportError, TypeError) as error:
         raise EditkitError(f"The backbone's options do not fit: {first_sentence(error)}.") from error
     return transformer
+
+
+def regroup(transformer: Any) -> None:
+    """Where weights visit the device group by group, take in those of adapters that came or went.
+
+    diffusers does so within its pipelines' LoRA loaders alone; what is in no group stays on the CPU.
+    """
+    _maybe_remove_and_reapply_group_offloading(transformer)
 
 
 def pretrained(cls: Any, folder: Path | str, part: str, dtype: torch.dtype) -> Any:

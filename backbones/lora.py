@@ -135,7 +135,7 @@ def in_diffusers(
     Raises:
         EditkitError: as `read`, and where tensors would be lost.
     """
-    if all(key.startswith(PREFIX) for key in state):
+    if all(key.startswith(PREFIX) and not key.endswith(".alpha") for key in state):
         return state, about or {}
     try:
         dialect(state)

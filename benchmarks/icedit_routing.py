@@ -1,6 +1,7 @@
-"""Which experts ICEdit's LoRA-MoE uses for which kind of ShapesWorld edit.
+"""Which experts ICEdit's LoRA-MoE uses for which kind of edit: ShapesWorld's, or those of a file of pairs.
 
     python benchmarks/icedit_routing.py [--n 16] [--output out/routing]
+    python benchmarks/icedit_routing.py --backbone flux1-dev --data pairs/held-out.jsonl
 
 Writes routing.json (mean weights by module, for `editkit lora collapse --weights`), shares.json, routing.png.
 """
@@ -14,8 +15,10 @@ import torch
 from PIL import Image
 
 import editkit
-from editkit import images
+from editkit import config, images
 from editkit.data import shapesworld as world
+from editkit.data.datasets import dataset
+from editkit.data.records import DataConfig
 from editkit.types import EditRequest
 from methods.icedit import routing
 
@@ -23,15 +26,27 @@ from methods.icedit import routing
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=16, help="held-out edits of each kind")
+    parser.add_argument("--n", type=int, default=16, help="edits of each kind")
+    parser.add_argument("--backbone", default="tiny")
+    parser.add_argument(
+        "--adapter", default="moe", help="as ICEdit's option: a name, a file, a folder, a Hub id"
+    )
+    parser.add_argument("--data", help="JSONL of pairs; ShapesWorld's held-out edits if not given")
+    parser.add_argument("--device", help="cpu, cuda or mps; the best one here if not given")
     parser.add_argument("--output", type=Path, default=Path("out/routing"))
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     images.check_folder(arguments.output)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    editor = editkit.load("tiny", device="cpu", options={"icedit": {"adapter": "moe"}})
-    found = routing.measure(editor, {kind: requests(kind, arguments.n) for kind in world.ON_SCENE})
+    editor = editkit.load(
+        arguments.backbone, arguments.device, options={"icedit": {"adapter": arguments.adapter}}
+    )
+    if arguments.data:
+        asked = from_file(arguments.data, arguments.n)
+    else:
+        asked = {kind: drawn(kind, arguments.n) for kind in world.ON_SCENE}
+    found = routing.measure(editor, asked)
     shares = {kind: each for kind, (each, _) in found.items()}
     report(shares)
     weights = mean([each for _, each in found.values()])
@@ -41,9 +56,23 @@ def main() -> None:
     print(arguments.output / "routing.png")
 
 
-def requests(kind: str, count: int) -> list[EditRequest]:
+def from_file(path: str, count: int) -> dict[str, list[EditRequest]]:
+    """The first edits of each kind in a file; those without a kind are one."""
+    found: dict[str, list[EditRequest]] = {}
+    records = dataset(config.build(DataConfig, {"name": "jsonl", "path": path}))
+    for seed in range(len(records)):
+        record = records[seed]
+        chosen = found.setdefault(record.kind or "edit", [])
+        if record.source is not None and len(chosen) < count:
+            chosen.append(record.request("icedit", seed))
+    if not any(found.values()):
+        raise editkit.EditkitError(f"{path} holds no edit of a picture; give pairs with a source.")
+    return {kind: chosen for kind, chosen in found.items() if chosen}
+
+
+def drawn(kind: str, count: int) -> list[EditRequest]:
     """The first held-out edits of a kind."""
-    drawn = [world.example(seed, kind) for seed in range(count)]
+    examples = [world.example(seed, kind) for seed in range(count)]
     return [
         EditRequest(
             image=Image.fromarray(world.render(example.source)),
@@ -51,7 +80,7 @@ def requests(kind: str, count: int) -> list[EditRequest]:
             method="icedit",
             seed=example.seed,
         )
-        for example in drawn
+        for example in examples
         if example.source
     ]
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from editkit import writing
+from editkit import registry, writing
 from editkit.errors import EditkitError, first_sentence
 
 FILE = "pytorch_lora_weights.safetensors"
@@ -69,6 +69,7 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
         transformer.add_adapter(lora, adapter_name=name)
     except ValueError as error:
         raise EditkitError(f"The adapter cannot be attached: {first_sentence(error)}.") from error
+    registry.backbones("loading").regroup(transformer)
 
 
 def resume(transformer: Any, path: str | Path, name: str = "default") -> None:
@@ -95,8 +96,6 @@ def load(transformer: Any, path: str | Path, name: str) -> None:
     Raises:
         EditkitError: where the file is missing, is no LoRA in safetensors, or does not fit the transformer.
     """
-    from editkit import registry
-
     state, about = registry.backbones("lora").in_diffusers(*read(path))
     install(transformer, state, name, about, f"The adapter {file(path)}")
 
@@ -142,6 +141,10 @@ def install(
         EditkitError: where they do not fit.
     """
     try:
+        registry.backbones("lora_fit").check(transformer, state)
+    except EditkitError as error:
+        raise EditkitError(f"{what} does not fit this transformer: {error}") from error
+    try:
         config = json.loads(about.get("lora_adapter_metadata", "null"))
         transformer.load_lora_adapter(dict(state), prefix="transformer", adapter_name=name, metadata=config)
     except (ValueError, RuntimeError, IndexError, KeyError) as error:
@@ -149,6 +152,7 @@ def install(
         raise EditkitError(f"{what} does not fit this transformer ({problem}).") from error
     if name not in getattr(transformer, "peft_config", {}):
         raise EditkitError(f"{what} holds no tensor of this transformer.")
+    registry.backbones("loading").regroup(transformer)
 
 
 def file(path: str | Path) -> Path:
@@ -234,6 +238,7 @@ def eject(transformer: Any, name: str) -> None:
     transformer.delete_adapters(name)
     if not getattr(transformer, "peft_config", None):
         transformer.unload_lora()
+    registry.backbones("loading").regroup(transformer)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -75,13 +75,18 @@ class SearchReport:
         previews: by seed.
         comparisons: in order.
         seed: the winner's.
-        steps: Euler steps in all, over all seeds.
+        steps_by_seed: Euler steps that each took; the winner's in both its preview and its edit.
     """
 
     previews: dict[int, Image.Image]
     comparisons: tuple[Comparison, ...]
     seed: int
-    steps: int
+    steps_by_seed: dict[int, int]
+
+    @property
+    def steps(self) -> int:
+        """Euler steps in all, over all seeds."""
+        return sum(self.steps_by_seed.values())
 
     def summary(self) -> dict[str, Any]:
         """All but the pictures, in JSON's types."""
@@ -95,7 +100,9 @@ class SearchReport:
             }
             for each in self.comparisons
         ]
-        return {"seeds": list(self.previews), "seed": self.seed, "steps": self.steps, "comparisons": compared}
+        spent = {str(seed): steps for seed, steps in self.steps_by_seed.items()}
+        told = {"seeds": list(self.previews), "seed": self.seed, "steps": self.steps, "steps_by_seed": spent}
+        return {**told, "comparisons": compared}
 
     def contact_sheet(self) -> Image.Image:
         """All previews side by side, in rows of four, the winner's framed."""
@@ -156,18 +163,20 @@ def run(
         source = images.picture(prepared.source_1CHW[0]) if prepared.source_1CHW is not None else None
         case = Case(source=source, instruction=prepared.request.instruction)
         seed, comparisons = bubble(referee, case, previews, search.both_orders)
-        x_BLC, taken = running.x_BLC[seed - first :][:1], len(batch) * k + n
+        x_BLC, spent = running.x_BLC[seed - first :][:1], dict.fromkeys(previews, k)
         if len(batch) > 1 or search.mode == "restart":
             winner = replace(prepared, request=replace(prepared.request, seed=seed))
-            spent = time.perf_counter() - start
+            seconds = time.perf_counter() - start
             running = editing.begin(backbone, method, options, [winner], watch)
-            running.clock.laps["search"] = spent
+            running.clock.laps["search"] = seconds
         if search.mode == "continue":
-            running.x_BLC, running.place, taken = x_BLC, k, taken - k
+            running.x_BLC, running.place = x_BLC, k
+        spent[seed] += n - running.place
         running.walk()
         (result,) = running.results()
-    report = SearchReport(previews=previews, comparisons=tuple(comparisons), seed=seed, steps=taken)
-    return replace(result, search=report, notes=(*result.notes, *_unread(comparisons)))
+    report = SearchReport(previews=previews, comparisons=tuple(comparisons), seed=seed, steps_by_seed=spent)
+    notes = (*result.notes, *_unread(comparisons), *_one_order(referee, search))
+    return replace(result, search=report, notes=notes)
 
 
 def _judge(search: SeedSearch, judges: dict[str, Judge]) -> Judge:
@@ -184,6 +193,13 @@ def _unread(comparisons: Sequence[Comparison]) -> list[str]:
     if not count:
         return []
     return [f"{count} of the judge's {len(problems)} replies could not be read and count as ties."]
+
+
+def _one_order(referee: Judge | None, search: SeedSearch) -> list[str]:
+    """A note where a judge's liking for the first or the second place may have decided."""
+    if referee is None or referee.symmetric or search.both_orders:
+        return []
+    return ["The judge saw each two pictures in one order alone, which may have swayed it; set both_orders."]
 
 
 def preview_steps(steps: int) -> int:

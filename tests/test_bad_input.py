@@ -258,6 +258,22 @@ REQUESTS: dict[str, Case] = {
         lambda p: ["generate", "", "-b", p.backbone, "-o", p.output],
         "instruction is empty",
     ),
+    "search mode without a search": (lambda p: edit(p, "--search-mode", "restart"), "need --search with"),
+    "preview steps without a search": (lambda p: edit(p, "--preview-steps", 0), "need --search with"),
+    "preview steps of a made picture": (
+        lambda p: ["generate", "a circle", "-b", p.backbone, "-o", p.output, "--preview-steps", 0],
+        "need --search with",
+    ),
+    "judge without a search": (lambda p: edit(p, "--judge", "tiny"), "need --search with"),
+    "judge's option without a search": (
+        lambda p: edit(p, "--judge-option", "margin=1"),
+        "need --search with",
+    ),
+    "unknown search mode": (
+        lambda p: edit(p, "--search", 2, "--search-mode", "sideways"),
+        "mode must be continue or restart, not 'sideways'",
+    ),
+    "no preview steps": (lambda p: edit(p, "--search", 2, "--preview-steps", 0), "must be at least 1"),
     "unknown subcommand": (lambda p: ["eval", "shapes"], "No such command 'shapes'"),
 }
 
@@ -943,6 +959,20 @@ def test_generate_needs_no_picture(cli: Cli, place: Place) -> None:
     assert run.status == 0, run
     with Image.open(place.output) as result:
         assert result.size == (48, 32)
+
+
+def test_generate_searches(cli: Cli, place: Place) -> None:
+    sheet = place.folder / "sheet.png"
+    arguments = ["-b", place.backbone, "-o", place.output, "--steps", 2, "--size", "48x32", "--json"]
+    search = ["--search", 2, "--judge", "tiny", "--judge-option", "device=cpu", "--contact-sheet", sheet]
+    run = cli("generate", "a red circle", *arguments, *search, "--seed", 3)
+    assert run.status == 0, run
+    searched = json.loads(run.out)["search"]
+    assert searched["seeds"] == [3, 4]
+    assert sorted(searched["steps_by_seed"].values()) == [1, 2]
+    with Image.open(sheet) as previews:
+        assert previews.width > 2 * 48
+    refused(cli("generate", "a red circle", *arguments, "--search", 2), "needs a source picture")
 
 
 @pytest.mark.parametrize("arguments", [[], ["eval"], ["weights"]], ids=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
-from conftest import difference, image, photo, transformer_config
+from conftest import WIDTH, difference, image, photo, transformer_config
 from diffusers import FluxTransformer2DModel
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -22,6 +23,7 @@ from editkit import adapters, config, registry
 from editkit.types import EditInputs
 from methods.icedit import METHOD, checkpoint, collapse, moe, routing
 from methods.icedit.config import ADAPTERS
+from methods.icedit.experts import EVALUATIONS, Experts
 from methods.icedit.layer import ROUTERS, MoELinear, MoEOptions
 
 EXPERTS, RANK = 4, 3
@@ -139,7 +141,7 @@ def test_dense_and_sparse_agree(router: str, top_k: int) -> None:
     layer.evaluation = "sparse"
     assert torch.allclose(layer(x), dense, atol=1e-5)
     gradients = []
-    for layer.evaluation in moe.EVALUATIONS:
+    for layer.evaluation in EVALUATIONS:
         layer.zero_grad()
         layer(x).square().sum().backward()
         gradients.append([layer.down_ErI.grad, layer.up_EOr.grad, layer.route_EI.grad])
@@ -377,7 +379,7 @@ def test_through_the_editor(random_flux: Flux, tmp_path: Path) -> None:
         assert difference(edit().image, whole.image) > 0
     finally:
         layers = {n: m for n, m in transformer.named_modules() if isinstance(m, MoELinear)}
-        moe.Experts(transformer, layers, name, plain=True).eject()
+        Experts(transformer, layers, name, plain=True).eject()
 
 
 def without(end: str) -> Any:
@@ -393,7 +395,7 @@ def changed(end: str, change: Any) -> Any:
 BAD: dict[str, tuple[Any, str]] = {
     "a router is missing": (without("0.ff.net.2.lora_route.weight"), "experts or a router but not both"),
     "an expert is missing": (without("0.ff.net.2.lora_A.expert_3.weight"), r"experts \[0, 1, 2\] of lora_A"),
-    "half a pair is missing": (without("0.norm1.linear.lora_B.weight"), "no part of an ICEdit adapter"),
+    "half a pair is missing": (without("0.norm1.linear.lora_B.weight"), "lacks its lora_B"),
     "uneven ranks": (
         changed("0.ff.net.2.lora_A.expert_2.weight", lambda tensor: tensor[:2]),
         "differ in rank",
@@ -437,10 +439,56 @@ def test_bad_files(transformer: FluxTransformer2DModel, file: Path, name: str) -
     assert [module for module in transformer.modules()] == before
 
 
-def test_wrong_base(file: Path) -> None:
+def added(module: str) -> Any:
+    return lambda state: (
+        state
+        | {
+            f"transformer.{module}.lora_A.weight": torch.zeros(RANK, 64),
+            f"transformer.{module}.lora_B.weight": torch.zeros(64, RANK),
+        }
+    )
+
+
+BAD_IN_BOTH: dict[str, tuple[Any, str]] = {
+    "half a pair is missing": (without("0.norm1.linear.lora_B.weight"), "lacks its lora_B"),
+    "not a number": (
+        changed("0.norm1.linear.lora_B.weight", lambda tensor: tensor * float("nan")),
+        "not finite",
+    ),
+    "a module that is nowhere": (added("nothing"), "no linear layer nothing"),
+    "a block that is nowhere": (
+        added("transformer_blocks.17.attn.to_q"),
+        r"no linear layer transformer_blocks\.17",
+    ),
+    "no common rank": (changed("0.norm1.linear.lora_A.weight", lambda tensor: tensor[:2]), "share no rank"),
+    "another tensor": (
+        lambda state: state | {"transformer.x_embedder.bias": torch.zeros(64)},
+        "no part of a plain LoRA|no matrix",
+    ),
+}
+
+
+@pytest.mark.parametrize("experts", [0, EXPERTS])
+@pytest.mark.parametrize("name", BAD_IN_BOTH)
+def test_bad_files_of_both_layouts(
+    transformer: FluxTransformer2DModel, tmp_path: Path, name: str, experts: int
+) -> None:
+    change, sentence = BAD_IN_BOTH[name]
+    save_file(change(released(transformer, RANK, experts=experts)), tmp_path / "bad.safetensors")
+    before = [module for module in transformer.modules()]
+    with pytest.raises(editkit.EditkitError, match=sentence) as caught:
+        moe.load(transformer, tmp_path / "bad.safetensors", "bad")
+    assert str(caught.value).endswith(".")
+    assert [module for module in transformer.modules()] == before
+
+
+@pytest.mark.parametrize("experts", [0, EXPERTS])
+def test_wrong_base(transformer: FluxTransformer2DModel, tmp_path: Path, experts: int) -> None:
+    save_file(released(transformer, RANK, experts=experts), tmp_path / "adapter.safetensors")
     other = FluxTransformer2DModel.from_config(transformer_config(64))
     with pytest.raises(editkit.EditkitError, match=r"x_embedder is 384 to 64.*load it on FLUX.1 Fill"):
-        moe.inject(other, file)
+        moe.load(other, tmp_path / "adapter.safetensors", "wrong")
+    assert not adapters.layers(other)
 
 
 def test_it_needs_a_picture_and_takes_no_references(random_flux: Flux) -> None:
@@ -487,6 +535,12 @@ def test_which_adapter_is_a_methods_own() -> None:
     assert chosen("flux1-dev") == "RiverZ/normal-lora"
     assert chosen("some/folder") is None
     assert chosen("some/folder", adapter="mine.safetensors") == "mine.safetensors"
+    with pytest.raises(
+        editkit.EditkitError, match=r"adapter lora is none of those for tiny \(moe\), no file"
+    ):
+        chosen("tiny", adapter="lora")
+    with pytest.raises(editkit.EditkitError, match=r"for flux1-dev \(lora, moe\)"):
+        chosen("flux1-dev", adapter="mo")
 
 
 def test_routing(dressed: editkit.Editor, tmp_path: Path) -> None:
@@ -564,13 +618,13 @@ def bare(random_flux: Flux) -> Iterator[FluxTransformer2DModel]:
     for module in [m for m in transformer.modules() if isinstance(m, MoELinear)]:
         (name,) = module.r
         layers = {n: m for n, m in transformer.named_modules() if isinstance(m, MoELinear) and name in m.r}
-        moe.Experts(transformer, layers, name, plain=False).eject()
+        Experts(transformer, layers, name, plain=False).eject()
     for name in list(getattr(transformer, "peft_config", {})):
         adapters.eject(transformer, name)
     assert not adapters.layers(transformer)
 
 
-def alive(transformer: FluxTransformer2DModel, **options: Any) -> moe.Experts:
+def alive(transformer: FluxTransformer2DModel, **options: Any) -> Experts:
     """Fresh experts, and a fresh plain LoRA if any, that do something."""
     handle = moe.attach(transformer, MoEOptions(rank=RANK, **options))
     with torch.no_grad():
@@ -680,6 +734,95 @@ def test_adapters_that_are_not_there(random_flux: Flux, case: str) -> None:
     with pytest.raises(editkit.EditkitError, match="no file or folder that exists, and no Hub id") as caught:
         editor.edit(image(64, 64), "make it blue", "icedit", steps=1)
     assert str(caught.value).endswith(".")
+
+
+def trainer(random_flux: Flux, **options: Any) -> Any:
+    return METHOD.trainer(random_flux, config.build(METHOD.config, options))
+
+
+def saved(transformer: FluxTransformer2DModel, folder: Path, **options: Any) -> Path:
+    """A file of fresh experts, whose transformer is bare again."""
+    handle = moe.attach(transformer, MoEOptions(rank=RANK, **options))
+    path = handle.save(folder)
+    handle.eject()
+    return path
+
+
+CONTINUED = {
+    "a released file, by the config": (
+        None,
+        {"router": "released", "balance": 0.03, "noise": 0.5},
+        0.03,
+        0.5,
+    ),
+    "the file's own": ({"balance": 0.03, "noise": 0.5}, None, 0.03, 0.5),
+    "the config's before the file's": ({"balance": 0.03}, {"balance": 0.1}, 0.1, 0.0),
+}
+
+
+@pytest.mark.parametrize("case", CONTINUED)
+def test_experts_go_on_training(
+    transformer: FluxTransformer2DModel,
+    file: Path,
+    random_flux: Flux,
+    forward: Any,
+    tmp_path: Path,
+    case: str,
+) -> None:
+    held, asked, balance, noise = CONTINUED[case]
+    path = file if held is None else saved(transformer, tmp_path, **held)
+    going_on = trainer(random_flux, moe=asked and asked | {"rank": RANK})
+    going_on.load(transformer, path)
+    layers = [module for module in transformer.modules() if isinstance(module, MoELinear)]
+    assert {(layer.options.balance, layer.options.noise) for layer in layers} == {(balance, noise)}
+    transformer.train()
+    forward(transformer)
+    mean = torch.stack([layer.balance for layer in layers]).mean()
+    assert going_on.penalty().item() == pytest.approx((balance * mean).item())
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"router": "paper"}, "moe.router is paper, but released"),
+        ({"experts": 2}, "moe.experts is 2, but 4"),
+        ({"rank": 8}, "moe.rank is 8, but 3"),
+        ({"top_k": 2}, "moe.top_k is 2, but 1"),
+        ({"alpha": 8.0}, "moe.alpha does not fit"),
+        ({"targets": ["attn.to_out.0"]}, "moe.targets names other layers .*which are proj_out, ff.net.2"),
+    ],
+)
+def test_options_that_contradict_the_file(
+    transformer: FluxTransformer2DModel, file: Path, random_flux: Flux, asked: dict[str, Any], sentence: str
+) -> None:
+    options = {"rank": RANK, "router": "released"} | asked
+    with pytest.raises(editkit.EditkitError, match=sentence) as caught:
+        trainer(random_flux, moe=options).load(transformer, file)
+    assert str(caught.value).endswith(".")
+    assert not adapters.layers(transformer)
+
+
+def test_experts_are_not_asked_of_a_plain_file(
+    transformer: FluxTransformer2DModel, random_flux: Flux, tmp_path: Path
+) -> None:
+    save_file(released(transformer, RANK), tmp_path / "plain.safetensors")
+    with pytest.raises(editkit.EditkitError, match="has no experts; leave options"):
+        trainer(random_flux, moe={"rank": RANK}).load(transformer, tmp_path / "plain.safetensors")
+
+
+def test_metadata_name_what_there_is(transformer: FluxTransformer2DModel, file: Path, tmp_path: Path) -> None:
+    """Of a file without metadata too, however few layers it adapts."""
+    state = load_file(file)
+    few = {
+        key.replace("ff.net.2", "attn.to_out.0"): tensor[:, :WIDTH] if "lora_B" not in key else tensor
+        for key, tensor in state.items()
+        if "transformer_blocks.0.ff.net.2" in key and "single" not in key
+    }
+    few |= {key: tensor for key, tensor in state.items() if "x_embedder" in key or "0.attn.to_q" in key}
+    path = moe.inject(transformer, few).save(tmp_path)
+    about = json.loads(adapters.read(path)[1]["icedit_moe"])
+    assert about["targets"] == ["attn.to_out.0"]
+    assert set(about["plain"]) == {"x_embedder", "attn.to_q"}
 
 
 METADATA = {

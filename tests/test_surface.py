@@ -207,7 +207,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
             "--align",
         },
     ),
-    "generate": (["prompt"], {*LOADING, *SAMPLING, *OUTPUT, "--json", "--task", "--ref"}),
+    "generate": (["prompt"], {*LOADING, *SAMPLING, *OUTPUT, *SEARCH, "--json", "--task", "--ref"}),
     "compare": (
         ["image", "instruction"],
         {*LOADING, *OUTPUT, "-m", "--method", "--mask", "--seed", "--steps", "--size", "--judge"}

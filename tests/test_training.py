@@ -35,7 +35,7 @@ from editkit.train.fit import StoppedError, fit
 from editkit.train.optim import Ema, OptimConfig, optimizers, rate
 from editkit.train.settings import EditTrainConfig
 from editkit.types import Conditioning, Plan
-from methods.icedit import moe
+from methods.icedit.experts import Experts
 from methods.icedit.layer import MoELinear
 
 RECOLOUR = {"recolour": 1.0, "background": 1.0}
@@ -360,7 +360,7 @@ def test_export_of_icedit(settings: Any, adapter: str) -> None:
     transformer = job.backbone.transformer("fill")
     layers = {name: layer for name, layer in transformer.named_modules() if isinstance(layer, MoELinear)}
     if adapter == "moe":
-        moe.Experts(transformer, layers, "icedit", plain=True).eject()
+        Experts(transformer, layers, "icedit", plain=True).eject()
     else:
         adapters.eject(transformer, "default")
     assert bool(layers) == (adapter == "moe")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from editkit.cli.options import Backbone, Device, Dtype, Method, Options, Steps, no_bars, pairs
+from editkit.cli.search import ContactSheet, Judge, JudgeOption, PreviewSteps, Search, SearchMode, asked
 from editkit.errors import EditkitError
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Picture to write; replaced if it exists.")]
@@ -43,16 +44,12 @@ def edit(
         bool, typer.Option("--align", help="Undo a measured shift or scale against the source.")
     ] = False,
     negative: Negative = None,
-    search: Annotated[int, typer.Option(help="Try this many seeds and keep the one a judge prefers.")] = 1,
-    judge: Annotated[
-        str | None, typer.Option(help="Who judges: preserve, tiny, qwen-vl or openai.  [default: preserve]")
-    ] = None,
-    search_mode: Annotated[str, typer.Option(help="continue or restart the winner.")] = "continue",
-    preview_steps: Annotated[
-        int | None, typer.Option(help="Steps before the judge looks; a quarter of all if not given.")
-    ] = None,
-    judge_option: Annotated[list[str] | None, typer.Option(help="An option of the judge, key=value.")] = None,
-    contact_sheet: Annotated[Path | None, typer.Option(help="Picture of all previews to write.")] = None,
+    search: Search = 1,
+    judge: Judge = None,
+    search_mode: SearchMode = None,
+    preview_steps: PreviewSteps = None,
+    judge_option: JudgeOption = None,
+    contact_sheet: ContactSheet = None,
     device: Device = None,
     dtype: Dtype = None,
     option: Options = None,
@@ -60,11 +57,7 @@ def edit(
     as_json: Json = False,
 ) -> None:
     """Edit a picture; the result is exactly as large as it."""
-    searching = search != 1 or contact_sheet is not None
-    if not searching and (judge or judge_option or preview_steps):
-        raise EditkitError("--judge, --judge-option and --preview-steps need --search with several seeds.")
-    wanted = {"seeds": search, "judge": judge or "preserve", "mode": search_mode}
-    wanted |= {"preview_steps": preview_steps, "options": pairs(judge_option, "--judge-option")}
+    searched = asked(search, judge, search_mode, preview_steps, judge_option, contact_sheet)
     request = {
         "method": method,
         "task": task,
@@ -77,7 +70,7 @@ def edit(
         "preserve": preserve or None,
         "align": align,
         "negative": negative,
-        "search": wanted if searching else None,
+        "search": searched,
     }
     loading = (backbone, device, dtype, option, load)
     _edit(image, instruction, request, loading, output, as_json, contact_sheet)
@@ -95,6 +88,12 @@ def generate(
     guidance: Guidance = None,
     size: Size = None,
     negative: Negative = None,
+    search: Search = 1,
+    judge: Judge = None,
+    search_mode: SearchMode = None,
+    preview_steps: PreviewSteps = None,
+    judge_option: JudgeOption = None,
+    contact_sheet: ContactSheet = None,
     device: Device = None,
     dtype: Dtype = None,
     option: Options = None,
@@ -102,6 +101,7 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Make a picture from text and references, with the same network."""
+    searched = asked(search, judge, search_mode, preview_steps, judge_option, contact_sheet)
     request = {
         "method": method,
         "task": task,
@@ -111,8 +111,10 @@ def generate(
         "guidance": guidance,
         "size": sides(size),
         "negative": negative,
+        "search": searched,
     }
-    _edit(None, prompt, request, (backbone, device, dtype, option, load), output, as_json)
+    loading = (backbone, device, dtype, option, load)
+    _edit(None, prompt, request, loading, output, as_json, contact_sheet)
 
 
 def _edit(
@@ -122,7 +124,7 @@ def _edit(
     loading: tuple[str, str | None, str | None, list[str] | None, list[str] | None],
     output: Path,
     as_json: bool,
-    contact_sheet: Path | None = None,
+    contact_sheet: Path | None,
 ) -> None:
     import warnings
 

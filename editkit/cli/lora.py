@@ -85,6 +85,12 @@ def collapse(
             "the plain LoRA is too strong",
             file=sys.stderr,
         )
+    if experts.top_k > 1:
+        print(
+            f"note: tokens use {experts.top_k} experts each, but the errors take each expert alone; "
+            "they compare ways and ranks, and are not this adapter's own",
+            file=sys.stderr,
+        )
     print(destination)
     print(f"mean relative error {plain.error:.4f} over {len(plain.errors)} modules")
     print(f"worst {plain.errors[worst]:.4f} at {worst}")

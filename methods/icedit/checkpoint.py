@@ -3,13 +3,14 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from editkit import registry
 from editkit.errors import EditkitError, first_sentence
 
 PREFIX = "transformer."
@@ -19,6 +20,7 @@ PLAIN = (
 )  # fmt: skip
 """What the released weights adapt with a plain LoRA; `ff.net.2` and the blocks' `proj_out` carry experts."""
 EXPERT = re.compile(r"(.+)\.lora_([AB])\.expert_(\d+)\.weight")
+BLOCK = re.compile(r"(single_)?transformer_blocks\.\d+\.")
 ROUTE = re.compile(r"(.+)\.lora_route\.weight")
 
 T = TypeVar("T")
@@ -36,6 +38,11 @@ class Parts:
 def has_experts(state: Mapping[str, Tensor]) -> bool:
     """Whether these are the tensors of a LoRA-MoE."""
     return any(EXPERT.fullmatch(key) or ROUTE.fullmatch(key) for key in state)
+
+
+def ends(modules: Iterable[str]) -> tuple[str, ...]:
+    """Modules' names without the blocks that they are in, each once."""
+    return tuple(dict.fromkeys(BLOCK.sub("", module) for module in modules))
 
 
 def split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Parts]]:
@@ -108,33 +115,14 @@ def check(transformer: Any, plain: Mapping[str, Tensor], experts: Mapping[str, P
     Raises:
         EditkitError: naming the first that does not.
     """
-    shapes = {
-        name: (module.out_features, module.in_features)
-        for name, module in transformer.named_modules()
-        if hasattr(module, "in_features")
-    }
-    pairs: dict[str, tuple[int, int]] = {
+    fit = registry.backbones("lora_fit")
+    plain_shapes = fit.shapes(plain)
+    if both := sorted(plain_shapes.keys() & experts.keys()):
+        raise EditkitError(f"The adapter has experts and a plain LoRA on {both[0]}; it can have one.")
+    of_experts = {
         module: (parts.up_EOr.shape[1], parts.down_ErI.shape[2]) for module, parts in experts.items()
     }
-    tensors = [*plain.values(), *(t for p in experts.values() for t in (p.down_ErI, p.up_EOr, p.route_EI))]
-    if both := sorted({key.removeprefix(PREFIX).rpartition(".lora_")[0] for key in plain} & experts.keys()):
-        raise EditkitError(f"The adapter has experts and a plain LoRA on {both[0]}; it can have one.")
-    for key, tensor in plain.items():
-        module, _, letter = key.removeprefix(PREFIX).removesuffix(".weight").rpartition(".lora_")
-        if letter not in ("A", "B") or f"{key[:-8]}{'B' if letter == 'A' else 'A'}.weight" not in plain:
-            raise EditkitError(f"The tensor {key} is no part of an ICEdit adapter; give the whole file.")
-        outputs, inputs = pairs.get(module, (0, 0))
-        pairs[module] = (tensor.shape[0], inputs) if letter == "B" else (outputs, tensor.shape[1])
-    for module, wanted in pairs.items():
-        if module not in shapes:
-            raise EditkitError(
-                f"The transformer has no linear layer {module}; the adapter is for another one."
-            )
-        if shapes[module] != wanted:
-            hint = "; load it on FLUX.1 Fill" if module == "x_embedder" else ""
-            raise EditkitError(
-                f"The adapter's {module} is {wanted[1]} to {wanted[0]}, "
-                f"the transformer's {shapes[module][1]} to {shapes[module][0]}{hint}."
-            )
-    if not all(tensor.is_meta or torch.isfinite(tensor).all() for tensor in tensors):
-        raise EditkitError("The adapter holds values that are not finite; its file is damaged.")
+    fit.check_shapes(transformer, of_experts | plain_shapes)
+    fit.check_finite(
+        (*plain.values(), *(t for p in experts.values() for t in (p.down_ErI, p.up_EOr, p.route_EI)))
+    )

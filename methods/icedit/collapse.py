@@ -20,6 +20,8 @@ class Collapsed:
         state: a plain LoRA's tensors by key, scale 1.
         errors: by module, the distance from the experts to their stand-in, relative to the experts' own size,
             both root mean squares over experts by their weights; 0 is exact, 1 is as bad as leaving it out.
+            Each expert counts as a token's only one; where a token uses several, it compares ways and ranks
+            and is not the adapter's own error.
     """
 
     state: dict[str, Tensor]

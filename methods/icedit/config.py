@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from editkit.errors import EditkitError
 from editkit.types import EditRequest
 from methods.icedit.layer import MoEOptions
 
@@ -77,10 +78,24 @@ class ICEditConfig:
 
 
 def adapter(options: ICEditConfig, backbone: str, _: EditRequest) -> str | None:
-    """The adapter that ICEdit wears on a backbone unless another is loaded by hand."""
+    """The adapter that ICEdit wears on a backbone unless another is loaded by hand.
+
+    Raises:
+        EditkitError: for a name that is none of the backbone's, and neither a file nor a folder.
+    """
     known = ADAPTERS.get(backbone, {})
     if options.framework == "text" or options.adapter is None:
         return None
     if options.adapter == "default":
         return next(iter(known.values()), None)
-    return known.get(options.adapter, options.adapter)
+    chosen = options.adapter
+    if chosen not in known and "/" not in chosen and not Path(chosen).suffix and not Path(chosen).exists():
+        names = (
+            f"is none of those for {backbone} ({', '.join(known)})"
+            if known
+            else f"has no file for {backbone}"
+        )
+        raise EditkitError(
+            f"The adapter {chosen} {names}, no file or folder that exists, and no Hub id; give one of these."
+        )
+    return known.get(chosen, chosen)

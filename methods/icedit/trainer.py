@@ -1,6 +1,8 @@
 """ICEdit's training: prompts left out whole, and a loss over both halves or the right one."""
 
 import random
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +10,20 @@ from torch import Tensor
 
 from editkit import adapters
 from editkit.adapters import LoraOptions
+from editkit.errors import EditkitError
 from editkit.method import Trainer
 from editkit.types import EditInputs, Plan
 from methods.icedit import checkpoint, moe
 from methods.icedit.config import ICEditConfig
+from methods.icedit.experts import Experts
+from methods.icedit.layer import MoEOptions
 
 
 class ICEditTrainer(Trainer):
     """The released objective counts both halves; on the left it only teaches to copy."""
 
     config: ICEditConfig
-    _experts: moe.Experts | None = None
+    _experts: Experts | None = None
 
     def reword(self, instruction: str, rng: random.Random) -> str:
         """The instruction, or nothing now and then."""
@@ -40,13 +45,20 @@ class ICEditTrainer(Trainer):
             self._experts = moe.attach(transformer, self.config.moe)
 
     def load(self, transformer: Any, path: Path) -> None:
-        """A plain LoRA, or experts with theirs."""
-        state, _ = adapters.read(path)
+        """A plain LoRA, or experts with theirs; options that name experts say anew how these train.
+
+        Raises:
+            EditkitError: where the options contradict the file.
+        """
+        state, about = adapters.read(path)
         if not checkpoint.has_experts(state):
+            if self.config.moe is not None:
+                raise EditkitError(f"The adapter {path} has no experts; leave options.moe out.")
             super().load(transformer, path)
             return
+        options = self.config.moe and _continued(transformer, path, state, about, self.config.moe)
         transformer.requires_grad_(False)
-        self._experts = moe.inject(transformer, path)
+        self._experts = moe.inject(transformer, path, options=options)
         for parameter in self._experts.parameters():
             parameter.requires_grad_(True)
         adapters.unfreeze(transformer, self._experts.adapter)
@@ -60,7 +72,26 @@ class ICEditTrainer(Trainer):
 
     def penalty(self) -> Tensor | None:
         """The load-balance loss, where it has a weight."""
-        if self._experts is None or self.config.moe is None:
-            return None
-        balance = self._experts.balance()
-        return None if balance is None else self.config.moe.balance * balance
+        return self._experts.penalty() if self._experts else None
+
+
+def _continued(
+    transformer: Any, path: Path, state: Mapping[str, Tensor], about: Mapping[str, str], asked: MoEOptions
+) -> MoEOptions:
+    """The file's own options, but for `balance` and `noise`."""
+    _, experts = checkpoint.split(state)
+    own = checkpoint.options(MoEOptions, about, next(iter(experts.values())))
+    for name in ("router", "experts", "rank", "top_k"):
+        wanted, held = getattr(asked, name), getattr(own, name)
+        if wanted != held:
+            raise EditkitError(
+                f"options.moe.{name} is {wanted}, but {held} in the adapter {path}; set it to that."
+            )
+    if asked.alpha not in (None, own.alpha or own.rank):
+        raise EditkitError(f"options.moe.alpha does not fit {path}; leave it out.")
+    if moe.chosen(transformer, asked.targets).keys() != experts.keys():
+        ends = ", ".join(checkpoint.ends(experts))
+        raise EditkitError(
+            f"options.moe.targets names other layers than have experts in {path}, which are {ends}."
+        )
+    return replace(own, balance=asked.balance, noise=asked.noise)
