@@ -11,6 +11,7 @@ import torch
 from conftest import ROOT, image
 
 from editkit import EditkitError, config
+from editkit.train import devices
 from editkit.train.activations import Kept
 from editkit.train.edit import EditJob
 from editkit.train.plan import plan, table
@@ -89,6 +90,53 @@ def test_settings_that_would_fit_are_named() -> None:
 def test_unknown_device() -> None:
     with pytest.raises(EditkitError, match=r"no device called 'h100'.*did you mean 'h100-80g'"):
         plan(settings(), "h100")
+
+
+def test_several_devices_of_any_kind() -> None:
+    for kind, (capacity, speed, _) in devices.KNOWN.items():
+        several = devices.named(f"8x{kind}")
+        assert (several.kind, several.count, several.capacity, several.speed) == (kind, 8, capacity, speed)
+        assert devices.named(kind).count == 1
+    with pytest.raises(EditkitError, match="no device called '0xh100-80g'"):
+        devices.named("0xh100-80g")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100-80g"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090-24g"),
+        ("NVIDIA A100-SXM4-80GB", "a100-80g"),
+        ("NVIDIA L40S", "l40s-48g"),
+        ("NVIDIA GeForce RTX 3090 Ti", None),
+        ("NVIDIA H100 PCIe", None),
+    ],
+)
+def test_a_device_that_is_found_has_its_speed(name: str, kind: str | None) -> None:
+    found = devices.recognized(name, 80e9)
+    assert (found.name, found.kind) == (name, kind)
+    assert found.speed == (devices.KNOWN[kind][1] if kind else None)
+
+
+ADVISED: dict[str, tuple[str, dict[str, Any]]] = {
+    "a LoRA": ("rtx4090-24g", {"dtype": "bfloat16", "gradient_checkpointing": True, "fit": {"batch": 1}}),
+    "a LoRA in float32": ("h100-80g", {"fit": {"precision": "fp32", "batch": 8}}),
+    "all of it": ("h100-80g", {"trainable": "full", "fit": {"batch": 4}}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ADVISED)
+def test_what_is_advised_fits(case: str) -> None:
+    device, values = ADVISED[case]
+    chosen = {"backbone": "flux1-dev", "lora": {"rank": 32}} | values
+    found = plan(settings(**chosen), device)
+    assert not found.fits
+    advised, _, launch = found.advice[0].partition(" --device ")
+    device = launch.split()[0] if launch else device
+    assert bool(launch) == (case == "all of it")
+    again = config.build(EditTrainConfig, {"data": {"count": 4}} | chosen, advised.split())
+    assert plan(again, device).fits
 
 
 @pytest.mark.parametrize("trainable", ["lora", "full"])
