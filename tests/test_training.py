@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import signal
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,9 @@ from editkit.data.datasets import ShapesWorld, ShapesWorldHoles
 from editkit.data.latents import Bucket
 from editkit.data.records import DataConfig, MixedConfig
 from editkit.data.stream import Stream
+from editkit.errors import EditkitWarning
 from editkit.train import checkpoints
+from editkit.train.check import check
 from editkit.train.edit import EditJob
 from editkit.train.fit import StoppedError, fit
 from editkit.train.optim import Ema, OptimConfig, optimizers, rate
@@ -692,6 +695,85 @@ def test_it_looks_at_held_out_edits_on_the_way(settings: Any) -> None:
     assert_same(output / "checkpoint-0000004", plain / "checkpoint-0000004")
     assert list(adapters.active(job.backbone.transformer("kontext"))) == ["default"]
     assert list((output / "tracked").glob("events.out.tfevents*"))
+
+
+def pairs(folder: Path, *records: dict[str, str]) -> str:
+    """A file of these records, whose pictures are there."""
+    image(128, 128).save(folder / "picture.png")
+    path = folder / "pairs.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(path)
+
+
+RECORD = {"source": "picture.png", "answer": "picture.png", "instruction": "make it red"}
+
+
+def looking(settings: Any, path: str, *overrides: str) -> EditTrainConfig:
+    """A run of one step that looks at these records."""
+    held = ("validation.data.name=jsonl", f"validation.data.path={path}", "validation.steps=1")
+    return settings("run", "fit.steps=1", "fit.validate_every=1", *held, *overrides, trainable="lora")
+
+
+def test_a_held_out_record_may_have_a_task_that_the_method_lacks(settings: Any, tmp_path: Path) -> None:
+    record = RECORD | {"data_type": "local editing", "mask": "picture.png"}
+    path = pairs(tmp_path, record)
+    tasks = (
+        "validation.data.columns={kind: data_type}",
+        "validation.data.tasks={local editing: local editing}",
+    )
+    job, output = train(looking(settings, path, *tasks))
+    assert job._validation.records[0].task == "local editing"
+    assert (output / "validation" / "step-0000001.png").is_file()
+
+
+def test_held_out_records_that_cannot_be_edited_are_told_before(settings: Any, tmp_path: Path) -> None:
+    cache = f"cache={tmp_path / 'unused'}"
+    chosen = looking(settings, pairs(tmp_path, RECORD | {"instruction": " "}), cache)
+    with pytest.raises(EditkitError, match="None of the validation's records"):
+        EditJob(chosen)
+    assert not (tmp_path / "unused").exists(), "the training data were encoded first"
+    with pytest.warns(EditkitWarning, match="validation is left out"):
+        job = EditJob(looking(settings, pairs(tmp_path, RECORD, RECORD | {"source": "none.png"})))
+    assert len(job._validation.records) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_told_before(settings: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    chosen = dataclasses.replace(settings("run"), backbone="nothing of the kind", fresh={})
+    with pytest.raises(EditkitError, match=r"file is a file"):
+        EditJob(dataclasses.replace(chosen, cache=str(tmp_path / "file" / "cache")))
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("fit.trackers=[nothing]", "no tracker 'nothing'"),
+        ("fit.optim.name=prodigy", r"needs a package: pip install 'editkit\[train\]'"),
+    ],
+)
+def test_what_is_not_installed_is_told_before(
+    settings: Any, override: str, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "prodigyopt", None)
+    with pytest.raises(EditkitError, match=problem):
+        check(settings("run", override).fit)
+
+
+def test_a_log_that_cannot_be_written_ends_the_run_with_a_checkpoint(settings: Any) -> None:
+    chosen = settings("run", "fit.trackers=[]")
+    job, output = EditJob(chosen), Path(chosen.fit.output)
+    draw = job.batch
+
+    def batch(indices: Any) -> Any:
+        if indices[0] == 2 * 4:
+            (output / "log.jsonl").unlink()
+            (output / "log.jsonl").mkdir()
+        return draw(indices)
+
+    job.batch = batch
+    with pytest.raises(EditkitError, match=r"log\.jsonl cannot be written .*resume"):
+        fit(job, chosen.fit)
+    assert [path.name for path in checkpoints.everything(output)] == ["checkpoint-0000003"]
 
 
 def test_a_card_lies_beside_the_weights(settings: Any) -> None:

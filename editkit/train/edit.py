@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from editkit import config, registry
+from editkit import config, images, registry
 from editkit.data import padding
 from editkit.data.datasets import dataset
 from editkit.data.latents import SLOTS, Bucket, EditBatch, buckets
@@ -39,6 +39,7 @@ class EditJob(Job):
     def __init__(self, settings: EditTrainConfig, method: Method | None = None) -> None:
         if method is not None and settings.fit.validate_every:
             raise EditkitError("fit.validate_every is for methods that edit; leave it out here.")
+        images.check_folder(settings.cache)
         self.config, self.method = settings, method or registry.method(settings.method)
         options = config.build(self.method.config, settings.options)
         unbound: Any = None  # which role it plans for depends on the options alone
@@ -49,10 +50,10 @@ class EditJob(Job):
         self.trainer = self.method.trainer(self.backbone, options)
         self._prepare()
         self.objective = FlowObjective(self)
-        mixture = [MixedConfig(data=settings.data), *settings.mixture.values()]
-        filled = [self._arranged(mixed) for mixed in mixture]
         wanted = settings.fit.validate_every > 0
         self._validation = Validation(self, settings.validation) if wanted else None
+        mixture = [MixedConfig(data=settings.data), *settings.mixture.values()]
+        filled = [self._arranged(mixed) for mixed in mixture]
         # Dealt by optimizer steps, so that it does not matter into how many parts a step's samples are cut.
         streams = [
             Stream(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
