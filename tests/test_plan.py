@@ -92,6 +92,28 @@ def test_unknown_device() -> None:
         plan(settings(), "h100")
 
 
+@pytest.mark.parametrize("where", ["data", "mixture"])
+def test_the_largest_sample_counts(where: str, tmp_path: Path) -> None:
+    image(128, 128).save(tmp_path / "picture.png")
+    row = {"source": "picture.png", "answer": "picture.png", "instruction": "nothing"}
+    larger = row | {"references": ["picture.png"]}
+
+    def pairs(*rows: dict[str, Any]) -> dict[str, str]:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+        path.write_text("\n".join(map(json.dumps, rows)))
+        return {"name": "jsonl", "path": str(path)}
+
+    def tokens(**values: Any) -> int:
+        return plan(settings(fit={"batch": 1}, **values)).tokens
+
+    small, large = tokens(data=pairs(row)), tokens(data=pairs(larger))
+    assert small < large
+    if where == "data":
+        assert tokens(data=pairs(row, larger, row)) == large
+    else:
+        assert tokens(data=pairs(row), mixture={"more": {"data": pairs(larger)}}) == large
+
+
 def test_several_devices_of_any_kind() -> None:
     for kind, (capacity, speed, _) in devices.KNOWN.items():
         several = devices.named(f"8x{kind}")

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import editkit
+from backbones import sources
 from backbones.flux import Flux
 from backbones.inpaint import InpaintJob
 from backbones.text import Encoders
@@ -373,12 +374,15 @@ def test_export_of_icedit(settings: Any, adapter: str) -> None:
     assert difference(edit(), trained) == 0
 
 
-def test_inpainting_starts_as_text_to_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize("let_go", [False, True])
+def test_inpainting_starts_as_text_to_image(tmp_path: Path, let_go: bool) -> None:
     values = config.read(ROOT / "configs" / "tiny" / "fill.yaml")
     changes = ("load.compile=false", "data.count=8", f"cache={tmp_path}", f"fit.output={tmp_path / 'run'}")
     small = ("fit.steps=2", "fit.batch=2", "fit.optim.warmup=0", "fit.precision=fp32", "fit.device=cpu")
-    chosen = config.build(EditTrainConfig, values, (*changes, *small))
+    chosen = config.build(EditTrainConfig, values, (*changes, *small, f"cache_texts={let_go}"))
     job = InpaintJob(chosen)
+    assert (job.backbone._vae is None) == let_go
+    assert not let_go or job.backbone._encoders is None
     batch = job.batch(range(2))
     plan = job.conditioner.worded(*batch.worded[0])
     drawn = dataclasses.replace(plan, conditioning=Conditioning(text=plan.conditioning.text), role="text")
@@ -388,6 +392,20 @@ def test_inpainting_starts_as_text_to_image(tmp_path: Path) -> None:
     assert math.isfinite(fit(job, chosen.fit))
     built = FluxFillPipeline.from_pretrained(tmp_path / "run" / "export" / "fill")
     assert built.transformer.config.in_channels == 384
+
+
+@pytest.mark.parametrize("start", [None, "text"])
+@pytest.mark.parametrize("shards", [False, True])
+def test_in_shards_no_device_holds_the_whole_transformer(
+    start: str | None, shards: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "device", lambda name: torch.device("meta"))
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", str(shards).lower())
+    job = object.__new__(EditJob)
+    job.config = replace(settings("run"), fresh={}, start=start)
+    job.role = "fill" if start else "kontext"
+    transformer = job._backbone().transformer(job.role)
+    assert transformer.device.type == ("cpu" if shards else "meta")
 
 
 def test_holes() -> None:

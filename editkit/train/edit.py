@@ -100,6 +100,9 @@ class EditJob(Job):
                 dtype=self.config.dtype,
                 **self.config.load,
             )
+            if sharded.wanted():
+                # Each block goes to its device by itself as it is cut, so that none ever holds them all.
+                loaded.transformer_device = torch.device("cpu")
             if self.config.start:
                 loaded.settle(self.config.start)
                 registry.backbones("fresh").widen(loaded, self.role, self.config.start)

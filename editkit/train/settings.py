@@ -90,10 +90,8 @@ class EditTrainConfig:
             raise ValueError(f"dtype must be float32 or bfloat16, not {self.dtype!r}")
         if self.dtype == "bfloat16" and (self.trainable == "full" or self.fit.precision != "bf16"):
             raise ValueError("dtype=bfloat16 needs trainable=lora and fit.precision=bf16")
-        if self.cache_texts and (self.text_encoders or self.fresh or self.start):
-            raise ValueError(
-                "cache_texts needs text encoders that stay as they are: no fresh, start, text_encoders"
-            )
+        if self.cache_texts and (self.text_encoders or self.fresh):
+            raise ValueError("cache_texts needs text encoders that stay as they are: no fresh, text_encoders")
         if self.prior_share and self.text_encoders:
             raise ValueError("a mixture's prior needs text encoders that stay as they are: no text_encoders")
         if self.text_encoders and self.trainable != "full":
