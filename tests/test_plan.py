@@ -22,7 +22,7 @@ def settings(**values: Any) -> EditTrainConfig:
     return config.build(EditTrainConfig, {"data": {"count": 4}} | values)
 
 
-@pytest.mark.parametrize("trainable", ["lora", "full"])
+@pytest.mark.parametrize("trainable", ["lora", "full", "input"])
 @pytest.mark.parametrize("method", ["kontext", "icedit", "aceplus"])
 def test_parameters_are_counted(method: str, trainable: str, tmp_path: Path) -> None:
     chosen = settings(

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CLIP, LETTERS, ROOT, T5, difference, image, transformer_config
+from conftest import CLIP, LETTERS, ROOT, T5, difference, image, quantize, transformer_config
 from diffusers import FluxFillPipeline, FluxKontextPipeline, FluxTransformer2DModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -392,6 +392,31 @@ def test_inpainting_starts_as_text_to_image(tmp_path: Path, let_go: bool) -> Non
     assert math.isfinite(fit(job, chosen.fit))
     built = FluxFillPipeline.from_pretrained(tmp_path / "run" / "export" / "fill")
     assert built.transformer.config.in_channels == 384
+
+
+def test_the_input_layer_alone(tmp_path: Path) -> None:
+    values = config.read(ROOT / "configs" / "tiny" / "fill.yaml") | {"trainable": "input"}
+    changes = ("load.compile=false", "data.count=8", f"cache={tmp_path}", f"fit.output={tmp_path / 'run'}")
+    small = (
+        "fit.steps=2",
+        "fit.batch=2",
+        "fit.optim.warmup=0",
+        "dtype=bfloat16",
+        "fit.device=cpu",
+        "fit.ema=0",
+    )
+    job = InpaintJob(config.build(EditTrainConfig, values, (*changes, *small)))
+    transformer = job.backbone.transformer("fill")
+    before = {name: tensor.clone() for name, tensor in transformer.state_dict().items()}
+    fit(job, job.config.fit)
+    built = FluxFillPipeline.from_pretrained(tmp_path / "run" / "export" / "fill").transformer.state_dict()
+    after = transformer.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"x_embedder.weight", "x_embedder.bias"}
+    for name in before:
+        assert torch.equal(built[name].bfloat16(), after[name].bfloat16()), name
+    with pytest.raises(EditkitError, match="start needs trainable=full or input"):
+        config.build(EditTrainConfig, values, ["trainable=lora"])
 
 
 @pytest.mark.parametrize("start", [None, "text"])
@@ -886,6 +911,28 @@ def test_a_lora_over_a_quantized_base(settings: Any, random_pipeline: Path) -> N
     assert {t.dtype for t in load_file(output / "export" / adapters.FILE).values()} == {torch.float32}
 
 
+class OverFourBits(EditJob):
+    """A job whose backbone is in 4 bits, which diffusers' own loading refuses to make without a GPU."""
+
+    def _backbone(self) -> Any:
+        loaded = super()._backbone()
+        quantize(loaded.transformer(self.role), 4)
+        return loaded
+
+
+def test_a_lora_over_a_base_of_4_bits(settings: Any) -> None:
+    chosen = settings("run", "data.count=8", "fit.precision=bf16", "dtype=bfloat16", trainable="lora")
+    job = OverFourBits(replace(chosen, fresh={}, lora=replace(chosen.lora, rank=2)))
+    packed = {name: p.clone() for name, p in job.objective.named_parameters() if p.dtype == torch.uint8}
+    assert packed
+    fit(job, chosen.fit)
+    layer = job.backbone.transformer("kontext").transformer_blocks[0].attn.to_q
+    assert layer.lora_B["default"].weight.abs().max() > 0
+    after = dict(job.objective.named_parameters())
+    assert all(torch.equal(packed[name], after[name]) for name in packed)
+    assert all(map(math.isfinite, losses(Path(chosen.fit.output)).values()))
+
+
 def test_what_trains_is_float32_over_a_bfloat16_base(settings: Any) -> None:
     plain = dataclasses.asdict(settings("low", "fit.steps=1", "fit.precision=bf16", trainable="lora"))
     plain |= {"fresh": {}, "dtype": "bfloat16", "data": {"count": 4, "kinds": RECOLOUR}}
@@ -896,7 +943,7 @@ def test_what_trains_is_float32_over_a_bfloat16_base(settings: Any) -> None:
     for parameter in job.objective.parameters():
         kinds[parameter.requires_grad].add(parameter.dtype)
     assert kinds == {True: {torch.float32}, False: {torch.bfloat16}}
-    with pytest.raises(EditkitError, match="dtype=bfloat16 needs trainable=lora"):
+    with pytest.raises(EditkitError, match="dtype=bfloat16 needs trainable=lora or input"):
         settings("full", "dtype=bfloat16", "fit.precision=bf16")
 
 

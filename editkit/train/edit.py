@@ -118,6 +118,8 @@ class EditJob(Job):
         transformer = self.backbone.transformer(self.role)
         if self.config.trainable == "full":
             transformer.requires_grad_(True)
+        elif self.config.trainable == "input":
+            transformer.x_embedder.requires_grad_(True).float()
         else:
             with torch.random.fork_rng():
                 torch.manual_seed(self.config.fit.seed)  # all processes begin with one adapter
@@ -222,7 +224,7 @@ class EditJob(Job):
 
     def export(self, folder: Path) -> None:
         role = self.role
-        if self.config.trainable == "full":
+        if self.config.trainable != "lora":
             registry.backbones("fresh").save(self.backbone, role, folder / role)
         else:
             self.trainer.save(self.backbone.transformer(role), folder, self.config.lora)

@@ -67,9 +67,10 @@ def rehearse(settings: EditTrainConfig) -> Rehearsal:
     conditioner, trainer = method.conditioner(sketch, options), method.trainer(sketch, options)
     role = conditioner.role or method.role
     transformer = sketch.transformer(role)
-    frozen = sum(p.numel() for p in transformer.parameters()) if settings.trainable == "lora" else 0
     if settings.trainable == "full":
         transformer.requires_grad_(True)
+    elif settings.trainable == "input":
+        transformer.x_embedder.requires_grad_(True)
     elif settings.adapter:
         trainer.load(transformer, Path(settings.adapter))
     else:
@@ -82,7 +83,7 @@ def rehearse(settings: EditTrainConfig) -> Rehearsal:
     tokens = tensors["x0_BLC"].shape[1] + slots.text.tokens_BTD.shape[1]
     return Rehearsal(
         trainable=sum(p.numel() for p in transformer.parameters() if p.requires_grad),
-        frozen=frozen,
+        frozen=sum(p.numel() for p in transformer.parameters() if not p.requires_grad),
         encoders=sum(sketch.parts(role).values()),
         optimizer=state_bytes(transformer.named_parameters(), settings.fit.optim),
         tokens=tokens + (0 if slots.sequence_BSC is None else slots.sequence_BSC.shape[1]),
