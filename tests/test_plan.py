@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,19 @@ def test_quantized_weights_are_smaller() -> None:
     )
     whole, packed = (plan(each).memory["transformer"] for each in (chosen, four))
     assert packed == pytest.approx(0.56 / 2 * whole, rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainable", ["lora", "full"])
+def test_the_peak_is_what_a_step_takes(trainable: str, tmp_path: Path) -> None:
+    chosen = settings(
+        trainable=trainable,
+        data={"count": 16},
+        cache=str(tmp_path / "cache"),
+        fit={"output": str(tmp_path / "run"), "batch": 16, "ema": 0.99, "device": "cpu", "trackers": []},
+    )
+    measured = runpy.run_path(str(ROOT / "benchmarks" / "plan.py"))["measured"]
+    assert 0.85 < plan(chosen).peak / measured(chosen) < 1.15
 
 
 LORA = {"24g": "rtx4090-24g", "80g": "h100-80g", "8x80g": "h100-80g"}
