@@ -87,11 +87,13 @@ class Validation:
         transformer = self.job.backbone.transformer(self.job.role)
         transformer.eval()
         try:
-            figures = {"held-out loss": self._loss()}
-            editor = self._editor(transformer)
-            self._sheet(editor, step, folder)
-            if self.settings.success:
-                figures["success"] = self._success(editor)
+            # Compiling for these batches, of other sizes than training's, would take longer than the look.
+            with torch.compiler.set_stance("force_eager"):
+                figures = {"held-out loss": self._loss()}
+                editor = self._editor(transformer)
+                self._sheet(editor, step, folder)
+                if self.settings.success:
+                    figures["success"] = self._success(editor)
         finally:
             transformer.train()
         return figures
