@@ -39,7 +39,10 @@ class Components:
     ) -> None:
         self.family, self.name, self.device, self.dtype = family, family.name, device, dtype
         self.options = options or LoadOptions()
+        self.transformer_device = device
+        """Where transformers are put, which is elsewhere until they are in shards."""
         self._unsaved = False
+        self._own_parts = True  # the autoencoder and the text encoders are those of a folder
         self._home: str | None = None
         self.transformers: dict[str, FluxTransformer2DModel] = {}
         self._vae: AutoencoderKL | None = None
@@ -172,7 +175,7 @@ class Components:
 
     def free(self) -> None:
         """Let go of the autoencoder and the text encoders, where they can be loaded again when needed."""
-        if not self._unsaved:
+        if self._own_parts:
             self._vae = self._encoders = None
 
     @property
@@ -200,7 +203,7 @@ class Components:
                     f"The transformer given takes {loaded.config.in_channels} channels, the role {role!r} of "
                     f"{self.name!r} {record.in_channels}; name files by role, as transformer={{{role}: ...}}."
                 )
-            self._register(record.key, place(loaded, self.device, self.options))
+            self._register(record.key, place(loaded, self.transformer_device, self.options))
         return self.transformers[record.key]
 
     def _own(self, role: str) -> Path:
@@ -228,6 +231,7 @@ class Components:
         """Use these components, however they were made, as the transformer of the roles with this key."""
         self._register(key, transformer)
         self._vae, self._encoders, self._unsaved = vae or self._vae, encoders or self._encoders, True
+        self._own_parts &= vae is None and encoders is None
 
     def _register(self, key: str, transformer: FluxTransformer2DModel) -> None:
         remember_positions(transformer)

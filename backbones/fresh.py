@@ -82,7 +82,7 @@ def widen(flux: Flux, role: str, start: str) -> None:
     """
     made = widened(flux.transformer(start), flux.role(role).in_channels)
     flux.transformers.pop(flux.role(start).key)  # whose weights the wider one has taken over
-    flux.adopt(flux.role(role).key, place(made, flux.device, flux.options))
+    flux.adopt(flux.role(role).key, place(made, flux.transformer_device, flux.options))
 
 
 def save(flux: Flux, role: str, folder: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -180,3 +182,18 @@ def random_pipeline(random_flux, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("pipeline") / "kontext"
     fresh.save(random_flux, "kontext", folder)
     return folder
+
+
+def quantize(transformer: Any, bits: int) -> None:
+    """As diffusers' quantizer does, which refuses to without a GPU; bitsandbytes itself runs on a CPU too."""
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt
+
+    for name, linear in list(transformer.named_modules()):
+        if isinstance(linear, nn.Linear) and "blocks." in name:
+            kind: Any = partial(Linear4bit, compute_dtype=torch.float32, quant_type="nf4")
+            if bits == 8:
+                kind = partial(Linear8bitLt, has_fp16_weights=False)
+            small = kind(linear.in_features, linear.out_features, linear.bias is not None)
+            small.load_state_dict(linear.state_dict())
+            parent, _, child = name.rpartition(".")
+            setattr(transformer.get_submodule(parent), child, small.to("cpu").requires_grad_(False))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
-from conftest import WIDTH, difference, image, photo, transformer_config
+from conftest import WIDTH, difference, image, photo, quantize, transformer_config
 from diffusers import FluxTransformer2DModel
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -595,19 +594,6 @@ def test_blocks_with_experts_compile(transformer: FluxTransformer2DModel, file: 
         assert torch.allclose(forward(transformer), plain, atol=1e-5)
     finally:
         torch._dynamo.reset()
-
-
-def quantize(transformer: FluxTransformer2DModel, bits: int) -> None:
-    """As diffusers' quantizer does, which refuses to without a GPU; bitsandbytes itself runs on a CPU too."""
-    for name, linear in list(transformer.named_modules()):
-        if isinstance(linear, nn.Linear) and "blocks." in name:
-            kind: Any = partial(Linear4bit, compute_dtype=torch.float32, quant_type="nf4")
-            if bits == 8:
-                kind = partial(Linear8bitLt, has_fp16_weights=False)
-            small = kind(linear.in_features, linear.out_features, linear.bias is not None)
-            small.load_state_dict(linear.state_dict())
-            parent, _, child = name.rpartition(".")
-            setattr(transformer.get_submodule(parent), child, small.to("cpu").requires_grad_(False))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from conftest import ROOT, image
 
 from editkit import EditkitError, config
+from editkit.train import devices
 from editkit.train.activations import Kept
 from editkit.train.edit import EditJob
 from editkit.train.plan import plan, table
@@ -21,7 +23,7 @@ def settings(**values: Any) -> EditTrainConfig:
     return config.build(EditTrainConfig, {"data": {"count": 4}} | values)
 
 
-@pytest.mark.parametrize("trainable", ["lora", "full"])
+@pytest.mark.parametrize("trainable", ["lora", "full", "input"])
 @pytest.mark.parametrize("method", ["kontext", "icedit", "aceplus"])
 def test_parameters_are_counted(method: str, trainable: str, tmp_path: Path) -> None:
     chosen = settings(
@@ -91,6 +93,75 @@ def test_unknown_device() -> None:
         plan(settings(), "h100")
 
 
+@pytest.mark.parametrize("where", ["data", "mixture"])
+def test_the_largest_sample_counts(where: str, tmp_path: Path) -> None:
+    image(128, 128).save(tmp_path / "picture.png")
+    row = {"source": "picture.png", "answer": "picture.png", "instruction": "nothing"}
+    larger = row | {"references": ["picture.png"]}
+
+    def pairs(*rows: dict[str, Any]) -> dict[str, str]:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+        path.write_text("\n".join(map(json.dumps, rows)))
+        return {"name": "jsonl", "path": str(path)}
+
+    def tokens(**values: Any) -> int:
+        return plan(settings(fit={"batch": 1}, **values)).tokens
+
+    small, large = tokens(data=pairs(row)), tokens(data=pairs(larger))
+    assert small < large
+    if where == "data":
+        assert tokens(data=pairs(row, larger, row)) == large
+    else:
+        assert tokens(data=pairs(row), mixture={"more": {"data": pairs(larger)}}) == large
+
+
+def test_several_devices_of_any_kind() -> None:
+    for kind, (capacity, speed, _) in devices.KNOWN.items():
+        several = devices.named(f"8x{kind}")
+        assert (several.kind, several.count, several.capacity, several.speed) == (kind, 8, capacity, speed)
+        assert devices.named(kind).count == 1
+    with pytest.raises(EditkitError, match="no device called '0xh100-80g'"):
+        devices.named("0xh100-80g")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100-80g"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090-24g"),
+        ("NVIDIA A100-SXM4-80GB", "a100-80g"),
+        ("NVIDIA L40S", "l40s-48g"),
+        ("NVIDIA GeForce RTX 3090 Ti", None),
+        ("NVIDIA H100 PCIe", None),
+    ],
+)
+def test_a_device_that_is_found_has_its_speed(name: str, kind: str | None) -> None:
+    found = devices.recognized(name, 80e9)
+    assert (found.name, found.kind) == (name, kind)
+    assert found.speed == (devices.KNOWN[kind][1] if kind else None)
+
+
+ADVISED: dict[str, tuple[str, dict[str, Any]]] = {
+    "a LoRA": ("rtx4090-24g", {"dtype": "bfloat16", "gradient_checkpointing": True, "fit": {"batch": 1}}),
+    "a LoRA in float32": ("h100-80g", {"fit": {"precision": "fp32", "batch": 8}}),
+    "all of it": ("h100-80g", {"trainable": "full", "fit": {"batch": 4}}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ADVISED)
+def test_what_is_advised_fits(case: str) -> None:
+    device, values = ADVISED[case]
+    chosen = {"backbone": "flux1-dev", "lora": {"rank": 32}} | values
+    found = plan(settings(**chosen), device)
+    assert not found.fits
+    advised, _, launch = found.advice[0].partition(" --device ")
+    device = launch.split()[0] if launch else device
+    assert bool(launch) == (case == "all of it")
+    again = config.build(EditTrainConfig, {"data": {"count": 4}} | chosen, advised.split())
+    assert plan(again, device).fits
+
+
 @pytest.mark.parametrize("trainable", ["lora", "full"])
 def test_shards_hold_their_part_of_the_weights(trainable: str) -> None:
     chosen = settings(
@@ -114,6 +185,19 @@ def test_quantized_weights_are_smaller() -> None:
     )
     whole, packed = (plan(each).memory["transformer"] for each in (chosen, four))
     assert packed == pytest.approx(0.56 / 2 * whole, rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainable", ["lora", "full"])
+def test_the_peak_is_what_a_step_takes(trainable: str, tmp_path: Path) -> None:
+    chosen = settings(
+        trainable=trainable,
+        data={"count": 16},
+        cache=str(tmp_path / "cache"),
+        fit={"output": str(tmp_path / "run"), "batch": 16, "ema": 0.99, "device": "cpu", "trackers": []},
+    )
+    measured = runpy.run_path(str(ROOT / "benchmarks" / "plan.py"))["measured"]
+    assert 0.85 < plan(chosen).peak / measured(chosen) < 1.15
 
 
 LORA = {"24g": "rtx4090-24g", "80g": "h100-80g", "8x80g": "h100-80g"}

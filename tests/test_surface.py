@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
+import functools
 import inspect
 import json
+import operator
 import re
 import shlex
 from collections.abc import Callable
@@ -299,6 +302,36 @@ def test_shipped_configs(path: Path) -> None:
         if settings.fresh:
             fresh = config.build(registry.backbones("fresh").FreshConfig, settings.fresh)
             assert (ROOT / fresh.words).is_file()
+
+
+SPOKEN = ("recipe", "method", "backbone")
+"""Keys that say what a config is for, also where they are the defaults."""
+
+
+def leaves_of(values: dict[str, Any], above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The keys of all that is set."""
+    found: list[tuple[str, ...]] = []
+    for key, value in values.items():
+        deeper = isinstance(value, dict) and value
+        found += leaves_of(value, (*above, key)) if deeper else [(*above, key)]
+    return found
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_shipped_configs_name_only_what_differs(path: Path) -> None:
+    values = config.read(path)
+    cls = registry.recipe(values["recipe"]).CONFIG
+    settings = config.build(cls, values)
+    for leaf in leaves_of(values):
+        *above, name = leaf
+        without = copy.deepcopy(values)
+        held = functools.reduce(operator.getitem, above, without)
+        del held[name]
+        try:
+            same = config.build(cls, without) == settings
+        except EditkitError:  # it does not go without
+            same = False
+        assert not same or name in SPOKEN, f"{'.'.join(leaf)} is the default"
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "hardware").glob("*.yaml")), ids=lambda path: path.stem)

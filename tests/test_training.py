@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import signal
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CLIP, LETTERS, ROOT, T5, difference, image, transformer_config
+from conftest import CLIP, LETTERS, ROOT, T5, difference, image, quantize, transformer_config
 from diffusers import FluxFillPipeline, FluxKontextPipeline, FluxTransformer2DModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import editkit
+from backbones import sources
 from backbones.flux import Flux
 from backbones.inpaint import InpaintJob
 from backbones.text import Encoders
@@ -29,7 +31,9 @@ from editkit.data.datasets import ShapesWorld, ShapesWorldHoles
 from editkit.data.latents import Bucket
 from editkit.data.records import DataConfig, MixedConfig
 from editkit.data.stream import Stream
+from editkit.errors import EditkitWarning
 from editkit.train import checkpoints
+from editkit.train.check import check
 from editkit.train.edit import EditJob
 from editkit.train.fit import StoppedError, fit
 from editkit.train.optim import Ema, OptimConfig, optimizers, rate
@@ -370,12 +374,15 @@ def test_export_of_icedit(settings: Any, adapter: str) -> None:
     assert difference(edit(), trained) == 0
 
 
-def test_inpainting_starts_as_text_to_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize("let_go", [False, True])
+def test_inpainting_starts_as_text_to_image(tmp_path: Path, let_go: bool) -> None:
     values = config.read(ROOT / "configs" / "tiny" / "fill.yaml")
     changes = ("load.compile=false", "data.count=8", f"cache={tmp_path}", f"fit.output={tmp_path / 'run'}")
     small = ("fit.steps=2", "fit.batch=2", "fit.optim.warmup=0", "fit.precision=fp32", "fit.device=cpu")
-    chosen = config.build(EditTrainConfig, values, (*changes, *small))
+    chosen = config.build(EditTrainConfig, values, (*changes, *small, f"cache_texts={let_go}"))
     job = InpaintJob(chosen)
+    assert (job.backbone._vae is None) == let_go
+    assert not let_go or job.backbone._encoders is None
     batch = job.batch(range(2))
     plan = job.conditioner.worded(*batch.worded[0])
     drawn = dataclasses.replace(plan, conditioning=Conditioning(text=plan.conditioning.text), role="text")
@@ -385,6 +392,45 @@ def test_inpainting_starts_as_text_to_image(tmp_path: Path) -> None:
     assert math.isfinite(fit(job, chosen.fit))
     built = FluxFillPipeline.from_pretrained(tmp_path / "run" / "export" / "fill")
     assert built.transformer.config.in_channels == 384
+
+
+def test_the_input_layer_alone(tmp_path: Path) -> None:
+    values = config.read(ROOT / "configs" / "tiny" / "fill.yaml") | {"trainable": "input"}
+    changes = ("load.compile=false", "data.count=8", f"cache={tmp_path}", f"fit.output={tmp_path / 'run'}")
+    small = (
+        "fit.steps=2",
+        "fit.batch=2",
+        "fit.optim.warmup=0",
+        "dtype=bfloat16",
+        "fit.device=cpu",
+        "fit.ema=0",
+    )
+    job = InpaintJob(config.build(EditTrainConfig, values, (*changes, *small)))
+    transformer = job.backbone.transformer("fill")
+    before = {name: tensor.clone() for name, tensor in transformer.state_dict().items()}
+    fit(job, job.config.fit)
+    built = FluxFillPipeline.from_pretrained(tmp_path / "run" / "export" / "fill").transformer.state_dict()
+    after = transformer.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"x_embedder.weight", "x_embedder.bias"}
+    for name in before:
+        assert torch.equal(built[name].bfloat16(), after[name].bfloat16()), name
+    with pytest.raises(EditkitError, match="start needs trainable=full or input"):
+        config.build(EditTrainConfig, values, ["trainable=lora"])
+
+
+@pytest.mark.parametrize("start", [None, "text"])
+@pytest.mark.parametrize("shards", [False, True])
+def test_in_shards_no_device_holds_the_whole_transformer(
+    start: str | None, shards: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "device", lambda name: torch.device("meta"))
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", str(shards).lower())
+    job = object.__new__(EditJob)
+    job.config = replace(settings("run"), fresh={}, start=start)
+    job.role = "fill" if start else "kontext"
+    transformer = job._backbone().transformer(job.role)
+    assert transformer.device.type == ("cpu" if shards else "meta")
 
 
 def test_holes() -> None:
@@ -694,6 +740,85 @@ def test_it_looks_at_held_out_edits_on_the_way(settings: Any) -> None:
     assert list((output / "tracked").glob("events.out.tfevents*"))
 
 
+def pairs(folder: Path, *records: dict[str, str]) -> str:
+    """A file of these records, whose pictures are there."""
+    image(128, 128).save(folder / "picture.png")
+    path = folder / "pairs.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(path)
+
+
+RECORD = {"source": "picture.png", "answer": "picture.png", "instruction": "make it red"}
+
+
+def looking(settings: Any, path: str, *overrides: str) -> EditTrainConfig:
+    """A run of one step that looks at these records."""
+    held = ("validation.data.name=jsonl", f"validation.data.path={path}", "validation.steps=1")
+    return settings("run", "fit.steps=1", "fit.validate_every=1", *held, *overrides, trainable="lora")
+
+
+def test_a_held_out_record_may_have_a_task_that_the_method_lacks(settings: Any, tmp_path: Path) -> None:
+    record = RECORD | {"data_type": "local editing", "mask": "picture.png"}
+    path = pairs(tmp_path, record)
+    tasks = (
+        "validation.data.columns={kind: data_type}",
+        "validation.data.tasks={local editing: local editing}",
+    )
+    job, output = train(looking(settings, path, *tasks))
+    assert job._validation.records[0].task == "local editing"
+    assert (output / "validation" / "step-0000001.png").is_file()
+
+
+def test_held_out_records_that_cannot_be_edited_are_told_before(settings: Any, tmp_path: Path) -> None:
+    cache = f"cache={tmp_path / 'unused'}"
+    chosen = looking(settings, pairs(tmp_path, RECORD | {"instruction": " "}), cache)
+    with pytest.raises(EditkitError, match="None of the validation's records"):
+        EditJob(chosen)
+    assert not (tmp_path / "unused").exists(), "the training data were encoded first"
+    with pytest.warns(EditkitWarning, match="validation is left out"):
+        job = EditJob(looking(settings, pairs(tmp_path, RECORD, RECORD | {"source": "none.png"})))
+    assert len(job._validation.records) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_told_before(settings: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    chosen = dataclasses.replace(settings("run"), backbone="nothing of the kind", fresh={})
+    with pytest.raises(EditkitError, match=r"file is a file"):
+        EditJob(dataclasses.replace(chosen, cache=str(tmp_path / "file" / "cache")))
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("fit.trackers=[nothing]", "no tracker 'nothing'"),
+        ("fit.optim.name=prodigy", r"needs a package: pip install 'editkit\[train\]'"),
+    ],
+)
+def test_what_is_not_installed_is_told_before(
+    settings: Any, override: str, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "prodigyopt", None)
+    with pytest.raises(EditkitError, match=problem):
+        check(settings("run", override).fit)
+
+
+def test_a_log_that_cannot_be_written_ends_the_run_with_a_checkpoint(settings: Any) -> None:
+    chosen = settings("run", "fit.trackers=[]")
+    job, output = EditJob(chosen), Path(chosen.fit.output)
+    draw = job.batch
+
+    def batch(indices: Any) -> Any:
+        if indices[0] == 2 * 4:
+            (output / "log.jsonl").unlink()
+            (output / "log.jsonl").mkdir()
+        return draw(indices)
+
+    job.batch = batch
+    with pytest.raises(EditkitError, match=r"log\.jsonl cannot be written .*resume"):
+        fit(job, chosen.fit)
+    assert [path.name for path in checkpoints.everything(output)] == ["checkpoint-0000003"]
+
+
 def test_a_card_lies_beside_the_weights(settings: Any) -> None:
     chosen = settings(
         "run", "fit.validate_every=4", "validation.examples=2", "validation.steps=1", trainable="lora"
@@ -786,6 +911,28 @@ def test_a_lora_over_a_quantized_base(settings: Any, random_pipeline: Path) -> N
     assert {t.dtype for t in load_file(output / "export" / adapters.FILE).values()} == {torch.float32}
 
 
+class OverFourBits(EditJob):
+    """A job whose backbone is in 4 bits, which diffusers' own loading refuses to make without a GPU."""
+
+    def _backbone(self) -> Any:
+        loaded = super()._backbone()
+        quantize(loaded.transformer(self.role), 4)
+        return loaded
+
+
+def test_a_lora_over_a_base_of_4_bits(settings: Any) -> None:
+    chosen = settings("run", "data.count=8", "fit.precision=bf16", "dtype=bfloat16", trainable="lora")
+    job = OverFourBits(replace(chosen, fresh={}, lora=replace(chosen.lora, rank=2)))
+    packed = {name: p.clone() for name, p in job.objective.named_parameters() if p.dtype == torch.uint8}
+    assert packed
+    fit(job, chosen.fit)
+    layer = job.backbone.transformer("kontext").transformer_blocks[0].attn.to_q
+    assert layer.lora_B["default"].weight.abs().max() > 0
+    after = dict(job.objective.named_parameters())
+    assert all(torch.equal(packed[name], after[name]) for name in packed)
+    assert all(map(math.isfinite, losses(Path(chosen.fit.output)).values()))
+
+
 def test_what_trains_is_float32_over_a_bfloat16_base(settings: Any) -> None:
     plain = dataclasses.asdict(settings("low", "fit.steps=1", "fit.precision=bf16", trainable="lora"))
     plain |= {"fresh": {}, "dtype": "bfloat16", "data": {"count": 4, "kinds": RECOLOUR}}
@@ -796,7 +943,7 @@ def test_what_trains_is_float32_over_a_bfloat16_base(settings: Any) -> None:
     for parameter in job.objective.parameters():
         kinds[parameter.requires_grad].add(parameter.dtype)
     assert kinds == {True: {torch.float32}, False: {torch.bfloat16}}
-    with pytest.raises(EditkitError, match="dtype=bfloat16 needs trainable=lora"):
+    with pytest.raises(EditkitError, match="dtype=bfloat16 needs trainable=lora or input"):
         settings("full", "dtype=bfloat16", "fit.precision=bf16")
 
 

@@ -24,8 +24,8 @@ def train(
     """Train from a config; `fit.resume=latest` goes on where the last run stopped."""
     from editkit import config as configs
     from editkit import registry
+    from editkit.train.check import check
     from editkit.train.fit import fit, own_device
-    from editkit.train.run import check
 
     values, changes = configs.layered(config, overrides or [])
     module = registry.recipe(str(values.get("recipe", "edit")))

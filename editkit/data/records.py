@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from editkit import registry
 from editkit.data import shapesworld
 from editkit.types import EditRequest
 
@@ -56,13 +57,13 @@ class Record:
         return f"source {wide}x{tall}, answer {broad}x{high}"
 
     def request(self, method: str, seed: int, steps: int | None = None) -> EditRequest:
-        """What a person would ask a method for, to get the answer."""
+        """What a person would ask a method for, to get the answer; the task only where it has such."""
         height, width = self.answer.shape[:2]
         return EditRequest(
             image=None if self.source is None else Image.fromarray(self.source),
             instruction=self.instruction,
             method=method,
-            task=self.task,
+            task=self.task if registry.method(method).tasks else None,
             mask=None if self.mask is None else Image.fromarray(self.mask),
             references=[Image.fromarray(reference) for reference in self.references],
             seed=seed,

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from editkit import config, registry
+from editkit import config, images, registry
 from editkit.data import padding
 from editkit.data.cropping import Cropped
 from editkit.data.datasets import dataset
@@ -41,6 +41,7 @@ class EditJob(Job):
     def __init__(self, settings: EditTrainConfig, method: Method | None = None) -> None:
         if method is not None and settings.fit.validate_every:
             raise EditkitError("fit.validate_every is for methods that edit; leave it out here.")
+        images.check_folder(settings.cache)
         self.config, self.method = settings, method or registry.method(settings.method)
         options = config.build(self.method.config, settings.options)
         unbound: Any = None  # which role it plans for depends on the options alone
@@ -51,10 +52,10 @@ class EditJob(Job):
         self.trainer = self.method.trainer(self.backbone, options)
         self._prepare()
         self.objective = FlowObjective(self)
-        mixture = [MixedConfig(data=settings.data), *settings.mixture.values()]
-        filled = [self._arranged(mixed) for mixed in mixture]
         wanted = settings.fit.validate_every > 0
         self._validation = Validation(self, settings.validation) if wanted else None
+        mixture = [MixedConfig(data=settings.data), *settings.mixture.values()]
+        filled = [self._arranged(mixed) for mixed in mixture]
         # Dealt by optimizer steps, so that it does not matter into how many parts a step's samples are cut.
         streams = [
             Stream(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
@@ -103,6 +104,9 @@ class EditJob(Job):
                 dtype=self.config.dtype,
                 **self.config.load,
             )
+            if sharded.wanted():
+                # Each block goes to its device by itself as it is cut, so that none ever holds them all.
+                loaded.transformer_device = torch.device("cpu")
             if self.config.start:
                 loaded.settle(self.config.start)
                 registry.backbones("fresh").widen(loaded, self.role, self.config.start)
@@ -118,6 +122,8 @@ class EditJob(Job):
         transformer = self.backbone.transformer(self.role)
         if self.config.trainable == "full":
             transformer.requires_grad_(True)
+        elif self.config.trainable == "input":
+            transformer.x_embedder.requires_grad_(True).float()
         else:
             with torch.random.fork_rng():
                 torch.manual_seed(self.config.fit.seed)  # all processes begin with one adapter
@@ -222,7 +228,7 @@ class EditJob(Job):
 
     def export(self, folder: Path) -> None:
         role = self.role
-        if self.config.trainable == "full":
+        if self.config.trainable != "lora":
             registry.backbones("fresh").save(self.backbone, role, folder / role)
         else:
             self.trainer.save(self.backbone.transformer(role), folder, self.config.lora)

@@ -15,9 +15,18 @@ from editkit.registry import unknown
 
 
 def append(path: Path, record: dict[str, Any]) -> None:
-    """Add a line."""
-    with path.open("a") as stream:
-        stream.write(json.dumps(record) + "\n")
+    """Add a line.
+
+    Raises:
+        EditkitError: where it cannot be written.
+    """
+    try:
+        with path.open("a") as stream:
+            stream.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise EditkitError(
+            f"The log {path} cannot be written ({error.strerror}); free some space and resume."
+        ) from error
 
 
 def trim(log: Path, start: int) -> None:

@@ -55,6 +55,15 @@ class OptimConfig:
             raise ValueError(f"optim.decay must lie in (0, 1], not {self.decay}")
 
 
+def check(config: OptimConfig) -> None:
+    """Say that an optimizer cannot be made before anything else is.
+
+    Raises:
+        EditkitError: where the one asked for is not installed, or does not work in shards.
+    """
+    _maker(config.name)
+
+
 def optimizers(
     parameters: Iterable[tuple[str, nn.Parameter]], config: OptimConfig
 ) -> list[torch.optim.Optimizer]:

@@ -13,11 +13,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from editkit import config, registry
 from editkit.data.datasets import dataset
-from editkit.data.latents import SLOTS, arrange
+from editkit.data.latents import SLOTS, Guarded, arrange, shape_of
+from editkit.data.records import Record
+from editkit.errors import EditkitError
+from editkit.method import Conditioner, Trainer
 from editkit.train.activations import Kept, attention
 from editkit.train.optim import state_bytes
 from editkit.train.settings import EditTrainConfig
 from editkit.types import Plan
+
+LOOKED_AT = 64
+"""Records of each dataset among which the largest is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,15 +67,15 @@ def rehearse(settings: EditTrainConfig) -> Rehearsal:
     conditioner, trainer = method.conditioner(sketch, options), method.trainer(sketch, options)
     role = conditioner.role or method.role
     transformer = sketch.transformer(role)
-    frozen = sum(p.numel() for p in transformer.parameters()) if settings.trainable == "lora" else 0
     if settings.trainable == "full":
         transformer.requires_grad_(True)
+    elif settings.trainable == "input":
+        transformer.x_embedder.requires_grad_(True)
     elif settings.adapter:
         trainer.load(transformer, Path(settings.adapter))
     else:
         trainer.attach(transformer, settings.lora)
-    record = dataset(settings.data)[0]
-    planned, tensors = arrange([record] * settings.fit.batch, sketch, conditioner, trainer)
+    planned, tensors, record = _largest(settings, sketch, conditioner, trainer)
     planned = conditioner.worded(planned, [record.instruction] * settings.fit.batch)
     kept, flops = _step(sketch, transformer, planned, tensors["x0_BLC"], settings)
     slots = planned.conditioning
@@ -77,13 +83,37 @@ def rehearse(settings: EditTrainConfig) -> Rehearsal:
     tokens = tensors["x0_BLC"].shape[1] + slots.text.tokens_BTD.shape[1]
     return Rehearsal(
         trainable=sum(p.numel() for p in transformer.parameters() if p.requires_grad),
-        frozen=frozen,
+        frozen=sum(p.numel() for p in transformer.parameters() if not p.requires_grad),
         encoders=sum(sketch.parts(role).values()),
         optimizer=state_bytes(transformer.named_parameters(), settings.fit.optim),
         tokens=tokens + (0 if slots.sequence_BSC is None else slots.sequence_BSC.shape[1]),
         flops=flops,
         kept=kept,
     )
+
+
+def _largest(
+    settings: EditTrainConfig, sketch: Any, conditioner: Conditioner, trainer: Trainer
+) -> tuple[Plan, dict[str, Tensor], Record]:
+    """A batch of that one of each dataset's first records which takes the most tokens."""
+    shapes: dict[tuple[Any, ...], Record] = {}
+    for data in (settings.data, *(mixed.data for mixed in settings.mixture.values())):
+        records = Guarded(dataset(data))
+        for place in range(min(LOOKED_AT, len(records))):
+            record = records[place]
+            if isinstance(record, Record):
+                shapes.setdefault(shape_of(record), record)
+    if not shapes:
+        raise EditkitError("None of the first records can be read; see data check.")
+
+    def tokens(record: Record) -> int:
+        planned, tensors = arrange([record], sketch, conditioner, trainer)
+        beside_BSC = planned.conditioning.sequence_BSC
+        return tensors["x0_BLC"].shape[1] + (0 if beside_BSC is None else beside_BSC.shape[1])
+
+    found = list(shapes.values())
+    record = max(found, key=tokens) if len(found) > 1 else found[0]
+    return *arrange([record] * settings.fit.batch, sketch, conditioner, trainer), record
 
 
 def _step(

@@ -11,33 +11,16 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from editkit import images, writing
+from editkit import writing
 from editkit.errors import EditkitError, first_sentence
 from editkit.train import checkpoints, log, sharded, zero
+from editkit.train.check import check
 from editkit.train.job import FitConfig, Job
 from editkit.train.optim import Ema, optimizers, rate, set_training
 from editkit.train.step import indices, set_rates, step
 
 RECENT = 10
 """Logged losses by which a batch's is judged."""
-
-
-def check(config: FitConfig) -> Path | None:
-    """The checkpoint to go on from, or None; to be asked before anything that takes long.
-
-    Raises:
-        EditkitError: where there is no such checkpoint, the output cannot be made or holds another run, or
-            the launcher asks for more of DeepSpeed than works.
-    """
-    zero.check(config)
-    images.check_folder(config.output)
-    output = Path(config.output)
-    if config.resume is None and checkpoints.everything(output):
-        raise EditkitError(
-            f"The folder {output} holds an earlier run; give fit.resume=latest to go on with it, "
-            f"or another fit.output."
-        )
-    return checkpoints.find(output, config.resume)
 
 
 class Run:
@@ -145,12 +128,22 @@ class Run:
         self.loss = float(self.accelerator.reduce(mean, reduction="mean"))
         self._recent.append(self.loss)
         seconds = (time.perf_counter() - self._clock) / (len(self._losses) / self.config.accumulate)
-        if self.main:
-            record = {"step": self.done, "loss": round(self.loss, 6), "seconds_per_step": round(seconds, 4)}
-            log.append(self._log, record)
+        self._write(self._log, {"loss": round(self.loss, 6), "seconds_per_step": round(seconds, 4)})
         self.accelerator.log({"loss": self.loss, "seconds per step": seconds}, step=self.done)
         self.seconds = seconds
         self._losses, self._clock = [], time.perf_counter()
+
+    def _write(self, path: Path, figures: dict[str, float]) -> None:
+        """Log figures where there are any; all processes save and stop where the main one cannot."""
+        problem = None
+        try:
+            if self.main and figures:
+                log.append(path, {"step": self.done} | figures)
+        except EditkitError as error:
+            problem = error
+        if self.agreed(problem is not None):
+            self.save()
+            raise problem or EditkitError(f"Another process stopped by step {self.done}; see what it says.")
 
     def told(self) -> str:
         """Loss, speed and memory in one line."""
@@ -185,15 +178,14 @@ class Run:
 
     def validate(self) -> None:
         """Look at held-out edits with the weights that would be exported, and keep the best."""
-        if not (self.main or self.sharded):
-            return
-        with self._averaged():
-            # Where weights are in shards all processes take the same steps, or one would wait for others.
-            figures = self.job.validate(self.done, self.output / "validation" if self.main else None)
+        figures: dict[str, float] = {}
+        if self.main or self.sharded:
+            with self._averaged():
+                # Where weights are in shards all processes take the same steps, or one would wait for others.
+                figures = self.job.validate(self.done, self.output / "validation" if self.main else None)
+        self._write(self.output / "validation.jsonl", figures)
         if not figures:
             return
-        if self.main:
-            log.append(self.output / "validation.jsonl", {"step": self.done} | figures)
         self.accelerator.log(figures, step=self.done)
         if log.better(figures, self._best):
             self._best = figures

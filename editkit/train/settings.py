@@ -23,15 +23,15 @@ class EditTrainConfig:
     fresh: dict[str, Any] = field(default_factory=dict)
     """A new backbone with random weights instead of `backbone`: backbones.fresh.FreshConfig."""
     start: str | None = None
-    """Role whose transformer the new one starts from, its input layer widened; needs trainable=full."""
+    """Role whose transformer the new one starts from, its input layer widened; not for trainable=lora."""
     dtype: str = "float32"
-    """Of frozen weights: `float32`, or `bfloat16` with trainable=lora; what trains is always float32."""
+    """Of frozen weights: `float32`, or `bfloat16` where not all train; what trains is always float32."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them."""
     selective_checkpointing: bool = False
     """Of these, keep the results of matrix products and attention, which cost most to compute again."""
     trainable: str = "lora"
-    """`lora`, or `full`: the whole transformer."""
+    """`lora`; `full`: the whole transformer; or `input`: its first layer alone, which `start` widens."""
     text_encoders: bool = False
     """Train the text encoders too; for small new backbones."""
     lora: adapters.LoraOptions = field(default_factory=adapters.LoraOptions)
@@ -74,10 +74,10 @@ class EditTrainConfig:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         if not 0 <= self.noise_offset < 1:
             raise ValueError(f"noise_offset must lie in [0, 1), not {self.noise_offset}")
-        if self.trainable not in ("lora", "full"):
-            raise ValueError(f"trainable must be lora or full, not {self.trainable!r}")
-        if self.start and (self.fresh or self.trainable != "full"):
-            raise ValueError("start needs trainable=full and no fresh backbone")
+        if self.trainable not in ("lora", "full", "input"):
+            raise ValueError(f"trainable must be lora, full or input, not {self.trainable!r}")
+        if self.start and (self.fresh or self.trainable == "lora"):
+            raise ValueError("start needs trainable=full or input and no fresh backbone")
         if self.fit.validate_every and self.data.name in FILES and self.validation.data is None:
             raise ValueError(
                 "fit.validate_every needs validation.data, records that the run is not trained on"
@@ -89,11 +89,9 @@ class EditTrainConfig:
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"dtype must be float32 or bfloat16, not {self.dtype!r}")
         if self.dtype == "bfloat16" and (self.trainable == "full" or self.fit.precision != "bf16"):
-            raise ValueError("dtype=bfloat16 needs trainable=lora and fit.precision=bf16")
-        if self.cache_texts and (self.text_encoders or self.fresh or self.start):
-            raise ValueError(
-                "cache_texts needs text encoders that stay as they are: no fresh, start, text_encoders"
-            )
+            raise ValueError("dtype=bfloat16 needs trainable=lora or input, and fit.precision=bf16")
+        if self.cache_texts and (self.text_encoders or self.fresh):
+            raise ValueError("cache_texts needs text encoders that stay as they are: no fresh, text_encoders")
         if self.prior_share and self.text_encoders:
             raise ValueError("a mixture's prior needs text encoders that stay as they are: no text_encoders")
         if self.text_encoders and self.trainable != "full":

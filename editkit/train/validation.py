@@ -16,6 +16,8 @@ from editkit.data.datasets import Guarded, dataset, edit_record, masked_record
 from editkit.data.latents import arrange
 from editkit.data.records import DataConfig, Record
 from editkit.errors import EditkitError, EditkitWarning
+from editkit.requests import collate, prepare
+from editkit.types import EditRequest
 
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
 SHOWN = 12
@@ -49,12 +51,35 @@ class Validation:
         settings: what to look at.
 
     Raises:
-        EditkitError: where a record cannot be read.
+        EditkitError: where no record can be read and edited.
     """
 
     def __init__(self, job: Any, settings: ValidationConfig) -> None:
         self.job, self.settings = job, settings
-        self.records = held_out(settings, job.config.data)
+        self.records = self._editable(held_out(settings, job.config.data))
+
+    def _editable(self, records: Sequence[Record]) -> list[Record]:
+        """Those that the method edits and learns from, so that none ends the run when it is looked at."""
+        problems = [self._problem(record) for record in records]
+        for problem in filter(None, problems):
+            _left_out(problem)
+        if all(problems):
+            raise EditkitError(f"None of the validation's records can be edited: {problems[0]}")
+        return [record for record, problem in zip(records, problems, strict=True) if problem is None]
+
+    @torch.no_grad()
+    def _problem(self, record: Record) -> str | None:
+        """What keeps a record from being looked at."""
+        job = self.job
+        try:
+            job.conditioner.arrange(collate([prepare(self._request(record, 0))]))
+            arrange([record], job.backbone, job.conditioner, job.trainer)
+        except EditkitError as error:
+            return str(error)
+        return None
+
+    def _request(self, record: Record, seed: int) -> EditRequest:
+        return record.request(self.job.method.name, seed, self.settings.steps)
 
     @torch.no_grad()
     def __call__(self, step: int, folder: Path | None) -> dict[str, float]:
@@ -62,11 +87,13 @@ class Validation:
         transformer = self.job.backbone.transformer(self.job.role)
         transformer.eval()
         try:
-            figures = {"held-out loss": self._loss()}
-            editor = self._editor(transformer)
-            self._sheet(editor, step, folder)
-            if self.settings.success:
-                figures["success"] = self._success(editor)
+            # Compiling for these batches, of other sizes than training's, would take longer than the look.
+            with torch.compiler.set_stance("force_eager"):
+                figures = {"held-out loss": self._loss()}
+                editor = self._editor(transformer)
+                self._sheet(editor, step, folder)
+                if self.settings.success:
+                    figures["success"] = self._success(editor)
         finally:
             transformer.train()
         return figures
@@ -99,8 +126,7 @@ class Validation:
 
     def _sheet(self, editor: Editor, step: int, folder: Path | None) -> None:
         records = self.records[:SHOWN]
-        method, steps = self.job.method.name, self.settings.steps
-        requests = [record.request(method, number, steps) for number, record in enumerate(records)]
+        requests = [self._request(record, number) for number, record in enumerate(records)]
         results = editor.edit_many(requests)
         if errors := [result.error for result in results if result.error]:
             raise EditkitError(str(errors[0]))
@@ -131,7 +157,7 @@ def held_out(settings: ValidationConfig, trained: DataConfig) -> Sequence[Record
         records = Guarded(dataset(settings.data))
         found = [records[place] for place in range(min(settings.examples, len(records)))]
         for problem in (record for record in found if isinstance(record, str)):
-            warnings.warn(f"A record of the validation is left out: {problem}", EditkitWarning, stacklevel=2)
+            _left_out(problem)
         kept = [record for record in found if isinstance(record, Record)]
         if not kept:
             raise EditkitError("None of the validation's records can be read; see data check.")
@@ -144,3 +170,7 @@ def held_out(settings: ValidationConfig, trained: DataConfig) -> Sequence[Record
         ]
     kinds = [kind for kind in world.KINDS if trained.kinds.get(kind)] or list(world.KINDS)
     return [edit_record(world.example(seed, kinds[seed % len(kinds)])) for seed in range(settings.examples)]
+
+
+def _left_out(problem: str) -> None:
+    warnings.warn(f"A record of the validation is left out: {problem}", EditkitWarning, stacklevel=3)

@@ -1,0 +1,67 @@
+"""Devices that a run can be planned for, by name."""
+
+import re
+from dataclasses import dataclass
+
+import torch
+
+from editkit import registry
+from editkit.errors import EditkitError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """Devices of one kind.
+
+    Attributes:
+        name: as people give it, count included; what torch says for one that is found and not known.
+        kind: key of `KNOWN`, or None.
+        count: how many share the run in shards.
+        capacity: bytes of each.
+        speed: dense bf16 operations a second of each, or None where nobody says.
+    """
+
+    name: str
+    kind: str | None
+    count: int = 1
+    capacity: float
+    speed: float | None
+
+
+KNOWN = {
+    "rtx3090-24g": (24e9, 71e12, r"RTX 3090$"),
+    "rtx4090-24g": (24e9, 165e12, r"RTX 4090$"),
+    "l40s-48g": (48e9, 362e12, r"L40S$"),
+    "a100-80g": (80e9, 312e12, r"A100.*80GB"),
+    "h100-80g": (80e9, 989e12, r"H100 80GB HBM3$"),
+    "h200-141g": (141e9, 989e12, r"H200$"),
+    "b200-192g": (192e9, 2250e12, r"B200$"),
+}
+"""Memory in bytes and dense bf16 operations a second, by their makers, and what torch calls them."""
+
+
+def named(name: str) -> Device:
+    """A device by name, or several of them in shards, as 8xh100-80g.
+
+    Raises:
+        EditkitError: where none is called so.
+    """
+    count, kind = re.fullmatch(r"(?:(\d+)x)?(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
+    if kind not in KNOWN or (count is not None and int(count) < 1):
+        raise EditkitError(registry.unknown("device called", name if kind in KNOWN else kind, KNOWN))
+    capacity, speed, _ = KNOWN[kind]
+    return Device(name=name, kind=kind, count=int(count or 1), capacity=capacity, speed=speed)
+
+
+def found() -> Device | None:
+    """The first GPU of this machine."""
+    if not torch.cuda.is_available():
+        return None
+    properties = torch.cuda.get_device_properties(0)
+    return recognized(properties.name, float(properties.total_memory))
+
+
+def recognized(name: str, capacity: float) -> Device:
+    """A device as torch describes it, with its speed where it is known."""
+    kind = next((kind for kind, (_, _, pattern) in KNOWN.items() if re.search(pattern, name)), None)
+    return Device(name=name, kind=kind, capacity=capacity, speed=None if kind is None else KNOWN[kind][1])
