@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from editkit import config, registry
-from editkit.data.datasets import dataset
-from editkit.data.latents import SLOTS, Guarded, arrange, shape_of
+from editkit.data.datasets import Guarded, dataset
+from editkit.data.latents import SLOTS, arrange, shape_of
 from editkit.data.records import Record
 from editkit.errors import EditkitError
 from editkit.method import Conditioner, Trainer
