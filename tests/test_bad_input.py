@@ -396,7 +396,7 @@ COMMANDS: dict[str, Case] = {
     "override that is not yaml": (lambda p: trained(p, AUTOENCODER, "model=[1"), "model"),
     "unknown method in a config": (lambda p: trained(p, "method: nope"), "no method 'nope'"),
     "unknown backbone in a config": (lambda p: trained(p, "backbone: nope"), "no backbone 'nope'"),
-    "unknown trainable": (lambda p: trained(p, "trainable: half"), "trainable must be lora or full"),
+    "unknown trainable": (lambda p: trained(p, "trainable: half"), "trainable must be lora, full or input"),
     "unknown optimizer": (lambda p: trained(p, "fit: {optim: {name: adma}}"), "'adma' is not one of adamw"),
     "held-out seeds": (lambda p: trained(p, f"backbone: {p.backbone}\ndata: {{start: 5}}"), "held.out"),
     "unknown kind": (lambda p: trained(p, f"backbone: {p.backbone}\ndata: {{kinds: {{mvoe: 1}}}}"), "mvoe"),
