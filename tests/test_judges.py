@@ -362,6 +362,7 @@ def test_recipe(tmp_path: Path) -> None:
     values = config.read(ROOT / "configs/tiny/judge.yaml") | {
         "model": SMALL,
         "compile": False,
+        "attempts": {},
         "words": str(ROOT / "configs/tiny/words.txt"),
         "fit": {"output": str(tmp_path / "run"), "steps": 2, "batch": 3, "device": "cpu"},
     }
