@@ -419,7 +419,11 @@ def test_held_out_seeds_are_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> N
     seeds: list[int] = []
     task = pairs.task
     monkeypatch.setattr(pairs, "task", lambda seed: seeds.append(seed) or task(seed))
-    values = config.read(ROOT / "configs/tiny/judge.yaml") | {"attempts": {}, "compile": False, "model": SMALL}
+    values = config.read(ROOT / "configs/tiny/judge.yaml") | {
+        "attempts": {},
+        "compile": False,
+        "model": SMALL,
+    }
     values["words"] = str(ROOT / "configs/tiny/words.txt")
     training.JOB(config.build(training.CONFIG, values)).batch(range(24))
     assert len(seeds) == 24
