@@ -20,6 +20,7 @@ from torch import Tensor
 from editkit import writing
 from editkit.data import shapesworld
 from editkit.data.shapesworld import Scene
+from editkit.data.shapesworld.masked import SLOT
 from editkit.data.shapesworld.world import SLOTS
 from editkit.errors import EditkitError
 from editkit.evaluation.scores import INSIDE, OUTSIDE, score
@@ -27,8 +28,6 @@ from editkit.judges import fresh, pairs
 from editkit.judges.lessons import Lesson, reply
 from editkit.types import EditRequest, EditResult
 
-HALF = 0.22
-"""Half the side of the square around a slot that a thing in it may take."""
 SPOILT = 0.2
 """Mean error of a part of the picture that is all wrong."""
 ALIKE = 0.1
@@ -201,7 +200,7 @@ def measured(edit: Asked, made_HWC: Pixels) -> tuple[list[int], float]:
     error_HW = np.abs(made_HWC - nearest_HWC).mean(-1)
     side, around_HW, slots = len(error_HW), np.ones(error_HW.shape, bool), []
     for x, y in SLOTS.values():
-        rows, columns = (slice(round((c - HALF) * side), round((c + HALF) * side)) for c in (y, x))
+        rows, columns = (slice(round((c - SLOT) * side), round((c + SLOT) * side)) for c in (y, x))
         around_HW[rows, columns] = False
         slots.append(float(error_HW[rows, columns].mean()))
     errors = [float(error_HW[around_HW].mean()), float(error_HW.mean()), *slots]
