@@ -14,6 +14,10 @@ from editkit.judges.judge import Case, Judge
 from editkit.judges.pairs import Pair
 
 
+Asked = tuple[str, Case, list[Image.Image], str]
+"""Kind, case, two attempts and which is better."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accuracy:
     """Shares of right answers, 0.5 for a tie, over both orders of each pair.
@@ -81,10 +85,6 @@ def attempts_accuracy(judge: Judge, made: Attempts) -> Accuracy:
             shown = [_picture(pixels_CHW / 255) for pixels_CHW in pixels_NCHW[:2]]
             asked.append(("open" if edit.open else "one answer", case, shown, preferred))
     return _accuracy(judge, asked)
-
-
-Asked = tuple[str, Case, list[Image.Image], str]
-"""Kind, case, two attempts and which is better."""
 
 
 def _accuracy(judge: Judge, asked: list[Asked]) -> Accuracy:
