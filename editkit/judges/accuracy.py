@@ -13,7 +13,6 @@ from editkit.judges.attempts import Attempts
 from editkit.judges.judge import Case, Judge
 from editkit.judges.pairs import Pair
 
-
 Asked = tuple[str, Case, list[Image.Image], str]
 """Kind, case, two attempts and which is better."""
 
