@@ -140,6 +140,21 @@ def test_adapters_optimizers_and_validation_in_shards(
     )
 
 
+@pytest.mark.slow
+def test_compiled_blocks_that_keep_only_the_dear_in_shards(parts: tuple[str, str], tmp_path: Path) -> None:
+    """As Kontext's authors trained: gathered in bf16, selective checkpointing, each block compiled."""
+    low = "fit.precision=bf16"
+    plain = run(ALONE, tmp_path / "one", parts, low)
+    more = ("gradient_checkpointing=true", "selective_checkpointing=true", "load.compile=true", "fit.batch=4")
+    found = run(IN_SHARDS, tmp_path / "two", parts, low, *more)
+    assert found == pytest.approx(plain, rel=0.01)
+    ours, theirs = (
+        load_file(tmp_path / name / "checkpoint-0000004" / "weights.safetensors") for name in ("two", "one")
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(tensor.dtype == torch.float32 for tensor in ours.values())
+
+
 @NEEDS_DEEPSPEED
 @pytest.mark.slow
 def test_adapters_rates_and_validation_under_deepspeed(parts: tuple[str, str], tmp_path: Path) -> None:

@@ -25,9 +25,7 @@ def plugin(low: bool, cpu: bool) -> Any:
     if state.distributed_type == DistributedType.MULTI_CPU:
         # accelerate leaves CPUs out, though FSDP2 works on them through gloo.
         state._shared_state["distributed_type"] = DistributedType.MULTI_GPU
-    policy = MixedPrecisionPolicy(
-        param_dtype=torch.bfloat16 if low else None, reduce_dtype=torch.float32, output_dtype=torch.float32
-    )
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if low else None, reduce_dtype=torch.float32)
     return FullyShardedDataParallelPlugin(fsdp_version=2, mixed_precision_policy=policy)
 
 

@@ -29,7 +29,8 @@ def step(
     losses = []
     for micro in range(config.accumulate):
         with accelerator.accumulate(objective):
-            loss = objective(job.batch(indices(config, accelerator, step, micro)))
+            with accelerator.autocast():  # which accelerate wraps around a module, but for one in shards
+                loss = objective(job.batch(indices(config, accelerator, step, micro)))
             accelerator.backward(loss)
             if accelerator.sync_gradients:
                 accelerator.clip_grad_norm_(objective.parameters(), config.optim.clip)
