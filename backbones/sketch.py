@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
+from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import Tensor
+from transformers import CLIPTextModel, T5EncoderModel
 
 from backbones import packing
 from backbones.flux import Flux
-from backbones.loading import LoadOptions
-from backbones.sources import family
+from backbones.loading import LOADING_ERRORS, LoadOptions
+from backbones.sources import described, family
 from backbones.specs import Role
+from editkit.errors import EditkitError, first_sentence
 from editkit.types import Text
 
 OFFICIAL = {
@@ -27,7 +29,11 @@ OFFICIAL = {
 """Of every FLUX published."""
 OFFICIAL_PARTS = {"vae": 83_819_683, "text_encoder": 123_060_480, "text_encoder_2": 4_762_310_656}
 """Their parameters."""
-BF16 = 2
+CLASSES: dict[str, Any] = {
+    "vae": AutoencoderKL,
+    "text_encoder": CLIPTextModel,
+    "text_encoder_2": T5EncoderModel,
+}
 
 
 class Sketch(Flux):
@@ -46,8 +52,9 @@ class Sketch(Flux):
         return self.transformers[record.key]
 
     def _config(self, role: str, record: Role) -> dict[str, Any]:
-        folder = self.options.instead(role) or Path(record.source) / "transformer"
-        if (folder / "config.json").is_file():
+        whole = described(record)
+        folder = self.options.instead(role) or (whole and whole / "transformer")
+        if folder and (folder / "config.json").is_file():
             config: dict[str, Any] = json.loads((folder / "config.json").read_text())
             outputs = config.get("out_channels") or config["in_channels"]
             return config | {"in_channels": record.in_channels, "out_channels": outputs}
@@ -59,13 +66,10 @@ class Sketch(Flux):
 
     def parts(self, role: str) -> dict[str, int]:
         """Parameters of the autoencoder and the text encoders, by part."""
-        folder = Path(self.role(role).source)
-        if not folder.is_dir():
+        folder = described(self.role(role))
+        if folder is None:
             return dict(OFFICIAL_PARTS)
-        return {
-            part: sum(path.stat().st_size for path in (folder / part).glob("*.safetensors")) // BF16
-            for part in OFFICIAL_PARTS
-        }
+        return {part: _parameters(cls, folder / part) for part, cls in CLASSES.items()}
 
     def text(self, prompts: Sequence[str], placeholders: Sequence[str] = ()) -> Text:
         config = next(iter(self.transformers.values())).config
@@ -81,3 +85,16 @@ class Sketch(Flux):
     def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
         batch, _, height, width = pixels_BCHW.shape
         return torch.empty(batch, height * width // packing.TOKEN**2, 64, device="meta")
+
+
+def _parameters(cls: Any, folder: Path) -> int:
+    """Of a diffusers or transformers model, by its config alone."""
+    try:
+        with torch.device("meta"):
+            if issubclass(cls, AutoencoderKL):
+                model = cls.from_config(cls.load_config(folder))
+            else:
+                model = cls(cls.config_class.from_pretrained(folder))
+    except LOADING_ERRORS as error:
+        raise EditkitError(f"The config in {folder} cannot be read ({first_sentence(error)}).") from error
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,5 +1,6 @@
 """Where a family's components come from: shipped folders, local folders, the Hub."""
 
+import fnmatch
 import json
 import os
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ ROLE_OF_PIPELINE = {
 }
 PROBE_SECONDS = 1.5
 WANTED = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
+PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
+SHAPES = ["model_index.json", *(f"{part}/config.json" for part in PARTS)]
+"""All that is read of a pipeline without loading it."""
 
 
 def family(name: str) -> Family:
@@ -39,8 +43,20 @@ def family(name: str) -> Family:
         if roles:
             return replace(known, name=name, roles=roles)
     if name.count("/") == 1 and not name.startswith((".", "/")):
-        return _folder_family(fetch(name, licence=None), source=name)
+        return _folder_family(fetch(name, None, SHAPES), source=name)
     raise EditkitError(unknown("backbone", name, [*FAMILIES, "any local diffusers folder or Hub id"]))
+
+
+def described(record: Role) -> Path | None:
+    """A folder with the configs of a role's parts, or None for a published FLUX, whose shapes are known.
+
+    Raises:
+        EditkitError: where it is on the Hub, which cannot be reached.
+    """
+    published = (role.source for known in FAMILIES.values() for role in known.roles.values())
+    if record.source in published and not os.path.isdir(record.source):
+        return None
+    return fetch(record.source, None, SHAPES)
 
 
 def _folder_family(folder: Path, source: str | None = None) -> Family:
@@ -110,8 +126,7 @@ def fetch(repository: str, licence: str | None, wanted: Sequence[str] = WANTED) 
 
     try:
         found = Path(snapshot_download(repository, local_files_only=True, allow_patterns=list(wanted)))
-        # The cache may hold the repository without this file of it.
-        if all("*" in pattern or (found / pattern).is_file() for pattern in wanted):
+        if _held(found, wanted):
             return found
     except HFValidationError as error:
         raise EditkitError(
@@ -135,6 +150,13 @@ def fetch(repository: str, licence: str | None, wanted: Sequence[str] = WANTED) 
         raise EditkitError(
             f"The weights of {repository} could not be downloaded ({type(error).__name__}); {advice}"
         ) from error
+
+
+def _held(folder: Path, wanted: Sequence[str]) -> bool:
+    """Whether a folder of the Hub's cache, which may be part of a repository, has what cannot be missing."""
+    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    needed = (pattern for pattern in wanted if "*" not in pattern or pattern.endswith(".safetensors"))
+    return all(fnmatch.filter(files, pattern) for pattern in needed)
 
 
 def _reachable() -> bool:

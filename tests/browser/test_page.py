@@ -170,6 +170,8 @@ def test_three_methods_are_compared(opened: Callable[..., Page]) -> None:
 
 def test_an_uploaded_picture_and_a_mask(opened: Callable[..., Page]) -> None:
     page = opened()
+    # Gradio's editor drops a picture that comes before its own parts are there.
+    expect(page.locator("#compare-picture .toolbar-wrap").first).to_be_visible(timeout=PATIENCE)
     page.locator("#compare-picture input[type=file]").first.set_input_files(SAMPLES / "red_circle.png")
     page.locator("#compare-picture canvas").first.wait_for()
     expect(page.locator("#compare-picture .toolbar-wrap").first).to_be_visible(timeout=PATIENCE)
