@@ -28,7 +28,7 @@ from editkit.judges.tiny_vl import FOLDER
 from editkit.train.fit import fit
 
 WORDS = "make the red circle blue"
-ACCURACY = 0.75
+ACCURACY = 0.8
 SMALL = {"vision_width": 32, "vision_layers": 1, "width": 32, "layers": 1, "head": 16}
 
 
@@ -402,9 +402,9 @@ def test_embedded_accuracy(embedded: VisionLanguageJudge, graded: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("graded", [False, True])
-def test_embedded_accuracy_of_many(embedded: VisionLanguageJudge, graded: bool) -> None:
-    assert pairwise_accuracy(embedded, 500, graded=graded).overall >= ACCURACY
+@pytest.mark.parametrize(("graded", "least"), [(False, 0.9), (True, 0.87)])
+def test_embedded_accuracy_of_many(embedded: VisionLanguageJudge, graded: bool, least: float) -> None:
+    assert pairwise_accuracy(embedded, 500, graded=graded).overall >= least
 
 
 def test_search_asks_in_both_orders(random_flux: Flux) -> None:
