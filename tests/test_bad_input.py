@@ -756,8 +756,9 @@ def test_absent_weights_are_told_within_two_seconds(
 @pytest.mark.usefixtures("no_cache")
 def test_hub_behind_a_proxy_is_tried(cli: Cli, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine reaches nothing itself; a proxy does, and says that it has no such thing."""
-    from huggingface_hub import constants
+    from huggingface_hub import close_session, constants
 
+    close_session()  # an open one keeps the proxy that it began with
     asked = []
 
     class Proxy(BaseHTTPRequestHandler):

@@ -67,11 +67,12 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(random_flux: Flux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    from huggingface_hub import constants
+    from huggingface_hub import close_session, constants
 
     save(random_flux, "kontext", tmp_path / "whole")
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    close_session()  # an open one keeps the proxy that it began with
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     with Hub(tmp_path / "whole") as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
