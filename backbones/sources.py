@@ -22,8 +22,10 @@ ROLE_OF_PIPELINE = {
 }
 PROBE_SECONDS = 1.5
 WANTED = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
-PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
-SHAPES = ["model_index.json", *(f"{part}/config.json" for part in PARTS)]
+SHAPES = [
+    "model_index.json",
+    *(f"{part}/config.json" for part in ("transformer", "vae", "text_encoder", "text_encoder_2")),
+]
 """All that is read of a pipeline without loading it."""
 
 
