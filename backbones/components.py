@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 
 from backbones import sources
-from backbones.loading import LOADING_ERRORS, LoadOptions, load_transformer, place, pretrained
+from backbones.loading import LOADING_ERRORS, LoadOptions, load_transformer, place, pretrained, widened
 from backbones.memory import remember_positions
 from backbones.specs import Family, Role
 from backbones.text import Encoders
@@ -81,7 +81,8 @@ class Components:
             "text_encoder_2": first,
         }
         files = {part: sorted((folder / part).glob("*.safetensors")) for part, folder in folders.items()}
-        chosen = self.options.instead(role) or self._own(role)
+        role_of_weights = self._start(role) or role
+        chosen = self.options.instead(role_of_weights) or self._own(role_of_weights)
         files["transformer"] = sorted(chosen.glob("*.safetensors")) if chosen.is_dir() else [chosen]
         found = {part: "+".join(recipe.sha256(path) for path in paths) for part, paths in files.items()}
         return found | self._adapters_of(role)
@@ -197,7 +198,12 @@ class Components:
         """The role's transformer; roles with one key share one."""
         record = self.role(role)
         if record.key not in self.transformers:
-            loaded = load_transformer(self.options, role, lambda: self._own(role), self.dtype)
+            start = self._start(role)
+            loaded = load_transformer(
+                self.options, start or role, lambda: self._own(start or role), self.dtype
+            )
+            if start:
+                loaded = widened(loaded, record.in_channels)
             if loaded.config.in_channels != record.in_channels:
                 raise EditkitError(
                     f"The transformer given takes {loaded.config.in_channels} channels, the role {role!r} of "
@@ -206,18 +212,16 @@ class Components:
             self._register(record.key, place(loaded, self.transformer_device, self.options))
         return self.transformers[record.key]
 
+    def _start(self, role: str) -> str | None:
+        """The role whose transformer this one's is, but for a wider input."""
+        own = None if self.options.instead(role) else self.role(role).start
+        return self.options.start(role) or own
+
     def _own(self, role: str) -> Path:
         """The role's transformer on this machine: a folder of its pipeline, or a file apart from it."""
         record = self.role(role)
         if record.file is None:
             return self.folder(role) / "transformer"
-        if Path(record.file).is_absolute():
-            if not Path(record.file).is_dir():
-                raise EditkitError(
-                    f"{self.name} ships no transformer for the role {role!r}; train one (docs/tiny.md) and "
-                    f"load its folder, or give it as transformer={{{role}: ...}}."
-                )
-            return Path(record.file)
         repository, _, name = record.file.rpartition("/")
         return sources.fetch(repository, record.licence, [name]) / name
 

@@ -45,6 +45,36 @@ class Update:
         return replace(self, up_Or=up_Or, alpha=float(self.rank))
 
 
+def nearest(down_rI: Tensor, up_Or: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Matrices of at most this rank whose product is nearest to that of the given ones.
+
+    By way of the factors alone, so that no full-size matrix is ever made.
+    """
+    left, upper = torch.linalg.qr(up_Or.float())
+    right, lower = torch.linalg.qr(down_rI.float().T)
+    u, sizes, v = torch.linalg.svd(upper @ lower.T)
+    root = sizes[:rank].sqrt()
+    return root[:, None] * (right @ v[: len(root)].T).T, left @ u[:, : len(root)] * root
+
+
+def cut(update: Update, rank: int) -> Update:
+    """The nearest update of at most this rank, of the same scale; itself where it has no more."""
+    if update.rank <= rank:
+        return update
+    down_rI, up_Or = nearest(update.down_rI, update.up_Or, rank)
+    return Update(
+        down_rI=down_rI.to(update.down_rI.dtype),
+        up_Or=up_Or.to(update.up_Or.dtype),
+        alpha=update.scale * rank,
+    )
+
+
+def size(down_rI: Tensor, up_Or: Tensor) -> float:
+    """The squared Frobenius norm of a product, from its factors' Gram matrices."""
+    down_rI, up_Or = down_rI.float(), up_Or.float()
+    return float(((up_Or.T @ up_Or) * (down_rI @ down_rI.T)).sum().clamp(min=0))
+
+
 @cache
 def modules(doubles: int, singles: int) -> dict[str, tuple[str, ...]]:
     """Native linear module -> diffusers' modules that hold its rows, from the top."""

@@ -15,6 +15,7 @@ from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_off
 from safetensors import SafetensorError
 
 from backbones import surgery
+from backbones.specs import ROLES
 from editkit.errors import EditkitError, first_sentence
 from editkit.registry import unknown
 
@@ -32,7 +33,7 @@ class LoadOptions:
 
     transformer: Any = None
     """In place of the role's own: a .safetensors file in BFL's naming, or a diffusers transformer folder; or
-    a mapping from roles to such."""
+    a mapping from roles to such, or to another role, whose input is then widened ({ace: fill})."""
     axes: tuple[int, ...] | None = None
     """RoPE axes of a native file whose head width is not 128."""
     quantization: dict[str, Any] = field(default_factory=dict)
@@ -56,9 +57,17 @@ class LoadOptions:
 
     def instead(self, role: str) -> Path | None:
         """What replaces a role's own transformer, or None."""
+        chosen = self._chosen(role)
+        return Path(chosen) if chosen and chosen not in ROLES else None
+
+    def start(self, role: str) -> str | None:
+        """The role whose transformer replaces this role's, its input widened, or None."""
+        chosen = self._chosen(role)
+        return chosen if chosen in ROLES else None
+
+    def _chosen(self, role: str) -> Any:
         named = isinstance(self.transformer, dict)
-        chosen = self.transformer.get(role) if named else self.transformer
-        return Path(chosen) if chosen else None
+        return self.transformer.get(role) if named else self.transformer
 
 
 def load_transformer(

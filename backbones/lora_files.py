@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -111,22 +112,28 @@ def inspect(state: Mapping[str, Tensor], about: Mapping[str, str]) -> Summary:
     )
 
 
-def convert(source: Path, destination: Path, to: str) -> tuple[str, ...]:
-    """Write a LoRA file in another dialect.
+def convert(
+    source: Path, destination: Path, to: str, rank: int | None = None
+) -> tuple[tuple[str, ...], float]:
+    """Write a LoRA file in another dialect, or of a lower rank.
 
     Args:
         source: a .safetensors file, or a folder with one.
         destination: a .safetensors file; replaced where it exists.
         to: one of `lora.DIALECTS`.
+        rank: the highest; modules above it get the nearest update of that rank.
 
     Returns:
-        Keys of text encoders' LoRAs, which are not in the new file.
+        Keys of text encoders' LoRAs, which are not in the new file, and what the lower rank loses: the
+        distance from old to new updates relative to the old ones' size, both root sums over modules.
 
     Raises:
         EditkitError: where the source is no plain LoRA of FLUX, the dialect is unknown, or the destination
             cannot be written.
     """
     check(destination)
+    if rank is not None and rank < 1:
+        raise EditkitError(f"rank={rank} is not allowed; it must be at least 1.")
     state, about = adapters.read(source)
     try:
         found = lora.read(state, about)
@@ -135,11 +142,15 @@ def convert(source: Path, destination: Path, to: str) -> tuple[str, ...]:
                 "run `editkit lora collapse` first" if _experts(state, about) else "only plain LoRAs convert"
             )
             raise EditkitError(f"{len(lost)} tensors have no place elsewhere, such as {lost[0]}; {way}.")
-        converted, metadata = lora.from_diffusers(found.updates, to)
+        updates = {
+            name: update if rank is None else fusing.cut(update, rank)
+            for name, update in found.updates.items()
+        }
+        converted, metadata = lora.from_diffusers(updates, to)
     except EditkitError as error:
         raise EditkitError(f"{adapters.file(source)} cannot be converted: {error}") from error
     write(converted, metadata, destination)
-    return found.unplaced
+    return found.unplaced, _lost(found.updates, updates)
 
 
 def plain(
@@ -184,6 +195,17 @@ def write(state: Mapping[str, Tensor], about: Mapping[str, str], destination: Pa
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise EditkitError(f"{destination} cannot be written ({reason}); give another place.") from error
+
+
+def _lost(before: Mapping[str, Update], after: Mapping[str, Update]) -> float:
+    lost = 0.0
+    for name, old in before.items():
+        if (new := after[name]) is old:
+            continue
+        up_Or = torch.cat((old.up_Or * old.scale, -new.up_Or * new.scale), dim=1)
+        lost += fusing.size(torch.cat((old.down_rI, new.down_rI)), up_Or)
+    whole = sum(fusing.size(old.down_rI, old.up_Or * old.scale) for old in before.values())
+    return (lost / whole) ** 0.5 if whole else 0.0
 
 
 def _is_expert(module: str, state: Mapping[str, Tensor]) -> bool:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backbones import surgery
+from backbones.loading import COLUMNS
 from editkit.errors import EditkitError
 
 PREFIX = "transformer."
@@ -51,6 +53,16 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
                 "give a sound file."
             )
     return {module: (each["B"].shape[0], each["A"].shape[1]) for module, each in pairs.items()}
+
+
+def widened(state: Mapping[str, Tensor], in_channels: int) -> Mapping[str, Tensor]:
+    """A LoRA in peft's naming, its input layer's matrix moved to where a wider one has the same channels.
+
+    What is known of no way from the one to the other stays as it is, for `check` to refuse.
+    """
+    key = f"{PREFIX}x_embedder.lora_A.weight"
+    way = COLUMNS.get((state[key].shape[-1], in_channels)) if key in state else None
+    return state if way is None else {**state, key: surgery.widen_input(state[key], in_channels, way)}
 
 
 def check_shapes(transformer: Any, wanted: Mapping[str, tuple[int, int]]) -> None:

@@ -27,7 +27,9 @@ class Role:
         disk_gb: of the whole pipeline folder.
         memory_gb: of weights in bf16 at inference, nothing offloaded.
         file: where the transformer is no part of `source`: OWNER/REPOSITORY/FILE on the Hub, a safetensors
-            file in BFL's naming, or a folder below this package, which may have to be trained first.
+            file in BFL's naming.
+        start: role whose transformer this one is, its input widened, where it has no weights of its own: what
+            the new channels do is an adapter's to say.
     """
 
     source: str
@@ -40,11 +42,12 @@ class Role:
     disk_gb: float = 33.7
     memory_gb: float = 33.7
     file: str | None = None
+    start: str | None = None
 
     @property
     def key(self) -> str:
         """What tells transformers apart: roles with one key share one."""
-        return self.file or self.source
+        return self.file or (f"{self.source}, {self.in_channels} channels" if self.start else self.source)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +67,7 @@ class Family:
     roles: Mapping[str, Role]
 
 
+ROLES = ("text", "kontext", "fill", "ace")
 TINY = Path(__file__).resolve().parent / "tiny"
 _TINY_KONTEXT = Role(
     source=str(TINY / "kontext"),
@@ -77,7 +81,7 @@ _TINY_KONTEXT = Role(
     memory_gb=0.02,
 )
 _TINY_FILL = replace(_TINY_KONTEXT, source=str(TINY / "fill"), in_channels=384)
-_TINY_ACE = replace(_TINY_FILL, in_channels=448, file=str(TINY / "ace"))
+_TINY_ACE = replace(_TINY_FILL, in_channels=448, start="fill")
 
 
 def _dev(repository: str, *, in_channels: int, steps: int, guidance: float, **needs: object) -> Role:

@@ -75,11 +75,13 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
 def resume(transformer: Any, path: str | Path, name: str = "default") -> None:
     """Load an adapter so that it is the only part that trains.
 
+    On an input wider than its own it begins as what it was: what is new has no effect yet.
+
     Raises:
         EditkitError: as `load` does.
     """
     transformer.requires_grad_(False)
-    load(transformer, path, name)
+    load(transformer, path, name, widen=True)
     unfreeze(transformer, name)
 
 
@@ -90,13 +92,21 @@ def unfreeze(transformer: Any, name: str) -> None:
             parameter.requires_grad_(True)
 
 
-def load(transformer: Any, path: str | Path, name: str) -> None:
+def load(transformer: Any, path: str | Path, name: str, *, widen: bool = False) -> None:
     """Load a LoRA file of any dialect, or a folder with one, under a name, next to others.
+
+    Args:
+        transformer: any diffusers transformer.
+        path: the file or folder.
+        name: what it is called from now on.
+        widen: fit a LoRA of FLUX.1 Fill to ACE++'s wider input.
 
     Raises:
         EditkitError: where the file is missing, is no LoRA in safetensors, or does not fit the transformer.
     """
     state, about = registry.backbones("lora").in_diffusers(*read(path))
+    if widen:
+        state = registry.backbones("lora_fit").widened(state, transformer.config.in_channels)
     install(transformer, state, name, about, f"The adapter {file(path)}")
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import editkit
 from backbones import fresh, sketch, surgery
-from backbones.flux import Flux
+from backbones.flux import Flux, load
 from backbones.loading import LoadOptions, load_transformer
 from backbones.specs import FAMILIES
 from editkit import EditkitError, adapters, config, flow
@@ -532,15 +532,45 @@ def test_which_adapter_a_request_wears() -> None:
     assert chosen("flux1-dev", alone, adapter="portrait") == RELEASED["portrait"]
     assert chosen("flux1-dev", alone, adapter=None) is None
     assert chosen("flux1-dev", alone, model="full") is None
+    assert chosen("tiny", subject, model="full") == chosen("tiny", alone, model="full")
+    assert str(chosen("tiny", alone, model="full")).endswith("tiny/full")
     assert chosen("some/folder", alone) is None
     assert chosen("some/folder", alone, adapter="mine.safetensors") == "mine.safetensors"
     assert chosen("flux1-dev", alone, model="full", adapter="portrait") == RELEASED["portrait"]
 
 
-def test_tiny_says_that_it_has_no_full_model() -> None:
-    editor = editkit.load("tiny", "cpu", options={"aceplus": {"model": "full"}})
-    with pytest.raises(EditkitError, match="tiny ships no transformer for the role 'ace'"):
-        editor.edit(image(64, 64), "make it red", "aceplus")
+def test_a_role_may_be_another_behind_a_wider_input() -> None:
+    """tiny's full model is its Fill, widened, and an adapter; on any backbone `{ace: fill}` asks for that."""
+    own = load("tiny", device="cpu")
+    asked = load("tiny", device="cpu", transformer={"ace": "fill"})
+    for backbone in (own, asked):
+        fill, ace = backbone.transformer("fill"), backbone.transformer("ace")
+        assert ace is not fill
+        columns = [*range(128), *range(192, 448)]
+        assert torch.equal(ace.x_embedder.weight[:, columns], fill.x_embedder.weight)
+        assert (ace.x_embedder.weight[:, 128:192] == 0).all()
+        assert backbone.fingerprints("ace")["transformer"] == backbone.fingerprints("fill")["transformer"]
+    with pytest.raises(EditkitError, match="cannot become one of 384"):
+        load("tiny", device="cpu", transformer={"fill": "ace"}).transformer("fill")
+
+
+def test_an_adapter_of_fill_begins_on_a_wider_input_as_what_it_was(random_flux: Flux, tmp_path: Path) -> None:
+    from backbones.loading import widened
+
+    fill = FluxTransformer2DModel.from_config(random_flux.transformer("fill").config)
+    wide = widened(fill, 448)
+    adapters.attach(fill, adapters.LoraOptions(rank=3, targets=("x_embedder", "attn.to_q")))
+    for name, parameter in fill.named_parameters():
+        if ".lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    adapters.save(fill, tmp_path, adapters.LoraOptions(rank=3))
+    with pytest.raises(EditkitError, match=r"load it on FLUX\.1 Fill"):
+        adapters.load(wide, tmp_path, "default")
+    adapters.resume(wide, tmp_path)
+    tokens = torch.randn(2, 448)
+    narrow = tokens[:, [*range(128), *range(192, 448)]]
+    assert torch.allclose(wide.x_embedder(tokens), fill.x_embedder(narrow), atol=1e-5)
+    assert wide.x_embedder.lora_A["default"].weight.requires_grad
 
 
 def kohya(transformer: Any, rank: int, seed: int = 0) -> dict[str, Tensor]:

@@ -123,11 +123,11 @@ def test_unknown_words_are_noted(client: Client) -> None:
 
 
 def test_a_method_without_weights_fails_alone(client: Client) -> None:
-    found = compared(client, methods=["aceplus", "kontext"], aceplus_model="full")
+    found = compared(client, methods=["aceplus", "kontext"], aceplus_adapter="gone.safetensors")
     assert "1 of 2 done" in words(found["status"])
     said = [words(each) for each in found.values() if isinstance(each, str) and "problem" in each]
     assert len(said) == 1
-    assert "ships no transformer for the role 'ace'" in said[0]
+    assert "The adapter gone.safetensors is no file or folder that exists" in said[0]
     assert found["kontext: before and after"] is not None
 
 

@@ -415,8 +415,8 @@ def test_the_input_layer_alone(tmp_path: Path) -> None:
     assert moved == {"x_embedder.weight", "x_embedder.bias"}
     for name in before:
         assert torch.equal(built[name].bfloat16(), after[name].bfloat16()), name
-    with pytest.raises(EditkitError, match="start needs trainable=full or input"):
-        config.build(EditTrainConfig, values, ["trainable=lora"])
+    with pytest.raises(EditkitError, match="start is not for a fresh backbone"):
+        config.build(EditTrainConfig, values | {"fresh": {"vae": "x"}})
 
 
 @pytest.mark.parametrize("start", [None, "text"])

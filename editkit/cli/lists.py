@@ -54,7 +54,7 @@ def backbones() -> None:
             guidance = "no guidance" if role.guidance is None else f"guidance {role.guidance:g}"
             source = role.file or role.source
             if Path(source).is_absolute():
-                source = Path(source).name if Path(source).exists() else f"{Path(source).name}, to be trained"
+                source = f"{role.start}, widened" if role.start else Path(source).name
             print(
                 f"  {name:<8} {source:<37} {role.in_channels:>3} channels, {role.steps} steps, {guidance}, "
                 f"{role.disk_gb:g} GB disk, {role.memory_gb:g} GB memory; {role.licence}"

@@ -39,14 +39,19 @@ def convert(
     source: Source,
     destination: Destination,
     to: Annotated[str, typer.Option("--to", help="diffusers, kohya, bfl or comfyui.")],
+    rank: Annotated[
+        int | None, typer.Option(help="Cut updates of a higher rank to the nearest ones of this rank.")
+    ] = None,
 ) -> None:
-    """Write a LoRA in another dialect, with the same update of every weight."""
+    """Write a LoRA in another dialect, with the same update of every weight, or of a lower rank."""
     from editkit import registry
 
-    left = registry.backbones("lora_files").convert(source, destination, to)
+    left, lost = registry.backbones("lora_files").convert(source, destination, to, rank)
     if left:
         print(f"note: {len(left)} tensors of text encoders were left out, such as {left[0]}", file=sys.stderr)
     print(destination)
+    if rank is not None:
+        print(f"relative error {lost:.4f}")
 
 
 @app.command()

@@ -24,6 +24,7 @@ from editkit.data.latents import Bucket, arrange, laid_out, shape_of
 from editkit.data.records import Record
 from editkit.errors import EditkitError, EditkitWarning, first_sentence
 from editkit.method import Backbone, Conditioner, Trainer
+from editkit.precision import bf16_pays
 from editkit.types import Plan
 
 CHUNK, CHUNK_VALUES = 64, 64 * 128 * 128 * 3
@@ -59,7 +60,8 @@ def buckets(
 
     def arranged(records: Sequence[Record]) -> tuple[Plan, dict[str, Tensor]]:
         # Kept in bf16, so they may be computed in it.
-        with torch.autocast(backbone.device.type, torch.bfloat16):
+        kind = backbone.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=bf16_pays(kind)):
             return arrange(records, backbone, conditioner, trainer)
 
     if not kept.is_dir():

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import PreTrainedTokenizerFast
 
 from editkit.data import shapesworld
-from editkit.errors import EditkitError
+from editkit.errors import EditkitError, first_sentence
 from editkit.judges import attempts, fresh, lessons, pairs
 from editkit.judges.attempts import AttemptsConfig
 from editkit.judges.lessons import Lesson
@@ -40,6 +43,8 @@ class JudgeTrainConfig:
     """Weight of the loss of describing the pictures, which is how the model learns to see."""
     compile: bool = False
     """Compile the layers with torch.compile; on a CPU a step then takes two thirds of the time."""
+    start: str = ""
+    """Folder of a judge to go on from, of the same sizes and words; random weights where empty."""
     fit: FitConfig = field(default_factory=FitConfig)
 
 
@@ -91,6 +96,8 @@ class JudgeJob(Job):
         if not Path(config.words).is_file():
             raise EditkitError(f"words={config.words} is no file that exists; give one with a word a line.")
         self.model, self.processor = fresh.fresh(config.model, Path(config.words).read_text().split())
+        if config.start:
+            _take_over(self.model, self.processor.tokenizer, Path(config.start))
         # At these sizes the fused attention's backward pass takes longer on a CPU than everything else.
         self.model.set_attn_implementation("eager")
         self.objective = JudgeObjective(self.model, config.captions)
@@ -160,6 +167,23 @@ class JudgeJob(Job):
         plain.generation_config = self.model.generation_config
         plain.to(torch.bfloat16).save_pretrained(folder)
         self.processor.save_pretrained(folder)
+
+
+def _take_over(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Give a model the weights of a judge in a folder.
+
+    Raises:
+        EditkitError: where there are none, or they are of other sizes or words.
+    """
+    if not all((folder / name).is_file() for name in ("model.safetensors", "tokenizer.json")):
+        raise EditkitError(f"start={folder} holds no judge; give a folder that this recipe exported.")
+    try:
+        words = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True).get_vocab()
+        missing, extra = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise EditkitError(f"start={folder} is no judge of these sizes ({first_sentence(error)}).") from error
+    if words != tokenizer.get_vocab() or extra or set(missing) - {"lm_head.weight"}:  # which is tied
+        raise EditkitError(f"start={folder} is a judge of other words or layers; train from random weights.")
 
 
 CONFIG, JOB = JudgeTrainConfig, JudgeJob

@@ -88,7 +88,7 @@ class EditJob(Job):
     @torch.no_grad()
     def _encode_texts(self, filled: Sequence[Bucket]) -> None:
         """Have every instruction encoded as training will want it; what is left out is one more."""
-        low = self.config.fit.precision == "bf16"
+        low = self.config.fit.low
         for bucket in filled:
             words = sorted({"", *bucket.instructions})
             for start in range(0, len(words), TEXTS):

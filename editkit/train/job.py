@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from editkit.precision import bf16_pays
 from editkit.train.optim import OptimConfig
 
 
@@ -22,8 +23,8 @@ class FitConfig:
     """Samples in one forward pass of one process."""
     accumulate: int = 1
     """Forward passes to an optimizer step."""
-    precision: str = "bf16"
-    """`bf16` (autocast over fp32 weights) or `fp32`."""
+    precision: str = "auto"
+    """`bf16` (autocast over fp32 weights), `fp32`, or `auto`: bf16 but on CPUs that are slower in it."""
     ema: float = 0.0
     """Decay of the moving average of weights, which is what gets exported; 0 keeps none."""
     seed: int = 0
@@ -50,12 +51,17 @@ class FitConfig:
                 raise ValueError(f"fit.{name} must be at least 1, not {getattr(self, name)}")
         if self.optim.name == "schedulefree" and self.ema:
             raise ValueError("fit.ema must be 0 with schedulefree, which averages by itself")
-        if self.precision not in ("bf16", "fp32"):
-            raise ValueError(f"fit.precision must be bf16 or fp32, not {self.precision!r}")
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise ValueError(f"fit.precision must be auto, bf16 or fp32, not {self.precision!r}")
         if self.device not in (None, "cpu"):
             raise ValueError(
                 f"fit.device must be cpu or null, for what accelerate finds, not {self.device!r}"
             )
+
+    @property
+    def low(self) -> bool:
+        """Whether this machine trains in bf16."""
+        return self.precision == "bf16" or (self.precision == "auto" and bf16_pays(self.device))
 
     @property
     def samples(self) -> int:

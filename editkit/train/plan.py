@@ -60,6 +60,9 @@ def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
         EditkitError: for an unknown device, or settings that do not fit each other.
     """
     chosen = devices.found() if device is None else devices.named(device)
+    if settings.fit.precision == "auto":
+        low = chosen is not None or settings.fit.low
+        settings = replace(settings, fit=replace(settings.fit, precision="bf16" if low else "fp32"))
     step = rehearse(settings)
     needed = needs(settings, step, chosen is None, chosen.count if chosen else 1)
     flops = step.flops * settings.fit.accumulate

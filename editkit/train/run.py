@@ -43,13 +43,11 @@ class Run:
         found = check(config)
         AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
         self.accelerator = Accelerator(
-            mixed_precision="bf16" if config.precision == "bf16" and not zero.wanted() else "no",
+            mixed_precision="bf16" if config.low and not zero.wanted() else "no",
             gradient_accumulation_steps=config.accumulate,
             cpu=config.device == "cpu" and not zero.wanted(),
             deepspeed_plugin=zero.plugin(config) if zero.wanted() else None,
-            fsdp_plugin=sharded.plugin(config.precision == "bf16", config.device == "cpu")
-            if self.sharded
-            else None,
+            fsdp_plugin=sharded.plugin(config.low, config.device == "cpu") if self.sharded else None,
             log_with=log.trackers(config.trackers) or None,
             project_dir=config.output,
         )

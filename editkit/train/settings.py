@@ -1,6 +1,6 @@
 """The config of a method's training run."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from editkit import adapters, flow
@@ -23,7 +23,7 @@ class EditTrainConfig:
     fresh: dict[str, Any] = field(default_factory=dict)
     """A new backbone with random weights instead of `backbone`: backbones.fresh.FreshConfig."""
     start: str | None = None
-    """Role whose transformer the new one starts from, its input layer widened; not for trainable=lora."""
+    """Role whose transformer the new one starts from, its input layer widened."""
     dtype: str = "float32"
     """Of frozen weights: `float32`, or `bfloat16` where not all train; what trains is always float32."""
     gradient_checkpointing: bool = False
@@ -31,12 +31,14 @@ class EditTrainConfig:
     selective_checkpointing: bool = False
     """Of these, keep the results of matrix products and attention, which cost most to compute again."""
     trainable: str = "lora"
-    """`lora`; `full`: the whole transformer; or `input`: its first layer alone, which `start` widens."""
+    """`lora`; `full`: the whole transformer; or `input`: its first layer alone, which `start` widens. The
+    first layer and a LoRA together are a LoRA: lora.ranks={x_embedder: its outputs}, which is any update."""
     text_encoders: bool = False
     """Train the text encoders too; for small new backbones."""
     lora: adapters.LoraOptions = field(default_factory=adapters.LoraOptions)
     adapter: str | None = None
-    """A LoRA to go on from, of any dialect; its ranks and modules count then, not those under `lora`."""
+    """A LoRA to go on from, of any dialect; its ranks and modules count then, not those under `lora`. One of
+    FLUX.1 Fill begins on a wider input as what it was."""
     guidance: float = 1.0
     """Guidance input during training; 1 is the un-guided regime."""
     times: str = "logit_normal"
@@ -76,8 +78,8 @@ class EditTrainConfig:
             raise ValueError(f"noise_offset must lie in [0, 1), not {self.noise_offset}")
         if self.trainable not in ("lora", "full", "input"):
             raise ValueError(f"trainable must be lora, full or input, not {self.trainable!r}")
-        if self.start and (self.fresh or self.trainable == "lora"):
-            raise ValueError("start needs trainable=full or input and no fresh backbone")
+        if self.start and self.fresh:
+            raise ValueError("start is not for a fresh backbone")
         if self.fit.validate_every and self.data.name in FILES and self.validation.data is None:
             raise ValueError(
                 "fit.validate_every needs validation.data, records that the run is not trained on"
@@ -88,8 +90,10 @@ class EditTrainConfig:
             raise ValueError("adapter needs trainable=lora")
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"dtype must be float32 or bfloat16, not {self.dtype!r}")
-        if self.dtype == "bfloat16" and (self.trainable == "full" or self.fit.precision != "bf16"):
-            raise ValueError("dtype=bfloat16 needs trainable=lora or input, and fit.precision=bf16")
+        if self.dtype == "bfloat16" and (self.trainable == "full" or self.fit.precision == "fp32"):
+            raise ValueError("dtype=bfloat16 needs trainable=lora or input, and no fit.precision=fp32")
+        if self.dtype == "bfloat16":
+            object.__setattr__(self, "fit", replace(self.fit, precision="bf16"))
         if self.cache_texts and (self.text_encoders or self.fresh):
             raise ValueError("cache_texts needs text encoders that stay as they are: no fresh, text_encoders")
         if self.prior_share and self.text_encoders:

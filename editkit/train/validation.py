@@ -122,7 +122,7 @@ class Validation:
 
     @property
     def _low(self) -> bool:
-        return bool(self.job.config.fit.precision == "bf16")
+        return bool(self.job.config.fit.low)
 
     def _sheet(self, editor: Editor, step: int, folder: Path | None) -> None:
         records = self.records[:SHOWN]

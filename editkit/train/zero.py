@@ -70,7 +70,7 @@ def plugin(config: FitConfig) -> Any:
         ops.__compatible_ops__["deepspeed_shm_comm"] = False  # which would have to be compiled first
     made = DeepSpeedPlugin(gradient_accumulation_steps=config.accumulate, gradient_clipping=config.optim.clip)
     made.deepspeed_config["train_micro_batch_size_per_gpu"] = config.batch
-    if config.precision == "bf16":
+    if config.low:
         # Autocast over float32 weights, as everywhere else, with no gradient reduced in bf16.
         made.deepspeed_config["torch_autocast"] = {
             "enabled": True,

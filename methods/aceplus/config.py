@@ -13,11 +13,12 @@ RELEASED = {
     "portrait": "hf://ali-vilab/ACE_Plus/portrait/comfyui_portrait_lora64.safetensors",
 }
 ADAPTERS = {
-    "tiny": {name: str(TINY / name) for name in ("local", "subject")} | {"portrait": str(TINY / "subject")},
+    "tiny": {name: str(TINY / name) for name in ("local", "subject", "full")}
+    | {"portrait": str(TINY / "subject")},
     "flux1-dev": RELEASED,
     "black-forest-labs/FLUX.1-Fill-dev": RELEASED,
 }
-"""By backbone and by what a task asks for."""
+"""By backbone and by what a task asks for; `full` is what a full model is where it is no transformer."""
 PLACEHOLDERS = (
     *("<img>", "{image}", "{caption}", "{mask}", "{ref_image}"),
     *(f"{{image{number}}}" for number in range(1, 10)),
@@ -41,8 +42,8 @@ class ACEPlusConfig:
     model: str = "lora"
     """`lora`: FLUX.1 Fill with a task's LoRA, 384 channels; `full`: the full model, 448, role `ace`."""
     adapter: str | None = "default"
-    """The task's own where the backbone has it (`default`), one of local, subject and portrait whatever the
-    task, a file, a folder or a Hub id; null goes without."""
+    """The task's own where the backbone has it (`default`), one of local, subject, portrait and full whatever
+    the task, a file, a folder or a Hub id; null goes without."""
     layout: str = "canvas"
     """How references join: `canvas` puts them left of the target on one grid (released); `sequence` makes
     each unit a block of tokens at an image index of its own (paper, equation 5)."""
@@ -110,4 +111,4 @@ def adapter(options: ACEPlusConfig, backbone: str, request: EditRequest) -> str 
         references=bool(request.references),
     )
     # The full model was trained for every task at once.
-    return known.get(task.adapter) if options.model == "lora" else None
+    return known.get(task.adapter if options.model == "lora" else "full")

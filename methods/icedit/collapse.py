@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from backbones import fusing
 from editkit.errors import EditkitError
 from methods.icedit.checkpoint import PREFIX, Parts, split
 
@@ -78,14 +79,9 @@ def collapse(
 
 
 def _svd(parts: Parts, weights_E: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
-    """Through the factors alone, so that no full-size matrix is ever made."""
     down, up = parts.down_ErI.float(), parts.up_EOr.float() * weights_E[:, None, None]
-    left, upper = torch.linalg.qr(torch.cat(list(up), dim=1))
-    right, lower = torch.linalg.qr(torch.cat(list(down), dim=0).T)
-    u, sizes, v = torch.linalg.svd(upper @ lower.T)
-    kept = min(rank or parts.down_ErI.shape[1], len(sizes))
-    root = sizes[:kept].sqrt()
-    return root[:, None] * (right @ v[:kept].T).T, left @ u[:, :kept] * root
+    kept = rank or parts.down_ErI.shape[1]
+    return fusing.nearest(torch.cat(list(down), dim=0), torch.cat(list(up), dim=1), kept)
 
 
 def _average(parts: Parts, weights_E: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
@@ -103,11 +99,6 @@ def _error(parts: Parts, weights_E: Tensor, down_rI: Tensor, up_Or: Tensor) -> f
     lost, whole = 0.0, 0.0
     for share, down, up in zip(share_E.tolist(), parts.down_ErI.float(), parts.up_EOr.float(), strict=True):
         up = up * strength
-        lost += share * _norm(torch.cat((up, -up_Or), dim=1), torch.cat((down, down_rI), dim=0))
-        whole += share * _norm(up, down)
+        lost += share * fusing.size(torch.cat((down, down_rI), dim=0), torch.cat((up, -up_Or), dim=1))
+        whole += share * fusing.size(down, up)
     return (lost / whole) ** 0.5 if whole else 0.0
-
-
-def _norm(up_Or: Tensor, down_rI: Tensor) -> float:
-    """The squared Frobenius norm of a product, from its factors' Gram matrices."""
-    return float(((up_Or.T @ up_Or) * (down_rI @ down_rI.T)).sum().clamp(min=0))
