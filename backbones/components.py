@@ -198,12 +198,10 @@ class Components:
         """The role's transformer; roles with one key share one."""
         record = self.role(role)
         if record.key not in self.transformers:
-            start = self._start(role)
-            loaded = load_transformer(
-                self.options, start or role, lambda: self._own(start or role), self.dtype
-            )
-            if start:
-                loaded = widened(loaded, record.in_channels)
+            if start := self._start(role):
+                loaded = widened(self._apart(start), record.in_channels)
+            else:
+                loaded = load_transformer(self.options, role, lambda: self._own(role), self.dtype)
             if loaded.config.in_channels != record.in_channels:
                 raise EditkitError(
                     f"The transformer given takes {loaded.config.in_channels} channels, the role {role!r} of "
@@ -216,6 +214,18 @@ class Components:
         """The role whose transformer this one's is, but for a wider input."""
         own = None if self.options.instead(role) else self.role(role).start
         return self.options.start(role) or own
+
+    def _apart(self, role: str) -> FluxTransformer2DModel:
+        """A role's transformer to take weights from: that in use, or another where hooks move its weights.
+
+        Raises:
+            EditkitError: where it is itself another role's.
+        """
+        if self._start(role):
+            raise EditkitError(f"{self.name} has no weights of its own for the role {role!r}; name another.")
+        if self.options.offload == "none":
+            return self.transformer(role)
+        return load_transformer(self.options, role, lambda: self._own(role), self.dtype)
 
     def _own(self, role: str) -> Path:
         """The role's transformer on this machine: a folder of its pipeline, or a file apart from it."""

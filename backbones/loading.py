@@ -51,23 +51,23 @@ class LoadOptions:
     def __post_init__(self) -> None:
         if self.offload not in ("none", "block", "leaf"):
             raise ValueError(f"offload must be none, block or leaf, not {self.offload!r}")
-        paths = self.transformer.values() if isinstance(self.transformer, dict) else [self.transformer]
+        named = self.transformer if isinstance(self.transformer, dict) else {}
+        if strange := [role for role in named if role not in ROLES]:
+            raise ValueError(f"transformer names roles, {', '.join(ROLES)}, and {strange[0]!r} is none")
+        paths = named.values() or [self.transformer]
         if not all(path is None or isinstance(path, str | os.PathLike) for path in paths):
             raise ValueError(f"transformer must be a path, or paths by role, not {self.transformer!r}")
 
     def instead(self, role: str) -> Path | None:
         """What replaces a role's own transformer, or None."""
-        chosen = self._chosen(role)
-        return Path(chosen) if chosen and chosen not in ROLES else None
+        named = isinstance(self.transformer, dict)
+        chosen = self.transformer.get(role) if named else self.transformer
+        return Path(chosen) if chosen and not self.start(role) else None
 
     def start(self, role: str) -> str | None:
         """The role whose transformer replaces this role's, its input widened, or None."""
-        chosen = self._chosen(role)
+        chosen = self.transformer.get(role) if isinstance(self.transformer, dict) else None
         return chosen if chosen in ROLES else None
-
-    def _chosen(self, role: str) -> Any:
-        named = isinstance(self.transformer, dict)
-        return self.transformer.get(role) if named else self.transformer
 
 
 def load_transformer(
@@ -108,7 +108,9 @@ def load_transformer(
 
 
 def widened(transformer: FluxTransformer2DModel, in_channels: int) -> FluxTransformer2DModel:
-    """A transformer's weights behind a wider input, whose new channels have no effect yet; no copies.
+    """A transformer's weights behind a wider input, whose new channels have no effect yet.
+
+    They are no copies; adapters that it carries stay behind.
 
     Raises:
         EditkitError: where no way is known from the one's channels to the other's.
@@ -119,14 +121,15 @@ def widened(transformer: FluxTransformer2DModel, in_channels: int) -> FluxTransf
         raise EditkitError(
             f"An input of {held} channels cannot become one of {in_channels}; known are {ways}."
         )
-    state = dict(transformer.state_dict())
+    # peft keeps what it wraps under this name.
+    state = {name.replace(".base_layer.", "."): tensor for name, tensor in transformer.state_dict().items()}
     state["x_embedder.weight"] = surgery.widen_input(
         state["x_embedder.weight"], in_channels, COLUMNS[held, in_channels]
     )
     changed = {"in_channels": in_channels, "out_channels": transformer.out_channels}
     with torch.device("meta"):
         wide = FluxTransformer2DModel.from_config({**transformer.config, **changed})
-    wide.load_state_dict(state, assign=True)
+    wide.load_state_dict({name: state[name] for name in wide.state_dict()}, assign=True)
     return cast(FluxTransformer2DModel, wide.to(transformer.dtype).eval().requires_grad_(False))
 
 

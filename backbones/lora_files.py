@@ -90,6 +90,7 @@ def inspect(state: Mapping[str, Tensor], about: Mapping[str, str]) -> Summary:
         EditkitError: where there is no sound LoRA of FLUX's transformer among them.
     """
     experts = _experts(state, about)
+    _check_experts(state)
     # A LoRA-MoE can do without a plain LoRA, but has a first expert on each of its modules.
     first = {key.replace(".expert_0.", "."): tensor for key, tensor in state.items() if ".expert_0." in key}
     both = lora.to_diffusers({**state, **first}, about)
@@ -121,7 +122,7 @@ def convert(
         source: a .safetensors file, or a folder with one.
         destination: a .safetensors file; replaced where it exists.
         to: one of `lora.DIALECTS`.
-        rank: the highest; modules above it get the nearest update of that rank.
+        rank: the highest; modules above it, as the source names and fuses them, get the nearest update of it.
 
     Returns:
         Keys of text encoders' LoRAs, which are not in the new file, and what the lower rank loses: the
@@ -232,6 +233,21 @@ def _experts(state: Mapping[str, Tensor], about: Mapping[str, str]) -> Experts |
         )
     except (ValueError, TypeError) as error:
         raise EditkitError(f"The metadata {MOE} cannot be read; remove them or mend them.") from error
+
+
+def _check_experts(state: Mapping[str, Tensor]) -> None:
+    """Refuse modules whose experts, both matrices of each, and router do not go together."""
+    held: dict[str, set[str]] = {}
+    for key in filter(PARTS.search, state):
+        stem, _, end = key.partition(".lora_")
+        held.setdefault(stem, set()).add(end)
+    for stem, ends in held.items():
+        route = state.get(f"{stem}.lora_route.weight", ())
+        matrices = {f"{letter}.expert_{n}.weight" for letter in "AB" for n in range(len(route))}
+        if not matrices or ends != matrices | {"route.weight"}:
+            raise EditkitError(f"{stem} has not as many experts as its router; give the whole file.")
+        if len({min(state[f"{stem}.lora_{end}"].shape) for end in matrices}) > 1:
+            raise EditkitError(f"The experts of {stem} differ in rank; only experts of one rank are known.")
 
 
 def _method(about: Mapping[str, str], experts: bool, takes: int | None) -> str:

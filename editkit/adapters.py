@@ -1,6 +1,7 @@
 """LoRA adapters through peft: attach, load, save, enable, eject. Works on any diffusers transformer."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,7 +28,8 @@ class LoraOptions:
     exclude: str | None = None
     """A regular expression; modules whose whole name it is stay as they are, though an end matches."""
     ranks: dict[str, int] = field(default_factory=dict)
-    """Other ranks, by ends of module names: {x_embedder: 448} trains the whole input layer."""
+    """Other ranks, by ends of module names among the targets. A rank as high as a layer has outputs is any
+    update of its weight: of x_embedder, the input layer, for one."""
     rslora: bool = False
     """Scale by alpha over the root of the rank instead of the rank (arXiv 2312.03732)."""
     dora: bool = False
@@ -69,6 +71,11 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
         transformer.add_adapter(lora, adapter_name=name)
     except ValueError as error:
         raise EditkitError(f"The adapter cannot be attached: {first_sentence(error)}.") from error
+    adapted = [key for key, layer in transformer.named_modules() if name in getattr(layer, "r", ())]
+    for end in options.ranks:
+        if not any(re.fullmatch(rf"(.*\.)?({end})", key) for key in adapted):
+            eject(transformer, name)
+            raise EditkitError(f"lora.ranks names {end}, which lora.targets does not; name it in both.")
     registry.backbones("loading").regroup(transformer)
 
 

@@ -118,7 +118,8 @@ def requests(
     """
     if not methods or len(set(methods)) < len(methods):
         raise EditkitError("Name one method or several, each once.")
-    roles = [editor.method(name)[0].role for name in methods]
+    known = [editor.method(name) for name in methods]
+    roles = [method.role_under(editor.backbone, options) for method, options in known]
     source = images.load(image)
     if size is None and not all(
         editor.backbone.sizes(role) for role in roles if role in editor.backbone.roles

@@ -144,8 +144,7 @@ def _check(request: EditRequest) -> None:
         raise EditkitError(f"steps={steps} is not allowed; give a whole number from 1 to {MAX_STEPS}.")
     if guidance is not None and not (isinstance(guidance, (int, float)) and 0 <= guidance < math.inf):
         raise EditkitError(f"guidance={guidance} is not allowed; give a finite number that is not negative.")
-    if not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise EditkitError(f"seed={seed} is not allowed; give a whole number from 0 to 2^63 - 1.")
+    check_seed(seed)
     size = request.size
     if size is not None and not (
         isinstance(size, (tuple, list))
@@ -160,3 +159,13 @@ def _check(request: EditRequest) -> None:
 def _path(picture: object) -> str | None:
     """Where a picture was given as a file."""
     return str(picture) if isinstance(picture, (str, Path)) else None
+
+
+def check_seed(seed: Any) -> None:
+    """Refuse what no generator takes.
+
+    Raises:
+        EditkitError: where it is no whole number from 0 to 2^63 - 1.
+    """
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise EditkitError(f"seed={seed} is not allowed; give a whole number from 0 to 2^63 - 1.")

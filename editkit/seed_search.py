@@ -10,13 +10,13 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from PIL import Image
 
-from editkit import config, editing, images
+from editkit import config, editing, images, requests
 from editkit.errors import EditkitError
 from editkit.judges import JUDGES, Case, Judge, Verdict, judge
 from editkit.method import Method
@@ -156,6 +156,9 @@ def run(
         for number in range(search.seeds)
     ]
     referee = _judge(search, judges) if search.seeds > 1 else None
+    requests.check_seed(first + search.seeds - 1)
+    if referee is not None and referee.needs_source and prepared.source_1CHW is None:
+        raise EditkitError(f"The judge {search.judge!r} needs a source picture; choose another judge.")
     with editing.enough_memory():
         running = editing.begin(backbone, method, options, batch, watch)
         running.walk(k)
@@ -199,7 +202,7 @@ def _one_order(referee: Judge | None, search: SeedSearch) -> list[str]:
     """A note where a judge's liking for the first or the second place may have decided."""
     if referee is None or referee.symmetric or search.both_orders:
         return []
-    return ["The judge saw each two pictures in one order alone, which may have swayed it; set both_orders."]
+    return ["The judge saw each two pictures in one order alone, which may have swayed it."]
 
 
 def preview_steps(steps: int) -> int:
@@ -243,7 +246,7 @@ def build(search: SeedSearch | Mapping[str, Any]) -> SeedSearch:
         EditkitError: for an unknown field or a value out of range.
     """
     if isinstance(search, SeedSearch):
-        return search
+        search = asdict(search)  # built in Python, where nothing has looked at its types
     if not isinstance(search, Mapping):
         raise EditkitError(f"search={search!r} is not allowed; give a SeedSearch or a dict of its fields.")
     return config.build(SeedSearch, search)

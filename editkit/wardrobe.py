@@ -38,11 +38,19 @@ class Wardrobe:
     def load(self, method: Method, options: Any, path: Path, name: str | None) -> str:
         """Load an adapter that a method wears from now on; returns its name (the file's if None).
 
+        Files of different folders are often called alike; a second one's name ends in its hash.
+
         Raises:
             EditkitError: where it is missing, is no safetensors LoRA, or does not fit.
         """
-        name = name or path.stem.replace(".", "_")  # torch allows no dots in a module's name
-        self._load(method, method.role_under(self.backbone, options), path, name)
+        from editkit import adapters, recipe
+
+        role = method.role_under(self.backbone, options)
+        if name is None:
+            name = path.stem.replace(".", "_")  # torch allows no dots in a module's name
+            if adapters.file(path).is_file() and self._taken(role, name):
+                name = f"{name}-{recipe.sha256(adapters.file(path))[:8]}"
+        self._load(method, role, path, name)
         self.use(method, options, [name], None)
         return name
 
@@ -80,9 +88,14 @@ class Wardrobe:
             self._paths[adapter] = _find(adapter)
         path = self._paths[adapter]
         name = f"{method.name}-{recipe.sha256(adapters.file(path))[:8]}"
-        if not any(name in layer.r for layer in adapters.layers(self.backbone.transformer(role))):
+        if not self._taken(role, name):
             self._load(method, role, path, name)
         return name
+
+    def _taken(self, role: str, name: str) -> bool:
+        from editkit import adapters
+
+        return any(name in layer.r for layer in adapters.layers(self.backbone.transformer(role)))
 
     def _load(self, method: Method, role: str, path: Path, name: str) -> None:
         from editkit import adapters

@@ -550,8 +550,25 @@ def test_a_role_may_be_another_behind_a_wider_input() -> None:
         assert torch.equal(ace.x_embedder.weight[:, columns], fill.x_embedder.weight)
         assert (ace.x_embedder.weight[:, 128:192] == 0).all()
         assert backbone.fingerprints("ace")["transformer"] == backbone.fingerprints("fill")["transformer"]
-    with pytest.raises(EditkitError, match="cannot become one of 384"):
+        shared = dict(fill.named_parameters())["transformer_blocks.0.attn.to_q.weight"]
+        assert ace.transformer_blocks[0].attn.to_q.weight.data_ptr() == shared.data_ptr()
+    with pytest.raises(EditkitError, match="no weights of its own for the role 'ace'"):
         load("tiny", device="cpu", transformer={"fill": "ace"}).transformer("fill")
+    with pytest.raises(EditkitError, match="transformer names roles, text, kontext, fill, ace, and 'asce'"):
+        load("tiny", device="cpu", transformer={"asce": "fill"})
+    with pytest.raises(EditkitError, match="fill cannot be loaded"):
+        load("tiny", device="cpu", transformer="fill").transformer("fill")
+
+
+def test_widened_weights_leave_adapters_behind(random_flux: Flux) -> None:
+    from backbones.loading import widened
+
+    fill = FluxTransformer2DModel.from_config(random_flux.transformer("fill").config)
+    before = {name: tensor.clone() for name, tensor in fill.state_dict().items()}
+    adapters.attach(fill, adapters.LoraOptions(rank=3, targets=("x_embedder", "attn.to_q")))
+    after = widened(fill, 448).state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before if name != "x_embedder.weight")
 
 
 def test_an_adapter_of_fill_begins_on_a_wider_input_as_what_it_was(random_flux: Flux, tmp_path: Path) -> None:
@@ -689,6 +706,44 @@ def test_widened_fill_is_fill_where_nothing_is_to_change(random_flux: Flux) -> N
     assert torch.allclose(embedded, first, atol=1e-5)
 
 
+@torch.no_grad()
+def test_references_are_encoded_as_diffusers_encodes_them(random_flux: Flux) -> None:
+    """The released script's canvas, of a reference and a masked picture, through FluxFillPipeline."""
+    from test_parity import pipeline
+
+    source, reference, mask = photo(128, 128), photo(64, 128, 1), torch.zeros(1, 1, 128, 128)
+    mask[..., 40:90, 30:100] = 1
+    edit = (source * 2 - 1) * (1 - mask)
+    theirs, mine = (torch.Generator().manual_seed(3) for _ in range(2))
+    packed, latents = pipeline(FluxFillPipeline, random_flux, "fill").prepare_mask_latents(
+        torch.cat((torch.zeros(1, 1, 128, 64), mask), dim=-1),
+        torch.cat((reference * 2 - 1, edit), dim=-1),
+        *(1, 16, 1, 128, 192, torch.float32, torch.device("cpu"), theirs),
+    )
+    given = EditInputs(
+        prompts=("make it red",),
+        source_BCHW=source,
+        mask_B1HW=mask,
+        references=(reference,),
+        generators=(mine,),
+    )
+    plan = conditioner(random_flux).plan(given)
+    assert torch.allclose(plan.conditioning.channel_BLC, torch.cat((latents, packed), dim=-1), atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"layout": "sequence"}, {"crop": "released"}, {"model": "full"}])
+def test_pixels_outside_the_mask_stay_with_references(random_flux: Flux, options: dict[str, Any]) -> None:
+    editor, picture = editkit.Editor(random_flux, {"aceplus": options}), image(97, 61)
+    mask, black = Image.new("L", (97, 61)), Image.new("RGB", (97, 61))
+    mask.paste(255, (20, 10, 70, 50))
+    references = [image(40, 50, 3), image(30, 20, 4)]
+    made = editor.edit(picture, "red", "aceplus", steps=1, mask=mask, references=references).image
+    outside = [Image.composite(black, each, mask) for each in (made, picture)]
+    assert made.size == picture.size
+    assert difference(*outside) == 0
+    assert difference(made, picture) > 10
+
+
 def test_full_model_edits(random_flux: Flux) -> None:
     editors = [
         editkit.Editor(random_flux, {"aceplus": {"model": "full", "change": change}})
@@ -719,6 +774,10 @@ def test_whole_input_layer_by_rank() -> None:
     layer = transformer.x_embedder
     assert layer.r["default"] == 64  # as many as the layer has outputs: any update at all
     assert layer.scaling["default"] == transformer.transformer_blocks[0].attn.to_q.scaling["default"] == 1
+    adapters.eject(transformer, "default")
+    for misspelt in ({"x_embeder": 64}, {"proj_mlp": 8}):
+        with pytest.raises(EditkitError, match=r"which lora\.targets does not"):
+            adapters.attach(transformer, dataclasses.replace(options, ranks=misspelt))
     with pytest.raises(EditkitError, match=r"lora.ranks.x_embedder must be at least 1"):
         config.build(adapters.LoraOptions, {"ranks": {"x_embedder": 0}})
 

@@ -974,6 +974,8 @@ def test_generate_searches(cli: Cli, place: Place) -> None:
     with Image.open(sheet) as previews:
         assert previews.width > 2 * 48
     refused(cli("generate", "a red circle", *arguments, "--search", 2), "needs a source picture")
+    twice = ["--search", 2, "--judge", "tiny", "--contact-sheet", place.output]
+    refused(cli("generate", "a red circle", *arguments, *twice), "give two files")
 
 
 @pytest.mark.parametrize("arguments", [[], ["eval"], ["weights"]], ids=str)

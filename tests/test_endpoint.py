@@ -199,7 +199,29 @@ def test_sampling_is_an_option(server: str, options: dict[str, Any], sent: tuple
     assert (entry["max_tokens"], entry["temperature"]) == sent
 
 
-@pytest.mark.parametrize("options", [{"max_new_tokens": 0}, {"temperature": -1.0}])
+@pytest.mark.parametrize("name", ["ALL_PROXY", "HTTP_PROXY"])
+def test_a_proxy_that_cannot_be_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "foo://127.0.0.1:1")
+    with pytest.raises(editkit.EditkitError, match="check the proxy") as caught:
+        ask("http://10.0.0.1:9/v1")
+    assert str(caught.value).endswith(".")
+
+
+def test_a_host_that_is_no_name() -> None:
+    with pytest.raises(editkit.EditkitError, match="cannot be reached"):
+        ask(f"http://{'a' * 70}.com/v1", retries=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_new_tokens": 0},
+        {"temperature": -1.0},
+        {"timeout": float("nan")},
+        {"timeout": 1e300},
+        {"longest_wait": float("inf")},
+    ],
+)
 def test_sampling_that_makes_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(editkit.EditkitError, match=next(iter(options))):
         ask("http://127.0.0.1:9", **options)

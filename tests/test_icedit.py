@@ -490,6 +490,57 @@ def test_wrong_base(transformer: FluxTransformer2DModel, tmp_path: Path, experts
     assert not adapters.layers(other)
 
 
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"alpha": "x"}, "icedit_moe cannot be used"),
+        ({"alpha": [1]}, "icedit_moe cannot be used"),
+        ({"alpha": 0}, "alpha must be positive"),
+        ({"alpha": float("nan")}, "alpha must be positive"),
+        ({"top_k": 1.5}, "whole numbers"),
+        ({"top_k": True}, "whole numbers"),
+        ({"noise": float("nan")}, "must not be negative"),
+        ({"plain": [1]}, "lists of names"),
+        ({"in_channels": 64}, "for a transformer of 64 channels"),
+        ({"plain": ["x_embedder", "attn.to_q", "proj_mlp", "attn.add_q_proj"]}, "none on .*add_q_proj"),
+    ],
+)
+def test_metadata_that_make_no_sense(
+    transformer: FluxTransformer2DModel, tmp_path: Path, told: dict[str, Any], sentence: str
+) -> None:
+    save_file(
+        released(transformer, RANK, experts=EXPERTS),
+        tmp_path / "bad.safetensors",
+        {"icedit_moe": json.dumps(told)},
+    )
+    with pytest.raises(editkit.EditkitError, match=sentence) as caught:
+        moe.load(transformer, tmp_path / "bad.safetensors", "bad")
+    assert str(caught.value).endswith(".")
+    assert not adapters.layers(transformer)
+
+
+def test_a_file_that_lacks_a_block(transformer: FluxTransformer2DModel, file: Path) -> None:
+    first = "single_transformer_blocks.0.proj_out."
+    state = {key: tensor for key, tensor in load_file(file).items() if first not in key}
+    with pytest.raises(editkit.EditkitError, match=r"experts on \d of \d modules called proj_out"):
+        moe.inject(transformer, state)
+
+
+def test_experts_without_an_input_layer_know_their_base(
+    transformer: FluxTransformer2DModel, tmp_path: Path
+) -> None:
+    """By what the file says, where no layer tells."""
+    handle = moe.attach(transformer, MoEOptions(rank=RANK, plain=()))
+    handle.save(tmp_path, "tiny")
+    other = FluxTransformer2DModel.from_config(transformer_config(64))
+    with pytest.raises(editkit.EditkitError, match="for a transformer of 384 channels"):
+        moe.load(other, tmp_path, "wrong")
+    assert not adapters.layers(other)
+    handle.eject()
+    with pytest.raises(editkit.EditkitError, match="on no transformer any more"):
+        handle.eject()
+
+
 def test_it_needs_a_picture_and_takes_no_references(random_flux: Flux) -> None:
     editor = editkit.Editor(random_flux)
     for given, sentence in (

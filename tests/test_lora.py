@@ -611,6 +611,12 @@ def test_collapse_wants_sound_experts(cli: Cli, moe: Path, plain: Path, tmp_path
     refused(cli("lora", "collapse", moe, new), "not finite|cannot be read; remove")
 
 
+@pytest.mark.parametrize("lost", [".lora_route.weight", ".lora_B.expert_1.weight", ".lora_A.expert_0.weight"])
+def test_inspect_sees_what_is_missing(cli: Cli, moe: Path, lost: str) -> None:
+    edited(moe, lambda state: {k: t for k, t in state.items() if not k.endswith(f"0.ff.net.2{lost}")})
+    refused(cli("lora", "inspect", moe), "has not as many experts as its router")
+
+
 def test_bad_metadata(cli: Cli, plain: Path) -> None:
     for told in ("{", "[]", '{"transformer.lora_alpha": "four"}', '{"transformer.use_dora": true}'):
         edited(plain, lambda state: state, {lora.METADATA: told})
@@ -631,3 +637,29 @@ def test_from_diffusers_refuses_what_is_not_flux() -> None:
         lora.from_diffusers({"img_in": update, "x_embedder": update}, "bfl")
     with pytest.raises(EditkitError, match="two updates"):
         lora.from_diffusers({"img_in": update, "x_embedder": update}, "diffusers")
+
+
+def test_a_lower_rank_keeps_what_counts_most(cli: Cli, flux: FluxTransformer2DModel, tmp_path: Path) -> None:
+    """Within the rank nothing is lost; below it the rest is as near as a product of that rank can be."""
+    updates = drawn(flux, alpha=3)
+    rank = max(update.rank for update in updates.values())
+    state, about = lora.from_diffusers(updates, "diffusers")
+    save_file(state, tmp_path / "whole.safetensors", about)
+    found = cli("lora", "convert", tmp_path / "whole.safetensors", tmp_path / "same.safetensors",
+                "--to", "diffusers", "--rank", rank)  # fmt: skip
+    assert found.out.splitlines()[-1] == "relative error 0.0000"
+    left, lost = lora_files.convert(
+        tmp_path / "whole.safetensors", tmp_path / "cut.safetensors", "diffusers", 1
+    )
+    cut = lora.read(*adapters.read(tmp_path / "cut.safetensors"))
+    assert not left
+    assert {update.rank for update in cut.updates.values()} == {1}
+    missed, whole = 0.0, 0.0
+    for name, delta in deltas(updates).items():
+        sizes = torch.linalg.svdvals(delta.double()).square()
+        missed, whole = missed + float(sizes[1:].sum()), whole + float(sizes.sum())
+        error = (deltas(cut.updates)[name].double() - delta.double()).square().sum()
+        assert float(error) == pytest.approx(float(sizes[1:].sum()), rel=1e-3)
+    assert lost == pytest.approx((missed / whole) ** 0.5, rel=1e-3)
+    refused(cli("lora", "convert", tmp_path / "whole.safetensors", tmp_path / "no.safetensors",
+                "--to", "kohya", "--rank", 0), "rank=0 is not allowed")  # fmt: skip

@@ -66,10 +66,10 @@ def main() -> None:
 
 
 def _note(message: Any, category: type[Warning], *rest: Any) -> None:
-    """editkit's own warnings as notes."""
+    """editkit's own warnings as notes; libraries', which speak to programmers, where Python's -W asks."""
     if issubclass(category, EditkitWarning):
         print(f"note: {message}", file=sys.stderr)
-    else:
+    elif sys.warnoptions:
         SHOWN(message, category, *rest)
 
 

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,9 @@ def compare(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="An option of a method, method.key=value.")
+    ] = None,
     load: Load = None,
     as_json: Json = False,
 ) -> None:
@@ -34,10 +37,10 @@ def compare(
     from editkit import api, comparison, config, images, judges, registry
 
     images.check_output(output)
-    loaded = pairs(load, "--load")
+    loaded, options = pairs(load, "--load"), _by_method(option)
     config.build(registry.backbones("loading").LoadOptions, loaded)
     names = registry.method_names() if method == "all" else [name.strip() for name in method.split(",")]
-    editor = api.load(backbone, device, dtype, **loaded)
+    editor = api.load(backbone, device, dtype, options=options, **loaded)
     no_bars()
     referee = judges.judge(judge) if judge else None
     asked = {"mask": mask, "seed": seed, "steps": steps}
@@ -45,8 +48,10 @@ def compare(
     errors = {entry.result.method: entry.result.error for entry in entries if entry.result.error}
     if len(errors) == len(entries):
         raise EditkitError(next(iter(errors.values())))
-    for name, error in errors.items():
-        print(f"note: {name}: {error}", file=sys.stderr)
+    notes = {entry.result.method: entry.result.notes for entry in entries}
+    for name, told in notes.items():
+        for note in (*told, *([errors[name]] if name in errors else [])):
+            print(f"note: {name}: {note}", file=sys.stderr)
     images.save(comparison.sheet(image, entries), output, {"instruction": instruction})
     if as_json:
         print(json.dumps({"output": str(output), "methods": [entry.summary() for entry in entries]}))
@@ -54,3 +59,13 @@ def compare(
     for entry in entries:
         print(f"{entry.result.method:<10}" + "  ".join(entry.lines()[1:]))
     print(output)
+
+
+def _by_method(options: list[str] | None) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in pairs(options).items():
+        method, dot, key = name.partition(".")
+        if not dot:
+            raise EditkitError(f"--option {name}={value} must read method.key=value.")
+        found.setdefault(method, {})[key] = value
+    return found

@@ -133,6 +133,8 @@ def _edit(
     images.check_output(output)
     if contact_sheet:
         images.check_output(contact_sheet)
+        if contact_sheet.absolute() == output.absolute():
+            raise EditkitError(f"-o and --contact-sheet are both {output}; give two files.")
     backbone, device, dtype, option, load = loading
     chosen, loaded = {str(request["method"]): pairs(option)}, pairs(load, "--load")
     config.build(registry.backbones("loading").LoadOptions, loaded)  # none but these are keywords of `load`

@@ -18,6 +18,7 @@ def shapesworld(
     sessions: Annotated[int, typer.Option(help="Held-out sessions of five edits in a row.")] = 0,
     steps: Steps = None,
     batch_size: Annotated[int, typer.Option(help="Edits that run together.")] = 32,
+    option: Options = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for report.json and grid.png.")
     ] = Path("out/shapesworld"),
@@ -29,7 +30,7 @@ def shapesworld(
     from editkit.evaluation import shapesworld as scores
 
     images.check_folder(output)
-    editor = api.load(backbone, device, dtype)
+    editor = api.load(backbone, device, dtype, options={method: pairs(option)})
     no_bars()
     report = scores.evaluate(editor, method, n=n, sessions=sessions, steps=steps, batch_size=batch_size)
     print(scores.table(report))

@@ -52,11 +52,13 @@ def evaluate(
                 "copy": score(*truth, sources[place], example.category),
             }
         )
+    record, options = editor.method(method)
+    role = record.role_under(editor.backbone, options)
     report: dict[str, Any] = {
         "method": method,
         "backbone": editor.backbone.name,
         "n": n,
-        "steps": steps or editor.backbone.defaults(editor.method(method)[0].role)[0],
+        "steps": steps or editor.backbone.defaults(role)[0],
         "overall": _summary(rows),
         "categories": {c: _summary(r for r in rows if r["category"] == c) for c in world.CATEGORIES},
         "kinds": {k: _summary(r for r in rows if r["kind"] == k) for k in world.KINDS},

@@ -45,14 +45,19 @@ class Endpoint:
             )
         self._shown = str(address.copy_with(userinfo=b"", query=None, fragment=None))
         self._secrets = [secret for secret in (key, address.password) if secret]
-        self._client = httpx.Client(
-            base_url=address,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=timeout,
-            limits=httpx.Limits(
-                max_keepalive_connections=0
-            ),  # a deadline sees connections when they are made
-        )
+        try:
+            self._client = httpx.Client(
+                base_url=address,
+                headers={"Authorization": f"Bearer {key}"} if key else {},
+                timeout=timeout,
+                # A deadline sees connections when they are made.
+                limits=httpx.Limits(max_keepalive_connections=0),
+            )
+        except (ImportError, ValueError, httpx.InvalidURL) as error:  # of a proxy in the environment
+            raise EditkitError(
+                f"The judge's endpoint cannot be asked ({self._hidden(first_sentence(error))}); "
+                "check the proxy that HTTP_PROXY, HTTPS_PROXY and ALL_PROXY name."
+            ) from error
 
     def ask(self, verb: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """One request, repeated while it fails in ways that pass; text where the reply is no JSON.
@@ -64,7 +69,7 @@ class Endpoint:
             wait = min(0.5 * 2**attempt, self._longest_wait)
             try:
                 status, headers, text = self._send(verb, path, body)
-            except httpx.RequestError as error:
+            except (httpx.RequestError, UnicodeError) as error:  # the latter for a host that is no name
                 problem = f"cannot be reached at {self._shown} ({self._hidden(first_sentence(error))})"
             else:
                 if status == 200:

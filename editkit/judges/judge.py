@@ -38,9 +38,11 @@ class Judge(ABC):
 
     Attributes:
         symmetric: whether the order of the two cannot matter, so that asking once is enough.
+        needs_source: whether it cannot judge pictures that were made from text alone.
     """
 
     symmetric = False
+    needs_source = False
 
     @abstractmethod
     def compare(self, case: Case, first: Image.Image, second: Image.Image) -> Verdict:

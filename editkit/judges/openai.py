@@ -14,6 +14,8 @@ from editkit.judges.endpoint import Endpoint
 from editkit.judges.judge import Case, Judge, Verdict
 from editkit.judges.question import question, read
 
+DAY = 86_400.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointConfig:
@@ -35,8 +37,10 @@ class EndpointConfig:
     """Most seconds between two tries, whatever the endpoint asks for."""
 
     def __post_init__(self) -> None:
-        if self.timeout <= 0 or self.retries < 0 or self.longest_wait < 0:
-            raise ValueError("timeout must be positive, retries and longest_wait not negative")
+        if not (0 < self.timeout <= DAY and 0 <= self.longest_wait <= DAY):
+            raise ValueError(f"timeout and longest_wait are seconds, positive and at most a day, {DAY:.0f}")
+        if self.retries < 0:
+            raise ValueError(f"retries must not be negative, not {self.retries}")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1 or null, not {self.max_new_tokens}")
         if self.temperature is not None and self.temperature < 0:

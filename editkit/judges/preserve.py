@@ -19,11 +19,16 @@ class PreserveConfig:
     margin: float = 0.001
     """Difference of mean absolute errors outside the change, pixels in [0, 1], below which it is a tie."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin <= 1:
+            raise ValueError(f"margin must lie in [0, 1], not {self.margin}")
+
 
 class PreserveJudge(Judge):
     """Looks at agreement with the source outside the changed region; it cannot tell what was asked for."""
 
     symmetric = True
+    needs_source = True
 
     def __init__(self, config: PreserveConfig) -> None:
         self.config = config

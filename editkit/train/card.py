@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from editkit import recipe, writing
+from editkit import recipe, registry, writing
 from editkit.data.records import MixedConfig
 
 
@@ -77,10 +77,13 @@ def _front(settings: Any, base: str, licence: str) -> dict[str, Any]:
 
 
 def _use(settings: Any, name: str, role: str) -> str:
-    """The line of Python that puts the weights to use."""
-    if settings.trainable == "lora":
-        return f'name = editor.load_adapter("{name}", method="{settings.method}")'
-    return f'editor = editkit.load("{name}/{role}")'
+    """The lines of Python that put the weights to use."""
+    usual = registry.method(settings.method).role == role or not settings.options
+    options = "" if usual else f", options={ {settings.method: _plain(settings.options)} }"
+    if settings.trainable != "lora":
+        return f'editor = editkit.load("{name}/{role}"{options})'
+    base = "" if usual else f'editor = editkit.load("{settings.backbone}"{options})\n'
+    return f'{base}name = editor.load_adapter("{name}", method="{settings.method}")'
 
 
 def _data(settings: Any) -> str:

@@ -232,7 +232,7 @@ class EditJob(Job):
             registry.backbones("fresh").save(self.backbone, role, folder / role)
         else:
             self.trainer.save(self.backbone.transformer(role), folder, self.config.lora)
-        record, output = self.backbone.role(role), Path(self.config.fit.output)
+        record, output = self.backbone.role(self.config.start or role), Path(self.config.fit.output)
         sheets = sorted((output / "validation").glob("step-*.png"))
         card.write(
             folder,

@@ -164,6 +164,11 @@ class ACEPlusConditioner(Conditioner):
     def _reference(self, pixels_BCHW: Tensor, scale: float, height: int) -> Tensor:
         tall, across = pixels_BCHW.shape[-2:]
         width = _width(across, scale)
+        if width > canvas.MAX_SIDE:
+            raise EditkitError(
+                f"The reference of {across}x{tall} pixels would be {width} wide beside the picture, where "
+                f"{canvas.MAX_SIDE} are allowed; give one whose sides differ less."
+            )
         if self._fitted == "height":
             return canvas.place(pixels_BCHW, canvas.fit((across, tall), size=(width, height)))
         placed = []
@@ -186,6 +191,8 @@ class ACEPlusConditioner(Conditioner):
     def _with_units(self, text: Text, references: int, placeholders: Sequence[str]) -> Text:
         """The text with each reference's own instruction behind it, at that unit's image index."""
         own = self.config.unit_prompts
+        if not references:
+            return text
         if len(own) != references:
             raise EditkitError(
                 f"There are {len(own)} unit_prompts for {references} references; give one for each."

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -83,6 +83,8 @@ def _parts(module: str, letters: dict[str, dict[int, Tensor]], route_EI: Tensor)
         stacked[letter] = torch.stack([tensors[number] for number in numbers])
     down_ErI, up_EOr = stacked["A"], stacked["B"]
     rank, inputs = down_ErI.shape[1:]
+    if not rank:
+        raise EditkitError(f"The experts of {module} have rank 0; give a sound file.")
     if up_EOr.shape[2] != rank or route_EI.shape[1] != inputs:
         raise EditkitError(f"The tensors of {module} do not fit each other; give a sound file.")
     return Parts(down_ErI=down_ErI, up_EOr=up_EOr, route_EI=route_EI)
@@ -97,9 +99,9 @@ def options(cls: type[T], about: Mapping[str, str], first: Parts) -> T:
     experts, rank = first.down_ErI.shape[:2]
     values: dict[str, Any] = {"router": "released", "top_k": 1}
     try:
-        if "icedit_moe" in about:
+        if told := _told(about):
             known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-            values = {key: value for key, value in json.loads(about["icedit_moe"]).items() if key in known}
+            values = {key: value for key, value in told.items() if key in known}
             values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         return cls(**(values | {"experts": experts, "rank": rank}))
     except (ValueError, TypeError, AttributeError) as error:
@@ -109,12 +111,23 @@ def options(cls: type[T], about: Mapping[str, str], first: Parts) -> T:
         ) from error
 
 
-def check(transformer: Any, plain: Mapping[str, Tensor], experts: Mapping[str, Parts]) -> None:
-    """Refuse tensors that would not all land on the transformer.
+def check(
+    transformer: Any, plain: Mapping[str, Tensor], experts: Mapping[str, Parts], about: Mapping[str, str]
+) -> None:
+    """Refuse tensors that would not all land on the transformer, or are not all that was saved.
+
+    Experts, and what the metadata say of the plain LoRA, are on every block.
 
     Raises:
         EditkitError: naming the first that does not.
     """
+    told = _told(about)
+    wanted = told.get("in_channels", transformer.config.in_channels)
+    if wanted != transformer.config.in_channels:
+        raise EditkitError(
+            f"The adapter is for a transformer of {wanted} channels, and this one takes "
+            f"{transformer.config.in_channels}; load it on FLUX.1 Fill."
+        )
     fit = registry.backbones("lora_fit")
     plain_shapes = fit.shapes(plain)
     if both := sorted(plain_shapes.keys() & experts.keys()):
@@ -123,6 +136,35 @@ def check(transformer: Any, plain: Mapping[str, Tensor], experts: Mapping[str, P
         module: (parts.up_EOr.shape[1], parts.down_ErI.shape[2]) for module, parts in experts.items()
     }
     fit.check_shapes(transformer, of_experts | plain_shapes)
+    _whole(transformer, ends(experts), experts, "experts")
+    _whole(transformer, told.get("plain", ()), plain_shapes, "a plain LoRA")
     fit.check_finite(
         (*plain.values(), *(t for p in experts.values() for t in (p.down_ErI, p.up_EOr, p.route_EI)))
     )
+
+
+def _told(about: Mapping[str, str]) -> dict[str, Any]:
+    """What the metadata say; nothing where there are none."""
+    try:
+        told: dict[str, Any] = dict(json.loads(about.get("icedit_moe", "{}")))
+        lists = [told.get(key, ()) for key in ("targets", "plain")]
+        if not all(isinstance(name, str) for each in lists for name in each):
+            raise TypeError("targets and plain are lists of names")
+    except (ValueError, TypeError) as error:
+        problem = first_sentence(error)
+        raise EditkitError(
+            f"The metadata icedit_moe cannot be used ({problem}); mend or remove them."
+        ) from error
+    return told
+
+
+def _whole(transformer: Any, names: Iterable[str], held: Container[str], what: str) -> None:
+    """Refuse a file that lacks some of the modules with these ends of names."""
+    for end in names:
+        linear = [path for path, module in transformer.named_modules() if hasattr(module, "in_features")]
+        there = [path for path in linear if path != end and BLOCK.sub("", path) == end] or [end]
+        if missing := [path for path in there if path not in held]:
+            raise EditkitError(
+                f"The adapter has {what} on {len(there) - len(missing)} of {len(there)} modules called "
+                f"{end}, and none on {missing[0]}; give the whole file."
+            )

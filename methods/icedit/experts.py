@@ -106,7 +106,13 @@ class Experts:
         }
 
     def eject(self) -> None:
-        """Put the base modules back; the base weights are bit-identical to before."""
+        """Put the base modules back; the base weights are bit-identical to before.
+
+        Raises:
+            EditkitError: where that was done before.
+        """
+        if not {*self.layers.values()} <= {*self.transformer.modules()}:
+            raise EditkitError("These experts are on no transformer any more; inject them anew.")
         for name, layer in self.layers.items():
             around = self.transformer.get_submodule(name)
             if around is layer:
@@ -156,6 +162,6 @@ def _put(transformer: Any, name: str, module: nn.Module) -> None:
 
 
 def _finite(scale: float) -> float:
-    if not math.isfinite(scale):
+    if not isinstance(scale, int | float) or not math.isfinite(scale):
         raise EditkitError(f"scale={scale} is not allowed; give a finite number.")
     return float(scale)

@@ -1,5 +1,6 @@
 """A linear layer with LoRA-MoE: low-rank updates, chosen token by token (ICEdit, section 3.2)."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,15 +38,18 @@ class MoEOptions:
     """Standard deviation of noise on the router's logits while training."""
 
     def __post_init__(self) -> None:
-        if min(self.experts, self.rank, self.top_k) < 1 or self.top_k > self.experts:
+        whole = (self.experts, self.rank, self.top_k)
+        if any(type(number) is not int for number in whole) or min(whole) < 1 or self.top_k > self.experts:
             raise ValueError(
-                f"experts, rank and top_k must be at least 1 and top_k at most experts, "
+                f"experts, rank and top_k must be whole numbers from 1 and top_k at most experts, "
                 f"not {self.experts}, {self.rank} and {self.top_k}"
             )
         if self.router not in ROUTERS:
             raise ValueError(f"router must be one of {', '.join(ROUTERS)}, not {self.router!r}")
-        if min(self.balance, self.noise) < 0:
+        if not all(0 <= number < math.inf for number in (self.balance, self.noise)):
             raise ValueError(f"balance and noise must not be negative, not {self.balance} and {self.noise}")
+        if self.alpha is not None and not 0 < self.alpha < math.inf:
+            raise ValueError(f"alpha must be positive or null, not {self.alpha}")
 
 
 class MoELinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft is untyped

@@ -82,9 +82,11 @@ def inject(
     plain, experts = checkpoint.split(state)
     if not checkpoint.has_experts(state):
         raise EditkitError("There are no experts among these tensors; load a plain LoRA with load_adapter.")
-    checkpoint.check(transformer, plain, experts)
+    checkpoint.check(transformer, plain, experts, about)
     first = next(iter(experts.values()))
     options = options or checkpoint.options(MoEOptions, about, first)
+    if few := [path for path, parts in experts.items() if len(parts.route_EI) < options.top_k]:
+        raise EditkitError(f"{few[0]} has fewer experts than the {options.top_k} that a token uses.")
     layers = {}
     for path, parts in experts.items():
         base = transformer.get_submodule(path)
