@@ -15,7 +15,7 @@ import torch
 from conftest import ROOT, difference, image, photo, transformer_config
 from diffusers import FluxFillPipeline, FluxTransformer2DModel
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import editkit
@@ -23,16 +23,19 @@ from backbones import fresh, sketch, surgery
 from backbones.flux import Flux, load
 from backbones.loading import LoadOptions, load_transformer
 from backbones.specs import FAMILIES
-from editkit import EditkitError, adapters, config, flow
-from editkit.canvas import fit
+from editkit import EditkitError, adapters, canvas, config, flow
 from editkit.data import latents, padding, shapesworld
 from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig
+from editkit.train.edit import EditJob
+from editkit.train.fit import fit
+from editkit.train.settings import EditTrainConfig
 from editkit.types import Conditioning, EditInputs, EditRequest, Text
 from methods.aceplus import METHOD, controls, lcu, tasks
 from methods.aceplus.conditioner import ACEPlan
 from methods.aceplus.config import PLACEHOLDERS, RELEASED
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 FULL_SIZE = sketch.OFFICIAL | {"in_channels": 448, "out_channels": 64, "guidance_embeds": True}
 
 
@@ -96,7 +99,9 @@ def test_references_have_their_placeholders() -> None:
     options = {"layout": "sequence", "unit_prompts": ["{image1} is a dog"]}
     plan: Any = type("Plan", (), {})
     task = tasks.chosen("portrait", image=False, mask=False, references=True)
-    plan = ACEPlan(canvas=fit((64, 64)), conditioning=Conditioning(), role="fill", task=task, widths=(64, 64))
+    plan = ACEPlan(
+        canvas=canvas.fit((64, 64)), conditioning=Conditioning(), role="fill", task=task, widths=(64, 64)
+    )
     conditioner(listening, **options).worded(plan, ["A girl", "Maintain the facial features. A girl"])
     assert heard == [
         (("Maintain the facial features. A girl",) * 2, PLACEHOLDERS),
@@ -819,24 +824,91 @@ def test_weight_under_the_mask(random_flux: Flux) -> None:
         assert heavy[:, :24].unique().numel() == 1
 
 
+def trained(tmp_path: Path, output: str, name: str, *overrides: str) -> Path:
+    """What a shipped config exports after a step on four pictures."""
+    values = config.read(ROOT / "configs" / "aceplus" / name) | {"load": {}, "cache": str(tmp_path / "cache")}
+    # Muon multiplies in bf16, for which many CPUs have no instructions.
+    few = (
+        "fit.optim.name=adamw",
+        "fit.steps=1",
+        "fit.batch=2",
+        "data.count=4",
+        f"fit.output={tmp_path / output}",
+        "fit.device=cpu",
+    )
+    settings = config.build(EditTrainConfig, values, (*few, *overrides))
+    fit(EditJob(settings), settings.fit)
+    return tmp_path / output / "export"
+
+
+def test_a_second_stage_goes_on_from_the_first(tmp_path: Path) -> None:
+    """From text to image to Fill's channels, then references too, by canvas and by sequence."""
+    first = trained(tmp_path, "first", "tiny-stage1.yaml") / "fill"
+    for layout in ("canvas", "sequence"):
+        second = trained(
+            tmp_path, layout, "tiny-stage2.yaml", f"backbone={first}", f"options.layout={layout}",
+            "data.kinds={character: 1, instruction: 1}",
+        ) / "fill"  # fmt: skip
+        editor = editkit.load(str(second), "cpu", options={"aceplus": {"layout": layout}})
+        made = editor.edit(image(128, 128), "red", "aceplus", references=[image(128, 128, 1)], steps=1)
+        assert made.image.size == (128, 128)
+        started = load_file(first / "transformer" / WEIGHTS)
+        moved = load_file(second / "transformer" / WEIGHTS)
+        assert started.keys() == moved.keys()
+        assert not torch.equal(started["x_embedder.weight"], moved["x_embedder.weight"])
+
+
+def test_an_input_layer_and_a_lora_train_together(tmp_path: Path) -> None:
+    """On Fill behind a wider input, which is what the result is loaded on."""
+    lora = "lora={rank: 4, targets: [x_embedder, attn.to_q], ranks: {x_embedder: 192}}"
+    optim = ("fit.steps=2", "fit.ema=0", "fit.optim={lr: 0.3}")
+    made = trained(tmp_path, "run", "tiny-full.yaml", "adapter=null", "start=fill", lora, *optim)
+    state = load_file(made / adapters.FILE)
+    assert state["transformer.x_embedder.lora_A.weight"].shape == (192, 448)
+    change = state["transformer.x_embedder.lora_B.weight"] @ state["transformer.x_embedder.lora_A.weight"]
+    assert (change[:, 128:192] != 0).any()
+    options = {"model": "full", "adapter": None}
+    editor = editkit.load("tiny", "cpu", options={"aceplus": options}, transformer={"ace": "fill"})
+    before, mask = editor.edit(image(128, 128), "red", "aceplus", steps=1), Image.new("L", (128, 128), 255)
+    editor.load_adapter(made, "aceplus")
+    after = editor.edit(image(128, 128), "red", "aceplus", steps=1, mask=mask)
+    assert difference(before.image, after.image) > 1
+    card = (made / "README.md").read_text()
+    assert "'model': 'full'" in card
+    assert "Base: " in card
+
+
 @torch.no_grad()
-@pytest.mark.parametrize("method", ["aceplus", "icedit", "kontext"])
-def test_padding_changes_nothing(random_flux: Flux, method: str) -> None:
-    """Canvases of several sizes in one batch give each what it gives alone."""
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("aceplus", {}),
+        ("aceplus", {"layout": "sequence"}),
+        ("aceplus", {"layout": "sequence", "model": "full", "encoding": "mode"}),
+        ("aceplus", {"model": "full"}),
+        ("icedit", {}),
+        ("kontext", {"sizes": "exact"}),
+    ],
+)
+def test_padding_changes_nothing(random_flux: Flux, method: str, options: dict[str, Any]) -> None:
+    """Canvases of several sizes in one batch give each what it gives alone, its loss too."""
     record = editkit.registry.method(method)
-    options = {"kontext": {"sizes": "exact"}}.get(method, {})
     made = record.conditioner(random_flux, config.build(record.config, options))
+    trainer = record.trainer(random_flux, made.config)
     sizes = [(128, 64), (64, 128), (96, 96)]
-    plans, noises = [], []
+    plans, noises, weights = [], [], []
     for number, size in enumerate(sizes):
         given = EditInputs(
             prompts=("make it red",),
             source_BCHW=photo(*size, number),
             size=size,
-            references=(photo(32, 32, 7),) if method != "icedit" and number == 1 else (),
+            references=(photo(32, 32, 7),) * number if method != "icedit" else (),
         )
         plan = made.plan(given)
         plans.append(plan)
+        even_BL = torch.full((1, plan.canvas.width * plan.canvas.height // 256), 1.0)
+        found_BL = trainer.weights(plan, given)
+        weights.append(even_BL / even_BL.sum() if found_BL is None else found_BL)
         noises.append(random_flux.noise(plan.canvas, [torch.Generator().manual_seed(number)]))
     ids = [
         plan.conditioning.ids_L3
@@ -851,9 +923,14 @@ def test_padding_changes_nothing(random_flux: Flux, method: str) -> None:
     whole = dataclasses.replace(whole, conditioning=dataclasses.replace(whole.conditioning, text=text))
     times = torch.tensor((0.3, 0.6, 0.9))
     together = random_flux.velocity(x_BLC, times, whole, 2.0)
+    losses = []
     for number, plan in enumerate(plans):
         alone = random_flux.velocity(noises[number], times[number : number + 1], plan, 2.0)
         assert torch.allclose(together[number, where[number]], alone[0], atol=1e-4)
+        losses.append(float(flow.loss(alone, torch.zeros_like(alone), weights[number])))
+    heavy_BL = torch.cat([padding.padded(w, p, count) for w, p in zip(weights, where, strict=True)])
+    joined = float(flow.loss(together, torch.zeros_like(together), heavy_BL))
+    assert joined == pytest.approx(sum(losses) / len(losses), abs=1e-4)
     # The mask is what does it.
     open_ = dataclasses.replace(whole.conditioning, valid_BN=None)
     seen = random_flux.velocity(x_BLC, times, dataclasses.replace(whole, conditioning=open_), 2.0)

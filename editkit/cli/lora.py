@@ -149,7 +149,9 @@ def _table(summary: Any) -> str:
             f"{experts.modules} more modules; top-k {experts.top_k}, router {experts.router}"
         )
     few = ", ".join(summary.unplaced[:2]) + (", ..." if len(summary.unplaced) > 2 else "")
+    # Experts are no part of a plain LoRA; whoever loads the file with diffusers alone loses them.
+    where = " by diffusers alone, not by editkit" if summary.experts else ""
     lines.append(
-        f"unloaded  {len(summary.unplaced)} tensors ({few})" if summary.unplaced else "unloaded  none"
+        f"unloaded  {len(summary.unplaced)} tensors ({few}){where}" if summary.unplaced else "unloaded  none"
     )
     return "\n".join(lines)
