@@ -215,8 +215,9 @@ def picture(scene: world.Scene) -> Image.Image:
 
 
 def success(scores: Iterable[Score]) -> float:
-    """The share that succeeded."""
-    return float(np.mean([each.success for each in scores]))
+    """The share that succeeded; no number where there are none."""
+    found = [each.success for each in scores]
+    return float(np.mean(found)) if found else float("nan")
 
 
 if __name__ == "__main__":

@@ -380,6 +380,20 @@ def test_recipe(tmp_path: Path) -> None:
         assert torch.equal(weight, made.model.state_dict()[name].bfloat16().float()), name
     assert reloaded.compare(case(), image(64, 64, 1), image(64, 64, 2)).seconds > 0
 
+    # From there on.
+    again = training.JOB(config.build(training.CONFIG, values | {"start": str(export)}))
+    for name, weight in again.model.state_dict().items():
+        assert torch.equal(weight, reloaded._model.state_dict()[name].float()), name
+    (tmp_path / "more.txt").write_text((ROOT / "configs/tiny/words.txt").read_text() + "unicorn\n")
+    for changed, said in (
+        ({"start": str(tmp_path)}, "holds no judge"),
+        ({"model": SMALL | {"layers": 2}}, "other words or layers"),
+        ({"model": SMALL | {"width": 64}}, "no judge of these sizes"),
+        ({"words": str(tmp_path / "more.txt")}, "no judge of these sizes|other words"),
+    ):
+        with pytest.raises(editkit.EditkitError, match=said):
+            training.JOB(config.build(training.CONFIG, values | {"start": str(export)} | changed))
+
 
 @pytest.fixture(scope="module")
 def embedded() -> VisionLanguageJudge:
