@@ -46,11 +46,14 @@ class Wardrobe:
         from editkit import adapters, recipe
 
         role = method.role_under(self.backbone, options)
-        if name is None:
+        if name is not None:
+            self._load(method, role, path, name)
+        else:
             name = path.stem.replace(".", "_")  # torch allows no dots in a module's name
             if adapters.file(path).is_file() and self._taken(role, name):
                 name = f"{name}-{recipe.sha256(adapters.file(path))[:8]}"
-        self._load(method, role, path, name)
+            if not self._taken(role, name):
+                self._load(method, role, path, name)
         self.use(method, options, [name], None)
         return name
 

@@ -1171,8 +1171,11 @@ def test_adapters_by_wrong_names(place: Place) -> None:
         with pytest.raises(EditkitError, match=words) as caught:
             editor.use_adapters(names, scales)
         one_sentence(str(caught.value))
+    again = editor.load_adapter(file)
+    assert again.startswith("style v1_0-")
+    assert editor.load_adapter(file) == again
     with pytest.raises(EditkitError, match="does not fit") as caught:
-        editor.load_adapter(file)
+        editor.load_adapter(file, name=again)
     one_sentence(str(caught.value))
     assert editor.edit(SOURCE, "make it blue", steps=1).image is not None
 
@@ -1185,3 +1188,61 @@ def test_pickled_adapters_are_refused(name: str, editor: editkit.Editor, place: 
         adapters.load(editor.backbone.transformer("kontext"), trap(place, name), "one")
     one_sentence(str(caught.value))
     assert not (place.folder / "sprung").exists()
+
+
+EXPERTS = ROOT / "methods" / "icedit" / "tiny" / "moe" / "pytorch_lora_weights.safetensors"
+
+
+def _uneven(state: dict[str, torch.Tensor]) -> None:
+    for key in [key for key in state if ".ff.net.2.lora_" in key and ".expert_1." in key]:
+        state[key] = (state[key][:4] if "lora_A" in key else state[key][:, :4]).contiguous()
+
+
+def _not_finite(state: dict[str, torch.Tensor]) -> None:
+    next(tensor for key, tensor in state.items() if "lora_route" in key).fill_(float("nan"))
+
+
+def _a_block_less(state: dict[str, torch.Tensor]) -> None:
+    for key in [key for key in state if "single_transformer_blocks.2.proj_out" in key]:
+        del state[key]
+
+
+def _no_router(state: dict[str, torch.Tensor]) -> None:
+    del state[next(key for key in state if "lora_route" in key)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_uneven, "differ in rank"),
+        (_not_finite, "not finite"),
+        (_a_block_less, "experts on 5 of 6 modules called proj_out"),
+        (_no_router, "experts or a router but not both"),
+    ],
+)
+def test_damaged_experts(cli: Cli, place: Place, damage: Callable[..., None], words: str) -> None:
+    state = load_file(EXPERTS)
+    damage(state)
+    save_file(state, place.folder / "moe.safetensors")
+    option = f"adapter={place.folder / 'moe.safetensors'}"
+    refused(cli(*edit(place, "-m", "icedit", "--option", option, backbone="tiny")), words)
+    assert place.output.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("judge", "words"),
+    [
+        (["nobody"], "There is no judge 'nobody'; there are preserve, tiny, qwen-vl, openai"),
+        (["openai"], "needs an address; set OPENAI_BASE_URL"),
+        (["qwen-vl"], "not on this machine and the Hub cannot be reached"),
+        (["qwen-vl", "--judge-option", "model=gone/folder/here"], "no folder here and no Hub id"),
+        (["tiny", "--judge-option", "dtype=int3"], "int3"),
+    ],
+)
+@pytest.mark.usefixtures("no_cache")
+def test_absent_judges(
+    cli: Cli, place: Place, monkeypatch: pytest.MonkeyPatch, judge: list[str], words: str
+) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    refused(cli(*edit(place, "--search", 2, "--judge", *judge)), words)
+    assert place.output.read_bytes() == b"old"
