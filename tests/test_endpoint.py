@@ -22,10 +22,11 @@ from editkit.judges import Case, Verdict
 WORDS = "make the red circle blue"
 
 SERVER = """
-import json, sys, time
+import gzip, json, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 log = []
+BOMB = gzip.compress(b" " * 50_000_000)
 
 class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args):
@@ -67,6 +68,22 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(400, json.dumps({"error": {"message": words, "code": 7}}).encode())
         if kind == "busy" and tries < 3:
             return self.send(429, b'{}', [("Retry-After", "0.1")])
+        if kind == "full" and tries < 2:
+            return self.send(429, b'{}', [("Retry-After", "3600")])
+        if kind == "moved":
+            return self.send(307, b'', [("Location", "http://127.0.0.1:9/elsewhere")])
+        if kind == "deep":
+            return self.send(200, b"[" * 100_000)
+        if kind == "huge number":
+            return self.send(200, b'{"choices": ' + b"9" * 5000 + b'}')
+        if kind == "bomb":
+            return self.send(200, BOMB, [("Content-Encoding", "gzip")])
+        if kind == "bad gzip":
+            return self.send(200, b'not gzip', [("Content-Encoding", "gzip")])
+        if kind == "cut short":
+            return self.send(200, b'{"choices"', [("Content-Length", "999")])
+        if kind == "escapes":
+            return self.send(200, said('\\x1b[2J\\x1b]0;title\\x07 {"better": "B"}'))
         if kind == "down":
             return self.send(503, b'{}')
         if kind == "slow":
@@ -197,6 +214,41 @@ def test_sampling_is_an_option(server: str, options: dict[str, Any], sent: tuple
     ask(f"{server}/good", **options)
     (entry,) = logged(server)
     assert (entry["max_tokens"], entry["temperature"]) == sent
+
+
+def test_a_server_that_asks_for_an_hour_waits_no_longer_than_allowed(server: str) -> None:
+    start = time.perf_counter()
+    assert ask(f"{server}/full", longest_wait=0.3).better == "first"
+    assert 0.3 <= time.perf_counter() - start < 3
+    assert len(logged(server)) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("moved", "answers with status 307"),
+        ("bomb", "its reply is too long"),
+        ("bad_gzip", "cannot be reached"),
+        ("cut_short", "cannot be reached"),
+    ],
+)
+def test_malicious_replies_are_one_sentence(server: str, kind: str, sentence: str) -> None:
+    with pytest.raises(editkit.EditkitError, match=sentence) as caught:
+        ask(f"{server}/{kind}", retries=0, timeout=5.0)
+    assert str(caught.value).endswith(".")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("kind", ["deep", "huge_number"])
+def test_malicious_json_is_a_tie(server: str, kind: str) -> None:
+    found = ask(f"{server}/{kind}", timeout=5.0)
+    assert found.better == ""
+    assert found.problem
+
+
+def test_escape_sequences_are_data(server: str) -> None:
+    found = ask(f"{server}/escapes")
+    assert found.better == "second"
 
 
 @pytest.mark.parametrize("name", ["ALL_PROXY", "HTTP_PROXY"])
