@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from backbones import fusing, lora
+from backbones import fusing, lora, lora_fit
 from backbones.fusing import Update
 from editkit import adapters, writing
 from editkit.errors import EditkitError
@@ -23,7 +23,6 @@ FULL = (3072, 19, 38)
 METHODS = {64: "kontext", 384: "icedit or aceplus", 448: "aceplus"}
 """By the tokens that x_embedder takes; 64 is FLUX.1-dev's width as well."""
 EXPERT = re.compile(r"(?:transformer\.)?(.+)\.lora_A\.expert_(\d+)\.weight")
-PARTS = re.compile(r"\.expert_\d+\.|\.lora_route\.")
 MOE = "icedit_moe"
 """Where the metadata keep the routing."""
 OUTPUTS = ("context_embedder", "linear_1", "linear_2", "ff.net.2", "ff_context.net.2", "x_embedder")
@@ -218,7 +217,9 @@ def _experts(state: Mapping[str, Tensor], about: Mapping[str, str]) -> Experts |
     if not found:
         return None
     rank = next(iter(found.values())).shape[0]
-    parts = {key: tensor for key, tensor in state.items() if PARTS.search(key) and not tensor.is_meta}
+    parts = {
+        key: tensor for key, tensor in state.items() if lora_fit.EXPERTS.search(key) and not tensor.is_meta
+    }
     if damaged := [key for key, tensor in parts.items() if not tensor.float().isfinite().all()]:
         raise EditkitError(f"{damaged[0]} holds values that are not finite; the file is damaged.")
     try:
@@ -238,7 +239,7 @@ def _experts(state: Mapping[str, Tensor], about: Mapping[str, str]) -> Experts |
 def _check_experts(state: Mapping[str, Tensor]) -> None:
     """Refuse modules whose experts, both matrices of each, and router do not go together."""
     held: dict[str, set[str]] = {}
-    for key in filter(PARTS.search, state):
+    for key in filter(lora_fit.EXPERTS.search, state):
         stem, _, end = key.partition(".lora_")
         held.setdefault(stem, set()).add(end)
     for stem, ends in held.items():

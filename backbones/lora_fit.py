@@ -1,5 +1,6 @@
 """Whether all tensors of a LoRA land on a transformer; diffusers drops those that do not without a word."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ PREFIX = "transformer."
 MATRICES = {".lora_A.weight": "A", ".lora_B.weight": "B"}
 BESIDE = (".lora_B.bias", ".lora_magnitude_vector", ".lora_magnitude_vector.weight")
 """What peft may keep with a pair of matrices: a bias, and DoRA's magnitudes."""
+EXPERTS = re.compile(r"\.expert_\d+\.|\.lora_route\.")
+"""In the keys of a LoRA-MoE's experts and routers."""
 MADE_FOR = {64: "FLUX.1 [dev] or Kontext", 384: "FLUX.1 Fill", 448: "ACE++'s widened FLUX.1 Fill"}
 """Networks by the channels that they take."""
 
@@ -38,6 +41,9 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
         end = next((end for end in (*MATRICES, *BESIDE) if key.endswith(end)), "")
+        if EXPERTS.search(key):
+            way = "load it for a method that has experts, or run `editkit lora collapse`"
+            raise EditkitError(f"The tensor {key} is of a LoRA-MoE; {way}.")
         if not end or not key.startswith(PREFIX):
             raise EditkitError(f"The tensor {key} is no part of a plain LoRA; give a file with nothing else.")
         found = pairs.setdefault(key.removeprefix(PREFIX).removesuffix(end), {})

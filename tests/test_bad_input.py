@@ -1229,6 +1229,14 @@ def test_damaged_experts(cli: Cli, place: Place, damage: Callable[..., None], wo
     assert place.output.read_bytes() == b"old"
 
 
+def test_experts_for_another_method(editor: editkit.Editor) -> None:
+    with pytest.raises(
+        EditkitError, match="is of a LoRA-MoE; load it for a method that has experts"
+    ) as caught:
+        editor.load_adapter(EXPERTS, "kontext")
+    one_sentence(str(caught.value))
+
+
 @pytest.mark.parametrize(
     ("judge", "words"),
     [
