@@ -130,7 +130,7 @@ def widened(transformer: FluxTransformer2DModel, in_channels: int) -> FluxTransf
     with torch.device("meta"):
         wide = FluxTransformer2DModel.from_config({**transformer.config, **changed})
     wide.load_state_dict({name: state[name] for name in wide.state_dict()}, assign=True)
-    return cast(FluxTransformer2DModel, wide.to(transformer.dtype).eval().requires_grad_(False))
+    return cast(FluxTransformer2DModel, wide.eval().requires_grad_(False))
 
 
 def place(

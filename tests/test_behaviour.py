@@ -77,6 +77,12 @@ def test_aceplus_edits_under_masks_and_leaves_the_rest() -> None:
     assert bare["local editing"]["success"] <= LOCAL - 0.2
 
 
+def test_aceplus_edits_by_the_full_model() -> None:
+    found = aceplus("local editing", n=FEW, model="full")["local editing"]
+    assert found["success"] >= LOCAL
+    assert found["moved"] == 0
+
+
 def test_aceplus_paints_from_references() -> None:
     found = aceplus("character", "local reference", n=16)
     assert found["character"]["success"] >= REFERENCED
