@@ -780,7 +780,7 @@ def test_whole_input_layer_by_rank() -> None:
     assert layer.r["default"] == 64  # as many as the layer has outputs: any update at all
     assert layer.scaling["default"] == transformer.transformer_blocks[0].attn.to_q.scaling["default"] == 1
     adapters.eject(transformer, "default")
-    for misspelt in ({"x_embeder": 64}, {"proj_mlp": 8}):
+    for misspelt in ({"embedder": 64}, {"proj_mlp": 8}):
         with pytest.raises(EditkitError, match=r"which lora\.targets does not"):
             adapters.attach(transformer, dataclasses.replace(options, ranks=misspelt))
     with pytest.raises(EditkitError, match=r"lora.ranks.x_embedder must be at least 1"):
