@@ -148,4 +148,6 @@ def test_what_was_encoded_before_a_kill_is_not_encoded_again(encode: Encode, tmp
     assert sorted(map(int, words_of(resumed))) == list(range(300))
     for one, other in zip(resumed, whole, strict=True):
         assert one.tensors.keys() == other.tensors.keys()
-        assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
+        for name in one.tensors:
+            # Some CPUs multiply otherwise by where numbers lie in memory, which can be a step of bf16.
+            torch.testing.assert_close(one.tensors[name], other.tensors[name], rtol=2**-7, atol=2**-8)

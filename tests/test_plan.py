@@ -54,7 +54,7 @@ def test_what_autograd_keeps_is_what_is_planned(checkpointing: bool, tmp_path: P
         gradient_checkpointing=checkpointing,
         load={"attention": "native"},  # which diffusers keeps for the whole process, other tests included
         cache=str(tmp_path / "cache"),
-        fit={"output": str(tmp_path / "run"), "batch": 4, "device": "cpu"},
+        fit={"output": str(tmp_path / "run"), "batch": 4, "device": "cpu", "precision": "bf16"},
     )
     job = EditJob(chosen)
     transformer = job.backbone.transformer("kontext")
