@@ -21,7 +21,7 @@ import typer.main
 from conftest import ROOT, difference
 from conftest import image as colourful
 from PIL import Image
-from surface_fixtures import Cli, in_process, one_sentence, picture, python
+from surface_fixtures import Cli, in_process, one_sentence, picture, python, refused
 
 import editkit
 from backbones.loading import LoadOptions
@@ -214,7 +214,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "compare": (
         ["image", "instruction"],
         {*LOADING, *OUTPUT, "-m", "--method", "--mask", "--seed", "--steps", "--size", "--judge"}
-        | {"--load", "--json"},
+        | {"--option", "--load", "--json"},
     ),
     "replay": (["picture"], {*OUTPUT, "--image", "--mask", "--reference", "--device", "--json"}),
     "methods": (["name"], set()),
@@ -226,7 +226,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "train": (["config", "overrides"], {"--plan", "--device"}),
     "eval shapesworld": (
         [],
-        {*LOADING, *OUTPUT, "-m", "--method", "--n", "--sessions", "--steps", "--batch-size"},
+        {*LOADING, *OUTPUT, "-m", "--method", "--n", "--sessions", "--steps", "--batch-size", "--option"},
     ),
     "data check": (["config", "overrides"], {"--limit", "--output", "-o", "--json"}),
     "eval masked": (
@@ -235,7 +235,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     ),
     "weights convert": (["source", "destination"], {"--axes"}),
     "lora inspect": (["file"], {"--json"}),
-    "lora convert": (["source", "destination"], {"--to"}),
+    "lora convert": (["source", "destination"], {"--to", "--rank"}),
     "lora collapse": (["source", "destination"], {"--way", "--rank", "--weights"}),
 }
 
@@ -395,6 +395,9 @@ def test_readme_compare_runs(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monke
     run = cli(*shlex.split(line)[1:], "--json", "--judge", "preserve", "--steps", "1")
     told = json.loads(run.out)
     assert sum(method["wins"] for method in told["methods"]) == 3
+    run = cli(*shlex.split(line)[1:], "--steps", "1", "--option", "aceplus.model=full")
+    assert (run.status, run.err) == (0, "")
+    refused(cli(*shlex.split(line)[1:], "--option", "model=full"), r"must read method\.key=value")
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -424,6 +427,7 @@ def test_readme_lora_commands_run(cli: Cli, tmp_path: Path, monkeypatch: pytest.
     assert {path.name for path in tmp_path.glob("*.safetensors")} == {
         "plain.safetensors",
         "kohya.safetensors",
+        "small.safetensors",
     }
 
 
@@ -440,7 +444,7 @@ def test_readme_python(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_readme_shows_what_it_did() -> None:
     assert len(SHOWN) > 8
     assert len(QUICK) > 2
-    assert len(LORA) == 3
+    assert len(LORA) == 4
     assert len(SNIPPETS) == 3
 
 
