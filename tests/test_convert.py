@@ -194,10 +194,12 @@ def test_folder_to_file_and_back(tmp_path: Path, shard: str) -> None:
         "pooled_projections": torch.randn(1, 10), "timestep": torch.tensor([0.5]),
         "guidance": torch.tensor([2.5]), "img_ids": torch.rand(6, 3), "txt_ids": torch.zeros(5, 3),
     }  # fmt: skip
-    # Weights agree in every bit; some CPUs' products differ in the last ones, by where these lie in memory.
     assert same(again.state_dict(), model.state_dict())
+    for parameter in again.parameters():
+        # A file's tensors lie anywhere in memory, by which some CPUs multiply otherwise in the last bits.
+        parameter.data = parameter.data.clone()
     with torch.no_grad():
-        torch.testing.assert_close(again(**inputs).sample, model(**inputs).sample, rtol=0, atol=1e-6)
+        assert torch.equal(again(**inputs).sample, model(**inputs).sample)
 
 
 def test_native_file_survives_bit_for_bit(tmp_path: Path) -> None:
