@@ -41,6 +41,7 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("LoRA, in-context prompt", {"adapter": str(TRAINED["lora"])}),
     ("LoRA-MoE, bare instruction", {"template": "none"}),
     ("LoRA-MoE, in-context prompt", {}),
+    ("LoRA-MoE, in-context prompt, true guidance", {"true_cfg": 2.0}),
 )
 CATEGORIES = ("local", "global", "text")
 
@@ -85,7 +86,7 @@ def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             print(f"{name:<50} not trained: editkit train configs/icedit/tiny-{absent[0]}.yaml")
             continue
         editor = editkit.load("tiny", device="cpu", options={"icedit": options})
-        scores = edits(editor, held_out)
+        scores = edits(editor, held_out, negative="" if "true_cfg" in options else None)
         row = {"name": name, "parameters": trained(editor), "all": success(scores)}
         for category in CATEGORIES:
             row[category] = success(
@@ -100,11 +101,17 @@ def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def edits(editor: editkit.Editor, held_out: Sequence[world.Example]) -> list[Score]:
+def edits(
+    editor: editkit.Editor, held_out: Sequence[world.Example], negative: str | None = None
+) -> list[Score]:
     """One edit of each example, scored."""
     requests = [
         EditRequest(
-            image=picture(example.source), instruction=example.instruction, method="icedit", seed=seed
+            image=picture(example.source),
+            instruction=example.instruction,
+            method="icedit",
+            seed=seed,
+            negative=negative,
         )
         for seed, example in enumerate(held_out)
     ]

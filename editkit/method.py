@@ -140,9 +140,22 @@ class Sampler:
     def __init__(self, backbone: Backbone, config: Any) -> None:
         self.backbone, self.config = backbone, config
 
-    def velocity(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
-        """The prediction that Euler follows."""
+    def predict(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
+        """The network's prediction under the plan's text."""
         return self.backbone.velocity(x_BLC, t, plan, guidance)
+
+    def velocity(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
+        """What Euler follows: the prediction, pushed away from the negative prompt's where there is one.
+
+        diffusers' `true_cfg_scale` with `negative_prompt`; the scale is the option `true_cfg`.
+        """
+        predicted_BLC = self.predict(x_BLC, t, plan, guidance)
+        negative = plan.conditioning.negative
+        if negative is None:
+            return predicted_BLC
+        unwanted = replace(plan, conditioning=replace(plan.conditioning, text=negative))
+        unwanted_BLC, scale = self.predict(x_BLC, t, unwanted, guidance), float(self.config.true_cfg)
+        return unwanted_BLC + scale * (predicted_BLC - unwanted_BLC)
 
     def walk(self, plan: Plan, noise_BLC: Tensor, times: Tensor, guidance: float) -> Iterator[Tensor]:
         """x after each step over any span of a schedule."""
@@ -208,7 +221,7 @@ class Method:
         summary: one line.
         paper: where it is described.
         role: the backbone's transformer that it runs on.
-        config: dataclass of its options.
+        config: dataclass of its options; `true_cfg` is among them where it takes negative prompts.
         conditioner: fills the slots.
         sampler: walks the flow.
         trainer: what its training adds.

@@ -133,7 +133,10 @@ def _check(request: EditRequest) -> None:
     for name, text in (("instruction", request.instruction), ("negative prompt", request.negative)):
         if text is not None and (not isinstance(text, str) or text != text.encode(errors="ignore").decode()):
             raise EditkitError(f"The {name} is not Unicode text; give it in plain words.")
-    tasks = [task.name for task in registry.method(request.method).tasks]
+    method = registry.method(request.method)
+    if request.negative is not None and not hasattr(method.config, "true_cfg"):
+        raise EditkitError(f"{request.method} takes no negative prompt; leave it out.")
+    tasks = [task.name for task in method.tasks]
     if request.task is not None and request.task not in tasks:
         problem = registry.unknown(f"task of {request.method} called", request.task, tasks)
         raise EditkitError(problem if tasks else f"{request.method} has no tasks; leave the task out.")

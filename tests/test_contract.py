@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,20 +35,44 @@ FILES = {"__init__.py", "config.py", "conditioner.py", "sampler.py", "trainer.py
 WORDS = ("make the red circle blue", "remove the green square")
 
 
-@pytest.fixture(params=editkit.methods(), ids=lambda record: record.name)
-def method(request: pytest.FixtureRequest) -> Method:
+OTHER_WAYS: dict[str, list[dict[str, Any]]] = {
+    "kontext": [{"layout": "offset"}, {"layout": "stitch", "sizes": "exact"}],
+    "icedit": [{"template": "paper", "loss": "right", "encoding": "mode"}],
+    "aceplus": [{"layout": "sequence"}, {"model": "full"}, {"model": "full", "layout": "sequence"}],
+}
+"""Options under which a method conditions otherwise than by default, and has to keep the contract too."""
+CASES = [(record, way) for record in editkit.methods() for way in ({}, *OTHER_WAYS.get(record.name, ()))]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: " ".join((case[0].name, *case[1].values())))
+def case(request: pytest.FixtureRequest) -> tuple[Method, dict[str, Any]]:
     return request.param
 
 
 @pytest.fixture
-def parts(method: Method, random_flux: Flux) -> tuple[Conditioner, Sampler, Trainer]:
-    options = config.build(method.config, {})
-    return tuple(part(random_flux, options) for part in (method.conditioner, method.sampler, method.trainer))
+def method(case: tuple[Method, dict[str, Any]]) -> Method:
+    return case[0]
 
 
 @pytest.fixture
-def editor(random_flux: Flux) -> editkit.Editor:
-    return editkit.Editor(random_flux)
+def options(case: tuple[Method, dict[str, Any]]) -> dict[str, Any]:
+    return case[1]
+
+
+@pytest.fixture
+def parts(method: Method, options: dict[str, Any], random_flux: Flux) -> tuple[Conditioner, Sampler, Trainer]:
+    built = config.build(method.config, options)
+    return tuple(part(random_flux, built) for part in (method.conditioner, method.sampler, method.trainer))
+
+
+@pytest.fixture
+def role(method: Method, options: dict[str, Any], random_flux: Flux) -> str:
+    return method.role_under(random_flux, config.build(method.config, options))
+
+
+@pytest.fixture
+def editor(method: Method, options: dict[str, Any], random_flux: Flux) -> editkit.Editor:
+    return editkit.Editor(random_flux, {method.name: options})
 
 
 def inputs(width: int = 128, height: int = 128, count: int = 2) -> EditInputs:
@@ -113,11 +138,11 @@ def test_config(method: Method) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize(("width", "height"), [(128, 128), (96, 61), (300, 70)])
 def test_plan(
-    method: Method, parts: tuple[Conditioner, Sampler, Trainer], random_flux: Flux, width: int, height: int
+    role: str, parts: tuple[Conditioner, Sampler, Trainer], random_flux: Flux, width: int, height: int
 ) -> None:
     conditioner, sampler, _ = parts
     plan = conditioner.plan(inputs(width, height))
-    assert plan.role == method.role
+    assert plan.role == role
     planned, slots = plan.canvas, plan.conditioning
     assert planned.original == (width, height)
     assert planned.width % 16 == planned.height % 16 == 0
@@ -287,11 +312,15 @@ def vae(random_flux: Flux, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def settings(method: Method, vae: Path, folder: Path, *overrides: str) -> EditTrainConfig:
+def settings(
+    case: tuple[Method, dict[str, Any]], role: str, vae: Path, folder: Path, *overrides: str
+) -> EditTrainConfig:
     """A LoRA of a few steps on a new backbone of random weights, always the same ones."""
-    channels = FAMILIES["tiny"].roles[method.role].in_channels
+    method, options = case
+    channels = FAMILIES["tiny"].roles[role].in_channels
     values = {
         "method": method.name,
+        "options": options,
         "fresh": {
             "vae": str(vae),
             "words": str(ROOT / "configs" / "tiny" / "words.txt"),
@@ -316,11 +345,14 @@ def settings(method: Method, vae: Path, folder: Path, *overrides: str) -> EditTr
     return config.build(EditTrainConfig, values, overrides)
 
 
-def test_trained_saved_resumed_loaded(method: Method, vae: Path, tmp_path: Path) -> None:
-    straight = settings(method, vae, tmp_path / "straight")
+def test_trained_saved_resumed_loaded(
+    case: tuple[Method, dict[str, Any]], role: str, vae: Path, tmp_path: Path
+) -> None:
+    method, options = case
+    straight = settings(case, role, vae, tmp_path / "straight")
     fit(EditJob(straight), straight.fit)
     for overrides in (("fit.steps=1",), ("fit.steps=2", "fit.resume=latest")):
-        stopped = settings(method, vae, tmp_path / "stopped", *overrides)
+        stopped = settings(case, role, vae, tmp_path / "stopped", *overrides)
         fit(EditJob(stopped), stopped.fit)
     files = [tmp_path / name / "export" / adapters.FILE for name in ("straight", "stopped")]
     states = [load_file(path) for path in files]
@@ -328,13 +360,13 @@ def test_trained_saved_resumed_loaded(method: Method, vae: Path, tmp_path: Path)
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert any(tensor.abs().sum() > 0 for key, tensor in states[0].items() if ".lora_B" in key)
 
-    editor = editkit.Editor(EditJob(straight).backbone)
+    editor = editkit.Editor(EditJob(straight).backbone, {method.name: options})
     editor.use_adapters([], method=method.name)  # whatever a method wears is not for random weights
 
     def edited() -> Image.Image:
         return editor.edit(image(64, 64), WORDS[0], method.name, steps=2).image
 
-    transformer = editor.backbone.transformer(method.role)
+    transformer = editor.backbone.transformer(role)
     base = edited()
     name = editor.load_adapter(files[0], method.name)
     worn = edited()
@@ -403,6 +435,29 @@ def test_bad_requests_fail_alone(
     assert re.search(words, bad.error)
     assert bad.error.endswith(".")
     assert fine.image.size == (40, 30)
+
+
+def test_negative_prompts_push_away(
+    method: Method, options: dict[str, Any], editor: editkit.Editor, random_flux: Flux
+) -> None:
+    """With the scale 1 they are without effect; a method without that option refuses them."""
+    asked = {"image": image(64, 64), "instruction": WORDS[0], "method": method.name, "steps": 2}
+
+    def edited(scale: float, **more: str) -> Image.Image:
+        guided = editkit.Editor(random_flux, {method.name: options | {"true_cfg": scale}})
+        return guided.edit(**asked, **more).image
+
+    if "true_cfg" not in {field.name for field in dataclasses.fields(method.config)}:
+        with pytest.raises(editkit.EditkitError, match="no negative prompt"):
+            editor.edit(**asked, negative="")
+        return
+    plain = editor.edit(**asked).image
+    for negative in ("", WORDS[1]):
+        assert difference(edited(1.0, negative=negative), plain) <= 1
+        assert difference(edited(6.0, negative=negative), plain) > 1
+    assert edited(6.0).tobytes() == plain.tobytes()
+    with pytest.raises(editkit.EditkitError, match="true_cfg must be a finite number"):
+        edited(float("nan"))
 
 
 FOURTH = """

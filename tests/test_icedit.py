@@ -546,7 +546,6 @@ def test_it_needs_a_picture_and_takes_no_references(random_flux: Flux) -> None:
     for given, sentence in (
         ({"image": None}, "none was given"),
         ({"image": image(64, 64), "references": [image(64, 64)]}, "takes no references"),
-        ({"image": image(64, 64), "negative": "a star"}, "takes no negative prompt"),
     ):
         with pytest.raises(editkit.EditkitError, match=sentence):
             editor.edit(instruction="make it red", method="icedit", **given)

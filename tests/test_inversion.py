@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import image, photo
+from conftest import difference, image, photo
 from torch import Tensor
 
 import editkit
@@ -181,3 +181,12 @@ def test_cached_blocks_are_refused(random_flux: Flux, monkeypatch: pytest.Monkey
     monkeypatch.setattr(type(random_flux.transformer("text")), "is_cache_enabled", True)
     with pytest.raises(EditkitError, match="without cache"), random_flux.recorded_values("text", 64):
         pass
+
+
+def test_a_negative_prompt_pushes_away_here_too(random_flux: Flux) -> None:
+    asked = {"image": image(128, 128), "instruction": "make it blue", "method": "icedit", "steps": 2}
+    plain, pushed = (
+        editkit.Editor(random_flux, {"icedit": {"framework": "text"}}).edit(**asked, **more).image
+        for more in ({}, {"negative": "a red star"})
+    )
+    assert difference(plain, pushed) > 1

@@ -190,6 +190,7 @@ def test_result_fields() -> None:
 # --- The command line ---
 
 LOADING = {"-b", "--backbone", "--device", "--dtype"}
+SCORED = {"-m", "--method", "--n", "--steps", "--negative", "--batch-size", "--option"}
 SAMPLING = {"-m", "--method", "--seed", "--steps", "--guidance", "--size", "--negative", "--option", "--load"}
 OUTPUT = {"-o", "--output"}
 SEARCH = {"--search", "--judge", "--search-mode", "--preview-steps", "--judge-option", "--contact-sheet"}
@@ -224,15 +225,9 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     ),
     "backbones": ([], set()),
     "train": (["config", "overrides"], {"--plan", "--device"}),
-    "eval shapesworld": (
-        [],
-        {*LOADING, *OUTPUT, "-m", "--method", "--n", "--sessions", "--steps", "--batch-size", "--option"},
-    ),
+    "eval shapesworld": ([], {*LOADING, *OUTPUT, *SCORED, "--sessions"}),
     "data check": (["config", "overrides"], {"--limit", "--output", "-o", "--json"}),
-    "eval masked": (
-        [],
-        {*LOADING, *OUTPUT, "-m", "--method", "--n", "--kind", "--steps", "--batch-size", "--option"},
-    ),
+    "eval masked": ([], {*LOADING, *OUTPUT, *SCORED, "--kind"}),
     "weights convert": (["source", "destination"], {"--axes"}),
     "lora inspect": (["file"], {"--json"}),
     "lora convert": (["source", "destination"], {"--to", "--rank"}),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from editkit.cli.options import Backbone, Device, Dtype, Method, Options, Steps, no_bars, pairs
+from editkit.cli.options import Backbone, Device, Dtype, Method, Negative, Options, Steps, no_bars, pairs
 from editkit.cli.search import ContactSheet, Judge, JudgeOption, PreviewSteps, Search, SearchMode, asked
 from editkit.errors import EditkitError
 
@@ -19,7 +19,6 @@ References = Annotated[list[Path] | None, typer.Option("--ref", help="A referenc
 Seed = Annotated[int, typer.Option(help="Of the noise.")]
 Guidance = Annotated[float | None, typer.Option(help="Distilled guidance.")]
 Size = Annotated[str | None, typer.Option(help="WIDTHxHEIGHT that the network works at.")]
-Negative = Annotated[str | None, typer.Option(help="What not to show; switches true guidance on.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")]
 Load = Annotated[list[str] | None, typer.Option("--load", help="An option of the backbone, key=value.")]
 

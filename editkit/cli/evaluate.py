@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.options import Backbone, Device, Dtype, Method, Options, Steps, no_bars, pairs
+from editkit.cli.options import Backbone, Device, Dtype, Method, Negative, Options, Steps, no_bars, pairs
 
 app = typer.Typer(help="Measure edits.", no_args_is_help=True)
 
@@ -17,6 +17,7 @@ def shapesworld(
     n: Annotated[int, typer.Option(help="Held-out examples.")] = 1000,
     sessions: Annotated[int, typer.Option(help="Held-out sessions of five edits in a row.")] = 0,
     steps: Steps = None,
+    negative: Negative = None,
     batch_size: Annotated[int, typer.Option(help="Edits that run together.")] = 32,
     option: Options = None,
     output: Annotated[
@@ -32,7 +33,9 @@ def shapesworld(
     images.check_folder(output)
     editor = api.load(backbone, device, dtype, options={method: pairs(option)})
     no_bars()
-    report = scores.evaluate(editor, method, n=n, sessions=sessions, steps=steps, batch_size=batch_size)
+    report = scores.evaluate(
+        editor, method, n=n, sessions=sessions, steps=steps, negative=negative, batch_size=batch_size
+    )
     print(scores.table(report))
     scores.write(report, output)
     print(f"{output / 'report.json'}  {output / 'grid.png'}")
@@ -47,6 +50,7 @@ def masked(
         list[str] | None, typer.Option(help="One kind; may be repeated. All if not given.")
     ] = None,
     steps: Steps = None,
+    negative: Negative = None,
     batch_size: Annotated[int, typer.Option(help="Edits that run together.")] = 32,
     option: Options = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.json.")] = Path(
@@ -63,7 +67,9 @@ def masked(
     images.check_folder(output)
     editor = api.load(backbone, device, dtype, options={method: pairs(option)})
     no_bars()
-    report = scores.evaluate(editor, method, kind or (), n=n, steps=steps, batch_size=batch_size)
+    report = scores.evaluate(
+        editor, method, kind or (), n=n, steps=steps, negative=negative, batch_size=batch_size
+    )
     print(scores.table(report))
     write_report(report, output)
     print(output / "report.json")

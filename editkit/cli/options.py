@@ -13,6 +13,7 @@ Backbone = Annotated[
 Steps = Annotated[int | None, typer.Option(help="Euler steps.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best one here if not given.")]
 Options = Annotated[list[str] | None, typer.Option("--option", help="An option of the method, key=value.")]
+Negative = Annotated[str | None, typer.Option(help="What not to show; switches true guidance on.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
 
 

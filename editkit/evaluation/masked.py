@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ def evaluate(
     *,
     n: int,
     steps: int | None = None,
+    negative: str | None = None,
     batch_size: int = 32,
 ) -> dict[str, Any]:
     """Edit the first `n` held-out examples of each kind as a person would ask for them, one seed each.
@@ -34,6 +36,7 @@ def evaluate(
         names: of `editkit.data.shapesworld.MASKED`; all of them where empty.
         n: examples of each.
         steps: the default where None.
+        negative: the negative prompt of all edits, as in `EditRequest`.
         batch_size: edits that run together.
 
     Returns:
@@ -47,12 +50,14 @@ def evaluate(
     for name in names:
         if name not in world.MASKED:
             raise EditkitError(unknown("kind of masked example called", name, world.MASKED))
-    report: dict[str, Any] = {"method": method, "backbone": editor.backbone.name, "n": n, "kinds": {}}
+    report: dict[str, Any] = {"method": method, "backbone": editor.backbone.name, "n": n}
+    report |= {"negative": negative, "kinds": {}}
     for name in names or world.MASKED:
         held_out = [world.masked_example(seed, name) for seed in range(n)]
         start = time.perf_counter()
+        asked = [masked_record(e).request(method, e.seed, steps) for e in held_out]
         results = editor.edit_many(
-            [masked_record(e).request(method, e.seed, steps) for e in held_out], batch_size=batch_size
+            [replace(each, negative=negative) for each in asked], batch_size=batch_size
         )
         seconds = (time.perf_counter() - start) / n
         if errors := [result.error for result in results if result.error]:

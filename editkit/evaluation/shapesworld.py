@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,25 @@ SHOWN = 2
 
 
 def evaluate(
-    editor: Editor, method: str, *, n: int, sessions: int = 0, steps: int | None = None, batch_size: int = 32
+    editor: Editor,
+    method: str,
+    *,
+    n: int,
+    sessions: int = 0,
+    steps: int | None = None,
+    negative: str | None = None,
+    batch_size: int = 32,
 ) -> dict[str, Any]:
     """Edit the first `n` held-out examples and score them, and sessions of five edits in a row.
+
+    Args:
+        editor: with any backbone.
+        method: one that edits pictures.
+        n: examples.
+        sessions: of five edits each.
+        steps: the default where None.
+        negative: the negative prompt of all edits, as in `EditRequest`.
+        batch_size: edits that run together.
 
     Returns:
         A JSON-able report, and under `grid` the rows of pictures (source, edit, truth) to look at.
@@ -38,7 +55,8 @@ def evaluate(
     examples = [world.example(seed) for seed in range(n)]
     sources = [_pixels(example.source) for example in examples]
     answers = [_pixels(example.answer) for example in examples]
-    edited = _edit(editor, method, sources, [e.instruction for e in examples], range(n), steps, batch_size)
+    wanted = EditRequest(image=None, instruction="", method=method, steps=steps, negative=negative)
+    edited = _edit(editor, wanted, sources, [e.instruction for e in examples], range(n), batch_size)
     rounded = _through_vae(editor, answers, batch_size)
     rows = []
     for place, example in enumerate(examples):
@@ -59,12 +77,13 @@ def evaluate(
         "backbone": editor.backbone.name,
         "n": n,
         "steps": steps or editor.backbone.defaults(role)[0],
+        "negative": negative,
         "overall": _summary(rows),
         "categories": {c: _summary(r for r in rows if r["category"] == c) for c in world.CATEGORIES},
         "kinds": {k: _summary(r for r in rows if r["kind"] == k) for k in world.KINDS},
     }
     if sessions:
-        report["sessions"] = _sessions(editor, method, sessions, steps, batch_size)
+        report["sessions"] = _sessions(editor, wanted, sessions, batch_size)
     shown = [[p for p, e in enumerate(examples) if e.kind == kind][:SHOWN] for kind in world.KINDS]
     report["grid"] = [[(sources[p], edited[p], answers[p]) for p in places] for places in shown]
     return report
@@ -77,15 +96,14 @@ def _pixels(scene: world.Scene | None) -> Pixels:
 
 def _edit(
     editor: Editor,
-    method: str,
+    wanted: EditRequest,
     sources: Sequence[Pixels],
     instructions: Sequence[str],
     seeds: Iterable[int],
-    steps: int | None,
     batch_size: int,
 ) -> list[Pixels]:
     requests = [
-        EditRequest(image=_picture(source), instruction=instruction, method=method, seed=seed, steps=steps)
+        replace(wanted, image=_picture(source), instruction=instruction, seed=seed)
         for source, instruction, seed in zip(sources, instructions, seeds, strict=True)
     ]
     edited = []
@@ -125,7 +143,7 @@ def _summary(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
     return {"n": len(rows)} | {name: round(float(np.mean(values)), 4) for name, values in means.items()}
 
 
-def _sessions(editor: Editor, method: str, count: int, steps: int | None, batch_size: int) -> dict[str, Any]:
+def _sessions(editor: Editor, wanted: EditRequest, count: int, batch_size: int) -> dict[str, Any]:
     """Five edits in a row on each picture: success of the last picture, drift after each turn."""
     chains = [world.session(SESSION_START + number, TURNS) for number in range(count)]
     first = [_pixels(chain[0].source) for chain in chains]
@@ -134,9 +152,7 @@ def _sessions(editor: Editor, method: str, count: int, steps: int | None, batch_
     for turn in range(TURNS):
         # A new seed each turn, since the same one adds its own pattern again and again.
         seeds = [number * TURNS + turn for number in range(count)]
-        current = _edit(
-            editor, method, current, [c[turn].instruction for c in chains], seeds, steps, batch_size
-        )
+        current = _edit(editor, wanted, current, [c[turn].instruction for c in chains], seeds, batch_size)
         for number, chain in enumerate(chains):
             untouched[number] &= ~changed(_pixels(chain[turn].source), _pixels(chain[turn].answer))
         moved = [

@@ -82,15 +82,9 @@ class ACEPlusConditioner(Conditioner):
     def worded(self, plan: Plan, instructions: Sequence[str], negatives: Sequence[str] | None = None) -> Plan:
         """An arranged plan with the task's prompts, and the references' own where they have any."""
         assert isinstance(plan, ACEPlan)
-        extra = self.config.placeholders
-        prefix = plan.task.prefix
-        if not self.backbone.takes(extra):
-            extra, prefix = (), prefix.replace(IMAGE, "").lstrip()
-        prompts = [_begun(prefix, words) for words in instructions]
-        text = self.backbone.text(prompts, extra)
-        if self.config.unit_prompts:
-            text = self._with_units(text, len(plan.widths) - 1, extra)
-        return replace(plan, conditioning=replace(plan.conditioning, text=text))
+        text = self._text(instructions, plan)
+        negative = self._text(negatives, plan) if negatives else None
+        return replace(plan, conditioning=replace(plan.conditioning, text=text, negative=negative))
 
     def target(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
         """References as they are, and the answer."""
@@ -188,10 +182,14 @@ class ACEPlusConditioner(Conditioner):
         height, width = unit.image_BCHW.shape[-2:]
         return self.backbone.grid_ids(width, height, image=image)
 
-    def _with_units(self, text: Text, references: int, placeholders: Sequence[str]) -> Text:
-        """The text with each reference's own instruction behind it, at that unit's image index."""
-        own = self.config.unit_prompts
-        if not references:
+    def _text(self, instructions: Sequence[str], plan: ACEPlan) -> Text:
+        """The task's prompts, and behind them each reference's own instruction at that unit's image index."""
+        placeholders, prefix = self.config.placeholders, plan.task.prefix
+        if not self.backbone.takes(placeholders):
+            placeholders, prefix = (), prefix.replace(IMAGE, "").lstrip()
+        text = self.backbone.text([_begun(prefix, words) for words in instructions], placeholders)
+        references, own = len(plan.widths) - 1, self.config.unit_prompts
+        if not own or not references:
             return text
         if len(own) != references:
             raise EditkitError(
@@ -207,8 +205,6 @@ class ACEPlusConditioner(Conditioner):
 
 
 def _task(inputs: EditInputs) -> ACETask:
-    if inputs.negatives is not None:
-        raise EditkitError("aceplus takes no negative prompt; kontext does.")
     return tasks.chosen(
         inputs.task,
         image=inputs.source_BCHW is not None,

@@ -1,5 +1,6 @@
 """ACE++'s options, and the adapters that go with its tasks."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +70,8 @@ class ACEPlusConfig:
     """`exact`: the target's panel. `released`: 30 pixels of its left edge are lost, the rest is stretched."""
     encoding: str = "sample"
     """Pictures under a mask: `sample` of the posterior, as released, or its `mode`."""
+    true_cfg: float = 2.0
+    """Scale of classifier-free guidance where a negative prompt is given."""
     prompt_dropout: float = 0.1
     """Training: how often the prompt is left out (paper; the released code never does)."""
     loss: str = "paper"
@@ -91,6 +94,8 @@ class ACEPlusConfig:
             raise ValueError("unit_prompts need layout=sequence")
         if self.max_tokens < 4:
             raise ValueError(f"max_tokens must be at least 4, not {self.max_tokens}")
+        if not math.isfinite(self.true_cfg):
+            raise ValueError(f"true_cfg must be a finite number, not {self.true_cfg}")
         if not 0 <= self.prompt_dropout < 1:
             raise ValueError(f"prompt_dropout must lie in [0, 1), not {self.prompt_dropout}")
         if not 1 <= self.mask_weight < float("inf"):

@@ -63,15 +63,16 @@ class ICEditConditioner(Conditioner):
         empty = self.backbone.text([NO_PROMPT] * len(source_BCHW))
         source = Plan(canvas=panel, conditioning=Conditioning(text=empty), role="text")
         x0_BLC = self.backbone.encode(canvas.place(source_BCHW, panel))
-        return inversion.InvertedPlan(
+        plan = inversion.InvertedPlan(
             canvas=whole,
-            conditioning=Conditioning(text=self.backbone.text(self.prompts(inputs.prompts))),
+            conditioning=Conditioning(),
             role="text",
             source=source,
             times_N=times_N,
             path_NBLC=inversion.invert(self.backbone, source, x0_BLC, times_N),
             left_L=ids_L3[:, 2] < panel.width // canvas.GRID,
         )
+        return self.worded(plan, inputs.prompts, inputs.negatives)
 
     def prompts(self, instructions: Sequence[str]) -> list[str]:
         """Each instruction within the template; none at all leaves the template out too."""
@@ -122,6 +123,4 @@ def _source(inputs: EditInputs) -> Tensor:
         )
     if inputs.references:
         raise EditkitError("icedit takes no references; kontext and aceplus do.")
-    if inputs.negatives is not None:
-        raise EditkitError("icedit takes no negative prompt; kontext does.")
     return inputs.source_BCHW

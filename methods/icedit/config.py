@@ -1,5 +1,6 @@
 """ICEdit's options, and its in-context prompts."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,8 @@ class ICEditConfig:
     """Largest number of pixels of each half; a taller picture is padded at its sides."""
     encoding: str = "sample"
     """Fill's masked picture: `sample` of the posterior, as diffusers draws it, or its `mode`."""
+    true_cfg: float = 2.0
+    """Scale of classifier-free guidance where a negative prompt is given."""
     prompt_dropout: float = 0.1
     """Training: how often the whole prompt is left out."""
     loss: str = "both"
@@ -71,6 +74,8 @@ class ICEditConfig:
             )
         if self.encoding not in ("sample", "mode"):
             raise ValueError(f"encoding must be sample or mode, not {self.encoding!r}")
+        if not math.isfinite(self.true_cfg):
+            raise ValueError(f"true_cfg must be a finite number, not {self.true_cfg}")
         if not 0 <= self.prompt_dropout < 1:
             raise ValueError(f"prompt_dropout must lie in [0, 1), not {self.prompt_dropout}")
         if self.loss not in ("both", "right"):

@@ -15,11 +15,11 @@ class ICEditSampler(Sampler):
 
     config: ICEditConfig
 
-    def velocity(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
+    def predict(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
         """The prediction over both halves."""
         if isinstance(plan, inversion.InvertedPlan):
             return inversion.velocity(self.backbone, x_BLC, t, plan, guidance)
-        return super().velocity(x_BLC, t, plan, guidance)
+        return super().predict(x_BLC, t, plan, guidance)
 
     def walk(self, plan: Plan, noise_BLC: Tensor, times: Tensor, guidance: float) -> Iterator[Tensor]:
         """x after each step; a walk from t = 1 by text to image starts from the inverted source."""

@@ -1,5 +1,6 @@
 """Kontext's options."""
 
+import math
 from dataclasses import dataclass
 
 LAYOUTS = ("index", "offset", "stitch")
@@ -29,5 +30,7 @@ class KontextConfig:
             raise ValueError(f"sizes must be preferred or exact, not {self.sizes!r}")
         if self.area < 1:
             raise ValueError(f"area must be at least 1, not {self.area}")
+        if not math.isfinite(self.true_cfg):
+            raise ValueError(f"true_cfg must be a finite number, not {self.true_cfg}")
         if not 0 <= self.prompt_dropout < 1:
             raise ValueError(f"prompt_dropout must lie in [0, 1), not {self.prompt_dropout}")
