@@ -198,6 +198,10 @@ class Trainer:
         """A term to add to the loss after a forward pass, scaled already."""
         return None
 
+    def figures(self) -> dict[str, float]:
+        """What the last forward pass says about training, by name, to be logged beside the loss."""
+        return {}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:

@@ -815,6 +815,7 @@ def test_experts_go_on_training(
     forward(transformer)
     mean = torch.stack([layer.balance for layer in layers]).mean()
     assert going_on.penalty().item() == pytest.approx((balance * mean).item())
+    assert going_on.figures() == {"balance": pytest.approx(mean.item(), abs=1e-4)}
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,9 @@ class EditJob(Job):
             places=[places_L for places_L, size in zip(where, sizes, strict=True) for _ in range(size)],
         )
 
+    def figures(self) -> dict[str, float]:
+        return self.trainer.figures()
+
     def placed(self) -> None:
         if self.config.prior_share:
             self.objective.remember()

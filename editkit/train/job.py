@@ -82,6 +82,10 @@ class Job(ABC):
         """Told once what trains stands where it will, in shards or whole, and no checkpoint is loaded yet."""
         return None
 
+    def figures(self) -> dict[str, float]:
+        """Figures of the last step that are logged beside its loss, by name; none by default."""
+        return {}
+
     def validate(self, step: int, folder: Path | None) -> dict[str, float]:
         """Figures of the weights as they are, by name, and pictures into a folder; none by default."""
         return {}

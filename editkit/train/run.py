@@ -126,8 +126,9 @@ class Run:
         self.loss = float(self.accelerator.reduce(mean, reduction="mean"))
         self._recent.append(self.loss)
         seconds = (time.perf_counter() - self._clock) / (len(self._losses) / self.config.accumulate)
-        self._write(self._log, {"loss": round(self.loss, 6), "seconds_per_step": round(seconds, 4)})
-        self.accelerator.log({"loss": self.loss, "seconds per step": seconds}, step=self.done)
+        own = self.job.figures()
+        self._write(self._log, {"loss": round(self.loss, 6), "seconds_per_step": round(seconds, 4)} | own)
+        self.accelerator.log({"loss": self.loss, "seconds per step": seconds} | own, step=self.done)
         self.seconds = seconds
         self._losses, self._clock = [], time.perf_counter()
 

@@ -74,6 +74,14 @@ class ICEditTrainer(Trainer):
         """The load-balance loss, where it has a weight."""
         return self._experts.penalty() if self._experts else None
 
+    def figures(self) -> dict[str, float]:
+        """`balance`, the load-balance loss where it has a weight.
+
+        1 where experts share the tokens evenly, their number where one has all.
+        """
+        balance = self._experts.balance() if self._experts else None
+        return {} if balance is None else {"balance": round(balance.item(), 4)}
+
 
 def _continued(
     transformer: Any, path: Path, state: Mapping[str, Tensor], about: Mapping[str, str], asked: MoEOptions
