@@ -973,6 +973,9 @@ def test_generate_searches(cli: Cli, place: Place) -> None:
     assert sorted(searched["steps_by_seed"].values()) == [1, 2]
     with Image.open(sheet) as previews:
         assert previews.width > 2 * 48
+    once = cli("generate", "a red circle", *arguments, *search, "--seed", 3, "--one-order")
+    asked = [json.loads(each.out)["search"]["comparisons"][0]["replies"] for each in (run, once)]
+    assert [len(replies) for replies in asked] == [2, 1]
     refused(cli("generate", "a red circle", *arguments, "--search", 2), "needs a source picture")
     twice = ["--search", 2, "--judge", "tiny", "--contact-sheet", place.output]
     refused(cli("generate", "a red circle", *arguments, *twice), "give two files")

@@ -194,6 +194,7 @@ SCORED = {"-m", "--method", "--n", "--steps", "--negative", "--batch-size", "--o
 SAMPLING = {"-m", "--method", "--seed", "--steps", "--guidance", "--size", "--negative", "--option", "--load"}
 OUTPUT = {"-o", "--output"}
 SEARCH = {"--search", "--judge", "--search-mode", "--preview-steps", "--judge-option", "--contact-sheet"}
+SEARCH |= {"--both-orders", "--one-order"}
 
 COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "edit": (
@@ -249,7 +250,7 @@ def test_commands() -> None:
     found = {}
     for name, command in leaves(typer.main.get_command(app)).items():
         arguments = [each.name for each in command.params if each.param_type_name == "argument"]
-        options = {opt for each in command.params if each.param_type_name == "option" for opt in each.opts}
+        options = {opt for each in command.params if each.param_type_name == "option" for opt in (*each.opts, *each.secondary_opts)}
         found[name] = (arguments, options - {"--help"})
     assert found == COMMANDS
 

@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from editkit.cli.options import Backbone, Device, Dtype, Method, Negative, Options, Steps, no_bars, pairs
-from editkit.cli.search import ContactSheet, Judge, JudgeOption, PreviewSteps, Search, SearchMode, asked
+from editkit.cli.search import (
+    BothOrders,
+    ContactSheet,
+    Judge,
+    JudgeOption,
+    PreviewSteps,
+    Search,
+    SearchMode,
+    asked,
+)
 from editkit.errors import EditkitError
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Picture to write; replaced if it exists.")]
@@ -47,6 +56,7 @@ def edit(
     judge: Judge = None,
     search_mode: SearchMode = None,
     preview_steps: PreviewSteps = None,
+    both_orders: BothOrders = None,
     judge_option: JudgeOption = None,
     contact_sheet: ContactSheet = None,
     device: Device = None,
@@ -56,7 +66,7 @@ def edit(
     as_json: Json = False,
 ) -> None:
     """Edit a picture; the result is exactly as large as it."""
-    searched = asked(search, judge, search_mode, preview_steps, judge_option, contact_sheet)
+    searched = asked(search, judge, search_mode, preview_steps, both_orders, judge_option, contact_sheet)
     request = {
         "method": method,
         "task": task,
@@ -91,6 +101,7 @@ def generate(
     judge: Judge = None,
     search_mode: SearchMode = None,
     preview_steps: PreviewSteps = None,
+    both_orders: BothOrders = None,
     judge_option: JudgeOption = None,
     contact_sheet: ContactSheet = None,
     device: Device = None,
@@ -100,7 +111,7 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Make a picture from text and references, with the same network."""
-    searched = asked(search, judge, search_mode, preview_steps, judge_option, contact_sheet)
+    searched = asked(search, judge, search_mode, preview_steps, both_orders, judge_option, contact_sheet)
     request = {
         "method": method,
         "task": task,
