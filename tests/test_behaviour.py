@@ -56,9 +56,10 @@ def icedit(**options: Any) -> float:
 
 
 def test_icedit_edits_and_needs_its_adapter_to() -> None:
-    trained, bare = icedit(), icedit(adapter=None)
+    trained, plain, bare = icedit(), icedit(adapter="lora"), icedit(adapter=None)
     assert trained >= ICEDIT
-    assert bare <= trained - 0.1
+    assert plain >= ICEDIT
+    assert bare <= min(trained, plain) - 0.1
 
 
 def aceplus(*kinds: str, n: int, **options: Any) -> dict[str, Any]:
@@ -87,6 +88,24 @@ def test_aceplus_paints_from_references() -> None:
     found = aceplus("character", "local reference", n=16)
     assert found["character"]["success"] >= REFERENCED
     assert found["local reference"]["moved"] == 0
+
+
+def test_scores_under_a_negative_prompt(editor: editkit.Editor) -> None:
+    """Of two edits, which it changes."""
+    for evaluate, method, more in (
+        (shapesworld.evaluate, "kontext", {}),
+        (masked.evaluate, "aceplus", {"names": ["local editing"]}),
+    ):
+        plain, pushed = (
+            evaluate(editor, method, n=2, steps=2, negative=negative, **more)
+            for negative in (None, "a red star")
+        )
+        assert (plain.pop("negative"), pushed.pop("negative")) == (None, "a red star")
+        inside = [
+            each["kinds"]["local editing"]["inside"] if more else each["overall"]["inside"]
+            for each in (plain, pushed)
+        ]
+        assert inside[0] != inside[1]
 
 
 def test_report_is_written_and_read_by_people(report: dict[str, Any], tmp_path: Path) -> None:

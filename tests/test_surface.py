@@ -250,7 +250,12 @@ def test_commands() -> None:
     found = {}
     for name, command in leaves(typer.main.get_command(app)).items():
         arguments = [each.name for each in command.params if each.param_type_name == "argument"]
-        options = {opt for each in command.params if each.param_type_name == "option" for opt in (*each.opts, *each.secondary_opts)}
+        options = {
+            opt
+            for each in command.params
+            if each.param_type_name == "option"
+            for opt in (*each.opts, *each.secondary_opts)
+        }
         found[name] = (arguments, options - {"--help"})
     assert found == COMMANDS
 

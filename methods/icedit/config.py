@@ -25,7 +25,7 @@ TEMPLATES = {
 TINY = Path(__file__).resolve().parent / "tiny"
 RELEASED = {"lora": "RiverZ/normal-lora", "moe": "sanaka87/ICEdit-MoE-LoRA"}
 ADAPTERS = {
-    "tiny": {"moe": str(TINY / "moe")},
+    "tiny": {name: str(TINY / name) for name in ("moe", "lora")},
     "flux1-dev": RELEASED,
     "black-forest-labs/FLUX.1-Fill-dev": RELEASED,
 }
