@@ -584,10 +584,11 @@ def test_which_adapter_is_a_methods_own() -> None:
     assert chosen("flux1-dev") == "RiverZ/normal-lora"
     assert chosen("some/folder") is None
     assert chosen("some/folder", adapter="mine.safetensors") == "mine.safetensors"
+    assert chosen("tiny", adapter="lora") == ADAPTERS["tiny"]["lora"]
     with pytest.raises(
-        editkit.EditkitError, match=r"adapter lora is none of those for tiny \(moe\), no file"
+        editkit.EditkitError, match=r"adapter lo is none of those for tiny \(moe, lora\), no file"
     ):
-        chosen("tiny", adapter="lora")
+        chosen("tiny", adapter="lo")
     with pytest.raises(editkit.EditkitError, match=r"for flux1-dev \(lora, moe\)"):
         chosen("flux1-dev", adapter="mo")
 
