@@ -63,6 +63,10 @@ class Components:
     def roles(self) -> Collection[str]:
         return self.family.roles.keys()
 
+    @property
+    def panels_alone(self) -> bool:
+        return self.family.panels_alone
+
     def sizes(self, role: str) -> Sequence[tuple[int, int]]:
         return self.role(role).sizes
 
@@ -158,9 +162,11 @@ class Components:
         return self._vae
 
     def vae_hash(self) -> str:
-        """Digest of the autoencoder's weights, which every latent depends on."""
+        """Digest of the autoencoder's weights but its decoder's, which every latent depends on."""
         digest = hashlib.blake2b(digest_size=16)
         for name, tensor in sorted(self.vae.state_dict().items()):
+            if name.startswith(("decoder.", "post_quant_conv.")):
+                continue
             digest.update(name.encode() + tensor.detach().float().cpu().numpy().tobytes())
         return digest.hexdigest()
 

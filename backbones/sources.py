@@ -92,7 +92,11 @@ def _folder_family(folder: Path, source: str | None = None) -> Family:
     )
     roles = {role: spec} | ({"text": spec} if role == "kontext" else {})
     return Family(
-        name=source or str(folder), summary=pipeline, sequence_length=48 if tiny else 512, roles=roles
+        name=source or str(folder),
+        summary=pipeline,
+        sequence_length=48 if tiny else 512,
+        roles=roles,
+        panels_alone=tiny,
     )
 
 

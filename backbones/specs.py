@@ -59,12 +59,15 @@ class Family:
         summary: one line.
         sequence_length: T5 tokens of a prompt.
         roles: by name; a role may point at another's weights.
+        panels_alone: whether its decoder knows single pictures only, so an answer is decoded without what
+            stands beside it on its canvas. FLUX.1's decodes the whole canvas, as the official pipelines do.
     """
 
     name: str
     summary: str
     sequence_length: int
     roles: Mapping[str, Role]
+    panels_alone: bool = False
 
 
 ROLES = ("text", "kontext", "fill", "ace")
@@ -103,6 +106,7 @@ FAMILIES = {
             summary="embedded; trained by editkit on ShapesWorld, 128x128, runs on any CPU",
             sequence_length=48,
             roles={"text": _TINY_KONTEXT, "kontext": _TINY_KONTEXT, "fill": _TINY_FILL, "ace": _TINY_ACE},
+            panels_alone=True,
         ),
         Family(
             name="flux1-dev",

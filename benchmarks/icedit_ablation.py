@@ -1,6 +1,6 @@
 """ICEdit's Table 3 and its early filter on held-out ShapesWorld edits: what each part of the paper is worth.
 
-    python benchmarks/icedit_ablation.py table [--n 500] [--rows 4 5 6 7 8]
+    python benchmarks/icedit_ablation.py table [--n 500] [--rows 4 5 6 7 8 9]
     python benchmarks/icedit_ablation.py filter [--n 100] [--judges preserve tiny] [--seeds 8]
 
 `table` edits the same examples with the same seeds in every row; parameters are those that training changes.
@@ -32,17 +32,23 @@ from methods.icedit.layer import MoELinear
 HERE = Path(__file__).resolve().parent.parent
 ONLY_MOE = HERE / "out/icedit/only-moe/export"
 """An adapter that is trained for this table and not shipped."""
+GUIDED = {"negative": "", "options": {"true_cfg": 2.0}}
 ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("training-free, text to image, bare instruction", {"framework": "text", "template": "none"}),
-    ("training-free, text to image, in-context prompt", {"framework": "text"}),
-    ("training-free, bare instruction", {"adapter": None, "template": "none"}),
-    ("training-free, in-context prompt", {"adapter": None}),
-    ("only MoE, in-context prompt", {"adapter": str(ONLY_MOE)}),
-    ("LoRA, in-context prompt", {"adapter": "lora"}),
-    ("LoRA-MoE, bare instruction", {"template": "none"}),
+    (
+        "training-free, text to image, bare instruction",
+        {"options": {"framework": "text", "template": "none"}},
+    ),
+    ("training-free, text to image, in-context prompt", {"options": {"framework": "text"}}),
+    ("training-free, bare instruction", {"options": {"adapter": None, "template": "none"}}),
+    ("training-free, in-context prompt", {"options": {"adapter": None}}),
+    ("only MoE, in-context prompt", {"options": {"adapter": str(ONLY_MOE)}}),
+    ("LoRA, in-context prompt", {"options": {"adapter": "lora"}}),
+    ("LoRA-MoE, bare instruction", {"options": {"template": "none"}}),
     ("LoRA-MoE, in-context prompt", {}),
-    ("LoRA-MoE, in-context prompt, true guidance", {"true_cfg": 2.0}),
+    ("LoRA-MoE, in-context prompt, true guidance", GUIDED),
+    ("LoRA-MoE, the same, the rest preserved", GUIDED | {"preserve": True}),
 )
+"""What is edited with: the method's options, and fields of each request."""
 CATEGORIES = ("local", "global", "text")
 
 
@@ -78,12 +84,14 @@ def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     columns = ("all", *CATEGORIES, "inside", "outside", "trained")
     print(f"{'':<50}" + "".join(f"{column:>9}" for column in columns))
     rows = []
-    for name, options in (ROWS[place] for place in arguments.rows):
+    for name, how in (ROWS[place] for place in arguments.rows):
+        asked = dict(how)
+        options = asked.pop("options", {})
         if options.get("adapter") == str(ONLY_MOE) and not ONLY_MOE.is_dir():
             print(f"{name:<50} not trained: editkit train configs/icedit/tiny-only-moe.yaml")
             continue
         editor = editkit.load("tiny", device="cpu", options={"icedit": options})
-        scores = edits(editor, held_out, negative="" if "true_cfg" in options else None)
+        scores = edits(editor, held_out, **asked)
         row = {"name": name, "parameters": trained(editor), "all": success(scores)}
         for category in CATEGORIES:
             row[category] = success(
@@ -98,17 +106,15 @@ def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def edits(
-    editor: editkit.Editor, held_out: Sequence[world.Example], negative: str | None = None
-) -> list[Score]:
-    """One edit of each example, scored."""
+def edits(editor: editkit.Editor, held_out: Sequence[world.Example], **asked: Any) -> list[Score]:
+    """One edit of each example, scored; `asked` are further fields of each request."""
     requests = [
         EditRequest(
             image=picture(example.source),
             instruction=example.instruction,
             method="icedit",
             seed=seed,
-            negative=negative,
+            **asked,
         )
         for seed, example in enumerate(held_out)
     ]

@@ -90,9 +90,11 @@ def panel(tokens_BLC: Tensor, canvas: Canvas) -> Tensor:
     return grid_BhwC[:, rows, columns].flatten(1, 2)
 
 
-def decoded(tokens_BLC: Tensor, canvas: Canvas) -> tuple[Tensor, Canvas]:
+def decoded(tokens_BLC: Tensor, canvas: Canvas, panels_alone: bool = False) -> tuple[Tensor, Canvas]:
     """The part of a canvas that is decoded, tokens BLC row by row: all, or the answer's panel alone."""
-    return (panel(tokens_BLC, canvas), alone(canvas)) if canvas.apart else (tokens_BLC, canvas)
+    if canvas.apart or panels_alone:
+        return panel(tokens_BLC, canvas), alone(canvas)
+    return tokens_BLC, canvas
 
 
 def resize(pixels_BCHW: Tensor, width: int, height: int) -> Tensor:

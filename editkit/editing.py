@@ -101,7 +101,7 @@ class Run:
 
     def finished(self, x0_BLC: Tensor) -> list[Finished]:
         """Latents as pictures of the input's size, with what must be kept pasted back."""
-        tokens_BLC, planned = canvas.decoded(x0_BLC, self.plan.canvas)
+        tokens_BLC, planned = canvas.decoded(x0_BLC, self.plan.canvas, self.backbone.panels_alone)
         decoded_BCHW = self.backbone.decode(tokens_BLC, planned.width, planned.height)
         pixels_BCHW = canvas.restore(decoded_BCHW, planned).cpu()
         if not (torch.isfinite(x0_BLC).all() and torch.isfinite(pixels_BCHW).all()):

@@ -61,6 +61,10 @@ class Backbone(Protocol):
     def decode(self, tokens_BLC: Tensor, width: int, height: int) -> Tensor:
         """Packed latents back to pixels in [0, 1], BCHW."""
 
+    @property
+    def panels_alone(self) -> bool:
+        """Whether an answer is decoded without what stands beside it on its canvas."""
+
     def grid_ids(self, width: int, height: int, *, image: int = 0, left: int = 0, top: int = 0) -> Tensor:
         """Position ids L3 of a picture of this size in pixels; offsets are in pixels too."""
 

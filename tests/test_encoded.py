@@ -152,3 +152,14 @@ def test_what_was_encoded_before_a_kill_is_not_encoded_again(encode: Encode, tmp
             # Some CPUs multiply otherwise by where numbers lie in memory, which can be a step of bf16.
             torch.testing.assert_close(one.tensors[name], other.tensors[name], rtol=2**-7, atol=2**-8)
             assert float((one.tensors[name] != other.tensors[name]).float().mean()) < 1e-4
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_latents_hang_on_the_encoder_alone(random_flux: Any, part: str) -> None:
+    weight = getattr(random_flux.vae, part).conv_in.weight
+    before, kept = random_flux.vae_hash(), weight.detach().clone()
+    with torch.no_grad():
+        weight[0, 0, 0, 0] += 1
+        changed = random_flux.vae_hash() != before
+        weight.copy_(kept)
+    assert changed == (part == "encoder")
