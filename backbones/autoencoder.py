@@ -1,4 +1,4 @@
-"""Trains a FLUX autoencoder (AutoencoderKL) from random weights on ShapesWorld."""
+"""Trains a FLUX autoencoder (AutoencoderKL) on ShapesWorld, and its decoder on what edits end at."""
 
 import random
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ class AutoencoderConfig:
     start: str = ""
     """Folder of an autoencoder to go on from; random weights where empty."""
     start_share: float = 0.0
-    """Share of the start's weights in what is exported: a mean of both loses less of what the start could do
-    than it gives back of what was learnt (WiSE-FT, arXiv 2109.01903)."""
+    """Share of the start's weights in what is exported, where training costs what the start could do: between
+    the two weights both abilities are often nearly whole (WiSE-FT, arXiv 2109.01903)."""
     decoder_only: bool = False
     """Keep the encoder, so that latents stay what a trained transformer knows."""
     edges: float = 0.0

@@ -162,7 +162,7 @@ class Components:
         return self._vae
 
     def vae_hash(self) -> str:
-        """Digest of the autoencoder's weights but its decoder's, which every latent depends on."""
+        """Digest of the weights that latents depend on: the autoencoder's without its decoder."""
         digest = hashlib.blake2b(digest_size=16)
         for name, tensor in sorted(self.vae.state_dict().items()):
             if name.startswith(("decoder.", "post_quant_conv.")):

@@ -76,7 +76,7 @@ def test_a_decoder_learns_from_endings(tmp_path: Path) -> None:
     pixels_BCHW, latents_NChw = job.batch(range(4))
     assert (len(pixels_BCHW), len(latents_NChw)) == (4, 3)
     again_BCHW, _ = job.batch(range(2, 4))
-    assert torch.equal(again_BCHW[:1], pixels_BCHW[1:2]) or torch.equal(again_BCHW[:1], pixels_BCHW[2:3])
+    assert torch.equal(again_BCHW, pixels_BCHW[1:3])  # a sample depends on its index alone
     before = job.objective((pixels_BCHW[:3], latents_NChw)).item()
     fit(job, settings.fit)
     assert job.objective((pixels_BCHW[:3], latents_NChw)).item() < before
