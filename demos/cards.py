@@ -12,7 +12,7 @@ from PIL import Image
 
 from demos import looks
 from demos.device import Visit
-from demos.pictures import enlarged
+from demos.pictures import shown
 from editkit import comparison, images
 from editkit.method import Method
 from editkit.types import EditResult
@@ -32,10 +32,10 @@ class Card:
     download: Any
     go_on: Any
 
-    def waiting(self, shown: bool) -> dict[Any, Any]:
+    def waiting(self, visible: bool) -> dict[Any, Any]:
         """Nothing yet."""
         return {
-            self.whole: gr.update(visible=shown),
+            self.whole: gr.update(visible=visible),
             self.slider: None,
             self.difference: None,
             self.facts: looks.hint("Waiting for its turn."),
@@ -43,10 +43,10 @@ class Card:
             self.after: gr.update(visible=False),
         }
 
-    def preview(self, source: Image.Image, pointed: Image.Image) -> dict[Any, Any]:
+    def preview(self, source: Image.Image, pointed: Image.Image, visit: Visit) -> dict[Any, Any]:
         """Where the edit points while it is made."""
         return {
-            self.slider: (enlarged(source), enlarged(pointed.convert("RGB"))),
+            self.slider: (shown(source, visit), shown(pointed, visit)),
             self.facts: looks.hint("A preview: where the edit points now."),
         }
 
@@ -57,8 +57,8 @@ class Card:
             return {self.slider: None, self.facts: looks.problem(str(result.error))}
         after = result.image.convert("RGB")
         return {
-            self.slider: (kept(source, visit), kept(after, visit)),
-            self.difference: kept(comparison.difference(source, after), visit),
+            self.slider: (shown(source, visit), shown(after, visit)),
+            self.difference: shown(comparison.difference(source, after), visit),
             self.facts: looks.chips(figures(entry)),
             self.more: gr.update(visible=True),
             self.recipe: json.dumps(dict(result.recipe), indent=2),
@@ -106,13 +106,6 @@ def figures(entry: comparison.Entry) -> list[str]:
         f"changed {entry.changed:.0%}",
         f"rest moved {entry.moved:.3f}",
     ]
-
-
-def kept(image: Image.Image, visit: Visit) -> str:
-    """A file with a picture as it is shown, so that Gradio need not write it again."""
-    file = visit.place() / "shown.png"
-    enlarged(image).save(file, compress_level=1)
-    return str(file)
 
 
 def saved(result: EditResult, visit: Visit) -> str:

@@ -219,7 +219,7 @@ class Compare:
                 words = f"{names[done]}: step {event.step} of {event.steps}, {left}"
                 changes: dict[Any, Any] = {status: looks.status(words, share, notes)}
                 if event.pictures:
-                    changes |= self.cards[names[done]].preview(source, event.pictures[0])
+                    changes |= self.cards[names[done]].preview(source, event.pictures[0], visit)
                 yield changes
             else:
                 visit.results[names[done]] = source, event.result

@@ -9,7 +9,8 @@ from typing import Any
 import gradio as gr
 
 from demos import looks
-from demos.pictures import enlarged
+from demos.device import Visit
+from demos.pictures import shown
 from editkit import images
 from editkit.session import Session
 
@@ -42,11 +43,11 @@ class History:
             *(self.exports, self.folder, self.strip),
         ]
 
-    def shown(self, session: Session) -> dict[Any, Any]:
+    def shown(self, session: Session, visit: Visit) -> dict[Any, Any]:
         """The turns as they stand."""
         later = session.current.parent is not None
         return {
-            self.gallery: _turns(session),
+            self.gallery: _turns(session, visit),
             self.undo: gr.update(interactive=later),
             self.redo: gr.update(interactive=True),
             self.anchor: gr.update(interactive=later),
@@ -69,12 +70,12 @@ class History:
         }
 
 
-def _turns(session: Session) -> list[tuple[Any, str]]:
+def _turns(session: Session, visit: Visit) -> list[tuple[str, str]]:
     """All turns with what was asked for."""
     now = session.current.number
     return [
         (
-            enlarged(turn.image.convert("RGB")),
+            shown(turn.image, visit),
             f"{'now: ' * (turn.number == now)}{turn.number}. {turn.instruction}",
         )
         for turn in session.turns

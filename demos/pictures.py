@@ -9,10 +9,13 @@ from typing import Any
 from gradio.components.image_editor import EditorData
 from PIL import Image, ImageChops
 
+from demos.device import Visit
 from editkit import images
 from editkit.errors import EditkitError
 
 PAINT = "#ff2d9b"
+SIDE = 384
+"""Pixels that a small picture is enlarged to at most."""
 UNREADABLE = "The picture is damaged or in no known format; give a PNG, JPEG or WebP."
 
 
@@ -98,10 +101,17 @@ def too_large(size: tuple[int, int], pixels: int) -> str:
     return f"The picture has {given} pixels, where up to {pixels:,} are allowed; scale it down first."
 
 
-def enlarged(image: Image.Image, side: int = 384) -> Image.Image:
-    """A small picture with its pixels repeated, so that it is shown sharp; others as they are."""
-    scale = max(1, side // max(image.size))
-    return image if scale == 1 else image.resize((image.width * scale, image.height * scale), 0)
+def shown(image: Image.Image, visit: Visit) -> str:
+    """A file with a picture as the page shows it, a small one with its pixels repeated.
+
+    Gradio takes files as they are. A picture in memory it writes in place, under a name that hangs on its
+    pixels: again and again, and also while a browser is fetching it.
+    """
+    scale = max(1, SIDE // max(image.size))
+    large = image.convert("RGB").resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    file = visit.place() / "shown.png"
+    large.save(file, compress_level=1)
+    return str(file)
 
 
 def _mask(layers: list[Image.Image], size: tuple[int, int]) -> Image.Image | None:

@@ -13,7 +13,7 @@ from PIL import Image
 from demos import looks
 from demos.cards import saved
 from demos.device import USUAL, Device, Step, Visit
-from demos.pictures import enlarged, photo
+from demos.pictures import photo, shown
 from demos.running import QUICK, Controls
 from editkit import api, seed_search
 from editkit.errors import EditkitError
@@ -184,20 +184,20 @@ class Search:
             if isinstance(event, dict):
                 yield event
             elif isinstance(event, Step):
-                yield self._step(event, source)
+                yield self._step(event, source, visit)
             else:
                 yield self._done(event, source, request, visit)
 
-    def _step(self, event: Step, source: Image.Image) -> dict[Any, Any]:
+    def _step(self, event: Step, source: Image.Image, visit: Visit) -> dict[Any, Any]:
         many = len(event.seeds) > 1
         who = f"Previews of {len(event.seeds)} seeds" if many else f"Seed {event.seeds[0]}"
         words = f"{who}: step {event.step} of {event.steps}"
         changes: dict[Any, Any] = {self.controls.status: looks.status(words, event.step / event.steps)}
         if event.pictures and many:
-            shown = zip(event.seeds, event.pictures, strict=True)
-            changes[self.gallery] = [(enlarged(each), f"seed {seed}") for seed, each in shown]
+            previews = zip(event.seeds, event.pictures, strict=True)
+            changes[self.gallery] = [(shown(each, visit), f"seed {seed}") for seed, each in previews]
         elif event.pictures:
-            pair = enlarged(source), enlarged(event.pictures[0].convert("RGB"))
+            pair = shown(source, visit), shown(event.pictures[0], visit)
             changes |= {self.edited: gr.update(visible=True), self.slider: pair}
         return changes
 
@@ -208,7 +208,7 @@ class Search:
         changes: dict[Any, Any] = {
             self.controls.status: looks.status(f"Done: seed {result.seed}.", 1, result.notes),
             self.edited: gr.update(visible=True),
-            self.slider: (enlarged(source), enlarged(result.image.convert("RGB"))),
+            self.slider: (shown(source, visit), shown(result.image, visit)),
             self.facts: looks.chips(
                 [
                     f"seed {result.seed}",
@@ -221,7 +221,7 @@ class Search:
         if report := result.search:
             visit.search = request, dict(report.previews)
             changes[self.gallery] = [
-                (enlarged(each), f"seed {seed}" + ", the judge's" * (seed == report.seed))
+                (shown(each, visit), f"seed {seed}" + ", the judge's" * (seed == report.seed))
                 for seed, each in report.previews.items()
             ]
             changes[self.reasons] = reasons(report)

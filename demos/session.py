@@ -10,7 +10,7 @@ import gradio as gr
 from demos import looks
 from demos.device import QUEUE, USUAL, Device, Step, Visit
 from demos.history import History
-from demos.pictures import enlarged, photo
+from demos.pictures import photo, shown
 from demos.running import Controls
 from editkit import api
 from editkit.errors import EditkitError
@@ -132,7 +132,7 @@ class Turns:
         if session is None:
             yield self.controls.refused(visit, EditkitError(f"There is no session yet. {START}"))
             return
-        before = session.current.image.convert("RGB")
+        before = session.current.image
 
         def work(tell: Any, watch: Any) -> None:
             asked = {"seed": seed or 0, "preserve": preserve or None, "watch": watch}
@@ -148,7 +148,7 @@ class Turns:
                     self.controls.status: looks.status(words, event.step / event.steps)
                 }
                 if event.pictures:
-                    changes[self.slider] = enlarged(before), enlarged(event.pictures[0].convert("RGB"))
+                    changes[self.slider] = shown(before, visit), shown(event.pictures[0], visit)
                 yield changes
             else:
                 seconds = sum(event.timings.values())
@@ -191,7 +191,7 @@ class Turns:
         assert session is not None
         now = session.current
         before = session.turns[now.parent] if now.parent is not None else now
-        pair = enlarged(before.image.convert("RGB")), enlarged(now.image.convert("RGB"))
+        pair = shown(before.image, visit), shown(now.image, visit)
         return {
             self.controls.status: looks.status(words, notes=now.notes),
             self.empty: gr.update(visible=False),
@@ -199,7 +199,7 @@ class Turns:
             self.slider: pair,
             self.facts: looks.chips(_facts(session)),
             self.past: gr.update(visible=True),
-            **self.history.shown(session),
+            **self.history.shown(session, visit),
         }
 
 

@@ -26,11 +26,13 @@ class Page:
         url: where.
         seconds: from the start of the process to its being ready.
         log: what the server said on stderr.
+        folder: where it runs, and keeps its temporary files.
     """
 
     url: str
     seconds: float
     log: Path
+    folder: Path
 
 
 def free_port() -> int:
@@ -42,7 +44,7 @@ def free_port() -> int:
 
 @contextmanager
 def served(folder: Path, *options: object, **environment: str) -> Iterator[Page]:
-    """The page, until the block ends; `folder` is where the process runs."""
+    """The page, until the block ends."""
     log, start = folder / "stderr.txt", time.perf_counter()
     command = [sys.executable, "-m", "editkit", "demo", "--port", str(free_port()), *map(str, options)]
     with (
@@ -53,7 +55,7 @@ def served(folder: Path, *options: object, **environment: str) -> Iterator[Page]
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)} | environment,
         ) as process,
     ):
         assert process.stdout is not None
@@ -61,7 +63,7 @@ def served(folder: Path, *options: object, **environment: str) -> Iterator[Page]
         assert line.startswith(READY), log.read_text()
         try:
             url = line.removeprefix(READY).split()[0]
-            yield Page(url=url, seconds=time.perf_counter() - start, log=log)
+            yield Page(url=url, seconds=time.perf_counter() - start, log=log, folder=folder)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=60)

@@ -80,7 +80,8 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def opened(server: Server, chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens the page, and fails afterwards where it asked other hosts for anything or said an error."""
+    """Opens the page; fails afterwards where it asked other hosts for anything or said an error, or where
+    Gradio got a picture in memory, which it may write again while a browser fetches it."""
     contexts, problems = [], []
 
     def foreign(request: Request) -> None:
@@ -103,6 +104,7 @@ def opened(server: Server, chromium: Browser) -> Iterator[Callable[..., Page]]:
         context.close()
     assert problems == []
     assert "Traceback" not in server.log.read_text()
+    assert not list(server.folder.rglob("image.*"))
 
 
 def see(locator: Locator, text: str | re.Pattern[str]) -> None:
