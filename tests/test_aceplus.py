@@ -96,16 +96,18 @@ def test_references_have_their_placeholders() -> None:
             return Text(tokens_BTD=torch.zeros(len(prompts), 4, 8), pooled_BD=torch.zeros(len(prompts), 8))
 
     listening: Any = Listening()
-    options = {"layout": "sequence", "unit_prompts": ["{image1} is a dog"]}
+    options = {"layout": "sequence", "unit_prompts": True}
     plan: Any = type("Plan", (), {})
     task = tasks.chosen("portrait", image=False, mask=False, references=True)
     plan = ACEPlan(
         canvas=canvas.fit((64, 64)), conditioning=Conditioning(), role="fill", task=task, widths=(64, 64)
     )
-    conditioner(listening, **options).worded(plan, ["A girl", "Maintain the facial features. A girl"])
+    conditioner(listening, **options).worded(
+        plan, ["{image1} is a dog\nA girl", "a cat\nMaintain the facial features. A girl"]
+    )
     assert heard == [
         (("Maintain the facial features. A girl",) * 2, PLACEHOLDERS),
-        (("{image1} is a dog",) * 2, PLACEHOLDERS),
+        (("{image1} is a dog", "a cat"), PLACEHOLDERS),
     ]
 
 
@@ -237,20 +239,44 @@ def test_units_on_the_sequence_are_blocks_of_their_own(random_flux: Flux) -> Non
 @torch.no_grad()
 def test_each_unit_its_own_instruction(random_flux: Flux) -> None:
     given = inputs(references=(photo(64, 128, 1),))
-    plan = conditioner(random_flux, layout="sequence", unit_prompts=["a red circle"]).plan(given)
+    made = conditioner(random_flux, layout="sequence", unit_prompts=True)
+    plan = made.plan(dataclasses.replace(given, prompts=("a red circle\nmake it red",)))
     text = plan.conditioning.text
     assert text.tokens_BTD.shape[1] == 96
     assert torch.equal(text.tokens_BTD[:, 48:], random_flux.text(["a red circle"]).tokens_BTD)
     assert text.ids_T3.unique(dim=0).tolist() == [[0, 0, 0], [1, 0, 0]]
     noise = random_flux.noise(plan.canvas, [torch.Generator().manual_seed(0)])
-    other = conditioner(random_flux, layout="sequence", unit_prompts=["a blue star"]).plan(given)
+    other = made.plan(dataclasses.replace(given, prompts=("a blue star\nmake it red",)))
     assert not torch.allclose(
         *(random_flux.velocity(noise, 0.5, each, 1.0) for each in (plan, other)), atol=1e-3
     )
-    with pytest.raises(EditkitError, match="2 unit_prompts for 1 references"):
-        conditioner(random_flux, layout="sequence", unit_prompts=["a", "b"]).plan(given)
+    # Left out in training, or nothing as a negative prompt: nothing for each.
+    nothing = made.worded(plan, [""], [" "]).conditioning
+    assert torch.equal(nothing.text.tokens_BTD[:, 48:], random_flux.text([""]).tokens_BTD)
+    assert torch.equal(nothing.text.tokens_BTD, nothing.negative.tokens_BTD)
+    with pytest.raises(EditkitError, match="instruction has 1 of 2 lines"):
+        made.plan(given)
     with pytest.raises(EditkitError, match="layout=sequence"):
-        conditioner(random_flux, unit_prompts=["a"])
+        conditioner(random_flux, unit_prompts=True)
+
+
+def test_edits_of_a_batch_have_instructions_of_their_own_for_each_unit(random_flux: Flux) -> None:
+    options = {"layout": "sequence", "unit_prompts": True, "adapter": None}
+    editor = editkit.Editor(random_flux, options={"aceplus": options})
+    results = editor.edit_many(
+        [
+            editkit.EditRequest(
+                image=image(64, 64),
+                instruction=words,
+                method="aceplus",
+                references=[image(64, 64, 9)],
+                steps=2,
+            )
+            for words in ("a red circle\nput it there", "a blue star\nput it there", "put it there")
+        ]
+    )
+    assert difference(results[0].image, results[1].image) > 0
+    assert "instruction has 1 of 2 lines" in results[2].error
 
 
 @pytest.mark.parametrize(
@@ -839,6 +865,21 @@ def trained(tmp_path: Path, output: str, name: str, *overrides: str) -> Path:
     settings = config.build(EditTrainConfig, values, (*few, *overrides))
     fit(EditJob(settings), settings.fit)
     return tmp_path / output / "export"
+
+
+def test_records_have_an_instruction_for_each_unit(tmp_path: Path) -> None:
+    image(64, 64).save(tmp_path / "picture.png")
+    record = {"source": "picture.png", "answer": "picture.png", "references": ["picture.png"]}
+    data = tmp_path / "train.jsonl"
+
+    def train(output: str, *instructions: str) -> Path:
+        data.write_text("\n".join(json.dumps(record | {"instruction": words}) for words in instructions))
+        options = "options={layout: sequence, unit_prompts: true}"
+        return trained(tmp_path, output, "tiny-subject.yaml", options, f"data={{name: jsonl, path: {data}}}")
+
+    assert train("lines", "a red circle\nput it there", "a star\nput it there").exists()
+    with pytest.raises(EditkitError, match="instruction has 1 of 2 lines"):
+        train("line", "put it there", "put it there")
 
 
 def test_a_second_stage_goes_on_from_the_first(tmp_path: Path) -> None:

@@ -80,10 +80,14 @@ class ACEPlusConditioner(Conditioner):
         )
 
     def worded(self, plan: Plan, instructions: Sequence[str], negatives: Sequence[str] | None = None) -> Plan:
-        """An arranged plan with the task's prompts, and the references' own where they have any."""
+        """An arranged plan with the task's prompts, and the references' own with `unit_prompts`.
+
+        Raises:
+            EditkitError: where an instruction has not one line for each unit.
+        """
         assert isinstance(plan, ACEPlan)
-        text = self._text(instructions, plan)
-        negative = self._text(negatives, plan) if negatives else None
+        text = self._text(instructions, plan, "instruction")
+        negative = self._text(negatives, plan, "negative prompt") if negatives else None
         return replace(plan, conditioning=replace(plan.conditioning, text=text, negative=negative))
 
     def target(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
@@ -182,26 +186,22 @@ class ACEPlusConditioner(Conditioner):
         height, width = unit.image_BCHW.shape[-2:]
         return self.backbone.grid_ids(width, height, image=image)
 
-    def _text(self, instructions: Sequence[str], plan: ACEPlan) -> Text:
+    def _text(self, instructions: Sequence[str], plan: ACEPlan, what: str) -> Text:
         """The task's prompts, and behind them each reference's own instruction at that unit's image index."""
+        references = len(plan.widths) - 1 if self.config.unit_prompts else 0
+        lines = [_lines(words, references + 1, what) if references else [words] for words in instructions]
         placeholders, prefix = self.config.placeholders, plan.task.prefix
         if not self.backbone.takes(placeholders):
             placeholders, prefix = (), prefix.replace(IMAGE, "").lstrip()
-        text = self.backbone.text([_begun(prefix, words) for words in instructions], placeholders)
-        references, own = len(plan.widths) - 1, self.config.unit_prompts
-        if not own or not references:
+        *own, last = zip(*lines, strict=True)
+        text = self.backbone.text([_begun(prefix, words) for words in last], placeholders)
+        if not own:
             return text
-        if len(own) != references:
-            raise EditkitError(
-                f"There are {len(own)} unit_prompts for {references} references; give one for each."
-            )
-        batch, length = text.tokens_BTD.shape[:2]
-        parts, ids = [text.tokens_BTD], [torch.zeros(length, 3)]
-        for image, words in enumerate(own, start=1):
-            parts.append(self.backbone.text([words] * batch, placeholders).tokens_BTD)
-            ids.append(torch.tensor((image, 0, 0)).expand(length, 3).float())
-        joined = torch.cat(parts, dim=1)
-        return replace(text, tokens_BTD=joined, ids_T3=torch.cat(ids).to(joined.device))
+        parts_BTD = [text.tokens_BTD, *(self.backbone.text(words, placeholders).tokens_BTD for words in own)]
+        joined_BTD = torch.cat(parts_BTD, dim=1)
+        images_T = torch.arange(len(parts_BTD)).repeat_interleave(text.tokens_BTD.shape[1])
+        ids_T3 = F.pad(images_T[:, None].float(), (0, 2))
+        return replace(text, tokens_BTD=joined_BTD, ids_T3=ids_T3.to(joined_BTD.device))
 
 
 def _task(inputs: EditInputs) -> ACETask:
@@ -211,6 +211,17 @@ def _task(inputs: EditInputs) -> ACETask:
         mask=inputs.mask_B1HW is not None,
         references=bool(inputs.references),
     )
+
+
+def _lines(words: str, count: int, what: str) -> list[str]:
+    """A line for each unit; of nothing, nothing for each."""
+    lines = words.splitlines() if words.strip() else [""] * count
+    if len(lines) != count:
+        raise EditkitError(
+            f"The {what} has {len(lines)} of {count} lines; with unit_prompts=true give one for each "
+            "reference and, last, one for the picture."
+        )
+    return lines
 
 
 def _begun(prefix: str, words: str) -> str:

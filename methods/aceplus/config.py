@@ -59,8 +59,9 @@ class ACEPlusConfig:
     it. As the released inference does where null: `height` for model=lora, `keep` for full."""
     reference_rate: float = 0.8
     """Largest share of the picture's height that a reference keeps with reference=keep."""
-    unit_prompts: tuple[str, ...] = ()
-    """layout=sequence: an instruction T_i for each reference's unit, at its image index (equation 5)."""
+    unit_prompts: bool = False
+    """layout=sequence: an instruction's lines are the units' own, T_1, ..., T_m of equation 5, each at its
+    unit's image index: first the references', last the picture's."""
     placeholders: tuple[str, ...] = PLACEHOLDERS
     """Words that are tokens of their own to T5, where its embedding has room for them; the released diffusers
     script registers `{image}` alone, which gives it another token than the training did."""
@@ -91,7 +92,7 @@ class ACEPlusConfig:
         if not 0 < self.reference_rate <= 1:
             raise ValueError(f"reference_rate must lie in (0, 1], not {self.reference_rate}")
         if self.unit_prompts and self.layout != "sequence":
-            raise ValueError("unit_prompts need layout=sequence")
+            raise ValueError("unit_prompts=true needs layout=sequence")
         if self.max_tokens < 4:
             raise ValueError(f"max_tokens must be at least 4, not {self.max_tokens}")
         if not math.isfinite(self.true_cfg):
