@@ -16,7 +16,7 @@ page: .venv/.page  ## open the page: methods side by side, sessions, seed search
 	@.venv/bin/python -m editkit demo
 
 test: .venv/.dev  ## run the tests that need neither long nor a GPU nor weights
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 browser: .venv/.dev  ## look at the page in Chromium, as a visitor does
 	@command -v chromium >/dev/null || \
