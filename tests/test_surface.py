@@ -216,7 +216,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "compare": (
         ["image", "instruction"],
         {*LOADING, *OUTPUT, "-m", "--method", "--mask", "--seed", "--steps", "--size", "--judge"}
-        | {"--option", "--load", "--json"},
+        | {"--ref", "--preserve", "--negative", "--option", "--load", "--json"},
     ),
     "replay": (["picture"], {*OUTPUT, "--image", "--mask", "--reference", "--device", "--json"}),
     "methods": (["name"], set()),
@@ -399,6 +399,13 @@ def test_readme_compare_runs(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monke
     run = cli(*shlex.split(line)[1:], "--steps", "1", "--option", "aceplus.model=full")
     assert (run.status, run.err) == (0, "")
     refused(cli(*shlex.split(line)[1:], "--option", "model=full"), r"must read method\.key=value")
+    more = ("--ref", "demos/samples/lettered.png", "--negative", "a star", "--preserve", "--steps", "1")
+    run = cli(*shlex.split(line)[1:], *more, "--json")
+    told = {method["method"]: method for method in json.loads(run.out)["methods"]}
+    assert "takes no reference" in run.err
+    assert told["icedit"]["error"]
+    assert not told["kontext"]["error"]
+    assert told["aceplus"]["moved"] < 1e-3
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from editkit.cli.edit import Json, Load, Seed, Size, sides
-from editkit.cli.options import Backbone, Device, Dtype, Steps, no_bars, pairs
+from editkit.cli.edit import Json, Load, Preserve, References, Seed, Size, sides
+from editkit.cli.options import Backbone, Device, Dtype, Negative, Steps, no_bars, pairs
 from editkit.errors import EditkitError
 
 
@@ -19,9 +19,12 @@ def compare(
     backbone: Backbone = "tiny",
     output: Annotated[Path, typer.Option("-o", "--output", help="Sheet to write.")] = Path("sheet.png"),
     mask: Annotated[Path | None, typer.Option(help="White where the edit may land.")] = None,
+    ref: References = None,
     seed: Seed = 0,
     steps: Steps = None,
     size: Size = None,
+    preserve: Preserve = False,
+    negative: Negative = None,
     judge: Annotated[
         str | None, typer.Option(help="Lets every two results duel: preserve, tiny, ...")
     ] = None,
@@ -43,7 +46,8 @@ def compare(
     editor = api.load(backbone, device, dtype, options=options, **loaded)
     no_bars()
     referee = judges.judge(judge) if judge else None
-    asked = {"mask": mask, "seed": seed, "steps": steps}
+    asked: dict[str, Any] = {"mask": mask, "references": tuple(ref or ()), "seed": seed, "steps": steps}
+    asked |= {"preserve": preserve or None, "negative": negative}
     entries = comparison.compare(editor, image, instruction, names, size=sides(size), judge=referee, **asked)
     errors = {entry.result.method: entry.result.error for entry in entries if entry.result.error}
     if len(errors) == len(entries):

@@ -28,6 +28,7 @@ References = Annotated[list[Path] | None, typer.Option("--ref", help="A referenc
 Seed = Annotated[int, typer.Option(help="Of the noise.")]
 Guidance = Annotated[float | None, typer.Option(help="Distilled guidance.")]
 Size = Annotated[str | None, typer.Option(help="WIDTHxHEIGHT that the network works at.")]
+Preserve = Annotated[bool, typer.Option("--preserve", help="Keep pixels outside the change identical.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")]
 Load = Annotated[list[str] | None, typer.Option("--load", help="An option of the backbone, key=value.")]
 
@@ -45,9 +46,7 @@ def edit(
     steps: Steps = None,
     guidance: Guidance = None,
     size: Size = None,
-    preserve: Annotated[
-        bool, typer.Option("--preserve", help="Keep pixels outside the change identical.")
-    ] = False,
+    preserve: Preserve = False,
     align: Annotated[
         bool, typer.Option("--align", help="Undo a measured shift or scale against the source.")
     ] = False,

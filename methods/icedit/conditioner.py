@@ -118,9 +118,7 @@ class ICEditConditioner(Conditioner):
 
 def _source(inputs: EditInputs) -> Tensor:
     if inputs.source_BCHW is None:
-        raise EditkitError(
-            "icedit edits a picture and none was given; kontext makes pictures from text alone."
-        )
+        raise EditkitError("icedit edits a picture and none was given; give one or choose another method.")
     if inputs.references:
-        raise EditkitError("icedit takes no references; kontext and aceplus do.")
+        raise EditkitError("icedit takes no references; leave them out or choose another method.")
     return inputs.source_BCHW
