@@ -923,7 +923,8 @@ class OverFourBits(EditJob):
 
 
 def test_a_lora_over_a_base_of_4_bits(settings: Any) -> None:
-    chosen = settings("run", "data.count=8", "fit.precision=bf16", "dtype=bfloat16", trainable="lora")
+    few = ("data.count=2", "fit.steps=1", "fit.batch=2", "fit.precision=bf16", "dtype=bfloat16")
+    chosen = settings("run", *few, trainable="lora")
     job = OverFourBits(replace(chosen, fresh={}, lora=replace(chosen.lora, rank=2)))
     packed = {name: p.clone() for name, p in job.objective.named_parameters() if p.dtype == torch.uint8}
     assert packed
