@@ -50,6 +50,8 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 """What is edited with: the method's options, and fields of each request."""
 CATEGORIES = ("local", "global", "text")
+SETS = ("one", "open")
+"""Edits with one answer, and open instructions."""
 
 
 def main() -> None:
@@ -58,6 +60,7 @@ def main() -> None:
     parser.add_argument("what", choices=("table", "filter"))
     parser.add_argument("--n", type=int, help="held-out examples: 500, or 100 of each set for the filter")
     parser.add_argument("--rows", type=int, nargs="*", default=range(len(ROWS)), help="rows of the table")
+    parser.add_argument("--sets", nargs="*", default=SETS, choices=SETS, help="of the filter")
     parser.add_argument("--judges", nargs="*", default=["preserve", "tiny"])
     parser.add_argument("--method", default="icedit")
     parser.add_argument("--seeds", type=int, default=8)
@@ -137,12 +140,12 @@ def filters(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """The early filter's curve, on edits with one answer and on open instructions."""
     count, seeds = arguments.n or 100, arguments.seeds
     editor = editkit.load("tiny", device="cpu")
-    sets = {
-        "one answer": (examples(count), closed),
-        "open": ([world.open_example(seed) for seed in range(count)], open_instructions.nearest),
-    }
     rows = []
-    for name, (held_out, scored) in sets.items():
+    for name in arguments.sets:
+        held_out, scored = examples(count), closed
+        if name == "open":
+            held_out = [world.open_example(seed) for seed in range(count)]
+            scored = open_instructions.nearest
         drawn = [candidates(editor, arguments.method, e, scored, seeds) for e in held_out]
         wins = np.array([[s.success for s in each["scores"]] for each in drawn])
         print(

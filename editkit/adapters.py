@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -201,11 +201,11 @@ def layers(transformer: Any) -> list[Any]:
     return [module for module in transformer.modules() if isinstance(module, BaseTunerLayer)]
 
 
-def save(transformer: Any, folder: Path, options: LoraOptions, name: str = "default") -> Path:
+def save(transformer: Any, folder: Path, name: str = "default") -> Path:
     """Write an adapter in diffusers' layout, whole or not at all; the file's metadata hold its LoraConfig."""
     from safetensors.torch import save_file
 
-    about = metadata(transformer, name) | {"format": "pt", "editkit": json.dumps(asdict(options))}
+    about = metadata(transformer, name) | {"format": "pt"}
     with writing.beside(folder / FILE) as partial:
         save_file(state(transformer, name), partial, metadata=about)
     return folder / FILE

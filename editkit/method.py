@@ -192,11 +192,11 @@ class Trainer:
 
         adapters.resume(transformer, path)
 
-    def save(self, transformer: Any, folder: Path, options: LoraOptions) -> None:
+    def save(self, transformer: Any, folder: Path) -> None:
         """Write the trained adapter."""
         from editkit import adapters
 
-        adapters.save(transformer, folder, options)
+        adapters.save(transformer, folder)
 
     def penalty(self) -> Tensor | None:
         """A term to add to the loss after a forward pass, scaled already."""

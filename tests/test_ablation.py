@@ -12,7 +12,10 @@ from benchmarks import icedit_ablation
 
 
 def asked(**chosen: Any) -> argparse.Namespace:
-    return argparse.Namespace(**{"method": "icedit", "judges": ["preserve"], "seeds": 2, "n": 1} | chosen)
+    return argparse.Namespace(
+        **{"method": "icedit", "sets": icedit_ablation.SETS, "judges": ["preserve"], "seeds": 2, "n": 1}
+        | chosen
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,7 @@ def test_rows_and_filter_run(capsys: pytest.CaptureFixture[str]) -> None:
     rows = icedit_ablation.filters(asked())
     assert {(row["set"], row["judge"], row["mode"]) for row in rows} == {
         (name, judge, mode)
-        for name in ("one answer", "open")
+        for name in icedit_ablation.SETS
         for judge, mode in (("oracle", ""), ("preserve", "continue"), ("preserve", "restart"))
     }
     assert all(0 <= row["success"] <= 1 for row in rows)

@@ -1160,7 +1160,7 @@ def test_adapters_by_wrong_names(place: Place) -> None:
     options = adapters.LoraOptions(rank=2)
     trained_on = editkit.load(str(place.backbone), "cpu").backbone.transformer("kontext")
     adapters.attach(trained_on, options)
-    file = adapters.save(trained_on, place.folder, options).rename(place.folder / "style v1.0.safetensors")
+    file = adapters.save(trained_on, place.folder).rename(place.folder / "style v1.0.safetensors")
     editor = editkit.load(str(place.backbone), "cpu")
     with pytest.raises(EditkitError, match="'style' is not among those loaded") as caught:
         editor.use_adapters(["style"])

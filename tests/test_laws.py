@@ -556,7 +556,7 @@ def test_adapter_round_trip(random_flux: Flux, transformer: Any, tmp_path: Path,
     before = output(transformer)
     options = adapters.LoraOptions(rank=4, alpha=alpha)
     adapters.attach(transformer, options)
-    path = adapters.save(trained(transformer, "default"), tmp_path, options)
+    path = adapters.save(trained(transformer, "default"), tmp_path)
     expected = output(transformer)
     with safe_open(path, framework="pt") as opened:
         assert all(key.startswith("transformer.") for key in opened.keys())  # noqa: SIM118  (no mapping)

@@ -312,7 +312,7 @@ def test_adapter_that_editkit_saved_in_diffusers(random_pipeline: Path, tmp_path
         for name, parameter in transformer.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.3)
-    adapters.save(transformer, tmp_path, options)
+    adapters.save(transformer, tmp_path)
     editor.use_adapters(["default"])
     mine = editor.edit(picture, PROMPT, **arguments)
     built = FluxKontextPipeline.from_pretrained(random_pipeline, torch_dtype=torch.float32)

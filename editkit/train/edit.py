@@ -234,7 +234,7 @@ class EditJob(Job):
         if self.config.trainable != "lora":
             registry.backbones("fresh").save(self.backbone, role, folder / role)
         else:
-            self.trainer.save(self.backbone.transformer(role), folder, self.config.lora)
+            self.trainer.save(self.backbone.transformer(role), folder)
         record, output = self.backbone.role(self.config.start or role), Path(self.config.fit.output)
         sheets = sorted((output / "validation").glob("step-*.png"))
         card.write(

@@ -63,10 +63,10 @@ class ICEditTrainer(Trainer):
             parameter.requires_grad_(True)
         adapters.unfreeze(transformer, self._experts.adapter)
 
-    def save(self, transformer: Any, folder: Path, options: LoraOptions) -> None:
+    def save(self, transformer: Any, folder: Path) -> None:
         """The file in the released layout."""
         if self._experts is None:
-            super().save(transformer, folder, options)
+            super().save(transformer, folder)
         else:
             self._experts.save(folder, self.backbone.name)
 
