@@ -103,7 +103,9 @@ def opened(server: Server, chromium: Browser) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert problems == []
-    assert "Traceback" not in server.log.read_text()
+    said = server.log.read_text()
+    # A page that is closed while its editor uploads a picture breaks that off, which uvicorn logs.
+    assert said.count("Traceback") == said.count("starlette.requests.ClientDisconnect"), said
     assert not list(server.folder.rglob("image.*"))
 
 
