@@ -142,10 +142,11 @@ def filters(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     editor = editkit.load("tiny", device="cpu")
     rows = []
     for name in arguments.sets:
-        held_out, scored = examples(count), closed
         if name == "open":
             held_out = [world.open_example(seed) for seed in range(count)]
             scored = open_instructions.nearest
+        else:
+            held_out, scored = examples(count), closed
         drawn = [candidates(editor, arguments.method, e, scored, seeds) for e in held_out]
         wins = np.array([[s.success for s in each["scores"]] for each in drawn])
         print(
