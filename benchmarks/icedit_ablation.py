@@ -1,7 +1,7 @@
 """ICEdit's Table 3 and its early filter on held-out ShapesWorld edits: what each part of the paper is worth.
 
     python benchmarks/icedit_ablation.py table [--n 500] [--rows 4 5 6 7 8 9]
-    python benchmarks/icedit_ablation.py filter [--n 100] [--judges preserve tiny] [--seeds 8]
+    python benchmarks/icedit_ablation.py filter [--n 100] [--judges preserve tiny] [--preview-steps 2]
 
 `table` edits the same examples with the same seeds in every row; parameters are those that training changes.
 `filter` draws all candidates of an example once, and lets each judge pick among the first 1, 2, 4, ... by one
@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--judges", nargs="*", default=["preserve", "tiny"])
     parser.add_argument("--method", default="icedit")
     parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--preview-steps", type=int, help="steps before a judge looks")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, help="a JSON file for the figures")
     arguments = parser.parse_args()
@@ -147,7 +148,8 @@ def filters(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             scored = open_instructions.nearest
         else:
             held_out, scored = examples(count), closed
-        drawn = [candidates(editor, arguments.method, e, scored, seeds) for e in held_out]
+        early = arguments.preview_steps
+        drawn = [candidates(editor, arguments.method, e, scored, seeds, early) for e in held_out]
         wins = np.array([[s.success for s in each["scores"]] for each in drawn])
         print(
             f"{name}: {len(held_out)} edits, {seeds} seeds, "
@@ -165,7 +167,9 @@ def filters(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def candidates(editor: editkit.Editor, method: str, example: Any, scored: Any, seeds: int) -> dict[str, Any]:
+def candidates(
+    editor: editkit.Editor, method: str, example: Any, scored: Any, seeds: int, early: int | None = None
+) -> dict[str, Any]:
     """All of an example's seeds: finished edits' scores, and previews of both modes."""
     record, options = editor.method(method)
     editor.edit(picture(example.source), example.instruction, method, steps=1)  # puts the adapters on
@@ -174,7 +178,7 @@ def candidates(editor: editkit.Editor, method: str, example: Any, scored: Any, s
     with torch.no_grad():
         whole = editing.begin(editor.backbone, record, options, batch)
         n = len(whole.times) - 1
-        k = preview_steps(n)
+        k = early or preview_steps(n)
         whole.walk(k)
         going_on = whole.previews()
         whole.walk()

@@ -14,6 +14,7 @@ from benchmarks import icedit_ablation
 def asked(**chosen: Any) -> argparse.Namespace:
     return argparse.Namespace(
         **{"method": "icedit", "sets": icedit_ablation.SETS, "judges": ["preserve"], "seeds": 2, "n": 1}
+        | {"preview_steps": None}
         | chosen
     )
 
@@ -46,10 +47,12 @@ def test_rows_and_filter_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert (bare["parameters"], moe["parameters"] > 1_000_000) == (0, True)
     assert {*icedit_ablation.CATEGORIES, "all", "inside", "outside"} <= bare.keys()
     assert "training-free, in-context prompt" in capsys.readouterr().out
-    rows = icedit_ablation.filters(asked())
+    rows = icedit_ablation.filters(asked(preview_steps=3))
     assert {(row["set"], row["judge"], row["mode"]) for row in rows} == {
         (name, judge, mode)
         for name in icedit_ablation.SETS
         for judge, mode in (("oracle", ""), ("preserve", "continue"), ("preserve", "restart"))
     }
     assert all(0 <= row["success"] <= 1 for row in rows)
+    costs = [row["cost"] for row in rows if (row["mode"], row["seeds"]) == ("continue", 2)]
+    assert costs == [(2 * 3 + 8 - 3) / 8] * 2
