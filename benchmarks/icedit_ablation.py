@@ -1,7 +1,7 @@
 """ICEdit's Table 3 and its early filter on held-out ShapesWorld edits: what each part of the paper is worth.
 
-    python benchmarks/icedit_ablation.py table [--n 500] [--rows 4 5 6 7 8 9]
-    python benchmarks/icedit_ablation.py filter [--n 100] [--judges preserve tiny] [--preview-steps 2]
+    python benchmarks/icedit_ablation.py table [--n 500] [--first 0] [--rows 4 5 6 7 8 9]
+    python benchmarks/icedit_ablation.py filter [--n 100] [--first 0] [--judges tiny] [--preview-steps 2]
 
 `table` edits the same examples with the same seeds in every row; parameters are those that training changes.
 `filter` draws all candidates of an example once, and lets each judge pick among the first 1, 2, 4, ... by one
@@ -9,6 +9,7 @@ bubble pass over their previews. Its oracle picks the best finished edit, which 
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -59,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("table", "filter"))
     parser.add_argument("--n", type=int, help="held-out examples: 500, or 100 of each set for the filter")
+    parser.add_argument("--first", type=int, default=0, help="held-out examples to pass over")
     parser.add_argument("--rows", type=int, nargs="*", default=range(len(ROWS)), help="rows of the table")
     parser.add_argument("--sets", nargs="*", default=SETS, choices=SETS, help="of the filter")
     parser.add_argument("--judges", nargs="*", default=["preserve", "tiny"])
@@ -75,15 +77,16 @@ def main() -> None:
         arguments.output.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def examples(count: int) -> list[world.Example]:
-    """The first held-out examples that edit a scene; references are another matter."""
-    drawn = (world.example(seed) for seed in range(world.HELD_OUT.stop))
-    return [example for example in drawn if example.kind in world.ON_SCENE][:count]
+def examples(count: int, first: int) -> list[world.Example]:
+    """Held-out examples that edit a scene; references are another matter."""
+    drawn = (world.example(seed) for seed in world.HELD_OUT)
+    on_scene = (example for example in drawn if example.kind in world.ON_SCENE)
+    return list(itertools.islice(on_scene, first, first + count))
 
 
 def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Table 3."""
-    held_out = examples(arguments.n or 500)
+    held_out = examples(arguments.n or 500, arguments.first)
     print(f"{len(held_out)} held-out edits, 8 steps, one seed each")
     columns = ("all", *CATEGORIES, "inside", "outside", "trained")
     print(f"{'':<50}" + "".join(f"{column:>9}" for column in columns))
@@ -139,15 +142,15 @@ def trained(editor: editkit.Editor) -> int:
 
 def filters(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """The early filter's curve, on edits with one answer and on open instructions."""
-    count, seeds = arguments.n or 100, arguments.seeds
+    count, first, seeds = arguments.n or 100, arguments.first, arguments.seeds
     editor = editkit.load("tiny", device="cpu")
     rows = []
     for name in arguments.sets:
         if name == "open":
-            held_out = [world.open_example(seed) for seed in range(count)]
+            held_out = [world.open_example(seed) for seed in world.HELD_OUT[first : first + count]]
             scored = open_instructions.nearest
         else:
-            held_out, scored = examples(count), closed
+            held_out, scored = examples(count, first), closed
         early = arguments.preview_steps
         drawn = [candidates(editor, arguments.method, e, scored, seeds, early) for e in held_out]
         wins = np.array([[s.success for s in each["scores"]] for each in drawn])

@@ -18,7 +18,7 @@ from PIL import Image
 
 from editkit import config, editing, images, requests
 from editkit.errors import EditkitError
-from editkit.judges import JUDGES, Case, Judge, Verdict, judge
+from editkit.judges import JUDGES, TIE, Case, Judge, Verdict, judge
 from editkit.method import Method
 from editkit.registry import unknown
 from editkit.requests import Prepared
@@ -36,7 +36,8 @@ class SeedSearch:
         judge: one of `editkit.judges.JUDGES`.
         mode: `continue` or `restart`.
         preview_steps: steps before the judge looks; a quarter of the edit's, rounded up, where None.
-        both_orders: ask a judge twice, with the pictures swapped; one that contradicts itself says tie.
+        both_orders: ask a judge twice, with the pictures swapped; the surer answer counts, or none where
+            the judge contradicts itself and cannot tell how sure it was.
         options: of the judge.
     """
 
@@ -95,6 +96,7 @@ class SearchReport:
                 "seeds": list(each.seeds),
                 "better": each.better,
                 "replies": [verdict.reply for verdict in each.verdicts],
+                "leads": [verdict.lead for verdict in each.verdicts],
                 "problems": [verdict.problem for verdict in each.verdicts if verdict.problem],
                 "seconds": round(sum(verdict.seconds for verdict in each.verdicts), 3),
             }
@@ -229,14 +231,22 @@ def bubble(
     for challenger in challengers:
         assert referee is not None
         verdicts = [referee.compare(case, previews[best], previews[challenger])]
-        better = verdicts[0].better
         if both_orders and not referee.symmetric:
             verdicts.append(referee.compare(case, previews[challenger], previews[best]))
-            better = better if {better, verdicts[1].better} == {"first", "second"} else ""
-        chosen = {"first": best, "second": challenger}.get(better)
+        chosen = {"first": best, "second": challenger}.get(_settled(*verdicts))
         comparisons.append(Comparison(seeds=(best, challenger), better=chosen, verdicts=tuple(verdicts)))
         best = best if chosen is None else chosen
     return best, comparisons
+
+
+def _settled(forth: Verdict, back: Verdict | None = None) -> str:
+    """What a judge thinks that was asked about two pictures, and perhaps again about the same two swapped."""
+    if back is None:
+        return forth.better
+    if forth.lead is not None and back.lead is not None:
+        lead = forth.lead - back.lead
+        return "first" if lead > 0 else "second" if lead < 0 else TIE
+    return forth.better if {forth.better, back.better} == {"first", "second"} else TIE
 
 
 def build(search: SeedSearch | Mapping[str, Any]) -> SeedSearch:

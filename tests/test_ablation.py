@@ -14,7 +14,7 @@ from benchmarks import icedit_ablation
 def asked(**chosen: Any) -> argparse.Namespace:
     return argparse.Namespace(
         **{"method": "icedit", "sets": icedit_ablation.SETS, "judges": ["preserve"], "seeds": 2, "n": 1}
-        | {"preview_steps": None}
+        | {"preview_steps": None, "first": 0}
         | chosen
     )
 
@@ -24,6 +24,10 @@ def asked(**chosen: Any) -> argparse.Namespace:
 )
 def test_a_tie_leaves_the_leader(preferred: list[Any], leads: int) -> None:
     assert icedit_ablation.winner(preferred) == leads
+
+
+def test_examples_go_on_where_others_stopped() -> None:
+    assert icedit_ablation.examples(5, 0)[2:] == icedit_ablation.examples(3, 2)
 
 
 def test_costs_and_picks(capsys: pytest.CaptureFixture[str]) -> None:

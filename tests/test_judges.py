@@ -14,7 +14,9 @@ import pytest
 import torch
 from conftest import ROOT, image
 from PIL import Image
-from transformers import LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer, decoders, models
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.generation import GenerateDecoderOnlyOutput
 
 import editkit
 from backbones.flux import Flux
@@ -23,7 +25,7 @@ from editkit.data import shapesworld
 from editkit.judges import Case, attempts, fresh, lessons, pairs, training
 from editkit.judges.accuracy import attempts_accuracy, held_out, pairwise_accuracy
 from editkit.judges.question import QUESTION, question
-from editkit.judges.qwen_vl import VisionLanguageJudge
+from editkit.judges.qwen_vl import VisionLanguageJudge, _lead
 from editkit.judges.tiny_vl import FOLDER
 from editkit.train.fit import fit
 
@@ -55,13 +57,16 @@ def case(source: bool = True) -> Case:
 
 
 def says(judge: VisionLanguageJudge, text: str, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Make the model answer with a text; returns what it was asked with."""
+    """Make the model answer with a text, surer of words further on; returns what it was asked."""
     reply = judge._processor.tokenizer(text, return_tensors="pt").input_ids
     asked = []
 
-    def generate(**inputs: Any) -> torch.Tensor:
+    def generate(**inputs: Any) -> GenerateDecoderOnlyOutput:
         asked.append(inputs)
-        return torch.cat([inputs["input_ids"], reply], dim=1)
+        logits_1V = torch.arange(len(judge._processor.tokenizer), dtype=torch.float32)[None]
+        return GenerateDecoderOnlyOutput(
+            sequences=torch.cat([inputs["input_ids"], reply], dim=1), logits=(logits_1V,) * reply.shape[1]
+        )
 
     monkeypatch.setattr(judge._model, "generate", generate)
     return asked
@@ -83,6 +88,8 @@ def test_replies(
     assert (verdict.better, verdict.problem) == (better, "")
     assert verdict.reply == reply.removesuffix(fresh.END)
     assert verdict.seconds > 0
+    vocabulary = judge._processor.tokenizer.get_vocab()
+    assert verdict.lead == vocabulary[fresh.BETTER["first"]] - vocabulary[fresh.BETTER["second"]]
     assert asked[0]["do_sample"] is False
     assert asked[0]["pixel_values"].shape[1] == 3
     first, second = asked[0]["pixel_values"][0, 1:]
@@ -95,6 +102,31 @@ def test_nonsense_is_a_tie(judge: VisionLanguageJudge, reply: str, monkeypatch: 
     verdict = judge.compare(case(), image(96, 64, 1), image(96, 64, 2))
     assert verdict.better == ""
     assert "names no single answer" in verdict.problem
+    assert verdict.lead is None
+
+
+@pytest.mark.parametrize(
+    ("pieces", "answer", "lead"),
+    [
+        (["{", '"better"', ":", 'Ġ"', "B", '"}', "A"], 4, 3.0),
+        (["A", "Ġis", '"better"', ":", '"A', '"}'], 4, 7.0),
+        (['{"better":', '"tie"', "}"], 1, 11.0),
+        (['{"better":', '"t', 'ie"}'], 1, None),
+    ],
+)
+def test_how_sure_a_reply_is(pieces: list[str], answer: int, lead: float | None) -> None:
+    """The answer's entry against the other answer's, however a vocabulary cuts them; not other words' A."""
+    words = dict.fromkeys(["<unk>", "A", "B", '"A', '"B', '"A"', '"B"', *pieces])
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>")), unk_token="<unk>"
+    )
+    tokenizer.backend_tokenizer.decoder = decoders.ByteLevel()
+    logits = torch.zeros(len(pieces), 1, len(vocabulary))
+    for letters, odds in (("AB", 3.0), (('"A', '"B'), 7.0), (('"A"', '"B"'), 11.0)):
+        logits[answer, 0, vocabulary[letters[0]]] = odds
+    reply = [vocabulary[piece] for piece in pieces]
+    assert _lead(tokenizer, reply, list(logits)) == lead
 
 
 def test_text_to_image_shows_two(judge: VisionLanguageJudge, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -23,16 +24,17 @@ def editor(random_flux: Flux) -> editkit.Editor:
 
 
 class Prefers(Judge):
-    """Prefers the brighter picture, or always the one in a place."""
+    """Prefers the brighter picture, or always the one in a place; `lead` where it tells how sure it is."""
 
-    def __init__(self, place: str = "") -> None:
-        self.place, self.asked = place, 0
+    def __init__(self, place: str = "", leads: Sequence[float] = ()) -> None:
+        self.place, self.leads, self.asked = place, leads, 0
 
     def compare(self, case: Case, first: Image.Image, second: Image.Image) -> Verdict:
         self.asked += 1
         bright = [sum(picture.convert("L").histogram()[128:]) for picture in (first, second)]
         better = self.place or ("first" if bright[0] >= bright[1] else "second")
-        return Verdict(better=better, reply="", seconds=0.0)
+        lead = self.leads[(self.asked - 1) % len(self.leads)] if self.leads else None
+        return Verdict(better=better, reply="", seconds=0.0, lead=lead)
 
 
 @pytest.fixture(params=editkit.methods(), ids=lambda record: record.name)
@@ -88,6 +90,19 @@ def test_a_judge_that_likes_a_place_says_nothing(
     assert once.seed == 3
     assert any("in one order alone" in note for note in once.notes)
     assert not any("in one order alone" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("leads", "seed"), [((2.0, 1.0), 1), ((1.0, 2.0), 2), ((1.5, 1.5), 1)])
+def test_the_surer_answer_counts(
+    editor: editkit.Editor, leads: tuple[float, float], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The judge says `first` in both orders, and is surer of one."""
+    monkeypatch.setattr("editkit.seed_search.judge", lambda name, options: Prefers("first", leads))
+    found = editor.edit(image(64, 64), WORDS, seed=1, steps=2, search={"seeds": 2})
+    assert found.seed == seed
+    (told,) = found.search.summary()["comparisons"]
+    assert told["leads"] == list(leads)
+    assert told["better"] == (None if leads[0] == leads[1] else seed)
 
 
 def test_contact_sheet(editor: editkit.Editor) -> None:

@@ -399,13 +399,15 @@ def test_readme_compare_runs(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monke
     run = cli(*shlex.split(line)[1:], "--steps", "1", "--option", "aceplus.model=full")
     assert (run.status, run.err) == (0, "")
     refused(cli(*shlex.split(line)[1:], "--option", "model=full"), r"must read method\.key=value")
-    more = ("--ref", "demos/samples/lettered.png", "--negative", "a star", "--preserve", "--steps", "1")
-    run = cli(*shlex.split(line)[1:], *more, "--json")
+    more = ("--ref", "demos/samples/lettered.png", "--negative", "a star", "--steps", "1", "--json")
+    run = cli(*shlex.split(line)[1:], *more, "--preserve")
     told = {method["method"]: method for method in json.loads(run.out)["methods"]}
     assert "takes no reference" in run.err
     assert told["icedit"]["error"]
     assert not told["kontext"]["error"]
-    assert told["aceplus"]["moved"] < 1e-3
+    run = cli(*shlex.split(line)[1:], *more)
+    plain = {method["method"]: method for method in json.loads(run.out)["methods"]}
+    assert told["aceplus"]["moved"] < plain["aceplus"]["moved"] / 2
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))

@@ -5,7 +5,7 @@ from typing import Any
 
 from editkit import config
 from editkit.errors import EditkitError
-from editkit.judges.judge import Case, Judge, Verdict
+from editkit.judges.judge import TIE, Case, Judge, Verdict
 from editkit.registry import unknown
 
 JUDGES = {
@@ -15,7 +15,7 @@ JUDGES = {
     "openai": "editkit.judges.openai",
 }
 
-__all__ = ["JUDGES", "Case", "Judge", "Verdict", "judge"]
+__all__ = ["JUDGES", "TIE", "Case", "Judge", "Verdict", "judge"]
 
 
 def judge(name: str, options: dict[str, Any] | None = None) -> Judge:

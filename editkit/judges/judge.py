@@ -25,12 +25,14 @@ class Verdict:
         reply: what the judge said, word for word.
         seconds: that it took.
         problem: why the reply could not be used, which counts as a tie; empty where it could.
+        lead: how much likelier `first` was than `second`, in log-odds; None where the judge cannot tell.
     """
 
     better: str
     reply: str
     seconds: float
     problem: str = ""
+    lead: float | None = None
 
 
 class Judge(ABC):

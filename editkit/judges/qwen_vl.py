@@ -1,7 +1,8 @@
 """A judge on this machine: any of transformers' models that read pictures and text and answer in text."""
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import Any
 import torch
 from PIL import Image
 from safetensors import SafetensorError
+from torch import Tensor
 
 from editkit.errors import EditkitError, first_sentence
 from editkit.judges.judge import Case, Judge, Verdict
-from editkit.judges.question import QUESTION, question, read
+from editkit.judges.question import ANSWER, QUESTION, question, read
 from editkit.judges.weights import check_memory, folder_of
 from editkit.registry import backbones
 
+ANSWER_TOKEN = re.compile(r"(.*(?<![A-Za-z]))(?:A|B|tie)((?![A-Za-z]).*)")
+"""A vocabulary's entry that holds an answer, and what stands around it."""
 LOADING_ERRORS = (
     OSError,
     ValueError,
@@ -93,13 +97,35 @@ class VisionLanguageJudge(Judge):
                 return_dict=True,
                 return_tensors="pt",
             ).to(self._model.device, self._dtype)
-            ids_BL = self._model.generate(
-                **inputs, do_sample=False, max_new_tokens=self.config.max_new_tokens
+            made = self._model.generate(
+                **inputs,
+                do_sample=False,
+                max_new_tokens=self.config.max_new_tokens,
+                output_logits=True,
+                return_dict_in_generate=True,
             )
-            new_BL = ids_BL[:, inputs["input_ids"].shape[1] :]
+            new_BL = made.sequences[:, inputs["input_ids"].shape[1] :]
             (reply,) = self._processor.batch_decode(new_BL, skip_special_tokens=True)
         better, problem = read(reply)
-        return Verdict(better=better, reply=reply, seconds=time.perf_counter() - start, problem=problem)
+        lead = None if problem else _lead(self._processor.tokenizer, new_BL[0].tolist(), made.logits)
+        seconds = time.perf_counter() - start
+        return Verdict(better=better, reply=reply, seconds=seconds, problem=problem, lead=lead)
+
+
+def _lead(tokenizer: Any, reply: list[int], logits: Sequence[Tensor]) -> float | None:
+    """Log-odds of A over B where the reply answers, logits [1, vocabulary] for each of its tokens.
+
+    None where the vocabulary has no such answers to weigh, as where it spells `tie` in several entries.
+    """
+    answered = (end for end in range(1, len(reply) + 1) if ANSWER.search(tokenizer.decode(reply[:end])))
+    for place in reversed(range(next(answered, 0))):
+        if found := ANSWER_TOKEN.fullmatch(tokenizer.convert_ids_to_tokens(reply[place]) or ""):
+            before, after = found.groups()
+            first, second = tokenizer.convert_tokens_to_ids([f"{before}{letter}{after}" for letter in "AB"])
+            if {first, second} & {None, tokenizer.unk_token_id}:
+                return None
+            return float(logits[place][0, first].float() - logits[place][0, second].float())
+    return None
 
 
 @contextmanager
