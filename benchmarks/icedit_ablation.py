@@ -151,8 +151,9 @@ def filters(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             scored = open_instructions.nearest
         else:
             held_out, scored = examples(count, first), closed
-        early = arguments.preview_steps
-        drawn = [candidates(editor, arguments.method, e, scored, seeds, early) for e in held_out]
+        drawn = [
+            candidates(editor, arguments.method, e, scored, seeds, arguments.preview_steps) for e in held_out
+        ]
         wins = np.array([[s.success for s in each["scores"]] for each in drawn])
         print(
             f"{name}: {len(held_out)} edits, {seeds} seeds, "
@@ -171,7 +172,7 @@ def filters(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def candidates(
-    editor: editkit.Editor, method: str, example: Any, scored: Any, seeds: int, early: int | None = None
+    editor: editkit.Editor, method: str, example: Any, scored: Any, seeds: int, early: int | None
 ) -> dict[str, Any]:
     """All of an example's seeds: finished edits' scores, and previews of both modes."""
     record, options = editor.method(method)
