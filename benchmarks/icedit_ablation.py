@@ -26,7 +26,8 @@ from editkit.data import shapesworld as world
 from editkit.evaluation import open_instructions
 from editkit.evaluation.scores import Score, score
 from editkit.judges import Case, judge
-from editkit.seed_search import bubble, preview_steps
+from editkit.judges.bubble import bubble
+from editkit.seed_search import preview_steps
 from editkit.types import EditRequest
 from methods.icedit.layer import MoELinear
 

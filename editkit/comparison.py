@@ -200,7 +200,7 @@ def _judged(entries: list[Entry], judge: Judge, source: Image.Image, instruction
     from dataclasses import replace
 
     from editkit.judges import Case
-    from editkit.seed_search import bubble
+    from editkit.judges.bubble import bubble
 
     case = Case(source=source, instruction=instruction)
     wins = dict.fromkeys((entry.result.method for entry in entries if entry.result.image), 0.0)

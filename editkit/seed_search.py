@@ -18,7 +18,8 @@ from PIL import Image
 
 from editkit import config, editing, images, requests
 from editkit.errors import EditkitError
-from editkit.judges import JUDGES, TIE, Case, Judge, Verdict, judge
+from editkit.judges import JUDGES, Case, Judge, judge
+from editkit.judges.bubble import Comparison, bubble
 from editkit.method import Method
 from editkit.registry import unknown
 from editkit.requests import Prepared
@@ -57,15 +58,6 @@ class SeedSearch:
             raise ValueError(unknown("judge", self.judge, JUDGES).rstrip("."))
         if self.preview_steps is not None and self.preview_steps < 1:
             raise ValueError(f"preview_steps must be at least 1, not {self.preview_steps}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """Two candidates before the judge, by seed; `verdicts` holds one answer, or one for each order."""
-
-    seeds: tuple[int, int]
-    better: int | None
-    verdicts: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,43 +202,6 @@ def _one_order(referee: Judge | None, search: SeedSearch) -> list[str]:
 def preview_steps(steps: int) -> int:
     """Steps before a judge looks, where nobody says otherwise."""
     return math.ceil(steps / 4)
-
-
-def bubble(
-    referee: Judge | None, case: Case, previews: Mapping[int, Image.Image], both_orders: bool = True
-) -> tuple[int, list[Comparison]]:
-    """The best so far against the next, once through; a tie leaves the best so far in its place.
-
-    Args:
-        referee: may be None where there is but one preview.
-        case: what was asked for.
-        previews: by seed.
-        both_orders: ask twice where the judge's answer may depend on the order.
-
-    Returns:
-        The winner's seed, and the comparisons.
-    """
-    best, *challengers = previews
-    comparisons = []
-    for challenger in challengers:
-        assert referee is not None
-        verdicts = [referee.compare(case, previews[best], previews[challenger])]
-        if both_orders and not referee.symmetric:
-            verdicts.append(referee.compare(case, previews[challenger], previews[best]))
-        chosen = {"first": best, "second": challenger}.get(_settled(*verdicts))
-        comparisons.append(Comparison(seeds=(best, challenger), better=chosen, verdicts=tuple(verdicts)))
-        best = best if chosen is None else chosen
-    return best, comparisons
-
-
-def _settled(forth: Verdict, back: Verdict | None = None) -> str:
-    """What a judge thinks that was asked about two pictures, and perhaps again about the same two swapped."""
-    if back is None:
-        return forth.better
-    if forth.lead is not None and back.lead is not None:
-        lead = forth.lead - back.lead
-        return "first" if lead > 0 else "second" if lead < 0 else TIE
-    return forth.better if {forth.better, back.better} == {"first", "second"} else TIE
 
 
 def build(search: SeedSearch | Mapping[str, Any]) -> SeedSearch:
