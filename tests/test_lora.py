@@ -18,7 +18,7 @@ from surface_fixtures import Cli, files, in_process, python, refused
 from test_icedit import FULL, released
 from torch import Tensor, nn
 
-from backbones import fusing, lora, lora_files, surgery
+from backbones import fusing, lora, lora_files, lora_summary, surgery
 from backbones.fusing import Update
 from editkit import adapters
 from editkit.errors import EditkitError
@@ -328,16 +328,16 @@ def test_released_files_are_placed_whole(full: FluxTransformer2DModel) -> None:
 
 def test_summaries_at_full_size(full: FluxTransformer2DModel) -> None:
     linears = sum(isinstance(module, nn.Linear) for module in full.modules())
-    normal = lora_files.inspect(released(full, 32, device="meta"), {})
+    normal = lora_summary.inspect(released(full, 32, device="meta"), {})
     assert (normal.method, normal.width, normal.x_embedder) == ("icedit or aceplus", 3072, 384)
     assert (normal.modules, normal.possible, normal.ranks) == (343, linears, {32: 343})
     assert normal.kinds["single_transformer_blocks.*.proj_mlp"] == 38
-    moe = lora_files.inspect(released(full, 32, experts=4, device="meta"), {})
-    assert moe.experts == lora_files.Experts(
+    moe = lora_summary.inspect(released(full, 32, experts=4, device="meta"), {})
+    assert moe.experts == lora_summary.Experts(
         modules=57, number=4, rank=32, top_k=1, router="released", alpha=32.0
     )
     assert (moe.method, moe.modules, len(moe.unplaced)) == ("icedit", 286, 456 + 57)
-    plus = lora_files.inspect(ace(16), {})
+    plus = lora_summary.inspect(ace(16), {})
     assert (plus.dialect, plus.method, plus.x_embedder) == ("kohya", "unknown", None)
     assert (plus.width, plus.modules, plus.ranks) == (3072, 494, {16: 494})
 

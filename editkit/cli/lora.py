@@ -28,7 +28,7 @@ def inspect(
 
     state, about = adapters.read(file)
     try:
-        summary = registry.backbones("lora_files").inspect(state, about)
+        summary = registry.backbones("lora_summary").inspect(state, about)
     except EditkitError as error:
         raise EditkitError(f"{adapters.file(file)} cannot be read as a LoRA: {error}") from error
     print(json.dumps(asdict(summary)) if as_json else _table(summary))
@@ -73,7 +73,7 @@ def collapse(
     files.check(destination)
     state, about = adapters.read(source)
     try:
-        experts = files.inspect(state, about).experts
+        experts = registry.backbones("lora_summary").inspect(state, about).experts
         if experts is None:
             raise EditkitError("there are no experts in it; give a LoRA-MoE.")
         routing = _routing(weights, state) if weights else None
