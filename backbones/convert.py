@@ -2,19 +2,19 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from backbones import surgery
+from backbones.stored import DTYPES, Stored
 from editkit import writing
 from editkit.errors import EditkitError
 
@@ -22,49 +22,7 @@ CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
-DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-}  # fmt: skip
 CODES = {dtype: code for code, dtype in DTYPES.items()}
-
-
-class Stored(Mapping[str, Tensor]):
-    """The tensors of safetensors files, each read when it is looked up.
-
-    Raises:
-        EditkitError: where a file is missing, truncated or in another format.
-    """
-
-    def __init__(self, files: Iterable[Path], stack: ExitStack) -> None:
-        self._handles: dict[str, Any] = {}
-        for file in files:
-            try:
-                handle = stack.enter_context(safe_open(file, framework="pt"))
-            except (OSError, SafetensorError) as error:
-                problem = f"{file.name} is missing, truncated or no safetensors file ({error})"
-                raise EditkitError(f"{problem}; download it again.") from error
-            self._handles |= dict.fromkeys(handle.keys(), handle)
-
-    def __getitem__(self, name: str) -> Tensor:
-        return cast(Tensor, self._handles[name].get_tensor(name))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._handles)
-
-    def __len__(self) -> int:
-        return len(self._handles)
-
-    def layout(self) -> dict[str, Tensor]:
-        """The same tensors on the meta device: shapes and dtypes, nothing read."""
-        layout = {}
-        for name, handle in self._handles.items():
-            part = handle.get_slice(name)
-            code = part.get_dtype()
-            if code not in DTYPES:
-                raise EditkitError(f"{name} has dtype {code}; FLUX's weights are one of {', '.join(DTYPES)}.")
-            layout[name] = torch.empty(part.get_shape(), dtype=DTYPES[code], device="meta")
-        return layout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,11 +19,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from editkit import writing
+from editkit.backbone import Backbone
 from editkit.data.datasets import Dataset, Guarded
 from editkit.data.latents import Bucket, arrange, laid_out, shape_of
 from editkit.data.records import Record
 from editkit.errors import EditkitError, EditkitWarning, first_sentence
-from editkit.method import Backbone, Conditioner, Trainer
+from editkit.method import Conditioner, Trainer
 from editkit.precision import bf16_pays
 from editkit.types import Plan
 

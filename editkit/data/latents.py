@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from editkit.backbone import Backbone
 from editkit.data.records import MixedConfig, Record
-from editkit.method import Backbone, Conditioner, Trainer
+from editkit.method import Conditioner, Trainer
 from editkit.types import EditInputs, Plan
 
 SLOTS = ("channel_BLC", "sequence_BSC")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
+from editkit.backbone import Backbone
 from editkit.canvas import GRID
-from editkit.method import Backbone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

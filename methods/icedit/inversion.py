@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from editkit import flow
-from editkit.method import Backbone
+from editkit.backbone import Backbone
 from editkit.types import Plan
 
 UNGUIDED = 1.0
