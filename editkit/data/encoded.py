@@ -30,6 +30,8 @@ from editkit.types import Plan
 
 CHUNK, CHUNK_VALUES = 64, 64 * 128 * 128 * 3
 """Records that are encoded together: so many, or so many values of their pictures."""
+READERS, AHEAD = 8, 128
+"""Processes that read or draw records, at most, and records that they are ahead by, all together."""
 WAITING_VALUES = 256 * 1024 * 1024
 """Values of decoded pictures that wait for others of their size."""
 VERSION = 4
@@ -128,12 +130,13 @@ class Encoder:
         missing = [index for index in range(len(self.dataset)) if index not in done]
         source: Any = Guarded(self.dataset)  # any sequence serves; torch's Dataset is no base class of ours
         as_it_is: Any = _as_it_is  # records stay numpy arrays, so that workers share no tensors
+        workers = min(READERS, os.cpu_count() or 1)
         loader: Iterable[Record | str] = DataLoader(
             source,
             batch_size=None,
             sampler=missing,
-            num_workers=min(2, os.cpu_count() or 1),
-            prefetch_factor=CHUNK,
+            num_workers=workers,
+            prefetch_factor=AHEAD // workers,
             collate_fn=as_it_is,
         )
         yield from zip(missing, track(loader, "encoding", total=len(missing)), strict=True)
