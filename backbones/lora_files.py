@@ -1,6 +1,7 @@
-"""LoRA files of FLUX, written: the same in another dialect, or of a lower rank."""
+"""LoRA files of FLUX, written: the same in another dialect, or of a lower rank; a sum of several."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -34,27 +35,54 @@ def convert(
             cannot be written.
     """
     check(destination)
-    if rank is not None and rank < 1:
-        raise EditkitError(f"rank={rank} is not allowed; it must be at least 1.")
+    _check_rank(rank)
     state, about = adapters.read(source)
     try:
-        found = lora.read(state, about)
-        if lost := [key for key in found.unplaced if not key.startswith(lora.TEXT_ENCODERS)]:
-            way = (
-                "run `editkit lora collapse` first"
-                if lora_summary.experts(state, about)
-                else "only plain LoRAs convert"
-            )
-            raise EditkitError(f"{len(lost)} tensors have no place elsewhere, such as {lost[0]}; {way}.")
-        updates = {
-            name: update if rank is None else fusing.cut(update, rank)
-            for name, update in found.updates.items()
-        }
+        found = _sound(state, about)
+        updates = _cut(found.updates, rank)
         converted, metadata = lora.from_diffusers(updates, to)
     except EditkitError as error:
         raise EditkitError(f"{adapters.file(source)} cannot be converted: {error}") from error
     write(converted, metadata, destination)
     return found.unplaced, _lost(found.updates, updates)
+
+
+def merge(
+    sources: Sequence[tuple[Path, float]], destination: Path, rank: int | None = None
+) -> tuple[tuple[str, ...], float]:
+    """Write a sum of LoRAs as one, in diffusers' dialect.
+
+    Args:
+        sources: .safetensors files, or folders with one, each with the scale that it is multiplied by.
+        destination: a .safetensors file; replaced where it exists.
+        rank: the highest; a module's ranks add up where it is not given.
+
+    Returns:
+        As `convert`.
+
+    Raises:
+        EditkitError: where a source is no plain LoRA of FLUX or fits no other, or the destination cannot be
+            written.
+    """
+    check(destination)
+    _check_rank(rank)
+    terms: dict[str, list[Update]] = {}
+    left: tuple[str, ...] = ()
+    for source, scale in sources:
+        state, about = adapters.read(source)
+        try:
+            found = _sound(state, about)
+            for name, update in fusing.split(found.updates).items():
+                terms.setdefault(name, []).append(replace(update, alpha=update.alpha * scale))
+                if len({(each.up_Or.shape[0], each.down_rI.shape[1]) for each in terms[name]}) > 1:
+                    raise EditkitError(f"{name} is of another size in those before it.")
+        except EditkitError as error:
+            raise EditkitError(f"{adapters.file(source)} cannot be merged: {error}") from error
+        left += found.unplaced
+    updates = {name: _summed(updates) for name, updates in terms.items()}
+    merged = _cut(updates, rank)
+    write(*lora.from_diffusers(merged, "diffusers"), destination)
+    return left, _lost(updates, merged)
 
 
 def plain(
@@ -99,6 +127,33 @@ def write(state: Mapping[str, Tensor], about: Mapping[str, str], destination: Pa
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise EditkitError(f"{destination} cannot be written ({reason}); give another place.") from error
+
+
+def _check_rank(rank: int | None) -> None:
+    if rank is not None and rank < 1:
+        raise EditkitError(f"rank={rank} is not allowed; it must be at least 1.")
+
+
+def _sound(state: Mapping[str, Tensor], about: Mapping[str, str]) -> lora.Lora:
+    """A plain LoRA with nothing beside it but text encoders' parts."""
+    found = lora.read(state, about)
+    if lost := [key for key in found.unplaced if not key.startswith(lora.TEXT_ENCODERS)]:
+        routed = lora_summary.experts(state, about)
+        way = "run `editkit lora collapse` first" if routed else "give a plain LoRA"
+        raise EditkitError(f"{len(lost)} tensors have no place elsewhere, such as {lost[0]}; {way}.")
+    return found
+
+
+def _cut(updates: Mapping[str, Update], rank: int | None) -> Mapping[str, Update]:
+    return updates if rank is None else {name: fusing.cut(each, rank) for name, each in updates.items()}
+
+
+def _summed(updates: Sequence[Update]) -> Update:
+    """One update for all: ranks side by side, scales folded in."""
+    folded = [update.folded() for update in updates]
+    down_rI = torch.cat([update.down_rI for update in folded])
+    up_Or = torch.cat([update.up_Or for update in folded], dim=1)
+    return Update(down_rI=down_rI, up_Or=up_Or, alpha=float(len(down_rI)))
 
 
 def _lost(before: Mapping[str, Update], after: Mapping[str, Update]) -> float:

@@ -442,7 +442,7 @@ def test_embedded_files() -> None:
 
 @pytest.mark.parametrize("graded", [False, True])
 def test_embedded_accuracy(embedded: VisionLanguageJudge, graded: bool) -> None:
-    found = pairwise_accuracy(embedded, 60, graded=graded)
+    found = pairwise_accuracy(embedded, 40, graded=graded)
     assert found.overall >= ACCURACY
     assert found.seconds < 2
 

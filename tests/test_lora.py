@@ -539,7 +539,7 @@ def test_widths_that_differ(cli: Cli, plain: Path) -> None:
 def test_what_has_no_place_is_not_dropped(cli: Cli, plain: Path, extra: str) -> None:
     edited(plain, lambda state: state | {f"transformer.proj_out.{extra}": torch.ones(4, 4)})
     run = cli("lora", "convert", plain, plain.parent / "new.safetensors", "--to", "comfyui")
-    refused(run, "collapse` first" if "expert" in extra else "only plain LoRAs convert")
+    refused(run, "collapse` first" if "expert" in extra else "give a plain LoRA")
     assert extra in run.err
 
 
@@ -663,3 +663,51 @@ def test_a_lower_rank_keeps_what_counts_most(cli: Cli, flux: FluxTransformer2DMo
     assert lost == pytest.approx((missed / whole) ** 0.5, rel=1e-3)
     refused(cli("lora", "convert", tmp_path / "whole.safetensors", tmp_path / "no.safetensors",
                 "--to", "kohya", "--rank", 0), "rank=0 is not allowed")  # fmt: skip
+
+
+def test_a_merged_lora_is_the_sum(cli: Cli, flux: FluxTransformer2DModel, tmp_path: Path) -> None:
+    """Of files in two dialects, of which one knows but some modules, at other ranks and scales."""
+    one, other = drawn(flux, alpha=3), uneven(drawn(flux))
+    save_file(lora.from_diffusers(one, "kohya")[0], tmp_path / "one.safetensors")
+    state, about = lora.from_diffusers(other, "diffusers")
+    save_file(state, tmp_path / "other.safetensors", about)
+    both = tmp_path / "both.safetensors"
+    cli("lora", "merge", f"{tmp_path / 'one.safetensors'}=-0.5", tmp_path / "other.safetensors", both)
+    merged = lora.read(*adapters.read(both))
+    assert merged.dialect == "diffusers"
+    wanted = {name: -0.5 * delta for name, delta in deltas(one).items()}
+    for name, delta in deltas(other).items():
+        wanted[name] = wanted[name] + delta
+    close(wanted, deltas(merged.updates))
+    assert {merged.updates[name].rank for name in other} == {RANK + update.rank for update in other.values()}
+    cut = cli("lora", "merge", both, tmp_path / "cut.safetensors", "--rank", 2).out.splitlines()
+    assert 0.1 < float(cut[-1].removeprefix("relative error ")) < 1
+    assert {
+        each.rank for each in lora.read(*adapters.read(tmp_path / "cut.safetensors")).updates.values()
+    } == {2}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["=0.5"], "names no file with a scale; give FILE=SCALE"),
+        (["{plain}=nan"], "names no file with a scale"),
+        (["{plain}=half"], r"=half is not a \.safetensors file that exists"),
+        (["{wider}"], "cannot be merged: .* is of another size"),
+        (["{moe}"], "cannot be merged: .*collapse` first"),
+        (["{plain}", "--rank", "0"], "rank=0 is not allowed"),
+    ],
+)
+def test_a_merge_refuses(
+    cli: Cli, plain: Path, moe: Path, flux: nn.Module, more: list[str], words: str, tmp_path: Path
+) -> None:
+    wider = {
+        name: Update(down_rI=u.down_rI.repeat(1, 2), up_Or=u.up_Or, alpha=1)
+        for name, u in drawn(flux).items()
+    }
+    save_file(lora.from_diffusers(wider, "diffusers")[0], tmp_path / "wider.safetensors")
+    names = {"plain": plain, "moe": moe, "wider": tmp_path / "wider.safetensors"}
+    sources = [each.format(**names) for each in more]
+    new = tmp_path / "new.safetensors"
+    refused(cli("lora", "merge", plain, sources[0], new, *sources[1:]), words)
+    assert not new.exists()

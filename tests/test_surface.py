@@ -232,6 +232,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "weights convert": (["source", "destination"], {"--axes"}),
     "lora inspect": (["file"], {"--json"}),
     "lora convert": (["source", "destination"], {"--to", "--rank"}),
+    "lora merge": (["sources", "destination"], {"--rank"}),
     "lora collapse": (["source", "destination"], {"--way", "--rank", "--weights"}),
 }
 

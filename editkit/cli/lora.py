@@ -1,9 +1,9 @@
-"""`editkit lora`: look into LoRA files, convert them, collapse a LoRA-MoE."""
+"""`editkit lora`: look into LoRA files, convert and merge them, collapse a LoRA-MoE."""
 
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ import typer
 
 from editkit.errors import EditkitError
 
-app = typer.Typer(help="Look into LoRA files and convert them.", no_args_is_help=True)
+app = typer.Typer(help="Look into LoRA files, convert and merge them.", no_args_is_help=True)
 
 Source = Annotated[Path, typer.Argument(help="A .safetensors file, or a folder with an exported one.")]
 Destination = Annotated[Path, typer.Argument(help="A .safetensors file to write; replaced if it exists.")]
@@ -46,12 +46,22 @@ def convert(
     """Write a LoRA in another dialect, with the same update of every weight, or of a lower rank."""
     from editkit import registry
 
-    left, lost = registry.backbones("lora_files").convert(source, destination, to, rank)
-    if left:
-        print(f"note: {len(left)} tensors of text encoders were left out, such as {left[0]}", file=sys.stderr)
-    print(destination)
-    if rank is not None:
-        print(f"relative error {lost:.4f}")
+    _written(destination, rank, *registry.backbones("lora_files").convert(source, destination, to, rank))
+
+
+@app.command()
+def merge(
+    sources: Annotated[
+        list[str], typer.Argument(help="Plain LoRAs: files or folders, with =SCALE behind where not 1.")
+    ],
+    destination: Destination,
+    rank: Annotated[int | None, typer.Option(help="The highest rank; ranks add up if not given.")] = None,
+) -> None:
+    """Write the sum of LoRAs as one, in diffusers' dialect."""
+    from editkit import registry
+
+    terms = [_scaled(source) for source in sources]
+    _written(destination, rank, *registry.backbones("lora_files").merge(terms, destination, rank))
 
 
 @app.command()
@@ -99,6 +109,27 @@ def collapse(
     print(destination)
     print(f"mean relative error {plain.error:.4f} over {len(plain.errors)} modules")
     print(f"worst {plain.errors[worst]:.4f} at {worst}")
+
+
+def _scaled(source: str) -> tuple[Path, float]:
+    path, _, number = source.rpartition("=")
+    try:
+        scale = float(number)
+    except ValueError:
+        return Path(source), 1.0
+    if not path or not math.isfinite(scale):
+        raise EditkitError(
+            f"{source} names no file with a scale; give FILE=SCALE, such as a.safetensors=0.5."
+        )
+    return Path(path), scale
+
+
+def _written(destination: Path, rank: int | None, left: Sequence[str], lost: float) -> None:
+    if left:
+        print(f"note: {len(left)} tensors of text encoders were left out, such as {left[0]}", file=sys.stderr)
+    print(destination)
+    if rank is not None:
+        print(f"relative error {lost:.4f}")
 
 
 def _collapser() -> Any:
