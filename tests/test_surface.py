@@ -408,7 +408,7 @@ def test_readme_compare_runs(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monke
     assert not told["kontext"]["error"]
     run = cli(*shlex.split(line)[1:], *more)
     plain = {method["method"]: method for method in json.loads(run.out)["methods"]}
-    assert told["aceplus"]["moved"] < plain["aceplus"]["moved"] / 10
+    assert told["aceplus"]["moved"] < plain["aceplus"]["moved"] / 2
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -439,6 +439,7 @@ def test_readme_lora_commands_run(cli: Cli, tmp_path: Path, monkeypatch: pytest.
         "plain.safetensors",
         "kohya.safetensors",
         "small.safetensors",
+        "both.safetensors",
     }
 
 
@@ -455,7 +456,7 @@ def test_readme_python(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_readme_shows_what_it_did() -> None:
     assert len(SHOWN) > 8
     assert len(QUICK) > 2
-    assert len(LORA) == 4
+    assert len(LORA) == 5
     assert len(SNIPPETS) == 3
 
 
