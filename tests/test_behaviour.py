@@ -15,7 +15,7 @@ from editkit import recipe
 from editkit.data import shapesworld as world
 from editkit.evaluation import masked, scores, shapesworld
 
-EXAMPLES, SESSIONS, STEPS = 48, 4, 4
+EXAMPLES, SESSIONS, STEPS = 64, 6, 4
 """As many edits in half the default's steps, which score alike."""
 SUCCESS, CEILING = 0.65, 0.93
 FEW, ICEDIT = 20, 0.35
