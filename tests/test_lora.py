@@ -670,9 +670,10 @@ def test_a_merged_lora_is_the_sum(cli: Cli, flux: FluxTransformer2DModel, tmp_pa
     one, other = drawn(flux, alpha=3), uneven(drawn(flux))
     save_file(lora.from_diffusers(one, "kohya")[0], tmp_path / "one.safetensors")
     state, about = lora.from_diffusers(other, "diffusers")
-    save_file(state, tmp_path / "other.safetensors", about)
-    both = tmp_path / "both.safetensors"
-    cli("lora", "merge", f"{tmp_path / 'one.safetensors'}=-0.5", tmp_path / "other.safetensors", both)
+    (tmp_path / "rank=4").mkdir()
+    save_file(state, tmp_path / "rank=4" / adapters.FILE, about)
+    both, cut = tmp_path / "both.safetensors", tmp_path / "cut.safetensors"
+    cli("lora", "merge", f"{tmp_path / 'one.safetensors'}=-0.5", tmp_path / "rank=4", both)
     merged = lora.read(*adapters.read(both))
     assert merged.dialect == "diffusers"
     wanted = {name: -0.5 * delta for name, delta in deltas(one).items()}
@@ -680,11 +681,9 @@ def test_a_merged_lora_is_the_sum(cli: Cli, flux: FluxTransformer2DModel, tmp_pa
         wanted[name] = wanted[name] + delta
     close(wanted, deltas(merged.updates))
     assert {merged.updates[name].rank for name in other} == {RANK + update.rank for update in other.values()}
-    cut = cli("lora", "merge", both, tmp_path / "cut.safetensors", "--rank", 2).out.splitlines()
-    assert 0.1 < float(cut[-1].removeprefix("relative error ")) < 1
-    assert {
-        each.rank for each in lora.read(*adapters.read(tmp_path / "cut.safetensors")).updates.values()
-    } == {2}
+    told = cli("lora", "merge", both, cut, "--rank", 2).out.splitlines()
+    assert 0.1 < float(told[-1].removeprefix("relative error ")) < 1
+    assert {update.rank for update in lora.read(*adapters.read(cut)).updates.values()} == {2}
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,8 @@ def collapse(
 
 def _scaled(source: str) -> tuple[Path, float]:
     path, _, number = source.rpartition("=")
+    if Path(source).exists():  # a folder may be called rank=16
+        return Path(source), 1.0
     try:
         scale = float(number)
     except ValueError:
