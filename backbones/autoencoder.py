@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from backbones.loading import pretrained, untrained
 from backbones.packing import unpack
-from editkit.data import endings, shapesworld
-from editkit.data.endings import EndingsConfig
+from editkit import shapesworld
 from editkit.errors import EditkitError
+from editkit.shapesworld.recipes import final_latents
+from editkit.shapesworld.recipes.final_latents import EndingsConfig
 from editkit.train.job import FitConfig, Job
 
 
@@ -114,7 +115,9 @@ class AutoencoderJob(Job):
         """Latents that edits ended at, as the decoder takes them, and levels of the true answers."""
         if not config.endings:
             return torch.empty(0), torch.empty(0)
-        parts = [endings.recorded(name, each, Path(config.cache)) for name, each in config.endings.items()]
+        parts = [
+            final_latents.recorded(name, each, Path(config.cache)) for name, each in config.endings.items()
+        ]
         tokens_NLC, levels_NCHW = (torch.cat(each) for each in zip(*parts, strict=True))
         height, width = levels_NCHW.shape[-2:]
         scale, shift = vae.config.scaling_factor, vae.config.shift_factor

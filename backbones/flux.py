@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backbones import packing, sources, values
+from backbones import attention_values, hub, packing
 from backbones.components import Components
+from backbones.encoding_cache import KeptTexts, Memory
 from backbones.loading import LoadOptions
-from backbones.memory import KeptTexts, Memory
 from backbones.specs import Family
 from editkit import config
 from editkit.types import Canvas, Plan, Text
@@ -120,13 +120,13 @@ class Flux(Components):
     def grid_ids(self, width: int, height: int, *, image: int = 0, left: int = 0, top: int = 0) -> Tensor:
         return packing.grid_ids(width, height, image=image, left=left, top=top).to(self.device)
 
-    def recorded_values(self, role: str, tokens: int) -> AbstractContextManager[values.Values]:
-        return values.recorded(self.transformer(role), tokens)
+    def recorded_values(self, role: str, tokens: int) -> AbstractContextManager[attention_values.Values]:
+        return attention_values.recorded(self.transformer(role), tokens)
 
     def injected_values(
-        self, role: str, recorded: values.Values, places_L: Tensor
+        self, role: str, recorded: attention_values.Values, places_L: Tensor
     ) -> AbstractContextManager[None]:
-        return values.injected(self.transformer(role), recorded, places_L)
+        return attention_values.injected(self.transformer(role), recorded, places_L)
 
     def noise(self, canvas: Canvas, generators: Sequence[torch.Generator]) -> Tensor:
         channels = self.vae.config.latent_channels
@@ -189,6 +189,6 @@ def load(
     Raises:
         EditkitError: for an unknown name, device, dtype or option.
     """
-    chosen = sources.device(None if device is None else str(device))
+    chosen = hub.device(None if device is None else str(device))
     loading = config.build(LoadOptions, options)
-    return Flux(sources.family(name), chosen, sources.dtype(dtype, chosen), loading)
+    return Flux(hub.family(name), chosen, hub.dtype(dtype, chosen), loading)

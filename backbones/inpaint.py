@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from editkit import canvas
 from editkit.errors import EditkitError
+from editkit.imaging import canvas
 from editkit.method import Conditioner, Method
-from editkit.train.edit import EditJob
+from editkit.train.finetune import EditJob
 from editkit.train.settings import EditTrainConfig
 from editkit.types import Conditioning, EditInputs, Plan
 

@@ -14,14 +14,14 @@ from diffusers.hooks import apply_group_offloading
 from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_offloading
 from safetensors import SafetensorError
 
-from backbones import surgery
+from backbones.conversion import state_dict
 from backbones.specs import ROLES
 from editkit.errors import EditkitError, first_sentence
 from editkit.registry import unknown
 
 CACHES = ("FirstBlockCacheConfig", "TaylorSeerCacheConfig")
 """Those of diffusers that need no callback and know FLUX's blocks."""
-COLUMNS = {(64, 384): range(64), (64, 448): range(64), (384, 448): surgery.FILL_TO_ACE}
+COLUMNS = {(64, 384): range(64), (64, 448): range(64), (384, 448): state_dict.FILL_TO_ACE}
 """From text to image to Fill, and from either to ACE++."""
 QUANTIZERS = ("BitsAndBytesConfig", "TorchAoConfig", "QuantoConfig", "NVIDIAModelOptConfig")
 LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
@@ -88,7 +88,7 @@ def load_transformer(
         raise EditkitError("quantization needs a diffusers folder; run `editkit weights convert` first.")
     try:
         if native:
-            from backbones.convert import read_native
+            from backbones.conversion.checkpoints import read_native
 
             config, state = read_native(where, options.axes)
             with torch.device("meta"):
@@ -123,7 +123,7 @@ def widened(transformer: FluxTransformer2DModel, in_channels: int) -> FluxTransf
         )
     # peft keeps what it wraps under this name.
     state = {name.replace(".base_layer.", "."): tensor for name, tensor in transformer.state_dict().items()}
-    state["x_embedder.weight"] = surgery.widen_input(
+    state["x_embedder.weight"] = state_dict.widen_input(
         state["x_embedder.weight"], in_channels, COLUMNS[held, in_channels]
     )
     changed = {"in_channels": in_channels, "out_channels": transformer.out_channels}

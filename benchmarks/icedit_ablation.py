@@ -21,15 +21,15 @@ import torch
 from PIL import Image
 
 import editkit
-from editkit import editing, requests
-from editkit.data import shapesworld as world
-from editkit.evaluation import open_instructions
-from editkit.evaluation.scores import Score, score
+from editkit import shapesworld as world
+from editkit.inference import inputs, pipeline
+from editkit.inference.seed_search import preview_steps
 from editkit.judges import Case, judge
-from editkit.judges.bubble import bubble
-from editkit.seed_search import preview_steps
+from editkit.judges.tournament import bubble
+from editkit.shapesworld import evaluate_open
+from editkit.shapesworld.scores import Score, score
 from editkit.types import EditRequest
-from methods.icedit.layer import MoELinear
+from methods.icedit.moe_layer import MoELinear
 
 HERE = Path(__file__).resolve().parent.parent
 ONLY_MOE = HERE / "out/icedit/only-moe/export"
@@ -149,7 +149,7 @@ def filters(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     for name in arguments.sets:
         if name == "open":
             held_out = [world.open_example(seed) for seed in world.HELD_OUT[first : first + count]]
-            scored = open_instructions.nearest
+            scored = evaluate_open.nearest
         else:
             held_out, scored = examples(count, first), closed
         drawn = [
@@ -179,9 +179,9 @@ def candidates(
     record, options = editor.method(method)
     editor.edit(picture(example.source), example.instruction, method, steps=1)  # puts the adapters on
     request = EditRequest(image=picture(example.source), instruction=example.instruction, method=method)
-    batch = [requests.prepare(replace(request, seed=example.seed + n)) for n in range(seeds)]
+    batch = [inputs.prepare(replace(request, seed=example.seed + n)) for n in range(seeds)]
     with torch.no_grad():
-        whole = editing.begin(editor.backbone, record, options, batch)
+        whole = pipeline.begin(editor.backbone, record, options, batch)
         n = len(whole.times) - 1
         k = early or preview_steps(n)
         whole.walk(k)
@@ -189,7 +189,7 @@ def candidates(
         whole.walk()
         finished = [result.image for result in whole.results()]
         short = [replace(item, request=replace(item.request, steps=k)) for item in batch]
-        restarted = editing.begin(editor.backbone, record, options, short)
+        restarted = pipeline.begin(editor.backbone, record, options, short)
         restarted.walk()
         previews = restarted.previews()
     case = Case(source=picture(example.source), instruction=example.instruction)

@@ -15,10 +15,11 @@ import torch
 from PIL import Image
 
 import editkit
-from editkit import config, images
-from editkit.data import shapesworld as world
+from editkit import config
+from editkit import shapesworld as world
 from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig
+from editkit.imaging import images
 from editkit.types import EditRequest
 from methods.icedit import routing
 

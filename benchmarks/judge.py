@@ -7,9 +7,10 @@ import sys
 
 import torch
 
-from editkit.data.shapesworld import SIZE
-from editkit.judges import attempts, judge
-from editkit.judges.accuracy import Accuracy, attempts_accuracy, pairwise_accuracy
+from editkit.judges import judge
+from editkit.shapesworld import SIZE
+from editkit.shapesworld.judge_accuracy import Accuracy, attempts_accuracy, pairwise_accuracy
+from editkit.shapesworld.recipes import judge_attempts
 
 
 def main() -> None:
@@ -23,10 +24,10 @@ def main() -> None:
         for name, asked in judges.items():
             show(name, pairwise_accuracy(asked, n, graded=graded, edits_only=name == "preserve"))
     for steps in (2, 8):
-        made = attempts.AttemptsConfig(method="icedit", edits=n, seeds=2, steps=(steps,))
+        made = judge_attempts.AttemptsConfig(method="icedit", edits=n, seeds=2, steps=(steps,))
         print(f"\nicedit's own after {steps} steps, two seeds of {n} edits where they clearly differ")
         for name, asked in judges.items():
-            show(name, attempts_accuracy(asked, attempts.recorded(made, SIZE, start=0)))
+            show(name, attempts_accuracy(asked, judge_attempts.recorded(made, SIZE, start=0)))
 
 
 def show(name: str, found: Accuracy) -> None:

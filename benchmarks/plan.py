@@ -14,9 +14,9 @@ from diffusers import FluxTransformer2DModel
 from torch.profiler import ProfilerActivity, profile
 
 from editkit import config
-from editkit.train.edit import EditJob
-from editkit.train.plan import plan
-from editkit.train.run import Run
+from editkit.train.estimate.plan import plan
+from editkit.train.finetune import EditJob
+from editkit.train.run_state import Run
 from editkit.train.settings import EditTrainConfig
 
 MIDDLE = {

@@ -17,8 +17,8 @@ from diffusers import FluxKontextPipeline
 from PIL import Image
 
 import editkit
-from editkit import canvas
-from editkit.data import shapesworld
+from editkit import shapesworld
+from editkit.imaging import canvas
 
 BATCH = 32
 

@@ -23,12 +23,12 @@ from diffusers import FlowMatchEulerDiscreteScheduler, FluxKontextPipeline
 from diffusers.training_utils import compute_density_for_timestep_sampling, compute_loss_weighting_for_sd3
 from torch import Tensor
 
-from backbones.memory import Memory
+from backbones.encoding_cache import Memory
 from editkit import config, flow
+from editkit.data.buckets import arrange, collate
 from editkit.data.datasets import dataset
-from editkit.data.latents import arrange, collate
-from editkit.train.edit import EditJob
-from editkit.train.run import Run
+from editkit.train.finetune import EditJob
+from editkit.train.run_state import Run
 from editkit.train.settings import EditTrainConfig
 
 RATE, CLIP, WARM = 1e-4, 1.0, 3

@@ -10,10 +10,10 @@ from typing import Any
 
 import gradio as gr
 
-from demos import looks
+from demos import theme
 from demos.compare import SAMPLES, Compare
 from demos.device import QUEUE, WAITING, Device, Visit, forget
-from demos.running import QUICK
+from demos.jobs import QUICK
 from demos.search import Search
 from demos.session import Turns
 from demos.train import Train
@@ -22,8 +22,8 @@ from editkit.api import Editor
 
 HOUR = 3600
 LOOKS: dict[str, Any] = {
-    "theme": looks.theme(),
-    "head": looks.style(),
+    "theme": theme.theme(),
+    "head": theme.style(),
     "allowed_paths": [str(SAMPLES)],
     "footer_links": ["api"],
     "run_history": False,
@@ -68,7 +68,7 @@ def build(device: Device, run: Training, options: PageOptions) -> Any:
     told = f"{backbone.name} on {backbone.device}, {str(backbone.dtype).removeprefix('torch.')}"
     with gr.Blocks(title="editkit", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as page:
         visit = gr.State(Visit(), delete_callback=forget)
-        gr.HTML(looks.masthead(told))
+        gr.HTML(theme.masthead(told))
         with gr.Tabs() as tabs:
             with gr.Tab("Compare", id="compare"):
                 compare = Compare(device, visit, options.pixels)

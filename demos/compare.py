@@ -11,14 +11,15 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from demos import drawers, looks
-from demos.cards import card
+from demos import option_panels, theme
 from demos.device import Device, Step, Visit
+from demos.jobs import QUICK, Controls
 from demos.pictures import PAINT, opened, painting
-from demos.running import QUICK, Controls
-from editkit import api, comparison
+from demos.result_cards import card
+from editkit import api
 from editkit.api import Editor
 from editkit.errors import EditkitError
+from editkit.inference import comparison
 from editkit.types import EditRequest
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -60,7 +61,7 @@ class Compare:
             visible=False,
             elem_id="compare-view",
         )
-        self.empty = gr.HTML(looks.empty("No results yet", EMPTY))
+        self.empty = gr.HTML(theme.empty("No results yet", EMPTY))
         with gr.Row(elem_classes="cards"):
             self.cards = {name: card(method) for name, method in self.methods.items()}
         self._wire()
@@ -79,7 +80,7 @@ class Compare:
             elem_id="compare-picture",
             placeholder="Drop a picture here, paste one, or click to upload",
         )
-        gr.HTML(looks.hint("Paint on the picture to keep the edit inside the paint."))
+        gr.HTML(theme.hint("Paint on the picture to keep the edit inside the paint."))
         self.samples = gr.Gallery(
             [(str(SAMPLES / name), instruction) for name, instruction in EXAMPLES],
             label="Samples",
@@ -130,7 +131,7 @@ class Compare:
                 label="References, for methods that take them",
                 height=120,
             )
-        self.drawers = {name: drawers.Drawer(method) for name, method in self.methods.items()}
+        self.drawers = {name: option_panels.Drawer(method) for name, method in self.methods.items()}
 
     def _wire(self) -> None:
         parts = [part for each in self.cards.values() for part in vars(each).values()]
@@ -181,14 +182,14 @@ class Compare:
             asked["references"] = tuple(opened(file["path"], self.pixels) for file in references or ())
             editor = self.device.editor_of(visit)
             requests = comparison.requests(editor, source, instruction or "", methods, **asked)
-            configured = drawers.apply(self.drawers, editor, requests, told)
+            configured = option_panels.apply(self.drawers, editor, requests, told)
         except EditkitError as error:
             yield self.controls.refused(visit, error)
             return
         waiting = [each.waiting(name in methods) for name, each in self.cards.items()]
         yield {
             self.seed: seed,
-            self.controls.status: looks.status("Starting.", 0),
+            self.controls.status: theme.status("Starting.", 0),
             self.empty: gr.update(visible=False),
             self.view: gr.update(visible=True),
             **{part: change for changes in waiting for part, change in changes.items()},
@@ -212,12 +213,12 @@ class Compare:
             spent, done = time.perf_counter() - start, len(visit.results)
             if isinstance(event, dict):
                 stopped = [self.cards[name].facts for name in names[done:]]
-                yield event | {facts: looks.hint("Not finished.") for facts in stopped}
+                yield event | {facts: theme.hint("Not finished.") for facts in stopped}
             elif isinstance(event, Step):
                 share = (done + event.step / event.steps) / len(names)
-                left = looks.left(spent / share - spent)
+                left = theme.left(spent / share - spent)
                 words = f"{names[done]}: step {event.step} of {event.steps}, {left}"
-                changes: dict[Any, Any] = {status: looks.status(words, share, notes)}
+                changes: dict[Any, Any] = {status: theme.status(words, share, notes)}
                 if event.pictures:
                     changes |= self.cards[names[done]].preview(source, event.pictures[0], visit)
                 yield changes
@@ -229,7 +230,7 @@ class Compare:
                 words = f"{done + 1 - failed} of {len(names)} done in {spent:.1f} s, on one canvas and seed."
                 words += f" {failed} failed; see below." if failed else ""
                 changes = self.cards[names[done]].result(source, event, visit)
-                yield {status: looks.status(words, share, notes), **changes}
+                yield {status: theme.status(words, share, notes), **changes}
 
 
 def sample(chosen: gr.SelectData) -> tuple[str, str]:

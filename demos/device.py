@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from editkit import api, editing
+from editkit import api
 from editkit.api import Editor
 from editkit.errors import EditkitError
+from editkit.inference import pipeline
 from editkit.types import EditRequest, EditResult
 
 if TYPE_CHECKING:
-    from editkit.session import Session
+    from editkit.sessions.session import Session
 
 QUEUE = "device"
 """Handlers that compute share this concurrency id, and so run one at a time."""
@@ -99,7 +100,7 @@ class Step:
 
 
 Tell = Callable[[Any], None]
-Work = Callable[[Tell, editing.Watch], None]
+Work = Callable[[Tell, pipeline.Watch], None]
 
 
 class Device:
@@ -165,12 +166,12 @@ def _check(stop: threading.Event) -> None:
         raise StoppedError
 
 
-def _watch(tell: Tell, stop: threading.Event) -> editing.Watch:
+def _watch(tell: Tell, stop: threading.Event) -> pipeline.Watch:
     """Reports steps now and then, and pictures more rarely the longer they take to make."""
     reported = shown = time.perf_counter()
     pause = SHOWN_EVERY
 
-    def watch(progress: editing.Progress) -> None:
+    def watch(progress: pipeline.Progress) -> None:
         nonlocal reported, shown, pause
         _check(stop)
         now = time.perf_counter()

@@ -8,11 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from demos import looks
+from demos import theme
 from demos.device import Visit
 from demos.pictures import shown
-from editkit import images
-from editkit.session import Session
+from editkit.imaging import images
+from editkit.sessions.session import Session
 
 
 class History:
@@ -51,7 +51,7 @@ class History:
             self.undo: gr.update(interactive=later),
             self.redo: gr.update(interactive=True),
             self.anchor: gr.update(interactive=later),
-            self.drift: looks.meter(session.drift()),
+            self.drift: theme.meter(session.drift()),
             self.exports: gr.update(visible=False),
         }
 

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import editkit
-from editkit import images
-from editkit.data import shapesworld as world
-from editkit.data.shapesworld.world import COLOURS
-from editkit.evaluation import scores
-from editkit.evaluation import shapesworld as evaluation
+from editkit import shapesworld as world
+from editkit.imaging import images
+from editkit.shapesworld import evaluate as evaluation
+from editkit.shapesworld import scores
+from editkit.shapesworld.world import COLOURS
 
 FOLDER = Path("out/frames")
 WORDINGS = ("put a {} frame around the picture", "add a {} border", "frame the picture in {}")

@@ -10,8 +10,8 @@ from gradio.components.image_editor import EditorData
 from PIL import Image, ImageChops
 
 from demos.device import Visit
-from editkit import images
 from editkit.errors import EditkitError
+from editkit.imaging import images
 
 PAINT = "#ff2d9b"
 SIDE = 384

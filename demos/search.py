@@ -10,15 +10,16 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from demos import looks
-from demos.cards import saved
+from demos import theme
 from demos.device import USUAL, Device, Step, Visit
+from demos.jobs import QUICK, Controls
 from demos.pictures import photo, shown
-from demos.running import QUICK, Controls
-from editkit import api, seed_search
+from demos.result_cards import saved
+from editkit import api
 from editkit.errors import EditkitError
+from editkit.inference import seed_search
+from editkit.inference.seed_search import SearchReport
 from editkit.judges import JUDGES
-from editkit.seed_search import SearchReport
 from editkit.types import EditRequest, EditResult
 
 EMPTY = "Give a picture and an instruction, and press Search: the judge compares a preview of each seed."
@@ -73,7 +74,7 @@ class Search:
 
     def _previews(self) -> None:
         self.controls.status.render()
-        self.empty = gr.HTML(looks.empty("No previews yet", EMPTY))
+        self.empty = gr.HTML(theme.empty("No previews yet", EMPTY))
         with gr.Column(visible=False) as self.found:
             self.gallery = gr.Gallery(
                 label="Previews; choose one to finish it yourself",
@@ -152,7 +153,7 @@ class Search:
             search=asked,
         )
         yield {
-            self.controls.status: looks.status("Starting.", 0),
+            self.controls.status: theme.status("Starting.", 0),
             self.empty: gr.update(visible=False),
             self.found: gr.update(visible=True),
             self.gallery: [],
@@ -192,7 +193,7 @@ class Search:
         many = len(event.seeds) > 1
         who = f"Previews of {len(event.seeds)} seeds" if many else f"Seed {event.seeds[0]}"
         words = f"{who}: step {event.step} of {event.steps}"
-        changes: dict[Any, Any] = {self.controls.status: looks.status(words, event.step / event.steps)}
+        changes: dict[Any, Any] = {self.controls.status: theme.status(words, event.step / event.steps)}
         if event.pictures and many:
             previews = zip(event.seeds, event.pictures, strict=True)
             changes[self.gallery] = [(shown(each, visit), f"seed {seed}") for seed, each in previews]
@@ -206,10 +207,10 @@ class Search:
     ) -> dict[Any, Any]:
         assert result.image is not None
         changes: dict[Any, Any] = {
-            self.controls.status: looks.status(f"Done: seed {result.seed}.", 1, result.notes),
+            self.controls.status: theme.status(f"Done: seed {result.seed}.", 1, result.notes),
             self.edited: gr.update(visible=True),
             self.slider: (shown(source, visit), shown(result.image, visit)),
-            self.facts: looks.chips(
+            self.facts: theme.chips(
                 [
                     f"seed {result.seed}",
                     f"{sum(result.timings.values()):.2f} s",
@@ -246,4 +247,4 @@ def reasons(report: SearchReport) -> str:
         rows.append(f"<tr><td>{first} and {second}</td><td>{better}</td><td>{escape(said)}</td></tr>")
     head = "<thead><tr><th>seeds</th><th>better</th><th>the judge's words</th></tr></thead>"
     table = f'<table class="plain">{head}<tbody>{"".join(rows)}</tbody></table>'
-    return f'<div class="scroll">{table}{looks.hint(f"{report.steps} steps in all, over all seeds.")}</div>'
+    return f'<div class="scroll">{table}{theme.hint(f"{report.steps} steps in all, over all seeds.")}</div>'

@@ -7,14 +7,14 @@ from typing import Any
 
 import gradio as gr
 
-from demos import looks
+from demos import theme
 from demos.device import QUEUE, USUAL, Device, Step, Visit
 from demos.history import History
+from demos.jobs import Controls
 from demos.pictures import photo, shown
-from demos.running import Controls
 from editkit import api
 from editkit.errors import EditkitError
-from editkit.session import Session
+from editkit.sessions.session import Session
 
 START = "Upload a picture and press Start, or choose Go on in Session under a result of Compare."
 
@@ -57,7 +57,7 @@ class Turns:
 
     def _now(self) -> None:
         self.controls.status.render()
-        self.empty = gr.HTML(looks.empty("No session yet", START))
+        self.empty = gr.HTML(theme.empty("No session yet", START))
         with gr.Column(visible=False) as self.now:
             self.slider = gr.ImageSlider(
                 label="Before and after the last turn",
@@ -108,7 +108,7 @@ class Turns:
             source = photo(self.pixels, picture).checked()
             visit.session = self.device.editor_of(visit).session(source, folder=visit.place())
         except EditkitError as error:
-            return {self.visit: visit, self.controls.status: looks.problem(str(error))}
+            return {self.visit: visit, self.controls.status: theme.problem(str(error))}
         return {self.visit: visit, **self.shown(visit, "Started; say what to change.")}
 
     def take(self, visit: Visit, method: str) -> dict[Any, Any]:
@@ -120,7 +120,7 @@ class Turns:
             session = self.device.editor_of(visit).session(source, folder=visit.place())
             session.adopt(result)
         except EditkitError as error:
-            return {self.controls.status: looks.problem(str(error))}
+            return {self.controls.status: theme.problem(str(error))}
         visit.session = session
         return self.shown(visit, "Taken over from Compare; say what to change next.")
 
@@ -138,14 +138,14 @@ class Turns:
             asked = {"seed": seed or 0, "preserve": preserve or None, "watch": watch}
             tell(session.edit(instruction or "", method, **asked))
 
-        yield {self.controls.status: looks.status("Starting.", 0)}
+        yield {self.controls.status: theme.status("Starting.", 0)}
         for event in self.controls.follow(self.device, visit, work):
             if isinstance(event, dict):
                 yield event
             elif isinstance(event, Step):
                 words = f"Step {event.step} of {event.steps}"
                 changes: dict[Any, Any] = {
-                    self.controls.status: looks.status(words, event.step / event.steps)
+                    self.controls.status: theme.status(words, event.step / event.steps)
                 }
                 if event.pictures:
                     changes[self.slider] = shown(before, visit), shown(event.pictures[0], visit)
@@ -164,12 +164,12 @@ class Turns:
         """The session's folder as a zip, and its strip."""
         session = visit.session
         if session is None:
-            return {self.controls.status: looks.problem(START)}
+            return {self.controls.status: theme.problem(START)}
         try:
             saved = self.history.saved(session, visit.place())
         except EditkitError as error:
-            return {self.controls.status: looks.problem(str(error))}
-        return {self.controls.status: looks.status("Ready to download.")} | saved
+            return {self.controls.status: theme.problem(str(error))}
+        return {self.controls.status: theme.status("Ready to download.")} | saved
 
     def _act(self, do: Callable[[Session], Any], words: str) -> Callable[[Visit], dict[Any, Any]]:
         """A handler for a step within the session's tree."""
@@ -180,7 +180,7 @@ class Turns:
                     raise EditkitError(f"There is no session yet. {START}")
                 do(visit.session)
             except EditkitError as error:
-                return {self.controls.status: looks.problem(str(error))}
+                return {self.controls.status: theme.problem(str(error))}
             return self.shown(visit, words)
 
         return act
@@ -193,11 +193,11 @@ class Turns:
         before = session.turns[now.parent] if now.parent is not None else now
         pair = shown(before.image, visit), shown(now.image, visit)
         return {
-            self.controls.status: looks.status(words, notes=now.notes),
+            self.controls.status: theme.status(words, notes=now.notes),
             self.empty: gr.update(visible=False),
             self.now: gr.update(visible=True),
             self.slider: pair,
-            self.facts: looks.chips(_facts(session)),
+            self.facts: theme.chips(_facts(session)),
             self.past: gr.update(visible=True),
             **self.history.shown(session, visit),
         }

@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 import editkit
-from editkit.data import shapesworld
+from editkit import shapesworld
 
 KINDS = (
     "recolour",

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from demos import looks, training
+from demos import theme, training
 from demos.device import QUEUE, USUAL, Device, Visit
 from demos.training import Training
 from editkit.errors import EditkitError
@@ -32,8 +32,8 @@ class Train:
             with gr.Column(min_width=300):
                 self._asking()
             with gr.Column(min_width=300):
-                self.status = gr.HTML(looks.status("No run yet."), elem_id="train-status")
-                self.empty = gr.HTML(looks.empty("Nothing trained yet", EMPTY))
+                self.status = gr.HTML(theme.status("No run yet."), elem_id="train-status")
+                self.empty = gr.HTML(theme.empty("Nothing trained yet", EMPTY))
                 self.loss = gr.LinePlot(
                     x="step",
                     y="loss",
@@ -101,7 +101,7 @@ class Train:
 
     def told(self, name: str | None) -> str:
         """What a config says of itself."""
-        return looks.hint(
+        return theme.hint(
             self.recipes[name].words if name in self.recipes else "No config trains this backbone."
         )
 
@@ -110,15 +110,15 @@ class Train:
         try:
             text = training.plan(self._recipe(name).name, steps)
         except EditkitError as error:
-            return {self.status: looks.problem(str(error))}
-        return {self.plan: looks.listing("Plan", text), self.status: looks.status("Planned.")}
+            return {self.status: theme.problem(str(error))}
+        return {self.plan: theme.listing("Plan", text), self.status: theme.status("Planned.")}
 
     def start(self, name: str, steps: int) -> dict[Any, Any]:
         """A new run."""
         try:
             self.run.start(self._recipe(name), steps)
         except EditkitError as error:
-            return {self.status: looks.problem(str(error))}
+            return {self.status: theme.problem(str(error))}
         return self.shown()
 
     def go_on(self, steps: int) -> dict[Any, Any]:
@@ -126,13 +126,13 @@ class Train:
         try:
             self.run.resume(steps)
         except EditkitError as error:
-            return {self.status: looks.problem(str(error))}
+            return {self.status: theme.problem(str(error))}
         return self.shown()
 
     def stop(self) -> dict[Any, Any]:
         """The run saves and ends after its step."""
         words = "Stopping: it saves first." if self.run.stop() else "Nothing is running."
-        return {self.status: looks.status(words)}
+        return {self.status: theme.status(words)}
 
     def shown(self) -> dict[Any, Any]:
         """The run as its files tell of it."""
@@ -160,22 +160,22 @@ class Train:
             name = f"{folder.parent.name}-{folder.name}-{self.run.step()}"
             self.device.editor_of(visit).load_adapter(folder, recipe.method, name)
         except EditkitError as error:
-            return "", looks.problem(str(error))
+            return "", theme.problem(str(error))
         trained = f"{folder.parent.name} ({folder.name})"
         words = f"{recipe.method} wears {trained}, trained here; reload the page to undo."
-        return looks.status("", notes=[words]), looks.status("It is on in Compare.")
+        return theme.status("", notes=[words]), theme.status("It is on in Compare.")
 
     def _words(self) -> str:
         run = self.run
         if run.recipe is None:
-            return looks.status("No run yet.")
+            return theme.status("No run yet.")
         if problem := run.problem():
-            return looks.problem(problem)
+            return theme.problem(problem)
         done, name = run.step(), run.output.name if run.output else ""
         if run.running:
             words = f"step {done} of {run.steps}" if done else "starting"
-            return looks.status(f"{name}: {words}", done / run.steps)
-        return looks.status(
+            return theme.status(f"{name}: {words}", done / run.steps)
+        return theme.status(
             f"{name}: {'done' if done >= run.steps else 'stopped'} at step {done}.", done / run.steps
         )
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from editkit.api import Editor, backbones, load, methods
     from editkit.errors import EditkitError
-    from editkit.replaying import Replay, replay
-    from editkit.seed_search import SeedSearch
-    from editkit.session import Session, load_session
+    from editkit.inference.seed_search import SeedSearch
+    from editkit.sessions.replay import Replay, replay
+    from editkit.sessions.session import Session, load_session
     from editkit.types import EditRequest, EditResult
 
 __version__ = "0.1.0"
@@ -32,14 +32,14 @@ _HOMES = {
     "EditResult": "editkit.types",
     "EditkitError": "editkit.errors",
     "Editor": "editkit.api",
-    "Replay": "editkit.replaying",
-    "SeedSearch": "editkit.seed_search",
-    "Session": "editkit.session",
+    "Replay": "editkit.sessions.replay",
+    "SeedSearch": "editkit.inference.seed_search",
+    "Session": "editkit.sessions.session",
     "backbones": "editkit.api",
     "load": "editkit.api",
-    "load_session": "editkit.session",
+    "load_session": "editkit.sessions.session",
     "methods": "editkit.api",
-    "replay": "editkit.replaying",
+    "replay": "editkit.sessions.replay",
 }
 
 

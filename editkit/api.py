@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editkit import config, registry
+from editkit.adapters.manager import Wardrobe
 from editkit.errors import EditkitError
 from editkit.types import EditRequest, EditResult
-from editkit.wardrobe import Wardrobe
 
 if TYPE_CHECKING:
     import torch
 
-    from editkit import editing
+    from editkit.inference import pipeline
+    from editkit.inference.inputs import Prepared
+    from editkit.inference.seed_search import SeedSearch
     from editkit.judges import Judge
     from editkit.method import Method
-    from editkit.requests import Prepared
-    from editkit.seed_search import SeedSearch
-    from editkit.session import Session
+    from editkit.sessions.session import Session
     from editkit.types import ImageInput
 
 
@@ -68,7 +68,7 @@ class Editor:
         align: bool = False,
         negative: str | None = None,
         search: SeedSearch | Mapping[str, Any] | None = None,
-        watch: editing.Watch | None = None,
+        watch: pipeline.Watch | None = None,
     ) -> EditResult:
         """Edit one picture; the result is exactly as large as it. See `EditRequest` for the arguments.
 
@@ -77,7 +77,7 @@ class Editor:
         Raises:
             EditkitError: in one sentence, where the request cannot be carried out.
         """
-        from editkit.requests import prepare
+        from editkit.inference.inputs import prepare
 
         request = EditRequest(
             image=image,
@@ -106,7 +106,7 @@ class Editor:
         Raises:
             EditkitError: where the picture cannot be read or the folder holds something.
         """
-        from editkit import session
+        from editkit.sessions import session
 
         return session.start(self, image, folder)
 
@@ -121,7 +121,7 @@ class Editor:
         self.backbone.load(record.role_under(self.backbone, options))
 
     def edit_many(
-        self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: editing.Watch | None = None
+        self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: pipeline.Watch | None = None
     ) -> list[EditResult]:
         """Edit many pictures in batches of requests that fit together, in the order given.
 
@@ -146,22 +146,22 @@ class Editor:
                 results |= self._batch(group[start : start + batch_size], watch)
         return [results[place] for place in range(len(requests))]
 
-    def _run(self, batch: Sequence[Prepared], watch: editing.Watch | None = None) -> list[EditResult]:
+    def _run(self, batch: Sequence[Prepared], watch: pipeline.Watch | None = None) -> list[EditResult]:
         """Results of one group's requests; one whose seed is searched for is a group of its own."""
-        from editkit import editing, seed_search
+        from editkit.inference import pipeline, seed_search
 
         request = batch[0].request
         record, options = self.method(request.method)
-        with editing.enough_memory():
+        with pipeline.enough_memory():
             self._wardrobe.wear(record, options, request)
         if request.search is None:
-            return editing.run(self.backbone, record, options, batch, watch)
+            return pipeline.run(self.backbone, record, options, batch, watch)
         search = seed_search.build(request.search)
         return [seed_search.run(self.backbone, record, options, batch[0], search, self._judges, watch)]
 
     def _prepare(self, request: EditRequest) -> Prepared | EditResult:
         """A request that is ready to run, or the result that says why it cannot."""
-        from editkit.requests import prepare
+        from editkit.inference.inputs import prepare
 
         try:
             self.method(request.method)
@@ -170,7 +170,7 @@ class Editor:
             return _failed(request, error)
 
     def _batch(
-        self, members: Sequence[tuple[int, Any]], watch: editing.Watch | None = None
+        self, members: Sequence[tuple[int, Any]], watch: pipeline.Watch | None = None
     ) -> dict[int, EditResult]:
         """Results by place; a batch that fails is tried again one by one, so that one item fails alone."""
         try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from editkit.adapters import LoraOptions
+    from editkit.adapters.lora import LoraOptions
     from editkit.types import EditRequest
 
 
@@ -42,7 +42,7 @@ class Conditioner(ABC):
 
     def target(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
         """The whole canvas as it should come out, pixels BCHW in [0, 1]."""
-        from editkit import canvas
+        from editkit.imaging import canvas
 
         return canvas.place(answer_BCHW, self.arrange(inputs).canvas)
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = {
     "autoencoder": "backbones.autoencoder",
-    "edit": "editkit.train.edit",
+    "edit": "editkit.train.finetune",
     "inpaint": "backbones.inpaint",
-    "judge": "editkit.judges.training",
+    "judge": "editkit.shapesworld.recipes.judge",
 }
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Generator, Tensor
 
-    from editkit.alignment import Alignment
-    from editkit.seed_search import SearchReport, SeedSearch
+    from editkit.imaging.registration import Alignment
+    from editkit.inference.seed_search import SearchReport, SeedSearch
 
     ImageInput = str | Path | Image.Image
 

@@ -6,8 +6,8 @@ import torch
 from conftest import CLIP, LETTERS, ROOT, T5, transformer_config
 
 from editkit import config
-from editkit.train.edit import EditJob
-from editkit.train.fit import fit
+from editkit.train.finetune import EditJob
+from editkit.train.loop import fit
 from editkit.train.settings import EditTrainConfig
 
 

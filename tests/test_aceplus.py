@@ -19,16 +19,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import editkit
-from backbones import fresh, sketch, surgery
+from backbones import meta_init, random_init
+from backbones.conversion import state_dict
 from backbones.flux import Flux, load
 from backbones.loading import LoadOptions, load_transformer
 from backbones.specs import FAMILIES
-from editkit import EditkitError, adapters, canvas, config, flow
-from editkit.data import latents, padding, shapesworld
+from editkit import EditkitError, adapters, config, flow, shapesworld
+from editkit.data import buckets, padding
 from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig
-from editkit.train.edit import EditJob
-from editkit.train.fit import fit
+from editkit.imaging import canvas
+from editkit.train.finetune import EditJob
+from editkit.train.loop import fit
 from editkit.train.settings import EditTrainConfig
 from editkit.types import Conditioning, EditInputs, EditRequest, Text
 from methods.aceplus import METHOD, controls, lcu, tasks
@@ -36,7 +38,7 @@ from methods.aceplus.conditioner import ACEPlan
 from methods.aceplus.config import PLACEHOLDERS, RELEASED
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-FULL_SIZE = sketch.OFFICIAL | {"in_channels": 448, "out_channels": 64, "guidance_embeds": True}
+FULL_SIZE = meta_init.OFFICIAL | {"in_channels": 448, "out_channels": 64, "guidance_embeds": True}
 
 
 def conditioner(flux: Flux, **options: Any) -> Any:
@@ -183,7 +185,7 @@ def test_at_full_scale_it_is_fills_own_input(random_flux: Flux) -> None:
     plan = conditioner(random_flux).arrange(given)
     panel = plan.canvas
     assert (panel.width, panel.height) == (128, 128)
-    from editkit import canvas
+    from editkit.imaging import canvas
 
     pixels, mask = (canvas.place(each, panel) for each in (given.source_BCHW, given.mask_B1HW))
     fill = random_flux.inpainting(pixels, mask)
@@ -229,7 +231,7 @@ def test_units_on_the_sequence_are_blocks_of_their_own(random_flux: Flux) -> Non
     assert torch.allclose(target[:, :, 12:].flatten(1, 2), random_flux.encode(answer), atol=1e-5)
     # And decoded without them.
     assert plan.canvas.apart
-    from editkit import canvas
+    from editkit.imaging import canvas
 
     kept, panel = canvas.decoded(target.flatten(1, 2), plan.canvas)
     assert (panel.width, panel.height) == (128, 128)
@@ -327,7 +329,7 @@ def test_references_share_the_budget_of_tokens() -> None:
 
 @torch.no_grad()
 def test_released_crop_loses_thirty_pixels(random_flux: Flux) -> None:
-    from editkit import canvas
+    from editkit.imaging import canvas
 
     given = inputs(references=(photo(128, 128, 1),))
     exact, released = (
@@ -623,7 +625,7 @@ def test_an_adapter_of_fill_begins_on_a_wider_input_as_what_it_was(random_flux: 
 
 def kohya(transformer: Any, rank: int, seed: int = 0) -> dict[str, Tensor]:
     """A LoRA in the released layout for a small transformer, half of it with alpha other than the rank."""
-    from backbones import lora
+    from backbones.lora import dialects
 
     generator = torch.Generator().manual_seed(seed)
     linears = {
@@ -632,14 +634,14 @@ def kohya(transformer: Any, rank: int, seed: int = 0) -> dict[str, Tensor]:
         if isinstance(module, torch.nn.Linear) and "blocks" in name
     }
     updates = {
-        name: lora.Update(
+        name: dialects.Update(
             down_rI=torch.randn(rank, module.in_features, generator=generator) * 0.1,
             up_Or=torch.randn(module.out_features, rank, generator=generator) * 0.1,
             alpha=float(rank) * (1 + number % 2) / 2,
         )
         for number, (name, module) in enumerate(linears.items())
     }
-    return lora.from_diffusers(updates, "kohya")[0]
+    return dialects.from_diffusers(updates, "kohya")[0]
 
 
 def test_released_layout_loads_and_counts(tmp_path: Path) -> None:
@@ -666,12 +668,12 @@ def test_released_layout_loads_and_counts(tmp_path: Path) -> None:
 def test_every_tensor_of_a_released_file_is_placed_at_full_size() -> None:
     from test_lora import ace
 
-    from backbones import lora
+    from backbones.lora import dialects
 
     with torch.device("meta"):
         transformer = FluxTransformer2DModel.from_config(FULL_SIZE | {"in_channels": 384})
     for rank in (16, 64):
-        state, about = lora.in_diffusers(ace(rank), {})
+        state, about = dialects.in_diffusers(ace(rank), {})
         assert len(ace(rank)) == 912
         assert len(state) == 988
         transformer.load_lora_adapter(
@@ -690,10 +692,10 @@ def test_every_tensor_of_a_released_file_is_placed_at_full_size() -> None:
 def test_full_model_has_the_released_tensors() -> None:
     with torch.device("meta"):
         transformer = FluxTransformer2DModel.from_config(FULL_SIZE)
-    native = surgery.diffusers_to_native(transformer.state_dict())
+    native = state_dict.diffusers_to_native(transformer.state_dict())
     assert len(native) == 780
     assert tuple(native["img_in.weight"].shape) == (3072, 448)
-    back = surgery.native_to_diffusers(native)
+    back = state_dict.native_to_diffusers(native)
     assert {k: t.shape for k, t in back.items()} == {k: t.shape for k, t in transformer.state_dict().items()}
     role = FAMILIES["flux1-dev"].roles["ace"]
     assert (role.file, role.in_channels) == ("ali-vilab/ACE_Plus/ace_plus_fft.safetensors", 448)
@@ -702,7 +704,7 @@ def test_full_model_has_the_released_tensors() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
 def test_full_model_from_a_file(dtype: torch.dtype, tmp_path: Path) -> None:
     made = FluxTransformer2DModel.from_config(transformer_config(448))
-    native = surgery.diffusers_to_native(made.state_dict())
+    native = state_dict.diffusers_to_native(made.state_dict())
     path = tmp_path / "ace_plus_fft.safetensors"
     save_file({name: tensor.to(dtype) for name, tensor in native.items()}, path)
     options = LoadOptions(transformer={"ace": str(path)}, axes=(8, 12, 12))
@@ -787,7 +789,7 @@ def test_full_model_edits(random_flux: Flux) -> None:
 
 
 def test_a_saved_full_model_is_known_by_its_channels(random_flux: Flux, tmp_path: Path) -> None:
-    fresh.save(random_flux, "ace", tmp_path / "ace")
+    random_init.save(random_flux, "ace", tmp_path / "ace")
     editor = editkit.load(str(tmp_path / "ace"), options={"aceplus": {"model": "full"}})
     assert set(editor.backbone.roles) == {"ace"}
     mine = editkit.Editor(random_flux, {"aceplus": {"model": "full"}})
@@ -1001,7 +1003,7 @@ def test_masked_examples(name: str) -> None:
 
 def test_records_of_one_task_stand_together() -> None:
     masked = dataset(DataConfig(name="shapesworld masked", count=40))
-    shapes = {latents.shape_of(masked[n]) for n in range(40)}
+    shapes = {buckets.shape_of(masked[n]) for n in range(40)}
     assert len(shapes) == len({masked[n].task for n in range(40)}) >= 5
 
 
@@ -1009,7 +1011,7 @@ def test_records_of_one_task_stand_together() -> None:
 
 
 def test_comparison(random_flux: Flux) -> None:
-    from editkit import comparison
+    from editkit.inference import comparison
     from editkit.judges import judge
 
     editor = editkit.Editor(random_flux)
@@ -1030,7 +1032,7 @@ def test_comparison(random_flux: Flux) -> None:
 
 
 def test_comparison_goes_on_where_a_method_fails(random_flux: Flux) -> None:
-    from editkit import comparison
+    from editkit.inference import comparison
 
     mask = Image.new("L", (10, 10))
     editor = editkit.Editor(random_flux, {"icedit": {"framework": "text"}})

@@ -43,8 +43,8 @@ from surface_fixtures import (
 )
 
 import editkit
-from editkit import recipe
 from editkit.errors import EditkitError
+from editkit.inference import provenance
 from editkit.types import EditRequest
 
 RED = (200, 30, 20)
@@ -521,7 +521,7 @@ def cmyk(place: Place) -> Path:
 
 def native(place: Place) -> Path:
     """The backbone's transformer in the native naming."""
-    from backbones.convert import convert
+    from backbones.conversion.checkpoints import convert
 
     return convert(place.backbone / "transformer", place.folder / "native.safetensors")
 
@@ -626,7 +626,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one step and its config."""
     from editkit import config
     from editkit.registry import recipe as recipe_module
-    from editkit.train.fit import fit
+    from editkit.train.loop import fit
 
     folder = tmp_path_factory.mktemp("checkpoint")
     module = recipe_module("autoencoder")
@@ -951,7 +951,7 @@ def test_output_over_the_input(cli: Cli, place: Place) -> None:
     refused(cli(*edit(place, "--guidance", "nan", "-o", path)), "guidance")
     assert path.read_bytes() == old
     assert cli(*edit(place, "-o", path)).status == 0
-    assert recipe.read(path)["instruction"] == "make it blue"
+    assert provenance.read(path)["instruction"] == "make it blue"
 
 
 def test_generate_needs_no_picture(cli: Cli, place: Place) -> None:

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import editkit
-from editkit import recipe
-from editkit.data import shapesworld as world
-from editkit.evaluation import masked, scores, shapesworld
+from editkit import shapesworld as world
+from editkit.inference import provenance
+from editkit.shapesworld import evaluate, evaluate_masked, scores
 
 EXAMPLES, SESSIONS, STEPS = 64, 6, 4
 """As many edits in half the default's steps, which score alike."""
@@ -29,7 +29,7 @@ def editor() -> editkit.Editor:
 
 @pytest.fixture(scope="module")
 def report(editor: editkit.Editor) -> dict[str, Any]:
-    return shapesworld.evaluate(editor, "kontext", n=EXAMPLES, sessions=SESSIONS, steps=STEPS)
+    return evaluate.evaluate(editor, "kontext", n=EXAMPLES, sessions=SESSIONS, steps=STEPS)
 
 
 def test_edits_succeed_on_held_out_scenes(report: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ def test_untouched_pixels_stay_over_five_turns(report: dict[str, Any]) -> None:
 def icedit(**options: Any) -> float:
     """Success of ICEdit on the first few held-out examples."""
     editor = editkit.load("tiny", device="cpu", options={"icedit": options})
-    found: float = shapesworld.evaluate(editor, "icedit", n=FEW, steps=STEPS)["overall"]["success"]
+    found: float = evaluate.evaluate(editor, "icedit", n=FEW, steps=STEPS)["overall"]["success"]
     return found
 
 
@@ -66,7 +66,7 @@ def test_icedit_edits_and_needs_its_adapter_to() -> None:
 def aceplus(*kinds: str, n: int, **options: Any) -> dict[str, Any]:
     """ACE++'s figures on the first few held-out examples of each kind."""
     editor = editkit.load("tiny", device="cpu", options={"aceplus": options})
-    found: dict[str, Any] = masked.evaluate(editor, "aceplus", kinds, n=n, steps=STEPS)["kinds"]
+    found: dict[str, Any] = evaluate_masked.evaluate(editor, "aceplus", kinds, n=n, steps=STEPS)["kinds"]
     return found
 
 
@@ -93,12 +93,12 @@ def test_aceplus_paints_from_references() -> None:
 
 def test_scores_under_a_negative_prompt(editor: editkit.Editor) -> None:
     """Of two edits, which it changes."""
-    for evaluate, method, more in (
-        (shapesworld.evaluate, "kontext", {}),
-        (masked.evaluate, "aceplus", {"names": ["local editing"]}),
+    for scored, method, more in (
+        (evaluate.evaluate, "kontext", {}),
+        (evaluate_masked.evaluate, "aceplus", {"names": ["local editing"]}),
     ):
         plain, pushed = (
-            evaluate(editor, method, n=2, steps=2, negative=negative, **more)
+            scored(editor, method, n=2, steps=2, negative=negative, **more)
             for negative in (None, "a red star")
         )
         assert (plain.pop("negative"), pushed.pop("negative")) == (None, "a red star")
@@ -110,11 +110,11 @@ def test_scores_under_a_negative_prompt(editor: editkit.Editor) -> None:
 
 
 def test_report_is_written_and_read_by_people(report: dict[str, Any], tmp_path: Path) -> None:
-    shapesworld.write(report, tmp_path)
+    evaluate.write(report, tmp_path)
     assert (tmp_path / "report.json").is_file()
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.size == (6 * world.SIZE, len(world.KINDS) * world.SIZE)
-    table = shapesworld.table(report)
+    table = evaluate.table(report)
     assert "five turns in a row" in table
     assert all(kind in table for kind in world.KINDS)
 
@@ -126,7 +126,7 @@ def test_unknown_words_are_named(editor: editkit.Editor) -> None:
 
 
 def test_a_recipe_repeats_its_picture(editor: editkit.Editor, tmp_path: Path) -> None:
-    from editkit import images
+    from editkit.imaging import images
 
     example = world.example(11)
     assert example.source is not None
@@ -134,7 +134,7 @@ def test_a_recipe_repeats_its_picture(editor: editkit.Editor, tmp_path: Path) ->
     result = editor.edit(source, example.instruction, seed=5)
     assert result.image is not None
     images.save(result.image, tmp_path / "a.png", result.recipe)
-    told = recipe.read(tmp_path / "a.png")
+    told = provenance.read(tmp_path / "a.png")
     again = editkit.load(told["backbone"], told["device"], told["precision"]).edit(
         source,
         told["instruction"],

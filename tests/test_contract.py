@@ -24,10 +24,11 @@ from torch import Tensor
 import editkit
 from backbones.flux import Flux
 from backbones.specs import FAMILIES
-from editkit import adapters, canvas, config, flow, images
+from editkit import adapters, config, flow
+from editkit.imaging import canvas, images
 from editkit.method import Conditioner, Method, Sampler, Trainer
-from editkit.train.edit import EditJob
-from editkit.train.fit import fit
+from editkit.train.finetune import EditJob
+from editkit.train.loop import fit
 from editkit.train.settings import EditTrainConfig
 from editkit.types import EditInputs, EditRequest, Plan
 

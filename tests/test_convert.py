@@ -13,8 +13,8 @@ from diffusers.loaders.single_file_utils import convert_flux_transformer_checkpo
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from backbones import surgery
-from backbones.convert import INDEX, WEIGHTS, convert
+from backbones.conversion import state_dict
+from backbones.conversion.checkpoints import INDEX, WEIGHTS, convert
 from editkit.errors import EditkitError
 
 Shape = tuple[int, ...]
@@ -111,11 +111,11 @@ def test_official_sizes_map_both_ways(name: str) -> None:
     with torch.device("meta"):
         model = FluxTransformer2DModel.from_config(config)
     native = {key: torch.empty(shape, dtype=torch.bfloat16, device="meta") for key, shape in shapes.items()}
-    converted = surgery.native_to_diffusers(native)
+    converted = state_dict.native_to_diffusers(native)
     assert {k: t.shape for k, t in converted.items()} == {k: t.shape for k, t in model.state_dict().items()}
-    assert {k: tuple(t.shape) for k, t in surgery.diffusers_to_native(converted).items()} == shapes
+    assert {k: tuple(t.shape) for k, t in state_dict.diffusers_to_native(converted).items()} == shapes
     assert {t.dtype for t in converted.values()} == {torch.bfloat16}
-    assert surgery.infer_config(native) == config
+    assert state_dict.infer_config(native) == config
 
 
 @pytest.mark.parametrize("guidance", [True, False])
@@ -125,58 +125,58 @@ def test_agrees_with_diffusers_own_conversion(guidance: bool) -> None:
                                    "num_single_layers": 2})  # fmt: skip
     native = random_state({name: (shape[0], 2)[: len(shape)] for name, shape in shapes.items()})
     theirs = convert_flux_transformer_checkpoint_to_diffusers(dict(native))
-    assert same(surgery.native_to_diffusers(native), theirs)
+    assert same(state_dict.native_to_diffusers(native), theirs)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn])
 def test_round_trips_are_exact(tmp_path: Path, dtype: torch.dtype) -> None:
     native = random_state(native_shapes(TINY), dtype)
     # safetensors refuses tensors that share memory, as uncopied rows of one fused tensor would.
-    save_file(surgery.native_to_diffusers(native), tmp_path / "rows.safetensors")
-    assert same(surgery.diffusers_to_native(surgery.native_to_diffusers(native)), native)
+    save_file(state_dict.native_to_diffusers(native), tmp_path / "rows.safetensors")
+    assert same(state_dict.diffusers_to_native(state_dict.native_to_diffusers(native)), native)
     diffusers = {name: tensor.to(dtype) for name, tensor in tiny_model().state_dict().items()}
-    assert same(surgery.native_to_diffusers(surgery.diffusers_to_native(diffusers)), diffusers)
+    assert same(state_dict.native_to_diffusers(state_dict.diffusers_to_native(diffusers)), diffusers)
 
 
 def test_comfyui_prefix_is_taken_off() -> None:
     native = random_state(native_shapes(TINY))
-    prefixed = {surgery.COMFYUI_PREFIX + name: tensor for name, tensor in native.items()}
-    assert same(surgery.native_to_diffusers(prefixed), surgery.native_to_diffusers(native))
-    assert surgery.infer_config(prefixed, AXES) == TINY
+    prefixed = {state_dict.COMFYUI_PREFIX + name: tensor for name, tensor in native.items()}
+    assert same(state_dict.native_to_diffusers(prefixed), state_dict.native_to_diffusers(native))
+    assert state_dict.infer_config(prefixed, AXES) == TINY
     with pytest.raises(EditkitError, match="twice"):
-        surgery.native_to_diffusers(prefixed | native)
+        state_dict.native_to_diffusers(prefixed | native)
 
 
 def test_axes_are_given_where_heads_are_not_128_wide() -> None:
     native = random_state(native_shapes(TINY))
-    assert surgery.infer_config(native, AXES) == TINY
+    assert state_dict.infer_config(native, AXES) == TINY
     with pytest.raises(EditkitError, match=r"16 dimensions leave the RoPE axes open.* --axes"):
-        surgery.infer_config(native)
+        state_dict.infer_config(native)
     for axes in ((4, 6, 4), (5, 5, 6), (8, 8), (0, 8, 8), ()):
         with pytest.raises(EditkitError, match=r"do not fit.* sum to 16 with --axes"):
-            surgery.infer_config(native, axes)
+            state_dict.infer_config(native, axes)
 
 
 def test_fill_widens_to_ace_with_its_mask_moved() -> None:
     fill_DC = torch.randn(6, 384)
-    ace_DC = surgery.widen_input(fill_DC, 448, surgery.FILL_TO_ACE)
+    ace_DC = state_dict.widen_input(fill_DC, 448, state_dict.FILL_TO_ACE)
     assert torch.equal(ace_DC[:, :128], fill_DC[:, :128])
     assert not ace_DC[:, 128:192].any()
     assert torch.equal(ace_DC[:, 192:], fill_DC[:, 128:])
-    wide_DC = surgery.widen_input(torch.ones(6, 64, dtype=torch.bfloat16, device="meta"), 384, range(64))
+    wide_DC = state_dict.widen_input(torch.ones(6, 64, dtype=torch.bfloat16, device="meta"), 384, range(64))
     assert (wide_DC.shape, wide_DC.dtype) == ((6, 384), torch.bfloat16)
     for columns in (range(63), [0] * 64, range(1, 385), range(-1, 63)):
         with pytest.raises(EditkitError, match="column of its own"):
-            surgery.widen_input(torch.ones(6, 64), 128 if len(columns) == 64 else 64, columns)
+            state_dict.widen_input(torch.ones(6, 64), 128 if len(columns) == 64 else 64, columns)
 
 
 def test_join_needs_alike_parts() -> None:
-    state = surgery.native_to_diffusers(random_state(native_shapes(TINY)))
+    state = state_dict.native_to_diffusers(random_state(native_shapes(TINY)))
     key = "transformer_blocks.0.attn.to_k.weight"
     with pytest.raises(EditkitError, match="differ in dtype"):
-        surgery.diffusers_to_native(state | {key: state[key].float()})
+        state_dict.diffusers_to_native(state | {key: state[key].float()})
     with pytest.raises(EditkitError, match="not 32 rows"):
-        surgery.diffusers_to_native(state | {key: state[key][:-1]})
+        state_dict.diffusers_to_native(state | {key: state[key][:-1]})
 
 
 @pytest.mark.parametrize("shard", ["10GB", "20KB"])
@@ -209,7 +209,7 @@ def test_native_file_survives_bit_for_bit(tmp_path: Path) -> None:
         torch.float8_e4m3fn
     )
     native["img_in.bias"][0] = float("nan")
-    save_file({surgery.COMFYUI_PREFIX + k: t for k, t in native.items()}, tmp_path / "a.safetensors")
+    save_file({state_dict.COMFYUI_PREFIX + k: t for k, t in native.items()}, tmp_path / "a.safetensors")
     convert(tmp_path / "a.safetensors", tmp_path / "folder", AXES)
     back = convert(tmp_path / "folder", tmp_path / "b.safetensors")
     assert same(load_file(back), native)

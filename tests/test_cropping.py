@@ -11,10 +11,11 @@ import pytest
 from conftest import image
 
 from backbones.specs import KONTEXT_SIZES
-from editkit import EditkitError, canvas
+from editkit import EditkitError
 from editkit.data.cropping import Cropped
 from editkit.data.datasets import Dataset, dataset
 from editkit.data.records import DataConfig
+from editkit.imaging import canvas
 
 
 def pair(folder: Path, size: tuple[int, int], **more: Any) -> Dataset:
@@ -60,7 +61,7 @@ def test_networks_without_sizes_are_told(tmp_path: Path) -> None:
 
 def test_a_run_cuts_what_it_is_told_to(random_pipeline: Path, tmp_path: Path) -> None:
     from editkit import config
-    from editkit.train.edit import EditJob
+    from editkit.train.finetune import EditJob
     from editkit.train.settings import EditTrainConfig
 
     def learnt(crop: str) -> Any:

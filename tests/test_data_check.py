@@ -11,10 +11,10 @@ import pytest
 from conftest import image
 from PIL import Image
 
-from editkit import sheets
 from editkit.data import check as checks
 from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig, Record
+from editkit.imaging import contact_sheet
 
 
 @pytest.fixture
@@ -94,13 +94,13 @@ def test_shapesworld_is_sound() -> None:
 
 def test_a_sheet_shows_small_and_missing_pictures_and_cuts_long_titles() -> None:
     dot = Image.new("RGB", (16, 16), "red")
-    made = sheets.rows([("dot", [dot, dot]), ("no source", [None, dot])], ("source", "answer"))
-    long = sheets.rows([("word " * 200, [dot, dot])] * 2, ("source", "answer"))
+    made = contact_sheet.rows([("dot", [dot, dot]), ("no source", [None, dot])], ("source", "answer"))
+    long = contact_sheet.rows([("word " * 200, [dot, dot])] * 2, ("source", "answer"))
     assert made is not None
     assert long is not None
     # Frames lie over no picture, and an empty one is as large as a picture.
-    assert made.tobytes().count(b"\xff\0\0") == 3 * sheets.SIDE**2
-    assert long.size == (made.width, made.height + (sheets.LINES - 1) * sheets.LINE)
+    assert made.tobytes().count(b"\xff\0\0") == 3 * contact_sheet.SIDE**2
+    assert long.size == (made.width, made.height + (contact_sheet.LINES - 1) * contact_sheet.LINE)
 
 
 def test_check_command(flawed: Path, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,8 @@ from surface_fixtures import Cli, in_process, one_sentence, refused
 
 import editkit
 from demos import widgets
-from editkit import config, recipe
+from editkit import config
+from editkit.inference import provenance
 
 SAMPLES = ROOT / "demos" / "samples"
 RED = SAMPLES / "red_circle.png"
@@ -213,7 +214,7 @@ def test_a_session_goes_back_and_forth(client: Client) -> None:
     folder, strip = exported[-2:]
     with zipfile.ZipFile(folder) as packed:
         assert {"session.json", "strip.png"} <= set(packed.namelist())
-    assert len(recipe.read(strip)["session"]) == 1
+    assert len(provenance.read(strip)["session"]) == 1
 
 
 def test_search_shows_previews_and_reasons(client: Client) -> None:

@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from backbones.flux import Flux
 from editkit import config
 from editkit.errors import EditkitError
-from editkit.train.check import check
 from editkit.train.job import FitConfig
+from editkit.train.preflight import check
 
 RUN = str(ROOT / "tests" / "distributed_run.py")
 ALONE = (sys.executable, RUN)

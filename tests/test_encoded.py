@@ -13,10 +13,10 @@ import torch
 from conftest import image
 
 from editkit import EditkitError, config, registry
-from editkit.data import encoded
+from editkit.data import latent_cache
+from editkit.data.buckets import Bucket
 from editkit.data.datasets import Dataset, dataset
-from editkit.data.encoded import buckets
-from editkit.data.latents import Bucket
+from editkit.data.latent_cache import buckets
 from editkit.data.records import DataConfig, Record
 
 Encode = Callable[..., list[Bucket]]
@@ -135,7 +135,7 @@ class Drawn:
 def test_what_was_encoded_before_a_kill_is_not_encoded_again(
     encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoded, "CHUNK", 4)
+    monkeypatch.setattr(latent_cache, "CHUNK", 4)
     with pytest.raises(RuntimeError, match="as if the run was killed"):
         encode(Drawn(tmp_path, stop=18))
     (chunks,) = (tmp_path / "cache").glob("*.chunks")

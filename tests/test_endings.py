@@ -11,12 +11,12 @@ from diffusers import AutoencoderKL
 import editkit
 from editkit import config, registry
 from editkit.api import Editor
-from editkit.data import endings
 from editkit.data.datasets import dataset
-from editkit.data.endings import EndingsConfig
 from editkit.data.records import DataConfig
 from editkit.errors import EditkitError
-from editkit.train.fit import fit
+from editkit.shapesworld.recipes import final_latents
+from editkit.shapesworld.recipes.final_latents import EndingsConfig
+from editkit.train.loop import fit
 
 VAE = Path(__file__).resolve().parent.parent / "backbones/tiny/kontext/vae"
 ASKED = EndingsConfig(data=DataConfig(start=2_000_000, count=2, kinds={"add": 1.0}), steps=1)
@@ -29,7 +29,7 @@ def editor() -> Editor:
 
 @pytest.mark.parametrize("method", registry.method_names())
 def test_endings_decode_to_the_edits(method: str, editor: Editor, tmp_path: Path) -> None:
-    tokens_NLC, answers_NCHW = endings.recorded(method, ASKED, tmp_path)
+    tokens_NLC, answers_NCHW = final_latents.recorded(method, ASKED, tmp_path)
     records = [dataset(ASKED.data)[place] for place in range(2)]
     asked = [record.request(method, ASKED.data.start + place, 1) for place, record in enumerate(records)]
     decoded_NCHW = editor.backbone.decode(tokens_NLC, 128, 128)
@@ -43,18 +43,18 @@ def test_endings_decode_to_the_edits(method: str, editor: Editor, tmp_path: Path
 
 def test_references_are_left_out_of_the_panel(tmp_path: Path) -> None:
     kinds = DataConfig(name="shapesworld masked", start=2_000_000, count=1, kinds={"character": 1.0})
-    tokens_NLC, answers_NCHW = endings.recorded("aceplus", replace(ASKED, data=kinds), tmp_path)
+    tokens_NLC, answers_NCHW = final_latents.recorded("aceplus", replace(ASKED, data=kinds), tmp_path)
     assert (len(tokens_NLC[0]), answers_NCHW[0].shape) == (64, (3, 128, 128))
 
 
 def test_endings_are_recorded_once(tmp_path: Path) -> None:
-    first = endings.recorded("kontext", ASKED, tmp_path)
+    first = final_latents.recorded("kontext", ASKED, tmp_path)
     (kept,) = tmp_path.iterdir()
     written = kept.stat().st_mtime_ns
-    again = endings.recorded("kontext", ASKED, tmp_path)
+    again = final_latents.recorded("kontext", ASKED, tmp_path)
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
     assert ([kept], written) == (list(tmp_path.iterdir()), kept.stat().st_mtime_ns)
-    endings.recorded("kontext", replace(ASKED, steps=2), tmp_path)
+    final_latents.recorded("kontext", replace(ASKED, steps=2), tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -107,4 +107,4 @@ def test_wrong_settings_are_named(values: dict[str, object], message: str) -> No
 
 def test_endings_of_an_unknown_method(tmp_path: Path) -> None:
     with pytest.raises(EditkitError, match="There is no method 'kontex'"):
-        endings.recorded("kontex", ASKED, tmp_path)
+        final_latents.recorded("kontex", ASKED, tmp_path)

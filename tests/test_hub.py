@@ -13,10 +13,10 @@ import pytest
 
 import editkit
 from backbones.flux import Flux
-from backbones.fresh import save
-from backbones.sketch import Sketch
+from backbones.meta_init import Sketch
+from backbones.random_init import save
 from editkit import EditkitError, config
-from editkit.train.plan import plan
+from editkit.train.estimate.plan import plan
 from editkit.train.settings import EditTrainConfig
 
 NAME = "somebody/something"

@@ -20,10 +20,10 @@ import editkit
 from backbones.flux import Flux
 from editkit import adapters, config, registry
 from editkit.types import EditInputs
-from methods.icedit import METHOD, checkpoint, collapse, moe, routing
+from methods.icedit import METHOD, collapse, moe, moe_file, routing
 from methods.icedit.config import ADAPTERS
-from methods.icedit.experts import EVALUATIONS, Experts
-from methods.icedit.layer import ROUTERS, MoELinear, MoEOptions
+from methods.icedit.moe_handle import EVALUATIONS, Experts
+from methods.icedit.moe_layer import ROUTERS, MoELinear, MoEOptions
 
 EXPERTS, RANK = 4, 3
 FULL = {
@@ -53,7 +53,7 @@ def released(
             state |= {f"{key}.lora_B.expert_{e}.weight": draw(outputs, rank) for e in range(experts)}
             state[f"{key}.lora_route.weight"] = draw(experts, inputs)
         elif name == "x_embedder" or (
-            inside and name.endswith(tuple(f".{end}" for end in (*checkpoint.PLAIN, "ff.net.2", "proj_out")))
+            inside and name.endswith(tuple(f".{end}" for end in (*moe_file.PLAIN, "ff.net.2", "proj_out")))
         ):
             state |= {f"{key}.lora_A.weight": draw(rank, inputs), f"{key}.lora_B.weight": draw(outputs, rank)}
     return state

@@ -11,7 +11,8 @@ from conftest import ROOT, photo
 from torch import Tensor
 
 from backbones.flux import Flux
-from editkit import canvas, config, flow
+from editkit import config, flow
+from editkit.imaging import canvas
 from editkit.train.settings import EditTrainConfig
 from editkit.types import EditInputs
 from methods.icedit import METHOD

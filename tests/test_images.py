@@ -18,8 +18,9 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from editkit import images, recipe
 from editkit.errors import EditkitError
+from editkit.imaging import images
+from editkit.inference import provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 RED, GREEN, BLUE = (200, 30, 20), (10, 180, 40), (0, 20, 220)
@@ -545,9 +546,11 @@ def test_save_keeps_the_old_file_when_the_disk_is_full(tmp_path: Path) -> None:
 
 
 def test_recipe_round_trip(tmp_path: Path) -> None:
-    made = recipe.make(method="kontext", instruction="make it größer 🙂", seed=7, size=(64, 32), mask=None)
+    made = provenance.make(
+        method="kontext", instruction="make it größer 🙂", seed=7, size=(64, 32), mask=None
+    )
     images.save(with_alpha("RGB"), tmp_path / "a.png", made)
-    assert recipe.read(tmp_path / "a.png") == made
+    assert provenance.read(tmp_path / "a.png") == made
     assert made["size"] == [64, 32]
     assert made["versions"]["python"] == sys.version.split()[0]
     assert made["versions"]["torch"].startswith(torch.__version__.split("+")[0])
@@ -578,15 +581,15 @@ BAD_RECIPES: dict[str, tuple[Make, str]] = {
 def test_recipe_read_refuses(case: str, tmp_path: Path) -> None:
     make, words = BAD_RECIPES[case]
     with pytest.raises(EditkitError, match=words):
-        recipe.read(make(tmp_path))
+        provenance.read(make(tmp_path))
 
 
 def test_sha256_follows_the_file(tmp_path: Path) -> None:
     path = written(tmp_path / "weights.safetensors", b"abc")
-    first = recipe.sha256(path)
+    first = provenance.sha256(path)
     assert first == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert recipe.sha256(str(path)) == first
+    assert provenance.sha256(str(path)) == first
     written(path, b"abcd")
-    assert recipe.sha256(path) != first
+    assert provenance.sha256(path) != first
     with pytest.raises(EditkitError, match="weights"):
-        recipe.sha256(tmp_path / "none")
+        provenance.sha256(tmp_path / "none")

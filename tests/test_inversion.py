@@ -107,7 +107,7 @@ def errors(left_BCHW: Tensor, source_BCHW: Tensor) -> float:
 
 def test_the_left_half_comes_back() -> None:
     """On the embedded weights, the inverted source is found again; from plain noise it is not."""
-    from editkit.data import shapesworld
+    from editkit import shapesworld
 
     flux = editkit.load("tiny", options={"icedit": {"framework": "text"}}).backbone
     example = shapesworld.example(17, "recolour")

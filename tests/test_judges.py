@@ -20,14 +20,15 @@ from transformers.generation import GenerateDecoderOnlyOutput
 
 import editkit
 from backbones.flux import Flux
-from editkit import config, judges
-from editkit.data import shapesworld
-from editkit.judges import Case, attempts, fresh, lessons, pairs, training
-from editkit.judges.accuracy import attempts_accuracy, held_out, pairwise_accuracy
-from editkit.judges.question import QUESTION, question
-from editkit.judges.qwen_vl import VisionLanguageJudge, _lead
-from editkit.judges.tiny_vl import FOLDER
-from editkit.train.fit import fit
+from editkit import config, judges, shapesworld
+from editkit.judges import Case
+from editkit.judges.vlm.local import VisionLanguageJudge, _lead
+from editkit.judges.vlm.prompt import QUESTION, question
+from editkit.judges.vlm.tiny import FOLDER
+from editkit.shapesworld.judge_accuracy import attempts_accuracy, held_out, pairwise_accuracy
+from editkit.shapesworld.recipes import judge as judge_recipe
+from editkit.shapesworld.recipes import judge_attempts, judge_conversations, judge_model, judge_pairs
+from editkit.train.loop import fit
 
 WORDS = "make the red circle blue"
 ACCURACY = 0.8
@@ -39,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with random weights, in transformers' layout."""
     torch.manual_seed(0)
     made = tmp_path_factory.mktemp("judge")
-    model, processor = fresh.fresh(fresh.ModelConfig(**SMALL), ["answer", "attempt"])
+    model, processor = judge_model.fresh(judge_model.ModelConfig(**SMALL), ["answer", "attempt"])
     model.save_pretrained(made)
     processor.save_pretrained(made)
     return made
@@ -86,10 +87,10 @@ def test_replies(
     asked = says(judge, reply, monkeypatch)
     verdict = judge.compare(case(), image(96, 64, 1), image(96, 64, 2))
     assert (verdict.better, verdict.problem) == (better, "")
-    assert verdict.reply == reply.removesuffix(fresh.END)
+    assert verdict.reply == reply.removesuffix(judge_model.END)
     assert verdict.seconds > 0
     vocabulary = judge._processor.tokenizer.get_vocab()
-    assert verdict.lead == vocabulary[fresh.BETTER["first"]] - vocabulary[fresh.BETTER["second"]]
+    assert verdict.lead == vocabulary[judge_model.BETTER["first"]] - vocabulary[judge_model.BETTER["second"]]
     assert asked[0]["do_sample"] is False
     assert asked[0]["pixel_values"].shape[1] == 3
     first, second = asked[0]["pixel_values"][0, 1:]
@@ -98,7 +99,7 @@ def test_replies(
 
 @pytest.mark.parametrize("reply", ["answer", "", '{"better": "A"} {"better": "B"}'])
 def test_nonsense_is_a_tie(judge: VisionLanguageJudge, reply: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    says(judge, reply or fresh.END, monkeypatch)
+    says(judge, reply or judge_model.END, monkeypatch)
     verdict = judge.compare(case(), image(96, 64, 1), image(96, 64, 2))
     assert verdict.better == ""
     assert "names no single answer" in verdict.problem
@@ -238,47 +239,51 @@ def test_damaged_folders(folder: Path, tmp_path: Path, damage: Any) -> None:
 
 
 def test_too_little_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("editkit.judges.weights._free", lambda: 1000)
+    monkeypatch.setattr("editkit.judges.vlm.weights._free", lambda: 1000)
     with pytest.raises(editkit.EditkitError, match=r"GB of memory.*use a smaller model"):
         judges.judge("qwen-vl", {"model": str(folder), "device": "cpu"})
 
 
 def test_pairs_are_fair() -> None:
     made = held_out(200, graded=False) + held_out(200, graded=True)
-    assert {pair.task.kind for pair in made} == set(pairs.KINDS)
+    assert {pair.task.kind for pair in made} == set(judge_pairs.KINDS)
     first = sum(pair.better == "first" for pair in made)
     assert 150 < first < 250
     assert all(0 <= attempt.quality <= 1 for pair in made for attempt in (pair.first, pair.second))
     for pair in made[:100]:
         assert not torch.equal(pair.first.picture(64), pair.second.picture(64))
-    again = pairs.pair(pairs.task(7), 7, graded=True)
-    assert torch.equal(again.first.picture(64), pairs.pair(pairs.task(7), 7, graded=True).first.picture(64))
+    again = judge_pairs.pair(judge_pairs.task(7), 7, graded=True)
+    assert torch.equal(
+        again.first.picture(64), judge_pairs.pair(judge_pairs.task(7), 7, graded=True).first.picture(64)
+    )
 
 
 def test_open_instructions_have_several_right_answers() -> None:
-    tasks = [pairs.task(seed) for seed in range(300)]
-    opened = [task for task in tasks if task.kind == pairs.OPEN]
+    tasks = [judge_pairs.task(seed) for seed in range(300)]
+    opened = [task for task in tasks if task.kind == judge_pairs.OPEN]
     assert opened
     for task in opened:
-        right = {outcome.scene for outcome in task.outcomes if outcome.quality == pairs.RIGHT}
+        right = {outcome.scene for outcome in task.outcomes if outcome.quality == judge_pairs.RIGHT}
         assert len(right) == 2
-        assert not right & {outcome.scene for outcome in task.outcomes if outcome.quality < pairs.RIGHT}
+        assert not right & {outcome.scene for outcome in task.outcomes if outcome.quality < judge_pairs.RIGHT}
 
 
 @pytest.fixture
-def job() -> training.JudgeJob:
+def job() -> judge_recipe.JudgeJob:
     values = {"model": SMALL, "words": str(ROOT / "configs/tiny/words.txt")}
-    return training.JudgeJob(config.build(training.JudgeTrainConfig, values))
+    return judge_recipe.JudgeJob(config.build(judge.JudgeTrainConfig, values))
 
 
-def test_training_asks_as_the_judge_does(job: training.JudgeJob) -> None:
+def test_training_asks_as_the_judge_does(job: judge_recipe.JudgeJob) -> None:
     """Tokens and pixels of a training sample are those that the processor makes of the same case."""
     index = next(index for index in range(50) if job._pair(index).task.source is not None)
     pair = job._pair(index)
     batch = job.batch([index])
     scenes = [pair.task.source, pair.first, pair.second]
     size = job.config.model.picture
-    shown = [s.picture(size) if isinstance(s, pairs.Attempt) else pairs.drawn(s, size) for s in scenes]
+    shown = [
+        s.picture(size) if isinstance(s, judge_pairs.Attempt) else judge_pairs.drawn(s, size) for s in scenes
+    ]
     content: list[dict[str, Any]] = [
         {"type": "image", "image": editkit.images.picture(pixels)} for pixels in shown
     ]
@@ -293,23 +298,23 @@ def test_training_asks_as_the_judge_does(job: training.JudgeJob) -> None:
     length = inputs["input_ids"].shape[1]
     assert torch.equal(batch.ids_BL[:, :length], inputs["input_ids"])
     assert (batch.pixels_NCHW - inputs["pixel_values"][0]).abs().max() < 0.01
-    supervised = batch.reply_BL[0] != training.SKIPPED
+    supervised = batch.reply_BL[0] != judge_recipe.SKIPPED
     assert job.processor.tokenizer.decode(batch.reply_BL[0][supervised]) == (
-        f"{lessons.drawn(pair, size).reply} {fresh.END}"
+        f"{judge_conversations.drawn(pair, size).reply} {judge_model.END}"
     )
     assert supervised.nonzero()[0] == length - 1, "the answer follows the question at once"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> attempts.Attempts:
+def made(tmp_path_factory: pytest.TempPathFactory) -> judge_attempts.Attempts:
     """What Kontext makes of four held-out edits in a step, kept and read again."""
-    chosen = attempts.AttemptsConfig(
+    chosen = judge_attempts.AttemptsConfig(
         method="kontext", edits=4, seeds=3, steps=(1,), cache=str(tmp_path_factory.mktemp("cache"))
     )
-    first = attempts.recorded(chosen, 64, start=0)
+    first = judge_attempts.recorded(chosen, 64, start=0)
     (file,) = Path(chosen.cache).iterdir()
     written = file.stat().st_mtime_ns
-    again = attempts.recorded(chosen, 64, start=0)
+    again = judge_attempts.recorded(chosen, 64, start=0)
     assert file.stat().st_mtime_ns == written
     assert torch.equal(first.pixels_ENCHW, again.pixels_ENCHW)
     return again
@@ -317,44 +322,44 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> attempts.Attempts:
 
 def test_attempts_are_measured() -> None:
     for seed in range(6):
-        edit = attempts.asked(seed)
+        edit = judge_attempts.asked(seed)
         assert edit.open == (seed % 2 == 0)
         for answer in edit.answers:
-            marks, miss = attempts.measured(edit, shapesworld.render(answer) / np.float32(255))
+            marks, miss = judge_attempts.measured(edit, shapesworld.render(answer) / np.float32(255))
             assert (marks, miss) == ([9] * 6, 0)
-        marks, miss = attempts.measured(edit, shapesworld.render(edit.source) / np.float32(255))
+        marks, miss = judge_attempts.measured(edit, shapesworld.render(edit.source) / np.float32(255))
         assert miss > 1
         assert min(marks) < 9
 
 
-def test_a_lesson_of_attempts(made: attempts.Attempts) -> None:
+def test_a_lesson_of_attempts(made: judge_attempts.Attempts) -> None:
     assert made.pixels_ENCHW.shape == (4, 3, 3, 64, 64)
     assert not torch.equal(made.pixels_ENCHW[0, 0], made.pixels_ENCHW[0, 1])
     named = set()
     for number in range(40):
         lesson = made.lesson(number, random.Random(number))
-        edit = attempts.asked(number % 4)
+        edit = judge_attempts.asked(number % 4)
         assert lesson.instruction == edit.instruction
-        assert torch.equal(lesson.pictures[0], pairs.drawn(edit.source, 64))
+        assert torch.equal(lesson.pictures[0], judge_pairs.drawn(edit.source, 64))
         misses = []
         for picture in lesson.pictures[1:]:
             levels = (picture * 255).round().byte()
             seed = next(n for n in range(3) if torch.equal(levels, made.pixels_ENCHW[number % 4, n]))
             misses.append(float(made.misses_EN[number % 4, seed]))
-        preferred = attempts.better(*misses)
-        assert lesson.reply.endswith(fresh.BETTER[preferred])
+        preferred = judge_attempts.better(*misses)
+        assert lesson.reply.endswith(judge_model.BETTER[preferred])
         named.add(preferred)
     assert {"first", "second"} <= named
 
 
-def test_attempts_are_judged(made: attempts.Attempts) -> None:
+def test_attempts_are_judged(made: judge_attempts.Attempts) -> None:
     class Knowing(judges.Judge):
         """Knows the truth."""
 
         def compare(self, case: Case, first: Image.Image, second: Image.Image) -> judges.Verdict:
-            edit = next(e for e in map(attempts.asked, range(4)) if e.instruction == case.instruction)
+            edit = next(e for e in map(judge_attempts.asked, range(4)) if e.instruction == case.instruction)
             misses = [
-                attempts.measured(edit, np.asarray(each.resize((128, 128)), np.float32) / 255)[1]
+                judge_attempts.measured(edit, np.asarray(each.resize((128, 128)), np.float32) / 255)[1]
                 for each in (first, second)
             ]
             return judges.Verdict(better="first" if misses[0] < misses[1] else "second", reply="", seconds=0)
@@ -370,9 +375,9 @@ def test_training_takes_attempts_in(tmp_path: Path) -> None:
         "words": str(ROOT / "configs/tiny/words.txt"),
         "attempts": {"method": "kontext", "edits": 2, "seeds": 2, "steps": [1], "cache": str(tmp_path)},
     }
-    job = training.JudgeJob(config.build(training.JudgeTrainConfig, values))
+    job = judge_recipe.JudgeJob(config.build(judge.JudgeTrainConfig, values))
     words = [job._lesson(index).instruction for index in range(30)]
-    own = {attempts.asked(shapesworld.TRAINING_START + number).instruction for number in range(2)}
+    own = {judge_attempts.asked(shapesworld.TRAINING_START + number).instruction for number in range(2)}
     assert 5 < sum(each in own for each in words) < 25
     assert job.batch(range(4)).pixels_NCHW.shape[1:] == (3, 64, 64)
 
@@ -387,7 +392,7 @@ def test_training_takes_attempts_in(tmp_path: Path) -> None:
 )
 def test_attempts_that_make_no_sense(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(editkit.EditkitError, match=said):
-        config.build(training.JudgeTrainConfig, {"attempts": wrong})
+        config.build(judge_recipe.JudgeTrainConfig, {"attempts": wrong})
 
 
 def test_recipe(tmp_path: Path) -> None:
@@ -398,8 +403,8 @@ def test_recipe(tmp_path: Path) -> None:
         "words": str(ROOT / "configs/tiny/words.txt"),
         "fit": {"output": str(tmp_path / "run"), "steps": 2, "batch": 3, "device": "cpu"},
     }
-    settings = config.build(training.CONFIG, values)
-    made = training.JOB(settings)
+    settings = config.build(judge_recipe.CONFIG, values)
+    made = judge_recipe.JOB(settings)
     before = {name: p.clone() for name, p in made.objective.named_parameters()}
     fit(made, settings.fit)
     assert all(not torch.equal(before[name], p) for name, p in made.objective.named_parameters())
@@ -413,7 +418,7 @@ def test_recipe(tmp_path: Path) -> None:
     assert reloaded.compare(case(), image(64, 64, 1), image(64, 64, 2)).seconds > 0
 
     # From there on.
-    again = training.JOB(config.build(training.CONFIG, values | {"start": str(export)}))
+    again = judge_recipe.JOB(config.build(judge.CONFIG, values | {"start": str(export)}))
     for name, weight in again.model.state_dict().items():
         assert torch.equal(weight, reloaded._model.state_dict()[name].float()), name
     (tmp_path / "more.txt").write_text((ROOT / "configs/tiny/words.txt").read_text() + "unicorn\n")
@@ -424,7 +429,7 @@ def test_recipe(tmp_path: Path) -> None:
         ({"words": str(tmp_path / "more.txt")}, "no judge of these sizes|other words"),
     ):
         with pytest.raises(editkit.EditkitError, match=said):
-            training.JOB(config.build(training.CONFIG, values | {"start": str(export)} | changed))
+            judge_recipe.JOB(config.build(judge.CONFIG, values | {"start": str(export)} | changed))
 
 
 @pytest.fixture(scope="module")
@@ -463,15 +468,15 @@ def test_search_asks_in_both_orders(random_flux: Flux) -> None:
 
 def test_held_out_seeds_are_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
     seeds: list[int] = []
-    task = pairs.task
-    monkeypatch.setattr(pairs, "task", lambda seed: seeds.append(seed) or task(seed))
+    task = judge_pairs.task
+    monkeypatch.setattr(judge_pairs, "task", lambda seed: seeds.append(seed) or task(seed))
     values = config.read(ROOT / "configs/tiny/judge.yaml") | {
         "attempts": {},
         "compile": False,
         "model": SMALL,
     }
     values["words"] = str(ROOT / "configs/tiny/words.txt")
-    training.JOB(config.build(training.CONFIG, values)).batch(range(24))
+    judge_recipe.JOB(config.build(judge.CONFIG, values)).batch(range(24))
     assert len(seeds) == 24
     assert not set(seeds) & set(shapesworld.HELD_OUT)
     with pytest.raises(ValueError, match="n must lie in"):

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 import editkit
 from backbones import packing, specs, text
+from backbones.encoding_cache import REMEMBERED, Memory
 from backbones.flux import Flux
-from backbones.memory import REMEMBERED, Memory
-from editkit import EditkitError, EditRequest, adapters, canvas, config, flow, registry, writing
+from editkit import EditkitError, EditRequest, adapters, atomic_files, config, flow, registry
+from editkit.imaging import canvas
 from editkit.train.settings import EditTrainConfig
 from editkit.types import EditInputs
 
@@ -690,8 +691,8 @@ def test_unknown_option_of_a_method(random_flux: Flux) -> None:
 
 def test_open_instructions() -> None:
     """Every answer that fits succeeds; the source, and an answer to another instruction, do not."""
-    from editkit.data import shapesworld
-    from editkit.evaluation.open_instructions import nearest
+    from editkit import shapesworld
+    from editkit.shapesworld.evaluate_open import nearest
 
     kinds = set()
     for seed in range(12):
@@ -713,7 +714,7 @@ def test_open_instructions() -> None:
 
 def put(place: Path, kind: str, words: str) -> None:
     """A file or a folder beside a place, which then moves there; "half" of one ends in an error."""
-    with writing.beside(place) as partial:
+    with atomic_files.beside(place) as partial:
         if kind == "folder":
             partial.mkdir()
             partial /= "inside"
@@ -760,7 +761,7 @@ def test_a_folder_takes_the_place_of_what_is_none(kind: str, tmp_path: Path) -> 
 def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path) -> None:
     for name in (".0123456789abcdef.part", ".own.part", "best"):
         (tmp_path / "export" / name).mkdir(parents=True)
-    writing.clean(tmp_path)
+    atomic_files.clean(tmp_path)
     assert sorted(path.name for path in (tmp_path / "export").iterdir()) == [".own.part", "best"]
 
 

@@ -18,8 +18,10 @@ from surface_fixtures import Cli, files, in_process, python, refused
 from test_icedit import FULL, released
 from torch import Tensor, nn
 
-from backbones import fusing, lora, lora_files, lora_summary, surgery
-from backbones.fusing import Update
+from backbones.conversion import state_dict
+from backbones.lora import dialects, fused_modules, summary
+from backbones.lora import files as lora_files
+from backbones.lora.fused_modules import Update
 from editkit import adapters
 from editkit.errors import EditkitError
 from methods.icedit import collapse
@@ -57,7 +59,7 @@ def drawn(flux: nn.Module, alpha: float = RANK, dtype: torch.dtype = torch.float
 def shared(updates: Updates) -> Updates:
     """The same, but with one down matrix wherever the native naming fuses."""
     result = dict(updates)
-    for parts in fusing.modules(1, 2).values():
+    for parts in fused_modules.modules(1, 2).values():
         for part in parts[1:]:
             down_rI = updates[parts[0]].down_rI.clone()
             result[part] = Update(down_rI=down_rI, up_Or=updates[part].up_Or, alpha=updates[part].alpha)
@@ -96,7 +98,7 @@ def identical(one: State, other: State) -> None:
 
 
 SHAPES: dict[str, Callable[[Updates], Updates]] = {"own": dict, "shared": shared, "uneven": uneven}
-PAIRS = [(one, other) for one in lora.DIALECTS for other in lora.DIALECTS]
+PAIRS = [(one, other) for one in dialects.DIALECTS for other in dialects.DIALECTS]
 
 
 # --- Dialects ---
@@ -110,12 +112,12 @@ def test_every_pair_keeps_the_update(
 ) -> None:
     """Through one dialect to another and from there to diffusers'."""
     updates = SHAPES[shape](drawn(flux, alpha))
-    state, about = lora.from_diffusers(updates, source)
-    assert lora.dialect(state) == source
-    first = lora.read(state, about)
-    again, told = lora.from_diffusers(first.updates, target)
-    assert lora.dialect(again) == target
-    final = lora.to_diffusers(again, told)
+    state, about = dialects.from_diffusers(updates, source)
+    assert dialects.dialect(state) == source
+    first = dialects.read(state, about)
+    again, told = dialects.from_diffusers(first.updates, target)
+    assert dialects.dialect(again) == target
+    final = dialects.to_diffusers(again, told)
     assert not first.unplaced
     assert not final.unplaced
     close(deltas(final.updates), deltas(updates))
@@ -127,29 +129,32 @@ def test_every_pair_keeps_the_update(
 def test_there_and_back_is_exact_to_the_bit(
     flux: nn.Module, source: str, target: str, shape: str, dtype: torch.dtype
 ) -> None:
-    state, about = lora.from_diffusers(SHAPES[shape](drawn(flux, RANK, dtype)), source)
-    there, told = lora.from_diffusers(lora.read(state, about).updates, target)
-    back, said = lora.from_diffusers(lora.read(there, told).updates, source)
+    state, about = dialects.from_diffusers(SHAPES[shape](drawn(flux, RANK, dtype)), source)
+    there, told = dialects.from_diffusers(dialects.read(state, about).updates, target)
+    back, said = dialects.from_diffusers(dialects.read(there, told).updates, source)
     identical(back, state)
     assert said == about
 
 
 def test_alpha_is_kept_where_a_dialect_has_a_place_for_it(flux: nn.Module) -> None:
     updates = drawn(flux, alpha=3)
-    ours, about = lora.from_diffusers(updates, "diffusers")
-    theirs, _ = lora.from_diffusers(updates, "kohya")
-    identical({k: t for k, t in lora.from_diffusers(lora.read(theirs).updates, "diffusers")[0].items()}, ours)
+    ours, about = dialects.from_diffusers(updates, "diffusers")
+    theirs, _ = dialects.from_diffusers(updates, "kohya")
+    identical(
+        {k: t for k, t in dialects.from_diffusers(dialects.read(theirs).updates, "diffusers")[0].items()},
+        ours,
+    )
     assert json.loads(about["lora_adapter_metadata"])["transformer.lora_alpha"] == 3
     assert float(theirs["lora_unet_img_in.alpha"]) == 3
     assert float(theirs["lora_unet_single_blocks_1_linear1.alpha"]) == 12  # of rank 16
-    native, _ = lora.from_diffusers(updates, "bfl")
+    native, _ = dialects.from_diffusers(updates, "bfl")
     assert not any("alpha" in key for key in native)
-    assert lora.from_diffusers(drawn(flux), "diffusers")[1] == {}
+    assert dialects.from_diffusers(drawn(flux), "diffusers")[1] == {}
 
 
 @pytest.mark.parametrize(("shape", "ranks"), [("shared", (RANK, RANK)), ("own", (3 * RANK, 4 * RANK))])
 def test_ranks_of_fused_modules(flux: nn.Module, shape: str, ranks: tuple[int, int]) -> None:
-    joint = fusing.join(SHAPES[shape](drawn(flux)))
+    joint = fused_modules.join(SHAPES[shape](drawn(flux)))
     assert joint["double_blocks.0.txt_attn.qkv"].rank == ranks[0]
     assert joint["single_blocks.1.linear1"].rank == ranks[1]
     assert joint["single_blocks.1.linear2"].rank == RANK
@@ -157,15 +162,15 @@ def test_ranks_of_fused_modules(flux: nn.Module, shape: str, ranks: tuple[int, i
 
 @pytest.mark.parametrize(("config", "scale"), [({"use_rslora": True}, 8 / RANK**0.5), ({}, 8 / RANK)])
 def test_metadata_of_peft_are_understood(flux: nn.Module, config: dict[str, Any], scale: float) -> None:
-    state, _ = lora.from_diffusers(drawn(flux), "diffusers")
+    state, _ = dialects.from_diffusers(drawn(flux), "diffusers")
     config = {"r": RANK, "lora_alpha": 8, "alpha_pattern": {"to_q": 2}} | config
-    about = {lora.METADATA: json.dumps({f"transformer.{key}": value for key, value in config.items()})}
-    updates = lora.to_diffusers(state, about).updates
+    about = {dialects.METADATA: json.dumps({f"transformer.{key}": value for key, value in config.items()})}
+    updates = dialects.to_diffusers(state, about).updates
     assert updates["x_embedder"].scale == pytest.approx(scale)
     assert updates["transformer_blocks.0.attn.to_q"].scale == pytest.approx(scale / 4)
 
 
-@pytest.mark.parametrize("target", lora.DIALECTS[1:])
+@pytest.mark.parametrize("target", dialects.DIALECTS[1:])
 def test_native_names_mean_native_weights(flux: FluxTransformer2DModel, target: str) -> None:
     """Added to a native checkpoint, it gives the model that the LoRA gives in diffusers' layout."""
     updates = drawn(flux, alpha=2)
@@ -173,30 +178,30 @@ def test_native_names_mean_native_weights(flux: FluxTransformer2DModel, target: 
     merged = dict(weights)
     for name, delta in deltas(updates).items():
         merged[f"{name}.weight"] = weights[f"{name}.weight"] + delta
-    native = surgery.diffusers_to_native(weights)
+    native = state_dict.diffusers_to_native(weights)
     added = 0
-    for name, delta in deltas(lora.read(lora.from_diffusers(updates, target)[0]).updates).items():
+    for name, delta in deltas(dialects.read(dialects.from_diffusers(updates, target)[0]).updates).items():
         native[f"{name}.weight"] = native[f"{name}.weight"] + delta
         added += 1
     assert added == sum(name.endswith(".weight") for name in native)
-    close(surgery.native_to_diffusers(native), merged)
+    close(state_dict.native_to_diffusers(native), merged)
 
 
 @pytest.mark.parametrize("prefix", ["model.diffusion_model.", "base_model.model.", "diffusion_model."])
 def test_other_spellings(flux: nn.Module, prefix: str) -> None:
     updates = drawn(flux)
-    native, _ = lora.from_diffusers(updates, "bfl")
-    close(deltas(lora.to_diffusers({prefix + k: t for k, t in native.items()}).updates), deltas(updates))
-    named, _ = lora.from_diffusers(updates, "diffusers")
+    native, _ = dialects.from_diffusers(updates, "bfl")
+    close(deltas(dialects.to_diffusers({prefix + k: t for k, t in native.items()}).updates), deltas(updates))
+    named, _ = dialects.from_diffusers(updates, "diffusers")
     bare = {key.removeprefix("transformer."): tensor for key, tensor in named.items()}
-    close(deltas(lora.to_diffusers(bare).updates), deltas(updates))
+    close(deltas(dialects.to_diffusers(bare).updates), deltas(updates))
     flat = {}
     for key, tensor in bare.items():
         stem, matrix = key.rsplit(".lora_", 1)
         end = {"A.weight": "down", "B.weight": "up"}[matrix]
         flat[f"lora_transformer_{stem.replace('.', '_')}.lora_{end}.weight"] = tensor
-    assert lora.dialect(flat) == "kohya"
-    close(deltas(lora.to_diffusers(flat).updates), deltas(updates))
+    assert dialects.dialect(flat) == "kohya"
+    close(deltas(dialects.to_diffusers(flat).updates), deltas(updates))
 
 
 @pytest.mark.parametrize("dense", [True, False])
@@ -205,24 +210,24 @@ def test_diffusers_own_reader_of_kohya_agrees(dense: bool, alpha: float) -> None
     """It cuts rows at a width of 3072, and loses modules outside blocks: those are left to other tests."""
     torch.manual_seed(0)
     state = {}
-    for native, parts in fusing.modules(1, 2).items():
+    for native, parts in fused_modules.modules(1, 2).items():
         if "blocks" in native:
-            rows, stem = 3072 * sum(fusing.shares(parts)), "lora_unet_" + native.replace(".", "_")
+            rows, stem = 3072 * sum(fused_modules.shares(parts)), "lora_unet_" + native.replace(".", "_")
             rank = RANK * len(parts)
             up = torch.randn(rows, rank)
             if not dense and len(parts) > 1:
-                units = torch.tensor(fusing.shares(parts))
+                units = torch.tensor(fused_modules.shares(parts))
                 of_row = torch.arange(len(parts)).repeat_interleave(units * 3072)
                 up *= of_row[:, None] == torch.arange(len(parts)).repeat_interleave(RANK)
             state |= {f"{stem}.lora_down.weight": torch.randn(rank, 8), f"{stem}.lora_up.weight": up}
             state[f"{stem}.alpha"] = torch.tensor(float(alpha * len(parts)))
     theirs = _convert_kohya_flux_lora_to_diffusers(dict(state))
-    updates = lora.to_diffusers(state).updates
-    ours, _ = lora.from_diffusers(updates, "diffusers")
+    updates = dialects.to_diffusers(state).updates
+    ours, _ = dialects.from_diffusers(updates, "diffusers")
     assert ours.keys() == theirs.keys()
     if alpha == RANK:
         identical(ours, theirs)
-    close(deltas(updates), deltas(lora.read(theirs).updates))
+    close(deltas(updates), deltas(dialects.read(theirs).updates))
 
 
 # --- In use ---
@@ -247,7 +252,7 @@ def velocity(transformer: Any) -> Tensor:
         )[0]
 
 
-@pytest.mark.parametrize("source", lora.DIALECTS)
+@pytest.mark.parametrize("source", dialects.DIALECTS)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("through", ["adapter", "pipeline"])
 @pytest.mark.filterwarnings("ignore:.*inconsistency was discovered:RuntimeWarning")
@@ -261,7 +266,7 @@ def test_what_is_converted_loads(
     with torch.no_grad():
         for name, delta in deltas(updates).items():
             merged.get_submodule(name).weight += delta.float()
-    state, about = lora.from_diffusers(updates, source)
+    state, about = dialects.from_diffusers(updates, source)
     save_file(state, tmp_path / "source.safetensors", about)
     lora_files.convert(tmp_path / "source.safetensors", tmp_path / "plain.safetensors", "diffusers")
     loaded = FluxTransformer2DModel.from_config(flux.config).eval()
@@ -315,29 +320,29 @@ def test_released_files_are_placed_whole(full: FluxTransformer2DModel) -> None:
     assert (len(normal), len(kohya)) == (686, 912)
     assert sum(tensor.numel() for key, tensor in kohya.items() if "alpha" not in key) == 306_315_264
     for state, count, spoken in ((normal, 343, "diffusers"), (kohya, 494, "kohya")):
-        found = lora.to_diffusers(state)
+        found = dialects.to_diffusers(state)
         assert (found.dialect, found.unplaced, len(found.updates)) == (spoken, (), count)
         for name, update in found.updates.items():
             assert (len(update.up_Or), update.down_rI.shape[1]) == linear[name]
-        for target in lora.DIALECTS:
-            there, about = lora.from_diffusers(lora.read(state).updates, target)
-            assert len(lora.to_diffusers(there, about).updates) >= count
-    back, _ = lora.from_diffusers(lora.to_diffusers(normal).updates, "diffusers")
+        for target in dialects.DIALECTS:
+            there, about = dialects.from_diffusers(dialects.read(state).updates, target)
+            assert len(dialects.to_diffusers(there, about).updates) >= count
+    back, _ = dialects.from_diffusers(dialects.to_diffusers(normal).updates, "diffusers")
     assert {key: t.shape for key, t in back.items()} == {key: t.shape for key, t in normal.items()}
 
 
 def test_summaries_at_full_size(full: FluxTransformer2DModel) -> None:
     linears = sum(isinstance(module, nn.Linear) for module in full.modules())
-    normal = lora_summary.inspect(released(full, 32, device="meta"), {})
+    normal = summary.inspect(released(full, 32, device="meta"), {})
     assert (normal.method, normal.width, normal.x_embedder) == ("icedit or aceplus", 3072, 384)
     assert (normal.modules, normal.possible, normal.ranks) == (343, linears, {32: 343})
     assert normal.kinds["single_transformer_blocks.*.proj_mlp"] == 38
-    moe = lora_summary.inspect(released(full, 32, experts=4, device="meta"), {})
-    assert moe.experts == lora_summary.Experts(
+    moe = summary.inspect(released(full, 32, experts=4, device="meta"), {})
+    assert moe.experts == summary.Experts(
         modules=57, number=4, rank=32, top_k=1, router="released", alpha=32.0
     )
     assert (moe.method, moe.modules, len(moe.unplaced)) == ("icedit", 286, 456 + 57)
-    plus = lora_summary.inspect(ace(16), {})
+    plus = summary.inspect(ace(16), {})
     assert (plus.dialect, plus.method, plus.x_embedder) == ("kohya", "unknown", None)
     assert (plus.width, plus.modules, plus.ranks) == (3072, 494, {16: 494})
 
@@ -347,7 +352,7 @@ def test_summaries_at_full_size(full: FluxTransformer2DModel) -> None:
 
 @pytest.fixture
 def plain(flux: nn.Module, tmp_path: Path) -> Path:
-    state, about = lora.from_diffusers(drawn(flux, alpha=3), "diffusers")
+    state, about = dialects.from_diffusers(drawn(flux, alpha=3), "diffusers")
     save_file(state, tmp_path / "plain.safetensors", about)
     return tmp_path / "plain.safetensors"
 
@@ -357,7 +362,7 @@ def moe(flux: nn.Module, tmp_path: Path) -> Path:
     """Experts at a scale of 2, a plain LoRA at a scale of 2 beside them."""
     about = {
         "icedit_moe": json.dumps({"top_k": 2, "router": "paper", "alpha": 2.0 * RANK, "in_channels": 384}),
-        lora.METADATA: json.dumps({"transformer.r": RANK, "transformer.lora_alpha": 2 * RANK}),
+        dialects.METADATA: json.dumps({"transformer.r": RANK, "transformer.lora_alpha": 2 * RANK}),
     }
     save_file(released(flux, RANK, experts=3), tmp_path / "moe.safetensors", about)
     return tmp_path / "moe.safetensors"
@@ -366,11 +371,11 @@ def moe(flux: nn.Module, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("channels", "method"), [(64, "kontext"), (384, "icedit or aceplus"), (448, "aceplus")]
 )
-@pytest.mark.parametrize("dialect", lora.DIALECTS)
+@pytest.mark.parametrize("dialect", dialects.DIALECTS)
 def test_inspect(cli: Cli, tmp_path: Path, channels: int, method: str, dialect: str) -> None:
     flux = FluxTransformer2DModel.from_config(transformer_config(channels))
     updates = drawn(flux)
-    state, about = lora.from_diffusers(updates, dialect)
+    state, about = dialects.from_diffusers(updates, dialect)
     state["lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"] = torch.ones(1, 1)
     save_file(state, tmp_path / "some.safetensors", about)
     run = cli("lora", "inspect", tmp_path / "some.safetensors", "--json")
@@ -400,16 +405,16 @@ def test_inspect_of_experts(cli: Cli, moe: Path) -> None:
     assert (found["modules"], found["width"], found["experts"]["modules"]) == (0, 64, 3)
 
 
-@pytest.mark.parametrize("dialect", lora.DIALECTS)
+@pytest.mark.parametrize("dialect", dialects.DIALECTS)
 def test_convert(cli: Cli, plain: Path, tmp_path: Path, dialect: str) -> None:
     there, back = tmp_path / "there.safetensors", tmp_path / "back.safetensors"
     run = cli("lora", "convert", plain, there, "--to", dialect)
     assert (run.status, run.out, run.err) == (0, f"{there}\n", "")
-    assert lora.dialect(load_file(there)) == dialect
+    assert dialects.dialect(load_file(there)) == dialect
     assert cli("lora", "convert", there, back, "--to", "diffusers").status == 0
     close(
-        deltas(lora.to_diffusers(*adapters.read(back)).updates),
-        deltas(lora.read(*adapters.read(plain)).updates),
+        deltas(dialects.to_diffusers(*adapters.read(back)).updates),
+        deltas(dialects.read(*adapters.read(plain)).updates),
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(p.name for p in (plain, there, back))
 
@@ -437,7 +442,7 @@ def test_collapse(cli: Cli, moe: Path, tmp_path: Path, way: str) -> None:
     assert f"mean relative error {wanted.error:.4f} over 3 modules" in run.out
     worst = max(wanted.errors, key=lambda name: wanted.errors[name])
     assert f"worst {wanted.errors[worst]:.4f} at {worst}" in run.out
-    found = lora.to_diffusers(*adapters.read(new))
+    found = dialects.to_diffusers(*adapters.read(new))
     assert not found.unplaced
     assert found.updates["x_embedder"].scale == 2
     assert {found.updates[name].scale for name in modules} == {1.0}
@@ -450,7 +455,7 @@ def test_collapse(cli: Cli, moe: Path, tmp_path: Path, way: str) -> None:
 
 
 def test_alphas_beside_diffusers_names_count(flux: FluxTransformer2DModel, tmp_path: Path) -> None:
-    state, _ = lora.from_diffusers({"x_embedder": drawn(flux)["x_embedder"]}, "diffusers")
+    state, _ = dialects.from_diffusers({"x_embedder": drawn(flux)["x_embedder"]}, "diffusers")
     save_file(state | {"transformer.x_embedder.alpha": torch.tensor(RANK / 2)}, tmp_path / "x.safetensors")
     loaded = FluxTransformer2DModel.from_config(flux.config)
     adapters.load(loaded, tmp_path / "x.safetensors", "mine")
@@ -465,7 +470,7 @@ def test_collapse_to_a_higher_rank_is_exact(cli: Cli, moe: Path, tmp_path: Path)
         errors.append(float(run.out.split("mean relative error ")[1].split()[0]))
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > errors[-1]
-    updates = lora.to_diffusers(*adapters.read(tmp_path / "new.safetensors")).updates
+    updates = dialects.to_diffusers(*adapters.read(tmp_path / "new.safetensors")).updates
     assert updates["transformer_blocks.0.ff.net.2"].rank == 12
 
 
@@ -619,7 +624,7 @@ def test_inspect_sees_what_is_missing(cli: Cli, moe: Path, lost: str) -> None:
 
 def test_bad_metadata(cli: Cli, plain: Path) -> None:
     for told in ("{", "[]", '{"transformer.lora_alpha": "four"}', '{"transformer.use_dora": true}'):
-        edited(plain, lambda state: state, {lora.METADATA: told})
+        edited(plain, lambda state: state, {dialects.METADATA: told})
         refused(cli("lora", "inspect", plain), "metadata .* cannot be read|DoRA")
 
 
@@ -632,18 +637,18 @@ def test_the_metadata_say_the_format(cli: Cli, plain: Path, tmp_path: Path) -> N
 def test_from_diffusers_refuses_what_is_not_flux() -> None:
     update = Update(down_rI=torch.ones(1, 2), up_Or=torch.ones(2, 1), alpha=1)
     with pytest.raises(EditkitError, match="no linear module of FLUX"):
-        lora.from_diffusers({"mid_block": update}, "kohya")
+        dialects.from_diffusers({"mid_block": update}, "kohya")
     with pytest.raises(EditkitError, match="two updates"):
-        lora.from_diffusers({"img_in": update, "x_embedder": update}, "bfl")
+        dialects.from_diffusers({"img_in": update, "x_embedder": update}, "bfl")
     with pytest.raises(EditkitError, match="two updates"):
-        lora.from_diffusers({"img_in": update, "x_embedder": update}, "diffusers")
+        dialects.from_diffusers({"img_in": update, "x_embedder": update}, "diffusers")
 
 
 def test_a_lower_rank_keeps_what_counts_most(cli: Cli, flux: FluxTransformer2DModel, tmp_path: Path) -> None:
     """Within the rank nothing is lost; below it the rest is as near as a product of that rank can be."""
     updates = drawn(flux, alpha=3)
     rank = max(update.rank for update in updates.values())
-    state, about = lora.from_diffusers(updates, "diffusers")
+    state, about = dialects.from_diffusers(updates, "diffusers")
     save_file(state, tmp_path / "whole.safetensors", about)
     found = cli("lora", "convert", tmp_path / "whole.safetensors", tmp_path / "same.safetensors",
                 "--to", "diffusers", "--rank", rank)  # fmt: skip
@@ -651,7 +656,7 @@ def test_a_lower_rank_keeps_what_counts_most(cli: Cli, flux: FluxTransformer2DMo
     left, lost = lora_files.convert(
         tmp_path / "whole.safetensors", tmp_path / "cut.safetensors", "diffusers", 1
     )
-    cut = lora.read(*adapters.read(tmp_path / "cut.safetensors"))
+    cut = dialects.read(*adapters.read(tmp_path / "cut.safetensors"))
     assert not left
     assert {update.rank for update in cut.updates.values()} == {1}
     missed, whole = 0.0, 0.0
@@ -668,13 +673,13 @@ def test_a_lower_rank_keeps_what_counts_most(cli: Cli, flux: FluxTransformer2DMo
 def test_a_merged_lora_is_the_sum(cli: Cli, flux: FluxTransformer2DModel, tmp_path: Path) -> None:
     """Of files in two dialects, of which one knows but some modules, at other ranks and scales."""
     one, other = drawn(flux, alpha=3), uneven(drawn(flux))
-    save_file(lora.from_diffusers(one, "kohya")[0], tmp_path / "one.safetensors")
-    state, about = lora.from_diffusers(other, "diffusers")
+    save_file(dialects.from_diffusers(one, "kohya")[0], tmp_path / "one.safetensors")
+    state, about = dialects.from_diffusers(other, "diffusers")
     (tmp_path / "rank=4").mkdir()
     save_file(state, tmp_path / "rank=4" / adapters.FILE, about)
     both, cut = tmp_path / "both.safetensors", tmp_path / "cut.safetensors"
     cli("lora", "merge", f"{tmp_path / 'one.safetensors'}=-0.5", tmp_path / "rank=4", both)
-    merged = lora.read(*adapters.read(both))
+    merged = dialects.read(*adapters.read(both))
     assert merged.dialect == "diffusers"
     wanted = {name: -0.5 * delta for name, delta in deltas(one).items()}
     for name, delta in deltas(other).items():
@@ -683,7 +688,7 @@ def test_a_merged_lora_is_the_sum(cli: Cli, flux: FluxTransformer2DModel, tmp_pa
     assert {merged.updates[name].rank for name in other} == {RANK + update.rank for update in other.values()}
     told = cli("lora", "merge", both, cut, "--rank", 2).out.splitlines()
     assert 0.1 < float(told[-1].removeprefix("relative error ")) < 1
-    assert {update.rank for update in lora.read(*adapters.read(cut)).updates.values()} == {2}
+    assert {update.rank for update in dialects.read(*adapters.read(cut)).updates.values()} == {2}
 
 
 @pytest.mark.parametrize(
@@ -704,7 +709,7 @@ def test_a_merge_refuses(
         name: Update(down_rI=u.down_rI.repeat(1, 2), up_Or=u.up_Or, alpha=1)
         for name, u in drawn(flux).items()
     }
-    save_file(lora.from_diffusers(wider, "diffusers")[0], tmp_path / "wider.safetensors")
+    save_file(dialects.from_diffusers(wider, "diffusers")[0], tmp_path / "wider.safetensors")
     names = {"plain": plain, "moe": moe, "wider": tmp_path / "wider.safetensors"}
     sources = [each.format(**names) for each in more]
     new = tmp_path / "new.safetensors"

@@ -15,7 +15,7 @@ from torch import nn
 from backbones.loading import LoadOptions, place
 from editkit import adapters
 from methods.icedit import moe
-from methods.icedit.layer import MoEOptions
+from methods.icedit.moe_layer import MoEOptions
 
 
 def left_behind(transformer: nn.Module) -> list[str]:

@@ -12,10 +12,10 @@ import torch
 from conftest import ROOT, image
 
 from editkit import EditkitError, config
-from editkit.train import devices
-from editkit.train.activations import Kept
-from editkit.train.edit import EditJob
-from editkit.train.plan import plan, table
+from editkit.train.estimate import devices
+from editkit.train.estimate.activations import Kept
+from editkit.train.estimate.plan import plan, table
+from editkit.train.finetune import EditJob
 from editkit.train.settings import EditTrainConfig
 
 

@@ -14,9 +14,10 @@ from torch import Tensor
 
 import editkit
 from backbones.flux import Flux
-from editkit import alignment, canvas, images, preserve
-from editkit.alignment import Alignment
-from editkit.data import shapesworld as world
+from editkit import shapesworld as world
+from editkit.imaging import canvas, images, registration
+from editkit.imaging.registration import Alignment
+from editkit.inference import postprocess
 from editkit.method import Method
 
 
@@ -70,8 +71,8 @@ def test_suspected_cells_count_smaller_differences() -> None:
     edited[..., 60:80, 90:110] += 0.06
     suspects = torch.zeros(1, 1, 96, 128, dtype=torch.bool)
     suspects[..., :48, :64] = True
-    assert preserve.change(source, edited).sum() == 0
-    found = preserve.change(source, edited, suspects)
+    assert postprocess.change(source, edited).sum() == 0
+    found = postprocess.change(source, edited, suspects)
     expected = torch.zeros_like(found)
     expected[..., 18:42, 18:42] = 1
     assert torch.equal(found, expected)
@@ -82,9 +83,9 @@ def test_suspects_are_latents_that_stand_out() -> None:
     planned = canvas.beside(canvas.fit((60, 80), size=(128, 128)), 128)
     source_BLC = torch.randn(1, 64, 64)
     answer_BLC = source_BLC + 0.3 * torch.randn(1, 64, 64)  # what coding alone may make of any picture
-    assert not preserve.suspects(source_BLC, answer_BLC, planned).any()
+    assert not postprocess.suspects(source_BLC, answer_BLC, planned).any()
     answer_BLC[0, 3 * 8 + 4] += 2
-    found = preserve.suspects(source_BLC, answer_BLC, planned)
+    found = postprocess.suspects(source_BLC, answer_BLC, planned)
     assert found.shape == (1, 1, 80, 60)
     rows, columns = (places.flatten() for places in torch.where(found[0, 0]))
     # Cell (3, 4) is pixels 48 to 63 down and 64 to 79 across, at 1.6 of the source's size, behind a padding.
@@ -115,13 +116,13 @@ def test_tone_is_matched_on_the_ring() -> None:
     source = photo(128, 96) * 0.6 + 0.2
     tone = (0.05, -0.04, 0.02)
     edited, mask = painted(source, tone)
-    kept = preserve.kept(source, edited, mask)
+    kept = postprocess.kept(source, edited, mask)
     expected = 0.5 - torch.tensor(tone)[:, None, None].expand(3, 26, 36)
     assert torch.allclose(kept[0, :, 32:58, 42:78], expected, atol=1e-3)
     assert torch.equal(kept[(mask < 0.5).expand_as(kept)], source[(mask < 0.5).expand_as(kept)])
     # A fifth of the ring that was painted anew does not show.
     edited[..., 20:28, 38:60] = 1
-    kept = preserve.kept(source, edited, mask)
+    kept = postprocess.kept(source, edited, mask)
     assert torch.allclose(kept[0, :, 32:58, 42:78], expected, atol=0.01)
 
 
@@ -138,7 +139,7 @@ def test_tone_is_left_alone_where_the_ring_says_nothing(case: str) -> None:
         edited = photo(128, 96, 3)
     else:
         edited, mask = painted(source, (0.2, 0.0, 0.0))
-    assert preserve.toned(source, edited, mask) is edited
+    assert postprocess.toned(source, edited, mask) is edited
 
 
 # --- Alignment ---
@@ -149,7 +150,7 @@ MOTIONS = [(0.3, 0.0, 1, 1), (0.6, -0.4, 1, 1), (-1.5, 2.5, 1, 1), (4.2, -3, 1, 
 def shifted(picture: Tensor, right: float, down: float, wider: float = 1, taller: float = 1) -> Tensor:
     """Moved so that `measure` finds just this."""
     back = Alignment(right=-right / wider, down=-down / taller, wider=1 / wider, taller=1 / taller, blocks=0)
-    return alignment.undone(picture, back)
+    return registration.undone(picture, back)
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
@@ -159,7 +160,7 @@ def test_motion_is_measured_outside_the_change(motion: tuple[float, ...], size: 
     width, height = size
     edited = source.clone()
     edited[..., : height // 3, : width // 3] = photo(width // 3, height // 3, 1)
-    found = alignment.measure(source, shifted(edited, *motion))
+    found = registration.measure(source, shifted(edited, *motion))
     assert found is not None
     assert (found.right, found.down) == pytest.approx(motion[:2], abs=0.03)
     assert found.wider * width / 2 == pytest.approx(motion[2] * width / 2, abs=0.1)
@@ -171,18 +172,18 @@ def test_a_mask_takes_its_pixels_out() -> None:
     source = photo(160, 160)
     edited, mask = source.clone(), torch.zeros(1, 1, 160, 160)
     edited[..., :, 40:], mask[..., :, 40:] = shifted(source, 3, 0)[..., :, 40:], 1
-    found = alignment.measure(source, edited)
+    found = registration.measure(source, edited)
     assert found is not None
     assert found.right == pytest.approx(3, abs=0.1)
-    found = alignment.measure(source, edited, mask)
+    found = registration.measure(source, edited, mask)
     assert found is None or abs(found.right) < 0.1
 
 
 def test_nothing_to_see_is_no_alignment() -> None:
     flat = torch.full((1, 3, 96, 96), 0.4)
-    assert alignment.measure(flat, flat) is None
-    assert alignment.measure(photo(96, 96), photo(96, 96, 1)) is None
-    assert alignment.measure(photo(4, 4), photo(4, 4)) is None
+    assert registration.measure(flat, flat) is None
+    assert registration.measure(photo(96, 96), photo(96, 96, 1)) is None
+    assert registration.measure(photo(4, 4), photo(4, 4)) is None
 
 
 def test_real_edits_and_by_how_much_they_were_moved() -> None:
@@ -192,13 +193,13 @@ def test_real_edits_and_by_how_much_they_were_moved() -> None:
         source = Image.fromarray(world.render(world.draw_scene(random.Random(seed))))
         result = tiny.edit(source, "add a blue star in the top left", steps=4)
         before, after = (images.tensor(images.load(each)) for each in (source, result.image))
-        base = alignment.measure(before, after)
+        base = registration.measure(before, after)
         if base is None or result.alignment is None:
             continue
         # Of the picture before it was rounded to 256 levels.
         assert base.shift == pytest.approx(result.alignment.shift, abs=0.05)
         for right, down in ((0.7, -0.5), (2.25, 1.5)):
-            found = alignment.measure(before, shifted(after, right, down))
+            found = registration.measure(before, shifted(after, right, down))
             if found is None:
                 continue
             assert found.right - base.right == pytest.approx(right, abs=0.3)
@@ -233,7 +234,7 @@ def test_a_shift_is_told_and_corrected(shifting: editkit.Editor) -> None:
     still[34:66, 64:106] = still[:4] = still[-4:] = still[:, :4] = still[:, -4:] = False
     apart = [np.abs(levels(each.image) - levels(source))[still].mean() for each in (plain, aligned)]
     assert apart[1] < 0.4 * apart[0]
-    left = alignment.measure(*(images.tensor(images.load(each)) for each in (source, aligned.image)))
+    left = registration.measure(*(images.tensor(images.load(each)) for each in (source, aligned.image)))
     assert left is not None
     assert left.shift < 0.05
     # What was aligned needs less of it pasted, and outside the change nothing differs.

@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save_file
 from surface_fixtures import Cli, copied, in_process, one_sentence, refused
 
 import editkit
-from editkit import EditkitError, images, recipe
+from editkit import EditkitError
+from editkit.imaging import images
+from editkit.inference import provenance
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 
@@ -46,7 +48,7 @@ def written(editor: editkit.Editor, source: object, output: Path, **asked: Any) 
 
 def rewritten(path: Path, **values: Any) -> Path:
     """The same picture with other things in its recipe."""
-    told = recipe.read(path) | values
+    told = provenance.read(path) | values
     with Image.open(path) as file:
         picture = file.copy()
     images.save(picture, path, told)
@@ -173,7 +175,7 @@ def test_other_weights_are_told(
 
 def test_close_and_other_versions(editor: editkit.Editor, source: Path, tmp_path: Path) -> None:
     output = written(editor, source, tmp_path / "out.png")
-    told = recipe.read(output)
+    told = provenance.read(output)
     with Image.open(output) as file:
         levels = np.array(file)
     levels[3, 4] ^= 1
@@ -193,7 +195,7 @@ def test_loading_options_are_part_of_the_recipe(random_pipeline: Path, source: P
     chosen = {"attention": "native", "cache": {"type": "FirstBlockCacheConfig", "threshold": 1e6}}
     cached = editkit.load(str(random_pipeline), "cpu", **chosen)
     output = written(cached, source, tmp_path / "out.png")
-    assert recipe.read(output)["loading"] == chosen
+    assert provenance.read(output)["loading"] == chosen
     assert editkit.replay(output).verdict == "identical"
 
 
@@ -232,7 +234,7 @@ BAD: dict[str, tuple[Callable[[Path], object], list[object], str]] = {
 
 def cropped(path: Path) -> None:
     with Image.open(path) as file:
-        images.save(file.crop((0, 0, 48, 39)), path, recipe.read(path))
+        images.save(file.crop((0, 0, 48, 39)), path, provenance.read(path))
 
 
 @pytest.mark.parametrize("case", BAD)

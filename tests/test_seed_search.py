@@ -11,7 +11,7 @@ from PIL import Image
 
 import editkit
 from backbones.flux import Flux
-from editkit import editing
+from editkit.inference import pipeline
 from editkit.judges import Case, Judge, Verdict
 from editkit.judges.preserve import PreserveConfig, PreserveJudge
 
@@ -56,7 +56,7 @@ def test_one_seed_is_a_plain_edit(editor: editkit.Editor, method: str, mode: str
 def test_the_winner_is_the_edit_of_its_seed(
     editor: editkit.Editor, method: str, mode: str, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("editkit.seed_search.judge", lambda name, options: Prefers())
+    monkeypatch.setattr("editkit.inference.seed_search.judge", lambda name, options: Prefers())
     search = editkit.SeedSearch(seeds=3, mode=mode, preview_steps=2)
     found = editor.edit(image(97, 61), WORDS, method, seed=5, steps=5, search=search)
     report = found.search
@@ -81,7 +81,7 @@ def test_a_judge_that_likes_a_place_says_nothing(
     editor: editkit.Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     biased = Prefers("second")
-    monkeypatch.setattr("editkit.seed_search.judge", lambda name, options: biased)
+    monkeypatch.setattr("editkit.inference.seed_search.judge", lambda name, options: biased)
     found = editor.edit(image(64, 64), WORDS, seed=1, steps=2, search={"seeds": 3})
     assert found.seed == 1
     assert [comparison.better for comparison in found.search.comparisons] == [None, None]
@@ -97,7 +97,7 @@ def test_the_surer_answer_counts(
     editor: editkit.Editor, leads: tuple[float, float], seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The judge says `first` in both orders, and is surer of one."""
-    monkeypatch.setattr("editkit.seed_search.judge", lambda name, options: Prefers("first", leads))
+    monkeypatch.setattr("editkit.inference.seed_search.judge", lambda name, options: Prefers("first", leads))
     found = editor.edit(image(64, 64), WORDS, seed=1, steps=2, search={"seeds": 2})
     assert found.seed == seed
     (told,) = found.search.summary()["comparisons"]
@@ -155,7 +155,7 @@ def test_nothing_to_preserve_in_text_to_image(editor: editkit.Editor) -> None:
 def test_a_watcher_sees_each_step_and_can_end_the_edit(editor: editkit.Editor, method: str) -> None:
     seen: list[tuple[int, int, tuple[int, ...]]] = []
 
-    def watch(progress: editing.Progress) -> None:
+    def watch(progress: pipeline.Progress) -> None:
         seen.append((progress.step, progress.steps, progress.seeds))
         assert [picture.size for picture in progress.preview()] == [(97, 61)] * len(progress.seeds)
         if len(seen) == 3 and seen[0][2] == (5,):

@@ -19,8 +19,10 @@ from surface_fixtures import files, one_sentence
 
 import editkit
 from backbones.flux import Flux
-from editkit import EditkitError, EditResult, images, recipe
-from editkit.session import Session
+from editkit import EditkitError, EditResult
+from editkit.imaging import images
+from editkit.inference import provenance
+from editkit.sessions.session import Session
 
 SIZE = (64, 48)
 
@@ -67,7 +69,7 @@ def test_edit_after_edit(editor: editkit.Editor, tmp_path: Path) -> None:
     assert session.current is session.turns[2]
     for turn, result in zip(session.turns[1:], (first, second), strict=True):
         assert difference(turn.image, result.image) == 0
-        assert turn.recipe == recipe.read(turn.path)
+        assert turn.recipe == provenance.read(turn.path)
         beside = {"image": f"turn-{turn.parent:03}.png", "mask": None, "references": []}
         assert turn.recipe == {**result.recipe, "paths": beside}
         assert (turn.instruction, turn.method) == (result.recipe["instruction"], "kontext")
@@ -203,12 +205,12 @@ def test_save_and_load(editor: editkit.Editor, tmp_path: Path) -> None:
     loaded.edit("remove the circle", steps=1)
     same(editkit.load_session(saved, editor), loaded)
     assert len(session.turns) == 4
-    told = recipe.read(saved / "strip.png")
+    told = provenance.read(saved / "strip.png")
     assert told == session.recipes()
     assert [each.get("instruction") for each in told["session"]] == [None, "make it blue", "add a star"]
     # Over itself, and over an older copy.
     loaded.save(saved)
-    assert len(recipe.read(saved / "strip.png")["session"]) == 5
+    assert len(provenance.read(saved / "strip.png")["session"]) == 5
     session.save(saved)
     same(editkit.load_session(saved, editor), session)
     assert [path.name for path in saved.parent.iterdir()] == ["saved"]
@@ -424,6 +426,6 @@ def test_killed_from_outside_while_editing(random_pipeline: Path, tmp_path: Path
     loaded = editkit.load_session(tmp_path / "kept")
     assert len(loaded.turns) >= 6
     for turn in loaded.turns[1:]:
-        assert recipe.read(turn.path)["source_sha256"] == recipe.pixels_sha256(
+        assert provenance.read(turn.path)["source_sha256"] == provenance.pixels_sha256(
             images.load(loaded.turns[turn.number - 1].image)
         )

@@ -26,9 +26,10 @@ from surface_fixtures import Cli, in_process, one_sentence, picture, python, ref
 import editkit
 from backbones.loading import LoadOptions
 from backbones.specs import FAMILIES
-from editkit import config, recipe, registry
+from editkit import config, registry
 from editkit.cli import app
 from editkit.errors import EditkitError
+from editkit.inference import provenance
 
 METHODS = {path.parent.name for path in (ROOT / "methods").glob("*/__init__.py")}
 
@@ -302,7 +303,7 @@ def test_shipped_configs(path: Path) -> None:
     if values["recipe"] == "edit":
         config.build(registry.method(settings.method).config, settings.options)
         if settings.fresh:
-            fresh = config.build(registry.backbones("fresh").FreshConfig, settings.fresh)
+            fresh = config.build(registry.backbones("random_init").FreshConfig, settings.fresh)
             assert (ROOT / fresh.words).is_file()
 
 
@@ -469,7 +470,7 @@ def test_recipe_in_the_picture(cli: Cli, random_pipeline: Path, tmp_path: Path) 
     arguments = ["-b", random_pipeline, "-o", output, "--seed", 7, "--steps", 2, "--guidance", 2.5]
     run = cli("edit", source, "make it blue", *arguments, "--size", "64x48", "--json")
     assert (run.status, run.err) == (0, "")
-    printed, kept = json.loads(run.out), recipe.read(output)
+    printed, kept = json.loads(run.out), provenance.read(output)
     assert printed.pop("output") == str(output)
     assert set(printed.pop("timings")) == {"plan", "sample", "decode"}
     assert printed.pop("alignment") is None  # a plain picture shows no motion
@@ -497,7 +498,9 @@ def test_recipe_in_the_picture(cli: Cli, random_pipeline: Path, tmp_path: Path) 
         "text_encoder_2": "text_encoder_2/model.safetensors",
         "transformer": "transformer/diffusion_pytorch_model.safetensors",
     }
-    assert kept["weights"] == {part: recipe.sha256(random_pipeline / file) for part, file in weights.items()}
+    assert kept["weights"] == {
+        part: provenance.sha256(random_pipeline / file) for part, file in weights.items()
+    }
     assert {"python", "torch", "diffusers", "transformers"} <= set(kept["versions"])
     assert re.fullmatch("[0-9a-f]{64}", kept["source_sha256"])
 
@@ -641,7 +644,7 @@ def test_quantization_works_or_is_refused(
 def test_a_native_file_gives_the_same_edit(
     as_path: bool, random_pipeline: Path, plain: Image.Image, tmp_path: Path
 ) -> None:
-    from backbones.convert import convert
+    from backbones.conversion.checkpoints import convert
 
     file = convert(random_pipeline / "transformer", tmp_path / "native.safetensors")
     chosen = file if as_path else str(file)
@@ -649,7 +652,7 @@ def test_a_native_file_gives_the_same_edit(
     result = editor.edit(SOURCE, "make it blue", steps=4)
     assert result.image is not None
     assert result.image.tobytes() == plain.tobytes()
-    assert result.recipe["weights"]["transformer"] == recipe.sha256(file)
+    assert result.recipe["weights"]["transformer"] == provenance.sha256(file)
 
 
 def test_a_transformer_folder_is_used(random_pipeline: Path, plain: Image.Image, tmp_path: Path) -> None:
@@ -665,4 +668,4 @@ def test_a_transformer_folder_is_used(random_pipeline: Path, plain: Image.Image,
     assert result.image is not None
     assert difference(result.image, plain) > 0
     (file,) = (tmp_path / "other").glob("*.safetensors")
-    assert result.recipe["weights"]["transformer"] == recipe.sha256(file)
+    assert result.recipe["weights"]["transformer"] == provenance.sha256(file)

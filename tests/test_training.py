@@ -22,25 +22,26 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import editkit
-from backbones import sources
+from backbones import hub
 from backbones.flux import Flux
 from backbones.inpaint import InpaintJob
 from backbones.text import Encoders
-from editkit import EditkitError, adapters, canvas, config
+from editkit import EditkitError, adapters, config
+from editkit.data.buckets import Bucket
 from editkit.data.datasets import ShapesWorld, ShapesWorldHoles
-from editkit.data.latents import Bucket
 from editkit.data.records import DataConfig, MixedConfig
-from editkit.data.stream import Stream
+from editkit.data.samplers import Stream
 from editkit.errors import EditkitWarning
+from editkit.imaging import canvas
 from editkit.train import checkpoints
-from editkit.train.check import check
-from editkit.train.edit import EditJob
-from editkit.train.fit import StoppedError, fit
+from editkit.train.finetune import EditJob
+from editkit.train.loop import StoppedError, fit
 from editkit.train.optim import Ema, OptimConfig, optimizers, rate
+from editkit.train.preflight import check
 from editkit.train.settings import EditTrainConfig
 from editkit.types import Conditioning, Plan
-from methods.icedit.experts import Experts
-from methods.icedit.layer import MoELinear
+from methods.icedit.moe_handle import Experts
+from methods.icedit.moe_layer import MoELinear
 
 RECOLOUR = {"recolour": 1.0, "background": 1.0}
 
@@ -426,7 +427,7 @@ def test_the_input_layer_alone(tmp_path: Path) -> None:
 def test_in_shards_no_device_holds_the_whole_transformer(
     start: str | None, shards: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "device", lambda name: torch.device("meta"))
+    monkeypatch.setattr(hub, "device", lambda name: torch.device("meta"))
     monkeypatch.setenv("ACCELERATE_USE_FSDP", str(shards).lower())
     job = object.__new__(EditJob)
     job.config = replace(settings("run"), fresh={}, start=start)

@@ -37,7 +37,9 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """One edit by every method, on one canvas and seed: a sheet with seconds, tokens and scores."""
-    from editkit import api, comparison, config, images, judges, registry
+    from editkit import api, config, judges, registry
+    from editkit.imaging import images
+    from editkit.inference import comparison
 
     images.check_output(output)
     loaded, options = pairs(load, "--load"), _by_method(option)

@@ -28,9 +28,9 @@ def check(
 ) -> None:
     """Sizes; records unreadable or twice, pairs shifted or unchanged, masks, captions. Status 2 on errors."""
     from editkit import config as configs
-    from editkit import images
     from editkit.data import check as checks
     from editkit.data.datasets import Chained, dataset
+    from editkit.imaging import images
     from editkit.train.settings import EditTrainConfig
 
     if limit is not None and limit < 1:

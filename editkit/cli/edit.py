@@ -137,7 +137,8 @@ def _edit(
 ) -> None:
     import warnings
 
-    from editkit import api, config, images, registry
+    from editkit import api, config, registry
+    from editkit.imaging import images
 
     images.check_output(output)
     if contact_sheet:

@@ -27,8 +27,9 @@ def shapesworld(
     dtype: Dtype = None,
 ) -> None:
     """Success on held-out ShapesWorld edits, by category and kind, with ceiling and copy baseline."""
-    from editkit import api, images
-    from editkit.evaluation import shapesworld as scores
+    from editkit import api
+    from editkit.imaging import images
+    from editkit.shapesworld import evaluate as scores
 
     images.check_folder(output)
     editor = api.load(backbone, device, dtype, options={method: pairs(option)})
@@ -60,9 +61,10 @@ def masked(
     dtype: Dtype = None,
 ) -> None:
     """Success on held-out ShapesWorld edits under masks and from references, by task."""
-    from editkit import api, images
-    from editkit.evaluation import masked as scores
-    from editkit.evaluation.shapesworld import write_report
+    from editkit import api
+    from editkit.imaging import images
+    from editkit.shapesworld import evaluate_masked as scores
+    from editkit.shapesworld.evaluate import write_report
 
     images.check_folder(output)
     editor = api.load(backbone, device, dtype, options={method: pairs(option)})

@@ -28,7 +28,7 @@ def inspect(
 
     state, about = adapters.read(file)
     try:
-        summary = registry.backbones("lora_summary").inspect(state, about)
+        summary = registry.backbones("lora.summary").inspect(state, about)
     except EditkitError as error:
         raise EditkitError(f"{adapters.file(file)} cannot be read as a LoRA: {error}") from error
     print(json.dumps(asdict(summary)) if as_json else _table(summary))
@@ -46,7 +46,7 @@ def convert(
     """Write a LoRA in another dialect, with the same update of every weight, or of a lower rank."""
     from editkit import registry
 
-    _written(destination, rank, *registry.backbones("lora_files").convert(source, destination, to, rank))
+    _written(destination, rank, *registry.backbones("lora.files").convert(source, destination, to, rank))
 
 
 @app.command()
@@ -61,7 +61,7 @@ def merge(
     from editkit import registry
 
     terms = [_scaled(source) for source in sources]
-    _written(destination, rank, *registry.backbones("lora_files").merge(terms, destination, rank))
+    _written(destination, rank, *registry.backbones("lora.files").merge(terms, destination, rank))
 
 
 @app.command()
@@ -79,11 +79,11 @@ def collapse(
     """Turn a LoRA-MoE into a plain LoRA in diffusers' layout, and say how much that loses."""
     from editkit import adapters, registry
 
-    files = registry.backbones("lora_files")
+    files = registry.backbones("lora.files")
     files.check(destination)
     state, about = adapters.read(source)
     try:
-        experts = registry.backbones("lora_summary").inspect(state, about).experts
+        experts = registry.backbones("lora.summary").inspect(state, about).experts
         if experts is None:
             raise EditkitError("there are no experts in it; give a LoRA-MoE.")
         routing = _routing(weights, state) if weights else None

@@ -24,8 +24,8 @@ def train(
     """Train from a config; `fit.resume=latest` goes on where the last run stopped."""
     from editkit import config as configs
     from editkit import registry
-    from editkit.train.check import check
-    from editkit.train.fit import fit, own_device
+    from editkit.train.loop import fit, own_device
+    from editkit.train.preflight import check
 
     values, changes = configs.layered(config, overrides or [])
     module = registry.recipe(str(values.get("recipe", "edit")))
@@ -40,7 +40,7 @@ def train(
 
 
 def _plan(settings: Any, device: str | None) -> None:
-    from editkit.train import plan as plans
+    from editkit.train.estimate import plan as plans
     from editkit.train.settings import EditTrainConfig
 
     if not isinstance(settings, EditTrainConfig) or settings.recipe != "edit":

@@ -27,4 +27,4 @@ def convert(
         split = tuple(int(part) for part in axes.split(",")) if axes else None
     except ValueError as error:
         raise EditkitError(f"--axes {axes} is not allowed; give whole numbers such as 16,56,56.") from error
-    print(registry.backbones("convert").convert(source, destination, split))
+    print(registry.backbones("conversion.checkpoints").convert(source, destination, split))

@@ -1,0 +1,1 @@
+"""Training pairs: records, where they come from, and their latents on disk."""

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from editkit import alignment, canvas, images
 from editkit.data.datasets import Dataset
 from editkit.data.records import Record
 from editkit.errors import EditkitError
-from editkit.sheets import rows
+from editkit.imaging import canvas, images, registration
+from editkit.imaging.contact_sheet import rows
 
 ERRORS = ("unreadable", "sizes differ", "shifted", "scaled", "no caption")
 WARNINGS = ("nothing changes", "twice", "change outside the mask", "mask without change", "long caption")
@@ -131,7 +131,7 @@ def problems(record: Record) -> list[tuple[str, str, float]]:
     if not change_11HW.any():
         # A task may be to restore what the method takes away.
         return found if record.task else [*found, ("nothing changes", "no pixel does visibly", 1.0)]
-    moved = alignment.measure(source_1CHW, answer_1CHW)
+    moved = registration.measure(source_1CHW, answer_1CHW)
     if moved is not None and moved.shift > SHIFT:
         detail = f"by {moved.right:+.1f}, {moved.down:+.1f} pixels"
         found.append(("shifted", detail, moved.shift))

@@ -6,10 +6,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from editkit import canvas
 from editkit.data.datasets import Dataset
 from editkit.data.records import Record
 from editkit.errors import EditkitError
+from editkit.imaging import canvas
 
 
 class Cropped:

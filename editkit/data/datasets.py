@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from editkit.data import files, shapesworld
+from editkit import shapesworld
+from editkit.data import files
 from editkit.data.records import DRAWN, FILES, DataConfig, Record
 from editkit.errors import EditkitError
 

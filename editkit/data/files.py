@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from editkit import images
 from editkit.data import layouts
 from editkit.data.columns import columns
 from editkit.data.records import DataConfig, Record
 from editkit.errors import EditkitError, first_sentence
+from editkit.imaging import images
 
 
 class Files:

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from editkit import registry
-from editkit.data import shapesworld
+from editkit import registry, shapesworld
 from editkit.types import EditRequest
 
 FILES = ("jsonl", "csv", "table", "folders", "webdataset", "huggingface")

@@ -5,14 +5,14 @@ from typing import Any
 
 from editkit import config
 from editkit.errors import EditkitError
-from editkit.judges.judge import TIE, Case, Judge, Verdict
+from editkit.judges.base import TIE, Case, Judge, Verdict
 from editkit.registry import unknown
 
 JUDGES = {
     "preserve": "editkit.judges.preserve",
-    "tiny": "editkit.judges.tiny_vl",
-    "qwen-vl": "editkit.judges.qwen_vl",
-    "openai": "editkit.judges.openai",
+    "tiny": "editkit.judges.vlm.tiny",
+    "qwen-vl": "editkit.judges.vlm.local",
+    "openai": "editkit.judges.vlm.remote",
 }
 
 __all__ = ["JUDGES", "TIE", "Case", "Judge", "Verdict", "judge"]

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from editkit import canvas, images
 from editkit.errors import EditkitError
-from editkit.judges.judge import TIE, Case, Judge, Verdict
+from editkit.imaging import canvas, images
+from editkit.judges.base import TIE, Case, Judge, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from editkit import recipe
 from editkit.errors import EditkitError, EditkitWarning, first_sentence
-from editkit.train import sharded
+from editkit.inference import provenance
+from editkit.train.distributed import fsdp
 from editkit.train.optim import Ema
 
 STATE = "state.json"
@@ -38,9 +38,9 @@ def save(
     """
     folder = output / f"checkpoint-{step:07d}"
     partial = output / f".{folder.name}.partial"
-    tensors = {"weights": sharded.gathered({name: p.detach() for name, p in parameters.items()}, main)}
+    tensors = {"weights": fsdp.gathered({name: p.detach() for name, p in parameters.items()}, main)}
     if ema:
-        tensors["ema"] = sharded.gathered(ema.state(), main)
+        tensors["ema"] = fsdp.gathered(ema.state(), main)
     state: dict[str, Any] = {"step": step, "optimizers": []}
     for number, optimizer in enumerate(optimizers):
         moved = [p for group in optimizer.param_groups for p in group["params"]]
@@ -55,7 +55,7 @@ def save(
             if not isinstance(value, DTensor):
                 values[name] = value.clone() if value.data_ptr() in seen else value
                 seen.add(value.data_ptr())
-        tensors[f"optimizer-{number}"] = sharded.gathered(values, main)
+        tensors[f"optimizer-{number}"] = fsdp.gathered(values, main)
         state["optimizers"].append(optimizer.state_dict()["param_groups"])
     if not main:
         return folder
@@ -64,7 +64,9 @@ def save(
         partial.mkdir(parents=True)
         for name, values in tensors.items():
             save_file(values, partial / f"{name}.safetensors")
-        state["files"] = {path.name: recipe.sha256(path) for path in sorted(partial.glob("*.safetensors"))}
+        state["files"] = {
+            path.name: provenance.sha256(path) for path in sorted(partial.glob("*.safetensors"))
+        }
         (partial / STATE).write_text(json.dumps(state))
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)
@@ -96,7 +98,7 @@ def damage(folder: Path) -> str:
     """What is wrong with a checkpoint's files; empty where they are as they were written."""
     try:
         files = json.loads((folder / STATE).read_text())["files"]
-        changed = [name for name, digest in files.items() if recipe.sha256(folder / name) != digest]
+        changed = [name for name, digest in files.items() if provenance.sha256(folder / name) != digest]
     except (EditkitError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{STATE} or a file that it names cannot be read: {type(error).__name__}"
     return f"{changed[0]} is not what was written" if changed else ""
@@ -161,12 +163,12 @@ def _load(
         raise ValueError("it holds other weights than this config trains")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            sharded.own(parameter).copy_(sharded.own(sharded.spread(weights[name], parameter)))
+            fsdp.own(parameter).copy_(fsdp.own(fsdp.spread(weights[name], parameter)))
         if ema:
             averages: dict[str, Tensor] = load_file(folder / "ema.safetensors")
             for name, average in averages.items():
                 shadow = ema.shadow[name]
-                sharded.own(shadow).copy_(sharded.own(sharded.spread(average, shadow)))
+                fsdp.own(shadow).copy_(fsdp.own(fsdp.spread(average, shadow)))
     state = json.loads((folder / STATE).read_text())
     for number, (optimizer, groups) in enumerate(zip(optimizers, state["optimizers"], strict=True)):
         restored: dict[int, dict[str, Any]] = {}
@@ -176,7 +178,7 @@ def _load(
             parameter = moved[int(index)]
             whole = value.shape == parameter.shape and value.ndim > 0
             restored.setdefault(int(index), {})[name] = (
-                sharded.spread(value, parameter) if whole else _counted(value)
+                fsdp.spread(value, parameter) if whole else _counted(value)
             )
         wanted = [{key: group[key] for key in SETTINGS if key in group} for group in optimizer.param_groups]
         optimizer.load_state_dict({"state": restored, "param_groups": groups})

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from editkit import flow
 from editkit.data import padding
-from editkit.data.latents import EditBatch
-from editkit.train.sharded import changed, own
+from editkit.data.buckets import EditBatch
+from editkit.train.distributed.fsdp import changed, own
 
 if TYPE_CHECKING:
-    from editkit.train.edit import EditJob
+    from editkit.train.finetune import EditJob
 
 CELLS = 4
 """Latent cells of a token, whose values of one channel stand together."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from editkit.errors import EditkitError
-from editkit.train import sharded
-from editkit.train.sharded import own
+from editkit.train.distributed import fsdp
+from editkit.train.distributed.fsdp import own
 
 STATE_BYTES = {"adamw": 8, "muon": 8, "prodigy": 16, "adamw8bit": 2, "schedulefree": 8}
 """What an optimizer keeps for each parameter."""
@@ -119,7 +119,7 @@ def _maker(name: str) -> Callable[..., torch.optim.Optimizer]:
 
             return partial(Prodigy, use_bias_correction=True, safeguard_warmup=True)
         if name == "adamw8bit":
-            if sharded.wanted():
+            if fsdp.wanted():
                 raise EditkitError("optim.name=adamw8bit does not work in shards; take adamw.")
             from bitsandbytes import optim as bits
 

@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from PIL import Image
 
-from editkit import adapters, flow, images, sheets
+from editkit import adapters, flow
+from editkit import shapesworld as world
 from editkit.api import Editor
-from editkit.data import shapesworld as world
+from editkit.data.buckets import arrange
 from editkit.data.datasets import Guarded, dataset, edit_record, masked_record
-from editkit.data.latents import arrange
 from editkit.data.records import DataConfig, Record
 from editkit.errors import EditkitError, EditkitWarning
-from editkit.requests import collate, prepare
+from editkit.imaging import contact_sheet, images
+from editkit.inference.inputs import collate, prepare
 from editkit.types import EditRequest
 
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -135,19 +136,21 @@ class Validation:
             shown = record.source if record.source is not None else next(iter(record.references), None)
             before = None if shown is None else Image.fromarray(shown)
             rows.append((record.instruction, [before, result.image, Image.fromarray(record.answer)]))
-        sheet = sheets.rows(rows, ("source", "edit", "answer"))
+        sheet = contact_sheet.rows(rows, ("source", "edit", "answer"))
         if sheet is not None and folder is not None:
             images.save(sheet, folder / f"step-{step:07d}.png")
 
     def _success(self, editor: Editor) -> float:
-        from editkit.evaluation import masked, shapesworld
+        from editkit.shapesworld import evaluate, evaluate_masked
 
         count, steps, method = self.settings.success, self.settings.steps, self.job.method
         if method.tasks and self.job.config.data.name == "shapesworld masked":
-            report = masked.evaluate(editor, method.name, [*self.job.config.data.kinds], n=count, steps=steps)
+            report = evaluate_masked.evaluate(
+                editor, method.name, [*self.job.config.data.kinds], n=count, steps=steps
+            )
             found = [row["success"] for row in report["kinds"].values()]
             return float(sum(found) / len(found))
-        report = shapesworld.evaluate(editor, method.name, n=count, steps=steps)
+        report = evaluate.evaluate(editor, method.name, n=count, steps=steps)
         return float(report["overall"]["success"])
 
 

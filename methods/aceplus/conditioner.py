@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editkit import canvas
-from editkit.canvas import GRID
 from editkit.errors import EditkitError
+from editkit.imaging import canvas
+from editkit.imaging.canvas import GRID
 from editkit.method import Conditioner
 from editkit.types import Box, Canvas, Conditioning, EditInputs, Plan, Text
 from methods.aceplus import controls, lcu, tasks

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editkit import canvas
 from editkit.errors import EditkitError, first_sentence
+from editkit.imaging import canvas
 
 MOSAIC = 16
 """Blocks along the longer side: the released ratio of 64 on a picture of 1024 pixels."""

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from editkit.backbone import Backbone
-from editkit.canvas import GRID
+from editkit.imaging.canvas import GRID
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

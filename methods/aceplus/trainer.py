@@ -5,7 +5,7 @@ import random
 import torch
 from torch import Tensor
 
-from editkit.canvas import GRID
+from editkit.imaging.canvas import GRID
 from editkit.method import Trainer
 from editkit.types import EditInputs, Plan
 from methods.aceplus import lcu

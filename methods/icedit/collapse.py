@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backbones import fusing
+from backbones.lora import fused_modules
 from editkit.errors import EditkitError
-from methods.icedit.checkpoint import PREFIX, Parts, split
+from methods.icedit.moe_file import PREFIX, Parts, split
 
 WAYS = ("svd", "average")
 
@@ -81,7 +81,7 @@ def collapse(
 def _svd(parts: Parts, weights_E: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
     down, up = parts.down_ErI.float(), parts.up_EOr.float() * weights_E[:, None, None]
     kept = rank or parts.down_ErI.shape[1]
-    return fusing.nearest(torch.cat(list(down), dim=0), torch.cat(list(up), dim=1), kept)
+    return fused_modules.nearest(torch.cat(list(down), dim=0), torch.cat(list(up), dim=1), kept)
 
 
 def _average(parts: Parts, weights_E: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
@@ -99,6 +99,6 @@ def _error(parts: Parts, weights_E: Tensor, down_rI: Tensor, up_Or: Tensor) -> f
     lost, whole = 0.0, 0.0
     for share, down, up in zip(share_E.tolist(), parts.down_ErI.float(), parts.up_EOr.float(), strict=True):
         up = up * strength
-        lost += share * fusing.size(torch.cat((down, down_rI), dim=0), torch.cat((up, -up_Or), dim=1))
-        whole += share * fusing.size(down, up)
+        lost += share * fused_modules.size(torch.cat((down, down_rI), dim=0), torch.cat((up, -up_Or), dim=1))
+        whole += share * fused_modules.size(down, up)
     return (lost / whole) ** 0.5 if whole else 0.0

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editkit import canvas
 from editkit.errors import EditkitError
+from editkit.imaging import canvas
 from editkit.method import Conditioner
 from editkit.types import Canvas, Conditioning, EditInputs, Plan
 from methods.icedit import inversion

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from editkit.errors import EditkitError
 from editkit.types import EditRequest
-from methods.icedit.layer import MoEOptions
+from methods.icedit.moe_layer import MoEOptions
 
 FRAMEWORKS = ("inpainting", "text")
 TEMPLATES = {

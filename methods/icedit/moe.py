@@ -9,9 +9,9 @@ from torch import Tensor
 
 from editkit import adapters
 from editkit.errors import EditkitError
-from methods.icedit import checkpoint
-from methods.icedit.experts import Experts
-from methods.icedit.layer import MoELinear, MoEOptions
+from methods.icedit import moe_file
+from methods.icedit.moe_handle import Experts
+from methods.icedit.moe_layer import MoELinear, MoEOptions
 
 
 def chosen(transformer: Any, targets: Sequence[str]) -> dict[str, Any]:
@@ -79,12 +79,12 @@ def inject(
         about: dict[str, str] = {}
     else:
         state, about = adapters.read(source)
-    plain, experts = checkpoint.split(state)
-    if not checkpoint.has_experts(state):
+    plain, experts = moe_file.split(state)
+    if not moe_file.has_experts(state):
         raise EditkitError("There are no experts among these tensors; load a plain LoRA with load_adapter.")
-    checkpoint.check(transformer, plain, experts, about)
+    moe_file.check(transformer, plain, experts, about)
     first = next(iter(experts.values()))
-    options = options or checkpoint.options(MoEOptions, about, first)
+    options = options or moe_file.options(MoEOptions, about, first)
     if few := [path for path, parts in experts.items() if len(parts.route_EI) < options.top_k]:
         raise EditkitError(f"{few[0]} has fewer experts than the {options.top_k} that a token uses.")
     layers = {}
@@ -112,7 +112,7 @@ def load(transformer: Any, path: Path, name: str) -> None:
         EditkitError: where it is missing or does not fit.
     """
     state, _ = adapters.read(path)
-    if checkpoint.has_experts(state):
+    if moe_file.has_experts(state):
         inject(transformer, path, name=name)
     else:
         adapters.load(transformer, path, name)

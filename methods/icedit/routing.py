@@ -7,8 +7,8 @@ from typing import Any
 from editkit.api import Editor
 from editkit.errors import EditkitError
 from editkit.types import EditRequest
-from methods.icedit.experts import Experts
-from methods.icedit.layer import MoELinear
+from methods.icedit.moe_handle import Experts
+from methods.icedit.moe_layer import MoELinear
 
 Shares = dict[str, list[float]]
 """By module, a number for each expert."""

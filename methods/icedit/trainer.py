@@ -9,14 +9,14 @@ from typing import Any
 from torch import Tensor
 
 from editkit import adapters
-from editkit.adapters import LoraOptions
+from editkit.adapters.lora import LoraOptions
 from editkit.errors import EditkitError
 from editkit.method import Trainer
 from editkit.types import EditInputs, Plan
-from methods.icedit import checkpoint, moe
+from methods.icedit import moe, moe_file
 from methods.icedit.config import ICEditConfig
-from methods.icedit.experts import Experts
-from methods.icedit.layer import MoEOptions
+from methods.icedit.moe_handle import Experts
+from methods.icedit.moe_layer import MoEOptions
 
 
 class ICEditTrainer(Trainer):
@@ -51,7 +51,7 @@ class ICEditTrainer(Trainer):
             EditkitError: where the options contradict the file.
         """
         state, about = adapters.read(path)
-        if not checkpoint.has_experts(state):
+        if not moe_file.has_experts(state):
             if self.config.moe is not None:
                 raise EditkitError(f"The adapter {path} has no experts; leave options.moe out.")
             super().load(transformer, path)
@@ -87,8 +87,8 @@ def _continued(
     transformer: Any, path: Path, state: Mapping[str, Tensor], about: Mapping[str, str], asked: MoEOptions
 ) -> MoEOptions:
     """The file's own options, but for `balance` and `noise`."""
-    _, experts = checkpoint.split(state)
-    own = checkpoint.options(MoEOptions, about, next(iter(experts.values())))
+    _, experts = moe_file.split(state)
+    own = moe_file.options(MoEOptions, about, next(iter(experts.values())))
     for name in ("router", "experts", "rank", "top_k"):
         wanted, held = getattr(asked, name), getattr(own, name)
         if wanted != held:
@@ -98,7 +98,7 @@ def _continued(
     if asked.alpha not in (None, own.alpha or own.rank):
         raise EditkitError(f"options.moe.alpha does not fit {path}; leave it out.")
     if moe.chosen(transformer, asked.targets).keys() != experts.keys():
-        ends = ", ".join(checkpoint.ends(experts))
+        ends = ", ".join(moe_file.ends(experts))
         raise EditkitError(
             f"options.moe.targets names other layers than have experts in {path}, which are {ends}."
         )

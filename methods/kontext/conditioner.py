@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from editkit import canvas
+from editkit.imaging import canvas
 from editkit.method import Conditioner
 from editkit.types import Canvas, Conditioning, EditInputs, Plan
 from methods.kontext.config import KontextConfig

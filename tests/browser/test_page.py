@@ -167,9 +167,9 @@ def test_three_methods_are_compared(opened: Callable[..., Page]) -> None:
     with page.expect_download(timeout=PATIENCE) as download:
         page.locator("#card-kontext").get_by_text("Download", exact=True).click()
     assert download.value.suggested_filename == "make-the-orange-square-green-kontext-0.png"
-    from editkit import recipe
+    from editkit.inference import provenance
 
-    assert recipe.read(download.value.path())["seed"] == 0
+    assert provenance.read(download.value.path())["seed"] == 0
 
 
 def test_an_uploaded_picture_and_a_mask(opened: Callable[..., Page]) -> None:

@@ -1,0 +1,1 @@
+"""FLUX checkpoints in the namings of Black Forest Labs and diffusers."""

@@ -1,0 +1,1 @@
+"""LoRA files of FLUX in every dialect."""

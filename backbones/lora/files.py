@@ -1,0 +1,169 @@
+"""LoRA files of FLUX, written: the same in another dialect, or of a lower rank; a sum of several."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from backbones.lora import dialects, fused_modules, summary
+from backbones.lora.fused_modules import Update
+from editkit import adapters, atomic_files
+from editkit.errors import EditkitError
+
+
+def convert(
+    source: Path, destination: Path, to: str, rank: int | None = None
+) -> tuple[tuple[str, ...], float]:
+    """Write a LoRA file in another dialect, or of a lower rank.
+
+    Args:
+        source: a .safetensors file, or a folder with one.
+        destination: a .safetensors file; replaced where it exists.
+        to: one of `lora.DIALECTS`.
+        rank: the highest; modules above it, as the source names and fuses them, get the nearest update of it.
+
+    Returns:
+        Keys of text encoders' LoRAs, which are not in the new file, and what the lower rank loses: the
+        distance from old to new updates relative to the old ones' size, both root sums over modules.
+
+    Raises:
+        EditkitError: where the source is no plain LoRA of FLUX, the dialect is unknown, or the destination
+            cannot be written.
+    """
+    check(destination)
+    _check_rank(rank)
+    state, about = adapters.read(source)
+    try:
+        found = _sound(state, about)
+        updates = _cut(found.updates, rank)
+        converted, metadata = dialects.from_diffusers(updates, to)
+    except EditkitError as error:
+        raise EditkitError(f"{adapters.file(source)} cannot be converted: {error}") from error
+    write(converted, metadata, destination)
+    return found.unplaced, _lost(found.updates, updates)
+
+
+def merge(
+    sources: Sequence[tuple[Path, float]], destination: Path, rank: int | None = None
+) -> tuple[tuple[str, ...], float]:
+    """Write a sum of LoRAs as one, in diffusers' dialect.
+
+    Args:
+        sources: .safetensors files, or folders with one, each with the scale that it is multiplied by.
+        destination: a .safetensors file; replaced where it exists.
+        rank: the highest; a module's ranks add up where it is not given.
+
+    Returns:
+        As `convert`.
+
+    Raises:
+        EditkitError: where a source is no plain LoRA of FLUX or fits no other, or the destination cannot be
+            written.
+    """
+    check(destination)
+    _check_rank(rank)
+    terms: dict[str, list[Update]] = {}
+    left: tuple[str, ...] = ()
+    for source, scale in sources:
+        state, about = adapters.read(source)
+        try:
+            found = _sound(state, about)
+            for name, update in fused_modules.split(found.updates).items():
+                terms.setdefault(name, []).append(replace(update, alpha=update.alpha * scale))
+                if len({(each.up_Or.shape[0], each.down_rI.shape[1]) for each in terms[name]}) > 1:
+                    raise EditkitError(f"{name} is of another size in those before it.")
+        except EditkitError as error:
+            raise EditkitError(f"{adapters.file(source)} cannot be merged: {error}") from error
+        left += found.unplaced
+    updates = {name: _summed(updates) for name, updates in terms.items()}
+    merged = _cut(updates, rank)
+    write(*dialects.from_diffusers(merged, "diffusers"), destination)
+    return left, _lost(updates, merged)
+
+
+def plain(
+    state: Mapping[str, Tensor], collapsed: Mapping[str, Tensor], about: Mapping[str, str]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A LoRA-MoE whose experts collapsed, which gives their modules a scale of 1, as a plain LoRA's file.
+
+    Raises:
+        EditkitError: where the tensors are no sound LoRA.
+    """
+    kept = {key: tensor for key, tensor in collapsed.items() if key in state}
+    fresh = {key: tensor for key, tensor in collapsed.items() if key not in state}
+    updates = dialects.to_diffusers(kept, about).updates if kept else {}
+    return dialects.from_diffusers(updates | dialects.to_diffusers(fresh).updates, "diffusers")
+
+
+def check(destination: Path) -> None:
+    """Refuse a destination before the work.
+
+    Raises:
+        EditkitError: where it is no .safetensors file in a folder that exists.
+    """
+    if destination.suffix != ".safetensors":
+        raise EditkitError(f"{destination} does not end in .safetensors; give such a file to write.")
+    if destination.is_dir():
+        raise EditkitError(f"{destination} is a folder; give a .safetensors file to write.")
+    if not destination.parent.is_dir():
+        raise EditkitError(f"The folder {destination.parent} does not exist; make it first.")
+
+
+def write(state: Mapping[str, Tensor], about: Mapping[str, str], destination: Path) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        EditkitError: where the disk refuses.
+    """
+    check(destination)
+    tensors = {key: tensor.contiguous() for key, tensor in state.items()}
+    try:
+        with atomic_files.beside(destination) as partial:
+            save_file(tensors, partial, {"format": "pt", **about})
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise EditkitError(f"{destination} cannot be written ({reason}); give another place.") from error
+
+
+def _check_rank(rank: int | None) -> None:
+    if rank is not None and rank < 1:
+        raise EditkitError(f"rank={rank} is not allowed; it must be at least 1.")
+
+
+def _sound(state: Mapping[str, Tensor], about: Mapping[str, str]) -> dialects.Lora:
+    """A plain LoRA with nothing beside it but text encoders' parts."""
+    found = dialects.read(state, about)
+    if lost := [key for key in found.unplaced if not key.startswith(dialects.TEXT_ENCODERS)]:
+        routed = summary.experts(state, about)
+        way = "run `editkit lora collapse` first" if routed else "give a plain LoRA"
+        raise EditkitError(f"{len(lost)} tensors have no place elsewhere, such as {lost[0]}; {way}.")
+    return found
+
+
+def _cut(updates: Mapping[str, Update], rank: int | None) -> Mapping[str, Update]:
+    return (
+        updates if rank is None else {name: fused_modules.cut(each, rank) for name, each in updates.items()}
+    )
+
+
+def _summed(updates: Sequence[Update]) -> Update:
+    """One update for all: ranks side by side, scales folded in."""
+    folded = [update.folded() for update in updates]
+    down_rI = torch.cat([update.down_rI for update in folded])
+    up_Or = torch.cat([update.up_Or for update in folded], dim=1)
+    return Update(down_rI=down_rI, up_Or=up_Or, alpha=float(len(down_rI)))
+
+
+def _lost(before: Mapping[str, Update], after: Mapping[str, Update]) -> float:
+    lost = 0.0
+    for name, old in before.items():
+        if (new := after[name]) is old:
+            continue
+        up_Or = torch.cat((old.up_Or * old.scale, -new.up_Or * new.scale), dim=1)
+        lost += fused_modules.size(torch.cat((old.down_rI, new.down_rI)), up_Or)
+    whole = sum(fused_modules.size(old.down_rI, old.up_Or * old.scale) for old in before.values())
+    return (lost / whole) ** 0.5 if whole else 0.0

@@ -1,0 +1,100 @@
+"""A FLUX family of shapes without weights: what a run will need can be known before anything is fetched."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from torch import Tensor
+from transformers import CLIPTextModel, T5EncoderModel
+
+from backbones import packing
+from backbones.flux import Flux
+from backbones.hub import described, family
+from backbones.loading import LOADING_ERRORS, LoadOptions
+from backbones.specs import Role
+from editkit.errors import EditkitError, first_sentence
+from editkit.types import Text
+
+OFFICIAL = {
+    "num_layers": 19,
+    "num_single_layers": 38,
+    "attention_head_dim": 128,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 4096,
+    "pooled_projection_dim": 768,
+}
+"""Of every FLUX published."""
+OFFICIAL_PARTS = {"vae": 83_819_683, "text_encoder": 123_060_480, "text_encoder_2": 4_762_310_656}
+"""Their parameters."""
+CLASSES: dict[str, Any] = {
+    "vae": AutoencoderKL,
+    "text_encoder": CLIPTextModel,
+    "text_encoder_2": T5EncoderModel,
+}
+
+
+class Sketch(Flux):
+    """Fills a plan's slots with tensors on the meta device, and has transformers there."""
+
+    def __init__(self, name: str, options: LoadOptions | None = None) -> None:
+        super().__init__(family(name), torch.device("meta"), torch.float32, options)
+
+    def transformer(self, role: str) -> FluxTransformer2DModel:
+        """The role's transformer on the meta device."""
+        record = self.role(role)
+        if record.key not in self.transformers:
+            with torch.device("meta"):
+                made = FluxTransformer2DModel.from_config(self._config(role, record))
+            self.transformers[record.key] = made.requires_grad_(False)
+        return self.transformers[record.key]
+
+    def _config(self, role: str, record: Role) -> dict[str, Any]:
+        whole = described(record)
+        folder = self.options.instead(role) or (whole and whole / "transformer")
+        if folder and (folder / "config.json").is_file():
+            config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+            outputs = config.get("out_channels") or config["in_channels"]
+            return config | {"in_channels": record.in_channels, "out_channels": outputs}
+        return OFFICIAL | {
+            "in_channels": record.in_channels,
+            "out_channels": 64,
+            "guidance_embeds": record.guidance is not None,
+        }
+
+    def parts(self, role: str) -> dict[str, int]:
+        """Parameters of the autoencoder and the text encoders, by part."""
+        folder = described(self.role(role))
+        if folder is None:
+            return dict(OFFICIAL_PARTS)
+        return {part: _parameters(cls, folder / part) for part, cls in CLASSES.items()}
+
+    def text(self, prompts: Sequence[str], placeholders: Sequence[str] = ()) -> Text:
+        config = next(iter(self.transformers.values())).config
+        shape = len(prompts), self.family.sequence_length, config.joint_attention_dim
+        pooled = len(prompts), config.pooled_projection_dim
+        return Text(
+            tokens_BTD=torch.empty(shape, device="meta"), pooled_BD=torch.empty(pooled, device="meta")
+        )
+
+    def takes(self, placeholders: Sequence[str]) -> bool:
+        return False
+
+    def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
+        batch, _, height, width = pixels_BCHW.shape
+        return torch.empty(batch, height * width // packing.TOKEN**2, 64, device="meta")
+
+
+def _parameters(cls: Any, folder: Path) -> int:
+    """Of a diffusers or transformers model, by its config alone."""
+    try:
+        with torch.device("meta"):
+            if issubclass(cls, AutoencoderKL):
+                model = cls.from_config(cls.load_config(folder))
+            else:
+                model = cls(cls.config_class.from_pretrained(folder))
+    except LOADING_ERRORS as error:
+        raise EditkitError(f"The config in {folder} cannot be read ({first_sentence(error)}).") from error
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,118 @@
+"""One method's result: before and after, difference, figures, recipe, file."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from demos import theme
+from demos.device import Visit
+from demos.pictures import shown
+from editkit.imaging import images
+from editkit.inference import comparison
+from editkit.method import Method
+from editkit.types import EditResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """The components of one method."""
+
+    whole: Any
+    slider: Any
+    difference: Any
+    facts: Any
+    more: Any
+    recipe: Any
+    after: Any
+    download: Any
+    go_on: Any
+
+    def waiting(self, visible: bool) -> dict[Any, Any]:
+        """Nothing yet."""
+        return {
+            self.whole: gr.update(visible=visible),
+            self.slider: None,
+            self.difference: None,
+            self.facts: theme.hint("Waiting for its turn."),
+            self.more: gr.update(visible=False),
+            self.after: gr.update(visible=False),
+        }
+
+    def preview(self, source: Image.Image, pointed: Image.Image, visit: Visit) -> dict[Any, Any]:
+        """Where the edit points while it is made."""
+        return {
+            self.slider: (shown(source, visit), shown(pointed, visit)),
+            self.facts: theme.hint("A preview: where the edit points now."),
+        }
+
+    def result(self, source: Image.Image, entry: comparison.Entry, visit: Visit) -> dict[Any, Any]:
+        """What became of it."""
+        result = entry.result
+        if result.image is None:
+            return {self.slider: None, self.facts: theme.problem(str(result.error))}
+        after = result.image.convert("RGB")
+        return {
+            self.slider: (shown(source, visit), shown(after, visit)),
+            self.difference: shown(comparison.difference(source, after), visit),
+            self.facts: theme.chips(figures(entry)),
+            self.more: gr.update(visible=True),
+            self.recipe: json.dumps(dict(result.recipe), indent=2),
+            self.after: gr.update(visible=True),
+            self.download: saved(result, visit),
+        }
+
+
+def card(method: Method) -> Card:
+    """A method's card, hidden until there is something to show."""
+    name = method.name
+    with gr.Column(visible=False, min_width=280, elem_classes="card", elem_id=f"card-{name}") as whole:
+        gr.HTML(theme.heading(name, method.summary))
+        slider = gr.ImageSlider(
+            label=f"{name}: before and after", format="png", type="pil", interactive=False, max_height=420
+        )
+        difference = gr.Image(
+            label=f"{name}: difference, four times as strong", format="png", interactive=False, visible=False
+        )
+        facts = gr.HTML()
+        with gr.Accordion("Recipe", open=False, visible=False) as more:
+            recipe = gr.Code(label=f"{name}: recipe", language="json", max_lines=14, interactive=False)
+        with gr.Row(visible=False) as after:
+            download = gr.DownloadButton("Download", size="sm", min_width=90)
+            go_on = gr.Button("Go on in Session", size="sm", min_width=90, elem_id=f"go-on-{name}")
+    return Card(
+        whole=whole,
+        slider=slider,
+        difference=difference,
+        facts=facts,
+        more=more,
+        recipe=recipe,
+        after=after,
+        download=download,
+        go_on=go_on,
+    )
+
+
+def figures(entry: comparison.Entry) -> list[str]:
+    """What there is to say of a result in numbers."""
+    return [
+        f"{entry.seconds:.2f} s",
+        f"{entry.result.recipe['steps']} steps",
+        f"{entry.tokens} tokens",
+        f"changed {entry.changed:.0%}",
+        f"rest moved {entry.moved:.3f}",
+    ]
+
+
+def saved(result: EditResult, visit: Visit) -> str:
+    """A PNG with its recipe, to be downloaded."""
+    assert result.image is not None
+    words = re.sub(r"[^a-z0-9]+", "-", str(result.recipe["instruction"]).lower())[:40].strip("-") or "edit"
+    file = visit.place() / f"{words}-{result.method}-{result.seed}.png"
+    images.save(result.image, file, result.recipe)
+    return str(file)

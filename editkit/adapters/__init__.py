@@ -1,0 +1,39 @@
+"""LoRA adapters: the layers on a transformer, and which ones each method wears."""
+
+from editkit.adapters.lora import (
+    FILE,
+    LoraOptions,
+    active,
+    attach,
+    eject,
+    enable,
+    file,
+    install,
+    layers,
+    load,
+    metadata,
+    read,
+    resume,
+    save,
+    state,
+    unfreeze,
+)
+
+__all__ = [
+    "FILE",
+    "LoraOptions",
+    "active",
+    "attach",
+    "eject",
+    "enable",
+    "file",
+    "install",
+    "layers",
+    "load",
+    "metadata",
+    "read",
+    "resume",
+    "save",
+    "state",
+    "unfreeze",
+]

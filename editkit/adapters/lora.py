@@ -1,0 +1,267 @@
+"""LoRA adapters through peft: attach, load, save, enable, eject. Works on any diffusers transformer."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from editkit import atomic_files, registry
+from editkit.errors import EditkitError, first_sentence
+
+FILE = "pytorch_lora_weights.safetensors"
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+FEED_FORWARD = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2", "proj_mlp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraOptions:
+    """peft's LoraConfig, the part that people change."""
+
+    rank: int = 16
+    alpha: float | None = None
+    """Equals the rank where null, which is a scale of 1."""
+    dropout: float = 0.0
+    targets: tuple[str, ...] = (*ATTENTION, *FEED_FORWARD)
+    """Ends of module names."""
+    exclude: str | None = None
+    """A regular expression; modules whose whole name it is stay as they are, though an end matches."""
+    ranks: dict[str, int] = field(default_factory=dict)
+    """Other ranks, by ends of module names among the targets. A rank as high as a layer has outputs is any
+    update of its weight: of x_embedder, the input layer, for one."""
+    rslora: bool = False
+    """Scale by alpha over the root of the rank instead of the rank (arXiv 2312.03732)."""
+    dora: bool = False
+    """Train each weight's magnitude apart from its direction (arXiv 2402.09353)."""
+
+    def __post_init__(self) -> None:
+        if strange := [name for name, rank in self.ranks.items() if rank < 1]:
+            raise ValueError(f"lora.ranks.{strange[0]} must be at least 1, not {self.ranks[strange[0]]}")
+        if self.rank < 1:
+            raise ValueError(f"lora.rank must be at least 1, not {self.rank}")
+
+
+def attach(transformer: Any, options: LoraOptions, name: str = "default") -> None:
+    """Add a fresh adapter that changes nothing yet and is the only part that trains.
+
+    Raises:
+        EditkitError: where no module has one of the names.
+    """
+    from peft import LoraConfig
+
+    lora = LoraConfig(
+        r=options.rank,
+        rank_pattern=dict(options.ranks),
+        lora_alpha=options.alpha or options.rank,
+        # The same scale at every rank.
+        alpha_pattern={
+            name: (options.alpha or options.rank) * (rank / options.rank) ** (0.5 if options.rslora else 1)
+            for name, rank in options.ranks.items()
+        },
+        lora_dropout=options.dropout,
+        target_modules=list(options.targets),
+        exclude_modules=options.exclude,
+        use_rslora=options.rslora,
+        use_dora=options.dora,
+        init_lora_weights="gaussian",
+    )
+    transformer.requires_grad_(False)
+    try:
+        transformer.add_adapter(lora, adapter_name=name)
+    except ValueError as error:
+        raise EditkitError(f"The adapter cannot be attached: {first_sentence(error)}.") from error
+    adapted = [key for key, layer in transformer.named_modules() if name in getattr(layer, "r", ())]
+    for end in options.ranks:
+        if not any(re.fullmatch(rf"(.*\.)?({end})", key) for key in adapted):
+            eject(transformer, name)
+            raise EditkitError(f"lora.ranks names {end}, which lora.targets does not; name it in both.")
+    registry.backbones("loading").regroup(transformer)
+
+
+def resume(transformer: Any, path: str | Path, name: str = "default") -> None:
+    """Load an adapter so that it is the only part that trains.
+
+    On an input wider than its own it begins as what it was: what is new has no effect yet.
+
+    Raises:
+        EditkitError: as `load` does.
+    """
+    transformer.requires_grad_(False)
+    load(transformer, path, name, widen=True)
+    unfreeze(transformer, name)
+
+
+def unfreeze(transformer: Any, name: str) -> None:
+    """Let a LoRA train."""
+    for key, parameter in transformer.named_parameters():
+        if ".lora_" in key and f".{name}" in key:
+            parameter.requires_grad_(True)
+
+
+def load(transformer: Any, path: str | Path, name: str, *, widen: bool = False) -> None:
+    """Load a LoRA file of any dialect, or a folder with one, under a name, next to others.
+
+    Args:
+        transformer: any diffusers transformer.
+        path: the file or folder.
+        name: what it is called from now on.
+        widen: fit a LoRA of FLUX.1 Fill to ACE++'s wider input.
+
+    Raises:
+        EditkitError: where the file is missing, is no LoRA in safetensors, or does not fit the transformer.
+    """
+    state, about = registry.backbones("lora.dialects").in_diffusers(*read(path))
+    if widen:
+        state = registry.backbones("lora.coverage").widened(state, transformer.config.in_channels)
+    install(transformer, state, name, about, f"The adapter {file(path)}")
+
+
+def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Tensors and metadata of an adapter's file, or of the one in a folder.
+
+    Raises:
+        EditkitError: where it is missing or is no sound safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    path = file(path)
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise EditkitError(f"The adapter {path} is not a .safetensors file that exists.")
+    try:
+        state = load_file(path)
+        with safe_open(path, framework="pt") as opened:
+            about = opened.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise EditkitError(f"The adapter {path} cannot be read ({first_sentence(error)}).") from error
+    return state, about
+
+
+def install(
+    transformer: Any,
+    state: Mapping[str, Any],
+    name: str,
+    about: Mapping[str, str],
+    what: str = "The adapter",
+) -> None:
+    """Put a LoRA's tensors on a transformer.
+
+    Args:
+        transformer: any diffusers transformer.
+        state: tensors by key, in one of the dialects that diffusers reads.
+        name: of the adapter.
+        about: metadata of the file that they are from.
+        what: they are called in errors.
+
+    Raises:
+        EditkitError: where they do not fit.
+    """
+    try:
+        registry.backbones("lora.coverage").check(transformer, state)
+    except EditkitError as error:
+        raise EditkitError(f"{what} does not fit this transformer: {error}") from error
+    try:
+        config = json.loads(about.get("lora_adapter_metadata", "null"))
+        transformer.load_lora_adapter(dict(state), prefix="transformer", adapter_name=name, metadata=config)
+    except (ValueError, RuntimeError, IndexError, KeyError) as error:
+        problem = first_sentence(error)
+        raise EditkitError(f"{what} does not fit this transformer ({problem}).") from error
+    if name not in getattr(transformer, "peft_config", {}):
+        raise EditkitError(f"{what} holds no tensor of this transformer.")
+    registry.backbones("loading").regroup(transformer)
+
+
+def file(path: str | Path) -> Path:
+    """The LoRA file that a path stands for: itself, or the one in a folder."""
+    path = Path(path)
+    return path / FILE if path.is_dir() else path
+
+
+def active(transformer: Any) -> dict[str, float]:
+    """Adapters that are switched on, with their scales relative to how they were trained."""
+    return {
+        name: layer.scaling[name] * _divisor(layer, name) / layer.lora_alpha[name]
+        for layer in layers(transformer)
+        if not layer.disable_adapters
+        for name in layer.active_adapters
+        if name in layer.scaling
+    }
+
+
+def _divisor(layer: Any, name: str) -> float:
+    rank = float(layer.r[name])
+    return rank**0.5 if layer.use_rslora.get(name) else rank
+
+
+def layers(transformer: Any) -> list[Any]:
+    """All layers that carry adapters, of peft's kinds and of methods' own."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [module for module in transformer.modules() if isinstance(module, BaseTunerLayer)]
+
+
+def save(transformer: Any, folder: Path, name: str = "default") -> Path:
+    """Write an adapter in diffusers' layout, whole or not at all; the file's metadata hold its LoraConfig."""
+    from safetensors.torch import save_file
+
+    about = metadata(transformer, name) | {"format": "pt"}
+    with atomic_files.beside(folder / FILE) as partial:
+        save_file(state(transformer, name), partial, metadata=about)
+    return folder / FILE
+
+
+def state(transformer: Any, name: str) -> dict[str, Any]:
+    """An adapter's tensors in diffusers' layout."""
+    from peft.utils import get_peft_model_state_dict
+
+    tensors = get_peft_model_state_dict(transformer, adapter_name=name)
+    # peft also lists whatever other kinds of adapter layers hold.
+    return {
+        f"transformer.{key}": value.detach().cpu().contiguous()
+        for key, value in tensors.items()
+        if ".lora_" in key
+    }
+
+
+def metadata(transformer: Any, name: str) -> dict[str, str]:
+    """An adapter's LoraConfig as diffusers keeps it in a file."""
+    config = _plain(transformer.peft_config[name].to_dict())
+    about = {f"transformer.{key}": value for key, value in config.items()}
+    return {"lora_adapter_metadata": json.dumps(about, sort_keys=True)}
+
+
+def enable(transformer: Any, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
+    """Switch to exactly these adapters; none at all gives the base model.
+
+    Raises:
+        EditkitError: for an adapter that was not loaded, or another number of scales than of names.
+    """
+    found = layers(transformer)
+    loaded = dict.fromkeys(name for layer in found for name in layer.r)
+    if strange := [name for name in names if name not in loaded]:
+        raise EditkitError(f"The adapter {strange[0]!r} is not among those loaded ({', '.join(loaded)}).")
+    if scales is not None and len(scales) != len(names):
+        raise EditkitError(f"{len(names)} adapters cannot take {len(scales)} scales; give one for each.")
+    for layer in found:
+        layer.enable_adapters(bool(names))
+        layer.set_adapter(list(names))
+        for name, scale in zip(names, scales or [1.0] * len(names), strict=True):
+            layer.set_scale(name, scale)
+
+
+def eject(transformer: Any, name: str) -> None:
+    """Remove an adapter; the base weights are bit-identical to before."""
+    transformer.delete_adapters(name)
+    if not getattr(transformer, "peft_config", None):
+        transformer.unload_lora()
+    registry.backbones("loading").regroup(transformer)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """A LoraConfig as JSON: sets become lists."""
+    return {
+        key: sorted(value) if isinstance(value, set) else value
+        for key, value in values.items()
+        if isinstance(value, str | int | float | bool | list | set | dict | type(None))
+    }

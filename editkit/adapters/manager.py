@@ -1,0 +1,128 @@
+"""Which adapters each method wears, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from editkit import registry
+from editkit.errors import EditkitError
+
+if TYPE_CHECKING:
+    from editkit.method import Method
+    from editkit.types import EditRequest
+
+HUB = "hf://"
+"""Before the path of a file in a repository on the Hub."""
+
+
+class Wardrobe:
+    """The adapters of one editor's methods; options are those that a method has on that editor.
+
+    Args:
+        backbone: whose transformers wear them.
+    """
+
+    def __init__(self, backbone: Any) -> None:
+        self.backbone = backbone
+        self._worn: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
+        self._paths: dict[str, Path] = {}
+
+    def copy(self) -> Wardrobe:
+        """The same, for another editor of this backbone."""
+        other = Wardrobe(self.backbone)
+        other._worn, other._paths = dict(self._worn), self._paths
+        return other
+
+    def load(self, method: Method, options: Any, path: Path, name: str | None) -> str:
+        """Load an adapter that a method wears from now on; returns its name (the file's if None).
+
+        Files of different folders are often called alike; a second one's name ends in its hash.
+
+        Raises:
+            EditkitError: where it is missing, is no safetensors LoRA, or does not fit.
+        """
+        from editkit import adapters
+        from editkit.inference import provenance
+
+        role = method.role_under(self.backbone, options)
+        if name is not None:
+            self._load(method, role, path, name)
+        else:
+            name = path.stem.replace(".", "_")  # torch allows no dots in a module's name
+            if adapters.file(path).is_file() and self._taken(role, name):
+                name = f"{name}-{provenance.sha256(adapters.file(path))[:8]}"
+            if not self._taken(role, name):
+                self._load(method, role, path, name)
+        self.use(method, options, [name], None)
+        return name
+
+    def use(self, method: Method, options: Any, names: Sequence[str], scales: Sequence[float] | None) -> None:
+        """The adapters that a method wears from now on, instead of its own; none at all gives the base.
+
+        Raises:
+            EditkitError: for one that was not loaded, or another number of scales.
+        """
+        from editkit import adapters
+
+        role = method.role_under(self.backbone, options)
+        adapters.enable(self.backbone.transformer(role), names, scales)
+        self._worn[method.name] = names, scales
+
+    def wear(self, method: Method, options: Any, request: EditRequest) -> None:
+        """Switch to the method's adapters, exactly; another method may have had the transformer before.
+
+        Raises:
+            EditkitError: where its own one cannot be had.
+        """
+        role = method.role_under(self.backbone, options)
+        worn: tuple[Sequence[str], Sequence[float] | None] = ((), None)
+        if method.name in self._worn:
+            worn = self._worn[method.name]
+        elif own := method.adapter and method.adapter(options, self.backbone.name, request):
+            worn = [self._own(method, role, own)], None
+        self.backbone.wear(role, *worn)
+
+    def _own(self, method: Method, role: str, adapter: str) -> str:
+        """The name of a method's own adapter, which another editor of this backbone may have loaded."""
+        from editkit import adapters
+        from editkit.inference import provenance
+
+        if adapter not in self._paths:
+            self._paths[adapter] = _find(adapter)
+        path = self._paths[adapter]
+        name = f"{method.name}-{provenance.sha256(adapters.file(path))[:8]}"
+        if not self._taken(role, name):
+            self._load(method, role, path, name)
+        return name
+
+    def _taken(self, role: str, name: str) -> bool:
+        from editkit import adapters
+
+        return any(name in layer.r for layer in adapters.layers(self.backbone.transformer(role)))
+
+    def _load(self, method: Method, role: str, path: Path, name: str) -> None:
+        from editkit import adapters
+
+        self.backbone.load_adapter(role, path, name, method.load_adapter or adapters.load)
+
+
+def _find(adapter: str) -> Path:
+    """An adapter's file or folder: as it is, or fetched by its Hub id."""
+    from editkit import adapters
+
+    if Path(adapter).exists():
+        return Path(adapter)
+    fetch = registry.backbones("hub").fetch
+    if adapter.startswith(HUB):
+        owner, repository, *inside = (*adapter.removeprefix(HUB).split("/"), "", "")
+        inside = [part for part in inside if part]
+        if not (owner and repository and inside):
+            raise EditkitError(f"The adapter {adapter} is no file on the Hub; give hf://OWNER/NAME/FILE.")
+        folder: Path = fetch(f"{owner}/{repository}", None, ["/".join(inside)])
+        return folder.joinpath(*inside)
+    if adapter.count("/") != 1 or adapter.endswith(".safetensors"):
+        raise EditkitError(f"The adapter {adapter} is no file or folder that exists, and no Hub id.")
+    found: Path = fetch(adapter, None, [adapters.FILE])
+    return found

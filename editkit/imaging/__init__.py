@@ -1,0 +1,1 @@
+"""Pixels: reading, colour, canvas, registration, contact sheets."""

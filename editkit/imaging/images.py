@@ -1,0 +1,242 @@
+"""Pictures on disk and in memory: whatever is given becomes upright 8-bit sRGB, with its alpha kept aside."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from editkit import atomic_files
+from editkit.errors import EditkitError
+from editkit.imaging import color
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_PIXELS = 100_000_000
+RECIPE_KEY = "editkit"
+# Lossless WebP, and `exact` for the colours under full transparency: what an edit kept must stay as it was.
+PNG, WEBP = {"format": "PNG"}, {"format": "WEBP", "lossless": True, "exact": True}
+JPEG = {"format": "JPEG", "quality": 95, "subsampling": 0}
+FORMATS: Mapping[str, Mapping[str, Any]] = {".png": PNG, ".webp": WEBP, ".jpg": JPEG, ".jpeg": JPEG}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        rgb: upright sRGB, (H, W, 3).
+        alpha: opacity, (H, W), 255 where opaque; None where the picture has none.
+        mode: Pillow's name for the pixels that it was made from.
+        notes: remarks in plain words on what had to be decided or left out.
+    """
+
+    rgb: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None = None
+    mode: str = "RGB"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.rgb.shape[1], self.rgb.shape[0]
+
+
+@contextmanager
+def opened(path: str | Path, what: str = "image") -> Iterator[Image.Image]:
+    """A picture file whose header has been read and whose pixels have not; `what` is its name in messages.
+
+    Raises:
+        EditkitError: where the file cannot be read or is no picture.
+    """
+    label = f"The {what} {path}"
+    try:
+        file = Path(path).open("rb")  # noqa: SIM115  (closed below)
+    except (OSError, ValueError) as error:  # the latter for a null byte in the path
+        problem = getattr(error, "strerror", None) or str(error)
+        raise EditkitError(f"{label} cannot be read ({problem}); check the path.") from error
+    with file, warnings.catch_warnings(), _in_words(label):
+        # Pillow warns of large pictures, odd EXIF and more; what matters of it is an error or a note here.
+        warnings.simplefilter("ignore")
+        if not file.peek(1):
+            raise EditkitError(f"{label} is an empty file; give another copy.")
+        yield Image.open(file)
+
+
+def load(image: str | Path | Image.Image, what: str = "image") -> Picture:
+    """Decode a picture of any mode, without changing the one given; `what` is its name in messages.
+
+    Raises:
+        EditkitError: where it cannot be read or decoded, is no picture, or has no or too many pixels.
+    """
+    if isinstance(image, (str, Path)):
+        with opened(image, what) as file:
+            # A phone's JPEG of type MPO has further "frames" that are only previews and depth or gain maps.
+            frames = getattr(file, "n_frames", 1) if file.format != "MPO" else 1
+            notes = [f"only the first of {frames} frames is used"] if frames > 1 else []
+            return _decoded(file, f"The {what} {image}", notes)
+    if not isinstance(image, Image.Image):
+        raise EditkitError(f"The {what} is of type {type(image).__name__}; give a path or a PIL image.")
+    with _in_words(f"The {what}"):
+        return _decoded(image, f"The {what}", [])
+
+
+def load_mask(mask: str | Path | Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
+    """The mask of an image of `size` (width, height): (H, W) in [0, 1], 1 (white) where the edit may land.
+
+    Brightness counts, times opacity; where all pixels have one colour and only their opacity differs, as
+    painting tools export masks, opacity alone.
+
+    Raises:
+        EditkitError: as for `load`, and for another size, a mode of print or video, or nothing over mid-gray.
+    """
+    label = f"The mask {mask}" if isinstance(mask, (str, Path)) else "The mask"
+    picture = load(mask, "mask")
+    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        raise EditkitError(f"{label} is a {picture.mode} picture; save it as gray, RGB or RGBA.")
+    if picture.size != tuple(size):
+        given, wanted = (f"{width}x{height}" for width, height in (picture.size, size))
+        raise EditkitError(f"{label} is {given} pixels, the image {wanted}; make them equally large.")
+    values_HW = brightness(picture)
+    if values_HW.max() <= 0.5:
+        raise EditkitError(f"{label} is at most {values_HW.max():.0%} white; paint where the edit may land.")
+    return values_HW
+
+
+def brightness(picture: Picture) -> NDArray[np.float32]:
+    """What a picture says as a mask, (H, W) in [0, 1]; see `load_mask`."""
+    gray_HW = np.array(Image.fromarray(picture.rgb).convert("L"))
+    values_HW: NDArray[np.float32] = np.divide(gray_HW, 255, dtype=np.float32)
+    if picture.alpha is None:
+        return values_HW
+    opacity_HW: NDArray[np.float32] = np.divide(picture.alpha, 255, dtype=np.float32)
+    painted = np.ptp(opacity_HW) > 0 and not (picture.rgb != picture.rgb[0, 0]).any()
+    return opacity_HW if painted else values_HW * opacity_HW
+
+
+def tensor(picture: Picture) -> Tensor:
+    """The colours as floats in [0, 1], 1CHW."""
+    import torch
+
+    return torch.tensor(picture.rgb).permute(2, 0, 1)[None].float().div(255).contiguous()
+
+
+def picture(pixels: Tensor, alpha: NDArray[np.uint8] | None = None) -> Image.Image:
+    """Floats in [0, 1], 1CHW or CHW, as a PIL image of 256 levels a channel, with `alpha` (H, W) attached."""
+    pixels_HWC = pixels.detach().reshape(pixels.shape[-3:]).permute(1, 2, 0).float().cpu()
+    # Not Tensor.round, which sends halves to the even neighbour.
+    levels_HWC = (pixels_HWC * 255 + 0.5).floor().clamp(0, 255).numpy().astype(np.uint8)
+    image = Image.fromarray(np.ascontiguousarray(levels_HWC))
+    if alpha is not None:
+        image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+def gray(mask: Tensor) -> Image.Image:
+    """Floats in [0, 1], 11HW or HW, as a gray PIL image of 256 levels."""
+    levels_HW = (mask.detach().reshape(mask.shape[-2:]).float().cpu() * 255).round().byte().numpy()
+    return Image.fromarray(levels_HW)
+
+
+def check_output(path: str | Path) -> Path:
+    """A path that `save` can write to by its name, so that nobody waits for an edit that cannot be kept.
+
+    Raises:
+        EditkitError: for a suffix that is no picture's, a folder, or a place where nothing can be made.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise EditkitError(f"The output {path} must end in {', '.join(FORMATS)}; rename it.")
+    if os.path.isdir(path):
+        raise EditkitError(f"The output {path} is a directory; give the name of a picture in it.")
+    _check_room(path, path.parent)
+    return path
+
+
+def check_folder(path: str | Path) -> Path:
+    """A folder that is there or can be made, for more than a picture.
+
+    Raises:
+        EditkitError: where it cannot be.
+    """
+    _check_room(Path(path), Path(path))
+    return Path(path)
+
+
+def _check_room(path: Path, folder: Path) -> None:
+    nearest = next(place for place in (folder, *folder.parents) if os.path.exists(place))
+    if not os.path.isdir(nearest):
+        raise EditkitError(
+            f"The output {path} cannot be written ({nearest} is a file); choose another place."
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise EditkitError(
+            f"The output {path} cannot be written (no permission in {nearest}); choose another place."
+        )
+
+
+def save(image: Image.Image, path: str | Path, recipe: Mapping[str, Any] | None = None) -> None:
+    """Write a picture whole or not at all, over what is there; missing folders are made.
+
+    The path ends in .png, .webp, .jpg or .jpeg. PNG and WebP are lossless; JPEG shows transparency as white.
+    Only PNG carries the recipe, as JSON in an iTXt chunk with the key "editkit", for `editkit.recipe.read`.
+
+    Raises:
+        EditkitError: where the picture cannot be written so; an older file is then still there, untouched.
+    """
+    path = check_output(path)
+    with atomic_files.whole(path) as file:
+        file.write(_encoded(image, FORMATS[path.suffix.lower()], recipe))
+
+
+@contextmanager
+def _in_words(label: str) -> Iterator[None]:
+    try:
+        yield
+    except EditkitError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise EditkitError(f"{label} has over {MAX_PIXELS:,} pixels; scale it down first.") from error
+    except UnidentifiedImageError as error:
+        raise EditkitError(f"{label} is in no known picture format; give a PNG, JPEG or WebP.") from error
+    except Exception as error:  # a decoder may raise anything on bytes that are not what they claim
+        problem = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise EditkitError(f"{label} is damaged or incomplete ({problem}); give another copy.") from error
+
+
+def _decoded(image: Image.Image, label: str, notes: list[str]) -> Picture:
+    if not 0 < image.width * image.height <= MAX_PIXELS:
+        given = f"{image.width}x{image.height} pixels"
+        raise EditkitError(f"{label} has {given}, where 1 to {MAX_PIXELS:,} are allowed; scale it first.")
+    image.load()
+    upright = color.eight_bit(color.upright(image), notes)
+    if upright.mode in ("P", "PA"):
+        upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+    alpha = np.array(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
+    rgb = np.array(color.srgb(upright, notes))
+    return Picture(rgb=rgb, alpha=alpha, mode=image.mode, notes=tuple(notes))
+
+
+def _encoded(image: Image.Image, options: Mapping[str, Any], recipe: Mapping[str, Any] | None) -> bytes:
+    """In memory, since Pillow's encoders that write to a file hide why writing failed."""
+    chunks = PngImagePlugin.PngInfo()
+    if recipe is not None:
+        chunks.add_itxt(RECIPE_KEY, json.dumps(recipe))
+    if options["format"] == "JPEG":
+        page = Image.new("RGBA", image.size, "white")
+        page.alpha_composite(image.convert("RGBA"))
+        image = page.convert("RGB")
+    buffer = BytesIO()
+    image.save(buffer, pnginfo=chunks, **options)
+    return buffer.getvalue()

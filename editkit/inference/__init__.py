@@ -1,0 +1,1 @@
+"""One edit, from a request to its result."""

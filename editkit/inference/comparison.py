@@ -1,0 +1,212 @@
+"""One picture and instruction through several methods, on one canvas and seed: what differs is theirs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from editkit.errors import EditkitError
+from editkit.imaging import canvas, images
+from editkit.imaging.contact_sheet import wrapped
+from editkit.types import EditRequest, EditResult
+
+if TYPE_CHECKING:
+    from editkit.api import Editor
+    from editkit.inference import pipeline
+    from editkit.judges import Judge
+    from editkit.types import ImageInput
+
+AREA = 1024 * 1024
+"""Largest number of pixels of the shared canvas where no method names sizes of its own."""
+SHOWN = 256
+"""Pixels that the longer side of a picture has at least on a sheet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """What one method made of it.
+
+    Attributes:
+        result: the edit, or why it failed.
+        seconds: that it took, once everything was loaded.
+        tokens: of its canvas; 0 where it failed.
+        changed: share of the picture's pixels that changed visibly.
+        moved: mean absolute difference of the others to the source, pixels in [0, 1].
+        wins: duels that a judge decided for it, 1/2 for a tie; None without a judge.
+    """
+
+    result: EditResult
+    seconds: float
+    tokens: int
+    changed: float
+    moved: float
+    wins: float | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """All but the picture, in JSON's types."""
+        return {
+            "method": self.result.method,
+            "seed": self.result.seed,
+            "error": self.result.error,
+            "seconds": round(self.seconds, 3),
+            "tokens": self.tokens,
+            "changed": round(self.changed, 4),
+            "moved": round(self.moved, 5),
+            "wins": self.wins,
+        }
+
+    def lines(self) -> list[str]:
+        """What stands under its picture."""
+        if self.result.error:
+            return [self.result.method, self.result.error]
+        duels = [] if self.wins is None else [f"judge {self.wins:g}"]
+        return [
+            self.result.method,
+            f"{self.seconds:.2f} s, {self.tokens} tokens",
+            ", ".join((f"changed {self.changed:.0%}", f"rest {self.moved:.3f}", *duels)),
+        ]
+
+
+def compare(
+    editor: Editor,
+    image: ImageInput,
+    instruction: str,
+    methods: Sequence[str],
+    *,
+    size: tuple[int, int] | None = None,
+    judge: Judge | None = None,
+    **asked: Any,
+) -> list[Entry]:
+    """Edit with each method in turn.
+
+    Args:
+        editor: with any backbone.
+        image: to edit.
+        instruction: in words.
+        methods: names.
+        size: of the shared canvas; fitted to the picture where None.
+        judge: lets every two results duel.
+        asked: seed, steps, mask and whatever else an `EditRequest` takes.
+
+    Raises:
+        EditkitError: where the picture cannot be read, a method is unknown or named twice, or none is named.
+    """
+    asking = requests(editor, image, instruction, methods, size=size, **asked)
+    entries = list(run([(editor, request) for request in asking]))
+    if judge is None:
+        return entries
+    return _judged(entries, judge, images.picture(images.tensor(images.load(image))[0]), instruction)
+
+
+def requests(
+    editor: Editor,
+    image: ImageInput,
+    instruction: str,
+    methods: Sequence[str],
+    *,
+    size: tuple[int, int] | None = None,
+    **asked: Any,
+) -> list[EditRequest]:
+    """One request a method, all for the same canvas and seed; see `compare` for the arguments.
+
+    Raises:
+        EditkitError: as `compare`.
+    """
+    if not methods or len(set(methods)) < len(methods):
+        raise EditkitError("Name one method or several, each once.")
+    known = [editor.method(name) for name in methods]
+    roles = [method.role_under(editor.backbone, options) for method, options in known]
+    source = images.load(image)
+    if size is None and not all(
+        editor.backbone.sizes(role) for role in roles if role in editor.backbone.roles
+    ):
+        panel = canvas.fit(source.size, area=AREA)
+        size = panel.width, panel.height
+    return [
+        EditRequest(image=image, instruction=instruction, method=name, size=size, **asked) for name in methods
+    ]
+
+
+def run(asked: Sequence[tuple[Editor, EditRequest]], watch: pipeline.Watch | None = None) -> Iterator[Entry]:
+    """What becomes of each request by its editor, one by one; `watch` is told of every step.
+
+    Editors of one backbone may differ in their methods' options: see `Editor.configured`.
+    """
+    for editor, request in asked:
+        assert request.image is not None
+        try:
+            editor.load(request)
+        except EditkitError as error:
+            result = EditResult(image=None, method=request.method, seed=request.seed, error=str(error))
+        else:
+            (result,) = editor.edit_many([request], watch=watch)
+        yield _entry(request.image, result)
+
+
+def difference(before: Image.Image, after: Image.Image, strength: float = 4.0) -> Image.Image:
+    """How far the pixels of two pictures of one size differ, by their largest channel; black where not."""
+    first_1CHW, second_1CHW = (images.tensor(images.load(each)) for each in (before, after))
+    apart_11HW = (second_1CHW - first_1CHW).abs().amax(1, keepdim=True)
+    return images.picture((strength * apart_11HW).clamp(max=1).expand_as(first_1CHW))
+
+
+def sheet(image: ImageInput, entries: Sequence[Entry]) -> Image.Image:
+    """The source and each method's result side by side, with their figures below."""
+    source = images.load(image)
+    scale = max(1, -(-SHOWN // max(source.size)))
+    width, height = (side * scale for side in source.size)
+    letters = max(11, height // 18)
+    font = ImageFont.load_default(size=letters)
+    line, gap = round(letters * 1.4), max(4, width // 32)
+    pictures = [images.picture(images.tensor(source)[0]), *(entry.result.image for entry in entries)]
+    texts = [["source"], *(entry.lines() for entry in entries)]
+    wide, below = (width + gap) * len(pictures) + gap, 4 * line
+    made = Image.new("RGB", (wide, height + gap + below), "white")
+    draw = ImageDraw.Draw(made)
+    for place, (picture, lines) in enumerate(zip(pictures, texts, strict=True)):
+        left = gap + place * (width + gap)
+        if picture is not None:
+            made.paste(picture.convert("RGB").resize((width, height), Image.Resampling.NEAREST), (left, gap))
+        else:
+            draw.rectangle((left, gap, left + width - 1, gap + height - 1), outline="firebrick")
+        shown = [lines[0], *(part for text in lines[1:] for part in wrapped(text, font, width).split("\n"))][
+            :4
+        ]
+        for number, text in enumerate(shown):
+            draw.text((left, height + gap + number * line), text, fill="black", font=font)
+    return made
+
+
+def _entry(source: ImageInput, result: EditResult) -> Entry:
+    if result.image is None:
+        return Entry(result=result, seconds=0.0, tokens=0, changed=0.0, moved=0.0)
+    before, after = (images.tensor(images.load(each)) for each in (source, result.image))
+    change = canvas.change(before, after)
+    still = (change < 0.5).expand_as(before)
+    return Entry(
+        result=result,
+        seconds=sum(result.timings.values()),
+        tokens=int(result.recipe["tokens"]),
+        changed=float(change.mean()),
+        moved=float((after - before).abs()[still].mean()) if still.any() else 0.0,
+    )
+
+
+def _judged(entries: list[Entry], judge: Judge, source: Image.Image, instruction: str) -> list[Entry]:
+    from dataclasses import replace
+
+    from editkit.judges import Case
+    from editkit.judges.tournament import bubble
+
+    case = Case(source=source, instruction=instruction)
+    wins = dict.fromkeys((entry.result.method for entry in entries if entry.result.image), 0.0)
+    pictures = {entry.result.method: entry.result.image for entry in entries}
+    for pair in itertools.combinations(wins, 2):
+        _, (duel,) = bubble(judge, case, {place: pictures[name] for place, name in enumerate(pair)})  # type: ignore[misc]
+        for place, name in enumerate(pair):
+            wins[name] += 0.5 if duel.better is None else float(duel.better == place)
+    return [replace(entry, wins=wins.get(entry.result.method)) for entry in entries]

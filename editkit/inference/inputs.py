@@ -1,0 +1,176 @@
+"""A request, checked, with its pictures as tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editkit import registry
+from editkit.errors import EditkitError
+from editkit.imaging import canvas, images
+from editkit.inference import provenance
+from editkit.types import EditInputs, EditRequest
+
+MAX_STEPS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A checked request with its pictures as tensors 1CHW in [0, 1]."""
+
+    request: EditRequest
+    source: images.Picture | None
+    source_1CHW: Tensor | None
+    mask_11HW: Tensor | None
+    references: tuple[Tensor, ...]
+    reference_digests: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def group(self) -> tuple[Any, ...]:
+        """What requests must share to run as one batch."""
+        if self.request.search is not None:
+            return (id(self),)
+        tensors = (self.source_1CHW, self.mask_11HW, *self.references)
+        shapes = tuple(None if tensor is None else tuple(tensor.shape) for tensor in tensors)
+        request = self.request
+        asked = request.method, request.task, request.steps, request.guidance, request.size
+        return *asked, shapes, request.negative is None
+
+    @property
+    def preserves(self) -> bool:
+        """Whether pixels outside the change are to stay the source's."""
+        if self.source_1CHW is None:
+            return False
+        asked = self.request.preserve
+        return asked if asked is not None else self.mask_11HW is not None
+
+    def asked(self) -> dict[str, Any]:
+        """The part of a recipe that the request decides."""
+        request = self.request
+        return {
+            "instruction": request.instruction,
+            "negative": request.negative,
+            "task": request.task,
+            "seed": request.seed,
+            "size": list(request.size) if request.size else None,
+            "preserve": request.preserve,
+            "align": request.align,
+            "mask": self.mask_11HW is not None,
+            "references": len(self.references),
+            "source_sha256": provenance.pixels_sha256(self.source) if self.source else None,
+            "mask_sha256": None if self.mask_11HW is None else provenance.mask_sha256(self.mask_11HW.numpy()),
+            "references_sha256": list(self.reference_digests),
+            "paths": {
+                "image": _path(request.image),
+                "mask": _path(request.mask),
+                "references": [_path(reference) for reference in request.references],
+            },
+        }
+
+
+def prepare(request: EditRequest) -> Prepared:
+    """Check a request and read its pictures.
+
+    Raises:
+        EditkitError: for anything that cannot be edited, in one sentence.
+    """
+    _check(request)
+    source = images.load(request.image) if request.image is not None else None
+    if request.mask is not None and source is None:
+        raise EditkitError("A mask needs an image to lie on; give one, or leave the mask out.")
+    mask = None
+    if request.mask is not None and source is not None:
+        mask = torch.from_numpy(images.load_mask(request.mask, source.size))[None, None]
+    references = [images.load(reference, "reference") for reference in request.references]
+    notes = (
+        *(source.notes if source else ()),
+        *(note for reference in references for note in reference.notes),
+    )
+    return Prepared(
+        request=request,
+        source=source,
+        source_1CHW=images.tensor(source) if source else None,
+        mask_11HW=mask,
+        references=tuple(images.tensor(reference) for reference in references),
+        reference_digests=tuple(provenance.pixels_sha256(reference) for reference in references),
+        notes=notes,
+    )
+
+
+def collate(batch: Sequence[Prepared]) -> EditInputs:
+    """Prepared requests of one group as one set of inputs."""
+    first = batch[0]
+
+    def stack(tensors: Sequence[Tensor | None]) -> Tensor | None:
+        present = [tensor for tensor in tensors if tensor is not None]
+        return torch.cat(present) if present else None
+
+    return EditInputs(
+        prompts=tuple(item.request.instruction for item in batch),
+        task=first.request.task,
+        source_BCHW=stack([item.source_1CHW for item in batch]),
+        mask_B1HW=stack([item.mask_11HW for item in batch]),
+        references=tuple(
+            torch.cat(pictures) for pictures in zip(*(item.references for item in batch), strict=True)
+        ),
+        negatives=None
+        if first.request.negative is None
+        else tuple(item.request.negative or "" for item in batch),
+        size=first.request.size,
+    )
+
+
+def _check(request: EditRequest) -> None:
+    if not isinstance(request.instruction, str) or not request.instruction.strip():
+        raise EditkitError(
+            "The instruction is empty; say in words what to change, such as 'make the red circle blue'."
+        )
+    for name, text in (("instruction", request.instruction), ("negative prompt", request.negative)):
+        if text is not None and (not isinstance(text, str) or text != text.encode(errors="ignore").decode()):
+            raise EditkitError(f"The {name} is not Unicode text; give it in plain words.")
+    method = registry.method(request.method)
+    if request.negative is not None and not hasattr(method.config, "true_cfg"):
+        raise EditkitError(f"{request.method} takes no negative prompt; leave it out.")
+    tasks = [task.name for task in method.tasks]
+    if request.task is not None and request.task not in tasks:
+        problem = registry.unknown(f"task of {request.method} called", request.task, tasks)
+        raise EditkitError(problem if tasks else f"{request.method} has no tasks; leave the task out.")
+    if not isinstance(request.references, (tuple, list)):
+        raise EditkitError(f"references={request.references} is not allowed; give a list of pictures.")
+    steps, guidance, seed = request.steps, request.guidance, request.seed
+    if steps is not None and not (isinstance(steps, int) and 1 <= steps <= MAX_STEPS):
+        raise EditkitError(f"steps={steps} is not allowed; give a whole number from 1 to {MAX_STEPS}.")
+    if guidance is not None and not (isinstance(guidance, (int, float)) and 0 <= guidance < math.inf):
+        raise EditkitError(f"guidance={guidance} is not allowed; give a finite number that is not negative.")
+    check_seed(seed)
+    size = request.size
+    if size is not None and not (
+        isinstance(size, (tuple, list))
+        and len(size) == 2
+        and all(isinstance(side, int) and side > 0 for side in size)
+    ):
+        raise EditkitError(f"size={size} is not allowed; give a positive width and height, such as 1024x768.")
+    if size is not None and max(size) > canvas.MAX_SIDE:
+        raise EditkitError(f"size={size} is too large; each side may have up to {canvas.MAX_SIDE} pixels.")
+
+
+def _path(picture: object) -> str | None:
+    """Where a picture was given as a file."""
+    return str(picture) if isinstance(picture, (str, Path)) else None
+
+
+def check_seed(seed: Any) -> None:
+    """Refuse what no generator takes.
+
+    Raises:
+        EditkitError: where it is no whole number from 0 to 2^63 - 1.
+    """
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise EditkitError(f"seed={seed} is not allowed; give a whole number from 0 to 2^63 - 1.")

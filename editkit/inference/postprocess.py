@@ -1,0 +1,118 @@
+"""What an edit was meant to change, and the source's own pixels everywhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from editkit.imaging import canvas, registration
+from editkit.imaging.registration import Alignment
+from editkit.inference.inputs import Prepared
+from editkit.types import Canvas
+
+LATENT, OF_MEDIAN = 0.25, 3.0
+"""Difference of latents, whose own deviation is about 1, from which a cell is suspected: this, and this
+many times the median over all cells, which is what coding alone makes of pictures that have not changed."""
+SHOWN, SUSPECTED = 0.1, 0.03
+"""Difference of pixels from which they have changed: by themselves, and in suspected cells."""
+FINE = 256
+"""Side of a picture, in pixels, for each pixel that a change grows and its edge is feathered."""
+RING, FEWEST = 4, 64
+"""Width of the band around a change that its tone is matched on, in multiples of the feather, and the
+fewest pixels that it takes."""
+FURTHEST, SPREAD = 0.1, 0.05
+"""The most that tone is moved by, and the largest median deviation in the band that is still one tone."""
+WARNED, NOTICED = 0.5, 0.1
+"""Pixels of motion that are worth a warning, and those that are worth resampling where that is asked for."""
+
+
+def suspects(source_BLC: Tensor, answer_BLC: Tensor, planned: Canvas) -> Tensor:
+    """Where packed latents of the answer's panel differ, B1HW in the source's pixels, as booleans."""
+    panel = canvas.alone(planned)
+    rows, columns = panel.height // canvas.GRID, panel.width // canvas.GRID
+    apart_BL = (answer_BLC.float() - source_BLC.float()).square().mean(-1).sqrt()
+    least_B1 = (OF_MEDIAN * apart_BL.median(1, keepdim=True).values).clamp(min=LATENT)
+    cells_B1hw = (apart_BL > least_B1).float().view(-1, 1, rows, columns)
+    large_B1HW = F.interpolate(cells_B1hw, (panel.height, panel.width), mode="nearest")
+    return (canvas.restore(large_B1HW, panel) > 0.5).cpu()
+
+
+def change(source_BCHW: Tensor, edited_BCHW: Tensor, suspects_B1HW: Tensor | None = None) -> Tensor:
+    """What an edit changed, B1HW: 1 inside, without specks and grown by the feather."""
+    return canvas.change(
+        source_BCHW,
+        edited_BCHW,
+        threshold=SHOWN,
+        grow=feather(source_BCHW),
+        suspects_B1HW=suspects_B1HW,
+        suspected=SUSPECTED,
+    )
+
+
+def feather(picture_BCHW: Tensor) -> int:
+    """Width in pixels of the edge of a change in a picture of this size."""
+    return max(2, round(max(picture_BCHW.shape[-2:]) / FINE))
+
+
+def kept(source_1CHW: Tensor, edited_1CHW: Tensor, mask_11HW: Tensor) -> Tensor:
+    """The edit inside the mask, in the source's tone; outside it the source's pixels, bit for bit."""
+    toned_1CHW = toned(source_1CHW, edited_1CHW, mask_11HW)
+    return canvas.paste(source_1CHW, toned_1CHW, mask_11HW, feather=feather(source_1CHW))
+
+
+def toned(source_1CHW: Tensor, edited_1CHW: Tensor, mask_11HW: Tensor) -> Tensor:
+    """The edit less the shift of colour that the band around the mask shows.
+
+    As it is where that band is too small, or where it was painted anew rather than toned.
+    """
+    inside_11HW = mask_11HW > 0.5
+    ring_11HW = canvas.grown(inside_11HW, RING * feather(source_1CHW)) & ~inside_11HW
+    apart_CN = (edited_1CHW - source_1CHW)[0, :, ring_11HW[0, 0]]
+    if apart_CN.shape[1] < FEWEST:
+        return edited_1CHW
+    shift_C1 = apart_CN.median(1, keepdim=True).values
+    spread_C = (apart_CN - shift_C1).abs().median(1).values
+    if float(shift_C1.abs().max()) > FURTHEST or float(spread_C.max()) > SPREAD:
+        return edited_1CHW
+    return (edited_1CHW - shift_C1[None, ..., None]).clamp(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """A picture at the end of its edit; see `EditResult` for `change` and `alignment`."""
+
+    pixels_1CHW: Tensor
+    change_11HW: Tensor | None = None
+    alignment: Alignment | None = None
+    notes: tuple[str, ...] = ()
+
+
+def finish(item: Prepared, edited_1CHW: Tensor, suspects_11HW: Tensor | None) -> Finished:
+    """The last stage of an edit: back on the source's grid and with its pixels, where that was asked for."""
+    if item.source_1CHW is None:
+        return Finished(pixels_1CHW=edited_1CHW)
+    moved = registration.measure(item.source_1CHW, edited_1CHW, item.mask_11HW)
+    height, width = item.source_1CHW.shape[-2:]
+    most = 0.0 if moved is None else max(moved.shift, moved.stretch(width, height))
+    corrected = item.request.align and most > NOTICED
+    if moved is not None and corrected:
+        edited_1CHW = registration.undone(edited_1CHW, moved)
+    mask_11HW = item.mask_11HW
+    if mask_11HW is None:
+        mask_11HW = change(item.source_1CHW, edited_1CHW, suspects_11HW)
+    return Finished(
+        pixels_1CHW=kept(item.source_1CHW, edited_1CHW, mask_11HW) if item.preserves else edited_1CHW,
+        change_11HW=mask_11HW,
+        alignment=moved,
+        notes=(_told(moved, width, height, corrected),) if moved is not None and most > WARNED else (),
+    )
+
+
+def _told(moved: Alignment, width: int, height: int, corrected: bool) -> str:
+    found = f"shifted by {moved.right:+.1f}, {moved.down:+.1f} pixels (right, down)"
+    if moved.stretch(width, height) > WARNED:
+        found += f" and scaled by {moved.wider:.3f}, {moved.taller:.3f}"
+    what = "this was corrected" if corrected else "`align` corrects this"
+    return f"what did not change is {found} against the source; {what}."

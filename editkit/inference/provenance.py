@@ -1,0 +1,98 @@
+"""How a picture was made, in JSON's types: enough to make it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from contextlib import suppress
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from editkit.errors import EditkitError
+from editkit.imaging.images import RECIPE_KEY, Picture, opened
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Recipe = dict[str, Any]
+PACKAGES = ("editkit", "torch", "diffusers", "transformers")
+
+
+def make(**settings: Any) -> Recipe:
+    """The settings, and under "versions" those of Python and of the packages that are installed.
+
+    Raises:
+        TypeError: where a setting is not of JSON's types.
+    """
+    # Through JSON once, so that what is read from a file equals what was made: tuples become lists.
+    recipe: Recipe = json.loads(json.dumps({**settings, "versions": versions()}))
+    return recipe
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions by name; packages that are not installed, such as editkit in a bare checkout, are left out."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def read(path: str | Path) -> Recipe:
+    """The recipe in a PNG that editkit wrote.
+
+    Raises:
+        EditkitError: where the file is no picture or holds no recipe.
+    """
+    with opened(path) as image:
+        try:
+            recipe = json.loads(image.info.get(RECIPE_KEY, ""))
+        except (TypeError, ValueError) as error:
+            raise EditkitError(_missing(path)) from error
+    if not isinstance(recipe, dict):
+        raise EditkitError(_missing(path))
+    return recipe
+
+
+def sha256(path: str | Path) -> str:
+    """The hexadecimal digest of a weights file, computed once for as long as its size and time stay the same.
+
+    Raises:
+        EditkitError: where the file cannot be read.
+    """
+    path = Path(path)
+    try:
+        status = path.stat()
+        return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise EditkitError(f"The weights {path} cannot be read ({error.strerror}); check it.") from error
+
+
+def pixels_sha256(picture: Picture) -> str:
+    """The hexadecimal digest of a picture's colours, whatever file they were in."""
+    return hashlib.sha256(picture.rgb.tobytes()).hexdigest()
+
+
+def mask_sha256(mask: NDArray[np.float32]) -> str:
+    """The hexadecimal digest of a mask in [0, 1], in 256 levels."""
+    levels = (mask.squeeze() * 255).round().astype("uint8")
+    return hashlib.sha256(levels.tobytes()).hexdigest()
+
+
+@cache
+def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+    """`size` and `mtime_ns` only tell the cache when the file has changed."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _missing(path: str | Path) -> str:
+    return f"The image {path} holds no recipe; give a PNG that editkit wrote."

@@ -1,0 +1,54 @@
+"""One bubble pass over pictures: the best so far against the next. ICEdit, section 3.3."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from PIL import Image
+
+from editkit.judges.base import TIE, Case, Judge, Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Two candidates before the judge, by seed; `verdicts` holds one answer, or one for each order."""
+
+    seeds: tuple[int, int]
+    better: int | None
+    verdicts: tuple[Verdict, ...]
+
+
+def bubble(
+    referee: Judge | None, case: Case, previews: Mapping[int, Image.Image], both_orders: bool = True
+) -> tuple[int, list[Comparison]]:
+    """The best so far against the next, once through; a tie leaves the best so far in its place.
+
+    Args:
+        referee: may be None where there is but one preview.
+        case: what was asked for.
+        previews: by seed.
+        both_orders: ask twice where the judge's answer may depend on the order.
+
+    Returns:
+        The winner's seed, and the comparisons.
+    """
+    best, *challengers = previews
+    comparisons = []
+    for challenger in challengers:
+        assert referee is not None
+        verdicts = [referee.compare(case, previews[best], previews[challenger])]
+        if both_orders and not referee.symmetric:
+            verdicts.append(referee.compare(case, previews[challenger], previews[best]))
+        chosen = {"first": best, "second": challenger}.get(_settled(*verdicts))
+        comparisons.append(Comparison(seeds=(best, challenger), better=chosen, verdicts=tuple(verdicts)))
+        best = best if chosen is None else chosen
+    return best, comparisons
+
+
+def _settled(forth: Verdict, back: Verdict | None = None) -> str:
+    """What a judge thinks that was asked about two pictures, and perhaps again about the same two swapped."""
+    if back is None:
+        return forth.better
+    if forth.lead is not None and back.lead is not None:
+        lead = forth.lead - back.lead
+        return "first" if lead > 0 else "second" if lead < 0 else TIE
+    return forth.better if {forth.better, back.better} == {"first", "second"} else TIE

@@ -1,0 +1,1 @@
+"""Judges that are vision-language models."""

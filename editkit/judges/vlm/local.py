@@ -1,0 +1,168 @@
+"""A judge on this machine: any of transformers' models that read pictures and text and answer in text."""
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+
+from editkit.errors import EditkitError, first_sentence
+from editkit.judges.base import Case, Judge, Verdict
+from editkit.judges.vlm.prompt import ANSWER, QUESTION, question, read
+from editkit.judges.vlm.weights import check_memory, folder_of
+from editkit.registry import backbones
+
+ANSWER_TOKEN = re.compile(r"(.*(?<![A-Za-z]))(?:A|B|tie)((?![A-Za-z]).*)")
+"""A vocabulary's entry that holds an answer, and what stands around it."""
+LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    SafetensorError,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionLanguageConfig:
+    """Which model, where it runs, and how it is asked."""
+
+    model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
+    """A Hub id or a folder, safetensors only."""
+    dtype: str | None = None
+    """`float32`, `bfloat16` or `float16`; what suits the device where null."""
+    device: str | None = None
+    """`cpu`, `cuda` or `mps`; the best one here where null."""
+    quantization: dict[str, Any] = field(default_factory=dict)
+    """Arguments of transformers' BitsAndBytesConfig, such as load_in_4bit: true; needs bitsandbytes."""
+    max_new_tokens: int = 64
+    """The longest reply."""
+    question: str = QUESTION
+    """What is asked, with the place {instruction} and, where the model needs to be told, {opening}."""
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
+        try:
+            asked = self.question.format(opening="", instruction="\0")
+        except (KeyError, IndexError, ValueError):
+            asked = ""
+        if "\0" not in asked:
+            raise ValueError("question must hold the place {instruction}, and no other than {opening}")
+
+
+class VisionLanguageJudge(Judge):
+    """Shows the original and both attempts, and reads the likeliest reply; an unreadable one is a tie.
+
+    Raises:
+        EditkitError: where the model is absent, damaged, pickled, too large for this machine, or cannot see.
+    """
+
+    def __init__(self, config: VisionLanguageConfig) -> None:
+        self.config = config
+        sources = backbones("sources")
+        device = sources.device(config.device)
+        self._dtype = sources.dtype(config.dtype, device)
+        folder = folder_of(config.model)
+        if not config.quantization:
+            check_memory(folder, device, self._dtype)
+        with _in_words(config.model):
+            self._processor, self._model = _load(folder, self._dtype, device, config.quantization)
+
+    @torch.no_grad()
+    def compare(self, case: Case, first: Image.Image, second: Image.Image) -> Verdict:
+        """Ask which is better.
+
+        Raises:
+            EditkitError: where the model cannot take the question or there is too little memory.
+        """
+        start = time.perf_counter()
+        pictures = [picture.convert("RGB") for picture in (case.source, first, second) if picture is not None]
+        content: list[dict[str, Any]] = [{"type": "image", "image": picture} for picture in pictures]
+        content.append({"type": "text", "text": question(case, self.config.question)})
+        with _in_words(self.config.model):
+            inputs = self._processor.apply_chat_template(
+                [{"role": "user", "content": content}],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            ).to(self._model.device, self._dtype)
+            made = self._model.generate(
+                **inputs,
+                do_sample=False,
+                max_new_tokens=self.config.max_new_tokens,
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+            new_BL = made.sequences[:, inputs["input_ids"].shape[1] :]
+            (reply,) = self._processor.batch_decode(new_BL, skip_special_tokens=True)
+        better, problem = read(reply)
+        lead = None if problem else _lead(self._processor.tokenizer, new_BL[0].tolist(), made.logits)
+        seconds = time.perf_counter() - start
+        return Verdict(better=better, reply=reply, seconds=seconds, problem=problem, lead=lead)
+
+
+def _lead(tokenizer: Any, reply: list[int], logits: Sequence[Tensor]) -> float | None:
+    """Log-odds of A over B where the reply answers, logits [1, vocabulary] for each of its tokens.
+
+    None where the vocabulary has no such answers to weigh, as where it spells `tie` in several entries.
+    """
+    answered = (end for end in range(1, len(reply) + 1) if ANSWER.search(tokenizer.decode(reply[:end])))
+    for place in reversed(range(next(answered, 0))):
+        if found := ANSWER_TOKEN.fullmatch(tokenizer.convert_ids_to_tokens(reply[place]) or ""):
+            before, after = found.groups()
+            first, second = tokenizer.convert_tokens_to_ids([f"{before}{letter}{after}" for letter in "AB"])
+            if {first, second} & {None, tokenizer.unk_token_id}:
+                return None
+            return float(logits[place][0, first].float() - logits[place][0, second].float())
+    return None
+
+
+@contextmanager
+def _in_words(model: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:  # Qwen's processors want torchvision, for videos
+        raise EditkitError(
+            f"The judge's model {model} needs a package ({first_sentence(error)}); install it."
+        ) from error
+    except LOADING_ERRORS as error:
+        raise EditkitError(
+            f"The judge's model {model} cannot be used ({first_sentence(error)}); give a vision-language "
+            f"model's whole folder or Hub id, such as Qwen/Qwen2.5-VL-7B-Instruct."
+        ) from error
+
+
+def _load(
+    folder: Path, dtype: torch.dtype, device: torch.device, quantization: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Processor and model."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
+
+    # First, since it is quick and a model may not be.
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    if not getattr(processor, "image_processor", None) or not getattr(processor, "chat_template", None):
+        raise ValueError("its processor has no pictures or no chat template")
+    extra: dict[str, Any] = {}
+    if quantization:
+        extra = {"quantization_config": BitsAndBytesConfig(**quantization), "device_map": {"": device}}
+    model, found = AutoModelForImageTextToText.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **extra
+    )
+    # transformers makes up what is missing and says so in a log only.
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"its files lack {len(missing)} tensors of its config, such as {missing[0]}")
+    return processor, model.eval() if quantization else model.to(device).eval()
+
+
+CONFIG, JUDGE = VisionLanguageConfig, VisionLanguageJudge

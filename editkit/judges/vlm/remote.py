@@ -1,0 +1,107 @@
+"""A judge behind an OpenAI-compatible chat endpoint that sees pictures: vLLM, SGLang, or a hosted one."""
+
+import base64
+import io
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from editkit.errors import EditkitError
+from editkit.judges.base import Case, Judge, Verdict
+from editkit.judges.vlm.http import Endpoint
+from editkit.judges.vlm.prompt import question, read
+
+DAY = 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointConfig:
+    """Where the endpoint is and how patient to be. The key comes from the environment alone."""
+
+    url: str = ""
+    """Base address, such as http://localhost:8000/v1; OPENAI_BASE_URL where empty."""
+    model: str = ""
+    """The model's name there; the first one that the endpoint lists where empty."""
+    max_new_tokens: int | None = 64
+    """The longest reply; more for a model that thinks before it answers, or the endpoint's own where null."""
+    temperature: float | None = 0.0
+    """How freely the model words its reply; the endpoint's own where null, which some models insist on."""
+    timeout: float = 60.0
+    """Seconds for one request, its whole reply included."""
+    retries: int = 4
+    """How often a request is repeated after a failure that may pass."""
+    longest_wait: float = 30.0
+    """Most seconds between two tries, whatever the endpoint asks for."""
+
+    def __post_init__(self) -> None:
+        if not (0 < self.timeout <= DAY and 0 <= self.longest_wait <= DAY):
+            raise ValueError(f"timeout and longest_wait are seconds, positive and at most a day, {DAY:.0f}")
+        if self.retries < 0:
+            raise ValueError(f"retries must not be negative, not {self.retries}")
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1 or null, not {self.max_new_tokens}")
+        if self.temperature is not None and self.temperature < 0:
+            raise ValueError(f"temperature must be null or not negative, not {self.temperature}")
+
+
+class EndpointJudge(Judge):
+    """Sends both attempts and the original; whatever cannot be read as an answer is a tie, and said to be."""
+
+    def __init__(self, config: EndpointConfig) -> None:
+        url = config.url or os.environ.get("OPENAI_BASE_URL", "")
+        if not url:
+            raise EditkitError(
+                "The judge 'openai' needs an address; set OPENAI_BASE_URL, such as http://localhost:8000/v1."
+            )
+        self._endpoint = Endpoint(
+            url,
+            os.environ.get("OPENAI_API_KEY", ""),
+            timeout=config.timeout,
+            retries=config.retries,
+            longest_wait=config.longest_wait,
+        )
+        self._model = config.model
+        self._sampling = {
+            key: value
+            for key, value in (("temperature", config.temperature), ("max_tokens", config.max_new_tokens))
+            if value is not None
+        }
+
+    def compare(self, case: Case, first: Image.Image, second: Image.Image) -> Verdict:
+        """Ask which is better.
+
+        Raises:
+            EditkitError: where the endpoint cannot be reached or refuses.
+        """
+        start = time.perf_counter()
+        pictures = [picture for picture in (case.source, first, second) if picture is not None]
+        asked: dict[str, Any] = {"type": "text", "text": question(case)}
+        content = [*({"type": "image_url", "image_url": {"url": _url(p)}} for p in pictures), asked]
+        body = {"model": self._named(), "messages": [{"role": "user", "content": content}], **self._sampling}
+        reply = self._endpoint.ask("POST", "chat/completions", body)
+        try:
+            text = str(reply["choices"][0]["message"]["content"])
+        except (KeyError, IndexError, TypeError):
+            text = str(reply)[:500]
+        better, problem = read(text)
+        return Verdict(better=better, reply=text, seconds=time.perf_counter() - start, problem=problem)
+
+    def _named(self) -> str:
+        if not self._model:
+            try:
+                self._model = str(self._endpoint.ask("GET", "models")["data"][0]["id"])
+            except (KeyError, IndexError, TypeError) as error:
+                raise EditkitError("The judge's endpoint lists no models; name one with model=.") from error
+        return self._model
+
+
+def _url(picture: Image.Image) -> str:
+    stream = io.BytesIO()
+    picture.convert("RGB").save(stream, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+CONFIG, JUDGE = EndpointConfig, EndpointJudge

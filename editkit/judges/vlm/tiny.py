@@ -1,0 +1,21 @@
+"""The embedded judge: a small vision-language model that knows ShapesWorld's pictures and words only."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from editkit.judges.vlm.local import VisionLanguageConfig, VisionLanguageJudge
+
+FOLDER = Path(__file__).resolve().parent.parent / "tiny"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyConfig(VisionLanguageConfig):
+    """The same as for any model, with the embedded one's defaults."""
+
+    model: str = str(FOLDER)
+    max_new_tokens: int = 16
+    question: str = "{instruction}"
+    """The instruction alone: it was trained without any words around it."""
+
+
+CONFIG, JUDGE = TinyConfig, VisionLanguageJudge

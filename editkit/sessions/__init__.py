@@ -1,0 +1,1 @@
+"""Edits in a row, kept on disk, and edits made again."""

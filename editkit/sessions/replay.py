@@ -1,0 +1,239 @@
+"""Make a picture again from the recipe that it carries, and say how near it comes and why not nearer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from editkit import api
+from editkit.errors import EditkitError
+from editkit.imaging import images
+from editkit.inference import provenance
+from editkit.types import EditRequest
+
+if TYPE_CHECKING:
+    from editkit.types import ImageInput
+
+GREATEST, MEAN = 16.0, 1.0
+"""Levels of 255 up to which a picture is close: what another device or batch rounds otherwise."""
+NEEDED = ("instruction", "method", "backbone", "seed", "steps", "guidance", "precision", "options")
+COMPARED = ("weights", "versions", "device", "precision", "loading", "options", "canvas")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replay:
+    """What came of making a picture again.
+
+    Attributes:
+        verdict: identical (bit for bit), close or different.
+        greatest: largest difference of a pixel's channel, in levels of 255.
+        mean: mean of the same.
+        reasons: what was otherwise when the picture was made, in plain words; empty where nothing is known.
+        image: the picture that was made now.
+        recipe: how.
+    """
+
+    verdict: str
+    greatest: float
+    mean: float
+    reasons: tuple[str, ...]
+    image: Image.Image
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def same(self) -> bool:
+        """Whether it is identical or close."""
+        return self.verdict != "different"
+
+    def told(self) -> str:
+        """One line."""
+        if self.verdict == "identical":
+            return "identical"
+        apart = f"at most {self.greatest:g} of 255 levels apart, {self.mean:.3g} on average"
+        known = "; ".join(self.reasons) or "nothing that the recipe tells is otherwise"
+        return f"{self.verdict}: {apart}; {known}"
+
+
+def replay(
+    path: str | Path,
+    *,
+    image: ImageInput | None = None,
+    mask: ImageInput | None = None,
+    references: Sequence[ImageInput] = (),
+    device: str | None = None,
+    editor: api.Editor | None = None,
+) -> Replay:
+    """Make a picture again from its recipe and compare.
+
+    Args:
+        path: a PNG that editkit wrote.
+        image: its source, where that is no longer where the recipe says, nor beside the picture.
+        mask: its mask, likewise.
+        references: all its references, likewise.
+        device: where to; the recipe's where it is there, else the best one.
+        editor: makes it; where None, the recipe's backbone with its options.
+
+    Raises:
+        EditkitError: where the picture holds no recipe of an edit, what it was made from cannot be found or
+            is another picture by its hash, or the edit cannot be carried out here.
+    """
+    path, told = Path(path), provenance.read(path)
+    if missing := [key for key in NEEDED if key not in told]:
+        raise EditkitError(
+            f"The recipe in {path} is not that of one edit (it has no {missing[0]}); give a picture that "
+            "`editkit edit` or `editkit generate` wrote."
+        )
+    made = images.load(path)
+    try:
+        request = _request(path, told, image, mask, references)
+        editor = editor or _editor(told, device)
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        raise EditkitError(f"The recipe in {path} is damaged; give another copy.") from error
+    (result,) = editor.edit_many([request])
+    if result.image is None:
+        raise EditkitError(result.error or "The edit failed.")
+    again = images.load(result.image)
+    if again.size != made.size:
+        given, now = (f"{width}x{height}" for width, height in (made.size, again.size))
+        raise EditkitError(
+            f"The picture {path} is {given} pixels and its recipe makes {now}; give one as it was written."
+        )
+    apart = np.abs(_levels(made) - _levels(again))
+    greatest, mean = float(apart.max()), float(apart.mean())
+    verdict = "close" if greatest <= GREATEST and mean <= MEAN else "different"
+    return Replay(
+        verdict=verdict if greatest else "identical",
+        greatest=greatest,
+        mean=mean,
+        reasons=tuple(_reasons(told, result.recipe)) if greatest else (),
+        image=result.image,
+        recipe=result.recipe,
+    )
+
+
+def _request(
+    path: Path,
+    told: Mapping[str, Any],
+    image: ImageInput | None,
+    mask: ImageInput | None,
+    references: Sequence[ImageInput],
+) -> EditRequest:
+    paths, digests = told.get("paths") or {}, told.get("references_sha256") or []
+    source = found_mask = None
+    if told.get("source_sha256"):
+        source = _found(path, "image", image, paths.get("image"), told["source_sha256"], _picture_sha256)
+    elif image is not None:
+        raise EditkitError(f"The picture {path} was made without a source; leave --image out.")
+    if told.get("mask"):
+        found_mask = _found(path, "mask", mask, paths.get("mask"), told.get("mask_sha256"), _mask_sha256)
+    count = int(told.get("references") or 0)
+    if references and len(references) != count:
+        raise EditkitError(f"The picture {path} has {count} references; give all of them, or none.")
+    size = told.get("size")
+    return EditRequest(
+        image=source,
+        instruction=told["instruction"],
+        method=told["method"],
+        task=told.get("task"),
+        mask=found_mask,
+        references=tuple(
+            _found(path, "reference", given, known, digest, _picture_sha256)
+            for given, known, digest in zip(
+                _filled(references, count),
+                _filled(paths.get("references"), count),
+                _filled(digests, count),
+                strict=True,
+            )
+        ),
+        seed=told["seed"],
+        steps=told["steps"],
+        guidance=told["guidance"],
+        size=tuple(size) if size else None,
+        preserve=told.get("preserve"),
+        align=bool(told.get("align")),
+        negative=told.get("negative"),
+    )
+
+
+def _found(
+    path: Path,
+    what: str,
+    given: ImageInput | None,
+    known: str | None,
+    digest: str | None,
+    hashed: Callable[[ImageInput], str],
+) -> ImageInput:
+    """A picture that was put in: what is given, else where it was, else beside what came out; by its hash."""
+    if given is not None:
+        if digest is not None and hashed(given) != digest:
+            raise EditkitError(
+                f"The {what} {_name(given)} is not the one that {path} was made from (its pixels have "
+                f"another SHA-256); give that one by --{what}."
+            )
+        return given
+    for place in (Path(known), path.parent / known, path.parent / Path(known).name) if known else ():
+        if digest is not None and place.is_file() and hashed(place) == digest:
+            return place
+    was = f"it was {known}, which is not there or was changed" if known else "its recipe knows no file"
+    raise EditkitError(f"The {what} that {path} was made from is not at hand ({was}); give it by --{what}.")
+
+
+def _picture_sha256(picture: ImageInput) -> str:
+    return provenance.pixels_sha256(images.load(picture))
+
+
+def _mask_sha256(mask: ImageInput) -> str:
+    return provenance.mask_sha256(images.load_mask(mask, images.load(mask, "mask").size))
+
+
+def _name(picture: ImageInput) -> str:
+    return str(picture) if isinstance(picture, (str, Path)) else "given"
+
+
+def _filled(values: Sequence[Any] | None, count: int) -> list[Any]:
+    """As many as there must be, with None for those that are not there."""
+    return [*(values or ()), *[None] * count][:count]
+
+
+def _editor(told: Mapping[str, Any], device: str | None) -> api.Editor:
+    """The recipe's backbone, on its device where that is here."""
+    options, loading = {told["method"]: told["options"]}, dict(told.get("loading") or {})
+    dtype, recorded = told["precision"], str(told.get("device") or "").partition(":")[0] or None
+    if device is None and recorded is not None:
+        with suppress(EditkitError):  # whatever else than the device is wrong is said again
+            return api.load(told["backbone"], recorded, dtype, options=options, **loading)
+    return api.load(told["backbone"], device, dtype, options=options, **loading)
+
+
+def _levels(picture: images.Picture) -> np.ndarray[Any, np.dtype[np.int16]]:
+    """Colours and opacity, (H, W, 4)."""
+    opacity = np.full(picture.rgb.shape[:2], 255, np.uint8) if picture.alpha is None else picture.alpha
+    return np.concatenate((picture.rgb, opacity[..., None]), axis=-1).astype(np.int16)
+
+
+def _reasons(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between two recipes of one request."""
+    for key in COMPARED:
+        before, after = then.get(key), now.get(key)
+        if before == after or before is None:
+            continue
+        if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
+            yield f"another {key} ({_short(before)} then, {_short(after)} now)"
+            continue
+        for name in sorted({*before, *after}):
+            if before.get(name) != after.get(name):
+                was, is_now = _short(before.get(name)), _short(after.get(name))
+                yield f"other {key} of {name} ({was} then, {is_now} now)"
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "none"
+    text = str(value)
+    return text[:8] if len(text) >= 64 else text

@@ -1,0 +1,222 @@
+"""Turns of a session on disk: a picture with its recipe, and what it was meant to change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from editkit import atomic_files
+from editkit.errors import EditkitError
+from editkit.imaging import images
+from editkit.imaging.registration import Alignment
+from editkit.inference import provenance
+
+FILE, FORMAT = "session.json", 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """One picture of a session.
+
+    Attributes:
+        number: from 0, the original, in the order in which they were made.
+        parent: the turn that it started from; None for the original.
+        instruction: what was asked for.
+        method: by which method; empty for the original and for an anchor.
+        folder: where its files are.
+        recipe: how the picture was made; empty for the original.
+        notes: warnings in plain words.
+        alignment: where things of the parent's picture were in it; see `EditResult`.
+        digests: SHA-256 of its files, by name.
+    """
+
+    number: int
+    parent: int | None
+    instruction: str
+    method: str
+    folder: Path
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    alignment: Alignment | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """The picture's file."""
+        return self.folder / picture_name(self.number)
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture, read from disk.
+
+        Raises:
+            EditkitError: where it is gone or damaged.
+        """
+        return _opened(self.path)
+
+    @property
+    def change(self) -> Image.Image | None:
+        """Gray, white where the turn was meant to change its parent's picture; None where nowhere.
+
+        Raises:
+            EditkitError: where the file is gone or damaged.
+        """
+        name = change_name(self.number)
+        return _opened(self.folder / name) if name in self.digests else None
+
+    def entry(self) -> dict[str, Any]:
+        """All that the pictures do not hold, in JSON's types."""
+        return {
+            "number": self.number,
+            "parent": self.parent,
+            "instruction": self.instruction,
+            "method": self.method,
+            "notes": list(self.notes),
+            "alignment": None if self.alignment is None else asdict(self.alignment),
+            "sha256": dict(self.digests),
+        }
+
+
+def picture_name(number: int) -> str:
+    """The file of a turn's picture."""
+    return f"turn-{number:03}.png"
+
+
+def change_name(number: int) -> str:
+    """The file that says where a turn was meant to change something."""
+    return f"change-{number:03}.png"
+
+
+def write(folder: Path, image: Image.Image, change: Image.Image | None = None, **values: Any) -> Turn:
+    """Put a turn's files on disk and return it; `values` are the other fields of a `Turn`.
+
+    Raises:
+        EditkitError: where they cannot be written.
+    """
+    number = values["number"]
+    images.save(image, folder / picture_name(number), values.get("recipe"))
+    names = [picture_name(number)]
+    if change is not None:
+        images.save(change, folder / change_name(number))
+        names.append(change_name(number))
+    digests = {name: _digest(folder / name) for name in names}
+    return Turn(folder=folder, digests=digests, **values)
+
+
+def index(folder: Path, turns: Sequence[Turn], current: int, ahead: Sequence[int]) -> None:
+    """Write down which turns there are, the one that is current, and those that `redo` would go to.
+
+    Raises:
+        EditkitError: where it cannot be written.
+    """
+    told = {
+        "format": FORMAT,
+        "versions": provenance.versions(),
+        "current": current,
+        "ahead": list(ahead),
+        "turns": [turn.entry() for turn in turns],
+    }
+    with atomic_files.whole(folder / FILE) as file:
+        file.write(json.dumps(told, indent=1).encode())
+
+
+def read(folder: Path) -> tuple[tuple[Turn, ...], int, tuple[int, ...]]:
+    """The turns of a folder, the number of the current one, and those ahead.
+
+    Raises:
+        EditkitError: where a file is missing, damaged, or not as `write` and `index` left it.
+    """
+    path = folder / FILE
+    try:
+        told = json.loads(path.read_bytes())
+        if told["format"] != FORMAT:
+            raise EditkitError(f"The session {folder} has the format {told['format']}; use a newer editkit.")
+        turns = tuple(_turn(folder, place, entry) for place, entry in enumerate(told["turns"]))
+        current, ahead = (
+            turns[told["current"]].number,
+            tuple(turns[number].number for number in told["ahead"]),
+        )
+        return turns, current, ahead
+    except OSError as error:
+        raise EditkitError(
+            f"The session {path} cannot be read ({error.strerror}); check the path."
+        ) from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise EditkitError(f"The session {path} is damaged; take another copy of the folder.") from error
+
+
+def changed(path: Sequence[Turn]) -> Tensor:
+    """Where any of these turns was meant to change something, 11HW: 1 inside.
+
+    Raises:
+        EditkitError: where a file is gone or damaged.
+    """
+    width, height = path[0].image.size
+    changed_HW = np.zeros((height, width), dtype=bool)
+    for turn in path:
+        if (change := turn.change) is not None:
+            changed_HW |= np.array(change.convert("L")) > 127
+    return torch.from_numpy(changed_HW)[None, None].float()
+
+
+def check_free(folder: Path, *, replace: bool = False) -> None:
+    """Make sure that nobody's files are in a folder, but for a session's where it may be replaced.
+
+    Raises:
+        EditkitError: where some are.
+    """
+    there = folder.exists() and any(folder.iterdir())
+    session = (folder / FILE).exists()
+    if there and session and not replace:
+        raise EditkitError(
+            f"The folder {folder} holds a session; load it by editkit.load_session, or give another folder."
+        )
+    if there and not session:
+        raise EditkitError(f"The folder {folder} is not empty and holds no session; give another folder.")
+
+
+def _turn(folder: Path, place: int, entry: Mapping[str, Any]) -> Turn:
+    number, parent, digests = entry["number"], entry["parent"], dict(entry["sha256"])
+    known = {picture_name(place), change_name(place)}
+    first = parent is None if place == 0 else isinstance(parent, int) and 0 <= parent < place
+    if number != place or not first or not {picture_name(place)} <= set(digests) <= known:
+        raise ValueError(f"turn {place} does not fit")
+    for name, digest in digests.items():
+        if _digest(folder / name) != digest:
+            raise EditkitError(
+                f"The session's file {folder / name} is damaged or was changed; take another copy."
+            )
+    alignment = entry["alignment"]
+    return Turn(
+        number=number,
+        parent=parent,
+        instruction=str(entry["instruction"]),
+        method=str(entry["method"]),
+        folder=folder,
+        recipe=provenance.read(folder / picture_name(place)) if place else {},
+        notes=tuple(map(str, entry["notes"])),
+        alignment=None if alignment is None else Alignment(**alignment),
+        digests=digests,
+    )
+
+
+def _opened(path: Path) -> Image.Image:
+    with images.opened(path) as file:
+        return file.copy()
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        problem = f"The session's file {path} cannot be read ({error.strerror}); take another copy."
+        raise EditkitError(problem) from error

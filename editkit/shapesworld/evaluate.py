@@ -1,0 +1,219 @@
+"""Edit success on held-out ShapesWorld scenes, beside the ceiling and the copy baseline."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from editkit import atomic_files
+from editkit import shapesworld as world
+from editkit.api import Editor
+from editkit.errors import EditkitError
+from editkit.imaging import images
+from editkit.shapesworld.scores import Pixels, changed, score
+from editkit.types import EditRequest
+
+SESSION_START, TURNS = 5_000, 5
+SHOWN = 2
+
+
+def evaluate(
+    editor: Editor,
+    method: str,
+    *,
+    n: int,
+    sessions: int = 0,
+    steps: int | None = None,
+    negative: str | None = None,
+    batch_size: int = 32,
+) -> dict[str, Any]:
+    """Edit the first `n` held-out examples and score them, and sessions of five edits in a row.
+
+    Args:
+        editor: with any backbone.
+        method: one that edits pictures.
+        n: examples.
+        sessions: of five edits each.
+        steps: the default where None.
+        negative: the negative prompt of all edits, as in `EditRequest`.
+        batch_size: edits that run together.
+
+    Returns:
+        A JSON-able report, and under `grid` the rows of pictures (source, edit, truth) to look at.
+
+    Raises:
+        EditkitError: where `n` leaves the held-out seeds, or an edit fails.
+    """
+    if not 1 <= n <= world.HELD_OUT.stop or not 0 <= sessions <= world.HELD_OUT.stop - SESSION_START:
+        raise EditkitError(
+            f"n={n} or sessions={sessions} leaves the held-out seeds 0 to {world.HELD_OUT.stop - 1}."
+        )
+    examples = [world.example(seed) for seed in range(n)]
+    sources = [_pixels(example.source) for example in examples]
+    answers = [_pixels(example.answer) for example in examples]
+    wanted = EditRequest(image=None, instruction="", method=method, steps=steps, negative=negative)
+    edited = _edit(editor, wanted, sources, [e.instruction for e in examples], range(n), batch_size)
+    rounded = _through_vae(editor, answers, batch_size)
+    rows = []
+    for place, example in enumerate(examples):
+        truth = (sources[place], answers[place])
+        rows.append(
+            {
+                "category": example.category,
+                "kind": example.kind,
+                "edit": score(*truth, edited[place], example.category),
+                "ceiling": score(*truth, rounded[place], example.category),
+                "copy": score(*truth, sources[place], example.category),
+            }
+        )
+    record, options = editor.method(method)
+    role = record.role_under(editor.backbone, options)
+    report: dict[str, Any] = {
+        "method": method,
+        "backbone": editor.backbone.name,
+        "n": n,
+        "steps": steps or editor.backbone.defaults(role)[0],
+        "negative": negative,
+        "overall": _summary(rows),
+        "categories": {c: _summary(r for r in rows if r["category"] == c) for c in world.CATEGORIES},
+        "kinds": {k: _summary(r for r in rows if r["kind"] == k) for k in world.KINDS},
+    }
+    if sessions:
+        report["sessions"] = _sessions(editor, wanted, sessions, batch_size)
+    shown = [[p for p, e in enumerate(examples) if e.kind == kind][:SHOWN] for kind in world.KINDS]
+    report["grid"] = [[(sources[p], edited[p], answers[p]) for p in places] for places in shown]
+    return report
+
+
+def _pixels(scene: world.Scene | None) -> Pixels:
+    assert scene is not None
+    return world.render(scene).astype(np.float32) / np.float32(255)
+
+
+def _edit(
+    editor: Editor,
+    wanted: EditRequest,
+    sources: Sequence[Pixels],
+    instructions: Sequence[str],
+    seeds: Iterable[int],
+    batch_size: int,
+) -> list[Pixels]:
+    requests = [
+        replace(wanted, image=_picture(source), instruction=instruction, seed=seed)
+        for source, instruction, seed in zip(sources, instructions, seeds, strict=True)
+    ]
+    edited = []
+    for result in editor.edit_many(requests, batch_size=batch_size):
+        if result.image is None:
+            raise EditkitError(str(result.error))
+        edited.append(np.asarray(result.image, dtype=np.float32) / np.float32(255))
+    return edited
+
+
+def _picture(pixels_HWC: Pixels) -> Image.Image:
+    return images.picture(torch.from_numpy(pixels_HWC).permute(2, 0, 1))
+
+
+def _through_vae(editor: Editor, pictures: Sequence[Pixels], batch_size: int) -> list[Pixels]:
+    backbone, decoded = editor.backbone, []
+    for start in range(0, len(pictures), batch_size):
+        pixels_BCHW = torch.from_numpy(np.stack(pictures[start : start + batch_size])).permute(0, 3, 1, 2)
+        height, width = pixels_BCHW.shape[-2:]
+        decoded += list(
+            backbone.decode(backbone.encode(pixels_BCHW), width, height).permute(0, 2, 3, 1).cpu().numpy()
+        )
+    return decoded
+
+
+def _summary(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
+    rows = list(rows)
+    if not rows:
+        return {"n": 0}
+    means = {
+        "success": [row["edit"].success for row in rows],
+        "ceiling": [row["ceiling"].success for row in rows],
+        "copy": [row["copy"].success for row in rows],
+        "inside": [row["edit"].inside for row in rows],
+        "outside": [row["edit"].outside for row in rows],
+    }
+    return {"n": len(rows)} | {name: round(float(np.mean(values)), 4) for name, values in means.items()}
+
+
+def _sessions(editor: Editor, wanted: EditRequest, count: int, batch_size: int) -> dict[str, Any]:
+    """Five edits in a row on each picture: success of the last picture, drift after each turn."""
+    chains = [world.session(SESSION_START + number, TURNS) for number in range(count)]
+    first = [_pixels(chain[0].source) for chain in chains]
+    current, untouched = first, [np.ones(pixels.shape[:2], dtype=bool) for pixels in first]
+    drift = []
+    for turn in range(TURNS):
+        # A new seed each turn, since the same one adds its own pattern again and again.
+        seeds = [number * TURNS + turn for number in range(count)]
+        current = _edit(editor, wanted, current, [c[turn].instruction for c in chains], seeds, batch_size)
+        for number, chain in enumerate(chains):
+            untouched[number] &= ~changed(_pixels(chain[turn].source), _pixels(chain[turn].answer))
+        moved = [
+            float(np.abs(now - start).mean(-1)[still].mean())
+            for now, start, still in zip(current, first, untouched, strict=True)
+            if still.any()
+        ]
+        drift.append(round(float(np.mean(moved)), 5) if moved else 0.0)
+    scores = [
+        score(start, _pixels(chain[-1].answer), now, "session")
+        for start, chain, now in zip(first, chains, current, strict=True)
+    ]
+    return {
+        "n": count,
+        "turns": TURNS,
+        "success": round(float(np.mean([s.success for s in scores])), 4),
+        "drift": drift,
+    }
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report as text."""
+    lines = [f"{'':<22}{'n':>5}{'success':>9}{'ceiling':>9}{'copy':>7}{'inside':>9}{'outside':>9}"]
+    sections = [("overall", report["overall"]), *report["categories"].items()]
+    sections += [(f"  {kind}", row) for kind, row in report["kinds"].items()]
+    for name, row in sections:
+        if row["n"]:
+            lines.append(
+                f"{name:<22}{row['n']:>5}{row['success']:>9.3f}{row['ceiling']:>9.3f}{row['copy']:>7.3f}"
+                f"{row['inside']:>9.4f}{row['outside']:>9.4f}"
+            )
+    if "sessions" in report:
+        row = report["sessions"]
+        drift = " ".join(f"{value:.4f}" for value in row["drift"])
+        lines.append(
+            f"{'five turns in a row':<22}{row['n']:>5}{row['success']:>9.3f}   drift by turn {drift}"
+        )
+    return "\n".join(lines)
+
+
+def write(report: dict[str, Any], folder: Path) -> None:
+    """Write report.json and grid.png (a kind of edit a row: source, edit, truth).
+
+    Raises:
+        EditkitError: where they cannot be written.
+    """
+    height, width = report["grid"][0][0][0].shape[:2] if report["grid"][0] else (world.SIZE, world.SIZE)
+    sheet = np.ones((len(report["grid"]) * height, SHOWN * 3 * width, 3), dtype=np.float32)
+    for row, triples in enumerate(report["grid"]):
+        for column, picture in enumerate(picture for triple in triples for picture in triple):
+            sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = picture
+    images.save(_picture(sheet), folder / "grid.png")
+    write_report({key: value for key, value in report.items() if key != "grid"}, folder)
+
+
+def write_report(report: dict[str, Any], folder: Path) -> None:
+    """Write report.json.
+
+    Raises:
+        EditkitError: where it cannot be written.
+    """
+    with atomic_files.whole(folder / "report.json") as file:
+        file.write((json.dumps(report, indent=2) + "\n").encode())

@@ -1,0 +1,103 @@
+"""Success on held-out ShapesWorld edits under masks and from references, by task."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from editkit import shapesworld as world
+from editkit.api import Editor
+from editkit.data.datasets import masked_record
+from editkit.errors import EditkitError
+from editkit.registry import unknown
+from editkit.shapesworld.scores import score
+
+
+def evaluate(
+    editor: Editor,
+    method: str,
+    names: Sequence[str] = (),
+    *,
+    n: int,
+    steps: int | None = None,
+    negative: str | None = None,
+    batch_size: int = 32,
+) -> dict[str, Any]:
+    """Edit the first `n` held-out examples of each kind as a person would ask for them, one seed each.
+
+    References succeed where the whole picture is right, all others as ShapesWorld's edits do.
+
+    Args:
+        editor: with any backbone.
+        method: one with tasks.
+        names: of `editkit.data.shapesworld.MASKED`; all of them where empty.
+        n: examples of each.
+        steps: the default where None.
+        negative: the negative prompt of all edits, as in `EditRequest`.
+        batch_size: edits that run together.
+
+    Returns:
+        A JSON-able report by name; `moved` is the largest difference outside masks, in levels of 255.
+
+    Raises:
+        EditkitError: for an unknown name, where `n` leaves the held-out seeds, or an edit fails.
+    """
+    if not 1 <= n <= world.HELD_OUT.stop:
+        raise EditkitError(f"n={n} leaves the held-out seeds 0 to {world.HELD_OUT.stop - 1}.")
+    for name in names:
+        if name not in world.MASKED:
+            raise EditkitError(unknown("kind of masked example called", name, world.MASKED))
+    report: dict[str, Any] = {"method": method, "backbone": editor.backbone.name, "n": n}
+    report |= {"negative": negative, "kinds": {}}
+    for name in names or world.MASKED:
+        held_out = [world.masked_example(seed, name) for seed in range(n)]
+        start = time.perf_counter()
+        asked = [masked_record(e).request(method, e.seed, steps) for e in held_out]
+        results = editor.edit_many(
+            [replace(each, negative=negative) for each in asked], batch_size=batch_size
+        )
+        seconds = (time.perf_counter() - start) / n
+        if errors := [result.error for result in results if result.error]:
+            raise EditkitError(str(errors[0]))
+        pictures = [result.image for result in results if result.image is not None]
+        report["kinds"][name] = _row(held_out, pictures) | {"seconds": round(seconds, 4)}
+    return report
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report as text."""
+    columns = ("success", "inside", "outside", "moved", "seconds")
+    lines = [f"{'':<22}{'n':>5}" + "".join(f"{column:>9}" for column in columns)]
+    for name, row in report["kinds"].items():
+        lines.append(f"{name:<22}{row['n']:>5}" + "".join(f"{row[column]:>9.3f}" for column in columns))
+        for kind, success in row["kinds"].items():
+            if kind != name:
+                lines.append(f"  {kind:<20}{success['n']:>5}{success['success']:>9.3f}")
+    return "\n".join(lines)
+
+
+def _row(held_out: Sequence[world.MaskedExample], edited: Sequence[Image.Image]) -> dict[str, Any]:
+    scores, moved = [], 0
+    for example, picture in zip(held_out, edited, strict=True):
+        seen, answer, made = (
+            np.asarray(each, dtype=np.float32) / np.float32(255)
+            for each in (example.seen(), world.render(example.answer), picture)
+        )
+        scores.append(score(seen, answer, made, example.kind))
+        if example.mask is not None:
+            change = np.abs(np.asarray(picture, dtype=int) - example.seen())
+            moved = max(moved, int(change[example.mask == 0].max()))
+    won: dict[str, list[bool]] = {}
+    for example, found in zip(held_out, scores, strict=True):
+        won.setdefault(example.kind, []).append(found.success)
+    return {
+        "n": len(scores),
+        "success": float(np.mean([found.success for found in scores])),
+        "inside": float(np.mean([found.inside for found in scores])),
+        "outside": float(np.mean([found.outside for found in scores])),
+        "moved": moved,
+        "kinds": {k: {"n": len(v), "success": float(np.mean(v))} for k, v in sorted(won.items())},
+    }

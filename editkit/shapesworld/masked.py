@@ -1,0 +1,169 @@
+"""ShapesWorld's edits under a mask and from references: a seed gives pictures, words and the true answer."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from editkit.shapesworld.edits import ON_SCENE, character_reference, style_reference
+from editkit.shapesworld.render import LUMA, SIZE, render
+from editkit.shapesworld.world import SLOTS, Scene, draw_scene
+
+Mask = NDArray[np.uint8]
+LOCAL = ("recolour", "remove", "replace", "add")
+MARGIN = (3, 12)
+"""Pixels between what changes and the mask's edge."""
+SLOT = 0.22
+"""Half the side of the mask over a slot."""
+CHANGED = 32
+BLOCK = 8
+"""Side of a mosaic's blocks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskedExample:
+    """One example with its ground truth.
+
+    Attributes:
+        task: what it is to a method that tells tasks apart.
+        kind: what is changed, or what the references are.
+        source: the picture to be edited; None where only references are given.
+        mask: uint8 HW, 255 where the edit may land; None for all of the picture.
+    """
+
+    seed: int
+    task: str
+    kind: str
+    instruction: str
+    source: Scene | None
+    mask: Mask | None
+    references: tuple[Scene, ...]
+    answer: Scene
+
+    def seen(self) -> Mask:
+        """What there is to go by, uint8 HWC: an answer must differ from it where there is work to do."""
+        picture = render(self.source or self.references[0])
+        if self.task == "recolouring":
+            gray: Mask = np.round(picture @ LUMA).astype(np.uint8)
+            return gray[..., None].repeat(3, axis=-1)
+        if self.task == "mosaic":
+            squares = picture.reshape(SIZE // BLOCK, BLOCK, SIZE // BLOCK, BLOCK, 3)
+            blocks: Mask = squares.mean((1, 3)).astype(np.uint8)
+            return blocks.repeat(BLOCK, 0).repeat(BLOCK, 1)
+        return picture
+
+
+Made = tuple[str, str, Scene | None, Mask | None, tuple[Scene, ...], Scene]
+
+
+def local_editing(rng: random.Random) -> Made:
+    """Recolour, remove, replace or add, under a mask somewhat larger than what changes."""
+    kind = rng.choice(LOCAL)
+    source, instruction, answer = ON_SCENE[kind][1](rng, draw_scene(rng, lettered=0.1))
+    return kind, instruction, source, around(source, answer, rng), (), answer
+
+
+def repainting(rng: random.Random) -> Made:
+    """The same edits, told by a description of the whole picture; what the mask hides does not matter."""
+    kind = rng.choice(LOCAL)
+    source, _, answer = ON_SCENE[kind][1](rng, draw_scene(rng))
+    words = answer.caption() if answer.things else f"a {answer.background} background"
+    return kind, words, source, around(source, answer, rng), (), answer
+
+
+def instruction(rng: random.Random) -> Made:
+    """Any edit of a scene, without a mask."""
+    kind = rng.choice(list(ON_SCENE))
+    scene = draw_scene(rng)
+    while kind == "letter" and not any(thing.letter for thing in scene.things):
+        scene = draw_scene(rng, lettered=0.7)
+    source, words, answer = ON_SCENE[kind][1](rng, scene)
+    return kind, words, source, None, (), answer
+
+
+def beside(rng: random.Random) -> Made:
+    """The same edits, the picture given as a reference for a new one."""
+    kind, words, source, _, _, answer = instruction(rng)
+    assert source is not None  # kinds on a scene start from one
+    return kind, words, None, None, (source,), answer
+
+
+def described(rng: random.Random) -> Made:
+    """A picture and its description, for tasks that reduce the picture and want it back."""
+    scene = draw_scene(rng)
+    return "", scene.caption(), scene, None, (), scene
+
+
+def character(rng: random.Random) -> Made:
+    """The reference's thing elsewhere on another background."""
+    reference, words, answer = character_reference(rng)
+    return "character reference", words, None, None, (reference,), answer
+
+
+def style(rng: random.Random) -> Made:
+    """Another thing in the reference's style."""
+    reference, words, answer = style_reference(rng)
+    return "style reference", words, None, None, (reference,), answer
+
+
+def local_reference(rng: random.Random) -> Made:
+    """The reference's thing in a masked slot of another scene."""
+    source = draw_scene(rng, count=rng.randint(1, 2))
+    taken = {source.background, *(thing.colour for thing in source.things)}
+    reference = draw_scene(rng, count=1, lettered=0.3)
+    while reference.things[0].colour in taken or reference.things[0].shape not in source.new_shapes():
+        reference = draw_scene(rng, count=1, lettered=0.3)
+    thing, slot = reference.things[0], rng.choice(source.free_slots())
+    if not thing.shows_letter_on(source.background):
+        thing = replace(thing, letter=None)
+        reference = replace(reference, things=(thing,))
+    answer = replace(source, things=(*source.things, thing.at(slot)))
+    x, y = SLOTS[slot]
+    left, top, right, bottom = (round(edge * SIZE) for edge in (x - SLOT, y - SLOT, x + SLOT, y + SLOT))
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[top:bottom, left:right] = 255
+    return "local reference", f"put this character in the {slot}", source, mask, (reference,), answer
+
+
+MASKED: dict[str, tuple[str, Callable[[random.Random], Made]]] = {
+    "local editing": ("local_editing", local_editing),
+    "repainting": ("repainting", repainting),
+    "instruction": ("instruction", instruction),
+    "instruction beside": ("subject", beside),
+    "recolouring": ("recolouring", described),
+    "mosaic": ("mosaic", described),
+    "character": ("subject", character),
+    "style": ("subject", style),
+    "local reference": ("local_reference", local_reference),
+}
+"""By name: the task that a method is asked for, and what makes an example."""
+
+
+def masked_example(seed: int, name: str) -> MaskedExample:
+    """The example of one of `MASKED` that a seed stands for; seeds are held out as those of `example` are."""
+    task, make = MASKED[name]
+    kind, words, source, mask, references, answer = make(random.Random(f"{name} {seed}"))
+    return MaskedExample(
+        seed=seed,
+        task=task,
+        kind=kind or name,
+        instruction=words,
+        source=source,
+        mask=mask,
+        references=references,
+        answer=answer,
+    )
+
+
+def around(source: Scene, answer: Scene, rng: random.Random) -> Mask:
+    """A box around what changes, with a margin of its own on each side."""
+    before, after = (render(scene).astype(int) for scene in (source, answer))
+    rows, columns = np.nonzero((np.abs(after - before) > CHANGED).any(-1))
+    mask = np.zeros(before.shape[:2], np.uint8)
+    top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+    top, left = (max(0, edge - rng.randint(*MARGIN)) for edge in (top, left))
+    bottom, right = (edge + rng.randint(*MARGIN) for edge in (bottom, right))
+    mask[top:bottom, left:right] = 255
+    return mask

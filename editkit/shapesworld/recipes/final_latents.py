@@ -1,0 +1,101 @@
+"""Latents that methods' edits end at, beside the true answers: what a decoder has to read."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from editkit import atomic_files
+from editkit.data.datasets import dataset
+from editkit.data.records import DataConfig
+from editkit.errors import EditkitError
+from editkit.imaging import canvas
+
+CHUNK, TOGETHER = 256, 32
+"""Records that are sorted into batches at once, and those of a batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndingsConfig:
+    """Edits that a method is asked for; their seeds should be none that it was trained on."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    steps: int = 4
+    backbone: str = "tiny"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"endings.steps must be at least 1, not {self.steps}")
+
+
+def recorded(method: str, config: EndingsConfig, cache: Path) -> tuple[Tensor, Tensor]:
+    """Edit all of the data, or take it from disk where the same weights were asked for the same before.
+
+    Returns:
+        Tokens of the answer's panel, N L C in bf16, and the true answers there, N 3 H W in levels of 255.
+
+    Raises:
+        EditkitError: where an edit cannot be carried out.
+    """
+    from editkit import api
+
+    editor = api.load(config.backbone)
+    about = asdict(config) | {"method": method, "weights": _weights(editor, method, config)}
+    digest = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=12)
+    path = cache / f"endings-{digest.hexdigest()}.safetensors"
+    if not path.is_file():
+        parts = [
+            part for places in _chunks(method, config) for part in _ended(editor, method, config, places)
+        ]
+        tokens, answers = (torch.cat(each).contiguous() for each in zip(*parts, strict=True))
+        with atomic_files.whole(path) as file:
+            file.write(save({"tokens_NLC": tokens, "answers_NCHW": answers}))
+    kept = load_file(path)
+    return kept["tokens_NLC"], kept["answers_NCHW"]
+
+
+def _chunks(method: str, config: EndingsConfig) -> Iterator[range]:
+    count = len(dataset(config.data))
+    for first in track(range(0, count, CHUNK), f"edits by {method}"):
+        yield range(first, min(first + CHUNK, count))
+
+
+def _weights(editor: Any, method: str, config: EndingsConfig) -> dict[str, Any]:
+    """Of everything that an edit depends on, by one edit."""
+    (result,) = editor.edit_many([dataset(config.data)[0].request(method, 0, 1)])
+    if result.error:
+        raise EditkitError(result.error)
+    return {key: result.recipe[key] for key in ("weights", "options")}
+
+
+@torch.no_grad()
+def _ended(editor: Any, method: str, config: EndingsConfig, places: range) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of tokens and answers."""
+    from editkit.inference import inputs, pipeline
+
+    records = dataset(config.data)
+    groups = defaultdict(list)
+    for place in places:
+        record = records[place]
+        prepared = inputs.prepare(record.request(method, config.data.start + place, config.steps))
+        groups[prepared.group].append((prepared, record.answer))
+    found, options = editor.method(method)
+    for group in groups.values():
+        for first in range(0, len(group), TOGETHER):
+            batch, answers = zip(*group[first : first + TOGETHER], strict=True)
+            editor.load(batch[0].request)
+            run = pipeline.begin(editor.backbone, found, options, batch)
+            run.walk()
+            levels_BCHW = torch.from_numpy(np.stack(answers)).permute(0, 3, 1, 2)
+            placed_BCHW = canvas.place(levels_BCHW.float() / 255, run.plan.canvas)
+            tokens_BLC = canvas.panel(run.x_BLC, run.plan.canvas)
+            yield tokens_BLC.bfloat16().cpu(), (placed_BCHW * 255).round().byte()

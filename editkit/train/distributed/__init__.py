@@ -1,0 +1,1 @@
+"""Weights and optimizer state shared out over processes."""

@@ -1,0 +1,143 @@
+"""One step of a run on the meta device, where nothing is computed.
+
+What autograd would keep for the backward pass is counted tensor by tensor, arithmetic operation by operation.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from editkit import config, registry
+from editkit.data.buckets import SLOTS, arrange, shape_of
+from editkit.data.datasets import Guarded, dataset
+from editkit.data.records import Record
+from editkit.errors import EditkitError
+from editkit.method import Conditioner, Trainer
+from editkit.train.estimate.activations import Kept, attention
+from editkit.train.optim import state_bytes
+from editkit.train.settings import EditTrainConfig
+from editkit.types import Plan
+
+LOOKED_AT = 64
+"""Records of each dataset among which the largest is looked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rehearsal:
+    """What one step takes on a single device.
+
+    Attributes:
+        trainable: parameters.
+        frozen: parameters of the transformer beside those.
+        encoders: parameters of the autoencoder and the text encoders.
+        optimizer: bytes of its state.
+        tokens: of a sample, text included.
+        flops: forward and backward, of one batch; the prior's forward pass by its share of batches.
+        kept: what autograd keeps.
+    """
+
+    trainable: int
+    frozen: int
+    encoders: int
+    optimizer: int
+    tokens: int
+    flops: float
+    kept: Kept
+
+    @property
+    def total(self) -> int:
+        """Parameters of the transformer with its adapters."""
+        return self.frozen + self.trainable
+
+
+def rehearse(settings: EditTrainConfig) -> Rehearsal:
+    """Take the first step of a run.
+
+    Raises:
+        EditkitError: where settings do not fit each other.
+    """
+    method = registry.method(settings.method)
+    options = config.build(method.config, settings.options)
+    loading = config.build(registry.backbones("loading").LoadOptions, settings.load)
+    sketch = registry.backbones("meta_init").Sketch(settings.backbone, loading)
+    conditioner, trainer = method.conditioner(sketch, options), method.trainer(sketch, options)
+    role = conditioner.role or method.role
+    transformer = sketch.transformer(role)
+    if settings.trainable == "full":
+        transformer.requires_grad_(True)
+    elif settings.trainable == "input":
+        transformer.x_embedder.requires_grad_(True)
+    elif settings.adapter:
+        trainer.load(transformer, Path(settings.adapter))
+    else:
+        trainer.attach(transformer, settings.lora)
+    planned, tensors, record = _largest(settings, sketch, conditioner, trainer)
+    planned = conditioner.worded(planned, [record.instruction] * settings.fit.batch)
+    kept, flops = _step(sketch, transformer, planned, tensors["x0_BLC"], settings)
+    slots = planned.conditioning
+    assert slots.text is not None
+    tokens = tensors["x0_BLC"].shape[1] + slots.text.tokens_BTD.shape[1]
+    return Rehearsal(
+        trainable=sum(p.numel() for p in transformer.parameters() if p.requires_grad),
+        frozen=sum(p.numel() for p in transformer.parameters() if not p.requires_grad),
+        encoders=sum(sketch.parts(role).values()),
+        optimizer=state_bytes(transformer.named_parameters(), settings.fit.optim),
+        tokens=tokens + (0 if slots.sequence_BSC is None else slots.sequence_BSC.shape[1]),
+        flops=flops,
+        kept=kept,
+    )
+
+
+def _largest(
+    settings: EditTrainConfig, sketch: Any, conditioner: Conditioner, trainer: Trainer
+) -> tuple[Plan, dict[str, Tensor], Record]:
+    """A batch of that one of each dataset's first records which takes the most tokens."""
+    shapes: dict[tuple[Any, ...], Record] = {}
+    for data in (settings.data, *(mixed.data for mixed in settings.mixture.values())):
+        records = Guarded(dataset(data))
+        for place in range(min(LOOKED_AT, len(records))):
+            record = records[place]
+            if isinstance(record, Record):
+                shapes.setdefault(shape_of(record), record)
+    if not shapes:
+        raise EditkitError("None of the first records can be read; see data check.")
+
+    def tokens(record: Record) -> int:
+        planned, tensors = arrange([record], sketch, conditioner, trainer)
+        beside_BSC = planned.conditioning.sequence_BSC
+        return tensors["x0_BLC"].shape[1] + (0 if beside_BSC is None else beside_BSC.shape[1])
+
+    found = list(shapes.values())
+    record = max(found, key=tokens) if len(found) > 1 else found[0]
+    return *arrange([record] * settings.fit.batch, sketch, conditioner, trainer), record
+
+
+def _step(
+    sketch: Any, transformer: Any, planned: Plan, x0_BLC: Tensor, settings: EditTrainConfig
+) -> tuple[Kept, float]:
+    """Forward and backward: what was kept between them, and the arithmetic of both."""
+    # Autocast does not reach the meta device; nearly everything that it keeps is in bf16.
+    dtype = torch.bfloat16 if settings.fit.precision == "bf16" else torch.float32
+    transformer.to(dtype)
+    x0_BLC = x0_BLC.to(dtype)
+    fused = settings.load.get("attention") != "_native_math"
+    with Kept(transformer) as kept, FlopCounterMode(display=False) as counter, attention(fused) as attended:
+        predicted = sketch.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
+        forward = counter.get_total_flops() + 2 / 7 * sum(attended)  # which counts both ways at once
+        predicted.float().pow(2).mean().backward()
+    return kept, counter.get_total_flops() + sum(attended) + settings.prior_share * forward
+
+
+def _lowered(planned: Plan, dtype: torch.dtype) -> Plan:
+    """A plan whose tensors, but for position ids, have this dtype."""
+    slots = planned.conditioning
+    assert slots.text is not None
+    text = replace(
+        slots.text, tokens_BTD=slots.text.tokens_BTD.to(dtype), pooled_BD=slots.text.pooled_BD.to(dtype)
+    )
+    filled = {name: tensor.to(dtype) for name in SLOTS if (tensor := getattr(slots, name)) is not None}
+    return replace(planned, conditioning=replace(slots, text=text, **filled))

@@ -1,0 +1,56 @@
+"""Settings under which a run that does not fit would."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+
+from editkit import config
+from editkit.errors import EditkitError
+from editkit.train.estimate.devices import Device
+from editkit.train.settings import EditTrainConfig
+
+NF4 = (
+    "load.quantization.type=BitsAndBytesConfig",
+    "load.quantization.load_in_4bit=true",
+    "load.quantization.bnb_4bit_quant_type=nf4",
+    "load.quantization.bnb_4bit_compute_dtype=bfloat16",
+)
+SHARDS = (2, 4, 8)
+LAUNCH = "(in shards: accelerate launch --config_file configs/accelerate/fsdp2.yaml)"
+NONE = "none of batch 1, checkpointing, bfloat16, 4 bits and shards is enough: take a LoRA or a larger device"
+
+Peak = Callable[[EditTrainConfig, int], float]
+"""Of a run's settings and the number of devices, in bytes."""
+
+
+def advice(settings: EditTrainConfig, device: Device, room: float, peak: Peak) -> str:
+    """The mildest of some sets of settings that fit, as a command line takes them, or that none does."""
+    told: list[str] = []
+    least = settings
+    for rung in _rungs(settings, device.count > 1):
+        try:
+            changed = config.build(EditTrainConfig, asdict(settings), [*told, *rung])
+        except EditkitError:  # they do not go together with what is set
+            continue
+        if changed == least:
+            continue
+        told, least = [*told, *rung], changed
+        if peak(least, device.count) <= room:
+            return " ".join(told)
+    if device.kind is not None and settings.trainable != "lora":
+        for count in SHARDS:
+            if count > device.count and peak(least, count) <= room:
+                return " ".join([*told, f"--device {count}x{device.kind}", LAUNCH])
+    return NONE
+
+
+def _rungs(settings: EditTrainConfig, shards: bool) -> Iterator[tuple[str, ...]]:
+    """Changes from the mildest, each to be tried on top of those before."""
+    fit = settings.fit
+    yield ("cache_texts=true",)
+    yield ("gradient_checkpointing=true",)
+    yield ("fit.precision=bf16",)
+    yield ("dtype=bfloat16",)
+    yield "fit.batch=1", f"fit.accumulate={fit.batch * fit.accumulate}"
+    # Neither weights of 4 bits nor bitsandbytes' optimizers work in shards.
+    if settings.trainable == "lora" and not (shards or settings.load.get("quantization")):
+        yield *NF4, *(("fit.optim.name=adamw8bit",) if fit.optim.name == "adamw" else ())

@@ -1,0 +1,253 @@
+"""Fine-tunes a method on a backbone, or trains a new backbone with it: the flow objective over any plan."""
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from editkit import config, registry
+from editkit.data import padding
+from editkit.data.buckets import SLOTS, Bucket, EditBatch
+from editkit.data.cropping import Cropped
+from editkit.data.datasets import dataset
+from editkit.data.latent_cache import buckets
+from editkit.data.records import MixedConfig
+from editkit.data.samplers import Mixture, Stream, share
+from editkit.errors import EditkitError
+from editkit.imaging import images
+from editkit.method import Method
+from editkit.train import activation_checkpointing, model_card
+from editkit.train.distributed import fsdp
+from editkit.train.job import Job
+from editkit.train.metrics_log import last_figures
+from editkit.train.objective import FlowObjective
+from editkit.train.settings import EditTrainConfig
+from editkit.train.validation import Validation
+from editkit.types import Plan
+
+TEXTS = 16
+"""Instructions that are encoded together."""
+
+
+class EditJob(Job):
+    """Wires a backbone, a method and a dataset together for `fit`."""
+
+    objective: FlowObjective
+
+    def __init__(self, settings: EditTrainConfig, method: Method | None = None) -> None:
+        if method is not None and settings.fit.validate_every:
+            raise EditkitError("fit.validate_every is for methods that edit; leave it out here.")
+        images.check_folder(settings.cache)
+        self.config, self.method = settings, method or registry.method(settings.method)
+        options = config.build(self.method.config, settings.options)
+        unbound: Any = None  # which role it plans for depends on the options alone
+        self.role = self.method.role_under(unbound, options)
+        self.backbone = self._backbone()
+        self.backbone.settle(self.role)
+        self.conditioner = self.method.conditioner(self.backbone, options)
+        self.trainer = self.method.trainer(self.backbone, options)
+        self._prepare()
+        self.objective = FlowObjective(self)
+        wanted = settings.fit.validate_every > 0
+        self._validation = Validation(self, settings.validation) if wanted else None
+        mixture = [MixedConfig(data=settings.data), *settings.mixture.values()]
+        filled = [self._arranged(mixed) for mixed in mixture]
+        # Dealt by optimizer steps, so that it does not matter into how many parts a step's samples are cut.
+        streams = [
+            Stream(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
+            for each in filled
+        ]
+        self.stream = Mixture(streams, [mixed.weight for mixed in mixture])
+        if settings.cache_texts:
+            self.backbone.keep_texts(Path(settings.cache))
+            self._encode_texts([bucket for each in filled for bucket in each])
+            self.backbone.free()
+
+    def _arranged(self, mixed: MixedConfig) -> list[Bucket]:
+        """A dataset's samples as latents."""
+        records, settings = dataset(mixed.data), self.config
+        if mixed.data.crop == "centre":
+            records = Cropped(records, self.backbone.sizes(self.role))
+        about = [
+            self.method.name,
+            settings.options,
+            vars(mixed.data),
+            records.digest(),
+            self.backbone.vae_hash(),
+        ]
+        folder = Path(settings.cache)
+        found = buckets(records, self.backbone, self.conditioner, self.trainer, key=about, folder=folder)
+        for bucket in found:
+            bucket.mixed = mixed
+        return found
+
+    @torch.no_grad()
+    def _encode_texts(self, filled: Sequence[Bucket]) -> None:
+        """Have every instruction encoded as training will want it; what is left out is one more."""
+        low = self.config.fit.low
+        for bucket in filled:
+            words = sorted({"", *bucket.instructions})
+            for start in range(0, len(words), TEXTS):
+                with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=low):
+                    self.conditioner.worded(bucket.plan, words[start : start + TEXTS])
+
+    def _backbone(self) -> Any:
+        flux = registry.backbones("flux")
+        if not self.config.fresh:
+            loaded = flux.load(
+                self.config.backbone,
+                device=self.config.fit.device,
+                dtype=self.config.dtype,
+                **self.config.load,
+            )
+            if fsdp.wanted():
+                # Each block goes to its device by itself as it is cut, so that none ever holds them all.
+                loaded.transformer_device = torch.device("cpu")
+            if self.config.start:
+                loaded.settle(self.config.start)
+                registry.backbones("random_init").widen(loaded, self.role, self.config.start)
+            return loaded
+        module = registry.backbones("random_init")
+        made = config.build(module.FreshConfig, self.config.fresh)
+        device = registry.backbones("hub").device(self.config.fit.device)
+        loading = config.build(registry.backbones("loading").LoadOptions, self.config.load)
+        return module.fresh(made, self.role, device, self.config.fit.seed, loading)
+
+    def _prepare(self) -> None:
+        """Decide what trains."""
+        transformer = self.backbone.transformer(self.role)
+        if self.config.trainable == "full":
+            transformer.requires_grad_(True)
+        elif self.config.trainable == "input":
+            transformer.x_embedder.requires_grad_(True).float()
+        else:
+            with torch.random.fork_rng():
+                torch.manual_seed(self.config.fit.seed)  # all processes begin with one adapter
+                if self.config.adapter:
+                    self.trainer.load(transformer, Path(self.config.adapter))
+                else:
+                    self.trainer.attach(transformer, self.config.lora)
+            for parameter in transformer.parameters():
+                if parameter.requires_grad:
+                    parameter.data = parameter.data.float()
+        if self.config.gradient_checkpointing:
+            activation_checkpointing.switch_on(transformer, self.config.selective_checkpointing)
+        if self.config.text_encoders:
+            if fsdp.wanted():
+                raise EditkitError("text_encoders=true does not work in shards; launch without FSDP.")
+            self.backbone.encoders.clip.requires_grad_(True)
+            self.backbone.encoders.t5.requires_grad_(True)
+            # CLIP's last hidden states feed nothing in FLUX, only its pooled feature does; every parameter
+            # still gets a gradient through it.
+        transformer.train()
+
+    def batch(self, indices: Sequence[int]) -> EditBatch:
+        seed, words = self.config.fit.seed, iter(indices)
+        pieces, tensors, mixed = [], [], MixedConfig()
+        number, start = divmod(indices[0], self.config.fit.samples)
+        for bucket, places in share(self.stream(number), start, len(indices)):
+            plan, taken = bucket.take(places, self.backbone.device)
+            rngs = (random.Random(f"words {seed} {index}") for index in words)
+            instructions = [self.trainer.reword(bucket.instructions[place], next(rngs)) for place in places]
+            pieces.append((plan, instructions))
+            tensors.append(taken)
+            mixed = bucket.mixed  # a batch is from one dataset
+        seeds = [hash((seed, index)) % 2**63 for index in indices]
+        if len(pieces) > 1:
+            return replace(self._padded(pieces, tensors, seeds), mixed=mixed)
+        return EditBatch(
+            plan=pieces[0][0],
+            x0_BLC=tensors[0]["x0_BLC"],
+            worded=pieces,
+            weights_BL=tensors[0].get("weights_BL"),
+            seeds=seeds,
+            mixed=mixed,
+        )
+
+    def _padded(
+        self, pieces: list[tuple[Plan, list[str]]], tensors: list[dict[str, Tensor]], seeds: list[int]
+    ) -> EditBatch:
+        """Samples of several sizes as one batch."""
+        plans, sizes = [plan for plan, _ in pieces], [len(words) for _, words in pieces]
+        grid = self.backbone.grid_ids
+        own = [plan.conditioning.ids_L3 for plan in plans]
+        ids = [
+            grid(plan.canvas.width, plan.canvas.height) if given is None else given
+            for plan, given in zip(plans, own, strict=True)
+        ]
+        plan, where, count = padding.plans(plans, ids, sizes)
+        x0, weights = [], []
+        for taken, places_L in zip(tensors, where, strict=True):
+            x0.append(padding.padded(taken["x0_BLC"], places_L, count))
+            even_BL = torch.full_like(taken["x0_BLC"][..., 0], 1 / taken["x0_BLC"].shape[1])
+            weight_BL = taken.get("weights_BL", even_BL)
+            weights.append(padding.padded(weight_BL, places_L, count))
+        return EditBatch(
+            plan=plan,
+            x0_BLC=torch.cat(x0),
+            worded=pieces,
+            weights_BL=torch.cat(weights),
+            seeds=seeds,
+            places=[places_L for places_L, size in zip(where, sizes, strict=True) for _ in range(size)],
+        )
+
+    def figures(self) -> dict[str, float]:
+        return self.trainer.figures()
+
+    def placed(self) -> None:
+        if self.config.prior_share:
+            self.objective.remember()
+
+    def _base(self, record: Any) -> str:
+        """Where the weights came from, in words that hold on any machine."""
+        if self.config.fresh:
+            return "random weights"
+        source = str(record.file or record.source)
+        return self.config.backbone if Path(source).is_absolute() else source
+
+    def validate(self, step: int, folder: Path | None) -> dict[str, float]:
+        assert self._validation is not None  # made at the start, so that what is wrong with it is said then
+        figures = self._validation(step, folder)
+        if self.config.cache_texts:
+            self.backbone.free()
+        return figures
+
+    def keep(self, indices: Sequence[int], folder: Path) -> bool:
+        batch = self.batch(indices)
+        about = {"seeds": batch.seeds, "instructions": [words for _, each in batch.worded for words in each]}
+        about |= {"prior": batch.mixed.prior, "loss_weight": batch.mixed.loss_weight}
+        tensors = {"x0_BLC": batch.x0_BLC, "weights_BL": batch.weights_BL}
+        tensors |= {name: getattr(batch.plan.conditioning, name) for name in SLOTS}
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(
+            {k: t.contiguous() for k, t in tensors.items() if t is not None}, folder / "batch.safetensors"
+        )
+        (folder / "batch.json").write_text(json.dumps(about, indent=2) + "\n")
+        return True
+
+    def export(self, folder: Path) -> None:
+        role = self.role
+        if self.config.trainable != "lora":
+            registry.backbones("random_init").save(self.backbone, role, folder / role)
+        else:
+            self.trainer.save(self.backbone.transformer(role), folder)
+        record, output = self.backbone.role(self.config.start or role), Path(self.config.fit.output)
+        sheets = sorted((output / "validation").glob("step-*.png"))
+        model_card.write(
+            folder,
+            self.config,
+            base=self._base(record),
+            licence=record.licence,
+            role=role,
+            figures=last_figures(output),
+            samples=sheets[-1] if sheets else None,
+        )
+
+
+CONFIG, JOB = EditTrainConfig, EditJob

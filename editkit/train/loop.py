@@ -1,0 +1,83 @@
+"""The training loop, one for everything that trains: accelerate underneath, exact resume on top."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from editkit.errors import EditkitError
+from editkit.train.job import FitConfig, Job
+from editkit.train.run_state import Run
+
+
+class StoppedError(EditkitError):
+    """The run was told to stop, and its checkpoint is written."""
+
+    status = 143
+    """What a process that SIGTERM ended gives its parent."""
+
+
+def fit(job: Job, config: FitConfig) -> float:
+    """Train, checkpoint, export; returns the last logged loss.
+
+    A sample depends on its index alone and the global random state on step and process alone, so a resumed
+    run repeats what an uninterrupted one would have done. Several processes repeat one as far as the loss is
+    a plain mean over samples and nothing is dropped at random.
+
+    Raises:
+        StoppedError: on SIGTERM, once the step is done and a checkpoint written.
+        EditkitError: where the loss stops being finite or a checkpoint does not fit.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    run = Run(job, config)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with _asked_to_stop() as stop, Progress(*columns, disable=not run.main) as progress:
+        bar = progress.add_task("training", total=config.steps, completed=run.done)
+        while run.done < config.steps:
+            run.step()
+            last = run.done == config.steps
+            if run.done % config.log_every == 0 or last:
+                run.record()
+                progress.update(bar, description=run.told())
+            asked = run.agreed(bool(stop))
+            if run.done % config.save_every == 0 or last or asked:
+                run.check_losses()
+                run.save()
+            if config.validate_every and not asked and (run.done % config.validate_every == 0 or last):
+                run.validate()
+            progress.update(bar, completed=run.done)
+            if asked and not last:
+                raise StoppedError(
+                    f"Training was stopped after step {run.done} and saved in {config.output}; "
+                    "fit.resume=latest goes on."
+                )
+    run.export(run.output / "export")
+    run.accelerator.wait_for_everyone()
+    for tracker in run.accelerator.trackers:
+        tracker.finish()
+    return run.loss
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """Holds a signal's number once SIGTERM has come, which ends nothing by itself within."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def own_device() -> None:
+    """Make a launcher's choice of GPU for this process the one that everything is loaded to."""
+    rank = os.environ.get("LOCAL_RANK")
+    if rank is not None and torch.cuda.is_available():
+        torch.cuda.set_device(int(rank))

@@ -1,0 +1,110 @@
+"""What lies beside trained weights: a model card, the whole config, the versions it ran with."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from editkit import atomic_files, registry
+from editkit.data.records import MixedConfig
+from editkit.inference import provenance
+
+
+def write(
+    folder: Path,
+    settings: Any,
+    *,
+    base: str,
+    licence: str,
+    role: str,
+    figures: Mapping[str, float],
+    samples: Path | None,
+) -> None:
+    """Write README.md, config.yaml and environment.json into an export.
+
+    Args:
+        folder: that holds the weights.
+        settings: of the run, an `EditTrainConfig`.
+        base: where the weights that it started from come from.
+        licence: of those, which the new ones inherit.
+        role: of the transformer.
+        figures: of the last validation and the last logged loss.
+        samples: a sheet of edits, which is copied; None where there is none.
+    """
+    picture = ""
+    if samples is not None and samples.is_file():
+        _replace(folder / "samples.png", samples.read_bytes())
+        picture = "\n![Source, edit and answer of held-out records](samples.png)\n"
+    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.items())
+    what = "A LoRA" if settings.trainable == "lora" else "A transformer"
+    text = f"""---
+{yaml.safe_dump(_front(settings, base, licence), sort_keys=False).strip()}
+---
+
+# {settings.method} on {settings.backbone}
+
+{what} for the role `{role}`, trained by editkit: {settings.fit.steps} steps, each of {settings.fit.samples}
+samples.
+
+Base: {base}. Its licence holds for these weights too: {licence}.
+
+```python
+{_use(settings, folder.name, role)}
+```
+
+| | |
+| --- | --- |
+{rows}
+{picture}
+{_data(settings)} `editkit train config.yaml` repeats the run;
+`environment.json` holds the versions that it ran with.
+"""
+    _replace(folder / "README.md", text.encode())
+    _replace(folder / "config.yaml", yaml.safe_dump(_plain(asdict(settings)), sort_keys=False).encode())
+    _replace(folder / "environment.json", (json.dumps(provenance.versions(), indent=2) + "\n").encode())
+
+
+def _front(settings: Any, base: str, licence: str) -> dict[str, Any]:
+    """What the Hub reads at the top of a model card."""
+    return {
+        "base_model": base,
+        "library_name": "diffusers",
+        "license": "apache-2.0" if "apache" in licence.lower() else "other",
+        "tags": ["editkit", settings.method, "image-editing", settings.trainable],
+    }
+
+
+def _use(settings: Any, name: str, role: str) -> str:
+    """The lines of Python that put the weights to use."""
+    usual = registry.method(settings.method).role == role or not settings.options
+    options = "" if usual else f", options={ {settings.method: _plain(settings.options)} }"
+    if settings.trainable != "lora":
+        return f'editor = editkit.load("{name}/{role}"{options})'
+    base = "" if usual else f'editor = editkit.load("{settings.backbone}"{options})\n'
+    return f'{base}name = editor.load_adapter("{name}", method="{settings.method}")'
+
+
+def _data(settings: Any) -> str:
+    """What the run was shown, a line for each dataset."""
+    lines = []
+    for name, mixed in ({"Data": MixedConfig(data=settings.data)} | settings.mixture).items():
+        path = f" at {mixed.data.path}" if mixed.data.path else ""
+        kinds = ", ".join(mixed.data.kinds) or "all"
+        prior = ", learnt as the model saw it before training" if mixed.prior else ""
+        lines.append(f"{name}: {mixed.data.name}{path}; kinds: {kinds}{prior}.")
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, as YAML has them."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _replace(path: Path, data: bytes) -> None:
+    with atomic_files.beside(path) as partial:
+        partial.write_bytes(data)

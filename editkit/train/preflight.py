@@ -1,0 +1,30 @@
+"""What can be wrong with a run before anything of it is made."""
+
+from pathlib import Path
+
+from editkit.errors import EditkitError
+from editkit.imaging import images
+from editkit.train import checkpoints, metrics_log, optim
+from editkit.train.distributed import deepspeed
+from editkit.train.job import FitConfig
+
+
+def check(config: FitConfig) -> Path | None:
+    """The checkpoint to go on from, or None; to be asked before anything that takes long.
+
+    Raises:
+        EditkitError: where there is no such checkpoint, the output cannot be made or holds another run, or
+            the launcher asks for more of DeepSpeed than works, or a tracker or an optimizer is unknown or not
+            installed.
+    """
+    deepspeed.check(config)
+    metrics_log.trackers(config.trackers)
+    optim.check(config.optim)
+    images.check_folder(config.output)
+    output = Path(config.output)
+    if config.resume is None and checkpoints.everything(output):
+        raise EditkitError(
+            f"The folder {output} holds an earlier run; give fit.resume=latest to go on with it, "
+            f"or another fit.output."
+        )
+    return checkpoints.find(output, config.resume)

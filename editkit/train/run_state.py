@@ -1,0 +1,240 @@
+"""A job under way: weights, optimizers and their average, step by step, with exact resume."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from editkit import atomic_files
+from editkit.errors import EditkitError, first_sentence
+from editkit.train import checkpoints, metrics_log
+from editkit.train.distributed import deepspeed, fsdp
+from editkit.train.job import FitConfig, Job
+from editkit.train.optim import Ema, optimizers, rate, set_training
+from editkit.train.optimizer_step import indices, set_rates, step
+from editkit.train.preflight import check
+
+RECENT = 10
+"""Logged losses by which a batch's is judged."""
+
+
+class Run:
+    """A job's weights, optimizers and average, and how far they are.
+
+    Attributes:
+        done: optimizer steps so far.
+        loss: the last one logged.
+        seconds: of a step, when that was.
+        main: whether this process writes.
+        sharded: whether no process has all of the weights.
+    """
+
+    def __init__(self, job: Job, config: FitConfig) -> None:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+
+        self.job, self.config, self.output = job, config, Path(config.output)
+        self.sharded = fsdp.wanted()
+        found = check(config)
+        AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if config.low and not deepspeed.wanted() else "no",
+            gradient_accumulation_steps=config.accumulate,
+            cpu=config.device == "cpu" and not deepspeed.wanted(),
+            deepspeed_plugin=deepspeed.plugin(config) if deepspeed.wanted() else None,
+            fsdp_plugin=fsdp.plugin(config.low, config.device == "cpu") if self.sharded else None,
+            log_with=metrics_log.trackers(config.trackers) or None,
+            project_dir=config.output,
+        )
+        self.accelerator.init_trackers("tracked")
+        self.main: bool = self.accelerator.is_main_process
+        self.output.mkdir(parents=True, exist_ok=True)
+        self.optimizers = optimizers(job.objective.named_parameters(), config.optim)
+        self.objective, *self._prepared = self.accelerator.prepare(job.objective, *self.optimizers)
+        # Only now, since shards are other parameters than those that they were cut from.
+        self.parameters = {name: p for name, p in job.objective.named_parameters() if p.requires_grad}
+        job.placed()
+        set_training(self.optimizers, True)
+        self.ema = Ema(self.parameters, config.ema) if config.ema else None
+        movers = self._whole()
+        self.done = checkpoints.load(found, self.parameters, movers, self.ema) if found else 0
+        if deepspeed.wanted():
+            deepspeed.spread(movers[0], self._prepared[0].optimizer)
+        self.seconds = math.nan
+        self._log = self.output / "log.jsonl"
+        if self.main:
+            checkpoints.set_aside(self.output, self.done)
+            atomic_files.clean(self.output)
+            metrics_log.trim(self._log, self.done)
+        self._recent = deque(metrics_log.recent_losses(self._log, RECENT) if self.main else (), maxlen=RECENT)
+        self.loss = self._recent[-1] if self._recent else math.nan
+        self._best: dict[str, float] | None = None
+        if config.validate_every:
+            if self.main:
+                metrics_log.trim(self.output / "validation.jsonl", self.done)
+            self.accelerator.wait_for_everyone()
+            self._best = metrics_log.best_of(self.output / "validation.jsonl")
+        # Losses stay tensors until they are logged, so that an accelerator is not waited for at every step.
+        self._losses: list[Tensor] = []
+        self._clock = time.perf_counter()
+
+    def _whole(self) -> list[torch.optim.Optimizer]:
+        """The optimizers; under DeepSpeed, which has these in shards, new ones over whole weights."""
+        if not deepspeed.wanted():
+            return self.optimizers
+        return optimizers(self.job.objective.named_parameters(), self.config.optim)
+
+    def step(self) -> None:
+        """One optimizer step.
+
+        Raises:
+            EditkitError: where DeepSpeed left it out, since the gradients are not finite.
+        """
+        set_rates(self.optimizers, rate(self.done, self.config.steps, self.config.optim))
+        self._losses += step(
+            self.job, self.objective, self._prepared, self.accelerator, self.config, self.done
+        )
+        if self.ema:
+            self.ema.update(self.done)
+        self.done += 1
+        if any(mover.step_was_skipped for mover in self._prepared):
+            self.check_losses()  # which says more, where it was the loss
+            raise EditkitError(
+                f"The gradients are not finite at step {self.done}; lower the learning rate and resume."
+            )
+
+    def agreed(self, asked: bool) -> bool:
+        """Whether any process was asked to stop, so that all of them stop after the same step."""
+        if self.accelerator.num_processes == 1:
+            return asked
+        flag = torch.tensor(float(asked), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
+
+    def record(self) -> None:
+        """Log the mean loss since the last time.
+
+        Raises:
+            EditkitError: where it is not finite.
+        """
+        self.check_losses()
+        mean = torch.stack(self._losses).mean()
+        self.loss = float(self.accelerator.reduce(mean, reduction="mean"))
+        self._recent.append(self.loss)
+        seconds = (time.perf_counter() - self._clock) / (len(self._losses) / self.config.accumulate)
+        own = self.job.figures()
+        self._write(self._log, {"loss": round(self.loss, 6), "seconds_per_step": round(seconds, 4)} | own)
+        self.accelerator.log({"loss": self.loss, "seconds per step": seconds} | own, step=self.done)
+        self.seconds = seconds
+        self._losses, self._clock = [], time.perf_counter()
+
+    def _write(self, path: Path, figures: dict[str, float]) -> None:
+        """Log figures where there are any; all processes save and stop where the main one cannot."""
+        problem = None
+        try:
+            if self.main and figures:
+                metrics_log.append(path, {"step": self.done} | figures)
+        except EditkitError as error:
+            problem = error
+        if self.agreed(problem is not None):
+            self.save()
+            raise problem or EditkitError(f"Another process stopped by step {self.done}; see what it says.")
+
+    def told(self) -> str:
+        """Loss, speed and memory in one line."""
+        speed = f"{self.seconds:.2f} s a step, {self.config.samples / self.seconds:.1f} samples a second"
+        return f"loss {self.loss:.4f}, {speed}, {metrics_log.memory() / 1e9:.1f} GB"
+
+    def check_losses(self) -> None:
+        """Stop at the first batch whose loss is no number or far above the others, and keep it."""
+        before = max(self._recent, default=math.inf)  # datasets of a mixture may differ in their losses
+        limit = self.config.spike * before if self.config.spike else math.inf
+        first = self.done - len(self._losses) // self.config.accumulate
+        if not self._losses:
+            return
+        losses = torch.stack(self._losses).tolist()
+        # All processes stop where one has to, or the others would wait for it.
+        if not self.agreed(any(not math.isfinite(loss) or loss > limit for loss in losses)):
+            return
+        for place, loss in enumerate(losses):
+            if math.isfinite(loss) and loss <= limit:
+                continue
+            late, micro = divmod(place, self.config.accumulate)
+            number = first + late + 1
+            folder = self.output / f"batch-{number:07d}"
+            places = indices(self.config, self.accelerator, number - 1, micro)
+            kept = f" (the batch is in {folder})" if self.job.keep(places, folder) else ""
+            problem = f"{before:.3g} before" if math.isfinite(loss) else "no number"
+            raise EditkitError(
+                f"The loss is {loss:.3g} at step {number}, {problem}{kept}; look at the data, "
+                "lower the learning rate, or set fit.spike=0, and resume."
+            )
+        raise EditkitError(f"Another process stopped by step {self.done}; see what it says.")
+
+    def validate(self) -> None:
+        """Look at held-out edits with the weights that would be exported, and keep the best."""
+        figures: dict[str, float] = {}
+        if self.main or self.sharded:
+            with self._averaged():
+                # Where weights are in shards all processes take the same steps, or one would wait for others.
+                figures = self.job.validate(self.done, self.output / "validation" if self.main else None)
+        self._write(self.output / "validation.jsonl", figures)
+        if not figures:
+            return
+        self.accelerator.log(figures, step=self.done)
+        if metrics_log.better(figures, self._best):
+            self._best = figures
+            self.export(self.output / "best")
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The moving average in place of the weights, where there is one."""
+        set_training(self.optimizers, False)
+        if self.ema:
+            self.ema.swap()
+        try:
+            yield
+        finally:
+            if self.ema:
+                self.ema.swap()
+            set_training(self.optimizers, True)
+
+    def save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            EditkitError: where the weights are not finite or it cannot be written.
+        """
+        finite = all(torch.isfinite(fsdp.own(p)).all() for p in self.parameters.values())
+        if self.agreed(not finite):
+            # No such checkpoint could be resumed from, and it would push out one that can.
+            raise EditkitError(
+                f"The weights are not finite at step {self.done}; lower the learning rate and resume."
+            )
+        movers = self._whole()
+        if deepspeed.wanted():
+            deepspeed.gather(self.optimizers[0], movers[0], self.main)
+        checkpoints.save(
+            self.output, self.done, self.parameters, movers, self.ema, self.config.keep, self.main
+        )
+
+    def export(self, folder: Path) -> None:
+        """Write the job's weights for use: the moving average where there is one.
+
+        Raises:
+            EditkitError: where they cannot be written.
+        """
+        try:
+            with self._averaged(), fsdp.whole(self.job.objective, self.main):
+                if self.main:
+                    self.job.export(folder)
+        except (OSError, SafetensorError) as error:
+            problem = first_sentence(error)
+            raise EditkitError(
+                f"{folder} cannot be written ({problem}); free some space and resume."
+            ) from error

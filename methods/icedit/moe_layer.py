@@ -1,0 +1,156 @@
+"""A linear layer with LoRA-MoE: low-rank updates, chosen token by token (ICEdit, section 3.2)."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from methods.icedit import moe_file
+
+ROUTERS = ("released", "paper")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoEOptions:
+    """Experts on some linear layers, plain LoRA on others."""
+
+    experts: int = 4
+    rank: int = 32
+    """Of each expert."""
+    alpha: float | None = None
+    """Equals the rank where null, which is a scale of 1."""
+    top_k: int = 1
+    """Experts that a token uses."""
+    router: str = "paper"
+    """`paper`: softmax over all experts, the best kept at their value, so that it learns. `released`: softmax
+    over the best alone, always 1 for a single one: that router has no gradient, so it is for loading."""
+    targets: tuple[str, ...] = ("ff.net.2", "proj_out")
+    """Ends of the names of modules inside blocks that get experts."""
+    plain: tuple[str, ...] = moe_file.PLAIN
+    """Ends of the names of modules that get a plain LoRA of the same rank."""
+    balance: float = 0.0
+    """Weight of the load-balance loss (Switch Transformer, eq. 4)."""
+    noise: float = 0.0
+    """Standard deviation of noise on the router's logits while training."""
+
+    def __post_init__(self) -> None:
+        whole = (self.experts, self.rank, self.top_k)
+        if any(type(number) is not int for number in whole) or min(whole) < 1 or self.top_k > self.experts:
+            raise ValueError(
+                f"experts, rank and top_k must be whole numbers from 1 and top_k at most experts, "
+                f"not {self.experts}, {self.rank} and {self.top_k}"
+            )
+        if self.router not in ROUTERS:
+            raise ValueError(f"router must be one of {', '.join(ROUTERS)}, not {self.router!r}")
+        if not all(0 <= number < math.inf for number in (self.balance, self.noise)):
+            raise ValueError(f"balance and noise must not be negative, not {self.balance} and {self.noise}")
+        if self.alpha is not None and not 0 < self.alpha < math.inf:
+            raise ValueError(f"alpha must be positive or null, not {self.alpha}")
+
+
+class MoELinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft is untyped
+    """A linear layer, of any kind, plus the update of the experts that a router picks for each token.
+
+    To peft and diffusers it is one more adapter layer, so they scale it and switch it off with the rest.
+
+    Args:
+        base: what it wraps, under `base_layer`; it stays as it is.
+        adapter: the name that it goes by.
+        down_ErI: experts' first matrices (E experts, r rank, I inputs).
+        up_EOr: experts' second matrices (O outputs).
+        route_EI: the router, no bias.
+        options: top_k, router, alpha and noise.
+    """
+
+    def __init__(
+        self,
+        base: nn.Module,
+        adapter: str,
+        down_ErI: Tensor,
+        up_EOr: Tensor,
+        route_EI: Tensor,
+        options: MoEOptions,
+    ) -> None:
+        super().__init__()
+        self.base_layer, self.options, self._active_adapter = base, options, [adapter]
+        self.down_ErI, self.up_EOr = nn.Parameter(down_ErI), nn.Parameter(up_EOr)
+        self.route_EI = nn.Parameter(route_EI)
+        rank = down_ErI.shape[1]
+        self.r, self.lora_alpha = {adapter: rank}, {adapter: options.alpha or rank}
+        self.scaling = {adapter: self.lora_alpha[adapter] / rank}
+        self.use_rslora = {adapter: False}
+        self.in_features, self.out_features = down_ErI.shape[2], up_EOr.shape[1]
+        self.strength = 1.0
+        """Of the experts alone, on top of the adapter's scale."""
+        self.evaluation = "dense"
+        self.tokens_E: Tensor | None = None
+        """Tokens that each expert was chosen for, counted while it is not None."""
+        self.given_E: Tensor | None = None
+        """The sum of the weights that it was given for them."""
+        self.balance: Tensor | None = None
+        """The load-balance loss of the last forward pass in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Base output plus the chosen experts' updates; x is (..., I)."""
+        out: Tensor = self.base_layer(x)
+        active: Any = self.active_adapters
+        scale = self.strength * sum(self.scaling.get(name, 0.0) for name in active)
+        if self.disable_adapters or not scale:
+            return out
+        x = x.to(self.down_ErI.dtype)
+        weights_E = self.routed(x)
+        update = (self._sparse if self.evaluation == "sparse" else self._dense)(x, weights_E)
+        return out + (scale * update).to(out.dtype)
+
+    def set_adapter(self, adapter_names: str | list[str], inference_mode: bool = False) -> None:
+        """Which adapters are on, by peft's contract."""
+        self._active_adapter = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
+
+    def enable_adapters(self, enabled: bool) -> None:
+        """Switch all of it on or off, by peft's contract."""
+        self._disable_adapters = not enabled
+
+    def set_scale(self, adapter: str, scale: float) -> None:
+        """The adapter's scale relative to how it was trained, by peft's contract."""
+        if adapter in self.scaling:
+            self.scaling[adapter] = scale * self.lora_alpha[adapter] / self.r[adapter]
+
+    def routed(self, x: Tensor) -> Tensor:
+        """Weights of the experts (..., E), zero for those not chosen."""
+        options = self.options
+        logits_E = F.linear(x, self.route_EI).float()
+        if self.training and options.noise:
+            logits_E = logits_E + options.noise * torch.randn_like(logits_E)
+        best, places = logits_E.topk(options.top_k, dim=-1)
+        chances_E = logits_E.softmax(-1)
+        kept = best.softmax(-1) if options.router == "released" else chances_E.gather(-1, places)
+        weights_E = torch.zeros_like(logits_E).scatter(-1, places, kept)
+        if self.tokens_E is not None or (self.training and options.balance):
+            chosen_E = torch.zeros_like(logits_E).scatter(-1, places, 1.0).flatten(0, -2)
+            if self.tokens_E is not None and self.given_E is not None:
+                self.tokens_E += chosen_E.sum(0).to(self.tokens_E)
+                self.given_E = self.given_E + weights_E.flatten(0, -2).sum(0).to(self.tokens_E)
+            if self.training and options.balance:
+                share_E = chosen_E.mean(0) / options.top_k
+                self.balance = len(share_E) * (share_E * chances_E.flatten(0, -2).mean(0)).sum()
+        return weights_E.to(x.dtype)
+
+    def _dense(self, x: Tensor, weights_E: Tensor) -> Tensor:
+        """All experts on all tokens: two matrix products as wide as all ranks together."""
+        hidden = F.linear(x, self.down_ErI.flatten(0, 1))
+        hidden = hidden.reshape(*x.shape[:-1], *self.down_ErI.shape[:2])
+        return F.linear((hidden * weights_E[..., None]).flatten(-2), self.up_EOr.transpose(0, 1).flatten(1))
+
+    def _sparse(self, x: Tensor, weights_E: Tensor) -> Tensor:
+        """Each expert on its own tokens alone."""
+        tokens, weights_NE = x.flatten(0, -2), weights_E.flatten(0, -2)
+        update = tokens.new_zeros(len(tokens), self.up_EOr.shape[1])
+        for number, (down_rI, up_Or) in enumerate(zip(self.down_ErI, self.up_EOr, strict=True)):
+            (places,) = weights_NE[:, number].nonzero(as_tuple=True)
+            found = F.linear(F.linear(tokens[places], down_rI), up_Or) * weights_NE[places, number, None]
+            update = update.index_add(0, places, found.to(update.dtype))
+        return update.reshape(*x.shape[:-1], -1)
