@@ -16,10 +16,8 @@ from backbones.encoding_cache import remember_positions
 from backbones.loading import LOADING_ERRORS, LoadOptions, load_transformer, place, pretrained, widened
 from backbones.specs import Family, Role
 from backbones.text import Encoders
-from editkit import adapters
-from editkit.errors import EditkitError, first_sentence
-from editkit.inference import provenance
-from editkit.registry import unknown
+from editkit import adapters, atomic_files
+from editkit.errors import EditkitError, first_sentence, unknown
 
 
 class Components:
@@ -89,7 +87,7 @@ class Components:
         role_of_weights = self._start(role) or role
         chosen = self.options.instead(role_of_weights) or self._own(role_of_weights)
         files["transformer"] = sorted(chosen.glob("*.safetensors")) if chosen.is_dir() else [chosen]
-        found = {part: "+".join(provenance.sha256(path) for path in paths) for part, paths in files.items()}
+        found = {part: "+".join(atomic_files.sha256(path) for path in paths) for part, paths in files.items()}
         return found | self._adapters_of(role)
 
     def loading(self) -> dict[str, Any]:
@@ -104,7 +102,7 @@ class Components:
     ) -> None:
         """Load an adapter next to others on a role's transformer; a recipe names it by its hash."""
         load(self.transformer(role), path, name)
-        self._adapters[name] = provenance.sha256(adapters.file(path))
+        self._adapters[name] = atomic_files.sha256(adapters.file(path))
 
     def wear(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
         """Switch a role's transformer to exactly these adapters; one that is not loaded yet wears none."""
@@ -178,7 +176,7 @@ class Components:
             for part in ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
             for path in sorted((self.home / part).iterdir())
         ]
-        about = [self.family.sequence_length, str(self.dtype), *map(provenance.sha256, files)]
+        about = [self.family.sequence_length, str(self.dtype), *map(atomic_files.sha256, files)]
         return hashlib.blake2b(repr(about).encode(), digest_size=12).hexdigest()
 
     def free(self) -> None:

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from backbones.specs import FAMILIES, Family, Role
-from editkit.errors import EditkitError
-from editkit.registry import unknown
+from editkit.errors import EditkitError, unknown
 
 ROLE_OF_PIPELINE = {
     "FluxPipeline": "text",

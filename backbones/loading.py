@@ -16,8 +16,7 @@ from safetensors import SafetensorError
 
 from backbones.conversion import state_dict
 from backbones.specs import ROLES
-from editkit.errors import EditkitError, first_sentence
-from editkit.registry import unknown
+from editkit.errors import EditkitError, first_sentence, unknown
 
 CACHES = ("FirstBlockCacheConfig", "TaylorSeerCacheConfig")
 """Those of diffusers that need no callback and know FLUX's blocks."""

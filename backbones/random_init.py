@@ -20,8 +20,7 @@ from backbones.flux import Flux
 from backbones.loading import LoadOptions, place, pretrained, untrained, widened
 from backbones.specs import FAMILIES
 from editkit import atomic_files, flow
-from editkit.errors import EditkitError
-from editkit.registry import unknown
+from editkit.errors import EditkitError, unknown
 
 PIPELINES = {
     "text": FluxPipeline,

@@ -17,8 +17,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-from editkit.errors import EditkitError
-from editkit.registry import unknown
+from editkit.errors import EditkitError, unknown
 from editkit.types import Text
 
 WORD = re.compile(r"\w+")

@@ -16,7 +16,7 @@ from torch import nn
 
 import editkit
 from backbones.specs import FAMILIES
-from editkit.api import Editor
+from editkit.editor import Editor
 from methods.aceplus.config import ADAPTERS as TASK_ADAPTERS
 from methods.icedit.config import ADAPTERS
 

@@ -18,7 +18,7 @@ from demos.search import Search
 from demos.session import Turns
 from demos.train import Train
 from demos.training import Training
-from editkit.api import Editor
+from editkit.editor import Editor
 
 HOUR = 3600
 LOOKS: dict[str, Any] = {

@@ -17,7 +17,7 @@ from demos.jobs import QUICK, Controls
 from demos.pictures import PAINT, opened, painting
 from demos.result_cards import card
 from editkit import api
-from editkit.api import Editor
+from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.inference import comparison
 from editkit.types import EditRequest

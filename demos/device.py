@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from editkit import api
-from editkit.api import Editor
+from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.inference import pipeline
 from editkit.types import EditRequest, EditResult

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from demos import theme, widgets
-from editkit.api import Editor
+from editkit.editor import Editor
 from editkit.method import Method
 from editkit.types import EditRequest
 

@@ -18,9 +18,8 @@ from demos.result_cards import saved
 from editkit import api
 from editkit.errors import EditkitError
 from editkit.inference import seed_search
-from editkit.inference.seed_search import SearchReport
 from editkit.judges import JUDGES
-from editkit.types import EditRequest, EditResult
+from editkit.types import EditRequest, EditResult, SearchFindings
 
 EMPTY = "Give a picture and an instruction, and press Search: the judge compares a preview of each seed."
 MOST = 16
@@ -237,7 +236,7 @@ def pick(visit: Visit, chosen: gr.SelectData) -> tuple[Any, Any]:
     return seed, gr.update(value=f"Finish seed {seed}", visible=True)
 
 
-def reasons(report: SearchReport) -> str:
+def reasons(report: SearchFindings) -> str:
     """The judge's comparisons as a table."""
     rows = []
     for each in report.comparisons:

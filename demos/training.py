@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from editkit import config, registry
+from editkit import config, packages
 from editkit.errors import EditkitError
 
 OUTPUT = Path("out/page")
 MOST_STEPS = 1_000_000
-CONFIGS = registry.ROOT / "configs"
+CONFIGS = packages.ROOT / "configs"
 PLAN_SECONDS = 120
 SAVED = (0, 143)
 """What a run exits with that is done or was told to stop."""
@@ -208,7 +208,7 @@ def _command(name: str, steps: int) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(registry.ROOT)}
+    return os.environ | {"PYTHONPATH": str(packages.ROOT)}
 
 
 def _sentence(errors: str) -> str:

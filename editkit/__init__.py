@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from editkit.api import Editor, backbones, load, methods
+    from editkit.api import backbones, load, load_session, methods, replay
+    from editkit.editor import Editor
     from editkit.errors import EditkitError
     from editkit.inference.seed_search import SeedSearch
-    from editkit.sessions.replay import Replay, replay
-    from editkit.sessions.session import Session, load_session
+    from editkit.sessions.replay import Replay
+    from editkit.sessions.session import Session
     from editkit.types import EditRequest, EditResult
 
 __version__ = "0.1.0"
@@ -31,15 +32,15 @@ _HOMES = {
     "EditRequest": "editkit.types",
     "EditResult": "editkit.types",
     "EditkitError": "editkit.errors",
-    "Editor": "editkit.api",
+    "Editor": "editkit.editor",
     "Replay": "editkit.sessions.replay",
     "SeedSearch": "editkit.inference.seed_search",
     "Session": "editkit.sessions.session",
     "backbones": "editkit.api",
     "load": "editkit.api",
-    "load_session": "editkit.sessions.session",
+    "load_session": "editkit.api",
     "methods": "editkit.api",
-    "replay": "editkit.sessions.replay",
+    "replay": "editkit.api",
 }
 
 

@@ -2,214 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editkit import config, registry
-from editkit.adapters.manager import Wardrobe
+from editkit import packages, registry
+from editkit.editor import Editor
 from editkit.errors import EditkitError
-from editkit.types import EditRequest, EditResult
 
 if TYPE_CHECKING:
     import torch
 
-    from editkit.inference import pipeline
-    from editkit.inference.inputs import Prepared
-    from editkit.inference.seed_search import SeedSearch
-    from editkit.judges import Judge
     from editkit.method import Method
+    from editkit.sessions.replay import Replay
     from editkit.sessions.session import Session
+    from editkit.sessions.store import Turn
     from editkit.types import ImageInput
-
-
-class Editor:
-    """A loaded backbone and every method that fits it.
-
-    Args:
-        backbone: what `load` gives.
-        options: options by method name; the method's defaults where absent.
-    """
-
-    def __init__(self, backbone: Any, options: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        self.backbone = backbone
-        self._options = dict(options or {})
-        self._built: dict[str, Any] = {}
-        self._wardrobe = Wardrobe(backbone)
-        self._judges: dict[str, Judge] = {}
-
-    def configured(self, options: Mapping[str, Mapping[str, Any]]) -> Editor:
-        """Another editor of this backbone with other options by method name, which keeps judges and adapters.
-
-        Raises:
-            EditkitError: for an unknown method or option.
-        """
-        other = Editor(self.backbone, options)
-        other._wardrobe, other._judges = self._wardrobe.copy(), self._judges
-        for name in options:
-            other.method(name)  # so that what is wrong with an option is said now
-        return other
-
-    def edit(
-        self,
-        image: ImageInput | None,
-        instruction: str,
-        method: str = "kontext",
-        *,
-        task: str | None = None,
-        seed: int = 0,
-        steps: int | None = None,
-        guidance: float | None = None,
-        mask: ImageInput | None = None,
-        references: Sequence[ImageInput] = (),
-        size: tuple[int, int] | None = None,
-        preserve: bool | None = None,
-        align: bool = False,
-        negative: str | None = None,
-        search: SeedSearch | Mapping[str, Any] | None = None,
-        watch: pipeline.Watch | None = None,
-    ) -> EditResult:
-        """Edit one picture; the result is exactly as large as it. See `EditRequest` for the arguments.
-
-        `watch` is called after each step with an `editing.Progress`; what it raises ends the edit there.
-
-        Raises:
-            EditkitError: in one sentence, where the request cannot be carried out.
-        """
-        from editkit.inference.inputs import prepare
-
-        request = EditRequest(
-            image=image,
-            instruction=instruction,
-            method=method,
-            task=task,
-            mask=mask,
-            references=references,
-            seed=seed,
-            steps=steps,
-            guidance=guidance,
-            size=size,
-            preserve=preserve,
-            align=align,
-            negative=negative,
-            search=search,
-        )
-        (result,) = self._run([prepare(request)], watch)
-        for note in result.notes:
-            warnings.warn(note, stacklevel=2)
-        return result
-
-    def session(self, image: ImageInput, folder: str | Path | None = None) -> Session:
-        """Start a session: edit after edit of a picture, kept in a folder, a fresh temporary one where None.
-
-        Raises:
-            EditkitError: where the picture cannot be read or the folder holds something.
-        """
-        from editkit.sessions import session
-
-        return session.start(self, image, folder)
-
-    def load(self, request: EditRequest) -> None:
-        """Load what a request needs, adapters included, before it is needed.
-
-        Raises:
-            EditkitError: where it cannot be had.
-        """
-        record, options = self.method(request.method)
-        self._wardrobe.wear(record, options, request)
-        self.backbone.load(record.role_under(self.backbone, options))
-
-    def edit_many(
-        self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: pipeline.Watch | None = None
-    ) -> list[EditResult]:
-        """Edit many pictures in batches of requests that fit together, in the order given.
-
-        A request that fails gives a result without an image whose `error` says why; the others go on. `watch`
-        is called as for `edit`, once a step of each batch; what it raises ends them all.
-
-        Raises:
-            EditkitError: where `batch_size` is not positive.
-        """
-        if batch_size < 1:
-            raise EditkitError(f"batch_size={batch_size} is not allowed; it must be at least 1.")
-        results: dict[int, EditResult] = {}
-        groups: dict[Any, list[tuple[int, Prepared]]] = {}
-        for place, request in enumerate(requests):
-            prepared = self._prepare(request)
-            if isinstance(prepared, EditResult):
-                results[place] = prepared
-            else:
-                groups.setdefault(prepared.group, []).append((place, prepared))
-        for group in groups.values():
-            for start in range(0, len(group), batch_size):
-                results |= self._batch(group[start : start + batch_size], watch)
-        return [results[place] for place in range(len(requests))]
-
-    def _run(self, batch: Sequence[Prepared], watch: pipeline.Watch | None = None) -> list[EditResult]:
-        """Results of one group's requests; one whose seed is searched for is a group of its own."""
-        from editkit.inference import pipeline, seed_search
-
-        request = batch[0].request
-        record, options = self.method(request.method)
-        with pipeline.enough_memory():
-            self._wardrobe.wear(record, options, request)
-        if request.search is None:
-            return pipeline.run(self.backbone, record, options, batch, watch)
-        search = seed_search.build(request.search)
-        return [seed_search.run(self.backbone, record, options, batch[0], search, self._judges, watch)]
-
-    def _prepare(self, request: EditRequest) -> Prepared | EditResult:
-        """A request that is ready to run, or the result that says why it cannot."""
-        from editkit.inference.inputs import prepare
-
-        try:
-            self.method(request.method)
-            return prepare(request)
-        except EditkitError as error:
-            return _failed(request, error)
-
-    def _batch(
-        self, members: Sequence[tuple[int, Any]], watch: pipeline.Watch | None = None
-    ) -> dict[int, EditResult]:
-        """Results by place; a batch that fails is tried again one by one, so that one item fails alone."""
-        try:
-            done = self._run([prepared for _, prepared in members], watch)
-            return {place: result for (place, _), result in zip(members, done, strict=True)}
-        except EditkitError as error:
-            if len(members) == 1:
-                return {members[0][0]: _failed(members[0][1].request, error)}
-        alone = [self._batch([member], watch) for member in members]
-        return {place: result for results in alone for place, result in results.items()}
-
-    def load_adapter(self, path: str | Path, method: str = "kontext", name: str | None = None) -> str:
-        """Load an adapter that a method wears from now on; returns its name (the file's if None).
-
-        Raises:
-            EditkitError: where it is missing, is no safetensors LoRA, or does not fit.
-        """
-        return self._wardrobe.load(*self.method(method), Path(path), name)
-
-    def use_adapters(
-        self, names: Sequence[str], scales: Sequence[float] | None = None, method: str = "kontext"
-    ) -> None:
-        """The adapters that a method wears from now on, instead of its own; none at all gives the base.
-
-        Raises:
-            EditkitError: for one that was not loaded, or another number of scales.
-        """
-        self._wardrobe.use(*self.method(method), names, scales)
-
-    def method(self, name: str) -> tuple[Method, Any]:
-        """A method's record and its options on this editor.
-
-        Raises:
-            EditkitError: for an unknown method or option.
-        """
-        record = registry.method(name)
-        if name not in self._built:
-            self._built[name] = config.build(record.config, self._options.get(name, {}))
-        return record, self._built[name]
 
 
 def load(
@@ -232,8 +41,58 @@ def load(
     Raises:
         EditkitError: for an unknown name, device, dtype or option. Weights load when first needed.
     """
-    found = registry.backbones("flux").load(backbone, device, dtype, **loading)
+    found = packages.backbones("flux").load(backbone, device, dtype, **loading)
     return Editor(found).configured(options or {})
+
+
+def load_session(folder: str | Path, editor: Editor | None = None) -> Session:
+    """Go on with a session that was kept or saved in a folder, at the turn where it was left.
+
+    Args:
+        folder: a session's.
+        editor: makes the edits from now on; where None, the backbone of the newest recipe is loaded, with
+            each method's options as they were last used, or the embedded one where there is no recipe.
+
+    Raises:
+        EditkitError: where a file is missing or damaged, or the backbone cannot be had.
+    """
+    from editkit.sessions import session
+
+    return session.load(folder, lambda turns: editor or _of_turns(turns))
+
+
+def replay(
+    path: str | Path,
+    *,
+    image: ImageInput | None = None,
+    mask: ImageInput | None = None,
+    references: Sequence[ImageInput] = (),
+    device: str | None = None,
+    editor: Editor | None = None,
+) -> Replay:
+    """Make a picture again from its recipe and compare.
+
+    Args:
+        path: a PNG that editkit wrote.
+        image: its source, where that is no longer where the recipe says, nor beside the picture.
+        mask: its mask, likewise.
+        references: all its references, likewise.
+        device: where to; the recipe's where it is there, else the best one.
+        editor: makes it; where None, the recipe's backbone with its options.
+
+    Raises:
+        EditkitError: where the picture holds no recipe of an edit, what it was made from cannot be found or
+            is another picture by its hash, or the edit cannot be carried out here.
+    """
+    from editkit.sessions import replay as replays
+
+    return replays.replay(
+        path,
+        image=image,
+        mask=mask,
+        references=references,
+        editor=lambda recipe: editor or _of_recipe(recipe, device),
+    )
 
 
 def methods() -> tuple[Method, ...]:
@@ -243,8 +102,22 @@ def methods() -> tuple[Method, ...]:
 
 def backbones() -> tuple[Any, ...]:
     """Records of all backbones, with their roles and licences."""
-    return tuple(registry.backbones("specs").FAMILIES.values())
+    return tuple(packages.backbones("specs").FAMILIES.values())
 
 
-def _failed(request: EditRequest, error: EditkitError) -> EditResult:
-    return EditResult(image=None, method=request.method, seed=request.seed, error=str(error))
+def _of_turns(turns: Sequence[Turn]) -> Editor:
+    recipes = [turn.recipe for turn in turns if "backbone" in turn.recipe]
+    if not recipes:
+        return load()
+    options = {recipe["method"]: recipe["options"] for recipe in recipes}
+    return load(recipes[-1]["backbone"], options=options, **recipes[-1].get("loading", {}))
+
+
+def _of_recipe(recipe: Mapping[str, Any], device: str | None) -> Editor:
+    """The recipe's backbone, on its device where that is here."""
+    options, loading = {recipe["method"]: recipe["options"]}, dict(recipe.get("loading") or {})
+    dtype, recorded = recipe["precision"], str(recipe.get("device") or "").partition(":")[0] or None
+    if device is None and recorded is not None:
+        with suppress(EditkitError):  # whatever else than the device is wrong is said again
+            return load(recipe["backbone"], recorded, dtype, options=options, **loading)
+    return load(recipe["backbone"], device, dtype, options=options, **loading)

@@ -1,13 +1,15 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and their hashes."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -89,3 +91,27 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         raise EditkitError(
             f"The folder {folder} cannot be written ({error.strerror}); choose another place."
         ) from error
+
+
+def sha256(path: str | Path) -> str:
+    """The hexadecimal digest of a weights file, computed once for as long as its size and time stay the same.
+
+    Raises:
+        EditkitError: where the file cannot be read.
+    """
+    path = Path(path)
+    try:
+        status = path.stat()
+        return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise EditkitError(f"The weights {path} cannot be read ({error.strerror}); check it.") from error
+
+
+@cache
+def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+    """`size` and `mtime_ns` only tell the cache when the file has changed."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

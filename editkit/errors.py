@@ -1,6 +1,8 @@
 """The one exception that is written for people."""
 
+import difflib
 import re
+from collections.abc import Iterable
 
 
 class EditkitError(Exception):
@@ -15,3 +17,11 @@ def first_sentence(error: Exception) -> str:
 
 class EditkitWarning(UserWarning):
     """Something that a person should know and that stops nothing, in one sentence."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """One sentence for a name that is not there."""
+    known = list(known)
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {close[0]!r}" if close else ""
+    return f"There is no {what} {name!r}; there are {', '.join(known)}{hint}."

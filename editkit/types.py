@@ -7,19 +7,83 @@ Pixels are floats in [0, 1] unless a docstring says otherwise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Generator, Tensor
 
-    from editkit.imaging.registration import Alignment
-    from editkit.inference.seed_search import SearchReport, SeedSearch
-
     ImageInput = str | Path | Image.Image
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """One answer.
+
+    Attributes:
+        better: `first`, `second`, or empty for neither.
+        reply: what the judge said, word for word.
+        seconds: that it took.
+        problem: why the reply could not be used, which counts as a tie; empty where it could.
+        lead: how much likelier `first` was than `second`, in log-odds; None where the judge cannot tell.
+    """
+
+    better: str
+    reply: str
+    seconds: float
+    problem: str = ""
+    lead: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Two candidates before the judge, by seed; `verdicts` holds one answer, or one for each order."""
+
+    seeds: tuple[int, int]
+    better: int | None
+    verdicts: tuple[Verdict, ...]
+
+
+class SearchSettings(Protocol):
+    """How to search over seeds; `editkit.SeedSearch` is one."""
+
+    @property
+    def seeds(self) -> int:
+        """Candidates, counted up from the request's seed."""
+
+    @property
+    def judge(self) -> str:
+        """Name of the judge that compares them."""
+
+
+class SearchFindings(Protocol):
+    """What a search over seeds saw."""
+
+    @property
+    def previews(self) -> Mapping[int, Image.Image]:
+        """Pictures that the judge saw, by seed."""
+
+    @property
+    def comparisons(self) -> Sequence[Comparison]:
+        """The judge's comparisons, in order."""
+
+    @property
+    def seed(self) -> int:
+        """The winner."""
+
+    @property
+    def steps(self) -> int:
+        """Euler steps of all seeds together."""
+
+    def summary(self) -> dict[str, Any]:
+        """All but the pictures, in JSON's types."""
+
+    def contact_sheet(self) -> Image.Image:
+        """All previews side by side, the winner's framed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +121,7 @@ class EditRequest:
     preserve: bool | None = None
     align: bool = False
     negative: str | None = None
-    search: SeedSearch | Mapping[str, Any] | None = None
+    search: SearchSettings | Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,6 +230,34 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Alignment:
+    """Where things of the first picture are in the second.
+
+    Attributes:
+        right: shift in pixels, in the middle of the picture.
+        down: likewise.
+        wider: scale across, 1 where there is none.
+        taller: likewise.
+        blocks: how many could be compared.
+    """
+
+    right: float
+    down: float
+    wider: float
+    taller: float
+    blocks: int
+
+    @property
+    def shift(self) -> float:
+        """Length of the shift in pixels."""
+        return math.hypot(self.right, self.down)
+
+    def stretch(self, width: int, height: int) -> float:
+        """How far the scale moves an edge of a picture of this size, in pixels."""
+        return max(abs(self.wider - 1) * width, abs(self.taller - 1) * height) / 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EditResult:
     """What a person gets.
 
@@ -191,6 +283,6 @@ class EditResult:
     timings: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     error: str | None = None
-    search: SearchReport | None = None
+    search: SearchFindings | None = None
     change: Image.Image | None = None
     alignment: Alignment | None = None

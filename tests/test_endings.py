@@ -10,9 +10,9 @@ from diffusers import AutoencoderKL
 
 import editkit
 from editkit import config, registry
-from editkit.api import Editor
 from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig
+from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.shapesworld.recipes import final_latents
 from editkit.shapesworld.recipes.final_latents import EndingsConfig

@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
+from editkit import atomic_files
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.inference import provenance
@@ -586,10 +587,10 @@ def test_recipe_read_refuses(case: str, tmp_path: Path) -> None:
 
 def test_sha256_follows_the_file(tmp_path: Path) -> None:
     path = written(tmp_path / "weights.safetensors", b"abc")
-    first = provenance.sha256(path)
+    first = atomic_files.sha256(path)
     assert first == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert provenance.sha256(str(path)) == first
+    assert atomic_files.sha256(str(path)) == first
     written(path, b"abcd")
-    assert provenance.sha256(path) != first
+    assert atomic_files.sha256(path) != first
     with pytest.raises(EditkitError, match="weights"):
-        provenance.sha256(tmp_path / "none")
+        atomic_files.sha256(tmp_path / "none")

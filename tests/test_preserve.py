@@ -16,9 +16,9 @@ import editkit
 from backbones.flux import Flux
 from editkit import shapesworld as world
 from editkit.imaging import canvas, images, registration
-from editkit.imaging.registration import Alignment
 from editkit.inference import postprocess
 from editkit.method import Method
+from editkit.types import Alignment
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from surface_fixtures import Cli, in_process, one_sentence, picture, python, ref
 import editkit
 from backbones.loading import LoadOptions
 from backbones.specs import FAMILIES
-from editkit import config, registry
+from editkit import atomic_files, config, packages, registry
 from editkit.cli import app
 from editkit.errors import EditkitError
 from editkit.inference import provenance
@@ -85,7 +85,7 @@ def test_a_foreign_package_is_told(name: str, tmp_path: Path) -> None:
     (tmp_path / name / "__init__.py").write_text("")
     script = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from editkit import registry\n"
-        f"try: registry.own_package({name!r})\n"
+        f"try: packages.own_package({name!r})\n"
         "except ImportError as error: print(error)\n"
     )
     run = python("-c", script)
@@ -96,7 +96,7 @@ def test_a_foreign_package_is_told(name: str, tmp_path: Path) -> None:
 
 
 def test_own_packages_are_found() -> None:
-    assert Path(registry.own_package("methods").__path__[0]) == ROOT / "methods"
+    assert Path(packages.own_package("methods").__path__[0]) == ROOT / "methods"
 
 
 # --- Names ---
@@ -303,7 +303,7 @@ def test_shipped_configs(path: Path) -> None:
     if values["recipe"] == "edit":
         config.build(registry.method(settings.method).config, settings.options)
         if settings.fresh:
-            fresh = config.build(registry.backbones("random_init").FreshConfig, settings.fresh)
+            fresh = config.build(packages.backbones("random_init").FreshConfig, settings.fresh)
             assert (ROOT / fresh.words).is_file()
 
 
@@ -344,7 +344,7 @@ def test_shipped_hardware_lies_over_a_config(path: Path) -> None:
     settings = config.build(registry.recipe(values["recipe"]).CONFIG, values, changes)
     assert settings.gradient_checkpointing
     assert settings.fit.steps == 3
-    config.build(registry.backbones("loading").LoadOptions, settings.load)
+    config.build(packages.backbones("loading").LoadOptions, settings.load)
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
@@ -499,7 +499,7 @@ def test_recipe_in_the_picture(cli: Cli, random_pipeline: Path, tmp_path: Path) 
         "transformer": "transformer/diffusion_pytorch_model.safetensors",
     }
     assert kept["weights"] == {
-        part: provenance.sha256(random_pipeline / file) for part, file in weights.items()
+        part: atomic_files.sha256(random_pipeline / file) for part, file in weights.items()
     }
     assert {"python", "torch", "diffusers", "transformers"} <= set(kept["versions"])
     assert re.fullmatch("[0-9a-f]{64}", kept["source_sha256"])
@@ -652,7 +652,7 @@ def test_a_native_file_gives_the_same_edit(
     result = editor.edit(SOURCE, "make it blue", steps=4)
     assert result.image is not None
     assert result.image.tobytes() == plain.tobytes()
-    assert result.recipe["weights"]["transformer"] == provenance.sha256(file)
+    assert result.recipe["weights"]["transformer"] == atomic_files.sha256(file)
 
 
 def test_a_transformer_folder_is_used(random_pipeline: Path, plain: Image.Image, tmp_path: Path) -> None:
@@ -668,4 +668,4 @@ def test_a_transformer_folder_is_used(random_pipeline: Path, plain: Image.Image,
     assert result.image is not None
     assert difference(result.image, plain) > 0
     (file,) = (tmp_path / "other").glob("*.safetensors")
-    assert result.recipe["weights"]["transformer"] == provenance.sha256(file)
+    assert result.recipe["weights"]["transformer"] == atomic_files.sha256(file)

@@ -28,11 +28,11 @@ from backbones.inpaint import InpaintJob
 from backbones.text import Encoders
 from editkit import EditkitError, adapters, config
 from editkit.data.buckets import Bucket
-from editkit.data.datasets import ShapesWorld, ShapesWorldHoles
 from editkit.data.records import DataConfig, MixedConfig
 from editkit.data.samplers import Stream
 from editkit.errors import EditkitWarning
 from editkit.imaging import canvas
+from editkit.shapesworld.datasets import ShapesWorld, ShapesWorldHoles
 from editkit.train import checkpoints
 from editkit.train.finetune import EditJob
 from editkit.train.loop import StoppedError, fit

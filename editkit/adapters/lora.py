@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from editkit import atomic_files, registry
+from editkit import atomic_files, packages
 from editkit.errors import EditkitError, first_sentence
 
 FILE = "pytorch_lora_weights.safetensors"
@@ -76,7 +76,7 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
         if not any(re.fullmatch(rf"(.*\.)?({end})", key) for key in adapted):
             eject(transformer, name)
             raise EditkitError(f"lora.ranks names {end}, which lora.targets does not; name it in both.")
-    registry.backbones("loading").regroup(transformer)
+    packages.backbones("loading").regroup(transformer)
 
 
 def resume(transformer: Any, path: str | Path, name: str = "default") -> None:
@@ -111,9 +111,9 @@ def load(transformer: Any, path: str | Path, name: str, *, widen: bool = False) 
     Raises:
         EditkitError: where the file is missing, is no LoRA in safetensors, or does not fit the transformer.
     """
-    state, about = registry.backbones("lora.dialects").in_diffusers(*read(path))
+    state, about = packages.backbones("lora.dialects").in_diffusers(*read(path))
     if widen:
-        state = registry.backbones("lora.coverage").widened(state, transformer.config.in_channels)
+        state = packages.backbones("lora.coverage").widened(state, transformer.config.in_channels)
     install(transformer, state, name, about, f"The adapter {file(path)}")
 
 
@@ -158,7 +158,7 @@ def install(
         EditkitError: where they do not fit.
     """
     try:
-        registry.backbones("lora.coverage").check(transformer, state)
+        packages.backbones("lora.coverage").check(transformer, state)
     except EditkitError as error:
         raise EditkitError(f"{what} does not fit this transformer: {error}") from error
     try:
@@ -169,7 +169,7 @@ def install(
         raise EditkitError(f"{what} does not fit this transformer ({problem}).") from error
     if name not in getattr(transformer, "peft_config", {}):
         raise EditkitError(f"{what} holds no tensor of this transformer.")
-    registry.backbones("loading").regroup(transformer)
+    packages.backbones("loading").regroup(transformer)
 
 
 def file(path: str | Path) -> Path:
@@ -255,7 +255,7 @@ def eject(transformer: Any, name: str) -> None:
     transformer.delete_adapters(name)
     if not getattr(transformer, "peft_config", None):
         transformer.unload_lora()
-    registry.backbones("loading").regroup(transformer)
+    packages.backbones("loading").regroup(transformer)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

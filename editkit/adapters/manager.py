@@ -4,20 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from editkit import registry
+from editkit import packages
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
-    from editkit.method import Method
+    from collections.abc import Callable
+
     from editkit.types import EditRequest
 
 HUB = "hf://"
 """Before the path of a file in a repository on the Hub."""
 
 
-class Wardrobe:
+class AdaptedMethod(Protocol):
+    """What the manager needs of a method; `editkit.method.Method` says what each part is."""
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+
+    @property
+    def adapter(self) -> Callable[[Any, str, EditRequest], str | None] | None:
+        """The adapter that it wears unasked."""
+
+    @property
+    def load_adapter(self) -> Callable[[Any, Path, str], object] | None:
+        """Its own way to load an adapter file."""
+
+    def role_under(self, backbone: Any, options: Any) -> str:
+        """The backbone's transformer that it runs on."""
+
+
+class AdapterManager:
     """The adapters of one editor's methods; options are those that a method has on that editor.
 
     Args:
@@ -29,13 +49,13 @@ class Wardrobe:
         self._worn: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
         self._paths: dict[str, Path] = {}
 
-    def copy(self) -> Wardrobe:
+    def copy(self) -> AdapterManager:
         """The same, for another editor of this backbone."""
-        other = Wardrobe(self.backbone)
+        other = AdapterManager(self.backbone)
         other._worn, other._paths = dict(self._worn), self._paths
         return other
 
-    def load(self, method: Method, options: Any, path: Path, name: str | None) -> str:
+    def load(self, method: AdaptedMethod, options: Any, path: Path, name: str | None) -> str:
         """Load an adapter that a method wears from now on; returns its name (the file's if None).
 
         Files of different folders are often called alike; a second one's name ends in its hash.
@@ -43,8 +63,7 @@ class Wardrobe:
         Raises:
             EditkitError: where it is missing, is no safetensors LoRA, or does not fit.
         """
-        from editkit import adapters
-        from editkit.inference import provenance
+        from editkit import adapters, atomic_files
 
         role = method.role_under(self.backbone, options)
         if name is not None:
@@ -52,13 +71,15 @@ class Wardrobe:
         else:
             name = path.stem.replace(".", "_")  # torch allows no dots in a module's name
             if adapters.file(path).is_file() and self._taken(role, name):
-                name = f"{name}-{provenance.sha256(adapters.file(path))[:8]}"
+                name = f"{name}-{atomic_files.sha256(adapters.file(path))[:8]}"
             if not self._taken(role, name):
                 self._load(method, role, path, name)
         self.use(method, options, [name], None)
         return name
 
-    def use(self, method: Method, options: Any, names: Sequence[str], scales: Sequence[float] | None) -> None:
+    def use(
+        self, method: AdaptedMethod, options: Any, names: Sequence[str], scales: Sequence[float] | None
+    ) -> None:
         """The adapters that a method wears from now on, instead of its own; none at all gives the base.
 
         Raises:
@@ -70,7 +91,7 @@ class Wardrobe:
         adapters.enable(self.backbone.transformer(role), names, scales)
         self._worn[method.name] = names, scales
 
-    def wear(self, method: Method, options: Any, request: EditRequest) -> None:
+    def wear(self, method: AdaptedMethod, options: Any, request: EditRequest) -> None:
         """Switch to the method's adapters, exactly; another method may have had the transformer before.
 
         Raises:
@@ -84,15 +105,14 @@ class Wardrobe:
             worn = [self._own(method, role, own)], None
         self.backbone.wear(role, *worn)
 
-    def _own(self, method: Method, role: str, adapter: str) -> str:
+    def _own(self, method: AdaptedMethod, role: str, adapter: str) -> str:
         """The name of a method's own adapter, which another editor of this backbone may have loaded."""
-        from editkit import adapters
-        from editkit.inference import provenance
+        from editkit import adapters, atomic_files
 
         if adapter not in self._paths:
             self._paths[adapter] = _find(adapter)
         path = self._paths[adapter]
-        name = f"{method.name}-{provenance.sha256(adapters.file(path))[:8]}"
+        name = f"{method.name}-{atomic_files.sha256(adapters.file(path))[:8]}"
         if not self._taken(role, name):
             self._load(method, role, path, name)
         return name
@@ -102,7 +122,7 @@ class Wardrobe:
 
         return any(name in layer.r for layer in adapters.layers(self.backbone.transformer(role)))
 
-    def _load(self, method: Method, role: str, path: Path, name: str) -> None:
+    def _load(self, method: AdaptedMethod, role: str, path: Path, name: str) -> None:
         from editkit import adapters
 
         self.backbone.load_adapter(role, path, name, method.load_adapter or adapters.load)
@@ -114,7 +134,7 @@ def _find(adapter: str) -> Path:
 
     if Path(adapter).exists():
         return Path(adapter)
-    fetch = registry.backbones("hub").fetch
+    fetch = packages.backbones("hub").fetch
     if adapter.startswith(HUB):
         owner, repository, *inside = (*adapter.removeprefix(HUB).split("/"), "", "")
         inside = [part for part in inside if part]

@@ -25,13 +25,13 @@ def demo(
     max_pixels: Annotated[int, typer.Option(help="Of a visitor's picture.")] = 25_000_000,
 ) -> None:
     """Open a page in the browser: compare methods, edit in turns, search over seeds, train."""
-    from editkit import registry
+    from editkit import packages
     from editkit.imaging import images
 
     if not 1 <= max_pixels <= images.MAX_PIXELS:
         raise EditkitError(f"--max-pixels {max_pixels} is not allowed; give 1 to {images.MAX_PIXELS:,}.")
     no_bars()
-    registry.own_package("demos")
+    packages.own_package("demos")
     importlib.import_module("demos.serve").serve(
         backbone, device, host=host, port=port, share=share, password=password or None, pixels=max_pixels
     )

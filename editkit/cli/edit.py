@@ -137,7 +137,7 @@ def _edit(
 ) -> None:
     import warnings
 
-    from editkit import api, config, registry
+    from editkit import api, config, packages
     from editkit.imaging import images
 
     images.check_output(output)
@@ -147,7 +147,7 @@ def _edit(
             raise EditkitError(f"-o and --contact-sheet are both {output}; give two files.")
     backbone, device, dtype, option, load = loading
     chosen, loaded = {str(request["method"]): pairs(option)}, pairs(load, "--load")
-    config.build(registry.backbones("loading").LoadOptions, loaded)  # none but these are keywords of `load`
+    config.build(packages.backbones("loading").LoadOptions, loaded)  # none but these are keywords of `load`
     editor = api.load(backbone, device, dtype, options=chosen, **loaded)
     no_bars()
     with warnings.catch_warnings():

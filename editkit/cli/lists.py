@@ -46,9 +46,9 @@ def _word(value: Any) -> str:
 
 def backbones() -> None:
     """List the backbones with their roles, licences and needs."""
-    from editkit import registry
+    from editkit import packages
 
-    for family in registry.backbones("specs").FAMILIES.values():
+    for family in packages.backbones("specs").FAMILIES.values():
         print(f"{family.name}: {family.summary}")
         for name, role in family.roles.items():
             guidance = "no guidance" if role.guidance is None else f"guidance {role.guidance:g}"

@@ -24,11 +24,11 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Print what a LoRA file is, what it adapts, and what would be left unloaded."""
-    from editkit import adapters, registry
+    from editkit import adapters, packages
 
     state, about = adapters.read(file)
     try:
-        summary = registry.backbones("lora.summary").inspect(state, about)
+        summary = packages.backbones("lora.summary").inspect(state, about)
     except EditkitError as error:
         raise EditkitError(f"{adapters.file(file)} cannot be read as a LoRA: {error}") from error
     print(json.dumps(asdict(summary)) if as_json else _table(summary))
@@ -44,9 +44,9 @@ def convert(
     ] = None,
 ) -> None:
     """Write a LoRA in another dialect, with the same update of every weight, or of a lower rank."""
-    from editkit import registry
+    from editkit import packages
 
-    _written(destination, rank, *registry.backbones("lora.files").convert(source, destination, to, rank))
+    _written(destination, rank, *packages.backbones("lora.files").convert(source, destination, to, rank))
 
 
 @app.command()
@@ -58,10 +58,10 @@ def merge(
     rank: Annotated[int | None, typer.Option(help="The highest rank; ranks add up if not given.")] = None,
 ) -> None:
     """Write the sum of LoRAs as one, in diffusers' dialect."""
-    from editkit import registry
+    from editkit import packages
 
     terms = [_scaled(source) for source in sources]
-    _written(destination, rank, *registry.backbones("lora.files").merge(terms, destination, rank))
+    _written(destination, rank, *packages.backbones("lora.files").merge(terms, destination, rank))
 
 
 @app.command()
@@ -77,13 +77,13 @@ def collapse(
     ] = None,
 ) -> None:
     """Turn a LoRA-MoE into a plain LoRA in diffusers' layout, and say how much that loses."""
-    from editkit import adapters, registry
+    from editkit import adapters, packages
 
-    files = registry.backbones("lora.files")
+    files = packages.backbones("lora.files")
     files.check(destination)
     state, about = adapters.read(source)
     try:
-        experts = registry.backbones("lora.summary").inspect(state, about).experts
+        experts = packages.backbones("lora.summary").inspect(state, about).experts
         if experts is None:
             raise EditkitError("there are no experts in it; give a LoRA-MoE.")
         routing = _routing(weights, state) if weights else None

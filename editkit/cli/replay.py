@@ -26,8 +26,8 @@ def replay(
 
     Exit status 0 if identical or close, 1 if different, 2 if it cannot be made again.
     """
+    from editkit.api import replay as made_again
     from editkit.imaging import images
-    from editkit.sessions.replay import replay as made_again
 
     if output:
         images.check_output(output)

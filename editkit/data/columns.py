@@ -1,8 +1,7 @@
 """How each dataset names its columns."""
 
 from editkit.data.records import DataConfig
-from editkit.errors import EditkitError
-from editkit.registry import unknown
+from editkit.errors import EditkitError, unknown
 
 FIELDS = ("answer", "instruction", "source", "mask", "references", "kind", "task")
 COLUMNS: dict[str, dict[str, str]] = {

@@ -25,7 +25,7 @@ from editkit.data.datasets import Dataset, Guarded
 from editkit.data.records import Record
 from editkit.errors import EditkitError, EditkitWarning, first_sentence
 from editkit.method import Conditioner, Trainer
-from editkit.train.precision import bf16_pays
+from editkit.precision import bf16_pays
 from editkit.types import Plan
 
 CHUNK, CHUNK_VALUES = 64, 64 * 128 * 128 * 3

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from editkit import registry, shapesworld
+from editkit import registry
 from editkit.types import EditRequest
 
 FILES = ("jsonl", "csv", "table", "folders", "webdataset", "huggingface")
@@ -82,8 +82,8 @@ class DataConfig:
     captions and sources of the same stem; `webdataset`, tar shards; `huggingface`: parquet, arrow, Hub id."""
     count: int | None = None
     """How many: of a file the first ones, all where null; 10,000 of ShapesWorld or with `streaming` then."""
-    start: int = shapesworld.TRAINING_START
-    """First seed."""
+    start: int | None = None
+    """First seed; the world's first one for training where null."""
     kinds: dict[str, float] = field(default_factory=dict)
     """Weight of each kind of edit; `caption` is text to image, `open` an instruction that leaves something
     free. Even over all other kinds where empty."""

@@ -5,7 +5,6 @@ disagree with the rest, and medians do not mind them. Least squares over the pix
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from editkit.imaging import canvas
 from editkit.imaging.phase_correlation import TEXTURE, shifts
+from editkit.types import Alignment
 
 BLOCKS = 5
 """Blocks along each side, each a third of it, overlapping and no larger than needed."""
@@ -27,34 +27,6 @@ POINTS, POINTS_LEAST, ROUNDS = 20_000, 100, 3
 """Most and fewest pixels that refine what the blocks found, and how often they do."""
 UNSURE = 0.2
 """Largest standard error, in pixels, of what is found."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Alignment:
-    """Where things of the first picture are in the second.
-
-    Attributes:
-        right: shift in pixels, in the middle of the picture.
-        down: likewise.
-        wider: scale across, 1 where there is none.
-        taller: likewise.
-        blocks: how many could be compared.
-    """
-
-    right: float
-    down: float
-    wider: float
-    taller: float
-    blocks: int
-
-    @property
-    def shift(self) -> float:
-        """Length of the shift in pixels."""
-        return math.hypot(self.right, self.down)
-
-    def stretch(self, width: int, height: int) -> float:
-        """How far the scale moves an edge of a picture of this size, in pixels."""
-        return max(abs(self.wider - 1) * width, abs(self.taller - 1) * height) / 2
 
 
 def measure(first_1CHW: Tensor, second_1CHW: Tensor, changed_11HW: Tensor | None = None) -> Alignment | None:

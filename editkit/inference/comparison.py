@@ -15,8 +15,8 @@ from editkit.imaging.contact_sheet import wrapped
 from editkit.types import EditRequest, EditResult
 
 if TYPE_CHECKING:
-    from editkit.api import Editor
     from editkit.inference import pipeline
+    from editkit.inference.editor import PictureEditor
     from editkit.judges import Judge
     from editkit.types import ImageInput
 
@@ -72,7 +72,7 @@ class Entry:
 
 
 def compare(
-    editor: Editor,
+    editor: PictureEditor,
     image: ImageInput,
     instruction: str,
     methods: Sequence[str],
@@ -103,7 +103,7 @@ def compare(
 
 
 def requests(
-    editor: Editor,
+    editor: PictureEditor,
     image: ImageInput,
     instruction: str,
     methods: Sequence[str],
@@ -131,10 +131,12 @@ def requests(
     ]
 
 
-def run(asked: Sequence[tuple[Editor, EditRequest]], watch: pipeline.Watch | None = None) -> Iterator[Entry]:
+def run(
+    asked: Sequence[tuple[PictureEditor, EditRequest]], watch: pipeline.Watch | None = None
+) -> Iterator[Entry]:
     """What becomes of each request by its editor, one by one; `watch` is told of every step.
 
-    Editors of one backbone may differ in their methods' options: see `Editor.configured`.
+    Editors of one backbone may differ in their methods' options: see `PictureEditor.configured`.
     """
     for editor, request in asked:
         assert request.image is not None

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from editkit import registry
-from editkit.errors import EditkitError
+from editkit.errors import EditkitError, unknown
 from editkit.imaging import canvas, images
 from editkit.inference import provenance
 from editkit.types import EditInputs, EditRequest
@@ -140,7 +140,7 @@ def _check(request: EditRequest) -> None:
         raise EditkitError(f"{request.method} takes no negative prompt; leave it out.")
     tasks = [task.name for task in method.tasks]
     if request.task is not None and request.task not in tasks:
-        problem = registry.unknown(f"task of {request.method} called", request.task, tasks)
+        problem = unknown(f"task of {request.method} called", request.task, tasks)
         raise EditkitError(problem if tasks else f"{request.method} has no tasks; leave the task out.")
     if not isinstance(request.references, (tuple, list)):
         raise EditkitError(f"references={request.references} is not allowed; give a list of pictures.")

@@ -8,9 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editkit.imaging import canvas, registration
-from editkit.imaging.registration import Alignment
 from editkit.inference.inputs import Prepared
-from editkit.types import Canvas
+from editkit.types import Alignment, Canvas
 
 LATENT, OF_MEDIAN = 0.25, 3.0
 """Difference of latents, whose own deviation is about 1, from which a cell is suspected: this, and this

@@ -59,20 +59,6 @@ def read(path: str | Path) -> Recipe:
     return recipe
 
 
-def sha256(path: str | Path) -> str:
-    """The hexadecimal digest of a weights file, computed once for as long as its size and time stay the same.
-
-    Raises:
-        EditkitError: where the file cannot be read.
-    """
-    path = Path(path)
-    try:
-        status = path.stat()
-        return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
-    except OSError as error:
-        raise EditkitError(f"The weights {path} cannot be read ({error.strerror}); check it.") from error
-
-
 def pixels_sha256(picture: Picture) -> str:
     """The hexadecimal digest of a picture's colours, whatever file they were in."""
     return hashlib.sha256(picture.rgb.tobytes()).hexdigest()
@@ -82,16 +68,6 @@ def mask_sha256(mask: NDArray[np.float32]) -> str:
     """The hexadecimal digest of a mask in [0, 1], in 256 levels."""
     levels = (mask.squeeze() * 255).round().astype("uint8")
     return hashlib.sha256(levels.tobytes()).hexdigest()
-
-
-@cache
-def _sha256(path: Path, size: int, mtime_ns: int) -> str:
-    """`size` and `mtime_ns` only tell the cache when the file has changed."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _missing(path: str | Path) -> str:

@@ -17,15 +17,14 @@ import torch
 from PIL import Image
 
 from editkit import config
-from editkit.errors import EditkitError
+from editkit.errors import EditkitError, unknown
 from editkit.imaging import images
 from editkit.inference import inputs, pipeline
 from editkit.inference.inputs import Prepared
 from editkit.judges import JUDGES, Case, Judge, judge
-from editkit.judges.tournament import Comparison, bubble
+from editkit.judges.tournament import bubble
 from editkit.method import Method
-from editkit.registry import unknown
-from editkit.types import EditResult
+from editkit.types import Comparison, EditResult, SearchSettings
 
 MODES = ("continue", "restart")
 
@@ -206,7 +205,7 @@ def preview_steps(steps: int) -> int:
     return math.ceil(steps / 4)
 
 
-def build(search: SeedSearch | Mapping[str, Any]) -> SeedSearch:
+def build(search: SearchSettings | Mapping[str, Any]) -> SeedSearch:
     """A search from itself or from a dict of its fields.
 
     Raises:

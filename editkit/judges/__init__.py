@@ -4,9 +4,9 @@ import importlib
 from typing import Any
 
 from editkit import config
-from editkit.errors import EditkitError
-from editkit.judges.base import TIE, Case, Judge, Verdict
-from editkit.registry import unknown
+from editkit.errors import EditkitError, unknown
+from editkit.judges.base import TIE, Case, Judge
+from editkit.types import Verdict
 
 JUDGES = {
     "preserve": "editkit.judges.preserve",

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from editkit.types import Verdict
+
 TIE = ""
 
 
@@ -14,25 +16,6 @@ class Case:
 
     source: Image.Image | None
     instruction: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
-    """One answer.
-
-    Attributes:
-        better: `first`, `second`, or empty for neither.
-        reply: what the judge said, word for word.
-        seconds: that it took.
-        problem: why the reply could not be used, which counts as a tie; empty where it could.
-        lead: how much likelier `first` was than `second`, in log-odds; None where the judge cannot tell.
-    """
-
-    better: str
-    reply: str
-    seconds: float
-    problem: str = ""
-    lead: float | None = None
 
 
 class Judge(ABC):

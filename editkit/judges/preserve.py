@@ -9,7 +9,8 @@ from torch import Tensor
 
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
-from editkit.judges.base import TIE, Case, Judge, Verdict
+from editkit.judges.base import TIE, Case, Judge
+from editkit.types import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)

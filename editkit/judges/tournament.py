@@ -1,20 +1,11 @@
 """One bubble pass over pictures: the best so far against the next. ICEdit, section 3.3."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from PIL import Image
 
-from editkit.judges.base import TIE, Case, Judge, Verdict
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """Two candidates before the judge, by seed; `verdicts` holds one answer, or one for each order."""
-
-    seeds: tuple[int, int]
-    better: int | None
-    verdicts: tuple[Verdict, ...]
+from editkit.judges.base import TIE, Case, Judge
+from editkit.types import Comparison, Verdict
 
 
 def bubble(

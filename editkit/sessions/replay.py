@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from editkit import api
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.inference import provenance
 from editkit.types import EditRequest
 
 if TYPE_CHECKING:
+    from editkit.inference.editor import PictureEditor
     from editkit.types import ImageInput
 
 GREATEST, MEAN = 16.0, 1.0
@@ -66,8 +65,7 @@ def replay(
     image: ImageInput | None = None,
     mask: ImageInput | None = None,
     references: Sequence[ImageInput] = (),
-    device: str | None = None,
-    editor: api.Editor | None = None,
+    editor: Callable[[Mapping[str, Any]], PictureEditor],
 ) -> Replay:
     """Make a picture again from its recipe and compare.
 
@@ -76,8 +74,7 @@ def replay(
         image: its source, where that is no longer where the recipe says, nor beside the picture.
         mask: its mask, likewise.
         references: all its references, likewise.
-        device: where to; the recipe's where it is there, else the best one.
-        editor: makes it; where None, the recipe's backbone with its options.
+        editor: gives the editor that makes it, from the recipe.
 
     Raises:
         EditkitError: where the picture holds no recipe of an edit, what it was made from cannot be found or
@@ -92,10 +89,10 @@ def replay(
     made = images.load(path)
     try:
         request = _request(path, told, image, mask, references)
-        editor = editor or _editor(told, device)
+        chosen = editor(told)
     except (TypeError, ValueError, AttributeError, LookupError) as error:
         raise EditkitError(f"The recipe in {path} is damaged; give another copy.") from error
-    (result,) = editor.edit_many([request])
+    (result,) = chosen.edit_many([request])
     if result.image is None:
         raise EditkitError(result.error or "The edit failed.")
     again = images.load(result.image)
@@ -199,16 +196,6 @@ def _name(picture: ImageInput) -> str:
 def _filled(values: Sequence[Any] | None, count: int) -> list[Any]:
     """As many as there must be, with None for those that are not there."""
     return [*(values or ()), *[None] * count][:count]
-
-
-def _editor(told: Mapping[str, Any], device: str | None) -> api.Editor:
-    """The recipe's backbone, on its device where that is here."""
-    options, loading = {told["method"]: told["options"]}, dict(told.get("loading") or {})
-    dtype, recorded = told["precision"], str(told.get("device") or "").partition(":")[0] or None
-    if device is None and recorded is not None:
-        with suppress(EditkitError):  # whatever else than the device is wrong is said again
-            return api.load(told["backbone"], recorded, dtype, options=options, **loading)
-    return api.load(told["backbone"], device, dtype, options=options, **loading)
 
 
 def _levels(picture: images.Picture) -> np.ndarray[Any, np.dtype[np.int16]]:

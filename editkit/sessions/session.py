@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from editkit import api, atomic_files
+from editkit import atomic_files
 from editkit.errors import EditkitError
 from editkit.imaging import contact_sheet, images
 from editkit.inference import postprocess, provenance
@@ -18,8 +18,11 @@ from editkit.sessions.store import Turn
 from editkit.types import EditResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torch import Tensor
 
+    from editkit.inference.editor import PictureEditor
     from editkit.types import ImageInput
 
 STRIP = "strip.png"
@@ -36,7 +39,7 @@ class Session:
 
     def __init__(
         self,
-        editor: api.Editor,
+        editor: PictureEditor,
         folder: Path,
         turns: tuple[Turn, ...],
         current: int,
@@ -208,7 +211,7 @@ class Session:
         return self.current
 
 
-def start(editor: api.Editor, image: ImageInput, folder: str | Path | None = None) -> Session:
+def start(editor: PictureEditor, image: ImageInput, folder: str | Path | None = None) -> Session:
     """A session of one turn, the original.
 
     Raises:
@@ -227,28 +230,19 @@ def start(editor: api.Editor, image: ImageInput, folder: str | Path | None = Non
     return Session(editor, folder, (turn,), 0)
 
 
-def load_session(folder: str | Path, editor: api.Editor | None = None) -> Session:
+def load(folder: str | Path, editor: Callable[[Sequence[Turn]], PictureEditor]) -> Session:
     """Go on with a session that was kept or saved in a folder, at the turn where it was left.
 
     Args:
         folder: a session's.
-        editor: makes the edits from now on; where None, the backbone of the newest recipe is loaded, with
-            each method's options as they were last used, or the embedded one where there is no recipe.
+        editor: gives the editor that goes on with these turns.
 
     Raises:
         EditkitError: where a file is missing or damaged, or the backbone cannot be had.
     """
     folder = Path(folder).absolute()
-    found, current, ahead = store.read(folder)
-    return Session(editor or _editor(found), folder, found, current, ahead)
-
-
-def _editor(made: tuple[Turn, ...]) -> api.Editor:
-    recipes = [turn.recipe for turn in made if "backbone" in turn.recipe]
-    if not recipes:
-        return api.load()
-    options = {told["method"]: told["options"] for told in recipes}
-    return api.load(recipes[-1]["backbone"], options=options, **recipes[-1].get("loading", {}))
+    turns, current, ahead = store.read(folder)
+    return Session(editor(turns), folder, turns, current, ahead)
 
 
 def _pixels(turn: Turn) -> Tensor:

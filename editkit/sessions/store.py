@@ -17,8 +17,8 @@ from torch import Tensor
 from editkit import atomic_files
 from editkit.errors import EditkitError
 from editkit.imaging import images
-from editkit.imaging.registration import Alignment
 from editkit.inference import provenance
+from editkit.types import Alignment
 
 FILE, FORMAT = "session.json", 1
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from editkit import atomic_files
 from editkit import shapesworld as world
-from editkit.api import Editor
 from editkit.errors import EditkitError
 from editkit.imaging import images
+from editkit.inference.editor import PictureEditor
 from editkit.shapesworld.scores import Pixels, changed, score
 from editkit.types import EditRequest
 
@@ -23,7 +23,7 @@ SHOWN = 2
 
 
 def evaluate(
-    editor: Editor,
+    editor: PictureEditor,
     method: str,
     *,
     n: int,
@@ -96,7 +96,7 @@ def _pixels(scene: world.Scene | None) -> Pixels:
 
 
 def _edit(
-    editor: Editor,
+    editor: PictureEditor,
     wanted: EditRequest,
     sources: Sequence[Pixels],
     instructions: Sequence[str],
@@ -119,7 +119,7 @@ def _picture(pixels_HWC: Pixels) -> Image.Image:
     return images.picture(torch.from_numpy(pixels_HWC).permute(2, 0, 1))
 
 
-def _through_vae(editor: Editor, pictures: Sequence[Pixels], batch_size: int) -> list[Pixels]:
+def _through_vae(editor: PictureEditor, pictures: Sequence[Pixels], batch_size: int) -> list[Pixels]:
     backbone, decoded = editor.backbone, []
     for start in range(0, len(pictures), batch_size):
         pixels_BCHW = torch.from_numpy(np.stack(pictures[start : start + batch_size])).permute(0, 3, 1, 2)
@@ -144,7 +144,7 @@ def _summary(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
     return {"n": len(rows)} | {name: round(float(np.mean(values)), 4) for name, values in means.items()}
 
 
-def _sessions(editor: Editor, wanted: EditRequest, count: int, batch_size: int) -> dict[str, Any]:
+def _sessions(editor: PictureEditor, wanted: EditRequest, count: int, batch_size: int) -> dict[str, Any]:
     """Five edits in a row on each picture: success of the last picture, drift after each turn."""
     chains = [world.session(SESSION_START + number, TURNS) for number in range(count)]
     first = [_pixels(chain[0].source) for chain in chains]

@@ -9,15 +9,14 @@ import numpy as np
 from PIL import Image
 
 from editkit import shapesworld as world
-from editkit.api import Editor
-from editkit.data.datasets import masked_record
-from editkit.errors import EditkitError
-from editkit.registry import unknown
+from editkit.errors import EditkitError, unknown
+from editkit.inference.editor import PictureEditor
+from editkit.shapesworld.records import masked_record
 from editkit.shapesworld.scores import score
 
 
 def evaluate(
-    editor: Editor,
+    editor: PictureEditor,
     method: str,
     names: Sequence[str] = (),
     *,

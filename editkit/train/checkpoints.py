@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from editkit import atomic_files
 from editkit.errors import EditkitError, EditkitWarning, first_sentence
-from editkit.inference import provenance
 from editkit.train.distributed import fsdp
 from editkit.train.optim import Ema
 
@@ -65,7 +65,7 @@ def save(
         for name, values in tensors.items():
             save_file(values, partial / f"{name}.safetensors")
         state["files"] = {
-            path.name: provenance.sha256(path) for path in sorted(partial.glob("*.safetensors"))
+            path.name: atomic_files.sha256(path) for path in sorted(partial.glob("*.safetensors"))
         }
         (partial / STATE).write_text(json.dumps(state))
         shutil.rmtree(folder, ignore_errors=True)
@@ -98,7 +98,7 @@ def damage(folder: Path) -> str:
     """What is wrong with a checkpoint's files; empty where they are as they were written."""
     try:
         files = json.loads((folder / STATE).read_text())["files"]
-        changed = [name for name, digest in files.items() if provenance.sha256(folder / name) != digest]
+        changed = [name for name, digest in files.items() if atomic_files.sha256(folder / name) != digest]
     except (EditkitError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{STATE} or a file that it names cannot be read: {type(error).__name__}"
     return f"{changed[0]} is not what was written" if changed else ""

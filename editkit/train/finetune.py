@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from editkit import config, registry
+from editkit import config, packages, registry
 from editkit.data import padding
 from editkit.data.buckets import SLOTS, Bucket, EditBatch
 from editkit.data.cropping import Cropped
@@ -53,7 +53,7 @@ class EditJob(Job):
         self.conditioner = self.method.conditioner(self.backbone, options)
         self.trainer = self.method.trainer(self.backbone, options)
         self._prepare()
-        self.objective = FlowObjective(self)
+        self.objective = FlowObjective(self.backbone, self.role, self.conditioner, self.trainer, settings)
         wanted = settings.fit.validate_every > 0
         self._validation = Validation(self, settings.validation) if wanted else None
         mixture = [MixedConfig(data=settings.data), *settings.mixture.values()]
@@ -98,7 +98,7 @@ class EditJob(Job):
                     self.conditioner.worded(bucket.plan, words[start : start + TEXTS])
 
     def _backbone(self) -> Any:
-        flux = registry.backbones("flux")
+        flux = packages.backbones("flux")
         if not self.config.fresh:
             loaded = flux.load(
                 self.config.backbone,
@@ -111,12 +111,12 @@ class EditJob(Job):
                 loaded.transformer_device = torch.device("cpu")
             if self.config.start:
                 loaded.settle(self.config.start)
-                registry.backbones("random_init").widen(loaded, self.role, self.config.start)
+                packages.backbones("random_init").widen(loaded, self.role, self.config.start)
             return loaded
-        module = registry.backbones("random_init")
+        module = packages.backbones("random_init")
         made = config.build(module.FreshConfig, self.config.fresh)
-        device = registry.backbones("hub").device(self.config.fit.device)
-        loading = config.build(registry.backbones("loading").LoadOptions, self.config.load)
+        device = packages.backbones("hub").device(self.config.fit.device)
+        loading = config.build(packages.backbones("loading").LoadOptions, self.config.load)
         return module.fresh(made, self.role, device, self.config.fit.seed, loading)
 
     def _prepare(self) -> None:
@@ -234,7 +234,7 @@ class EditJob(Job):
     def export(self, folder: Path) -> None:
         role = self.role
         if self.config.trainable != "lora":
-            registry.backbones("random_init").save(self.backbone, role, folder / role)
+            packages.backbones("random_init").save(self.backbone, role, folder / role)
         else:
             self.trainer.save(self.backbone.transformer(role), folder)
         record, output = self.backbone.role(self.config.start or role), Path(self.config.fit.output)

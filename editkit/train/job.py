@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from editkit.precision import bf16_pays
 from editkit.train.optim import OptimConfig
-from editkit.train.precision import bf16_pays
 
 
 @dataclass(frozen=True, kw_only=True)

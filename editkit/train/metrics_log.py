@@ -10,8 +10,7 @@ from typing import Any
 import torch
 
 from editkit import atomic_files
-from editkit.errors import EditkitError
-from editkit.registry import unknown
+from editkit.errors import EditkitError, unknown
 
 
 def append(path: Path, record: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,24 +11,38 @@ from torch import Tensor, nn
 from editkit import flow
 from editkit.data import padding
 from editkit.data.buckets import EditBatch
+from editkit.method import Conditioner, Trainer
 from editkit.train.distributed.fsdp import changed, own
-
-if TYPE_CHECKING:
-    from editkit.train.finetune import EditJob
+from editkit.train.settings import EditTrainConfig
 
 CELLS = 4
 """Latent cells of a token, whose values of one channel stand together."""
 
 
 class FlowObjective(nn.Module):
-    """Mean squared error of the predicted velocity at random times."""
+    """Mean squared error of the predicted velocity at random times.
 
-    def __init__(self, job: "EditJob") -> None:
+    Args:
+        backbone: a FLUX family whose transformer for the conditioner's plans trains.
+        role: the transformer's.
+        conditioner: adds the text to a batch's plan.
+        trainer: what the method adds to the loss.
+        settings: guidance, times, weighting and noise.
+    """
+
+    def __init__(
+        self, backbone: Any, role: str, conditioner: Conditioner, trainer: Trainer, settings: EditTrainConfig
+    ) -> None:
         super().__init__()
-        self.job = [job]  # in a list, so that the job's modules are not registered twice
-        self.transformer = job.backbone.transformer(job.role)
-        if job.config.text_encoders:
-            self.clip, self.t5 = job.backbone.encoders.clip, job.backbone.encoders.t5
+        self.backbone, self.conditioner, self.trainer, self.settings = (
+            backbone,
+            conditioner,
+            trainer,
+            settings,
+        )
+        self.transformer = backbone.transformer(role)
+        if settings.text_encoders:
+            self.clip, self.t5 = backbone.encoders.clip, backbone.encoders.t5
         self._before: list[tuple[Tensor, Tensor]] = []
 
     def remember(self) -> None:
@@ -56,17 +70,17 @@ class FlowObjective(nn.Module):
                 changed(self)
 
     def forward(self, batch: EditBatch) -> Tensor:
-        job, device = self.job[0], job_device(self)
+        settings, device = self.settings, device_of(self)
         noise_BLC, times_B = self.drawn(batch)
-        texts = [job.conditioner.worded(*piece).conditioning.text for piece in batch.worded]
+        texts = [self.conditioner.worded(*piece).conditioning.text for piece in batch.worded]
         text = padding.texts([text for text in texts if text is not None])
         plan = replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
         x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))
         if batch.mixed.prior:
             with self._as_before():
-                velocity_BLC = job.backbone.velocity(x_BLC, times_B.to(device), plan, job.config.guidance)
-        predicted_BLC = job.backbone.velocity(x_BLC, times_B.to(device), plan, job.config.guidance)
-        by_time_B = flow.time_weights(times_B, job.config.weighting)
+                velocity_BLC = self.backbone.velocity(x_BLC, times_B.to(device), plan, settings.guidance)
+        predicted_BLC = self.backbone.velocity(x_BLC, times_B.to(device), plan, settings.guidance)
+        by_time_B = flow.time_weights(times_B, settings.weighting)
         loss = flow.loss(
             predicted_BLC,
             velocity_BLC,
@@ -74,12 +88,12 @@ class FlowObjective(nn.Module):
             None if by_time_B is None else by_time_B.to(device),
         )
         loss = loss * batch.mixed.loss_weight
-        penalty = job.trainer.penalty()
+        penalty = self.trainer.penalty()
         return loss if penalty is None else loss + penalty
 
     def drawn(self, batch: EditBatch) -> tuple[Tensor, Tensor]:
         """Each sample's noise and time from its own seed, as if it were alone."""
-        settings = self.job[0].config
+        settings = self.settings
         noises, times = [], []
         _, count, channels = batch.x0_BLC.shape
         for number, seed in enumerate(batch.seeds):
@@ -103,6 +117,6 @@ class FlowObjective(nn.Module):
         return torch.cat(noises), torch.cat(times)
 
 
-def job_device(module: nn.Module) -> torch.device:
+def device_of(module: nn.Module) -> torch.device:
     """Where a module's weights are."""
     return next(module.parameters()).device

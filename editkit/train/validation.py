@@ -4,17 +4,16 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
 
 from editkit import adapters, flow
-from editkit import shapesworld as world
-from editkit.api import Editor
 from editkit.data.buckets import arrange
-from editkit.data.datasets import Guarded, dataset, edit_record, masked_record
-from editkit.data.records import DataConfig, Record
+from editkit.data.datasets import Guarded, World, dataset
+from editkit.data.records import FILES, DataConfig, Record
+from editkit.editor import Editor
 from editkit.errors import EditkitError, EditkitWarning
 from editkit.imaging import contact_sheet, images
 from editkit.inference.inputs import collate, prepare
@@ -22,6 +21,8 @@ from editkit.types import EditRequest
 
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
 SHOWN = 12
+MOST = 10_000
+"""Edits that a world has to hold out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,8 @@ class ValidationConfig:
     def __post_init__(self) -> None:
         if self.examples < 1 or self.success < 0:
             raise ValueError("validation.examples must be at least 1 and validation.success not negative")
-        if self.success > world.HELD_OUT.stop or (self.steps is not None and self.steps < 1):
-            raise ValueError("validation.success must be at most 10000 and validation.steps at least 1")
+        if self.success > MOST or (self.steps is not None and self.steps < 1):
+            raise ValueError(f"validation.success must be at most {MOST} and validation.steps at least 1")
 
 
 class Validation:
@@ -141,17 +142,8 @@ class Validation:
             images.save(sheet, folder / f"step-{step:07d}.png")
 
     def _success(self, editor: Editor) -> float:
-        from editkit.shapesworld import evaluate, evaluate_masked
-
-        count, steps, method = self.settings.success, self.settings.steps, self.job.method
-        if method.tasks and self.job.config.data.name == "shapesworld masked":
-            report = evaluate_masked.evaluate(
-                editor, method.name, [*self.job.config.data.kinds], n=count, steps=steps
-            )
-            found = [row["success"] for row in report["kinds"].values()]
-            return float(sum(found) / len(found))
-        report = evaluate.evaluate(editor, method.name, n=count, steps=steps)
-        return float(report["overall"]["success"])
+        settings, trained = self.settings, self.job.config.data
+        return drawn(trained).success(editor, self.job.method.name, settings.success, settings.steps)
 
 
 def held_out(settings: ValidationConfig, trained: DataConfig) -> Sequence[Record]:
@@ -165,14 +157,12 @@ def held_out(settings: ValidationConfig, trained: DataConfig) -> Sequence[Record
         if not kept:
             raise EditkitError("None of the validation's records can be read; see data check.")
         return kept
-    if trained.name == "shapesworld masked":
-        kinds = [kind for kind, weight in trained.kinds.items() if weight] or list(world.MASKED)
-        return [
-            masked_record(world.masked_example(seed, kinds[seed % len(kinds)]))
-            for seed in range(settings.examples)
-        ]
-    kinds = [kind for kind in world.KINDS if trained.kinds.get(kind)] or list(world.KINDS)
-    return [edit_record(world.example(seed, kinds[seed % len(kinds)])) for seed in range(settings.examples)]
+    return drawn(trained).held_out(settings.examples)
+
+
+def drawn(trained: DataConfig) -> World:
+    """The world that a run's pairs are drawn from, or the default one for a run on files."""
+    return cast(World, dataset(DataConfig() if trained.name in FILES else trained))
 
 
 def _left_out(problem: str) -> None:

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from editkit.errors import EditkitError
+from editkit.errors import EditkitError, unknown
 from editkit.method import Task
-from editkit.registry import unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

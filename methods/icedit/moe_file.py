@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from editkit import registry
+from editkit import packages
 from editkit.errors import EditkitError, first_sentence
 
 PREFIX = "transformer."
@@ -128,7 +128,7 @@ def check(
             f"The adapter is for a transformer of {wanted} channels, and this one takes "
             f"{transformer.config.in_channels}; load it on FLUX.1 Fill."
         )
-    fit = registry.backbones("lora.coverage")
+    fit = packages.backbones("lora.coverage")
     plain_shapes = fit.shapes(plain)
     if both := sorted(plain_shapes.keys() & experts.keys()):
         raise EditkitError(f"The adapter has experts and a plain LoRA on {both[0]}; it can have one.")

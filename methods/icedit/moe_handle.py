@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from editkit import adapters, atomic_files, registry
+from editkit import adapters, atomic_files, packages
 from editkit.errors import EditkitError
 from methods.icedit import moe_file
 from methods.icedit.moe_layer import MoELinear
@@ -32,7 +32,7 @@ class Experts:
         self.transformer, self.layers, self.adapter, self.plain = transformer, dict(layers), adapter, plain
         for name, layer in self.layers.items():
             _put(transformer, name, layer)
-        registry.backbones("loading").regroup(transformer)
+        packages.backbones("loading").regroup(transformer)
 
     @property
     def scale(self) -> float:
@@ -121,7 +121,7 @@ class Experts:
             while around.base_layer is not layer:  # adapters that came later are wrapped around it
                 around = around.base_layer
             around.base_layer = layer.base_layer
-        registry.backbones("loading").regroup(self.transformer)
+        packages.backbones("loading").regroup(self.transformer)
         if self.plain:
             adapters.eject(self.transformer, self.adapter)
 
@@ -142,7 +142,7 @@ class Experts:
         plain = adapters.state(self.transformer, self.adapter) if self.plain else {}
         about = asdict(next(iter(self.layers.values())).options) | {
             "targets": moe_file.ends(self.layers),
-            "plain": moe_file.ends(registry.backbones("lora.coverage").shapes(plain)),
+            "plain": moe_file.ends(packages.backbones("lora.coverage").shapes(plain)),
             "base": base,
             "in_channels": self.transformer.config.in_channels,
         }

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from editkit.api import Editor
+from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.types import EditRequest
 from methods.icedit.moe_handle import Experts

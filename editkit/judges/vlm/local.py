@@ -14,10 +14,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from editkit.errors import EditkitError, first_sentence
-from editkit.judges.base import Case, Judge, Verdict
+from editkit.judges.base import Case, Judge
 from editkit.judges.vlm.prompt import ANSWER, QUESTION, question, read
 from editkit.judges.vlm.weights import check_memory, folder_of
-from editkit.registry import backbones
+from editkit.packages import backbones
+from editkit.types import Verdict
 
 ANSWER_TOKEN = re.compile(r"(.*(?<![A-Za-z]))(?:A|B|tie)((?![A-Za-z]).*)")
 """A vocabulary's entry that holds an answer, and what stands around it."""

@@ -10,9 +10,10 @@ from typing import Any
 from PIL import Image
 
 from editkit.errors import EditkitError
-from editkit.judges.base import Case, Judge, Verdict
+from editkit.judges.base import Case, Judge
 from editkit.judges.vlm.http import Endpoint
 from editkit.judges.vlm.prompt import question, read
+from editkit.types import Verdict
 
 DAY = 86_400.0
 

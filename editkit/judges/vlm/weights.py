@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from editkit.errors import EditkitError
-from editkit.registry import backbones
+from editkit.packages import backbones
 
 WANTED = ["*.json", "*.txt", "*.jinja", "*.model", "*.safetensors"]
 ROOM = 1.1

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from editkit import atomic_files
+from editkit import shapesworld as world
 from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig
 from editkit.errors import EditkitError
@@ -83,10 +84,11 @@ def _ended(editor: Any, method: str, config: EndingsConfig, places: range) -> It
     from editkit.inference import inputs, pipeline
 
     records = dataset(config.data)
+    first_seed = world.TRAINING_START if config.data.start is None else config.data.start
     groups = defaultdict(list)
     for place in places:
         record = records[place]
-        prepared = inputs.prepare(record.request(method, config.data.start + place, config.steps))
+        prepared = inputs.prepare(record.request(method, first_seed + place, config.steps))
         groups[prepared.group].append((prepared, record.answer))
     found, options = editor.method(method)
     for group in groups.values():

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from editkit import registry
-from editkit.errors import EditkitError
+from editkit.errors import EditkitError, unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +47,7 @@ def named(name: str) -> Device:
     """
     count, kind = re.fullmatch(r"(?:(\d+)x)?(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
     if kind not in KNOWN or (count is not None and int(count) < 1):
-        raise EditkitError(registry.unknown("device called", name if kind in KNOWN else kind, KNOWN))
+        raise EditkitError(unknown("device called", name if kind in KNOWN else kind, KNOWN))
     capacity, speed, _ = KNOWN[kind]
     return Device(name=name, kind=kind, count=int(count or 1), capacity=capacity, speed=speed)
 

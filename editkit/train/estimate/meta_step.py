@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from editkit import config, registry
+from editkit import config, packages, registry
 from editkit.data.buckets import SLOTS, arrange, shape_of
 from editkit.data.datasets import Guarded, dataset
 from editkit.data.records import Record
@@ -62,8 +62,8 @@ def rehearse(settings: EditTrainConfig) -> Rehearsal:
     """
     method = registry.method(settings.method)
     options = config.build(method.config, settings.options)
-    loading = config.build(registry.backbones("loading").LoadOptions, settings.load)
-    sketch = registry.backbones("meta_init").Sketch(settings.backbone, loading)
+    loading = config.build(packages.backbones("loading").LoadOptions, settings.load)
+    sketch = packages.backbones("meta_init").Sketch(settings.backbone, loading)
     conditioner, trainer = method.conditioner(sketch, options), method.trainer(sketch, options)
     role = conditioner.role or method.role
     transformer = sketch.transformer(role)

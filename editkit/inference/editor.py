@@ -1,0 +1,34 @@
+"""What comparisons, sessions and replays need of an editor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from editkit.inference import pipeline
+    from editkit.method import Method
+    from editkit.types import EditRequest, EditResult
+
+
+class PictureEditor(Protocol):
+    """Edits pictures with any method by name; `editkit.Editor` is one."""
+
+    @property
+    def backbone(self) -> Any:
+        """The FLUX family behind it."""
+
+    def method(self, name: str) -> tuple[Method, Any]:
+        """A method's record and its options."""
+
+    def load(self, request: EditRequest) -> None:
+        """Load what a request needs before it is needed."""
+
+    @property
+    def edit(self) -> Callable[..., EditResult]:
+        """Edits one picture; takes the fields of an `EditRequest`."""
+
+    def edit_many(
+        self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: pipeline.Watch | None = None
+    ) -> list[EditResult]:
+        """Edit many pictures, in the order given."""

@@ -1,0 +1,30 @@
+"""editkit's outer packages, which the core finds by name and never imports by itself."""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def own_package(name: str) -> ModuleType:
+    """Import one of editkit's outer packages.
+
+    Raises:
+        ImportError: where another package of the same generic name shadows it.
+    """
+    package = importlib.import_module(name)
+    found = Path(package.__file__ or "").resolve().parent
+    if found != ROOT / name:
+        raise ImportError(
+            f"The package {name!r} was found at {found}, which is not editkit's own at {ROOT / name}; "
+            f"take that folder off the import path or run from elsewhere."
+        )
+    return package
+
+
+def backbones(part: str) -> Any:
+    """A module of the FLUX border: `specs` (the table), `flux`, `fresh`, `convert`, ..."""
+    own_package("backbones")
+    return importlib.import_module(f"backbones.{part}")

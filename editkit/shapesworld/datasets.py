@@ -1,0 +1,164 @@
+"""ShapesWorld's edits as training pairs, drawn when they are asked for."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from editkit import shapesworld as world
+from editkit.data.records import DRAWN, DataConfig, Record
+from editkit.errors import EditkitError
+from editkit.shapesworld import evaluate, evaluate_masked
+from editkit.shapesworld.records import edit_record, masked_record
+
+if TYPE_CHECKING:
+    from editkit.inference.editor import PictureEditor
+
+
+class Drawn(ABC):
+    """Records that ShapesWorld's training seeds stand for."""
+
+    def __init__(self, config: DataConfig) -> None:
+        self.config = config
+        self.start = world.TRAINING_START if config.start is None else config.start
+        if self.start < world.HELD_OUT.stop:
+            raise EditkitError(f"data.start={self.start} is too low; seeds below 10000 are held out.")
+
+    def __len__(self) -> int:
+        return self.config.count or DRAWN
+
+    def __getitem__(self, index: int) -> Record:
+        return self.draw(self.start + index)
+
+    def digest(self) -> str:
+        return ""
+
+    @abstractmethod
+    def draw(self, seed: int) -> Record:
+        """The record of one seed."""
+
+
+class ShapesWorld(Drawn):
+    """Edits without masks, captions and open instructions."""
+
+    def __init__(self, config: DataConfig) -> None:
+        super().__init__(config)
+        self.kinds = _kinds(config, world.KINDS, "caption", "open")
+
+    def draw(self, seed: int) -> Record:
+        rng = random.Random(f"kind {seed}")
+        (kind,) = rng.choices(list(self.kinds), list(self.kinds.values()))
+        if kind == "open":
+            case = world.open_example(seed)
+            return Record(
+                source=world.render(case.source),
+                answer=world.render(rng.choice(case.answers)),
+                instruction=case.instruction,
+                kind=kind,
+            )
+        return edit_record(world.example(seed, kind))
+
+    def held_out(self, count: int) -> list[Record]:
+        """Edits of held-out seeds, kind by kind."""
+        kinds = [kind for kind in world.KINDS if self.config.kinds.get(kind)] or list(world.KINDS)
+        return [edit_record(world.example(seed, kinds[seed % len(kinds)])) for seed in range(count)]
+
+    def success(self, editor: PictureEditor, method: str, count: int, steps: int | None) -> float:
+        """Share of the first held-out edits that succeed."""
+        report = evaluate.evaluate(editor, method, n=count, steps=steps)
+        return float(report["overall"]["success"])
+
+
+class ShapesWorldMasked(Drawn):
+    """Edits under masks and from references, each told by its task."""
+
+    def __init__(self, config: DataConfig) -> None:
+        super().__init__(config)
+        self.kinds = _kinds(config, world.MASKED)
+
+    def draw(self, seed: int) -> Record:
+        (name,) = random.Random(f"kind {seed}").choices(list(self.kinds), list(self.kinds.values()))
+        return masked_record(world.masked_example(seed, name))
+
+    def held_out(self, count: int) -> list[Record]:
+        """Edits of held-out seeds, kind by kind."""
+        kinds = [kind for kind, weight in self.config.kinds.items() if weight] or list(world.MASKED)
+        return [masked_record(world.masked_example(seed, kinds[seed % len(kinds)])) for seed in range(count)]
+
+    def success(self, editor: PictureEditor, method: str, count: int, steps: int | None) -> float:
+        """Mean share of held-out edits that succeed over the kinds; edits without masks for other methods."""
+        record, _ = editor.method(method)
+        if not record.tasks:
+            return ShapesWorld(DataConfig()).success(editor, method, count, steps)
+        report = evaluate_masked.evaluate(editor, method, [*self.config.kinds], n=count, steps=steps)
+        found = [row["success"] for row in report["kinds"].values()]
+        return float(sum(found) / len(found))
+
+
+class ShapesWorldHoles(Drawn):
+    """ShapesWorld's pictures with holes, as an inpainting network is trained: captions, and no instruction.
+
+    A third are single pictures. The others are two side by side: the same one twice, the same scene with
+    something changed, or two that have nothing in common; the words describe the right one.
+    """
+
+    PAIRS = 0.67
+    REPEATED = "A diptych with two side-by-side images of the same scene"
+    VARIED = "A diptych of the same scene. On the right, "
+
+    def __init__(self, config: DataConfig) -> None:
+        super().__init__(config)
+        if config.kinds:
+            raise EditkitError("data.kinds is for edits; leave it out for shapesworld holes.")
+
+    def draw(self, seed: int) -> Record:
+        rng = random.Random(f"hole {seed}")
+        paired = rng.random() < self.PAIRS
+        left, right, words = self._pair(seed, rng) if paired else self._single(seed)
+        mask = np.zeros(right.shape[:2], np.uint8)
+        _hole(mask, rng, whole=0.7 if paired else 0.25)
+        if left is not None:
+            right = np.concatenate((left, right), axis=1)
+            mask = np.concatenate((np.zeros_like(mask), mask), axis=1)
+        return Record(source=right, answer=right, mask=mask, instruction=words, kind="hole")
+
+    def _single(self, seed: int) -> tuple[None, NDArray[np.uint8], str]:
+        scene = world.example(seed, "caption").answer
+        return None, world.render(scene), scene.caption()
+
+    def _pair(self, seed: int, rng: random.Random) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
+        content = rng.choices(("repeated", "varied", "unrelated"), (0.35, 0.5, 0.15))[0]
+        if content == "varied":
+            example = world.example(seed, rng.choice(sorted(world.ON_SCENE)))
+            assert example.source is not None  # kinds on a scene start from one
+            left, right = example.source, example.answer
+            return world.render(left), world.render(right), self.VARIED + right.caption()
+        _, picture, _ = self._single(seed)
+        if content == "repeated":
+            return picture, picture, self.REPEATED
+        return picture, *self._single(seed + 1_000_000_000)[1:]
+
+
+def _hole(mask_HW: NDArray[np.uint8], rng: random.Random, whole: float) -> None:
+    """Mask one to three rectangles, or everything with the chance `whole`."""
+    if rng.random() < whole:
+        mask_HW[:] = 255
+        return
+    height, width = mask_HW.shape
+    for _ in range(rng.randint(1, 3)):
+        tall, wide = rng.randint(height // 5, height * 2 // 3), rng.randint(width // 5, width * 2 // 3)
+        top, left = rng.randint(0, height - tall), rng.randint(0, width - wide)
+        mask_HW[top : top + tall, left : left + wide] = 255
+
+
+def _kinds(config: DataConfig, usual: Iterable[str], *more: str) -> dict[str, float]:
+    """The kinds that a config asks for, with their weights; the usual ones alike where it names none."""
+    if unknown := set(config.kinds) - {*usual, *more}:
+        known = ", ".join((*usual, *more))
+        raise EditkitError(f"data.name={config.name} has no kind {min(unknown)!r}; it has {known}.")
+    return dict(config.kinds) or dict.fromkeys(usual, 1.0)
