@@ -18,7 +18,8 @@ from editkit import shapesworld
 from editkit.errors import EditkitError
 from editkit.shapesworld.recipes import final_latents
 from editkit.shapesworld.recipes.final_latents import EndingsConfig
-from editkit.train.job import FitConfig, Job
+from editkit.train.config import FitConfig
+from editkit.train.job import Job
 
 
 @dataclass(frozen=True, kw_only=True)

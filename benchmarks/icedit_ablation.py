@@ -96,7 +96,7 @@ def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         asked = dict(how)
         options = asked.pop("options", {})
         if options.get("adapter") == str(ONLY_MOE) and not ONLY_MOE.is_dir():
-            print(f"{name:<50} not trained: editkit train configs/icedit/tiny-only-moe.yaml")
+            print(f"{name:<50} not trained: editkit train configs/tiny/icedit-only-moe.yaml")
             continue
         editor = editkit.load("tiny", device="cpu", options={"icedit": options})
         scores = edits(editor, held_out, **asked)

@@ -1,8 +1,8 @@
 """Teach the embedded model an edit that it does not know: put a frame of some colour around the picture.
 
     python demos/new_kind.py draw                     # pairs for training and held-out ones, in out/frames
-    editkit train configs/kontext_lora_tiny.yaml
-    python demos/new_kind.py score kontext out/kontext_lora_tiny/export
+    editkit train configs/tiny/kontext-frames.yaml
+    python demos/new_kind.py score kontext out/tiny/kontext-frames/export
     python demos/new_kind.py score kontext            # without it
 
 The same for icedit and aceplus, whose own adapters are gone on with. Other kinds of edits are scored too.

@@ -854,7 +854,7 @@ def test_weight_under_the_mask(random_flux: Flux) -> None:
 
 def trained(tmp_path: Path, output: str, name: str, *overrides: str) -> Path:
     """What a shipped config exports after a step on four pictures."""
-    values = config.read(ROOT / "configs" / "aceplus" / name) | {"load": {}, "cache": str(tmp_path / "cache")}
+    values = config.read(ROOT / "configs" / "tiny" / name) | {"load": {}, "cache": str(tmp_path / "cache")}
     # Muon multiplies in bf16, for which many CPUs have no instructions.
     few = (
         "fit.optim.name=adamw",
@@ -877,7 +877,9 @@ def test_records_have_an_instruction_for_each_unit(tmp_path: Path) -> None:
     def train(output: str, *instructions: str) -> Path:
         data.write_text("\n".join(json.dumps(record | {"instruction": words}) for words in instructions))
         options = "options={layout: sequence, unit_prompts: true}"
-        return trained(tmp_path, output, "tiny-subject.yaml", options, f"data={{name: jsonl, path: {data}}}")
+        return trained(
+            tmp_path, output, "aceplus-subject.yaml", options, f"data={{name: jsonl, path: {data}}}"
+        )
 
     assert train("lines", "a red circle\nput it there", "a star\nput it there").exists()
     with pytest.raises(EditkitError, match="instruction has 1 of 2 lines"):
@@ -886,10 +888,10 @@ def test_records_have_an_instruction_for_each_unit(tmp_path: Path) -> None:
 
 def test_a_second_stage_goes_on_from_the_first(tmp_path: Path) -> None:
     """From text to image to Fill's channels, then references too, by canvas and by sequence."""
-    first = trained(tmp_path, "first", "tiny-stage1.yaml") / "fill"
+    first = trained(tmp_path, "first", "aceplus-stage1.yaml") / "fill"
     for layout in ("canvas", "sequence"):
         second = trained(
-            tmp_path, layout, "tiny-stage2.yaml", f"backbone={first}", f"options.layout={layout}",
+            tmp_path, layout, "aceplus-stage2.yaml", f"backbone={first}", f"options.layout={layout}",
             "data.kinds={character: 1, instruction: 1}",
         ) / "fill"  # fmt: skip
         editor = editkit.load(str(second), "cpu", options={"aceplus": {"layout": layout}})
@@ -905,7 +907,7 @@ def test_an_input_layer_and_a_lora_train_together(tmp_path: Path) -> None:
     """On Fill behind a wider input, which is what the result is loaded on."""
     lora = "lora={rank: 4, targets: [x_embedder, attn.to_q], ranks: {x_embedder: 192}}"
     optim = ("fit.steps=2", "fit.ema=0", "fit.optim={lr: 0.3}")
-    made = trained(tmp_path, "run", "tiny-full.yaml", "adapter=null", "start=fill", lora, *optim)
+    made = trained(tmp_path, "run", "aceplus-full.yaml", "adapter=null", "start=fill", lora, *optim)
     state = load_file(made / adapters.FILE)
     assert state["transformer.x_embedder.lora_A.weight"].shape == (192, 448)
     change = state["transformer.x_embedder.lora_B.weight"] @ state["transformer.x_embedder.lora_A.weight"]

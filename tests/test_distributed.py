@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from backbones.flux import Flux
 from editkit import config
 from editkit.errors import EditkitError
-from editkit.train.job import FitConfig
+from editkit.train.config import FitConfig
 from editkit.train.preflight import check
 
 RUN = str(ROOT / "tests" / "distributed_run.py")
@@ -195,8 +195,9 @@ def test_adapters_rates_and_validation_under_deepspeed(parts: tuple[str, str], t
 
 ENDLESS_SLOPE = """
 import sys, torch
-from editkit.train.fit import fit
-from editkit.train.job import FitConfig, Job
+from editkit.train.loop import fit
+from editkit.train.job import Job
+from editkit.train.config import FitConfig
 
 class Slope(torch.nn.Module):
     def __init__(self):

@@ -285,7 +285,7 @@ def test_training_asks_as_the_judge_does(job: judge_recipe.JudgeJob) -> None:
         s.picture(size) if isinstance(s, judge_pairs.Attempt) else judge_pairs.drawn(s, size) for s in scenes
     ]
     content: list[dict[str, Any]] = [
-        {"type": "image", "image": editkit.images.picture(pixels)} for pixels in shown
+        {"type": "image", "image": editkit.imaging.images.picture(pixels)} for pixels in shown
     ]
     content.append({"type": "text", "text": pair.task.instruction})
     inputs = job.processor.apply_chat_template(

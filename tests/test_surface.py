@@ -74,7 +74,7 @@ def test_light_commands(arguments: str) -> None:
 
 
 def test_heavy_imports_are_seen() -> None:
-    heavy, _ = loaded("import editkit.editing")
+    heavy, _ = loaded("import editkit.inference.pipeline")
     assert {"numpy", "torch"} <= set(heavy)
 
 
@@ -84,7 +84,7 @@ def test_a_foreign_package_is_told(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "__init__.py").write_text("")
     script = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from editkit import registry\n"
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from editkit import packages\n"
         f"try: packages.own_package({name!r})\n"
         "except ImportError as error: print(error)\n"
     )

@@ -34,9 +34,10 @@ from editkit.errors import EditkitWarning
 from editkit.imaging import canvas
 from editkit.shapesworld.datasets import ShapesWorld, ShapesWorldHoles
 from editkit.train import checkpoints
+from editkit.train.config import OptimConfig
 from editkit.train.finetune import EditJob
 from editkit.train.loop import StoppedError, fit
-from editkit.train.optim import Ema, OptimConfig, optimizers, rate
+from editkit.train.optim import Ema, optimizers, rate
 from editkit.train.preflight import check
 from editkit.train.settings import EditTrainConfig
 from editkit.types import Conditioning, Plan

@@ -7,13 +7,13 @@
 | bfl       | native                     | lora_A, lora_B       | rank; other scales are folded in |
 | comfyui   | native, `diffusion_model.` | lora_down, lora_up   | a tensor                         |
 
-Tensors pass bit by bit, except where parts are fused (see `fusing`) or a scale is folded in.
+Tensors pass bit by bit, except where parts are fused (see `fused_modules`) or a scale is folded in.
 
 diffusers' own converters are not used. They count on 19 and 38 blocks of width 3072. From kohya they lose
 the updates of `img_in`, `txt_in`, `time_in` and `vector_in`, whose keys they leave without prefix, ignore the
 last layer's alpha, and read alphas, which meta tensors have not; from BFL they want every module. Tensors of
 kinds that they do not know are dropped without an error, parts share memory, which safetensors does not save,
-and there is no way back. The names are those of `surgery` instead, as for whole checkpoints.
+and there is no way back. The names are those of `backbones.conversion.state_dict` instead, as for whole checkpoints.
 """
 
 import json

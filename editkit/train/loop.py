@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import torch
 
 from editkit.errors import EditkitError
-from editkit.train.job import FitConfig, Job
+from editkit.train.config import FitConfig
+from editkit.train.job import Job
 from editkit.train.run_state import Run
 
 

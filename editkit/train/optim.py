@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from editkit.errors import EditkitError
+from editkit.train.config import OptimConfig
 from editkit.train.distributed import fsdp
 from editkit.train.distributed.fsdp import own
 
@@ -16,43 +16,6 @@ STATE_BYTES = {"adamw": 8, "muon": 8, "prodigy": 16, "adamw8bit": 2, "schedulefr
 """What an optimizer keeps for each parameter."""
 MUON_BYTES = 4
 """Of the matrices that Muon moves itself."""
-SCHEDULES = ("constant", "linear", "cosine", "onecycle")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimConfig:
-    """How weights move."""
-
-    name: str = "adamw"
-    """`adamw`; `muon`: Muon on matrices inside transformer blocks and AdamW on everything else; `prodigy`:
-    finds its own rate, of which `lr`, usually 1, is a factor;
-    `adamw8bit`: bitsandbytes' AdamW, whose state takes a quarter; `schedulefree`: AdamW that averages its own
-    weights and needs no schedule."""
-    lr: float = 1e-4
-    """AdamW's peak learning rate."""
-    lr_of: dict[str, float] = field(default_factory=dict)
-    """AdamW's peak learning rate of parameters by the beginning of their names; the longest one counts."""
-    muon_lr: float = 0.02
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.0
-    schedule: str = "constant"
-    warmup: int = 0
-    """Steps of linear warm-up."""
-    decay: float = 1.0
-    """Share of the run, at its end, over which `linear` and `cosine` go to zero."""
-    clip: float = 1.0
-    """Largest gradient norm."""
-
-    def __post_init__(self) -> None:
-        for value, allowed in ((self.name, STATE_BYTES), (self.schedule, SCHEDULES)):
-            if value not in allowed:
-                raise ValueError(f"{value!r} is not one of {', '.join(allowed)}")
-        if self.name == "prodigy" and self.lr_of:
-            raise ValueError("optim.lr_of is not for prodigy, which has one rate for everything")
-        if self.name == "schedulefree" and self.schedule != "constant":
-            raise ValueError("optim.schedule must be constant with schedulefree; warmup may be given")
-        if not 0 < self.decay <= 1:
-            raise ValueError(f"optim.decay must lie in (0, 1], not {self.decay}")
 
 
 def check(config: OptimConfig) -> None:

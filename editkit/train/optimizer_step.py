@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editkit.train.job import FitConfig, Job
+from editkit.train.config import FitConfig
+from editkit.train.job import Job
 
 
 def indices(config: FitConfig, accelerator: Any, step: int, micro: int) -> range:

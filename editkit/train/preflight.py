@@ -5,8 +5,8 @@ from pathlib import Path
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.train import checkpoints, metrics_log, optim
+from editkit.train.config import FitConfig
 from editkit.train.distributed import deepspeed
-from editkit.train.job import FitConfig
 
 
 def check(config: FitConfig) -> Path | None:

@@ -14,8 +14,9 @@ from torch import Tensor
 from editkit import atomic_files
 from editkit.errors import EditkitError, first_sentence
 from editkit.train import checkpoints, metrics_log
+from editkit.train.config import FitConfig
 from editkit.train.distributed import deepspeed, fsdp
-from editkit.train.job import FitConfig, Job
+from editkit.train.job import Job
 from editkit.train.optim import Ema, optimizers, rate, set_training
 from editkit.train.optimizer_step import indices, set_rates, step
 from editkit.train.preflight import check

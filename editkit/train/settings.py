@@ -5,7 +5,7 @@ from typing import Any
 
 from editkit import adapters, flow
 from editkit.data.records import FILES, DataConfig, MixedConfig
-from editkit.train.job import FitConfig
+from editkit.train.config import FitConfig
 from editkit.train.validation import ValidationConfig
 
 
@@ -21,7 +21,7 @@ class EditTrainConfig:
     load: dict[str, Any] = field(default_factory=dict)
     """The backbone's loading options: backbones.loading.LoadOptions."""
     fresh: dict[str, Any] = field(default_factory=dict)
-    """A new backbone with random weights instead of `backbone`: backbones.fresh.FreshConfig."""
+    """A new backbone with random weights instead of `backbone`: backbones.random_init.FreshConfig."""
     start: str | None = None
     """Role whose transformer the new one starts from, its input layer widened."""
     dtype: str = "float32"

@@ -49,7 +49,7 @@ class Validation:
     """Looks at an edit job's weights as they are.
 
     Args:
-        job: an `editkit.train.edit.EditJob`.
+        job: an `editkit.train.finetune.EditJob`.
         settings: what to look at.
 
     Raises:

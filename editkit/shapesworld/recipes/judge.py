@@ -19,7 +19,8 @@ from editkit.shapesworld.recipes import judge_attempts, judge_conversations, jud
 from editkit.shapesworld.recipes.judge_attempts import AttemptsConfig
 from editkit.shapesworld.recipes.judge_conversations import Lesson
 from editkit.shapesworld.recipes.judge_pairs import Pair
-from editkit.train.job import FitConfig, Job
+from editkit.train.config import FitConfig
+from editkit.train.job import Job
 
 TIES = 0.03
 SKIPPED = -100

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from editkit.errors import EditkitError
-from editkit.train.job import FitConfig
+from editkit.train.config import FitConfig
 
 STAGES = ("1", "2")
 """Optimizer state in shards, and gradients too."""
