@@ -13,7 +13,8 @@ diffusers' own converters are not used. They count on 19 and 38 blocks of width 
 the updates of `img_in`, `txt_in`, `time_in` and `vector_in`, whose keys they leave without prefix, ignore the
 last layer's alpha, and read alphas, which meta tensors have not; from BFL they want every module. Tensors of
 kinds that they do not know are dropped without an error, parts share memory, which safetensors does not save,
-and there is no way back. The names are those of `backbones.conversion.state_dict` instead, as for whole checkpoints.
+and there is no way back. The names are those of `backbones.conversion.state_dict` instead, as for whole
+checkpoints.
 """
 
 import json

@@ -190,7 +190,8 @@ def save(image: Image.Image, path: str | Path, recipe: Mapping[str, Any] | None 
     """Write a picture whole or not at all, over what is there; missing folders are made.
 
     The path ends in .png, .webp, .jpg or .jpeg. PNG and WebP are lossless; JPEG shows transparency as white.
-    Only PNG carries the recipe, as JSON in an iTXt chunk with the key "editkit", for `editkit.inference.provenance.read`.
+    Only PNG carries the recipe, as JSON in an iTXt chunk with the key "editkit", which
+    `editkit.inference.provenance.read` reads.
 
     Raises:
         EditkitError: where the picture cannot be written so; an older file is then still there, untouched.
