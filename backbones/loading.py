@@ -42,8 +42,7 @@ class LoadOptions:
     offload: str = "none"
     """`none`, or `block` or `leaf`: weights wait on the CPU and visit the device group by group."""
     attention: str | None = None
-    """diffusers' attention backend, such as `native`, `flash`, `sage`; or `plain`, the fastest to train with on
-    a CPU."""
+    """diffusers' attention backend, such as `native`, `flash`, `sage`; `plain` trains fastest on CPUs."""
     cache: dict[str, Any] = field(default_factory=dict)
     """`type` names diffusers' class (FirstBlockCacheConfig, ...), the rest are its arguments."""
     compile: bool = False

@@ -533,7 +533,8 @@ def test_save_keeps_the_old_file_when_the_disk_is_full(tmp_path: Path) -> None:
     images.save(scene(), path)
     old = path.read_bytes()
     script = (
-        "import resource, sys; from PIL import Image; from editkit import images, errors\n"
+        "import resource, sys; from PIL import Image\n"
+        "from editkit import errors; from editkit.imaging import images\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try: images.save(Image.effect_noise((128, 128), 99).convert('RGB'), sys.argv[1])\n"
         "except errors.EditkitError as error: print(error)\n"

@@ -271,7 +271,7 @@ def test_open_instructions_have_several_right_answers() -> None:
 @pytest.fixture
 def job() -> judge_recipe.JudgeJob:
     values = {"model": SMALL, "words": str(ROOT / "configs/tiny/words.txt")}
-    return judge_recipe.JudgeJob(config.build(judge.JudgeTrainConfig, values))
+    return judge_recipe.JudgeJob(config.build(judge_recipe.JudgeTrainConfig, values))
 
 
 def test_training_asks_as_the_judge_does(job: judge_recipe.JudgeJob) -> None:
@@ -375,7 +375,7 @@ def test_training_takes_attempts_in(tmp_path: Path) -> None:
         "words": str(ROOT / "configs/tiny/words.txt"),
         "attempts": {"method": "kontext", "edits": 2, "seeds": 2, "steps": [1], "cache": str(tmp_path)},
     }
-    job = judge_recipe.JudgeJob(config.build(judge.JudgeTrainConfig, values))
+    job = judge_recipe.JudgeJob(config.build(judge_recipe.JudgeTrainConfig, values))
     words = [job._lesson(index).instruction for index in range(30)]
     own = {judge_attempts.asked(shapesworld.TRAINING_START + number).instruction for number in range(2)}
     assert 5 < sum(each in own for each in words) < 25
@@ -418,7 +418,7 @@ def test_recipe(tmp_path: Path) -> None:
     assert reloaded.compare(case(), image(64, 64, 1), image(64, 64, 2)).seconds > 0
 
     # From there on.
-    again = judge_recipe.JOB(config.build(judge.CONFIG, values | {"start": str(export)}))
+    again = judge_recipe.JOB(config.build(judge_recipe.CONFIG, values | {"start": str(export)}))
     for name, weight in again.model.state_dict().items():
         assert torch.equal(weight, reloaded._model.state_dict()[name].float()), name
     (tmp_path / "more.txt").write_text((ROOT / "configs/tiny/words.txt").read_text() + "unicorn\n")
@@ -429,7 +429,7 @@ def test_recipe(tmp_path: Path) -> None:
         ({"words": str(tmp_path / "more.txt")}, "no judge of these sizes|other words"),
     ):
         with pytest.raises(editkit.EditkitError, match=said):
-            judge_recipe.JOB(config.build(judge.CONFIG, values | {"start": str(export)} | changed))
+            judge_recipe.JOB(config.build(judge_recipe.CONFIG, values | {"start": str(export)} | changed))
 
 
 @pytest.fixture(scope="module")
@@ -476,7 +476,7 @@ def test_held_out_seeds_are_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> N
         "model": SMALL,
     }
     values["words"] = str(ROOT / "configs/tiny/words.txt")
-    judge_recipe.JOB(config.build(judge.CONFIG, values)).batch(range(24))
+    judge_recipe.JOB(config.build(judge_recipe.CONFIG, values)).batch(range(24))
     assert len(seeds) == 24
     assert not set(seeds) & set(shapesworld.HELD_OUT)
     with pytest.raises(ValueError, match="n must lie in"):

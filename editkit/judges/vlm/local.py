@@ -70,7 +70,7 @@ class VisionLanguageJudge(Judge):
 
     def __init__(self, config: VisionLanguageConfig) -> None:
         self.config = config
-        sources = backbones("sources")
+        sources = backbones("hub")
         device = sources.device(config.device)
         self._dtype = sources.dtype(config.dtype, device)
         folder = folder_of(config.model)

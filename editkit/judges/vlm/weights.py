@@ -38,7 +38,7 @@ def folder_of(model: str) -> Path:
             f"The judge's model {model} is no folder here and no Hub id; "
             f"give one of these, such as Qwen/Qwen2.5-VL-7B-Instruct."
         )
-    return backbones("sources").fetch(model, None, WANTED)  # type: ignore[no-any-return]
+    return backbones("hub").fetch(model, None, WANTED)  # type: ignore[no-any-return]
 
 
 def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
