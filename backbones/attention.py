@@ -23,8 +23,8 @@ def plain(
     """Softmax attention written out, B L heads D, in the inputs' own precision.
 
     On a CPU PyTorch's fused kernel has a slow backward pass and its plain one computes bf16 in float32; this
-    takes a third of the time of either. It stays outside compiled graphs, where PyTorch 2.13 gives wrong
-    gradients for such products in bf16 on CPUs with AMX.
+    takes a third of the time of either. It stays outside compiled graphs: in these, and by the plain kernel,
+    gradients in bf16 came out wrong on a CPU with AMX (PyTorch 2.13).
     """
     if dropout_p or is_causal or enable_gqa or return_lse:
         raise ValueError("plain attention knows masks alone: no dropout, causality, grouped queries or lse")
