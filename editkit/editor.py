@@ -116,7 +116,7 @@ class Editor:
         """
         record, options = self.method(request.method)
         self._adapters.wear(record, options, request)
-        self.backbone.load(record.role_under(self.backbone, options))
+        self.backbone.load(record.role_under(options))
 
     def edit_many(
         self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: pipeline.Watch | None = None

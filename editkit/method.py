@@ -27,11 +27,6 @@ class Conditioner(ABC):
     def __init__(self, backbone: Backbone, config: Any) -> None:
         self.backbone, self.config = backbone, config
 
-    @property
-    def role(self) -> str | None:
-        """The transformer that it plans for, where that is not the method's own."""
-        return None
-
     @abstractmethod
     def arrange(self, inputs: EditInputs) -> Plan:
         """Fit the canvas and fill the pixel slots; everything of a plan but its text."""
@@ -151,7 +146,8 @@ class Method:
         name: the folder's name.
         summary: one line.
         paper: where it is described.
-        role: the backbone's transformer that it runs on.
+        role: the backbone's transformer that it runs on by default.
+        role_of: the transformer under given options, where these can ask for another one.
         config: dataclass of its options; `true_cfg` is among them where it takes negative prompts.
         conditioner: fills the slots.
         sampler: walks the flow.
@@ -177,7 +173,8 @@ class Method:
     adapter: Callable[[Any, str, EditRequest], str | None] | None = None
     load_adapter: Callable[[Any, Path, str], object] | None = None
     collapse_adapter: Callable[..., Any] | None = None
+    role_of: Callable[[Any], str] | None = None
 
-    def role_under(self, backbone: Any, options: Any) -> str:
+    def role_under(self, options: Any) -> str:
         """The backbone's transformer that it runs on under its options."""
-        return self.conditioner(backbone, options).role or self.role
+        return self.role_of(options) if self.role_of else self.role

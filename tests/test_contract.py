@@ -71,7 +71,7 @@ def parts(method: Method, options: dict[str, Any], random_flux: Flux) -> tuple[C
 
 @pytest.fixture
 def role(method: Method, options: dict[str, Any], random_flux: Flux) -> str:
-    return method.role_under(random_flux, config.build(method.config, options))
+    return method.role_under(config.build(method.config, options))
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ class AdaptedMethod(Protocol):
     def load_adapter(self) -> Callable[[Any, Path, str], object] | None:
         """Its own way to load an adapter file."""
 
-    def role_under(self, backbone: Any, options: Any) -> str:
+    def role_under(self, options: Any) -> str:
         """The backbone's transformer that it runs on."""
 
 
@@ -65,7 +65,7 @@ class AdapterManager:
         """
         from editkit import adapters, atomic_files
 
-        role = method.role_under(self.backbone, options)
+        role = method.role_under(options)
         if name is not None:
             self._load(method, role, path, name)
         else:
@@ -87,7 +87,7 @@ class AdapterManager:
         """
         from editkit import adapters
 
-        role = method.role_under(self.backbone, options)
+        role = method.role_under(options)
         adapters.enable(self.backbone.transformer(role), names, scales)
         self._worn[method.name] = names, scales
 
@@ -97,7 +97,7 @@ class AdapterManager:
         Raises:
             EditkitError: where its own one cannot be had.
         """
-        role = method.role_under(self.backbone, options)
+        role = method.role_under(options)
         worn: tuple[Sequence[str], Sequence[float] | None] = ((), None)
         if method.name in self._worn:
             worn = self._worn[method.name]

@@ -119,7 +119,7 @@ def requests(
     if not methods or len(set(methods)) < len(methods):
         raise EditkitError("Name one method or several, each once.")
     known = [editor.method(name) for name in methods]
-    roles = [method.role_under(editor.backbone, options) for method, options in known]
+    roles = [method.role_under(options) for method, options in known]
     source = images.load(image)
     if size is None and not all(
         editor.backbone.sizes(role) for role in roles if role in editor.backbone.roles

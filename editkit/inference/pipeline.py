@@ -174,7 +174,7 @@ def begin(
     """Plan a batch and draw its noise; it has not taken a step yet."""
     request, clock = batch[0].request, Stopwatch()
     conditioner, sampler = method.conditioner(backbone, options), method.sampler(backbone, options)
-    backbone.settle(conditioner.role or method.role)
+    backbone.settle(method.role_under(options))
     # Fit the canvas, encode text and pixels, fill the slots.
     generators = tuple(torch.Generator().manual_seed(item.request.seed) for item in batch)
     plan = conditioner.plan(replace(collate(batch), generators=generators))

@@ -142,7 +142,7 @@ def run(
         EditkitError: where the edit or the judge fails.
     """
     first, start = prepared.request.seed, time.perf_counter()
-    role = method.role_under(backbone, options)
+    role = method.role_under(options)
     n, _ = pipeline.defaults(backbone, method, role, prepared.request)
     k = min(search.preview_steps or preview_steps(n), n)
     steps = k if search.mode == "restart" else prepared.request.steps

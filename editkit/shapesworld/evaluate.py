@@ -72,7 +72,7 @@ def evaluate(
             }
         )
     record, options = editor.method(method)
-    role = record.role_under(editor.backbone, options)
+    role = record.role_under(options)
     report: dict[str, Any] = {
         "method": method,
         "backbone": editor.backbone.name,

@@ -46,8 +46,7 @@ class EditJob(Job):
         images.check_folder(settings.cache)
         self.config, self.method = settings, method or registry.method(settings.method)
         options = config.build(self.method.config, settings.options)
-        unbound: Any = None  # which role it plans for depends on the options alone
-        self.role = self.method.role_under(unbound, options)
+        self.role = self.method.role_under(options)
         self.backbone = self._backbone()
         self.backbone.settle(self.role)
         self.conditioner = self.method.conditioner(self.backbone, options)

@@ -2,7 +2,7 @@
 
 from editkit.method import Method
 from methods.aceplus.conditioner import ACEPlusConditioner
-from methods.aceplus.config import ACEPlusConfig, adapter
+from methods.aceplus.config import ACEPlusConfig, adapter, role
 from methods.aceplus.sampler import ACEPlusSampler
 from methods.aceplus.tasks import TASKS
 from methods.aceplus.trainer import ACEPlusTrainer
@@ -12,6 +12,7 @@ METHOD = Method(
     summary="picture, mask and noise join on channels, references stand beside them",
     paper="ACE++: Instruction-Based Image Creation and Editing via Context-Aware Content Filling (2025)",
     role="fill",
+    role_of=role,
     config=ACEPlusConfig,
     conditioner=ACEPlusConditioner,
     sampler=ACEPlusSampler,

@@ -15,7 +15,7 @@ from editkit.imaging.canvas import GRID
 from editkit.method import Conditioner
 from editkit.types import Box, Canvas, Conditioning, EditInputs, Plan, Text
 from methods.aceplus import controls, lcu, tasks
-from methods.aceplus.config import ACEPlusConfig
+from methods.aceplus.config import ACEPlusConfig, role
 from methods.aceplus.tasks import IMAGE, ACETask
 
 LOST = 30
@@ -39,11 +39,6 @@ class ACEPlusConditioner(Conditioner):
     """Joins each unit's picture and mask to its noise on channels, and units by canvas or sequence."""
 
     config: ACEPlusConfig
-
-    @property
-    def role(self) -> str | None:
-        """The transformer of 448 channels, for the full model."""
-        return "ace" if self.config.model == "full" else None
 
     def arrange(self, inputs: EditInputs) -> Plan:
         """References left of the target; without a picture the target is all to be painted.
@@ -74,7 +69,7 @@ class ACEPlusConditioner(Conditioner):
         return ACEPlan(
             canvas=whole,
             conditioning=Conditioning(channel_BLC=channel_BLC, ids_L3=ids_L3),
-            role=self.role or "fill",
+            role=role(self.config),
             task=task,
             widths=widths,
         )
@@ -127,7 +122,7 @@ class ACEPlusConditioner(Conditioner):
 
     def _panel(self, inputs: EditInputs) -> tuple[Canvas, list[Tensor]]:
         """The target's panel, and the references as they stand beside it, all of its height."""
-        sizes, size = self.backbone.sizes(self.role or "fill"), inputs.size
+        sizes, size = self.backbone.sizes(role(self.config)), inputs.size
         if inputs.source_BCHW is not None:
             height, width = inputs.source_BCHW.shape[-2:]
         else:

@@ -118,3 +118,8 @@ def adapter(options: ACEPlusConfig, backbone: str, request: EditRequest) -> str 
     )
     # The full model was trained for every task at once.
     return known.get(task.adapter if options.model == "lora" else "full")
+
+
+def role(options: ACEPlusConfig) -> str:
+    """The transformer that the model runs on: of 448 channels for the full one."""
+    return "ace" if options.model == "full" else "fill"

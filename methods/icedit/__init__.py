@@ -3,7 +3,7 @@
 from editkit.method import Method
 from methods.icedit import collapse, moe
 from methods.icedit.conditioner import ICEditConditioner
-from methods.icedit.config import ICEditConfig, adapter
+from methods.icedit.config import ICEditConfig, adapter, role
 from methods.icedit.sampler import ICEditSampler
 from methods.icedit.trainer import ICEditTrainer
 
@@ -13,6 +13,7 @@ METHOD = Method(
     paper="In-Context Edit: Enabling Instructional Image Editing with In-Context Generation "
     "in Large Scale Diffusion Transformer (2025)",
     role="fill",
+    role_of=role,
     config=ICEditConfig,
     conditioner=ICEditConditioner,
     sampler=ICEditSampler,

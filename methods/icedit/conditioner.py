@@ -11,7 +11,7 @@ from editkit.imaging import canvas
 from editkit.method import Conditioner
 from editkit.types import Canvas, Conditioning, EditInputs, Plan
 from methods.icedit import inversion
-from methods.icedit.config import TEMPLATES, ICEditConfig
+from methods.icedit.config import TEMPLATES, ICEditConfig, role
 
 NO_PROMPT = " "
 
@@ -21,14 +21,9 @@ class ICEditConditioner(Conditioner):
 
     config: ICEditConfig
 
-    @property
-    def role(self) -> str | None:
-        """Another transformer than the method's own, where the framework is text to image."""
-        return "text" if self.config.framework == "text" else None
-
     def plan(self, inputs: EditInputs) -> Plan:
         """A complete plan; by text to image, the source is inverted for it."""
-        return self._inverted(inputs) if self.role else super().plan(inputs)
+        return self._inverted(inputs) if self.config.framework == "text" else super().plan(inputs)
 
     def arrange(self, inputs: EditInputs) -> Plan:
         """The right half is all to be painted, or the part of it under a mask where one is given.
@@ -36,7 +31,7 @@ class ICEditConditioner(Conditioner):
         Raises:
             EditkitError: for inputs that a diptych has no place for, or training without Fill.
         """
-        if self.role:
+        if self.config.framework == "text":
             raise EditkitError("framework=text is there to edit without training; train with inpainting.")
         source_BCHW = _source(inputs)
         panel = self._panel(source_BCHW, inputs.size)
@@ -94,7 +89,7 @@ class ICEditConditioner(Conditioner):
     def _panel(self, source_BCHW: Tensor, size: tuple[int, int] | None) -> Canvas:
         """One half: of the released width, as tall as the picture's shape wants it."""
         height, width = source_BCHW.shape[-2:]
-        sizes = self.backbone.sizes(self.role or "fill")
+        sizes = self.backbone.sizes(role(self.config))
         if size is not None or sizes:
             return canvas.fit((width, height), size=size, preferred=sizes)
         across = self.config.width

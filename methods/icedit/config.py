@@ -104,3 +104,8 @@ def adapter(options: ICEditConfig, backbone: str, _: EditRequest) -> str | None:
             f"The adapter {chosen} {names}, no file or folder that exists, and no Hub id; give one of these."
         )
     return known.get(chosen, chosen)
+
+
+def role(options: ICEditConfig) -> str:
+    """The transformer that the framework runs on."""
+    return "text" if options.framework == "text" else "fill"

@@ -65,7 +65,7 @@ def rehearse(settings: EditTrainConfig) -> Rehearsal:
     loading = config.build(packages.backbones("loading").LoadOptions, settings.load)
     sketch = packages.backbones("meta_init").Sketch(settings.backbone, loading)
     conditioner, trainer = method.conditioner(sketch, options), method.trainer(sketch, options)
-    role = conditioner.role or method.role
+    role = method.role_under(options)
     transformer = sketch.transformer(role)
     if settings.trainable == "full":
         transformer.requires_grad_(True)
