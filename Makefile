@@ -35,9 +35,9 @@ format: .venv/.dev  ## format, and fix what ruff can fix
 	.venv/bin/ruff format
 	.venv/bin/ruff check --fix
 
-# --strict ends with an error where a link or an anchor leads nowhere, or a page is in no menu.
+# --strict ends with an error (but not with --quiet) where a link or an anchor leads nowhere, or a page is in no menu.
 docs: .venv/.dev  ## build the documentation site in site/, and check its links
-	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 bench: .venv/.installed  ## time the sampler
 	@.venv/bin/python benchmarks/sampler.py
