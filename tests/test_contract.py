@@ -426,7 +426,7 @@ def test_a_batch_gives_what_single_edits_give(
         ({"mask": "absent.png"}, r"absent\.png"),
         ({"steps": 0}, "steps=0"),
         ({"task": "no such task"}, "no such task|no tasks"),
-        ({"negative": "x" * 9, "references": "abc"}, "list of pictures"),
+        ({"negative": "x" * 9, "references": "abc"}, "list of pictures|takes no negative prompt"),
     ],
 )
 def test_bad_requests_fail_alone(
@@ -464,38 +464,21 @@ def test_negative_prompts_push_away(
         edited(float("nan"))
 
 
-FOURTH = """
-from dataclasses import replace
-
-from methods.kontext import METHOD as TEMPLATE
-from methods.fourth.conditioner import Fourth
-from methods.fourth.config import FourthConfig
-from methods.fourth.sampler import FourthSampler
-from methods.fourth.trainer import FourthTrainer
-
-PARTS = {"config": FourthConfig, "conditioner": Fourth, "sampler": FourthSampler, "trainer": FourthTrainer}
-METHOD = replace(TEMPLATE, name="fourth", **PARTS)
-"""
+BLOCK = re.compile(r'^```\w+ title="methods/compact/(\S+)"\n(.*?)^```', re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.slow
 def test_a_fourth_method_is_one_folder(tmp_path: Path) -> None:
-    """A copy of the tree with one more folder: command line, API and this suite find it."""
+    """A copy of the tree with the method that docs/add-a-method.md writes: everything finds it."""
     for name in ("editkit", "methods", "backbones", "configs", "tests", "demos"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    folder = tmp_path / "methods" / "fourth"
+    written = dict(BLOCK.findall((ROOT / "docs" / "add-a-method.md").read_text()))
+    assert written.keys() == FILES
+    folder = tmp_path / "methods" / "compact"
     folder.mkdir()
-    (folder / "__init__.py").write_text(FOURTH.lstrip())
-    (folder / "README.md").write_text("words " * 60)
-    parts = {"conditioner": "Fourth", "config": "FourthConfig", "sampler": "FourthSampler"}
-    for part, name in (parts | {"trainer": "FourthTrainer"}).items():
-        base = f"Kontext{part.capitalize()}"
-        head = "from dataclasses import dataclass\n" if part == "config" else ""
-        mark = "@dataclass(frozen=True, kw_only=True)\n" if part == "config" else ""
-        (folder / f"{part}.py").write_text(
-            f"{head}from methods.kontext.{part} import {base}\n\n\n{mark}class {name}({base}):\n    pass\n"
-        )
+    for name, text in written.items():
+        (folder / name).write_text(text)
     surroundings = os.environ | {"PYTHONPATH": str(tmp_path)}
 
     def run(*arguments: str) -> str:
@@ -505,13 +488,15 @@ def test_a_fourth_method_is_one_folder(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    assert "fourth" in run("-m", "editkit", "methods")
-    words = ("demos/samples/red_circle.png", WORDS[0], "-m", "fourth", "--steps", "1", "-o", "out.png")
+    assert "compact" in run("-m", "editkit", "methods")
+    words = ("demos/samples/red_circle.png", WORDS[0], "-m", "compact", "--steps", "1", "-o", "out.png")
     run("-m", "editkit", "edit", *words)
     assert (tmp_path / "out.png").is_file()
     code = "import editkit; print([record.name for record in editkit.methods()])"
-    assert "fourth" in run("-c", code)
-    told = run("-m", "pytest", "tests/test_contract.py", "-k", "fourth", "-p", "no:cacheprovider")
+    assert "compact" in run("-c", code)
+    run("-m", "ruff", "check", "methods/compact")
+    run("-m", "ruff", "format", "--check", "methods/compact")
+    told = run("-m", "pytest", "tests/test_contract.py", "-k", "compact", "-p", "no:cacheprovider")
     assert int(re.search(r"(\d+) passed", told)[1]) > 15
 
 

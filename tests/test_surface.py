@@ -10,7 +10,6 @@ import inspect
 import json
 import operator
 import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import typer.main
 from conftest import ROOT, difference
 from conftest import image as colourful
 from PIL import Image
-from surface_fixtures import Cli, in_process, one_sentence, picture, python, refused
+from surface_fixtures import Cli, in_process, one_sentence, picture, python
 
 import editkit
 from backbones.loading import LoadOptions
@@ -358,60 +357,6 @@ def test_configs_are_shipped() -> None:
     assert SHIPPED
 
 
-# --- The README, word for word ---
-
-FENCES = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-SHOWN = [line for _, fence in FENCES for line in fence.splitlines() if line.startswith("editkit ")]
-QUICK = [line for line in SHOWN if line.split()[1] in ("edit", "generate") and "flux1" not in line]
-LORA = [line for line in SHOWN if line.split()[1] == "lora"]
-SNIPPETS = [fence for language, fence in FENCES if language == "python" and "quantization=" not in fence]
-
-
-@pytest.mark.parametrize("line", SHOWN)
-def test_readme_commands_parse(line: str) -> None:
-    command, words = typer.main.get_command(app), shlex.split(line, comments=True)[1:]
-    while hasattr(command, "commands"):
-        command = command.commands[words.pop(0)]
-    context = command.make_context(command.name, words)
-    config_file = context.params.get("config")
-    assert config_file is None or (ROOT / config_file).is_file()
-
-
-@pytest.mark.parametrize("line", QUICK)
-def test_readme_commands_run(line: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "demos").symlink_to(ROOT / "demos")
-    monkeypatch.chdir(tmp_path)
-    run = cli(*shlex.split(line)[1:])
-    assert run.status == 0, run.err
-    assert Image.open(tmp_path / run.out.split()[0]).size == (128, 128)
-
-
-def test_readme_compare_runs(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "demos").symlink_to(ROOT / "demos")
-    monkeypatch.chdir(tmp_path)
-    (line,) = (line for line in SHOWN if line.split()[1] == "compare")
-    run = cli(*shlex.split(line)[1:])
-    assert run.status == 0, run.err
-    *figures, last = run.out.splitlines()
-    assert [figure.split()[0] for figure in figures] == ["kontext", "icedit", "aceplus"]
-    assert Image.open(tmp_path / last).width > 4 * 256
-    run = cli(*shlex.split(line)[1:], "--json", "--judge", "preserve", "--steps", "1")
-    told = json.loads(run.out)
-    assert sum(method["wins"] for method in told["methods"]) == 3
-    run = cli(*shlex.split(line)[1:], "--steps", "1", "--option", "aceplus.model=full")
-    assert (run.status, run.err) == (0, "")
-    refused(cli(*shlex.split(line)[1:], "--option", "model=full"), r"must read method\.key=value")
-    more = ("--ref", "demos/samples/lettered.png", "--negative", "a star", "--steps", "2", "--json")
-    run = cli(*shlex.split(line)[1:], *more, "--preserve")
-    told = {method["method"]: method for method in json.loads(run.out)["methods"]}
-    assert "takes no reference" in run.err
-    assert told["icedit"]["error"]
-    assert not told["kontext"]["error"]
-    run = cli(*shlex.split(line)[1:], *more)
-    plain = {method["method"]: method for method in json.loads(run.out)["methods"]}
-    assert told["aceplus"]["moved"] < plain["aceplus"]["moved"] / 10
-
-
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_one_method_in_full(method: str, cli: Cli) -> None:
     run = cli("methods", method)
@@ -427,38 +372,6 @@ def test_one_method_in_full(method: str, cli: Cli) -> None:
                 words = " ".join(value) if isinstance(value, tuple) else str(value)
                 assert f"{key} {words}" in first.replace("'", "")
     assert ("tasks" in run.out) == bool(record.tasks)
-
-
-def test_readme_lora_commands_run(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One after the other: each takes what the one before wrote."""
-    (tmp_path / "methods").symlink_to(ROOT / "methods")
-    monkeypatch.chdir(tmp_path)
-    for line in LORA:
-        run = cli(*shlex.split(line)[1:])
-        assert run.status == 0, run.err
-    assert {path.name for path in tmp_path.glob("*.safetensors")} == {
-        "plain.safetensors",
-        "kohya.safetensors",
-        "small.safetensors",
-        "both.safetensors",
-    }
-
-
-@pytest.mark.parametrize("snippet", SNIPPETS)
-def test_readme_python(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "demos").symlink_to(ROOT / "demos")
-    monkeypatch.chdir(tmp_path)
-    exec(snippet, {"editor": editkit.load("tiny", "cpu"), "editkit": editkit})  # it is our own README
-    for file in re.findall(r"save\(\"(.+?)\"\)", snippet):
-        saved = tmp_path / file
-        assert Image.open(saved / "strip.png" if saved.is_dir() else saved).size > (100, 100)
-
-
-def test_the_readme_shows_what_it_did() -> None:
-    assert len(SHOWN) > 8
-    assert len(QUICK) > 2
-    assert len(LORA) == 5
-    assert len(SNIPPETS) == 3
 
 
 # --- Recipes ---
