@@ -22,6 +22,7 @@ from surface_fixtures import Cli, in_process, python, refused
 import editkit
 from editkit import config, registry
 from editkit.cli import app
+from editkit.cli.options import pairs
 
 README, DOCS = ROOT / "README.md", ROOT / "docs"
 METHOD_PAGES = sorted((ROOT / "methods").glob("*/README.md"))
@@ -73,6 +74,7 @@ def shown(*pages: Path) -> list[str]:
     return [line for line in dict.fromkeys(lines) if line.startswith("editkit ")]
 
 
+METHODS = registry.method_names()
 ALL = shown(*PAGES)
 LORA = [line for line in shown(DOCS / "guides" / "lora-files.md") if line.split()[1] == "lora"]
 
@@ -100,11 +102,10 @@ def test_commands_parse(line: str) -> None:
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
     context = command.make_context(command.name, words)
-    for option, loads in (("load", "loading"), ("option", None)):
-        for pair in context.params.get(option) or ():
-            key, _, value = pair.partition("=")
-            if loads:
-                config.build(registry.backbones(loads).LoadOptions, {key: yaml.safe_load(value)})
+    config.build(registry.backbones("loading").LoadOptions, pairs(context.params.get("load"), "--load"))
+    method = context.params.get("method")
+    if method in METHODS:
+        config.build(registry.method(method).config, pairs(context.params.get("option")))
     written = {block.title for page in PAGES for block in blocks(page)}
     file = context.params.get("config")
     if file is None or str(file) in written:
@@ -130,7 +131,7 @@ def test_yaml_on_pages_is_a_config(page: Path, here: Path) -> None:
             config.build(registry.recipe(values.get("recipe", "edit")).CONFIG, values)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(map(blocks, [page]))], ids=named)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=named)
 def test_pages_run(page: Path, cli: Cli, here: Path) -> None:
     """In the order of the page, but for what needs training, or weights that are not here."""
     _run(page, cli, here, trains=False)
