@@ -14,7 +14,7 @@ from diffusers.hooks import apply_group_offloading
 from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_offloading
 from safetensors import SafetensorError
 
-from backbones import surgery
+from backbones import attention, surgery
 from backbones.specs import ROLES
 from editkit.errors import EditkitError, first_sentence
 from editkit.registry import unknown
@@ -42,7 +42,8 @@ class LoadOptions:
     offload: str = "none"
     """`none`, or `block` or `leaf`: weights wait on the CPU and visit the device group by group."""
     attention: str | None = None
-    """diffusers' attention backend, such as `native`, `flash`, `sage`."""
+    """diffusers' attention backend, such as `native`, `flash`, `sage`; or `plain`, the fastest to train with on
+    CPUs."""
     cache: dict[str, Any] = field(default_factory=dict)
     """`type` names diffusers' class (FirstBlockCacheConfig, ...), the rest are its arguments."""
     compile: bool = False
@@ -153,7 +154,9 @@ def place(
                 offload_type=f"{options.offload}_level",
                 num_blocks_per_group=1 if options.offload == "block" else None,
             )
-        if options.attention:
+        if options.attention == attention.PLAIN:
+            attention.use_plain(transformer)
+        elif options.attention:
             transformer.set_attention_backend(options.attention)
         if options.cache:
             transformer.enable_cache(_made(options.cache, CACHES))

@@ -66,7 +66,7 @@ def main() -> None:
         }
         seconds = timed(arms, arguments.rounds)
         # Later, since diffusers' choice of attention holds for the whole process.
-        load = {"load": {"compile": True, "attention": "_native_math"}}
+        load = {"load": {"compile": True, "attention": "plain"}}
         faster = config.build(EditTrainConfig, values | load)
         seconds |= timed({AS_SHIPPED: Run(EditJob(faster), faster.fit).step}, arguments.rounds)
         made = timed(batches(settings), arguments.rounds)

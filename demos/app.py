@@ -23,7 +23,7 @@ from editkit.api import Editor
 HOUR = 3600
 LOOKS: dict[str, Any] = {
     "theme": looks.theme(),
-    "head": looks.style(),
+    "head": looks.head(),
     "allowed_paths": [str(SAMPLES)],
     "footer_links": ["api"],
     "run_history": False,

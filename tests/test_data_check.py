@@ -103,6 +103,19 @@ def test_a_sheet_shows_small_and_missing_pictures_and_cuts_long_titles() -> None
     assert long.size == (made.width, made.height + (sheets.LINES - 1) * sheets.LINE)
 
 
+def test_small_pictures_are_enlarged_without_smoothing() -> None:
+    small = image(100, 60)
+    twice = small.resize((200, 120), Image.Resampling.NEAREST)
+    for made, top in (
+        (sheets.rows([("small", [small])], ("source",)), sheets.GAP + 2 * sheets.LINE),
+        (sheets.strip([("small", small)]), sheets.GAP),
+    ):
+        assert made is not None
+        shown = made.crop((sheets.GAP, top, sheets.GAP + twice.width, top + twice.height))
+        assert shown.tobytes() == twice.tobytes()
+    assert sheets.enlarged(image(129, 60)).size == (129, 60)
+
+
 def test_check_command(flawed: Path, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from surface_fixtures import in_process
 

@@ -124,7 +124,7 @@ def _step(
     dtype = torch.bfloat16 if settings.fit.precision == "bf16" else torch.float32
     transformer.to(dtype)
     x0_BLC = x0_BLC.to(dtype)
-    fused = settings.load.get("attention") != "_native_math"
+    fused = settings.load.get("attention") not in ("_native_math", "plain")
     with Kept(transformer) as kept, FlopCounterMode(display=False) as counter, attention(fused) as attended:
         predicted = sketch.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
         forward = counter.get_total_flops() + 2 / 7 * sum(attended)  # which counts both ways at once
