@@ -70,7 +70,7 @@ class Editor:
     ) -> EditResult:
         """Edit one picture; the result is exactly as large as it. See `EditRequest` for the arguments.
 
-        `watch` is called after each step with an `editing.Progress`; what it raises ends the edit there.
+        `watch` is called after each step with an `pipeline.Progress`; what it raises ends the edit there.
 
         Raises:
             EditkitError: in one sentence, where the request cannot be carried out.

@@ -25,6 +25,6 @@ def own_package(name: str) -> ModuleType:
 
 
 def backbones(part: str) -> Any:
-    """A module of the FLUX border: `specs` (the table), `flux`, `fresh`, `convert`, ..."""
+    """A module of the FLUX border: `specs` (the table), `flux`, `random_init`, `lora.files`, ..."""
     own_package("backbones")
     return importlib.import_module(f"backbones.{part}")

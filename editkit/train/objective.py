@@ -34,12 +34,8 @@ class FlowObjective(nn.Module):
         self, backbone: Any, role: str, conditioner: Conditioner, trainer: Trainer, settings: EditTrainConfig
     ) -> None:
         super().__init__()
-        self.backbone, self.conditioner, self.trainer, self.settings = (
-            backbone,
-            conditioner,
-            trainer,
-            settings,
-        )
+        self.backbone, self.settings = backbone, settings
+        self.conditioner, self.trainer = conditioner, trainer
         self.transformer = backbone.transformer(role)
         if settings.text_encoders:
             self.clip, self.t5 = backbone.encoders.clip, backbone.encoders.t5
