@@ -4,7 +4,7 @@ PIP := $(PYTHON) -m pip --python .venv/bin/python --disable-pip-version-check in
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo page test browser check format docs bench
+.PHONY: help demo page tiny test browser check format docs bench
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -14,6 +14,9 @@ demo: .venv/.installed  ## edit a picture with the embedded model; writes out/de
 
 page: .venv/.page  ## open the page: methods side by side, sessions, seed search, training
 	@.venv/bin/python -m editkit demo
+
+tiny: .venv/.installed  ## train the embedded models from nothing, over what is there; goes on where it stopped
+	@.venv/bin/python -m editkit stages configs/tiny/stages.yaml
 
 test: .venv/.dev  ## run the tests that need neither long nor a GPU nor weights
 	@.venv/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal

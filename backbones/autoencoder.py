@@ -12,6 +12,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from backbones import linear_encoder
 from backbones.loading import pretrained, untrained
 from backbones.packing import unpack
 from editkit import shapesworld
@@ -20,6 +21,9 @@ from editkit.shapesworld.recipes import final_latents
 from editkit.shapesworld.recipes.final_latents import EndingsConfig
 from editkit.train.config import FitConfig
 from editkit.train.job import Job
+
+SEEN = 2000
+"""Pictures by whose colours a linear encoder is whitened."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +38,14 @@ class AutoencoderConfig:
     start_share: float = 0.0
     """Share of the start's weights in what is exported, where training costs what the start could do: between
     the two weights both abilities are often nearly whole (WiSE-FT, arXiv 2109.01903)."""
+    linear: float | None = None
+    """Write the encoder down as a linear map instead of training it (backbones.linear_encoder); the number is
+    the power to which differences between cells are whitened."""
     decoder_only: bool = False
     """Keep the encoder, so that latents stay what a trained transformer knows."""
+    noise: float = 0.0
+    """Largest deviation of noise on latents while the decoder trains; each picture draws its own. A decoder
+    that has seen noise settles cells on flat colours, so that a transformer need only be nearly right."""
     edges: float = 0.0
     """Weight of the L1 error of horizontal and vertical differences, where thin strokes and letters live."""
     kl: float = 1e-4
@@ -51,8 +61,8 @@ class AutoencoderConfig:
     fit: FitConfig = field(default_factory=FitConfig)
 
     def __post_init__(self) -> None:
-        if self.endings and not self.decoder_only:
-            raise ValueError("endings are latents of the encoder as it is; set decoder_only")
+        if (self.endings or self.linear is not None) and not self.decoder_only:
+            raise ValueError("endings and a linear encoder need an encoder that stays; set decoder_only")
         for name in ("start_share", "endings_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], not {getattr(self, name)}")
@@ -73,7 +83,11 @@ class Reconstruction(nn.Module):
         given = len(given_NChw)
         with torch.set_grad_enabled(not config.decoder_only and torch.is_grad_enabled()):
             posterior = self.vae.encode(pixels_BCHW[given:]).latent_dist
-        latents_BChw = torch.cat((given_NChw, posterior.sample()))
+        sampled_BChw = posterior.sample()
+        if config.noise:
+            sizes_B = config.noise * torch.rand(len(sampled_BChw), 1, 1, 1, device=sampled_BChw.device)
+            sampled_BChw = sampled_BChw + sizes_B * torch.randn_like(sampled_BChw)
+        latents_BChw = torch.cat((given_NChw, sampled_BChw))
         decoded_BCHW = self.vae.decode(latents_BChw).sample
         error = decoded_BCHW.float() - pixels_BCHW
         loss = error.abs().mean() + (error**2).mean()
@@ -104,7 +118,11 @@ class AutoencoderJob(Job):
     @staticmethod
     def _start(config: AutoencoderConfig) -> AutoencoderKL:
         if not config.start:
-            return untrained(AutoencoderKL, config.model, "model")
+            made = untrained(AutoencoderKL, config.model, "model")
+            if config.linear is not None:
+                seen = torch.from_numpy(np.stack([_picture(index) for index in range(SEEN)])) / 127.5 - 1
+                linear_encoder.write(made, *linear_encoder.whitening(seen, config.linear))
+            return made
         if not (Path(config.start) / "config.json").is_file():
             raise EditkitError(
                 f"start={config.start} holds no autoencoder; train configs/tiny/vae.yaml first."

@@ -30,6 +30,8 @@ PIPELINES = {
 }
 """diffusers has none for ACE++'s 448 channels; Fill's says what is in the folder."""
 
+ROPE_THETA, COPYING_HEADS = 10_000.0, 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class FreshConfig:
@@ -43,6 +45,9 @@ class FreshConfig:
     letters: str = ""
     """Capital letters that are words of their own."""
     transformer: dict[str, Any] = field(default_factory=dict)
+    copying: float = 0.0
+    """Norm weight of queries and keys with which two heads of every block begin by looking at the context
+    picture's token in the same place; plain random weights where 0."""
     clip: dict[str, Any] = field(default_factory=dict)
     t5: dict[str, Any] = field(default_factory=dict)
 
@@ -64,6 +69,8 @@ def fresh(config: FreshConfig, role: str, device: torch.device, seed: int, optio
     length = flux.family.sequence_length
     encoders = text.fresh(words, letters=config.letters, clip=config.clip, t5=config.t5, length=length)
     transformer = untrained(FluxTransformer2DModel, config.transformer, "fresh.transformer")
+    if config.copying:
+        start_by_copying(transformer, config.copying)
     vae = pretrained(AutoencoderKL, config.vae, "", torch.float32)
     place(transformer, device, options)
     for model in (encoders.clip, encoders.t5, vae):
@@ -71,6 +78,33 @@ def fresh(config: FreshConfig, role: str, device: torch.device, seed: int, optio
         model.to(device).requires_grad_(False)
     flux.adopt(flux.role(role).key, transformer, vae, encoders)
     return flux
+
+
+@torch.no_grad()
+def start_by_copying(transformer: FluxTransformer2DModel, sharpness: float) -> None:
+    """Let two heads of every block begin by looking at the context picture's token in the same place.
+
+    Their queries and keys are nearly constant, so that RoPE alone decides where they look: a key is a query
+    turned back by one along the first axis. Only the fastest frequencies take part, since slow ones tell no
+    neighbours apart.
+    """
+    query_D, key_D = [], []
+    for axis, size in enumerate(transformer.config.axes_dims_rope):
+        rates = ROPE_THETA ** (-torch.arange(0, size, 2) / size)
+        sizes = torch.zeros(size // 2)
+        sizes[: 1 if axis == 0 else 2] = torch.tensor([1.0] if axis == 0 else [1.0, 0.7])
+        turn = -rates * (axis == 0)
+        query_D.append(torch.stack((sizes, torch.zeros_like(sizes)), dim=-1).flatten())
+        key_D.append(torch.stack((sizes * torch.cos(turn), sizes * torch.sin(turn)), dim=-1).flatten())
+    heads = slice(0, COPYING_HEADS * transformer.config.attention_head_dim)
+    for block in [*transformer.transformer_blocks, *transformer.single_transformer_blocks]:
+        attention = block.attn
+        for layer, parts in ((attention.to_q, query_D), (attention.to_k, key_D)):
+            constant_D = torch.cat(parts)
+            layer.weight[heads] *= 0.1
+            layer.bias[heads] = (constant_D / constant_D.square().mean().sqrt()).repeat(COPYING_HEADS)
+        attention.norm_q.weight.fill_(sharpness)
+        attention.norm_k.weight.fill_(sharpness)
 
 
 def widen(flux: Flux, role: str, start: str) -> None:

@@ -23,7 +23,7 @@ from editkit.editor import Editor
 HOUR = 3600
 LOOKS: dict[str, Any] = {
     "theme": theme.theme(),
-    "head": theme.style(),
+    "head": theme.head(),
     "allowed_paths": [str(SAMPLES)],
     "footer_links": ["api"],
     "run_history": False,

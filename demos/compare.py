@@ -27,6 +27,11 @@ EXAMPLES = (
     ("three_shapes.png", "make the orange square green"),
     ("red_circle.png", "make the red circle blue"),
     ("lettered.png", "remove the blue triangle"),
+    ("two_letters.png", "change the letter T to K"),
+    ("night_sky.png", "redraw it as outlines"),
+    ("striped.png", "a red circle in the top left on a white background in this style"),
+    ("character.png", "the same character in the bottom left on a cyan background"),
+    ("triangle_and_ring.png", "add a star"),
 )
 SEEDS = 2**31
 BEFORE_AFTER, DIFFERENCE = "Before and after", "Difference"
@@ -52,6 +57,17 @@ class Compare:
                 self._asking()
             with gr.Column(min_width=300):
                 self._settings()
+        self.samples = gr.Gallery(
+            [(str(SAMPLES / name), instruction) for name, instruction in EXAMPLES],
+            label="Samples",
+            columns=len(EXAMPLES),
+            height="auto",
+            allow_preview=False,
+            interactive=False,
+            buttons=[],
+            object_fit="contain",
+            elem_id="compare-samples",
+        )
         self.controls.status.render()
         self.worn = gr.HTML(elem_id="compare-worn")
         self.view = gr.Radio(
@@ -81,17 +97,6 @@ class Compare:
             placeholder="Drop a picture here, paste one, or click to upload",
         )
         gr.HTML(theme.hint("Paint on the picture to keep the edit inside the paint."))
-        self.samples = gr.Gallery(
-            [(str(SAMPLES / name), instruction) for name, instruction in EXAMPLES],
-            label="Samples",
-            columns=3,
-            height="auto",
-            allow_preview=False,
-            interactive=False,
-            buttons=[],
-            object_fit="contain",
-            elem_id="compare-samples",
-        )
 
     def _asking(self) -> None:
         self.instruction = gr.Textbox(

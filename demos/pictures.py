@@ -9,13 +9,15 @@ from typing import Any
 from gradio.components.image_editor import EditorData
 from PIL import Image, ImageChops
 
+from demos import theme
 from demos.device import Visit
 from editkit.errors import EditkitError
 from editkit.imaging import images
+from editkit.imaging.contact_sheet import enlarged
 
 PAINT = "#ff2d9b"
-SIDE = 384
-"""Pixels that a small picture is enlarged to at most."""
+SIDE = 3 * theme.SMALL
+"""Pixels that a small picture is enlarged to at most: about what a card has on a screen of many pixels."""
 UNREADABLE = "The picture is damaged or in no known format; give a PNG, JPEG or WebP."
 
 
@@ -107,10 +109,11 @@ def shown(image: Image.Image, visit: Visit) -> str:
     Gradio takes files as they are. A picture in memory it writes in place, under a name that hangs on its
     pixels: again and again, and also while a browser is fetching it.
     """
-    scale = max(1, SIDE // max(image.size))
-    large = image.convert("RGB").resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    made = image.convert("RGB")
+    if max(made.size) <= theme.SMALL:
+        made = enlarged(made, SIDE)
     file = visit.place() / "shown.png"
-    large.save(file, compress_level=1)
+    made.save(file, compress_level=1)
     return str(file)
 
 

@@ -1,45 +1,62 @@
 """Edits held-out ShapesWorld scenes with the embedded backbone: docs/strip.png."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 import editkit
 from editkit import shapesworld
+from editkit.imaging import contact_sheet
 
-KINDS = (
-    "recolour",
-    "remove",
-    "replace",
-    "add",
-    "move",
-    "background",
-    "style",
-    "letter",
-    "character reference",
-)
-SEED, GAP = 3, 8
+SEED, COLUMNS, GAP = 3, 6, 8
 OUTPUT = Path("docs/strip.png")
+
+Pair = tuple[str, Image.Image]
+"""An instruction, and its source above its edit."""
 
 
 def main() -> None:
-    """One scene of each kind; the first of a fixed seed, never picked."""
-    examples = [shapesworld.example(SEED, kind) for kind in KINDS]
-    sources = [Image.fromarray(shapesworld.render(example.source)) for example in examples if example.source]
-    requests = [
-        editkit.EditRequest(image=source, instruction=example.instruction)
-        for source, example in zip(sources, examples, strict=True)
-    ]
-    side = shapesworld.SIZE
-    strip = Image.new("RGB", (len(KINDS) * (side + GAP) - GAP, 2 * side + GAP), "white")
-    for column, result in enumerate(editkit.load("tiny").edit_many(requests)):
-        assert result.image is not None
-        strip.paste(sources[column], (column * (side + GAP), 0))
-        strip.paste(result.image, (column * (side + GAP), side + GAP))
-        print(f"{column + 1}. {examples[column].instruction}")
+    """One edit of each kind and one open instruction, each the first of its seed, never picked."""
     OUTPUT.parent.mkdir(exist_ok=True)
-    strip.save(OUTPUT, optimize=True)
+    pairs = edited(examples())
+    bands = [contact_sheet.strip(pairs[start : start + COLUMNS]) for start in range(0, len(pairs), COLUMNS)]
+    stacked(bands, GAP).save(OUTPUT, optimize=True)
     print(OUTPUT)
+
+
+def examples() -> list[tuple[str, shapesworld.Scene]]:
+    """Instructions and sources; seeds count up from kind to kind, since kinds share a seed's scene."""
+    found: list[shapesworld.Example | shapesworld.OpenExample]
+    found = [shapesworld.example(SEED + place, kind) for place, kind in enumerate(shapesworld.KINDS)]
+    found.append(shapesworld.open_example(SEED + len(found)))
+    return [(each.instruction, each.source) for each in found if each.source]
+
+
+def edited(asked: Sequence[tuple[str, shapesworld.Scene]]) -> list[Pair]:
+    """What Kontext makes of each."""
+    requests = [
+        editkit.EditRequest(image=Image.fromarray(shapesworld.render(source)), instruction=instruction)
+        for instruction, source in asked
+    ]
+    pairs = []
+    for request, result in zip(requests, editkit.load("tiny").edit_many(requests), strict=True):
+        assert result.image is not None, result.error
+        assert isinstance(request.image, Image.Image)
+        shown = [contact_sheet.enlarged(each) for each in (request.image, result.image)]
+        pairs.append((request.instruction, stacked(shown, GAP)))
+    return pairs
+
+
+def stacked(pictures: Sequence[Image.Image], gap: int = 0) -> Image.Image:
+    """Pictures below each other."""
+    height = sum(picture.height + gap for picture in pictures) - gap
+    made = Image.new("RGB", (max(picture.width for picture in pictures), height), "white")
+    top = 0
+    for picture in pictures:
+        made.paste(picture, (0, top))
+        top += picture.height + gap
+    return made
 
 
 if __name__ == "__main__":

@@ -10,15 +10,22 @@ from typing import Any
 import gradio as gr
 
 CSS = Path(__file__).with_name("page.css")
+SMALL = 256
+"""Pixels up to which a picture is shown as they are; browsers smooth what they enlarge, as photos need."""
+MARK = f"""document.addEventListener("load", ({{target}}) => {{
+  if (target instanceof HTMLImageElement)
+    target.toggleAttribute("data-small", Math.max(target.naturalWidth, target.naturalHeight) <= {SMALL});
+}}, true);"""
+"""Marks small pictures for the style sheet, which cannot ask for a file's own size."""
 TOP = 0.1
 """Drift at which the meter is full."""
 CLEAR = 0.02
 """Drift that eyes begin to notice on flat colours: 5 of 255 levels."""
 
 
-def style() -> str:
-    """The style sheet for the page's head; given as `css` it would reach the components alone."""
-    return f"<style>{CSS.read_text(encoding='utf-8')}</style>"
+def head() -> str:
+    """Style sheet and script for the page's head; given as `css` styles would reach the components alone."""
+    return f"<style>{CSS.read_text(encoding='utf-8')}</style><script>{MARK}</script>"
 
 
 def theme() -> Any:

@@ -103,6 +103,19 @@ def test_a_sheet_shows_small_and_missing_pictures_and_cuts_long_titles() -> None
     assert long.size == (made.width, made.height + (contact_sheet.LINES - 1) * contact_sheet.LINE)
 
 
+def test_small_pictures_are_enlarged_without_smoothing() -> None:
+    small = image(100, 60)
+    twice = small.resize((200, 120), Image.Resampling.NEAREST)
+    for made, top in (
+        (contact_sheet.rows([("small", [small])], ("source",)), contact_sheet.GAP + 2 * contact_sheet.LINE),
+        (contact_sheet.strip([("small", small)]), contact_sheet.GAP),
+    ):
+        assert made is not None
+        shown = made.crop((contact_sheet.GAP, top, contact_sheet.GAP + twice.width, top + twice.height))
+        assert shown.tobytes() == twice.tobytes()
+    assert contact_sheet.enlarged(image(129, 60)).size == (129, 60)
+
+
 def test_check_command(flawed: Path, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from surface_fixtures import in_process
 

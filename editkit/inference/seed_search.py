@@ -19,6 +19,7 @@ from PIL import Image
 from editkit import config
 from editkit.errors import EditkitError, unknown
 from editkit.imaging import images
+from editkit.imaging.contact_sheet import enlarged
 from editkit.inference import inputs, pipeline
 from editkit.inference.inputs import Prepared
 from editkit.judges import JUDGES, Case, Judge, judge
@@ -100,20 +101,20 @@ class SearchReport:
         return {**told, "comparisons": compared}
 
     def contact_sheet(self) -> Image.Image:
-        """All previews side by side, in rows of four, the winner's framed."""
-        pictures = list(self.previews.values())
-        width, height = pictures[0].size
+        """All previews side by side, in rows of four, small ones enlarged, the winner's framed."""
+        pictures = {seed: enlarged(picture.convert("RGB")) for seed, picture in self.previews.items()}
+        width, height = next(iter(pictures.values())).size
         gap = max(2, min(width, height) // 32)
         columns = min(4, len(pictures))
         rows = math.ceil(len(pictures) / columns)
         sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), "white")
-        for place, (seed, picture) in enumerate(self.previews.items()):
+        for place, (seed, picture) in enumerate(pictures.items()):
             left = gap + place % columns * (width + gap)
             top = gap + place // columns * (height + gap)
             if seed == self.seed:
                 frame = (left - gap, top - gap, left + width + gap, top + height + gap)
                 sheet.paste("limegreen", frame)
-            sheet.paste(picture.convert("RGB"), (left, top))
+            sheet.paste(picture, (left, top))
         return sheet
 
 

@@ -8,7 +8,7 @@ from editkit.shapesworld.world import COLOURS, LETTERS, SHAPES, STYLES, Scene, T
 
 HELD_OUT = range(0, 10_000)
 TRAINING_START = 1_000_000
-ADDED_RADIUS = 0.16
+ADDED_SIZE = 13
 LETTERED_SCENES = 0.15
 
 
@@ -70,7 +70,7 @@ def add(rng: random.Random, scene: Scene) -> Edit:
         slot="",
         x=0,
         y=0,
-        r=ADDED_RADIUS,
+        size=ADDED_SIZE,
     ).at(rng.choice(scene.free_slots()))
     answer = replace(scene, things=(*scene.things, thing))
     return scene, f"{rng.choice(('add', 'put', 'draw'))} a {thing.name} in the {thing.slot}", answer
@@ -128,7 +128,7 @@ def style_reference(rng: random.Random) -> Edit:
     backgrounds = [other for other in COLOURS if other not in (colour, scene.background)]
     if scene.style == "gray":
         backgrounds = [other for other in backgrounds if abs(_luminance(other) - _luminance(colour)) > 32]
-    thing = Thing(shape=shape, colour=colour, slot="", x=0, y=0, r=ADDED_RADIUS).at(
+    thing = Thing(shape=shape, colour=colour, slot="", x=0, y=0, size=ADDED_SIZE).at(
         rng.choice(scene.free_slots())
     )
     answer = Scene(background=rng.choice(backgrounds), things=(thing,), style=scene.style)

@@ -136,8 +136,11 @@ def _summary(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
         return {"n": 0}
     means = {
         "success": [row["edit"].success for row in rows],
+        "sharp": [row["edit"].sharp for row in rows],
         "ceiling": [row["ceiling"].success for row in rows],
+        "ceiling_sharp": [row["ceiling"].sharp for row in rows],
         "copy": [row["copy"].success for row in rows],
+        "copy_sharp": [row["copy"].sharp for row in rows],
         "inside": [row["edit"].inside for row in rows],
         "outside": [row["edit"].outside for row in rows],
     }
@@ -170,26 +173,32 @@ def _sessions(editor: PictureEditor, wanted: EditRequest, count: int, batch_size
         "n": count,
         "turns": TURNS,
         "success": round(float(np.mean([s.success for s in scores])), 4),
+        "sharp": round(float(np.mean([s.sharp for s in scores])), 4),
         "drift": drift,
     }
 
 
 def table(report: dict[str, Any]) -> str:
     """The report as text."""
-    lines = [f"{'':<22}{'n':>5}{'success':>9}{'ceiling':>9}{'copy':>7}{'inside':>9}{'outside':>9}"]
+    lines = [
+        f"{'':<22}{'':>5}{'edit':>16}{'ceiling':>16}{'copy':>16}",
+        f"{'':<22}{'n':>5}" + f"{'success   sharp':>16}" * 3 + f"{'inside':>9}{'outside':>9}",
+    ]
     sections = [("overall", report["overall"]), *report["categories"].items()]
     sections += [(f"  {kind}", row) for kind, row in report["kinds"].items()]
     for name, row in sections:
         if row["n"]:
             lines.append(
-                f"{name:<22}{row['n']:>5}{row['success']:>9.3f}{row['ceiling']:>9.3f}{row['copy']:>7.3f}"
+                f"{name:<22}{row['n']:>5}{row['success']:>8.3f}{row['sharp']:>8.3f}"
+                f"{row['ceiling']:>8.3f}{row['ceiling_sharp']:>8.3f}{row['copy']:>8.3f}{row['copy_sharp']:>8.3f}"
                 f"{row['inside']:>9.4f}{row['outside']:>9.4f}"
             )
     if "sessions" in report:
         row = report["sessions"]
         drift = " ".join(f"{value:.4f}" for value in row["drift"])
         lines.append(
-            f"{'five turns in a row':<22}{row['n']:>5}{row['success']:>9.3f}   drift by turn {drift}"
+            f"{'five turns in a row':<22}{row['n']:>5}{row['success']:>8.3f}{row['sharp']:>8.3f}"
+            f"   drift by turn {drift}"
         )
     return "\n".join(lines)
 

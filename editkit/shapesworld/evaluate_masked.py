@@ -12,7 +12,7 @@ from editkit import shapesworld as world
 from editkit.errors import EditkitError, unknown
 from editkit.inference.editor import PictureEditor
 from editkit.shapesworld.records import masked_record
-from editkit.shapesworld.scores import score
+from editkit.shapesworld.scores import Score, score
 
 
 def evaluate(
@@ -27,12 +27,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Edit the first `n` held-out examples of each kind as a person would ask for them, one seed each.
 
-    References succeed where the whole picture is right, all others as ShapesWorld's edits do.
-
     Args:
         editor: with any backbone.
         method: one with tasks.
-        names: of `editkit.data.shapesworld.MASKED`; all of them where empty.
+        names: of `editkit.shapesworld.MASKED`; all of them where empty.
         n: examples of each.
         steps: the default where None.
         negative: the negative prompt of all edits, as in `EditRequest`.
@@ -68,13 +66,13 @@ def evaluate(
 
 def table(report: dict[str, Any]) -> str:
     """The report as text."""
-    columns = ("success", "inside", "outside", "moved", "seconds")
+    columns = ("success", "sharp", "inside", "outside", "moved", "seconds")
     lines = [f"{'':<22}{'n':>5}" + "".join(f"{column:>9}" for column in columns)]
     for name, row in report["kinds"].items():
         lines.append(f"{name:<22}{row['n']:>5}" + "".join(f"{row[column]:>9.3f}" for column in columns))
-        for kind, success in row["kinds"].items():
+        for kind, part in row["kinds"].items():
             if kind != name:
-                lines.append(f"  {kind:<20}{success['n']:>5}{success['success']:>9.3f}")
+                lines.append(f"  {kind:<20}{part['n']:>5}{part['success']:>9.3f}{part['sharp']:>9.3f}")
     return "\n".join(lines)
 
 
@@ -89,14 +87,21 @@ def _row(held_out: Sequence[world.MaskedExample], edited: Sequence[Image.Image])
         if example.mask is not None:
             change = np.abs(np.asarray(picture, dtype=int) - example.seen())
             moved = max(moved, int(change[example.mask == 0].max()))
-    won: dict[str, list[bool]] = {}
+    by_kind: dict[str, list[Score]] = {}
     for example, found in zip(held_out, scores, strict=True):
-        won.setdefault(example.kind, []).append(found.success)
+        by_kind.setdefault(example.kind, []).append(found)
     return {
         "n": len(scores),
-        "success": float(np.mean([found.success for found in scores])),
+        **_shares(scores),
         "inside": float(np.mean([found.inside for found in scores])),
         "outside": float(np.mean([found.outside for found in scores])),
         "moved": moved,
-        "kinds": {k: {"n": len(v), "success": float(np.mean(v))} for k, v in sorted(won.items())},
+        "kinds": {kind: {"n": len(found)} | _shares(found) for kind, found in sorted(by_kind.items())},
+    }
+
+
+def _shares(scores: Sequence[Score]) -> dict[str, float]:
+    return {
+        "success": float(np.mean([found.success for found in scores])),
+        "sharp": float(np.mean([found.sharp for found in scores])),
     }

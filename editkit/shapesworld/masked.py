@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editkit.shapesworld.edits import ON_SCENE, character_reference, style_reference
-from editkit.shapesworld.render import LUMA, SIZE, render
-from editkit.shapesworld.world import SLOTS, Scene, draw_scene
+from editkit.shapesworld.render import CELL, LUMA, SIZE, render
+from editkit.shapesworld.world import JITTER, SIZES, SLOTS, Scene, draw_scene
 
 Mask = NDArray[np.uint8]
 LOCAL = ("recolour", "remove", "replace", "add")
 MARGIN = (3, 12)
 """Pixels between what changes and the mask's edge."""
-SLOT = 0.22
-"""Half the side of the mask over a slot."""
+SLOT = JITTER + max(SIZES) // 2
+"""Cells from a slot's centre to the edge of the box that holds any of its objects."""
 CHANGED = 32
 BLOCK = 8
 """Side of a mosaic's blocks."""
@@ -120,10 +120,8 @@ def local_reference(rng: random.Random) -> Made:
         thing = replace(thing, letter=None)
         reference = replace(reference, things=(thing,))
     answer = replace(source, things=(*source.things, thing.at(slot)))
-    x, y = SLOTS[slot]
-    left, top, right, bottom = (round(edge * SIZE) for edge in (x - SLOT, y - SLOT, x + SLOT, y + SLOT))
     mask = np.zeros((SIZE, SIZE), np.uint8)
-    mask[top:bottom, left:right] = 255
+    mask[around_slot(slot)] = 255
     return "local reference", f"put this character in the {slot}", source, mask, (reference,), answer
 
 
@@ -155,6 +153,13 @@ def masked_example(seed: int, name: str) -> MaskedExample:
         references=references,
         answer=answer,
     )
+
+
+def around_slot(slot: str) -> tuple[slice, slice]:
+    """Rows and columns, in pixels, that hold any object of a slot."""
+    x, y = SLOTS[slot]
+    rows, columns = (slice((c - SLOT) * CELL, (c + SLOT + 1) * CELL) for c in (y, x))
+    return rows, columns
 
 
 def around(source: Scene, answer: Scene, rng: random.Random) -> Mask:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from editkit.shapesworld.edits import ADDED_RADIUS
+from editkit.shapesworld.edits import ADDED_SIZE
 from editkit.shapesworld.world import COLOURS, Scene, Thing, draw_scene
 
 
@@ -24,7 +24,7 @@ Open = tuple[str, list[Scene]]
 
 def _added(scene: Scene, shape: str, colours: list[str]) -> list[Scene]:
     things = [
-        Thing(shape=shape, colour=colour, slot="", x=0, y=0, r=ADDED_RADIUS).at(slot)
+        Thing(shape=shape, colour=colour, slot="", x=0, y=0, size=ADDED_SIZE).at(slot)
         for colour in colours
         for slot in scene.free_slots()
     ]

@@ -1,20 +1,21 @@
-"""Scene to pixels: drawn at four times the size, then reduced by a box filter."""
+"""Scene to pixels: 32x32 cells of one colour each, enlarged without smoothing."""
 
-import math
+from functools import lru_cache
+from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
 
 from editkit.shapesworld.world import COLOURS, Scene, Thing
 
-SIZE = 128
-OVERSAMPLE = 4
-STROKE = 0.16
-STRIPE_PERIOD = 0.09
+CELLS, CELL = 32, 4
+"""Cells across a picture, pixels across a cell."""
+SIZE = CELLS * CELL
+STRIPE_PERIOD = 4
 LUMA = np.array([0.299, 0.587, 0.114])
 
-Mask = NDArray[np.bool_]
-Plane = NDArray[np.float64]
+Picture = NDArray[np.uint8]
+Plane = NDArray[np.bool_]
 
 # Usual 3x5 bitmaps, rows from the top, most significant bit on the left.
 GLYPHS = {
@@ -28,89 +29,52 @@ GLYPHS = {
     "Z": (0b111, 0b001, 0b010, 0b100, 0b111),
 }
 
-_STAR = tuple(
-    (radius * math.sin(math.pi * k / 5), -radius * math.cos(math.pi * k / 5))
-    for k, radius in enumerate((1.0, 0.45) * 5)
-)
-# Corners in units of r about the centre, y down.
-POLYGONS: dict[str, tuple[tuple[float, float], ...]] = {
-    "square": ((-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)),
-    "triangle": ((0.0, -1.0), (1.0, 0.8), (-1.0, 0.8)),
-    "star": _STAR,
-    "cross": (
-        (-0.3, -1.0), (0.3, -1.0), (0.3, -0.3), (1.0, -0.3), (1.0, 0.3), (0.3, 0.3),
-        (0.3, 1.0), (-0.3, 1.0), (-0.3, 0.3), (-1.0, 0.3), (-1.0, -0.3), (-0.3, -0.3),
-    ),
-    "diamond": ((0.0, -1.0), (0.75, 0.0), (0.0, 1.0), (-0.75, 0.0)),
-}  # fmt: skip
+
+@lru_cache(maxsize=1)
+def bitmaps() -> dict[tuple[str, int], tuple[Plane, Plane]]:
+    """Every shape filled and outlined, by name and size in cells."""
+    found = {}
+    for block in files(__package__).joinpath("shapes.txt").read_text().strip().split("\n\n"):
+        title, *rows = block.splitlines()
+        name, size = title.split()
+        sides = zip(*(row.split() for row in rows), strict=True)
+        filled, outlined = (np.array([list(row) for row in side]) == "#" for side in sides)
+        found[name, int(size)] = filled, outlined
+    return found
 
 
-def _polygon(
-    u: Plane, v: Plane, corners: tuple[tuple[float, float], ...], *, edges: bool
-) -> tuple[Mask, Plane]:
-    inside = np.zeros(u.shape, dtype=bool)
-    distance = np.full(u.shape, np.inf)
-    for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
-        if ay != by:
-            inside ^= ((v < ay) != (v < by)) & (u < ax + (v - ay) * (bx - ax) / (by - ay))
-        if edges:
-            dx, dy = bx - ax, by - ay
-            along = np.clip(((u - ax) * dx + (v - ay) * dy) / (dx * dx + dy * dy), 0, 1)
-            distance = np.minimum(distance, np.hypot(u - ax - along * dx, v - ay - along * dy))
-    return inside, distance
-
-
-def _shape(u: Plane, v: Plane, shape: str, *, edges: bool) -> tuple[Mask, Plane]:
-    """Inside mask and, where asked for, the distance to the edge, both in units of r."""
-    if shape in POLYGONS:
-        return _polygon(u, v, POLYGONS[shape], edges=edges)
-    depth = 1 - np.hypot(u, v)
-    if shape == "ring":
-        depth = np.minimum(depth, 0.4 - depth)
-    elif shape == "crescent":
-        depth = np.minimum(depth, np.hypot(u - 0.45, v + 0.2) - 0.8)
-    return depth >= 0, np.abs(depth)
-
-
-def _paint(canvas_HWC: NDArray[np.uint8], thing: Thing, style: str) -> None:
-    side = canvas_HWC.shape[0]
-    low_x, high_x, low_y, high_y = (
-        min(max(round((centre + sign * thing.r * 1.02) * side), 0), side)
-        for centre in (thing.x, thing.y)
-        for sign in (-1, 1)
-    )
-    x = ((np.arange(low_x, high_x) + 0.5) / side)[None, :]
-    y = ((np.arange(low_y, high_y) + 0.5) / side)[:, None]
-    u, v = np.broadcast_arrays((x - thing.x) / thing.r, (y - thing.y) / thing.r)
-    painted, distance = _shape(u, v, thing.shape, edges=style == "outline")
-    if style == "outline":
-        painted = painted & (distance <= STROKE)
-    elif style == "stripes":
-        painted = painted & ((x + y) % STRIPE_PERIOD < STRIPE_PERIOD / 2)
-    box_HWC = canvas_HWC[low_y:high_y, low_x:high_x]
-    box_HWC[painted] = COLOURS[thing.colour]
+def _paint(cells_HWC: Picture, thing: Thing, style: str) -> None:
+    filled, outlined = bitmaps()[thing.shape, thing.size]
+    half = thing.size // 2
+    rows, columns = (slice(centre - half, centre + half + 1) for centre in (thing.y, thing.x))
+    painted = outlined if style == "outline" else filled
+    if style == "stripes":
+        y, x = np.ogrid[rows, columns]
+        painted = painted & ((x + y) % STRIPE_PERIOD < STRIPE_PERIOD // 2)
+    cells_HWC[rows, columns][painted] = COLOURS[thing.colour]
     if thing.letter:
-        column, row = np.floor(u / 0.22 + 1.5).astype(int), np.floor(v / 0.22 + 2.5).astype(int)
-        on_glyph = (column >= 0) & (column < 3) & (row >= 0) & (row < 5)
-        bits = np.array(GLYPHS[thing.letter])[row.clip(0, 4)] >> (2 - column.clip(0, 2)) & 1
-        box_HWC[on_glyph & (bits == 1)] = COLOURS[thing.letter_colour]
+        bits = np.array(GLYPHS[thing.letter])[:, None] >> np.array([2, 1, 0]) & 1
+        middle_HWC = cells_HWC[thing.y - 2 : thing.y + 3, thing.x - 1 : thing.x + 2]
+        middle_HWC[bits == 1] = COLOURS[thing.letter_colour]
 
 
-def render(scene: Scene, size: int = SIZE) -> NDArray[np.uint8]:
-    """Draw a scene as an RGB picture, uint8, shape (size, size, 3)."""
-    side = size * OVERSAMPLE
-    canvas_HWC = np.empty((side, side, 3), dtype=np.uint8)
-    canvas_HWC[:] = COLOURS[scene.background]
+def cells(scene: Scene) -> Picture:
+    """A scene's cells as RGB, uint8, shape (32, 32, 3)."""
+    cells_HWC = np.empty((CELLS, CELLS, 3), dtype=np.uint8)
+    cells_HWC[:] = COLOURS[scene.background]
     for thing in scene.things:
-        _paint(canvas_HWC, thing, scene.style)
-    # Summing strided slices is several times faster than a reshape and a sum over two axes.
-    wide_HWC = np.zeros((size, side, 3), dtype=np.uint16)
-    sum_HWC = np.zeros((size, size, 3), dtype=np.uint16)
-    for k in range(OVERSAMPLE):
-        wide_HWC += canvas_HWC[k::OVERSAMPLE]
-    for k in range(OVERSAMPLE):
-        sum_HWC += wide_HWC[:, k::OVERSAMPLE]
-    picture_HWC: Plane = sum_HWC / OVERSAMPLE**2
+        _paint(cells_HWC, thing, scene.style)
     if scene.style == "gray":
-        picture_HWC = (picture_HWC @ LUMA)[..., None].repeat(3, axis=-1)
-    return np.round(picture_HWC).astype(np.uint8)
+        cells_HWC[:] = np.round(cells_HWC @ LUMA)[..., None]
+    return cells_HWC
+
+
+def enlarged(cells_HWC: Picture, size: int = SIZE) -> Picture:
+    """Cells as a picture of `size` pixels across, a multiple of 32."""
+    scale = size // CELLS
+    return cells_HWC.repeat(scale, 0).repeat(scale, 1)
+
+
+def render(scene: Scene, size: int = SIZE) -> Picture:
+    """Draw a scene as an RGB picture, uint8, shape (size, size, 3); size is a multiple of 32."""
+    return enlarged(cells(scene), size)

@@ -1,4 +1,4 @@
-"""Whether one edit of a ShapesWorld scene succeeded."""
+"""Whether one edit of a ShapesWorld scene succeeded, and whether it is drawn sharply."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-INSIDE, OUTSIDE, REFERENCE_INSIDE = 0.075, 0.04, 0.06
+from editkit.shapesworld.render import CELL
+
+INSIDE, OUTSIDE = 0.075, 0.04
 DIFFERENT, GROWN = 0.125, 2
+WRONG, WRONG_CELLS = 0.2, 4
 REFERENCE_CATEGORIES = ("style reference", "character reference")
 
 Pixels = NDArray[np.float32]
@@ -17,17 +20,19 @@ Plane = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """Mean absolute errors to the true answer, pixels in [0, 1].
+    """How near an edit comes to the true answer, pixels in [0, 1].
 
     Attributes:
-        inside: over the pixels that the edit changes.
-        outside: over the rest.
-        success: both within ShapesWorld's limits.
+        inside: mean absolute error over the pixels that the edit changes.
+        outside: mean absolute error over the rest.
+        success: both errors within ShapesWorld's limits: the edit was made.
+        sharp: at most four of the picture's cells have a wrong colour: the edit was made well.
     """
 
     inside: float
     outside: float
     success: bool
+    sharp: bool
 
 
 def changed(source_HWC: Pixels, answer_HWC: Pixels) -> Plane:
@@ -39,13 +44,29 @@ def changed(source_HWC: Pixels, answer_HWC: Pixels) -> Plane:
     return grown[0, 0].numpy() > 0
 
 
+def wrong_cells(answer_HWC: Pixels, edited_HWC: Pixels) -> int:
+    """Cells whose mean colour is further than 0.2 from the true one in any channel."""
+    height, width, channels = answer_HWC.shape
+    error_HWC = (edited_HWC - answer_HWC).reshape(height // CELL, CELL, width // CELL, CELL, channels)
+    return int((np.abs(error_HWC.mean((1, 3))) > WRONG).any(-1).sum())
+
+
 def score(source_HWC: Pixels, answer_HWC: Pixels, edited_HWC: Pixels, category: str) -> Score:
-    """How near an edit comes to the true answer; copying the source never succeeds."""
-    error_HW = np.abs(edited_HWC - answer_HWC).mean(-1)
+    """Compare an edit with the true answer; neither a copy of the source nor a missing object succeeds.
+
+    Against a reference the source is no picture of the same place, so that the answer's own background, which
+    its corner shows, stands for what was there before.
+    """
+    before_HWC = source_HWC
     if category in REFERENCE_CATEGORIES:
-        inside = float(error_HW.mean())
-        return Score(inside=inside, outside=0.0, success=inside <= REFERENCE_INSIDE)
-    inside_HW = changed(source_HWC, answer_HWC)
+        before_HWC = np.broadcast_to(answer_HWC[0, 0], answer_HWC.shape)
+    error_HW = np.abs(edited_HWC - answer_HWC).mean(-1)
+    inside_HW = changed(before_HWC, answer_HWC)
     inside = float(error_HW[inside_HW].mean()) if inside_HW.any() else 0.0
     outside = float(error_HW[~inside_HW].mean()) if (~inside_HW).any() else 0.0
-    return Score(inside=inside, outside=outside, success=inside <= INSIDE and outside <= OUTSIDE)
+    return Score(
+        inside=inside,
+        outside=outside,
+        success=inside <= INSIDE and outside <= OUTSIDE,
+        sharp=wrong_cells(answer_HWC, edited_HWC) <= WRONG_CELLS,
+    )

@@ -16,29 +16,31 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "cyan": (60, 200, 220),
 }
 SHAPES = ("circle", "square", "triangle", "star", "ring", "cross", "diamond", "crescent")
-SLOTS: dict[str, tuple[float, float]] = {
-    "top left": (0.28, 0.28),
-    "top right": (0.72, 0.28),
-    "bottom left": (0.28, 0.72),
-    "bottom right": (0.72, 0.72),
+SLOTS: dict[str, tuple[int, int]] = {
+    "top left": (8, 8),
+    "top right": (23, 8),
+    "bottom left": (8, 23),
+    "bottom right": (23, 23),
 }
+"""Centre cells (x, y)."""
 STYLES = ("flat", "outline", "stripes", "gray")
 LETTERS = "AEHKLTXZ"
 DARK_LETTERED = frozenset({"white", "yellow", "cyan", "pink", "orange"})
-JITTER = 0.05
-RADII = (0.13, 0.19)
+JITTER = 1
+"""Cells by which a drawn scene's objects may lie off their slot's centre, on each axis."""
+SIZES = (11, 13)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Thing:
-    """One object: its centre (x, y) and radius r are fractions of the picture's side."""
+    """One object: its centre cell (x, y) and its size, in cells across."""
 
     shape: str
     colour: str
     slot: str
-    x: float
-    y: float
-    r: float
+    x: int
+    y: int
+    size: int
     letter: str | None = None
 
     @property
@@ -127,9 +129,9 @@ def draw_scene(
             shape=shape,
             colour=colour,
             slot=slot,
-            x=SLOTS[slot][0] + rng.uniform(-JITTER, JITTER),
-            y=SLOTS[slot][1] + rng.uniform(-JITTER, JITTER),
-            r=rng.uniform(*RADII),
+            x=SLOTS[slot][0] + rng.randint(-JITTER, JITTER),
+            y=SLOTS[slot][1] + rng.randint(-JITTER, JITTER),
+            size=rng.choice(SIZES),
         )
         carries = rng.random() < lettered and thing.shows_letter_on(background)
         things.append(replace(thing, letter=letter) if carries else thing)

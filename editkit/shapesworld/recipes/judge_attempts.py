@@ -20,7 +20,7 @@ from torch import Tensor
 from editkit import atomic_files, shapesworld
 from editkit.errors import EditkitError
 from editkit.shapesworld import Scene
-from editkit.shapesworld.masked import SLOT
+from editkit.shapesworld.masked import around_slot
 from editkit.shapesworld.recipes import judge_model, judge_pairs
 from editkit.shapesworld.recipes.judge_conversations import Lesson, reply
 from editkit.shapesworld.scores import INSIDE, OUTSIDE, score
@@ -197,11 +197,10 @@ def measured(edit: Asked, made_HWC: Pixels) -> tuple[list[int], float]:
     nearest_HWC = min(answers, key=lambda answer: float(np.abs(answer - made_HWC).mean()))
     found = score(source_HWC, nearest_HWC, made_HWC, "open")
     error_HW = np.abs(made_HWC - nearest_HWC).mean(-1)
-    side, around_HW, slots = len(error_HW), np.ones(error_HW.shape, bool), []
-    for x, y in SLOTS.values():
-        rows, columns = (slice(round((c - SLOT) * side), round((c + SLOT) * side)) for c in (y, x))
-        around_HW[rows, columns] = False
-        slots.append(float(error_HW[rows, columns].mean()))
+    around_HW, slots = np.ones(error_HW.shape, bool), []
+    for slot in map(around_slot, SLOTS):
+        around_HW[slot] = False
+        slots.append(float(error_HW[slot].mean()))
     errors = [float(error_HW[around_HW].mean()), float(error_HW.mean()), *slots]
     marks = [round(judge_model.TOP_MARK * max(0.0, 1 - error / SPOILT)) for error in errors]
     return marks, max(found.inside / INSIDE, found.outside / OUTSIDE)

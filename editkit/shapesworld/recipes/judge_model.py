@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from editkit import shapesworld
+from editkit.shapesworld.render import CELLS
 from editkit.shapesworld.world import LETTERS, STYLES
 
 PAD, UNKNOWN, AROUND, GLOBAL, PICTURE, END = (
@@ -49,8 +50,10 @@ class ModelConfig:
     head: int = 32
 
     def __post_init__(self) -> None:
-        if self.picture % (2 * self.patch) or self.vision_width % self.head or self.width % self.head:
-            raise ValueError("picture must be a multiple of two patches, and both widths multiples of head")
+        if self.picture % CELLS or self.picture % (2 * self.patch):
+            raise ValueError(f"picture must be a multiple of ShapesWorld's {CELLS} cells and of two patches")
+        if self.vision_width % self.head or self.width % self.head:
+            raise ValueError("both widths must be multiples of head")
 
     @property
     def tokens(self) -> int:
@@ -95,7 +98,7 @@ def fresh(config: ModelConfig, words: Sequence[str]) -> tuple[Any, Any]:
         size=side,
         max_image_size=side,
         do_image_splitting=False,
-        resample=4,  # Pillow's box filter, by which ShapesWorld is drawn
+        resample=4,  # Pillow's box filter, which leaves ShapesWorld's cells whole
     )
     processor = Idefics3Processor(pictures, made, image_seq_len=config.tokens, chat_template=TEMPLATE)
     ends = {

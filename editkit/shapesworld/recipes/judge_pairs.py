@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from editkit import shapesworld
 from editkit.shapesworld import Scene, Thing
-from editkit.shapesworld.edits import ADDED_RADIUS, ON_SCENE
+from editkit.shapesworld.edits import ADDED_SIZE, ON_SCENE
+from editkit.shapesworld.render import CELLS
 from editkit.shapesworld.world import LETTERS, STYLES
 
 OPEN = "open"
@@ -60,7 +61,7 @@ class Attempt:
         return self.share * self.front.quality + (1 - self.share) * self.back.quality
 
     def picture(self, size: int) -> Tensor:
-        """Pixels in [0, 1], (3, size, size): mixed, softened, discoloured and noisy."""
+        """Pixels in [0, 1], (3, size, size): mixed, softened by half a cell, discoloured, each cell noisy."""
         mixed_CHW = self.share * drawn(self.front.scene, size) + (1 - self.share) * drawn(
             self.back.scene, size
         )
@@ -69,12 +70,12 @@ class Attempt:
         generator = torch.Generator().manual_seed(self.seed)
         drawn_5 = torch.rand(5, generator=generator)
         tint_C, weak, contrast = drawn_5[:3], float(drawn_5[3]), float(drawn_5[4])
-        radius = size // 64
+        radius = size // CELLS // 2
         soft_CHW = F.avg_pool2d(
             F.pad(mixed_CHW[None], (2 * radius,) * 4, mode="replicate"), 2 * radius + 1, stride=1
         )
         soft_CHW = F.avg_pool2d(soft_CHW, 2 * radius + 1, stride=1)[0]
-        noise_CHW = F.interpolate(torch.randn(1, 3, 64, 64, generator=generator), size, mode="bilinear")[0]
+        noise_CHW = F.interpolate(torch.randn(1, 3, CELLS, CELLS, generator=generator), size)[0]
         pixels_CHW = mixed_CHW.lerp(soft_CHW, weak * self.rough)
         pixels_CHW = (pixels_CHW - 0.5) * (1 - 0.2 * self.rough * contrast) + 0.5
         pixels_CHW = pixels_CHW + 0.08 * self.rough * (tint_C[:, None, None] - 0.5)
@@ -151,7 +152,7 @@ def _open(rng: random.Random) -> Drawn:
         free = ("slot", "colour") if form == "shape" else ("slot",)
         colours = colours if form == "shape" else colours[:1] * 2
         words = f"{verb} a {shape}" if form == "shape" else f"{verb} a {colours[0]} {shape}"
-        made = Thing(shape=shape, colour="", slot="", x=0, y=0, r=ADDED_RADIUS)
+        made = Thing(shape=shape, colour="", slot="", x=0, y=0, size=ADDED_SIZE)
         added = [replace(made, colour=c).at(slot) for c, slot in zip(colours, slots, strict=True)]
         answers = [replace(scene, things=(*scene.things, new)) for new in added]
     return scene, words, answers, free
