@@ -77,8 +77,8 @@ def turn(transformer: FluxTransformer2DModel, left: int) -> None:
     """Turn a network that copies from a context picture into one that copies from a diptych's left half.
 
     Keys of the copying heads are rotated, as RoPE would, from one step along the first axis to `left` tokens
-    back along the last. The first 64 channels behind the noise hold the masked picture; they are embedded as the
-    noise is.
+    back along the last. The first 64 channels behind the noise hold the masked picture; they are embedded as
+    the noise is.
     """
     x_embedder, size = transformer.x_embedder, transformer.config.attention_head_dim
     channels = transformer.out_channels
