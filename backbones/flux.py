@@ -132,10 +132,13 @@ class Flux(Components):
         channels = self.vae.config.latent_channels
         shape = (1, channels, canvas.height // packing.CELL, canvas.width // packing.CELL)
         draws = [torch.randn(shape, generator=generator, dtype=self.dtype) for generator in generators]
+        return packing.pack(torch.cat(draws).to(self.device))
+
+    def reset_caches(self) -> None:
+        """What diffusers' pipelines do after each picture."""
         for transformer in self.transformers.values():
             if transformer.is_cache_enabled:
-                transformer._reset_stateful_cache()  # what diffusers' pipelines do after each picture
-        return packing.pack(torch.cat(draws).to(self.device))
+                transformer._reset_stateful_cache()
 
     def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
         slots, transformer = plan.conditioning, self.transformer(plan.role)

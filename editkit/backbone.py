@@ -72,6 +72,9 @@ class Backbone(Protocol):
     def noise(self, canvas: Canvas, generators: Sequence[torch.Generator]) -> Tensor:
         """Packed noise BLC, one generator an image."""
 
+    def reset_caches(self) -> None:
+        """Forget earlier steps, where the loading option `cache` makes transformers remember them."""
+
     def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
         """The role's prediction over the canvas' tokens, BLC; t is one time or one per image."""
 

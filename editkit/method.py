@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, final
 
 from editkit import flow
 from editkit.backbone import Backbone
@@ -79,9 +80,15 @@ class Sampler:
         unwanted_BLC, scale = self.predict(x_BLC, t, unwanted, guidance), float(self.config.true_cfg)
         return unwanted_BLC + scale * (predicted_BLC - unwanted_BLC)
 
+    def start(self, plan: Plan, noise_BLC: Tensor) -> Tensor:
+        """Where Euler starts: the noise, BLC."""
+        return noise_BLC
+
+    @final
     def walk(self, plan: Plan, noise_BLC: Tensor, times: Tensor, guidance: float) -> Iterator[Tensor]:
-        """x after each step over any span of a schedule."""
-        return flow.walk(lambda x_BLC, t: self.velocity(x_BLC, t, plan, guidance), noise_BLC, times)
+        """x after each step from noise over the whole schedule, as an edit goes: the sampler by itself."""
+        velocity = partial(self.velocity, plan=plan, guidance=guidance)
+        return flow.walk(velocity, self.start(plan, noise_BLC), times)
 
 
 class Trainer:

@@ -19,7 +19,6 @@ checkpoints.
 
 import json
 import math
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +29,8 @@ from torch import Tensor
 
 from backbones.lora import fused_modules
 from backbones.lora.fused_modules import Update
-from editkit.errors import EditkitError, EditkitWarning
+from editkit import notes
+from editkit.errors import EditkitError
 
 METADATA, PREFIX = "lora_adapter_metadata", "transformer."
 DIALECTS = ("diffusers", "kohya", "bfl", "comfyui")
@@ -131,7 +131,7 @@ def in_diffusers(
 ) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
     """Tensors and metadata of a file as diffusers reads them; untouched where they are no LoRA of FLUX.
 
-    A text encoder's part is left out, with a warning: FLUX's are shared by all methods.
+    A text encoder's part is left out, with a note: FLUX's are shared by all methods.
 
     Raises:
         EditkitError: as `read`, and where tensors would be lost.
@@ -149,7 +149,7 @@ def in_diffusers(
             f"{len(lost)} tensors are of no plain LoRA ({', '.join(lost[:3])}); give one that is."
         )
     if lora.unplaced:
-        warnings.warn("The LoRA's part for text encoders is left out.", EditkitWarning, stacklevel=2)
+        notes.tell("The LoRA's part for text encoders is left out.")
     return from_diffusers(lora.updates, "diffusers")
 
 

@@ -15,8 +15,8 @@ from editkit.imaging.contact_sheet import wrapped
 from editkit.types import EditRequest, EditResult
 
 if TYPE_CHECKING:
-    from editkit.inference import pipeline
     from editkit.inference.editor import PictureEditor
+    from editkit.inference.progress import Watch
     from editkit.judges import Judge
     from editkit.types import ImageInput
 
@@ -131,9 +131,7 @@ def requests(
     ]
 
 
-def run(
-    asked: Sequence[tuple[PictureEditor, EditRequest]], watch: pipeline.Watch | None = None
-) -> Iterator[Entry]:
+def run(asked: Sequence[tuple[PictureEditor, EditRequest]], watch: Watch | None = None) -> Iterator[Entry]:
     """What becomes of each request by its editor, one by one; `watch` is told of every step.
 
     Editors of one backbone may differ in their methods' options: see `PictureEditor.configured`.

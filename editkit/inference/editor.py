@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from editkit.inference import pipeline
+    from editkit.inference.progress import Watch
     from editkit.method import Method
     from editkit.types import EditRequest, EditResult
 
@@ -29,6 +29,6 @@ class PictureEditor(Protocol):
         """Edits one picture; takes the fields of an `EditRequest`."""
 
     def edit_many(
-        self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: pipeline.Watch | None = None
+        self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: Watch | None = None
     ) -> list[EditResult]:
         """Edit many pictures, in the order given."""

@@ -90,14 +90,14 @@ def _ended(editor: Any, method: str, config: EndingsConfig, places: range) -> It
         record = records[place]
         prepared = inputs.prepare(record.request(method, first_seed + place, config.steps))
         groups[prepared.group].append((prepared, record.answer))
-    found, options = editor.method(method)
+    made = pipeline.Pipeline(editor.backbone, *editor.method(method))
     for group in groups.values():
         for first in range(0, len(group), TOGETHER):
             batch, answers = zip(*group[first : first + TOGETHER], strict=True)
             editor.load(batch[0].request)
-            run = pipeline.begin(editor.backbone, found, options, batch)
-            run.walk()
+            planned = pipeline.begin(made, batch)
+            state = pipeline.denoise(planned.velocity, planned.start, planned.times)
             levels_BCHW = torch.from_numpy(np.stack(answers)).permute(0, 3, 1, 2)
-            placed_BCHW = canvas.place(levels_BCHW.float() / 255, run.plan.canvas)
-            tokens_BLC = canvas.panel(run.x_BLC, run.plan.canvas)
+            placed_BCHW = canvas.place(levels_BCHW.float() / 255, planned.plan.canvas)
+            tokens_BLC = canvas.panel(state.x_BLC, planned.plan.canvas)
             yield tokens_BLC.bfloat16().cpu(), (placed_BCHW * 255).round().byte()
