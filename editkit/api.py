@@ -36,13 +36,13 @@ def load(
         device: cpu, cuda, mps; the best one present where None.
         dtype: float32, bfloat16 or float16; fp32 on a CPU and bf16 elsewhere where None.
         options: options by method name.
-        loading: the backbone's own options, see `backbones.flux.LoadOptions`.
+        loading: the backbone's own options, see `backbones.loading.LoadOptions`.
 
     Raises:
         EditkitError: for an unknown name, device, dtype or option. Weights load when first needed.
     """
     found = packages.backbones("flux").load(backbone, device, dtype, **loading)
-    return Editor(found).configured(options or {})
+    return Editor(found, options)
 
 
 def load_session(folder: str | Path, editor: Editor | None = None) -> Session:

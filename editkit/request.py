@@ -37,7 +37,7 @@ class EditRequest:
     image: ImageInput | None
     """Picture to edit. A path or a PIL image; None for text to image."""
     instruction: str
-    """Edit in words, or the picture where there is none to edit."""
+    """The edit in words, or the whole picture where there is none to edit."""
     method: str = "kontext"
     """Name of a method; `editkit methods` lists them."""
     task: str | None = None
@@ -46,13 +46,13 @@ class EditRequest:
     mask: ImageInput | None = None
     """Mask: white where the edit may land. As large as the picture."""
     references: Sequence[ImageInput] = ()
-    """Reference picture that the instruction speaks of; there may be several."""
+    """Reference picture that the instruction speaks of."""
     seed: int = 0
     """Random seed. The same seed gives the same picture."""
     steps: int | None = None
-    """Number of Euler steps; the method's or the backbone's own if not given."""
+    """Number of Euler steps; the method's own if not given."""
     guidance: float | None = None
-    """Strength of distilled guidance; the method's or the backbone's own if not given."""
+    """Distilled guidance; the method's own if not given."""
     size: tuple[int, int] | None = None
     """Width and height that the network works at; fitted to the picture if not given."""
     preserve: bool | None = None
@@ -60,7 +60,7 @@ class EditRequest:
     align: bool = False
     """Undo a measured shift or scale against the source."""
     negative: str | None = None
-    """Negative prompt: what not to show. Switches true classifier-free guidance on."""
+    """What not to show; switches true classifier-free guidance on."""
     search: SearchSettings | Mapping[str, Any] | None = None
     """Try several seeds, from `seed` on, and finish the one that a judge prefers. A `SeedSearch`, or a dict
     of its fields."""

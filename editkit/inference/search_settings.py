@@ -18,7 +18,7 @@ class SeedSearch:
     """How to search over seeds."""
 
     seeds: int = 8
-    """Try this many seeds, counted up from the request's, and keep the one that a judge prefers."""
+    """Try this many seeds and keep the one that a judge prefers. They count up from the request's."""
     judge: str = "preserve"
     """Who judges: preserve, tiny, qwen-vl or openai."""
     mode: str = "continue"
