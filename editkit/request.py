@@ -70,5 +70,12 @@ FIELDS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(EditR
 """Names of an edit's fields, in order."""
 PICTURES = ("image", "mask", "references")
 """Those that are pictures: a recipe tells them by file and hash."""
-SETTINGS: tuple[str, ...] = tuple(name for name in FIELDS if name not in (*PICTURES, "search"))
-"""Those that a recipe holds as they are; a search's recipe holds the seed that it found."""
+TEXTS = ("instruction", "negative")
+"""Those that are free text."""
+SETTINGS: tuple[str, ...] = (
+    *TEXTS,
+    *(name for name in FIELDS if name not in (*TEXTS, *PICTURES, "search")),
+)
+"""Those that a recipe holds as they are, in its order; a search's recipe holds the seed that it found."""
+USED = ("method", "steps", "guidance")
+"""Settings that a recipe holds as they were used, where a request may leave them open."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from editkit.errors import EditkitError
 from editkit.imaging.images import RECIPE_KEY, Picture, opened
-from editkit.request import SETTINGS, EditRequest
+from editkit.request import SETTINGS, USED, EditRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,12 +37,12 @@ def make(**settings: Any) -> Recipe:
 
 
 def asked(request: EditRequest) -> Recipe:
-    """A request's fields that a recipe holds as they are; its pictures are told otherwise."""
-    return {name: getattr(request, name) for name in SETTINGS}
+    """A request's settings, without those that the pipeline adds as it used them."""
+    return {name: getattr(request, name) for name in SETTINGS if name not in USED}
 
 
 def settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The same fields out of a recipe; those that it does not name are left out."""
+    """A request's settings out of a recipe; those that it does not name are left out."""
     found = {name: recipe[name] for name in SETTINGS if name in recipe}
     size = found.get("size")
     return {**found, "size": tuple(size) if size else None}  # JSON knows no tuples
