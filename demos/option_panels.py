@@ -44,7 +44,8 @@ class Drawer:
     def asked(self, request: EditRequest, told: Mapping[str, Any]) -> EditRequest:
         """A request with the method's own fields."""
         shown = {key: told.get(f"{self.method.name}_{key}") for key in self.fields}
-        return replace(request, **{key: None if value == "" else value for key, value in shown.items()})
+        asked: dict[str, Any] = {key: None if value == "" else value for key, value in shown.items()}
+        return replace(request, **asked)
 
 
 def apply(
