@@ -16,6 +16,7 @@ from editkit.cli.request import takes
 from editkit.editor import Editor
 from editkit.fields import explained, summary
 from editkit.inference.search_settings import SeedSearch
+from editkit.judges import JUDGES
 from editkit.request import FIELDS, EditRequest
 from editkit.types import EditResult
 
@@ -63,6 +64,10 @@ def test_help_is_the_fields_first_sentence() -> None:
     assert told["references"].startswith(summary(EditRequest, "references")[:-1])
     assert told["search_seeds"] == summary(SeedSearch, "seeds")
     assert {each.name for each in commands["generate"].params} >= {"prompt", "seed", "search_judge"}
+
+
+def test_every_judge_is_named() -> None:
+    assert [name for name in JUDGES if name not in summary(SeedSearch, "judge")] == []
 
 
 def test_every_field_is_explained() -> None:

@@ -1,4 +1,4 @@
-"""Law: denoising is a pure function over any span of a schedule; a request's fields survive its recipe."""
+"""Law: denoising is a pure function over any span of a schedule."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from editkit import flow
-from editkit.inference import provenance
 from editkit.inference.pipeline import DenoiseState, denoise
-from editkit.request import FIELDS, PICTURES, SETTINGS, USED, EditRequest
 
 
 def velocity(x_BLC: Tensor, t: float) -> Tensor:
@@ -48,23 +46,3 @@ def test_states_do_not_change(start: DenoiseState) -> None:
         assert after.before_BLC is before.x_BLC
     with pytest.raises(dataclasses.FrozenInstanceError):
         last.step = 0  # type: ignore[misc]
-
-
-def test_a_recipe_gives_the_request_back() -> None:
-    given = {
-        "instruction": "make it blue",
-        "method": "aceplus",
-        "task": "local_editing",
-        "seed": 7,
-        "steps": 3,
-        "guidance": 2.5,
-        "size": (64, 48),
-        "preserve": False,
-        "align": True,
-        "negative": "red",
-    }
-    assert given.keys() == set(SETTINGS), "a new field of an edit must go into its recipe"
-    request = EditRequest(image=None, **given)
-    used = {name: given[name] for name in USED}  # which the pipeline adds
-    assert provenance.settings(provenance.make(**provenance.asked(request), **used)) == given
-    assert {*SETTINGS, *PICTURES, "search"} == set(FIELDS)
