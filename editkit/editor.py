@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,11 +152,14 @@ class Editor:
         request = batch[0].request
         record, options = self.method(request.method)
         with pipeline.enough_memory():
-            self._adapters.wear(record, options, request)
+            notes = self._adapters.wear(record, options, request)
         if request.search is None:
-            return pipeline.run(self.backbone, record, options, batch, watch)
-        search = seed_search.build(request.search)
-        return [seed_search.run(self.backbone, record, options, batch[0], search, self._judges, watch)]
+            results = pipeline.run(self.backbone, record, options, batch, watch)
+        else:
+            search = seed_search.build(request.search)
+            judges = self._judges
+            results = [seed_search.run(self.backbone, record, options, batch[0], search, judges, watch)]
+        return [replace(result, notes=(*notes, *result.notes)) for result in results]
 
     def _prepare(self, request: EditRequest) -> Prepared | EditResult:
         """A request that is ready to run, or the result that says why it cannot."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from editkit import packages
-from editkit.errors import EditkitError
+from editkit.errors import EditkitError, NoAdapterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ class AdaptedMethod(Protocol):
         """The folder's name."""
 
     @property
-    def adapter(self) -> Callable[[Any, str, EditRequest], str | None] | None:
+    def adapter(self) -> Callable[[Any, str | None, EditRequest], str | None] | None:
         """The adapter that it wears unasked."""
 
     @property
@@ -91,19 +91,29 @@ class AdapterManager:
         adapters.enable(self.backbone.transformer(role), names, scales)
         self._worn[method.name] = names, scales
 
-    def wear(self, method: AdaptedMethod, options: Any, request: EditRequest) -> None:
+    def wear(self, method: AdaptedMethod, options: Any, request: EditRequest) -> tuple[str, ...]:
         """Switch to the method's adapters, exactly; another method may have had the transformer before.
+
+        Returns:
+            Notes for the person who edits.
 
         Raises:
             EditkitError: where its own one cannot be had.
         """
         role = method.role_under(options)
         worn: tuple[Sequence[str], Sequence[float] | None] = ((), None)
+        notes: tuple[str, ...] = ()
         if method.name in self._worn:
             worn = self._worn[method.name]
-        elif own := method.adapter and method.adapter(options, self.backbone.name, request):
-            worn = [self._own(method, role, own)], None
+        elif method.adapter:
+            try:
+                own = method.adapter(options, self.backbone.base, request)
+            except NoAdapterError as error:
+                notes = (f"{error} Give one with the option adapter=FILE.",)
+            else:
+                worn = ([self._own(method, role, own)] if own else (), None)
         self.backbone.wear(role, *worn)
+        return notes
 
     def _own(self, method: AdaptedMethod, role: str, adapter: str) -> str:
         """The name of a method's own adapter, which another editor of this backbone may have loaded."""

@@ -189,7 +189,7 @@ def begin(
         batch=batch,
         plan=plan,
         sampler=sampler,
-        times=flow.schedule(steps, noise_BLC.shape[1]),
+        times=flow.schedule(steps, noise_BLC.shape[1], backbone.time_shift(plan.role)),
         guidance=guidance,
         x_BLC=noise_BLC,
         clock=clock,
