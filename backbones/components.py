@@ -11,13 +11,14 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 
-from backbones import hub
+from backbones import hub, scheduler
 from backbones.encoding_cache import remember_positions
 from backbones.loading import LOADING_ERRORS, LoadOptions, load_transformer, place, pretrained, widened
 from backbones.specs import Family, Role
 from backbones.text import Encoders
 from editkit import adapters, atomic_files
 from editkit.errors import EditkitError, first_sentence, unknown
+from editkit.flow import FLUX_DEV, TimeShift
 
 
 class Components:
@@ -72,6 +73,16 @@ class Components:
     def defaults(self, role: str) -> tuple[int, float]:
         record = self.role(role)
         return record.steps, record.guidance or 0.0
+
+    @property
+    def base(self) -> str | None:
+        return self.family.base
+
+    def time_shift(self, role: str) -> TimeShift:
+        if self._unsaved:
+            return FLUX_DEV
+        # A transformer from a file of its own comes without a scheduler.
+        return scheduler.time_shift(self.home if self.options.instead(role) else self.folder(role))
 
     def fingerprints(self, role: str) -> dict[str, str]:
         """SHA-256 of every weight file that an edit in this role uses, by component."""

@@ -88,10 +88,10 @@ def save(flux: Flux, role: str, folder: Path) -> None:
     """Write one role as a diffusers pipeline folder in bf16, whole or not at all."""
     scheduler = FlowMatchEulerDiscreteScheduler(
         use_dynamic_shifting=True,
-        base_shift=flow.BASE_SHIFT,
-        max_shift=flow.MAX_SHIFT,
-        base_image_seq_len=flow.BASE_TOKENS,
-        max_image_seq_len=flow.MAX_TOKENS,
+        base_shift=flow.FLUX_DEV.base_shift,
+        max_shift=flow.FLUX_DEV.max_shift,
+        base_image_seq_len=flow.FLUX_DEV.base_tokens,
+        max_image_seq_len=flow.FLUX_DEV.max_tokens,
     )
     pipeline = PIPELINES[role](
         scheduler=scheduler,

@@ -61,6 +61,8 @@ class Family:
         roles: by name; a role may point at another's weights.
         panels_alone: whether its decoder knows single pictures only, so an answer is decoded without what
             stands beside it on its canvas. FLUX.1's decodes the whole canvas, as the official pipelines do.
+        base: the published family whose transformers these are by their shapes: its adapters fit. None where
+            it is none of them.
     """
 
     name: str
@@ -68,8 +70,18 @@ class Family:
     sequence_length: int
     roles: Mapping[str, Role]
     panels_alone: bool = False
+    base: str | None = None
 
 
+PUBLISHED_SHAPE = {
+    "num_layers": 19,
+    "num_single_layers": 38,
+    "attention_head_dim": 128,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 4096,
+    "pooled_projection_dim": 768,
+}
+"""Of the transformer of every FLUX.1 published, by the keys of its config."""
 ROLES = ("text", "kontext", "fill", "ace")
 TINY = Path(__file__).resolve().parent / "tiny"
 _TINY_KONTEXT = Role(
@@ -103,6 +115,7 @@ FAMILIES = {
     for family in (
         Family(
             name="tiny",
+            base="tiny",
             summary="embedded; trained by editkit on ShapesWorld, 128x128, runs on any CPU",
             sequence_length=48,
             roles={"text": _TINY_KONTEXT, "kontext": _TINY_KONTEXT, "fill": _TINY_FILL, "ace": _TINY_ACE},
@@ -110,6 +123,7 @@ FAMILIES = {
         ),
         Family(
             name="flux1-dev",
+            base="flux1-dev",
             summary="FLUX.1 [dev], Kontext, Fill and ACE++: 12 B parameters each, for photographs",
             sequence_length=512,
             roles={
@@ -130,6 +144,7 @@ FAMILIES = {
         ),
         Family(
             name="flux1-schnell",
+            base="flux1-schnell",
             summary="FLUX.1 [schnell]: text to image in four steps",
             sequence_length=256,
             roles={
@@ -144,6 +159,7 @@ FAMILIES = {
         ),
         Family(
             name="flux1-krea",
+            base="flux1-dev",
             summary="FLUX.1 Krea [dev]: text to image with a photographic look",
             sequence_length=512,
             roles={"text": _dev("FLUX.1-Krea-dev", in_channels=64, steps=28, guidance=4.5)},

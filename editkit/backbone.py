@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from editkit.flow import TimeShift
     from editkit.types import Canvas
 
 
@@ -83,6 +84,13 @@ class Backbone(Protocol):
 
     def defaults(self, role: str) -> tuple[int, float]:
         """The role's steps and guidance."""
+
+    def time_shift(self, role: str) -> TimeShift:
+        """How the role's sampler moves times, by its own scheduler's config."""
+
+    @property
+    def base(self) -> str | None:
+        """The known family whose transformers these are by their shapes; None where it is none."""
 
     def fingerprints(self, role: str) -> dict[str, str]:
         """Hashes of the weights behind a role, by component."""

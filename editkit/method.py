@@ -161,8 +161,9 @@ class Method:
         trainer: what its training adds.
         defaults: steps and guidance where they are not the role's own.
         tasks: what it can be used for, where it is told apart by the request's `task`.
-        adapter: the adapter that the method wears unasked, from its options, the backbone's name and the
-            request: a file, a folder, a Hub id or hf://OWNER/NAME/FILE; None where it goes without.
+        adapter: the adapter that the method wears unasked, from its options, the backbone's base and the
+            request: a file, a folder, a Hub id or hf://OWNER/NAME/FILE; None where it goes without by
+            choice. It raises NoAdapterError where it has none for this base.
         load_adapter: puts an adapter file on a transformer under a name; `adapters.load` where None.
         collapse_adapter: turns the method's own kind of adapter into a plain LoRA; None where it has none.
     """
@@ -177,7 +178,7 @@ class Method:
     trainer: type[Trainer] = Trainer
     defaults: Mapping[str, float] | None = None
     tasks: tuple[Task, ...] = ()
-    adapter: Callable[[Any, str, EditRequest], str | None] | None = None
+    adapter: Callable[[Any, str | None, EditRequest], str | None] | None = None
     load_adapter: Callable[[Any, Path, str], object] | None = None
     collapse_adapter: Callable[..., Any] | None = None
     role_of: Callable[[Any], str] | None = None

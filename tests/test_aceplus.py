@@ -28,6 +28,7 @@ from editkit import EditkitError, adapters, config, flow, shapesworld
 from editkit.data import buckets, padding
 from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig
+from editkit.errors import NoAdapterError
 from editkit.imaging import canvas
 from editkit.train.finetune import EditJob
 from editkit.train.loop import fit
@@ -553,7 +554,7 @@ def test_depth_says_what_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_which_adapter_a_request_wears() -> None:
-    def chosen(backbone: str, request: EditRequest, **options: Any) -> str | None:
+    def chosen(backbone: str | None, request: EditRequest, **options: Any) -> str | None:
         return METHOD.adapter(config.build(METHOD.config, options), backbone, request)
 
     alone = EditRequest(image="a.png", instruction="x")
@@ -567,8 +568,9 @@ def test_which_adapter_a_request_wears() -> None:
     assert chosen("flux1-dev", alone, model="full") is None
     assert chosen("tiny", subject, model="full") == chosen("tiny", alone, model="full")
     assert str(chosen("tiny", alone, model="full")).endswith("tiny/full")
-    assert chosen("some/folder", alone) is None
-    assert chosen("some/folder", alone, adapter="mine.safetensors") == "mine.safetensors"
+    with pytest.raises(NoAdapterError, match="no adapter for this backbone"):
+        chosen(None, alone)
+    assert chosen(None, alone, adapter="mine.safetensors") == "mine.safetensors"
     assert chosen("flux1-dev", alone, model="full", adapter="portrait") == RELEASED["portrait"]
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import editkit
 from backbones.flux import Flux
 from editkit import adapters, config, registry
+from editkit.errors import NoAdapterError
 from editkit.types import EditInputs
 from methods.icedit import METHOD, collapse, moe, moe_file, routing
 from methods.icedit.config import ADAPTERS
@@ -574,7 +575,7 @@ def test_a_method_wears_its_own_adapter(dressed: editkit.Editor, random_flux: Fl
 
 
 def test_which_adapter_is_a_methods_own() -> None:
-    def chosen(backbone: str, **options: Any) -> str | None:
+    def chosen(backbone: str | None, **options: Any) -> str | None:
         request = editkit.EditRequest(image=None, instruction="x")
         return METHOD.adapter(config.build(METHOD.config, options), backbone, request)
 
@@ -582,8 +583,9 @@ def test_which_adapter_is_a_methods_own() -> None:
     assert chosen("tiny", adapter=None) is None
     assert chosen("tiny", framework="text") is None
     assert chosen("flux1-dev") == "RiverZ/normal-lora"
-    assert chosen("some/folder") is None
-    assert chosen("some/folder", adapter="mine.safetensors") == "mine.safetensors"
+    with pytest.raises(NoAdapterError, match="no adapter for this backbone"):
+        chosen(None)
+    assert chosen(None, adapter="mine.safetensors") == "mine.safetensors"
     assert chosen("tiny", adapter="lora") == ADAPTERS["tiny"]["lora"]
     with pytest.raises(
         editkit.EditkitError, match=r"adapter lo is none of those for tiny \(moe, lora\), no file"

@@ -135,7 +135,7 @@ def test_training_times_follow_the_resolution(tokens: int) -> None:
     assert float(logits.std()) == pytest.approx(1, abs=0.03)
     # Shifting what was drawn around 0 is the same, as the sampler shifts its schedule.
     plain = flow.training_times(40_000, tokens, generator=torch.Generator().manual_seed(tokens), mean=0.0)
-    assert torch.allclose(flow.shifted(plain, flow.shift(tokens)), times, atol=1e-6)
+    assert torch.allclose(flow.shifted(plain, flow.TimeShift().mu(tokens)), times, atol=1e-6)
 
 
 @pytest.mark.parametrize("distribution", flow.DISTRIBUTIONS)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from editkit import packages
-from editkit.errors import EditkitError
+from editkit import notes, packages
+from editkit.errors import EditkitError, NoAdapterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ class AdaptedMethod(Protocol):
         """The folder's name."""
 
     @property
-    def adapter(self) -> Callable[[Any, str, EditRequest], str | None] | None:
+    def adapter(self) -> Callable[[Any, str | None, EditRequest], str | None] | None:
         """The adapter that it wears unasked."""
 
     @property
@@ -101,8 +101,13 @@ class AdapterManager:
         worn: tuple[Sequence[str], Sequence[float] | None] = ((), None)
         if method.name in self._worn:
             worn = self._worn[method.name]
-        elif own := method.adapter and method.adapter(options, self.backbone.name, request):
-            worn = [self._own(method, role, own)], None
+        elif method.adapter:
+            try:
+                own = method.adapter(options, self.backbone.base, request)
+            except NoAdapterError as error:
+                notes.tell(f"{error} Give one with the option adapter=FILE.")
+            else:
+                worn = ([self._own(method, role, own)] if own else (), None)
         self.backbone.wear(role, *worn)
 
     def _own(self, method: AdaptedMethod, role: str, adapter: str) -> str:

@@ -30,7 +30,7 @@ def compare(
     load: Load = None,
     as_json: Json = False,
 ) -> None:
-    """One edit by every method, on one canvas and seed: a sheet with seconds, tokens and scores."""
+    """One edit by every method, with one seed: a sheet with seconds, tokens and scores."""
     from editkit import judges, registry
     from editkit.imaging import images
     from editkit.inference import comparison

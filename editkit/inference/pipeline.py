@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from editkit import flow
+from editkit import flow, notes
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
 from editkit.inference import postprocess, provenance
@@ -54,7 +54,14 @@ class Pipeline:
         chosen_steps = request.steps if request.steps is not None else int(own.get("steps", steps))
         # A role whose default is 1 was trained without guidance; a method's number is for those with it.
         preferred = own.get("guidance", guidance) if guidance > 1 else guidance
-        return chosen_steps, request.guidance if request.guidance is not None else preferred
+        if request.guidance is None:
+            return chosen_steps, preferred
+        if guidance <= 1 and request.guidance != preferred:
+            notes.tell(
+                f"{self.backbone.name} was trained without guidance, so guidance={request.guidance:g} spoils "
+                f"its pictures or does nothing; leave it out."
+            )
+        return chosen_steps, request.guidance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,9 +134,9 @@ def begin(pipeline: Pipeline, batch: Sequence[Prepared]) -> Planned:
     plan = pipeline.conditioner.plan(replace(inputs, generators=generators))
     # 3. From one CPU generator a picture, so that a batch gives what single edits give.
     noise_BLC = backbone.noise(plan.canvas, generators)
-    # 4. Shifted by the number of tokens.
+    # 4. Shifted as the role's own scheduler does.
     steps, guidance = pipeline.defaults(plan.role, request)
-    times = flow.schedule(steps, noise_BLC.shape[1])
+    times = flow.schedule(steps, noise_BLC.shape[1], backbone.time_shift(plan.role))
     backbone.reset_caches()  # which remember steps of the picture before
     return Planned(
         pipeline=pipeline,

@@ -37,6 +37,7 @@ class FlowObjective(nn.Module):
         self.backbone, self.settings = backbone, settings
         self.conditioner, self.trainer = conditioner, trainer
         self.transformer = backbone.transformer(role)
+        self.time_shift = backbone.time_shift(role)
         if settings.text_encoders:
             self.clip, self.t5 = backbone.encoders.clip, backbone.encoders.t5
         self._before: list[tuple[Tensor, Tensor]] = []
@@ -104,6 +105,7 @@ class FlowObjective(nn.Module):
                 flow.training_times(
                     1,
                     len(own),
+                    shift=self.time_shift,
                     generator=generator,
                     mean=settings.time_mean,
                     std=settings.time_std,
