@@ -14,7 +14,7 @@ from backbones import packing
 from backbones.flux import Flux
 from backbones.hub import described, family
 from backbones.loading import LOADING_ERRORS, LoadOptions
-from backbones.specs import Role
+from editkit.backbone import Role
 from editkit.errors import EditkitError, first_sentence
 from editkit.types import Text
 

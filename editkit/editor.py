@@ -13,6 +13,8 @@ from editkit.errors import EditkitError
 from editkit.types import EditRequest, EditResult
 
 if TYPE_CHECKING:
+    from editkit.backbone import Backbone
+    from editkit.config import Options
     from editkit.inference import pipeline
     from editkit.inference.inputs import Prepared
     from editkit.inference.seed_search import SeedSearch
@@ -30,10 +32,10 @@ class Editor:
         options: options by method name; the method's defaults where absent.
     """
 
-    def __init__(self, backbone: Any, options: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(self, backbone: Backbone, options: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.backbone = backbone
         self._options = dict(options or {})
-        self._built: dict[str, Any] = {}
+        self._built: dict[str, Options] = {}
         self._adapters = AdapterManager(backbone)
         self._judges: dict[str, Judge] = {}
 
@@ -168,7 +170,7 @@ class Editor:
             return _failed(request, error)
 
     def _batch(
-        self, members: Sequence[tuple[int, Any]], watch: pipeline.Watch | None = None
+        self, members: Sequence[tuple[int, Prepared]], watch: pipeline.Watch | None = None
     ) -> dict[int, EditResult]:
         """Results by place; a batch that fails is tried again one by one, so that one item fails alone."""
         try:
@@ -198,7 +200,7 @@ class Editor:
         """
         self._adapters.use(*self.method(method), names, scales)
 
-    def method(self, name: str) -> tuple[Method, Any]:
+    def method(self, name: str) -> tuple[Method[Options], Options]:
         """A method's record and its options on this editor.
 
         Raises:

@@ -37,13 +37,14 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """One edit by every method, on one canvas and seed: a sheet with seconds, tokens and scores."""
-    from editkit import api, config, judges, packages, registry
+    from editkit import api, judges, registry
+    from editkit.backbone import provider
     from editkit.imaging import images
     from editkit.inference import comparison
 
     images.check_output(output)
     loaded, options = pairs(load, "--load"), _by_method(option)
-    config.build(packages.backbones("loading").LoadOptions, loaded)
+    provider().check_options(loaded)
     names = registry.method_names() if method == "all" else [name.strip() for name in method.split(",")]
     editor = api.load(backbone, device, dtype, options=options, **loaded)
     no_bars()

@@ -137,7 +137,8 @@ def _edit(
 ) -> None:
     import warnings
 
-    from editkit import api, config, packages
+    from editkit import api
+    from editkit.backbone import provider
     from editkit.imaging import images
 
     images.check_output(output)
@@ -147,7 +148,7 @@ def _edit(
             raise EditkitError(f"-o and --contact-sheet are both {output}; give two files.")
     backbone, device, dtype, option, load = loading
     chosen, loaded = {str(request["method"]): pairs(option)}, pairs(load, "--load")
-    config.build(packages.backbones("loading").LoadOptions, loaded)  # none but these are keywords of `load`
+    provider().check_options(loaded)  # none but these are keywords of `load`
     editor = api.load(backbone, device, dtype, options=chosen, **loaded)
     no_bars()
     with warnings.catch_warnings():

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from editkit import flow
+from editkit.backbone import Backbone
+from editkit.config import Options
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
 from editkit.inference import postprocess, provenance
@@ -68,12 +69,12 @@ class Run:
         watch: told of each step.
     """
 
-    backbone: Any
-    method: Method
-    options: Any
+    backbone: Backbone
+    method: Method[Options]
+    options: Options
     batch: Sequence[Prepared]
     plan: Plan
-    sampler: Sampler
+    sampler: Sampler[Options]
     times: Tensor
     guidance: float
     x_BLC: Tensor
@@ -155,7 +156,11 @@ class Run:
 
 @torch.no_grad()
 def run(
-    backbone: Any, method: Method, options: Any, batch: Sequence[Prepared], watch: Watch | None = None
+    backbone: Backbone,
+    method: Method[Options],
+    options: Options,
+    batch: Sequence[Prepared],
+    watch: Watch | None = None,
 ) -> list[EditResult]:
     """Edit one batch whose members share a group.
 
@@ -169,7 +174,11 @@ def run(
 
 
 def begin(
-    backbone: Any, method: Method, options: Any, batch: Sequence[Prepared], watch: Watch | None = None
+    backbone: Backbone,
+    method: Method[Options],
+    options: Options,
+    batch: Sequence[Prepared],
+    watch: Watch | None = None,
 ) -> Run:
     """Plan a batch and draw its noise; it has not taken a step yet."""
     request, clock = batch[0].request, Stopwatch()
@@ -216,7 +225,9 @@ def enough_memory() -> Iterator[None]:
         ) from error
 
 
-def defaults(backbone: Any, method: Method, role: str, request: EditRequest) -> tuple[int, float]:
+def defaults(
+    backbone: Backbone, method: Method[Options], role: str, request: EditRequest
+) -> tuple[int, float]:
     """Steps and guidance: asked for, else the method's on its own role, else the role's."""
     steps, guidance = backbone.defaults(role)
     own = (method.defaults or {}) if role == method.role else {}

@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 
 from editkit import config
+from editkit.backbone import Backbone
+from editkit.config import Options
 from editkit.errors import EditkitError, unknown
 from editkit.imaging import images
 from editkit.inference import inputs, pipeline
@@ -119,9 +121,9 @@ class SearchReport:
 
 @torch.no_grad()
 def run(
-    backbone: Any,
-    method: Method,
-    options: Any,
+    backbone: Backbone,
+    method: Method[Options],
+    options: Options,
     prepared: Prepared,
     search: SeedSearch,
     judges: dict[str, Judge],

@@ -4,12 +4,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from PIL import Image
 
 from editkit import adapters, flow
+from editkit.backbone import Transformer
 from editkit.data.buckets import arrange
 from editkit.data.datasets import Guarded, World, dataset
 from editkit.data.records import FILES, DataConfig, Record
@@ -18,6 +19,9 @@ from editkit.errors import EditkitError, EditkitWarning
 from editkit.imaging import contact_sheet, images
 from editkit.inference.inputs import collate, prepare
 from editkit.types import EditRequest
+
+if TYPE_CHECKING:
+    from editkit.train.finetune import EditJob
 
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
 SHOWN = 12
@@ -56,7 +60,7 @@ class Validation:
         EditkitError: where no record can be read and edited.
     """
 
-    def __init__(self, job: Any, settings: ValidationConfig) -> None:
+    def __init__(self, job: EditJob, settings: ValidationConfig) -> None:
         self.job, self.settings = job, settings
         self.records = self._editable(held_out(settings, job.config.data))
 
@@ -100,7 +104,7 @@ class Validation:
             transformer.train()
         return figures
 
-    def _editor(self, transformer: Any) -> Editor:
+    def _editor(self, transformer: Transformer) -> Editor:
         """An editor that wears what is being trained and nothing else."""
         name = self.job.method.name
         editor = Editor(self.job.backbone, {name: self.job.config.options})
@@ -124,7 +128,7 @@ class Validation:
 
     @property
     def _low(self) -> bool:
-        return bool(self.job.config.fit.low)
+        return self.job.config.fit.low
 
     def _sheet(self, editor: Editor, step: int, folder: Path | None) -> None:
         records = self.records[:SHOWN]
