@@ -168,7 +168,7 @@ def install(
     except (ValueError, RuntimeError, IndexError, KeyError) as error:
         problem = first_sentence(error)
         raise EditkitError(f"{what} does not fit this transformer ({problem}).") from error
-    if name not in getattr(transformer, "peft_config", {}):
+    if name not in _configs(transformer):
         raise EditkitError(f"{what} holds no tensor of this transformer.")
     provider().regroup(transformer)
 
@@ -227,7 +227,7 @@ def state(transformer: Transformer, name: str) -> dict[str, Any]:
 
 def metadata(transformer: Transformer, name: str) -> dict[str, str]:
     """An adapter's LoraConfig as diffusers keeps it in a file."""
-    config = _plain(transformer.peft_config[name].to_dict())
+    config = _plain(_configs(transformer)[name].to_dict())
     about = {f"transformer.{key}": value for key, value in config.items()}
     return {"lora_adapter_metadata": json.dumps(about, sort_keys=True)}
 
@@ -254,9 +254,15 @@ def enable(transformer: Transformer, names: Sequence[str], scales: Sequence[floa
 def eject(transformer: Transformer, name: str) -> None:
     """Remove an adapter; the base weights are bit-identical to before."""
     transformer.delete_adapters(name)
-    if not getattr(transformer, "peft_config", None):
+    if not _configs(transformer):
         transformer.unload_lora()
     provider().regroup(transformer)
+
+
+def _configs(transformer: Transformer) -> Mapping[str, Any]:
+    """peft's LoraConfig by adapter; a transformer that never had one has no such attribute."""
+    found: Mapping[str, Any] = getattr(transformer, "peft_config", {})
+    return found
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

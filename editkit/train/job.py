@@ -46,13 +46,3 @@ class RunConfig(Protocol):
     @property
     def fit(self) -> FitConfig:
         """How long, how large, how precise."""
-
-
-class Recipe(Protocol):
-    """A module that `editkit.registry.recipe` finds."""
-
-    CONFIG: type[RunConfig]
-
-    @staticmethod
-    def JOB(config: RunConfig, /) -> Job:  # a class, which is called
-        """The job of a run with this config."""

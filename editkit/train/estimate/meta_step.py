@@ -129,7 +129,7 @@ def _step(
     with Kept(transformer) as kept, FlopCounterMode(display=False) as counter, attention(fused) as attended:
         predicted = sketch.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
         forward = counter.get_total_flops() + 2 / 7 * sum(attended)  # which counts both ways at once
-        predicted.float().pow(2).mean().backward()
+        torch.autograd.backward(predicted.float().pow(2).mean())
     return kept, counter.get_total_flops() + sum(attended) + settings.prior_share * forward
 
 
