@@ -89,7 +89,7 @@ def inputs(width: int = 128, height: int = 128, count: int = 2) -> EditInputs:
 
 @pytest.mark.parametrize("package", ["editkit", "backbones"])
 def test_no_method_is_named(package: str) -> None:
-    """But for the one that is taken where none is named, whose name is a role's too; docstrings cite papers."""
+    """But for the one that is taken where none is named, whose name is a role's too, and in docstrings."""
     names = re.compile(rf"(?<![a-z])({'|'.join(record.name for record in editkit.methods())})(?![a-z])")
     found = set()
     for path in sorted((ROOT / package).rglob("*.py")):
