@@ -8,7 +8,7 @@ from editkit.backbone.adapter_files import (
     LoraSummary,
 )
 from editkit.backbone.backbone import Backbone, SketchedBackbone, TextEncoders
-from editkit.backbone.provider import BackboneProvider, provider
+from editkit.backbone.providers import BackboneProvider, provider
 from editkit.backbone.records import Family, Role
 from editkit.backbone.transformer import Transformer, TransformerConfig
 
