@@ -14,13 +14,13 @@ from backbones import attention_values, hub, packing
 from backbones.components import Components
 from backbones.encoding_cache import KeptTexts, Memory
 from backbones.loading import LoadOptions
-from backbones.specs import Family
 from editkit import config
+from editkit.backbone import Family
 from editkit.types import Canvas, Plan, Text
 
 
 class Flux(Components):
-    """`Components` at work. See `editkit.method.Backbone` for what each method promises."""
+    """`Components` at work. See `editkit.backbone.Backbone` for what each method promises."""
 
     def __init__(
         self, family: Family, device: torch.device, dtype: torch.dtype, options: LoadOptions | None = None
@@ -179,6 +179,11 @@ class Flux(Components):
                 return_dict=False,
             )[0]
         return cast(Tensor, predicted_BLC[:, :tokens])
+
+    def save(self, role: str, folder: Path) -> None:
+        from backbones import pipeline_folder  # diffusers' pipelines take seconds to import
+
+        pipeline_folder.save(self, role, folder)
 
 
 def load(

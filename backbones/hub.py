@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from backbones.specs import FAMILIES, PUBLISHED_SHAPE, TINY, Family, Role
+from backbones.specs import FAMILIES, PUBLISHED_SHAPE, TINY
+from editkit.backbone import Family, Role
 from editkit.errors import EditkitError, unknown
 
 ROLE_OF_PIPELINE = {

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from backbones import attention
 from backbones.conversion import state_dict
 from backbones.specs import ROLES
+from editkit.backbone import Transformer
 from editkit.errors import EditkitError, first_sentence, unknown
 
 CACHES = ("FirstBlockCacheConfig", "TaylorSeerCacheConfig")
@@ -167,7 +168,7 @@ def place(
     return transformer
 
 
-def regroup(transformer: Any) -> None:
+def regroup(transformer: Transformer) -> None:
     """Where weights visit the device group by group, take in those of adapters that came or went.
 
     diffusers does so within its pipelines' LoRA loaders alone; what is in no group stays on the CPU.

@@ -14,7 +14,8 @@ from backbones import packing
 from backbones.flux import Flux
 from backbones.hub import described, family
 from backbones.loading import LOADING_ERRORS, LoadOptions
-from backbones.specs import PUBLISHED_SHAPE, Role
+from backbones.specs import PUBLISHED_SHAPE
+from editkit.backbone import Role
 from editkit.errors import EditkitError, first_sentence
 from editkit.flow import FLUX_DEV, TimeShift
 from editkit.types import Text

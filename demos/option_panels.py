@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from demos import theme, widgets
+from editkit.config import Options
 from editkit.editor import Editor
 from editkit.fields import summary
 from editkit.method import Method
@@ -18,7 +19,7 @@ from editkit.request import EditRequest
 class Drawer:
     """What one method can be told."""
 
-    def __init__(self, method: Method) -> None:
+    def __init__(self, method: Method[Options]) -> None:
         self.method = method
         with gr.Accordion(f"Options of {method.name}", open=False):
             gr.HTML(theme.hint(method.paper))

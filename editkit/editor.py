@@ -14,6 +14,8 @@ from editkit.request import FIELDS, EditRequest
 from editkit.types import EditResult
 
 if TYPE_CHECKING:
+    from editkit.backbone import Backbone
+    from editkit.config import Options
     from editkit.inference.inputs import Prepared
     from editkit.inference.progress import Watch
     from editkit.inference.search_settings import SeedSearch
@@ -34,10 +36,10 @@ class Editor:
         EditkitError: for an unknown method or option.
     """
 
-    def __init__(self, backbone: Any, options: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(self, backbone: Backbone, options: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.backbone = backbone
         self._options = dict(options or {})
-        self._built: dict[str, Any] = {}
+        self._built: dict[str, Options] = {}
         self._adapters = AdapterManager(backbone)
         self._judges: dict[str, Judge] = {}
         for name in self._options:
@@ -168,7 +170,9 @@ class Editor:
         except EditkitError as error:
             return _failed(request, error)
 
-    def _batch(self, members: Sequence[tuple[int, Any]], watch: Watch | None = None) -> dict[int, EditResult]:
+    def _batch(
+        self, members: Sequence[tuple[int, Prepared]], watch: Watch | None = None
+    ) -> dict[int, EditResult]:
         """Results by place; a batch that fails is tried again one by one, so that one item fails alone."""
         try:
             done = self._run([prepared for _, prepared in members], watch)
@@ -197,7 +201,7 @@ class Editor:
         """
         self._adapters.use(*self.method(method), names, scales)
 
-    def method(self, name: str) -> tuple[Method, Any]:
+    def method(self, name: str) -> tuple[Method[Options], Options]:
         """A method's record and its options on this editor.
 
         Raises:

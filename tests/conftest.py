@@ -177,10 +177,8 @@ def random_flux():
 @pytest.fixture(scope="session")
 def random_pipeline(random_flux, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights as a diffusers FluxKontextPipeline folder; to be read only."""
-    from backbones import random_init
-
     folder = tmp_path_factory.mktemp("pipeline") / "kontext"
-    random_init.save(random_flux, "kontext", folder)
+    random_flux.save("kontext", folder)
     return folder
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import editkit
-from backbones import meta_init, random_init
+from backbones import meta_init
 from backbones.conversion import state_dict
 from backbones.flux import Flux, load
 from backbones.loading import LoadOptions, load_transformer
@@ -791,7 +791,7 @@ def test_full_model_edits(random_flux: Flux) -> None:
 
 
 def test_a_saved_full_model_is_known_by_its_channels(random_flux: Flux, tmp_path: Path) -> None:
-    random_init.save(random_flux, "ace", tmp_path / "ace")
+    random_flux.save("ace", tmp_path / "ace")
     editor = editkit.load(str(tmp_path / "ace"), options={"aceplus": {"model": "full"}})
     assert set(editor.backbone.roles) == {"ace"}
     mine = editkit.Editor(random_flux, {"aceplus": {"model": "full"}})

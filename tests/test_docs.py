@@ -20,7 +20,8 @@ from PIL import Image
 from surface_fixtures import Cli, in_process, python, refused
 
 import editkit
-from editkit import config, packages, registry
+from editkit import config, registry
+from editkit.backbone import provider
 from editkit.cli import app
 from editkit.cli.options import pairs
 
@@ -102,7 +103,7 @@ def test_commands_parse(line: str) -> None:
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
     context = command.make_context(command.name, words)
-    config.build(packages.backbones("loading").LoadOptions, pairs(context.params.get("load"), "--load"))
+    provider().check_options(pairs(context.params.get("load"), "--load"))
     method = context.params.get("method")
     if method in METHODS:
         config.build(registry.method(method).config, pairs(context.params.get("option")))

@@ -14,7 +14,6 @@ import pytest
 import editkit
 from backbones.flux import Flux
 from backbones.meta_init import Sketch
-from backbones.random_init import save
 from editkit import EditkitError, config
 from editkit.train.estimate.plan import plan
 from editkit.train.settings import EditTrainConfig
@@ -69,7 +68,7 @@ class Handler(BaseHTTPRequestHandler):
 def hub(random_flux: Flux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     from huggingface_hub import close_session, constants
 
-    save(random_flux, "kontext", tmp_path / "whole")
+    random_flux.save("kontext", tmp_path / "whole")
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
     close_session()  # an open one keeps the proxy that it began with

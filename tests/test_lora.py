@@ -23,10 +23,17 @@ from backbones.lora import dialects, fused_modules, summary
 from backbones.lora import files as lora_files
 from backbones.lora.fused_modules import Update
 from editkit import adapters
+from editkit.backbone import AdapterSignature, ExpertsSummary
 from editkit.errors import EditkitError
 from methods.icedit import collapse
 
 RANK = 4
+SIGNATURES = {
+    "deep": AdapterSignature(channels=(384, 448)),
+    "moe": AdapterSignature(routing="moe_routing", channels=(384,)),
+    "named": AdapterSignature(channels=(64,), architecture="named"),
+}
+"""Of methods that there are not."""
 State = dict[str, Tensor]
 Updates = dict[str, Update]
 
@@ -333,17 +340,20 @@ def test_released_files_are_placed_whole(full: FluxTransformer2DModel) -> None:
 
 def test_summaries_at_full_size(full: FluxTransformer2DModel) -> None:
     linears = sum(isinstance(module, nn.Linear) for module in full.modules())
-    normal = summary.inspect(released(full, 32, device="meta"), {})
-    assert (normal.method, normal.width, normal.x_embedder) == ("icedit or aceplus", 3072, 384)
+    normal = summary.inspect(released(full, 32, device="meta"), {}, SIGNATURES)
+    assert (normal.method, normal.width, normal.x_embedder) == ("moe or deep", 3072, 384)
     assert (normal.modules, normal.possible, normal.ranks) == (343, linears, {32: 343})
     assert normal.kinds["single_transformer_blocks.*.proj_mlp"] == 38
-    moe = summary.inspect(released(full, 32, experts=4, device="meta"), {})
-    assert moe.experts == summary.Experts(
+    moe = summary.inspect(released(full, 32, experts=4, device="meta"), {}, SIGNATURES)
+    assert moe.experts == ExpertsSummary(
         modules=57, number=4, rank=32, top_k=1, router="released", alpha=32.0
     )
-    assert (moe.method, moe.modules, len(moe.unplaced)) == ("icedit", 286, 456 + 57)
-    plus = summary.inspect(ace(16), {})
+    assert (moe.method, moe.modules, len(moe.unplaced)) == ("moe", 286, 456 + 57)
+    plus = summary.inspect(ace(16), {}, SIGNATURES)
     assert (plus.dialect, plus.method, plus.x_embedder) == ("kohya", "unknown", None)
+    named = summary.inspect(ace(16), {"modelspec.architecture": "flux-1-named/lora"}, SIGNATURES)
+    assert named.method == "named"
+    assert summary.inspect(ace(16), {"moe_routing": "{}"}, SIGNATURES).method == "moe"
     assert (plus.width, plus.modules, plus.ranks) == (3072, 494, {16: 494})
 
 

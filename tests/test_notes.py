@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import editkit
 from editkit import notes, packages
+from editkit.backbone import provider
 from editkit.errors import EditkitWarning
 
 LEFT_OUT = "The LoRA's part for text encoders is left out."
@@ -51,7 +52,7 @@ def adapter(tmp_path: Path) -> Path:
     """ICEdit's LoRA in kohya's dialect, with a tensor for a text encoder."""
     path = tmp_path / "kohya.safetensors"
     own = packages.ROOT / "methods/icedit/tiny/lora"
-    packages.backbones("lora.files").convert(own, path, "kohya", None)
+    provider().lora.convert(own, path, "kohya", None)
     extra = {"lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": torch.ones(1, 1)}
     save_file({**load_file(path), **extra}, path)
     return path

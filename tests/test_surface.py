@@ -24,8 +24,10 @@ from surface_fixtures import Cli, in_process, one_sentence, picture, python
 
 import editkit
 from backbones.loading import LoadOptions
+from backbones.random_init import FreshConfig
 from backbones.specs import FAMILIES
 from editkit import atomic_files, config, packages, registry
+from editkit.backbone import provider
 from editkit.cli import app
 from editkit.errors import EditkitError
 from editkit.inference import provenance
@@ -302,7 +304,7 @@ def test_shipped_configs(path: Path) -> None:
     if values["recipe"] == "edit":
         config.build(registry.method(settings.method).config, settings.options)
         if settings.fresh:
-            fresh = config.build(packages.backbones("random_init").FreshConfig, settings.fresh)
+            fresh = config.build(FreshConfig, settings.fresh)
             assert (ROOT / fresh.words).is_file()
 
 
@@ -343,7 +345,7 @@ def test_shipped_hardware_lies_over_a_config(path: Path) -> None:
     settings = config.build(registry.recipe(values["recipe"]).CONFIG, values, changes)
     assert settings.gradient_checkpointing
     assert settings.fit.steps == 3
-    config.build(packages.backbones("loading").LoadOptions, settings.load)
+    provider().check_options(settings.load)
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from backbones.conversion import state_dict
 from backbones.loading import COLUMNS
+from editkit.backbone import Transformer
 from editkit.errors import EditkitError
 
 PREFIX = "transformer."
@@ -21,7 +22,7 @@ MADE_FOR = {64: "FLUX.1 [dev] or Kontext", 384: "FLUX.1 Fill", 448: "ACE++'s wid
 """Networks by the channels that they take."""
 
 
-def check(transformer: Any, state: Mapping[str, Tensor]) -> None:
+def check(transformer: Transformer, state: Mapping[str, Tensor]) -> None:
     """Refuse a plain LoRA in peft's naming that would not land whole; other namings pass unchecked.
 
     Raises:
@@ -71,13 +72,13 @@ def widened(state: Mapping[str, Tensor], in_channels: int) -> Mapping[str, Tenso
     return state if way is None else {**state, key: state_dict.widen_input(state[key], in_channels, way)}
 
 
-def check_shapes(transformer: Any, wanted: Mapping[str, tuple[int, int]]) -> None:
+def check_shapes(transformer: Transformer, wanted: Mapping[str, tuple[int, int]]) -> None:
     """Refuse modules, by name with their outputs and inputs, that the transformer has not.
 
     Raises:
         EditkitError: naming the first.
     """
-    held = {
+    held: dict[str, tuple[Any, Any]] = {
         name: (module.out_features, module.in_features)
         for name, module in transformer.named_modules()
         if hasattr(module, "in_features")

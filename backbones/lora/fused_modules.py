@@ -146,7 +146,7 @@ def _apart(native: str, parts: tuple[str, ...], update: Update) -> Iterator[tupl
     rows = len(update.up_Or)
     if rows % sum(units):
         raise EditkitError(f"{native} has {rows} rows, which is no multiple of {sum(units)}.")
-    pieces = update.up_Or.split([unit * rows // sum(units) for unit in units])
+    pieces = torch.split(update.up_Or, [unit * rows // sum(units) for unit in units])
     for part, up, kept in zip(parts, pieces, _kept(pieces), strict=True):
         if kept.all():
             # Copies: tensors that share memory could be neither saved by safetensors nor trained apart.

@@ -3,13 +3,10 @@
 from editkit.adapters.lora import (
     FILE,
     LoraOptions,
-    active,
     attach,
     eject,
-    enable,
     file,
     install,
-    layers,
     load,
     metadata,
     read,
@@ -18,6 +15,7 @@ from editkit.adapters.lora import (
     state,
     unfreeze,
 )
+from editkit.adapters.peft_layers import active, enable, layers
 
 __all__ = [
     "FILE",

@@ -1,13 +1,14 @@
-"""LoRA adapters through peft: attach, load, save, enable, eject. Works on any diffusers transformer."""
+"""LoRA adapters through peft: attach, load, save, eject. Works on any diffusers transformer."""
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from editkit import atomic_files, packages
+from editkit import atomic_files
+from editkit.backbone import Transformer, provider
 from editkit.errors import EditkitError, first_sentence
 
 FILE = "pytorch_lora_weights.safetensors"
@@ -42,7 +43,7 @@ class LoraOptions:
             raise ValueError(f"lora.rank must be at least 1, not {self.rank}")
 
 
-def attach(transformer: Any, options: LoraOptions, name: str = "default") -> None:
+def attach(transformer: Transformer, options: LoraOptions, name: str = "default") -> None:
     """Add a fresh adapter that changes nothing yet and is the only part that trains.
 
     Raises:
@@ -76,10 +77,10 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
         if not any(re.fullmatch(rf"(.*\.)?({end})", key) for key in adapted):
             eject(transformer, name)
             raise EditkitError(f"lora.ranks names {end}, which lora.targets does not; name it in both.")
-    packages.backbones("loading").regroup(transformer)
+    provider().regroup(transformer)
 
 
-def resume(transformer: Any, path: str | Path, name: str = "default") -> None:
+def resume(transformer: Transformer, path: str | Path, name: str = "default") -> None:
     """Load an adapter so that it is the only part that trains.
 
     On an input wider than its own it begins as what it was: what is new has no effect yet.
@@ -92,14 +93,14 @@ def resume(transformer: Any, path: str | Path, name: str = "default") -> None:
     unfreeze(transformer, name)
 
 
-def unfreeze(transformer: Any, name: str) -> None:
+def unfreeze(transformer: Transformer, name: str) -> None:
     """Let a LoRA train."""
     for key, parameter in transformer.named_parameters():
         if ".lora_" in key and f".{name}" in key:
             parameter.requires_grad_(True)
 
 
-def load(transformer: Any, path: str | Path, name: str, *, widen: bool = False) -> None:
+def load(transformer: Transformer, path: str | Path, name: str, *, widen: bool = False) -> None:
     """Load a LoRA file of any dialect, or a folder with one, under a name, next to others.
 
     Args:
@@ -111,9 +112,9 @@ def load(transformer: Any, path: str | Path, name: str, *, widen: bool = False) 
     Raises:
         EditkitError: where the file is missing, is no LoRA in safetensors, or does not fit the transformer.
     """
-    state, about = packages.backbones("lora.dialects").in_diffusers(*read(path))
+    state, about = provider().lora.in_diffusers(*read(path))
     if widen:
-        state = packages.backbones("lora.coverage").widened(state, transformer.config.in_channels)
+        state = provider().lora.widened(state, transformer.config.in_channels)
     install(transformer, state, name, about, f"The adapter {file(path)}")
 
 
@@ -139,7 +140,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def install(
-    transformer: Any,
+    transformer: Transformer,
     state: Mapping[str, Any],
     name: str,
     about: Mapping[str, str],
@@ -158,7 +159,7 @@ def install(
         EditkitError: where they do not fit.
     """
     try:
-        packages.backbones("lora.coverage").check(transformer, state)
+        provider().lora.check_fit(transformer, state)
     except EditkitError as error:
         raise EditkitError(f"{what} does not fit this transformer: {error}") from error
     try:
@@ -167,9 +168,9 @@ def install(
     except (ValueError, RuntimeError, IndexError, KeyError) as error:
         problem = first_sentence(error)
         raise EditkitError(f"{what} does not fit this transformer ({problem}).") from error
-    if name not in getattr(transformer, "peft_config", {}):
+    if name not in _configs(transformer):
         raise EditkitError(f"{what} holds no tensor of this transformer.")
-    packages.backbones("loading").regroup(transformer)
+    provider().regroup(transformer)
 
 
 def file(path: str | Path) -> Path:
@@ -178,30 +179,7 @@ def file(path: str | Path) -> Path:
     return path / FILE if path.is_dir() else path
 
 
-def active(transformer: Any) -> dict[str, float]:
-    """Adapters that are switched on, with their scales relative to how they were trained."""
-    return {
-        name: layer.scaling[name] * _divisor(layer, name) / layer.lora_alpha[name]
-        for layer in layers(transformer)
-        if not layer.disable_adapters
-        for name in layer.active_adapters
-        if name in layer.scaling
-    }
-
-
-def _divisor(layer: Any, name: str) -> float:
-    rank = float(layer.r[name])
-    return rank**0.5 if layer.use_rslora.get(name) else rank
-
-
-def layers(transformer: Any) -> list[Any]:
-    """All layers that carry adapters, of peft's kinds and of methods' own."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    return [module for module in transformer.modules() if isinstance(module, BaseTunerLayer)]
-
-
-def save(transformer: Any, folder: Path, name: str = "default") -> Path:
+def save(transformer: Transformer, folder: Path, name: str = "default") -> Path:
     """Write an adapter in diffusers' layout, whole or not at all; the file's metadata hold its LoraConfig."""
     from safetensors.torch import save_file
 
@@ -211,7 +189,7 @@ def save(transformer: Any, folder: Path, name: str = "default") -> Path:
     return folder / FILE
 
 
-def state(transformer: Any, name: str) -> dict[str, Any]:
+def state(transformer: Transformer, name: str) -> dict[str, Any]:
     """An adapter's tensors in diffusers' layout."""
     from peft.utils import get_peft_model_state_dict
 
@@ -224,38 +202,25 @@ def state(transformer: Any, name: str) -> dict[str, Any]:
     }
 
 
-def metadata(transformer: Any, name: str) -> dict[str, str]:
+def metadata(transformer: Transformer, name: str) -> dict[str, str]:
     """An adapter's LoraConfig as diffusers keeps it in a file."""
-    config = _plain(transformer.peft_config[name].to_dict())
+    config = _plain(_configs(transformer)[name].to_dict())
     about = {f"transformer.{key}": value for key, value in config.items()}
     return {"lora_adapter_metadata": json.dumps(about, sort_keys=True)}
 
 
-def enable(transformer: Any, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
-    """Switch to exactly these adapters; none at all gives the base model.
-
-    Raises:
-        EditkitError: for an adapter that was not loaded, or another number of scales than of names.
-    """
-    found = layers(transformer)
-    loaded = dict.fromkeys(name for layer in found for name in layer.r)
-    if strange := [name for name in names if name not in loaded]:
-        raise EditkitError(f"The adapter {strange[0]!r} is not among those loaded ({', '.join(loaded)}).")
-    if scales is not None and len(scales) != len(names):
-        raise EditkitError(f"{len(names)} adapters cannot take {len(scales)} scales; give one for each.")
-    for layer in found:
-        layer.enable_adapters(bool(names))
-        layer.set_adapter(list(names))
-        for name, scale in zip(names, scales or [1.0] * len(names), strict=True):
-            layer.set_scale(name, scale)
-
-
-def eject(transformer: Any, name: str) -> None:
+def eject(transformer: Transformer, name: str) -> None:
     """Remove an adapter; the base weights are bit-identical to before."""
     transformer.delete_adapters(name)
-    if not getattr(transformer, "peft_config", None):
+    if not _configs(transformer):
         transformer.unload_lora()
-    packages.backbones("loading").regroup(transformer)
+    provider().regroup(transformer)
+
+
+def _configs(transformer: Transformer) -> Mapping[str, Any]:
+    """peft's LoraConfig by adapter; a transformer that never had one has no such attribute."""
+    found: Mapping[str, Any] = getattr(transformer, "peft_config", {})
+    return found
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

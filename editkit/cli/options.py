@@ -35,11 +35,11 @@ def editor(
     Raises:
         EditkitError: for an unknown name or option.
     """
-    from editkit import api, config, packages
+    from editkit import api
+    from editkit.backbone import provider
 
-    loading = pairs(load, "--load")
-    config.build(packages.backbones("loading").LoadOptions, loading)  # none but these are keywords of `load`
-    found = api.load(backbone, device, dtype, options=options, **loading)
+    provider().check_options(loaded := pairs(load, "--load"))  # none but these are keywords of `load`
+    found = api.load(backbone, device, dtype, options=options, **loaded)
     no_bars()
     return found
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from editkit.backbone import Backbone
+    from editkit.config import Options
     from editkit.inference.progress import Watch
     from editkit.method import Method
     from editkit.types import EditRequest, EditResult
@@ -15,10 +17,10 @@ class PictureEditor(Protocol):
     """Edits pictures with any method by name; `editkit.Editor` is one."""
 
     @property
-    def backbone(self) -> Any:
+    def backbone(self) -> Backbone:
         """The FLUX family behind it."""
 
-    def method(self, name: str) -> tuple[Method, Any]:
+    def method(self, name: str) -> tuple[Method[Options], Options]:
         """A method's record and its options."""
 
     def load(self, request: EditRequest) -> None:

@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from editkit import flow, notes
+from editkit.backbone import Backbone
+from editkit.config import Options
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
 from editkit.inference import postprocess, provenance
@@ -42,7 +43,7 @@ class Pipeline:
         options: the method's.
     """
 
-    def __init__(self, backbone: Any, method: Method, options: Any) -> None:
+    def __init__(self, backbone: Backbone, method: Method[Options], options: Options) -> None:
         self.backbone, self.method, self.options = backbone, method, options
         self.conditioner = method.conditioner(backbone, options)
         self.sampler = method.sampler(backbone, options)

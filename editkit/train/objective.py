@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from editkit import flow
+from editkit.backbone import Backbone
+from editkit.config import Options
 from editkit.data import padding
 from editkit.data.buckets import EditBatch
 from editkit.method import Conditioner, Trainer
@@ -31,7 +32,12 @@ class FlowObjective(nn.Module):
     """
 
     def __init__(
-        self, backbone: Any, role: str, conditioner: Conditioner, trainer: Trainer, settings: EditTrainConfig
+        self,
+        backbone: Backbone,
+        role: str,
+        conditioner: Conditioner[Options],
+        trainer: Trainer[Options],
+        settings: EditTrainConfig,
     ) -> None:
         super().__init__()
         self.backbone, self.settings = backbone, settings

@@ -8,10 +8,8 @@ from methods.icedit import inversion
 from methods.icedit.config import ICEditConfig
 
 
-class ICEditSampler(Sampler):
+class ICEditSampler(Sampler[ICEditConfig]):
     """The common flow; the plan says which of the paper's two frameworks it is."""
-
-    config: ICEditConfig
 
     def predict(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
         """The prediction over both halves."""

@@ -9,10 +9,8 @@ from editkit.types import Canvas, Conditioning, EditInputs, Plan
 from methods.kontext.config import RELEASED, KontextConfig
 
 
-class KontextConditioner(Conditioner):
+class KontextConditioner(Conditioner[KontextConfig]):
     """Puts source and references on the sequence (paper section 3; released weights: one, at offset 1)."""
-
-    config: KontextConfig
 
     def arrange(self, inputs: EditInputs) -> Plan:
         """Context tokens in the order source, references; none at all for text to image."""

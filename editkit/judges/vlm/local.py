@@ -13,11 +13,11 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
+from editkit.backbone import provider
 from editkit.errors import EditkitError, first_sentence
 from editkit.judges.base import Case, Judge
 from editkit.judges.vlm.prompt import ANSWER, QUESTION, question, read
 from editkit.judges.vlm.weights import check_memory, folder_of
-from editkit.packages import backbones
 from editkit.types import Verdict
 
 ANSWER_TOKEN = re.compile(r"(.*(?<![A-Za-z]))(?:A|B|tie)((?![A-Za-z]).*)")
@@ -70,9 +70,9 @@ class VisionLanguageJudge(Judge):
 
     def __init__(self, config: VisionLanguageConfig) -> None:
         self.config = config
-        sources = backbones("hub")
-        device = sources.device(config.device)
-        self._dtype = sources.dtype(config.dtype, device)
+        backbones = provider()
+        device = backbones.device(config.device)
+        self._dtype = backbones.dtype(config.dtype, device)
         folder = folder_of(config.model)
         if not config.quantization:
             check_memory(folder, device, self._dtype)

@@ -20,6 +20,7 @@ from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig
 from editkit.errors import EditkitError
 from editkit.imaging import canvas
+from editkit.inference.editor import PictureEditor
 
 CHUNK, TOGETHER = 256, 32
 """Records that are sorted into batches at once, and those of a batch."""
@@ -70,7 +71,7 @@ def _chunks(method: str, config: EndingsConfig) -> Iterator[range]:
         yield range(first, min(first + CHUNK, count))
 
 
-def _weights(editor: Any, method: str, config: EndingsConfig) -> dict[str, Any]:
+def _weights(editor: PictureEditor, method: str, config: EndingsConfig) -> dict[str, Any]:
     """Of everything that an edit depends on, by one edit."""
     (result,) = editor.edit_many([dataset(config.data)[0].request(method, 0, 1)])
     if result.error:
@@ -79,7 +80,9 @@ def _weights(editor: Any, method: str, config: EndingsConfig) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _ended(editor: Any, method: str, config: EndingsConfig, places: range) -> Iterator[tuple[Tensor, Tensor]]:
+def _ended(
+    editor: PictureEditor, method: str, config: EndingsConfig, places: range
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of tokens and answers."""
     from editkit.inference import inputs, pipeline
 

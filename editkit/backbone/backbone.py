@@ -1,36 +1,80 @@
-"""What a FLUX family offers to methods."""
+"""A loaded FLUX family, as the core and methods see it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-
-from editkit.types import Plan, Text
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
+    from editkit.backbone.records import Role
+    from editkit.backbone.transformer import Transformer
     from editkit.flow import TimeShift
-    from editkit.types import Canvas
+    from editkit.types import Canvas, Plan, Text
+
+
+class TextEncoders(Protocol):
+    """The pair of text encoders that a family's transformers share."""
+
+    clip: nn.Module
+    t5: nn.Module
 
 
 class Backbone(Protocol):
-    """A FLUX family: one VAE, one pair of text encoders, a transformer per role."""
+    """A FLUX family: one VAE, one pair of text encoders, a transformer per role.
+
+    Each loads when it is first needed.
+
+    Attributes:
+        name: of the family; a folder or Hub id where it was loaded from one.
+        device: where everything runs.
+        dtype: of all weights.
+        transformer_device: where transformers are put, which is elsewhere until they are in shards.
+    """
 
     name: str
     device: torch.device
+    dtype: torch.dtype
+    transformer_device: torch.device
+
+    # Components.
 
     @property
     def roles(self) -> Collection[str]:
         """Names of the transformers that it has."""
+
+    def role(self, name: str) -> Role:
+        """The role's record.
+
+        Raises:
+            EditkitError: where the family has no such role.
+        """
+
+    def transformer(self, role: str) -> Transformer:
+        """The role's transformer; roles with one key share one.
+
+        Raises:
+            EditkitError: where its weights cannot be had or do not fit.
+        """
+
+    @property
+    def encoders(self) -> TextEncoders:
+        """The family's text encoders."""
 
     def load(self, role: str) -> None:
         """Load everything that an edit in this role needs."""
 
     def settle(self, role: str) -> None:
         """Say which role will be used, so that shared parts come from its own folder."""
+
+    def free(self) -> None:
+        """Let go of the autoencoder and the text encoders, where they can be loaded again when needed."""
+
+    # Text and pixels.
 
     def text(self, prompts: Sequence[str], placeholders: Sequence[str] = ()) -> Text:
         """Encode prompts, from memory where they were encoded before.
@@ -62,6 +106,11 @@ class Backbone(Protocol):
     def grid_ids(self, width: int, height: int, *, image: int = 0, left: int = 0, top: int = 0) -> Tensor:
         """Position ids L3 of a picture of this size in pixels; offsets are in pixels too."""
 
+    def keep_texts(self, folder: Path) -> None:
+        """Keep every encoded prompt in a folder of its own for these encoders, below this one."""
+
+    # The flow.
+
     def recorded_values(self, role: str, tokens: int) -> AbstractContextManager[dict[str, Tensor]]:
         """Collects the attention values of this many image tokens, by layer, in the forward pass within."""
 
@@ -92,6 +141,35 @@ class Backbone(Protocol):
     def base(self) -> str | None:
         """The known family whose transformers these are by their shapes; None where it is none."""
 
+    # Adapters and weights.
+
+    def load_adapter(
+        self, role: str, path: Path, name: str, load: Callable[[Transformer, Path, str], object]
+    ) -> None:
+        """Load an adapter by `load` next to others on a role's transformer; a recipe names it by its hash."""
+
+    def wear(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
+        """Switch a role's transformer to exactly these adapters; none at all gives the base model.
+
+        Raises:
+            EditkitError: for an adapter that was not loaded, or another number of scales than of names.
+        """
+
+    def widen(self, role: str, start: str) -> None:
+        """Give a role a transformer that begins as another role's; its wider input has no effect yet.
+
+        Raises:
+            EditkitError: where a role is missing, or no way is known from the one's channels to the other's.
+        """
+
+    def save(self, role: str, folder: Path) -> None:
+        """Write one role as a diffusers pipeline folder in bf16, whole or not at all."""
+
+    # What a recipe tells.
+
+    def vae_hash(self) -> str:
+        """Digest of the weights that latents depend on."""
+
     def fingerprints(self, role: str) -> dict[str, str]:
         """Hashes of the weights behind a role, by component."""
 
@@ -100,3 +178,10 @@ class Backbone(Protocol):
 
     def remarks(self, instruction: str) -> list[str]:
         """What a person should know about an instruction before trusting the result."""
+
+
+class SketchedBackbone(Backbone, Protocol):
+    """A backbone on the meta device, of shapes without weights."""
+
+    def parts(self, role: str) -> Mapping[str, int]:
+        """Parameters of the autoencoder and the text encoders, by part."""
