@@ -12,6 +12,7 @@ import editkit
 from backbones import hub
 from backbones.specs import PUBLISHED_SHAPE, TINY
 from editkit import adapters
+from editkit.errors import EditkitWarning
 
 
 def pipeline_folder(place: Path, **config: object) -> Path:
@@ -43,5 +44,5 @@ def test_a_copy_of_the_embedded_backbone_wears_its_adapters() -> None:
 
 def test_a_method_without_an_adapter_says_so(random_flux) -> None:
     editor = editkit.Editor(random_flux)
-    with pytest.warns(editkit.EditkitWarning, match="icedit has no adapter for this backbone"):
+    with pytest.warns(EditkitWarning, match="icedit has no adapter for this backbone"):
         editor.edit(image(128, 128), "make the red circle blue", "icedit", steps=1)
