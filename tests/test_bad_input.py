@@ -47,7 +47,6 @@ from editkit.errors import EditkitError
 from editkit.inference import provenance
 from editkit.types import EditRequest
 
-RED = (200, 30, 20)
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 

@@ -457,9 +457,9 @@ def test_memories_keep_precisions_apart(random_pipeline: Path) -> None:
     """Training encodes under autocast; an edit after it must not get those."""
     flux = editkit.load(str(random_pipeline), "cpu").backbone
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        rough = flux.encode(photo(64, 64)), flux.text([WORDS[0]]).tokens_BTD
+        rough = flux.encode(photo(64, 64)), flux.text(["a red circle"]).tokens_BTD
     with torch.no_grad():
-        fine = flux.encode(photo(64, 64)), flux.text([WORDS[0]]).tokens_BTD
+        fine = flux.encode(photo(64, 64)), flux.text(["a red circle"]).tokens_BTD
     for one, other in zip(rough, fine, strict=True):
         assert other.dtype == torch.float32
         assert not torch.equal(one.float(), other)
