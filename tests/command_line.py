@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from PIL import Image
+
+from tests import ROOT
 
 
 @dataclass(frozen=True, kw_only=True)

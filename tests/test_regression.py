@@ -2,7 +2,7 @@
 
 Exact hashes depend on the processor, which adds floats up in an order of its own. Portable are texts but
 for their line breaks, sizes, the recipes' keys, and pictures in 16 levels with 1 % of the pixels to spare.
-After a change that is meant: `python tests/test_regression.py` writes regression.json anew.
+After a change that is meant: `python -m tests.test_regression` writes regression.json anew.
 """
 
 import base64
@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import regression
 import torch
 from numpy.typing import NDArray
+
+from tests import regression
 
 FILE = Path(__file__).with_name("regression.json")
 BEFORE: dict[str, Any] = json.loads(FILE.read_text()) if FILE.is_file() else {}

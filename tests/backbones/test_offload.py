@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import transformer_config
 from diffusers import FluxTransformer2DModel
 from safetensors.torch import save_file
-from test_icedit import released
 from torch import nn
 
 from backbones.loading import LoadOptions, place
 from editkit import adapters
 from methods.icedit import moe
 from methods.icedit.moe_layer import MoEOptions
+from tests.random_weights import transformer_config
+from tests.released_adapters import released
 
 
 def left_behind(transformer: nn.Module) -> list[str]:

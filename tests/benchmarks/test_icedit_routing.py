@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import image
 
 import editkit
 from benchmarks import icedit_routing
 from methods.icedit.config import ADAPTERS
+from tests.pictures import image
 
 
 def test_pairs_of_a_file(

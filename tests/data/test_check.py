@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import image
 from PIL import Image
 
 from editkit.data import check as checks
 from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig, Record
 from editkit.imaging import contact_sheet
+from tests.pictures import image
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_sheet_shows_small_and_missing_pictures_and_cuts_long_titles() -> None
 
 
 def test_check_command(flawed: Path, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from surface_fixtures import in_process
+    from tests.command_line import in_process
 
     cli = in_process(capfd, monkeypatch)
     config_file = tmp_path / "data.yaml"

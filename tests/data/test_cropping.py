@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import image
 
 from backbones.specs import KONTEXT_SIZES
 from editkit import EditkitError
@@ -16,6 +15,7 @@ from editkit.data.cropping import Cropped
 from editkit.data.datasets import Dataset, dataset
 from editkit.data.records import DataConfig
 from editkit.imaging import canvas
+from tests.pictures import image
 
 
 def pair(folder: Path, size: tuple[int, int], **more: Any) -> Dataset:

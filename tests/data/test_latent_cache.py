@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import image
 
 from editkit import EditkitError, config, registry
 from editkit.data import latent_cache
@@ -18,6 +17,7 @@ from editkit.data.buckets import Bucket
 from editkit.data.datasets import Dataset, dataset
 from editkit.data.latent_cache import buckets
 from editkit.data.records import DataConfig, Record
+from tests.pictures import image
 
 Encode = Callable[..., list[Bucket]]
 ROW = {"source": "edit.png", "mask": "mask.png", "answer": "target.png", "instruction": "good"}

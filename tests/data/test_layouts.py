@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import image
 from PIL import Image
 
 from editkit import EditkitError, config
 from editkit.data import columns
 from editkit.data.datasets import dataset
 from editkit.data.records import FILES, DataConfig, Record
+from tests.pictures import image
 
 NAMES = ("edit", "target", "mask", "ref")
 

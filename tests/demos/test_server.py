@@ -1,37 +1,37 @@
-"""Behaviour of `editkit demo`: what clients get from a real server, refusals, controls from records."""
+"""Behaviour of `editkit demo`: what clients get from a real server, and what they are refused."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import sys
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import httpx
 import pytest
-from conftest import ROOT, difference
 from gradio_client import Client, handle_file
-from page_server import Page, free_port, served
 from PIL import Image
-from surface_fixtures import Cli, in_process, one_sentence, refused
 
 import editkit
-from demos import widgets
-from editkit import config
 from editkit.inference import provenance
+from tests import ROOT
+from tests.command_line import Cli, one_sentence, refused
+from tests.demos.page_server import Page, free_port, served
+from tests.pictures import difference
 
 SAMPLES = ROOT / "demos" / "samples"
+
 RED = SAMPLES / "red_circle.png"
+
 PASSWORD = "open sesame"
+
 PIXELS = 40_000
+
 FILE = {"_type": "gradio.FileData"}
 
 
@@ -45,11 +45,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 @pytest.fixture
 def client(page: Page, tmp_path: Path) -> Client:
     return Client(page.url, auth=("anybody", PASSWORD), verbose=False, download_files=tmp_path)
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    return in_process(capfd, monkeypatch)
 
 
 def painted(path: Path, *layers: Path) -> dict[str, Any]:
@@ -77,9 +72,6 @@ def _outputs(client: Client, name: str) -> list[str]:
         label if label not in labels[:place] else f"{label} {place}" for place, label in enumerate(labels)
     ]
     return ["status", *told[1:]]
-
-
-# --- Compare ---
 
 
 def test_methods_are_compared_on_one_canvas_and_seed(client: Client) -> None:
@@ -184,9 +176,6 @@ def test_stop_ends_the_edit_within_a_step(client: Client) -> None:
     assert "1 of 1 done" in words(compared(client)["status"])
 
 
-# --- Session and seed search ---
-
-
 def test_a_session_goes_back_and_forth(client: Client) -> None:
     def turn(name: str, **asked: Any) -> tuple[str, list[str], str]:
         found = client.predict(api_name=f"/session_{name}" if name else "/session", **asked)
@@ -233,9 +222,6 @@ def test_search_shows_previews_and_reasons(client: Client) -> None:
     assert "There is no picture yet" in words(refused[0])
 
 
-# --- Safety ---
-
-
 def test_the_page_asks_for_its_password(page: Page) -> None:
     assert httpx.get(page.url + "config").status_code == 401
     with pytest.raises(Exception, match=r"[Cc]redentials|[Ll]ogin|auth"):
@@ -274,72 +260,6 @@ def test_bad_options_are_one_sentence(cli: Cli, page: Page, monkeypatch: pytest.
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "gradio", None)
     refused(cli("demo", "--port", free_port()), r"pip install 'editkit\[demo\]'")
-
-
-# --- Controls ---
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """One field of each kind."""
-
-    layout: str = "wide"
-    """`wide`: side by side, up to `depth` of them; `tall`: on top of each other."""
-    adapter: str | None = "default"
-    """`default`, a file or a folder; null goes without."""
-    word: str = "scene"
-    """Any word."""
-    depth: int = 3
-    """How deep."""
-    scale: float | None = None
-    """How strong; as it is where null."""
-    flip: bool = False
-    """Whether."""
-    parts: tuple[str, ...] = ("a", "b")
-    """One a line."""
-    dropout: float = 0.1
-    """Training: never seen by an edit."""
-    nested: dict[str, int] | None = None
-    """No control shows this."""
-
-    def __post_init__(self) -> None:
-        if self.layout not in ("wide", "tall"):
-            raise ValueError(f"layout must be wide or tall, not {self.layout!r}")
-
-
-def test_a_dataclass_becomes_controls() -> None:
-    with gr.Blocks():
-        found = widgets.controls(Options)
-    assert {name: type(control) for name, control in found.items()} == {
-        "layout": gr.Dropdown,
-        "adapter": gr.Dropdown,
-        "word": gr.Textbox,
-        "depth": gr.Number,
-        "scale": gr.Number,
-        "flip": gr.Checkbox,
-        "parts": gr.Textbox,
-    }
-    assert [value for _, value in found["layout"].choices] == ["wide", "tall"]
-    assert not found["layout"].allow_custom_value
-    assert [value for _, value in found["adapter"].choices] == ["", "default"]
-    assert found["adapter"].allow_custom_value
-    assert found["depth"].info == "How deep."
-    shown = {"layout": "tall", "adapter": "", "depth": 5.0, "scale": None, "flip": True, "parts": "a\nb"}
-    assert widgets.values(Options, shown) == {"layout": "tall", "adapter": None, "depth": 5, "flip": True}
-
-
-@pytest.mark.parametrize("method", editkit.methods(), ids=lambda method: method.name)
-def test_every_method_has_a_drawer_that_says_its_defaults(method: Any) -> None:
-    with gr.Blocks():
-        found = widgets.controls(method.config)
-    assert found
-    assert all(control.label and control.info for control in found.values())
-    assert widgets.values(method.config, {name: control.value for name, control in found.items()}) == {}
-    names = {field.name for field in dataclasses.fields(config.build(method.config, {}))}
-    assert set(found) <= names
-
-
-# --- Train ---
 
 
 @pytest.mark.slow

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 import typer.main
 import yaml
-from conftest import ROOT
 from PIL import Image
-from surface_fixtures import Cli, in_process, python, refused
 
 import editkit
 from editkit import config, packages, registry
 from editkit.cli import app
 from editkit.cli.options import pairs
+from tests import ROOT
+from tests.command_line import Cli, python, refused
 
 README, DOCS = ROOT / "README.md", ROOT / "docs"
 METHOD_PAGES = sorted((ROOT / "methods").glob("*/README.md"))
@@ -77,11 +77,6 @@ def shown(*pages: Path) -> list[str]:
 METHODS = registry.method_names()
 ALL = shown(*PAGES)
 LORA = [line for line in shown(DOCS / "guides" / "lora-files.md") if line.split()[1] == "lora"]
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    return in_process(capfd, monkeypatch)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from conftest import difference, image
 from PIL import Image
 
 import editkit
@@ -14,6 +13,7 @@ from backbones.flux import Flux
 from editkit.inference import pipeline
 from editkit.judges import Case, Judge, Verdict
 from editkit.judges.preserve import PreserveConfig, PreserveJudge
+from tests.pictures import difference, image
 
 WORDS = "make the red circle blue"
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from conftest import image
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor
 
 from editkit import judges
 from editkit.judges import Case
+from tests.pictures import image
 
 pytest.importorskip("torchvision", reason="Qwen's processors need torchvision", exc_type=ImportError)
 

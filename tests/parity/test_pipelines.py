@@ -10,48 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import difference, image, photo
 from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FluxFillPipeline,
     FluxKontextPipeline,
     FluxPipeline,
 )
-from PIL import Image
 from torch import Tensor
 
-import editkit
-from backbones import packing, specs
+from backbones import packing
 from backbones.flux import Flux
-from editkit import adapters, config, flow, registry
+from editkit import config, flow, registry
 from editkit.types import EditInputs
+from tests.parity.pipelines import PROMPT, SIZES, STEPS, assert_equal, assert_fill_is_diffusers, pipeline
+from tests.pictures import photo
 
-SIZES = ((128, 128), (96, 160), (160, 96), (64, 192))
-PROMPT = "make the red circle blue"
 PROMPTS = (PROMPT, "remove the green square", "add a small star")
-STEPS = 4
-TOLERANCE = 1e-4
-
-
-def pipeline(cls: Any, flux: Flux, role: str = "kontext") -> Any:
-    """diffusers' pipeline around the very same modules."""
-    built = cls(
-        scheduler=FlowMatchEulerDiscreteScheduler(
-            use_dynamic_shifting=True,
-            base_shift=0.5,
-            max_shift=1.15,
-            base_image_seq_len=256,
-            max_image_seq_len=4096,
-        ),
-        vae=flux.vae,
-        text_encoder=flux.encoders.clip,
-        tokenizer=flux.encoders.clip_tokenizer,
-        text_encoder_2=flux.encoders.t5,
-        tokenizer_2=flux.encoders.t5_tokenizer,
-        transformer=flux.transformer(role),
-    )
-    built.set_progress_bar_config(disable=True)
-    return built
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +71,6 @@ def theirs(
         output_type="latent",
         **arguments,
     ).images
-
-
-def assert_equal(mine: Tensor, other: Tensor) -> None:
-    assert mine.shape == other.shape
-    assert float(mine.std()) > 0.3
-    assert float((mine - other).abs().max()) < TOLERANCE
 
 
 @torch.no_grad()
@@ -188,36 +156,6 @@ def test_text_to_image(random_flux: Flux, width: int, height: int, negative: str
     assert_equal(mine, theirs(built, noise_BLC, [PROMPT], width, height, guidance_scale=2.5, **extra))
 
 
-def assert_fill_is_diffusers(flux: Flux, built: Any, width: int, height: int, guidance: float) -> None:
-    """ICEdit's diptych through FluxFillPipeline: its own encoding, masking, packing and order of draws."""
-    method, source_BCHW = registry.method("icedit"), photo(width, height)
-    options = config.build(method.config, {"template": "none"})
-    mine, generator = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        inputs = EditInputs(
-            prompts=(PROMPT,), source_BCHW=source_BCHW, size=(width, height), generators=(mine,)
-        )
-        plan = method.conditioner(flux, options).plan(inputs)
-        noise_BLC = flux.noise(plan.canvas, [mine])
-        times = flow.schedule(STEPS, noise_BLC.shape[1])
-        *_, last_BLC = method.sampler(flux, options).walk(plan, noise_BLC, times, guidance)
-    mask_B1HW = torch.zeros(1, 1, height, 2 * width)
-    mask_B1HW[..., width:] = 1
-    other_BLC = built(
-        prompt=PROMPT,
-        image=torch.cat((source_BCHW, photo(width, height, 9)), dim=-1),
-        mask_image=mask_B1HW,
-        width=2 * width,
-        height=height,
-        num_inference_steps=STEPS,
-        guidance_scale=guidance,
-        generator=generator,
-        max_sequence_length=48,
-        output_type="latent",
-    ).images
-    assert_equal(last_BLC, other_BLC)
-
-
 @pytest.mark.parametrize(("width", "height"), SIZES)
 @pytest.mark.parametrize("guidance", [1.0, 50.0])
 def test_fill_latents(random_flux: Flux, width: int, height: int, guidance: float) -> None:
@@ -226,112 +164,11 @@ def test_fill_latents(random_flux: Flux, width: int, height: int, guidance: floa
     )
 
 
-def test_shipped_fill() -> None:
-    """The folder loads in diffusers unchanged, and gives there what it gives here."""
-    built = FluxFillPipeline.from_pretrained(specs.TINY / "fill", torch_dtype=torch.float32)
-    built.set_progress_bar_config(disable=True)
-    built.vae.to(memory_format=torch.channels_last)  # as editkit has it; convolutions round otherwise in it
-    flux = editkit.load("tiny", "cpu").backbone
-    flux.settle("fill")
-    assert_fill_is_diffusers(flux, built, 128, 128, 1.0)
-
-
 def test_prompt_that_is_cut_off(random_flux: Flux, kontext: Any) -> None:
     long = " ".join([PROMPT] * 20)
     source_BCHW = photo(96, 96)
     noise_BLC, mine = latents(random_flux, [long], source_BCHW)
     assert_equal(mine, theirs(kontext, noise_BLC, [long], 96, 96, image=source_BCHW, guidance_scale=2.5))
-
-
-@pytest.fixture(scope="module", params=["random", "shipped"])
-def folder(request: pytest.FixtureRequest) -> Path:
-    """A pipeline folder: of random weights, and the one that editkit ships."""
-    if request.param == "random":
-        return request.getfixturevalue("random_pipeline")
-    shipped = specs.TINY / "kontext"
-    assert (shipped / "model_index.json").is_file(), f"{shipped} is missing: train configs/tiny/kontext.yaml"
-    return shipped
-
-
-@pytest.fixture(scope="module")
-def loaded(folder: Path) -> tuple[editkit.Editor, Any]:
-    """The folder as editkit loads it, and as diffusers does, unchanged."""
-    built = FluxKontextPipeline.from_pretrained(folder, torch_dtype=torch.float32)
-    built.set_progress_bar_config(disable=True)
-    return editkit.load(str(folder), "cpu", options={"kontext": {"sizes": "exact"}}), built
-
-
-@pytest.mark.parametrize(("width", "height"), SIZES)
-def test_saved_pipeline_gives_the_same_picture(
-    loaded: tuple[editkit.Editor, Any], width: int, height: int
-) -> None:
-    editor, built = loaded
-    picture = image(width, height)
-    mine = editor.edit(picture, PROMPT, seed=5, steps=STEPS, guidance=2.0)
-    (other,) = built(
-        image=picture,
-        prompt=PROMPT,
-        width=width,
-        height=height,
-        max_area=width * height,
-        _auto_resize=False,
-        num_inference_steps=STEPS,
-        guidance_scale=2.0,
-        max_sequence_length=48,
-        generator=torch.Generator().manual_seed(5),
-    ).images
-    assert isinstance(mine.image, Image.Image)
-    assert difference(mine.image, other) <= 1
-    assert difference(mine.image, picture) > 10
-
-
-def test_saved_pipeline_is_the_one_in_memory(random_flux: Flux, random_pipeline: Path) -> None:
-    saved = editkit.load(str(random_pipeline), "cpu", "float32").backbone
-    for one, other in (
-        (saved.vae, random_flux.vae),
-        (saved.encoders.clip, random_flux.encoders.clip),
-        (saved.encoders.t5, random_flux.encoders.t5),
-        (saved.transformer("kontext"), random_flux.transformer("kontext")),
-    ):
-        state, expected = one.state_dict(), other.state_dict()
-        assert state.keys() == expected.keys()
-        assert all(torch.equal(state[key], expected[key]) for key in state)
-    text, expected = saved.text([PROMPT]), random_flux.encoders([PROMPT])
-    assert torch.equal(text.tokens_BTD, expected.tokens_BTD)
-    assert torch.equal(text.pooled_BD, expected.pooled_BD)
-
-
-def test_adapter_that_editkit_saved_in_diffusers(random_pipeline: Path, tmp_path: Path) -> None:
-    editor = editkit.load(str(random_pipeline), "cpu", options={"kontext": {"sizes": "exact"}})
-    transformer = editor.backbone.transformer("kontext")
-    picture, arguments = image(96, 96), {"seed": 3, "steps": 2, "guidance": 2.0}
-    before = editor.edit(picture, PROMPT, **arguments)
-    options = adapters.LoraOptions(rank=2, alpha=3.0)
-    adapters.attach(transformer, options)
-    with torch.no_grad():
-        for name, parameter in transformer.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.3)
-    adapters.save(transformer, tmp_path)
-    editor.use_adapters(["default"])
-    mine = editor.edit(picture, PROMPT, **arguments)
-    built = FluxKontextPipeline.from_pretrained(random_pipeline, torch_dtype=torch.float32)
-    built.set_progress_bar_config(disable=True)
-    built.load_lora_weights(tmp_path)
-    (other,) = built(
-        image=picture,
-        prompt=PROMPT,
-        width=96,
-        height=96,
-        max_area=96 * 96,
-        _auto_resize=False,
-        num_inference_steps=2,
-        guidance_scale=2.0,
-        max_sequence_length=48,
-        generator=torch.Generator().manual_seed(3),
-    ).images
-    assert difference(mine.image, other) <= 1
-    assert difference(mine.image, before.image) > 10
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 8, 28, 50])

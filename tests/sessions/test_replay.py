@@ -10,22 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import image
 from PIL import Image, PngImagePlugin
 from safetensors.torch import load_file, save_file
-from surface_fixtures import Cli, copied, in_process, one_sentence, refused
 
 import editkit
 from editkit import EditkitError
 from editkit.imaging import images
 from editkit.inference import provenance
+from tests.command_line import Cli, copied, one_sentence, refused
+from tests.pictures import image
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    return in_process(capfd, monkeypatch)
 
 
 @pytest.fixture(scope="module")

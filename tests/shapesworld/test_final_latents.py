@@ -17,8 +17,9 @@ from editkit.errors import EditkitError
 from editkit.shapesworld.recipes import final_latents
 from editkit.shapesworld.recipes.final_latents import EndingsConfig
 from editkit.train.loop import fit
+from tests import ROOT
 
-VAE = Path(__file__).resolve().parent.parent / "backbones/tiny/kontext/vae"
+VAE = ROOT / "backbones/tiny/kontext/vae"
 ASKED = EndingsConfig(data=DataConfig(start=2_000_000, count=2, kinds={"add": 1.0}), steps=1)
 
 

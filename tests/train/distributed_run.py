@@ -3,12 +3,13 @@
 import sys
 
 import torch
-from conftest import CLIP, LETTERS, ROOT, T5, transformer_config
 
 from editkit import config
 from editkit.train.finetune import EditJob
 from editkit.train.loop import fit
 from editkit.train.settings import EditTrainConfig
+from tests import ROOT
+from tests.random_weights import CLIP, LETTERS, T5, transformer_config
 
 
 def main() -> None:

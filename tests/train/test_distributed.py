@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
 from safetensors.torch import load_file
 
 from backbones.flux import Flux
@@ -22,8 +21,9 @@ from editkit import config
 from editkit.errors import EditkitError
 from editkit.train.config import FitConfig
 from editkit.train.preflight import check
+from tests import ROOT
 
-RUN = str(ROOT / "tests" / "distributed_run.py")
+RUN = str(ROOT / "tests" / "train" / "distributed_run.py")
 ALONE = (sys.executable, RUN)
 TOGETHER = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", RUN)
 ACCELERATE = (sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2")
@@ -56,8 +56,7 @@ def parts(random_flux: Flux, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 def started(
     start: tuple[str, ...], output: Path, parts: tuple[str, str], *overrides: str
 ) -> subprocess.Popen[str]:
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
-    surroundings = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    surroundings = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     return subprocess.Popen(
         [*start, str(output), *parts, *overrides],
         env=surroundings,

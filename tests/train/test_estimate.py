@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, image
 
 from editkit import EditkitError, config
 from editkit.train.estimate import devices
@@ -17,6 +16,8 @@ from editkit.train.estimate.activations import Kept
 from editkit.train.estimate.plan import plan, table
 from editkit.train.finetune import EditJob
 from editkit.train.settings import EditTrainConfig
+from tests import ROOT
+from tests.pictures import image
 
 
 def settings(**values: Any) -> EditTrainConfig:

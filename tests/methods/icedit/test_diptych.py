@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, photo
 from torch import Tensor
 
 from backbones.flux import Flux
@@ -16,6 +15,8 @@ from editkit.imaging import canvas
 from editkit.train.settings import EditTrainConfig
 from editkit.types import EditInputs
 from methods.icedit import METHOD
+from tests import ROOT
+from tests.pictures import photo
 
 WORDS = "make the red circle blue"
 

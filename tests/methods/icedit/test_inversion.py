@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import difference, image, photo
 from torch import Tensor
 
 import editkit
@@ -15,6 +14,7 @@ from editkit import config, flow, registry
 from editkit.errors import EditkitError
 from editkit.types import EditInputs
 from methods.icedit import inversion
+from tests.pictures import difference, image, photo
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,213 @@
+"""Loading options and files that are refused; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import editkit
+from editkit.errors import EditkitError
+from tests import ROOT
+from tests.cases import WEIGHTS, Place, edit, native
+from tests.command_line import Cli, copied, one_sentence, refused
+from tests.pictures import image as colourful
+
+
+@pytest.fixture(scope="module")
+def editor(random_pipeline: Path) -> editkit.Editor:
+    return editkit.load(str(random_pipeline), "cpu")
+
+
+SOURCE = colourful(40, 24)
+
+LOADING: dict[str, tuple[Callable[[Place], dict[str, Any]], str]] = {
+    "missing path": (lambda p: {"backbone": p.folder / "none"}, "no backbone"),
+    "unknown option": (lambda p: {"ofload": "block"}, "'ofload'.*did you mean 'offload'"),
+    "unknown offload": (lambda p: {"offload": "disk"}, "offload must be none, block or leaf"),
+    "transformers in a list": (lambda p: {"transformer": [1]}, "a path, or paths by role"),
+    "options of an unknown method": (lambda p: {"options": {"kontekst": {}}}, "did you mean 'kontext'"),
+    "unknown option of a method": (
+        lambda p: {"options": {"kontext": {"layuot": 1}}},
+        "did you mean 'layout'",
+    ),
+    "dtype of another kind": (lambda p: {"dtype": torch.int8}, "dtype torch.int8"),
+}
+
+
+@pytest.mark.parametrize("case", LOADING)
+def test_bad_loading(case: str, place: Place) -> None:
+    make, words = LOADING[case]
+    with pytest.raises(EditkitError, match=words) as caught:
+        editkit.load(**({"backbone": str(place.backbone), "device": "cpu"} | make(place)))
+    one_sentence(str(caught.value))
+
+
+class Trap:
+    """Leaves a mark where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+def trap(place: Place, name: str) -> Path:
+    return place.file(name, pickle.dumps(Trap(place.folder / "sprung")))
+
+
+def trapped_folder(place: Place, weights: str = WEIGHTS) -> Path:
+    """A transformer folder with a pickle under the weights' name."""
+    folder = copied(place.backbone / "transformer", place.folder / "transformer")
+    (folder / WEIGHTS).unlink()
+    trap(place, f"transformer/{weights}")
+    return folder
+
+
+TRANSFORMERS: dict[str, tuple[Callable[[Place], dict[str, Any]], str]] = {
+    **{
+        f"pickle {suffix}": (
+            lambda p, suffix=suffix: {"transformer": trap(p, f"a{suffix}")},
+            "pickles are never",
+        )
+        for suffix in (".pt", ".pth", ".ckpt", ".bin", ".pkl", "")
+    },
+    "pickle for one role": (lambda p: {"transformer": {"kontext": trap(p, "a.pt")}}, "pickles are never"),
+    "pickle by another name": (lambda p: {"transformer": trap(p, "a.safetensors")}, "a.safetensors"),
+    "pickle in a folder": (
+        lambda p: {"transformer": trapped_folder(p, "diffusion_pytorch_model.bin")},
+        "transformer .* cannot be loaded",
+    ),
+    "pickle in a folder by another name": (
+        lambda p: {"transformer": trapped_folder(p)},
+        "transformer .* cannot be loaded",
+    ),
+    "missing file": (lambda p: {"transformer": "none.safetensors"}, "none.safetensors cannot be loaded"),
+    "missing folder": (lambda p: {"transformer": "some/where"}, "some/where cannot be loaded"),
+    "whole pipeline": (lambda p: {"transformer": p.backbone}, "cannot be loaded"),
+    "an autoencoder": (lambda p: {"transformer": p.backbone / "vae"}, "cannot be loaded"),
+    "native file without axes": (lambda p: {"transformer": native(p)}, "axes"),
+    "native file with wrong axes": (lambda p: {"transformer": native(p), "axes": (8, 8, 8)}, "axes"),
+    "quantized native file": (
+        lambda p: {"transformer": native(p), "quantization": {"type": "BitsAndBytesConfig"}},
+        "BitsAndBytesConfig|quantization",
+    ),
+    "unknown attention": (lambda p: {"attention": "none"}, "options do not fit"),
+    "attention that is not here": (lambda p: {"attention": "flash"}, "options do not fit"),
+    "unknown cache": (lambda p: {"cache": {"type": "LastBlockCacheConfig"}}, "FirstBlockCacheConfig"),
+    "cache without type": (lambda p: {"cache": {"threshold": 1.0}}, "FirstBlockCacheConfig"),
+    "cache of wrong arguments": (
+        lambda p: {"cache": {"type": "FirstBlockCacheConfig", "thershold": 1.0}},
+        "refuses its arguments",
+    ),
+    "class that is no cache": (lambda p: {"cache": {"type": "FluxPipeline"}}, "type='FluxPipeline'"),
+    "unknown quantization": (lambda p: {"quantization": {"type": "HalfBitConfig"}}, "BitsAndBytesConfig"),
+}
+
+
+@pytest.mark.parametrize("case", TRANSFORMERS)
+def test_bad_transformers(case: str, place: Place) -> None:
+    make, words = TRANSFORMERS[case]
+    options = make(place)
+    editor = editkit.load(str(place.backbone), "cpu", **options)
+    with pytest.raises(EditkitError, match=words) as caught:
+        editor.edit(SOURCE, "make it blue", steps=1)
+    one_sentence(str(caught.value))
+    assert not (place.folder / "sprung").exists()
+
+
+def test_the_trap_works(place: Place) -> None:
+    pickle.loads(trap(place, "a.pt").read_bytes())
+    assert (place.folder / "sprung").exists()
+
+
+def test_adapters_by_wrong_names(place: Place) -> None:
+    from editkit import adapters
+
+    options = adapters.LoraOptions(rank=2)
+    trained_on = editkit.load(str(place.backbone), "cpu").backbone.transformer("kontext")
+    adapters.attach(trained_on, options)
+    file = adapters.save(trained_on, place.folder).rename(place.folder / "style v1.0.safetensors")
+    editor = editkit.load(str(place.backbone), "cpu")
+    with pytest.raises(EditkitError, match="'style' is not among those loaded") as caught:
+        editor.use_adapters(["style"])
+    one_sentence(str(caught.value))
+    name = editor.load_adapter(file)
+    assert name == "style v1_0"
+    for names, scales, words in (
+        (["style"], None, "'style' is not among those loaded .*style v1_0"),
+        ([name], [0.5, 0.5], "1 adapters cannot take 2 scales"),
+    ):
+        with pytest.raises(EditkitError, match=words) as caught:
+            editor.use_adapters(names, scales)
+        one_sentence(str(caught.value))
+    again = editor.load_adapter(file)
+    assert again.startswith("style v1_0-")
+    assert editor.load_adapter(file) == again
+    with pytest.raises(EditkitError, match="does not fit") as caught:
+        editor.load_adapter(file, name=again)
+    one_sentence(str(caught.value))
+    assert editor.edit(SOURCE, "make it blue", steps=1).image is not None
+
+
+@pytest.mark.parametrize("name", ["lora.bin", "lora.pt", "lora.safetensors"])
+def test_pickled_adapters_are_refused(name: str, editor: editkit.Editor, place: Place) -> None:
+    from editkit import adapters
+
+    with pytest.raises(EditkitError, match=name) as caught:
+        adapters.load(editor.backbone.transformer("kontext"), trap(place, name), "one")
+    one_sentence(str(caught.value))
+    assert not (place.folder / "sprung").exists()
+
+
+EXPERTS = ROOT / "methods" / "icedit" / "tiny" / "moe" / "pytorch_lora_weights.safetensors"
+
+
+def _uneven(state: dict[str, torch.Tensor]) -> None:
+    for key in [key for key in state if ".ff.net.2.lora_" in key and ".expert_1." in key]:
+        state[key] = (state[key][:4] if "lora_A" in key else state[key][:, :4]).contiguous()
+
+
+def _not_finite(state: dict[str, torch.Tensor]) -> None:
+    next(tensor for key, tensor in state.items() if "lora_route" in key).fill_(float("nan"))
+
+
+def _a_block_less(state: dict[str, torch.Tensor]) -> None:
+    for key in [key for key in state if "single_transformer_blocks.2.proj_out" in key]:
+        del state[key]
+
+
+def _no_router(state: dict[str, torch.Tensor]) -> None:
+    del state[next(key for key in state if "lora_route" in key)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_uneven, "differ in rank"),
+        (_not_finite, "not finite"),
+        (_a_block_less, "experts on 5 of 6 modules called proj_out"),
+        (_no_router, "experts or a router but not both"),
+    ],
+)
+def test_damaged_experts(cli: Cli, place: Place, damage: Callable[..., None], words: str) -> None:
+    state = load_file(EXPERTS)
+    damage(state)
+    save_file(state, place.folder / "moe.safetensors")
+    option = f"adapter={place.folder / 'moe.safetensors'}"
+    refused(cli(*edit(place, "-m", "icedit", "--option", option, backbone="tiny")), words)
+    assert place.output.read_bytes() == b"old"
+
+
+def test_experts_for_another_method(editor: editkit.Editor) -> None:
+    with pytest.raises(
+        EditkitError, match="is of a LoRA-MoE; load it for a method that has experts"
+    ) as caught:
+        editor.load_adapter(EXPERTS, "kontext")
+    one_sentence(str(caught.value))

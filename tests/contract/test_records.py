@@ -1,0 +1,70 @@
+"""A method's folder, record and options."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import re
+
+import pytest
+
+import editkit
+from editkit import config
+from editkit.method import Conditioner, Method, Sampler, Trainer
+from tests import ROOT
+from tests.contract.asked import FILES
+
+
+def test_the_core_names_no_method() -> None:
+    """But for the one that is taken where none is named, and in docstrings, which cite papers."""
+    names = re.compile(rf"\b({'|'.join(record.name for record in editkit.methods())})\b")
+    found = set()
+    for path in sorted((ROOT / "editkit").rglob("*.py")):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        told = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
+                found |= {node.value} if names.search(node.value) else set()
+            if isinstance(node, ast.Name | ast.Attribute | ast.arg):
+                word = getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "arg", None)
+                assert not names.search(str(word)), f"{path} has {word}"
+    assert found == {"kontext"}
+
+
+def test_there_are_methods() -> None:
+    assert "kontext" in {record.name for record in editkit.methods()}
+
+
+def test_record(method: Method) -> None:
+    folder = ROOT / "methods" / method.name
+    assert folder.is_dir()
+    assert importlib.import_module(f"methods.{method.name}").METHOD is method
+    for line in (method.summary, method.paper):
+        assert line.strip() == line != ""
+        assert "\n" not in line
+    assert any(method.role in family.roles for family in editkit.backbones())
+    assert issubclass(method.conditioner, Conditioner)
+    assert issubclass(method.sampler, Sampler)
+    assert issubclass(method.trainer, Trainer)
+    if method.defaults is not None:
+        assert method.defaults.keys() <= {"steps", "guidance"}
+
+
+def test_folder(method: Method) -> None:
+    folder = ROOT / "methods" / method.name
+    assert {path.name for path in folder.iterdir()} >= FILES
+    for part in ("config", "conditioner", "sampler", "trainer"):
+        assert getattr(method, part).__module__ == f"methods.{method.name}.{part}"
+    assert len((folder / "README.md").read_text().split()) > 50
+
+
+def test_config(method: Method) -> None:
+    built = config.build(method.config, {})
+    assert isinstance(built, method.config)
+    assert type(built).__dataclass_params__.frozen
+    for field in dataclasses.fields(built):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(built, field.name, None)
+    with pytest.raises(editkit.EditkitError, match="Unknown key"):
+        config.build(method.config, {"no such option": 1})
