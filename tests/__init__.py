@@ -2,5 +2,7 @@
 
 from pathlib import Path
 
+import backbones  # noqa: F401  (silences libraries, if it is imported before them)
+
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout."""

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests import ROOT
-from tests.command_line import copied, picture
+from tests.command_line import Cli, copied, files, picture, refused
 from tests.random_weights import AUTOENCODER as AUTOENCODER_MODEL
 from tests.random_weights import CLIP, T5
 
@@ -196,3 +196,12 @@ def mask(place: Place) -> Path:
     halves.paste(1, (0, 0, 20, 24))
     halves.save(path)
     return path
+
+
+def assert_refused(case: Case, cli: Cli, place: Place) -> None:
+    """One sentence that says the case's words, status 2, and every file as it was."""
+    make, words = case
+    arguments = make(place)
+    before = files(place.folder)
+    refused(cli(*arguments), words)
+    assert files(place.folder) == before

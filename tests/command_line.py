@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
@@ -51,10 +50,6 @@ def command(*arguments: object, env: dict[str, str] | None = None, cwd: Path | N
 def in_process(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """The command line in this process, several times faster than in its own."""
     from editkit.cli import main
-
-    # What `main` sets in the environment is too late here, where the libraries may be imported already.
-    for library in ("diffusers", "transformers"):
-        logging.getLogger(library).setLevel(logging.ERROR)
 
     def run(*arguments: object) -> Run:
         monkeypatch.setattr(sys, "argv", ["editkit", *map(str, arguments)])

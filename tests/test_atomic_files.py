@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from editkit import atomic_files
+from editkit.errors import EditkitError
 
 
 def put(place: Path, kind: str, words: str) -> None:
@@ -68,3 +69,15 @@ def test_a_file_takes_no_folders_place(tmp_path: Path) -> None:
         put(tmp_path / "place", "file", "new")
     assert [*tmp_path.iterdir()] == [tmp_path / "place"]
     assert (tmp_path / "place" / "inside").read_text() == "kept"
+
+
+def test_sha256_follows_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"abc")
+    first = atomic_files.sha256(path)
+    assert first == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert atomic_files.sha256(str(path)) == first
+    path.write_bytes(b"abcd")
+    assert atomic_files.sha256(path) != first
+    with pytest.raises(EditkitError, match="weights"):
+        atomic_files.sha256(tmp_path / "none")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from editkit.cli.edit import Json, Load, Preserve, References, Seed, Size, sides
-from editkit.cli.options import Backbone, Device, Dtype, Negative, Steps, no_bars, pairs
+from editkit.cli.options import Backbone, Device, Dtype, Negative, Steps, pairs
 from editkit.errors import EditkitError
 
 
@@ -46,7 +46,6 @@ def compare(
     config.build(packages.backbones("loading").LoadOptions, loaded)
     names = registry.method_names() if method == "all" else [name.strip() for name in method.split(",")]
     editor = api.load(backbone, device, dtype, options=options, **loaded)
-    no_bars()
     referee = judges.judge(judge) if judge else None
     asked: dict[str, Any] = {"mask": mask, "references": tuple(ref or ()), "seed": seed, "steps": steps}
     asked |= {"preserve": preserve or None, "negative": negative}

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from editkit.cli.options import Backbone, Device, Dtype, Method, Negative, Options, Steps, no_bars, pairs
+from editkit.cli.options import Backbone, Device, Dtype, Method, Negative, Options, Steps, pairs
 from editkit.cli.search import (
     BothOrders,
     ContactSheet,
@@ -149,7 +149,6 @@ def _edit(
     chosen, loaded = {str(request["method"]): pairs(option)}, pairs(load, "--load")
     config.build(packages.backbones("loading").LoadOptions, loaded)  # none but these are keywords of `load`
     editor = api.load(backbone, device, dtype, options=chosen, **loaded)
-    no_bars()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         result = editor.edit(image, instruction, **request)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.options import Backbone, Device, Dtype, Method, Negative, Options, Steps, no_bars, pairs
+from editkit.cli.options import Backbone, Device, Dtype, Method, Negative, Options, Steps, pairs
 
 app = typer.Typer(help="Measure edits.", no_args_is_help=True)
 
@@ -33,7 +33,6 @@ def shapesworld(
 
     images.check_folder(output)
     editor = api.load(backbone, device, dtype, options={method: pairs(option)})
-    no_bars()
     report = scores.evaluate(
         editor, method, n=n, sessions=sessions, steps=steps, negative=negative, batch_size=batch_size
     )
@@ -68,7 +67,6 @@ def masked(
 
     images.check_folder(output)
     editor = api.load(backbone, device, dtype, options={method: pairs(option)})
-    no_bars()
     report = scores.evaluate(
         editor, method, kind or (), n=n, steps=steps, negative=negative, batch_size=batch_size
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +10,9 @@ import torch
 from PIL import Image
 
 import editkit
-from backbones.loading import LoadOptions
 from editkit import atomic_files
-from editkit.errors import EditkitError
-from tests.command_line import one_sentence
 from tests.pictures import difference
 from tests.pictures import image as colourful
-
-
-def test_a_recipe_makes_the_picture_again(editor: editkit.Editor) -> None:
-    first = editor.edit(SOURCE, "make it blue", seed=3, steps=2, guidance=2.0)
-    made = first.recipe
-    again = editor.edit(
-        SOURCE,
-        made["instruction"],
-        made["method"],
-        seed=made["seed"],
-        steps=made["steps"],
-        guidance=made["guidance"],
-    )
-    assert first.image is not None
-    assert again.image is not None
-    assert again.image.tobytes() == first.image.tobytes()
-    assert again.recipe == made
-
 
 SOURCE = colourful(40, 24)
 
@@ -55,18 +32,6 @@ def edited(editor: editkit.Editor, source: Image.Image = SOURCE, **values: Any) 
 def plain(editor: editkit.Editor) -> Image.Image:
     """The edit that no option may change much."""
     return edited(editor)
-
-
-def test_options_that_are_off_where_nothing_is_asked_for() -> None:
-    assert dataclasses.asdict(LoadOptions()) == {
-        "transformer": None,
-        "axes": None,
-        "quantization": {},
-        "offload": "none",
-        "attention": None,
-        "cache": {},
-        "compile": False,
-    }
 
 
 def test_a_plain_transformer_is_untouched(editor: editkit.Editor, plain: Image.Image) -> None:
@@ -115,42 +80,10 @@ def test_a_cache_keeps_two_prompts_apart(random_pipeline: Path, editor: editkit.
     assert edited(cached, steps=1, negative="a red circle").tobytes() == wanted.tobytes()
 
 
-def attempt(editor: editkit.Editor) -> tuple[Image.Image | None, str]:
-    """An edit, or why it was refused."""
-    try:
-        return edited(editor), ""
-    except EditkitError as error:
-        return None, str(error)
-
-
 @pytest.mark.parametrize("kind", ["block", "leaf"])
-def test_offload_works_or_is_refused(kind: str, random_pipeline: Path, plain: Image.Image) -> None:
-    """Without an accelerator there is nowhere to load to and no pinned memory."""
-    result, refusal = attempt(editkit.load(str(random_pipeline), "cpu", offload=kind))
-    if result is None:
-        assert not torch.accelerator.is_available()
-        one_sentence(refusal)
-    else:
-        assert difference(result, plain) <= 1
-
-
-QUANTIZERS = [
-    {"type": "BitsAndBytesConfig", "load_in_8bit": True},
-    {"type": "TorchAoConfig", "quant_type": "int8wo"},
-    {"type": "QuantoConfig", "weights_dtype": "int8"},
-]
-
-
-@pytest.mark.parametrize("quantization", QUANTIZERS, ids=lambda values: values["type"])
-def test_quantization_works_or_is_refused(
-    quantization: dict[str, Any], random_pipeline: Path, plain: Image.Image
-) -> None:
-    result, refusal = attempt(editkit.load(str(random_pipeline), "cpu", quantization=quantization))
-    if result is None:
-        one_sentence(refusal)
-        assert re.search("transformer|Config", refusal)
-    else:
-        assert 0 < difference(result, plain) < 128
+def test_offload_changes_nothing(kind: str, random_pipeline: Path, plain: Image.Image) -> None:
+    offloaded = editkit.load(str(random_pipeline), "cpu", offload=kind)
+    assert difference(edited(offloaded), plain) <= 1
 
 
 @pytest.mark.parametrize("as_path", [True, False])

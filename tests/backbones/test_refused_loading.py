@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,25 @@ def test_bad_transformers(case: str, place: Place) -> None:
         editor.edit(SOURCE, "make it blue", steps=1)
     one_sentence(str(caught.value))
     assert not (place.folder / "sprung").exists()
+
+
+def quantized(place: Place, **quantization: Any) -> str:
+    """What an edit says that is asked of a quantized backbone."""
+    editor = editkit.load(str(place.backbone), "cpu", quantization=quantization)
+    with pytest.raises(EditkitError) as caught:
+        editor.edit(SOURCE, "make it blue", steps=1)
+    one_sentence(str(caught.value))
+    return str(caught.value)
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="has an accelerator")
+def test_bits_and_bytes_need_a_gpu(place: Place) -> None:
+    assert "No GPU" in quantized(place, type="BitsAndBytesConfig", load_in_8bit=True)
+
+
+def test_a_quantizer_without_its_package_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchao", None)
+    assert "torchao" in quantized(place, type="TorchAoConfig", quant_type="Int8WeightOnlyConfig")
 
 
 def test_the_trap_works(place: Place) -> None:

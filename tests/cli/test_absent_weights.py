@@ -97,3 +97,10 @@ def test_absent_judges(
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     refused(cli(*edit(place, "--search", 2, "--judge", *judge)), words)
     assert place.output.read_bytes() == b"old"
+
+
+@pytest.mark.usefixtures("no_cache")
+def test_offline_switch_of_the_hub(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    run = cli("generate", "a circle", "-b", "flux1-schnell")
+    refused(run, r"FLUX.1-schnell are not on this machine .* \(Apache-2.0\) .*hf download")

@@ -10,21 +10,10 @@ import editkit
 from backbones.flux import Flux
 from editkit import config
 from editkit.method import Conditioner, Method, Sampler, Trainer
-
-OTHER_WAYS: dict[str, list[dict[str, Any]]] = {
-    "kontext": [{"layout": "offset"}, {"layout": "stitch", "sizes": "exact"}],
-    "icedit": [
-        {"template": "paper", "loss": "right", "encoding": "mode"},
-        {"moe": {"experts": 2, "rank": 2, "balance": 0.1}},
-    ],
-    "aceplus": [{"layout": "sequence"}, {"model": "full"}, {"model": "full", "layout": "sequence"}],
-}
-"""Options under which a method conditions otherwise than by default, and has to keep the contract too."""
-
-CASES = [(record, way) for record in editkit.methods() for way in ({}, *OTHER_WAYS.get(record.name, ()))]
+from tests.contract.asked import CASES, named
 
 
-@pytest.fixture(params=CASES, ids=lambda case: " ".join((case[0].name, *case[1])))
+@pytest.fixture(params=CASES, ids=named)
 def case(request: pytest.FixtureRequest) -> tuple[Method, dict[str, Any]]:
     return request.param
 

@@ -153,13 +153,3 @@ def test_negative_prompts_push_away(
     assert edited(6.0).tobytes() == plain.tobytes()
     with pytest.raises(editkit.EditkitError, match="true_cfg must be a finite number"):
         edited(float("nan"))
-
-
-def test_without_a_picture(method: Method, editor: editkit.Editor) -> None:
-    """Text to image, or one sentence that says why not."""
-    request = EditRequest(image=None, instruction=WORDS[0], method=method.name, steps=1, size=(64, 96))
-    (result,) = editor.edit_many([request])
-    if result.image is None:
-        assert result.error.endswith(".")
-    else:
-        assert result.image.size == (64, 96)

@@ -5,19 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
 import editkit
 from backbones.specs import FAMILIES
-from editkit import adapters, config
+from editkit import adapters, config, registry
 from editkit.method import Method
 from editkit.train.finetune import EditJob
 from editkit.train.loop import fit
 from editkit.train.settings import EditTrainConfig
 from tests import ROOT
-from tests.contract.asked import WORDS
+from tests.command_line import copied
+from tests.contract.asked import CASES, WORDS, named
 from tests.pictures import difference, image
 from tests.random_weights import CLIP, LETTERS, T5, transformer_config
 
@@ -55,15 +57,24 @@ def settings(
     return config.build(EditTrainConfig, values, overrides)
 
 
+TRAINED_WAYS = {"icedit": [{"moe": {"experts": 2, "rank": 2, "balance": 0.1}}]}
+"""Options under which a method trains something else."""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [*CASES, *((registry.method(name), way) for name, ways in TRAINED_WAYS.items() for way in ways)],
+    ids=named,
+)
 def test_trained_saved_resumed_loaded(
     case: tuple[Method, dict[str, Any]], role: str, vae: Path, tmp_path: Path
 ) -> None:
     method, options = case
     straight = settings(case, role, vae, tmp_path / "straight")
     fit(EditJob(straight), straight.fit)
-    for overrides in (("fit.steps=1",), ("fit.steps=2", "fit.resume=latest")):
-        stopped = settings(case, role, vae, tmp_path / "stopped", *overrides)
-        fit(EditJob(stopped), stopped.fit)
+    copied(tmp_path / "straight" / "checkpoint-0000001", tmp_path / "stopped" / "checkpoint-0000001")
+    stopped = settings(case, role, vae, tmp_path / "stopped", "fit.resume=latest")
+    fit(EditJob(stopped), stopped.fit)
     files = [tmp_path / name / "export" / adapters.FILE for name in ("straight", "stopped")]
     states = [load_file(path) for path in files]
     assert states[0].keys() == states[1].keys()

@@ -128,3 +128,9 @@ def test_unknown_option_of_a_method(random_flux: Flux) -> None:
     editor = editkit.Editor(random_flux, {"kontext": {"layuot": "index"}})
     with pytest.raises(EditkitError, match="'layout'"):
         editor.edit(image(32, 32), "make it red")
+
+
+@pytest.mark.parametrize("method", ["kontext", "aceplus"])
+def test_pictures_from_text_have_the_size_asked_for(editor: editkit.Editor, method: str) -> None:
+    result = editor.edit(None, "a red circle", method, steps=1, size=(64, 96))
+    assert result.image.size == (64, 96)

@@ -24,6 +24,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path.endswith("/log"):
             return self.send(200, json.dumps(log).encode())
+        if self.path.endswith("/forget"):
+            log.clear()
         self.send(200, b'{"data": [{"id": "eyes"}]}')
 
     def do_POST(self):

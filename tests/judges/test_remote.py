@@ -23,8 +23,8 @@ from tests.pictures import image
 WORDS = "make the red circle blue"
 
 
-@pytest.fixture
-def server() -> Iterator[str]:
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -39,6 +39,13 @@ def server() -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             process.kill()
+
+
+@pytest.fixture
+def server(endpoint: str) -> str:
+    """The endpoint, which was asked nothing yet."""
+    urllib.request.urlopen(f"{endpoint}/forget", timeout=5).close()
+    return endpoint
 
 
 def logged(server: str) -> list[dict[str, Any]]:

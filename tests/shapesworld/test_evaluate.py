@@ -6,22 +6,16 @@ import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 import editkit
 from editkit import shapesworld as world
-from editkit.inference import provenance
 from editkit.shapesworld import evaluate, evaluate_masked
 
-EXAMPLES, SESSIONS, STEPS = 64, 6, 4
+FEW, SESSIONS, STEPS = 20, 2, 4
 """As many edits in half the default's steps, which score alike."""
-
-SUCCESS, CEILING = 0.65, 0.93
-
-FEW, ICEDIT = 20, 0.35
-
+KONTEXT, CEILING, ICEDIT = 0.65, 0.93, 0.35
 LOCAL, RECOLOURED, REFERENCED = 0.5, 0.8, 0.6
 
 
@@ -32,11 +26,11 @@ def editor() -> editkit.Editor:
 
 @pytest.fixture(scope="module")
 def report(editor: editkit.Editor) -> dict[str, Any]:
-    return evaluate.evaluate(editor, "kontext", n=EXAMPLES, sessions=SESSIONS, steps=STEPS)
+    return evaluate.evaluate(editor, "kontext", n=FEW, sessions=SESSIONS, steps=STEPS)
 
 
 def test_edits_succeed_on_held_out_scenes(report: dict[str, Any]) -> None:
-    assert report["overall"]["success"] >= SUCCESS
+    assert report["overall"]["success"] >= KONTEXT
 
 
 def test_the_autoencoder_leaves_room(report: dict[str, Any]) -> None:
@@ -59,9 +53,13 @@ def icedit(**options: Any) -> float:
     return found
 
 
-def test_icedit_edits_and_needs_its_adapter_to() -> None:
+def test_icedit_edits() -> None:
+    assert icedit() >= ICEDIT
+
+
+@pytest.mark.slow
+def test_icedit_needs_its_adapter() -> None:
     trained, plain, bare = icedit(), icedit(adapter="lora"), icedit(adapter=None)
-    assert trained >= ICEDIT
     assert plain >= ICEDIT
     assert bare <= min(trained, plain) - 0.1
 
@@ -74,24 +72,37 @@ def aceplus(*kinds: str, n: int, **options: Any) -> dict[str, Any]:
 
 
 def test_aceplus_edits_under_masks_and_leaves_the_rest() -> None:
-    found = aceplus("local editing", "recolouring", n=FEW)
-    assert found["local editing"]["success"] >= LOCAL
-    assert found["local editing"]["moved"] == 0
-    assert found["recolouring"]["success"] >= RECOLOURED
-    bare = aceplus("local editing", n=FEW, adapter=None)
-    assert bare["local editing"]["success"] <= LOCAL - 0.2
+    found = aceplus("local editing", n=FEW)["local editing"]
+    assert found["success"] >= LOCAL
+    assert found["moved"] == 0
 
 
+@pytest.mark.slow
+def test_aceplus_recolours_and_needs_its_adapter() -> None:
+    assert aceplus("recolouring", n=FEW)["recolouring"]["success"] >= RECOLOURED
+    assert aceplus("local editing", n=FEW, adapter=None)["local editing"]["success"] <= LOCAL - 0.2
+
+
+@pytest.mark.slow
 def test_aceplus_edits_by_the_full_model() -> None:
     found = aceplus("local editing", n=FEW, model="full")["local editing"]
     assert found["success"] >= LOCAL
     assert found["moved"] == 0
 
 
+@pytest.mark.slow
 def test_aceplus_paints_from_references() -> None:
     found = aceplus("character", "local reference", n=16)
     assert found["character"]["success"] >= REFERENCED
     assert found["local reference"]["moved"] == 0
+
+
+@pytest.mark.slow
+def test_kontext_on_more_scenes(editor: editkit.Editor) -> None:
+    found = evaluate.evaluate(editor, "kontext", n=64, sessions=6, steps=STEPS)
+    assert found["overall"]["success"] >= KONTEXT
+    assert found["overall"]["ceiling"] >= CEILING
+    assert found["sessions"]["drift"][-1] <= 0.06
 
 
 def test_scores_under_a_negative_prompt(editor: editkit.Editor) -> None:
@@ -126,24 +137,3 @@ def test_unknown_words_are_named(editor: editkit.Editor) -> None:
     source = Image.fromarray(world.render(world.draw_scene(random.Random(0))))
     with pytest.warns(UserWarning, match=r"does not know the words? giraffe.*flux1-dev"):
         editor.edit(source, "make the giraffe blue", steps=1)
-
-
-def test_a_recipe_repeats_its_picture(editor: editkit.Editor, tmp_path: Path) -> None:
-    from editkit.imaging import images
-
-    example = world.example(11)
-    assert example.source is not None
-    source = Image.fromarray(world.render(example.source))
-    result = editor.edit(source, example.instruction, seed=5)
-    assert result.image is not None
-    images.save(result.image, tmp_path / "a.png", result.recipe)
-    told = provenance.read(tmp_path / "a.png")
-    again = editkit.load(told["backbone"], told["device"], told["precision"]).edit(
-        source,
-        told["instruction"],
-        told["method"],
-        seed=told["seed"],
-        steps=told["steps"],
-        guidance=told["guidance"],
-    )
-    assert np.array_equal(np.asarray(result.image), np.asarray(again.image))

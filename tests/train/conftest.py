@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,15 @@ from tests.random_weights import CLIP, LETTERS, T5, transformer_config
 RECOLOUR = {"recolour": 1.0, "background": 1.0}
 
 
-@pytest.fixture
-def settings(vae: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory):
+Configured = Callable[..., EditTrainConfig]
+
+
+@pytest.fixture(scope="session")
+def configured(vae: Path, tmp_path_factory: pytest.TempPathFactory) -> Configured:
     """A function that gives a small run's config: fresh backbone, 24 pictures, fp32, no prompt dropout."""
     cache = tmp_path_factory.getbasetemp() / "latents"  # shared by all tests, as runs share it
 
-    def make(output: str = "run", *overrides: str, trainable: str = "full") -> EditTrainConfig:
+    def make(output: Path, *overrides: str, trainable: str = "full") -> EditTrainConfig:
         values = {
             "options": {"prompt_dropout": 0.0},
             "trainable": trainable,
@@ -35,7 +39,7 @@ def settings(vae: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
             "cache": str(cache),
             "data": {"count": 24, "kinds": RECOLOUR},
             "fit": {
-                "output": str(tmp_path / output),
+                "output": str(output),
                 "steps": 4,
                 "batch": 4,
                 "precision": "fp32",
@@ -47,5 +51,15 @@ def settings(vae: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
             },
         }
         return config.build(EditTrainConfig, values, overrides)
+
+    return make
+
+
+@pytest.fixture
+def settings(configured: Configured, tmp_path: Path) -> Configured:
+    """The same, for a folder by its name."""
+
+    def make(output: str = "run", *overrides: str, **more: str) -> EditTrainConfig:
+        return configured(tmp_path / output, *overrides, **more)
 
     return make

@@ -13,6 +13,7 @@ from editkit import EditkitError
 from editkit.train import checkpoints
 from editkit.train.finetune import EditJob
 from editkit.train.loop import StoppedError, fit
+from tests.command_line import copied
 from tests.train.runs import assert_same, losses, train
 
 RESUMES = {
@@ -41,22 +42,41 @@ RESUMES = {
 
 
 @pytest.mark.parametrize("kind", RESUMES)
-def test_a_resumed_run_is_the_uninterrupted_one(settings: Any, kind: str) -> None:
+def test_a_resumed_run_is_the_uninterrupted_one(settings: Any, tmp_path: Path, kind: str) -> None:
     trainable, *overrides = RESUMES[kind]
     _, whole = train(settings("whole", "fit.steps=8", *overrides, trainable=trainable))
-    _, halves = train(settings("halves", "fit.steps=4", *overrides, trainable=trainable))
-    assert [path.name for path in checkpoints.everything(halves)] == ["checkpoint-0000004"]
-    assert_same(whole / "checkpoint-0000004", halves / "checkpoint-0000004")
-    train(settings("halves", "fit.steps=8", "fit.resume=latest", *overrides, trainable=trainable))
-    assert_same(whole / "checkpoint-0000008", halves / "checkpoint-0000008")
-    assert losses(whole) == losses(halves)
+    resumed = tmp_path / "resumed"
+    shutil.copytree(whole / "checkpoint-0000004", resumed / "checkpoint-0000004")
+    shutil.copy(whole / "log.jsonl", resumed)
+    train(settings("resumed", "fit.steps=8", "fit.resume=latest", *overrides, trainable=trainable))
+    assert_same(whole / "checkpoint-0000008", resumed / "checkpoint-0000008")
+    assert losses(whole) == losses(resumed)
     assert len(losses(whole)) == 8
 
 
-def test_a_run_that_was_killed_goes_on_from_its_checkpoint(settings: Any, tmp_path: Path) -> None:
+def test_a_short_run_is_the_beginning_of_a_long_one(settings: Any) -> None:
+    trainable, *overrides = RESUMES["muon"]
+    long, short = (
+        train(settings(name, f"fit.steps={steps}", *overrides, trainable=trainable))[1]
+        for name, steps in (("long", 8), ("short", 4))
+    )
+    assert [path.name for path in checkpoints.everything(short)] == ["checkpoint-0000004"]
+    assert_same(long / "checkpoint-0000004", short / "checkpoint-0000004")
+
+
+LINEAR = ("fit.steps=6", "fit.save_every=2", "fit.optim.schedule=linear", "fit.log_every=3")
+
+
+@pytest.fixture(scope="module")
+def whole(configured: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of six steps with three checkpoints; to be read only."""
+    return train(configured(tmp_path_factory.mktemp("whole"), *LINEAR))[1]
+
+
+def test_a_run_that_was_killed_goes_on_from_its_checkpoint(
+    settings: Any, whole: Path, tmp_path: Path
+) -> None:
     """The schedule and the log are those of the whole run, though it died between two checkpoints."""
-    overrides = ("fit.steps=6", "fit.save_every=2", "fit.optim.schedule=linear", "fit.log_every=3")
-    _, whole = train(settings("whole", *overrides))
     killed = tmp_path / "killed"
     shutil.copytree(whole / "checkpoint-0000002", killed / "checkpoint-0000002")
     # It had logged step 3, died while it wrote a checkpoint, and left one that was cut short by hand.
@@ -64,7 +84,7 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(settings: Any, tmp_pa
     shutil.copytree(whole / "checkpoint-0000004", killed / ".checkpoint-0000004.partial")
     shutil.copytree(whole / "checkpoint-0000006", killed / "checkpoint-0000006")
     (killed / "checkpoint-0000006" / "state.json").unlink()
-    train(settings("killed", "fit.resume=latest", *overrides))
+    train(settings("killed", "fit.resume=latest", *LINEAR))
     assert_same(whole / "checkpoint-0000006", killed / "checkpoint-0000006")
     assert losses(killed).keys() == {3, 6}
     assert losses(killed)[6] == losses(whole)[6]
@@ -91,15 +111,12 @@ def test_what_counts_as_a_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "optimizer-0.safetensors", "state.json"])
-def test_a_damaged_checkpoint_is_passed_over(settings: Any, name: str) -> None:
-    overrides = ("fit.steps=6", "fit.save_every=2", "fit.optim.schedule=linear")
-    _, whole = train(settings("whole", *overrides))
-    _, broken = train(settings("broken", *overrides))
-    last = broken / "checkpoint-0000006"
+def test_a_damaged_checkpoint_is_passed_over(settings: Any, whole: Path, tmp_path: Path, name: str) -> None:
+    last = copied(whole, tmp_path / "broken") / "checkpoint-0000006"
     good = (last / name).read_bytes()
     (last / name).write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     with pytest.warns(UserWarning, match=r"checkpoint-0000006 is damaged .* passed over"):
-        train(settings("broken", "fit.resume=latest", *overrides))
+        train(settings("broken", "fit.resume=latest", *LINEAR))
     assert_same(whole / "checkpoint-0000006", last)
 
 

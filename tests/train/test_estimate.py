@@ -77,16 +77,17 @@ def test_the_official_size_allocates_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert found.flops == pytest.approx(2 * 2 * 11.9e9 * found.tokens, rel=0.35)
     assert found.fits
     assert "h100-80g: fits into 80 GB" in table(found, chosen)
-    small = plan(chosen, "rtx3090-24g")
-    assert not small.fits
-    assert small.advice
 
 
+@pytest.mark.slow
 def test_settings_that_would_fit_are_named() -> None:
     chosen = settings(backbone="flux1-dev", fit={"batch": 1})
     found = plan(chosen, "h100-80g")
     assert not found.fits
     assert found.advice[0].startswith("cache_texts=true gradient_checkpointing=true")
+    small = plan(settings(backbone="flux1-dev", dtype="bfloat16", fit={"batch": 1}), "rtx3090-24g")
+    assert not small.fits
+    assert small.advice
 
 
 def test_unknown_device() -> None:
@@ -164,18 +165,18 @@ def test_what_is_advised_fits(case: str) -> None:
 
 
 @pytest.mark.parametrize("trainable", ["lora", "full"])
-def test_shards_hold_their_part_of_the_weights(trainable: str) -> None:
-    chosen = settings(
-        trainable=trainable, backbone="flux1-dev", gradient_checkpointing=True, fit={"batch": 1}
-    )
+@pytest.mark.parametrize("backbone", ["tiny", pytest.param("flux1-dev", marks=pytest.mark.slow)])
+def test_shards_hold_their_part_of_the_weights(backbone: str, trainable: str) -> None:
+    chosen = settings(trainable=trainable, backbone=backbone, gradient_checkpointing=True, fit={"batch": 1})
     alone, shared = plan(chosen, "h100-80g"), plan(chosen, "8xh100-80g")
     for part in ("transformer", "gradients", "optimizer"):
         assert shared.memory[part] == pytest.approx(alone.memory[part] / 8)
-    assert 0 < shared.memory["blocks gathered"] < 3e9
+    assert 0 < shared.memory["blocks gathered"] < alone.memory["transformer"] / 4
     assert shared.fits
     assert shared.peak < alone.peak
 
 
+@pytest.mark.slow
 def test_quantized_weights_are_smaller() -> None:
     four = settings(
         backbone="flux1-dev",

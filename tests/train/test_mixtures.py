@@ -13,6 +13,7 @@ from editkit import EditkitError
 from editkit.data.records import MixedConfig
 from editkit.train.finetune import EditJob
 from editkit.train.settings import EditTrainConfig
+from tests.command_line import copied
 from tests.train.runs import assert_same, train
 
 
@@ -74,15 +75,11 @@ def test_a_mixtures_loss_has_a_weight(settings: Any) -> None:
 
 
 def test_a_prior_outlives_a_stop(prior: Any, tmp_path: Path) -> None:
-    train(prior("whole"))
-    train(prior("parts", "fit.steps=2", "fit.save_every=2"))
-    train(prior("parts", "fit.resume=latest"))
-    assert_same(tmp_path / "whole" / "checkpoint-0000004", tmp_path / "parts" / "checkpoint-0000004")
-
-
-def test_a_card_names_every_dataset(prior: Any) -> None:
-    _, output = train(prior("run"))
-    card = (output / "export" / "README.md").read_text()
+    _, whole = train(prior("whole", "fit.save_every=2"))
+    copied(whole / "checkpoint-0000002", tmp_path / "parts" / "checkpoint-0000002")
+    train(prior("parts", "fit.save_every=2", "fit.resume=latest"))
+    assert_same(whole / "checkpoint-0000004", tmp_path / "parts" / "checkpoint-0000004")
+    card = (whole / "export" / "README.md").read_text()  # names every dataset
     assert "Data: shapesworld; kinds: " in card
     known = next(line for line in card.splitlines() if line.startswith("known: shapesworld; kinds: "))
     assert "learnt as the model saw it before training" in known

@@ -74,7 +74,10 @@ def test_a_held_out_record_may_have_a_task_that_the_method_lacks(settings: Any, 
 def test_held_out_records_that_cannot_be_edited_are_told_before(settings: Any, tmp_path: Path) -> None:
     cache = f"cache={tmp_path / 'unused'}"
     chosen = looking(settings, pairs(tmp_path, RECORD | {"instruction": " "}), cache)
-    with pytest.raises(EditkitError, match="None of the validation's records"):
+    with (
+        pytest.warns(EditkitWarning, match="validation is left out"),
+        pytest.raises(EditkitError, match="None of the validation's records"),
+    ):
         EditJob(chosen)
     assert not (tmp_path / "unused").exists(), "the training data were encoded first"
     with pytest.warns(EditkitWarning, match="validation is left out"):
