@@ -46,5 +46,5 @@ def test_a_fourth_method_is_one_folder(tmp_path: Path) -> None:
     assert "compact" in run("-c", code)
     run("-m", "ruff", "check", "methods/compact")
     run("-m", "ruff", "format", "--check", "methods/compact")
-    told = run("-m", "pytest", "tests/test_contract.py", "-k", "compact", "-p", "no:cacheprovider")
+    told = run("-m", "pytest", "tests/contract", "-k", "compact", "-p", "no:cacheprovider")
     assert int(re.search(r"(\d+) passed", told)[1]) > 15

@@ -75,6 +75,8 @@ def shown(*pages: Path) -> list[str]:
 
 
 METHODS = registry.method_names()
+WRITTEN = {block.title for page in PAGES for block in blocks(page)}
+"""Files that pages show whole."""
 ALL = shown(*PAGES)
 LORA = [line for line in shown(DOCS / "guides" / "lora-files.md") if line.split()[1] == "lora"]
 
@@ -97,13 +99,13 @@ def test_commands_parse(line: str) -> None:
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
     context = command.make_context(command.name, words)
-    config.build(packages.backbones("loading").LoadOptions, pairs(context.params.get("load"), "--load"))
-    method = context.params.get("method")
-    if method in METHODS:
-        config.build(registry.method(method).config, pairs(context.params.get("option")))
-    written = {block.title for page in PAGES for block in blocks(page)}
+    if loading := pairs(context.params.get("load"), "--load"):
+        config.build(packages.backbones("loading").LoadOptions, loading)
+    method, options = context.params.get("method"), pairs(context.params.get("option"))
+    if method in METHODS and options:
+        config.build(registry.method(method).config, options)
     file = context.params.get("config")
-    if file is None or str(file) in written:
+    if file is None or str(file) in WRITTEN:
         return
     assert (ROOT / file).is_file()
     values, changes = config.layered(

@@ -85,6 +85,7 @@ def test_released_layout_loads_and_counts(tmp_path: Path) -> None:
     assert torch.equal(transformer.state_dict()["transformer_blocks.0.attn.to_k.weight"], before)
 
 
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning")
 def test_every_tensor_of_a_released_file_is_placed_at_full_size() -> None:
     from backbones.lora import dialects
     from tests.released_adapters import ace
