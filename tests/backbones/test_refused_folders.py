@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from tests.cases import (
     WEIGHTS,
+    Arguments,
     Case,
     Place,
     assert_refused,
     edit,
     halved,
-    huge_header,
     made,
-    reconfigured,
     retensored,
     rewritten,
     with_nan,
-    without,
 )
 from tests.command_line import Cli
+
+
+def without(*files: str) -> Callable[[Place], Arguments]:
+    """A backbone that lacks a file."""
+
+    def make(place: Place) -> Arguments:
+        folder = place.damaged()
+        for file in files:
+            (folder / file).unlink()
+        return edit(place, backbone=folder)
+
+    return make
+
+
+def reconfigured(file: str, **values: Any) -> Callable[[Place], Arguments]:
+    """A backbone whose config says something else than its weights."""
+    return rewritten(file, lambda content: json.dumps(json.loads(content) | values).encode())
+
+
+def huge_header(content: bytes) -> bytes:
+    return (1 << 60).to_bytes(8, "little") + content[8:]
+
 
 BACKBONES: dict[str, Case] = {
     "unknown backbone": (

@@ -10,20 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 import editkit
 from editkit.errors import EditkitError
-from tests import ROOT
-from tests.cases import WEIGHTS, Place, edit, native
-from tests.command_line import Cli, copied, one_sentence, refused
+from tests.cases import WEIGHTS, Place, native, trap
+from tests.command_line import copied, one_sentence
 from tests.pictures import image as colourful
-
-
-@pytest.fixture(scope="module")
-def editor(random_pipeline: Path) -> editkit.Editor:
-    return editkit.load(str(random_pipeline), "cpu")
-
 
 SOURCE = colourful(40, 24)
 
@@ -47,20 +39,6 @@ def test_bad_loading(case: str, place: Place) -> None:
     with pytest.raises(EditkitError, match=words) as caught:
         editkit.load(**({"backbone": str(place.backbone), "device": "cpu"} | make(place)))
     one_sentence(str(caught.value))
-
-
-class Trap:
-    """Leaves a mark where it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.mark,)
-
-
-def trap(place: Place, name: str) -> Path:
-    return place.file(name, pickle.dumps(Trap(place.folder / "sprung")))
 
 
 def trapped_folder(place: Place, weights: str = WEIGHTS) -> Path:
@@ -145,89 +123,3 @@ def test_a_quantizer_without_its_package_is_refused(place: Place, monkeypatch: p
 def test_the_trap_works(place: Place) -> None:
     pickle.loads(trap(place, "a.pt").read_bytes())
     assert (place.folder / "sprung").exists()
-
-
-def test_adapters_by_wrong_names(place: Place) -> None:
-    from editkit import adapters
-
-    options = adapters.LoraOptions(rank=2)
-    trained_on = editkit.load(str(place.backbone), "cpu").backbone.transformer("kontext")
-    adapters.attach(trained_on, options)
-    file = adapters.save(trained_on, place.folder).rename(place.folder / "style v1.0.safetensors")
-    editor = editkit.load(str(place.backbone), "cpu")
-    with pytest.raises(EditkitError, match="'style' is not among those loaded") as caught:
-        editor.use_adapters(["style"])
-    one_sentence(str(caught.value))
-    name = editor.load_adapter(file)
-    assert name == "style v1_0"
-    for names, scales, words in (
-        (["style"], None, "'style' is not among those loaded .*style v1_0"),
-        ([name], [0.5, 0.5], "1 adapters cannot take 2 scales"),
-    ):
-        with pytest.raises(EditkitError, match=words) as caught:
-            editor.use_adapters(names, scales)
-        one_sentence(str(caught.value))
-    again = editor.load_adapter(file)
-    assert again.startswith("style v1_0-")
-    assert editor.load_adapter(file) == again
-    with pytest.raises(EditkitError, match="does not fit") as caught:
-        editor.load_adapter(file, name=again)
-    one_sentence(str(caught.value))
-    assert editor.edit(SOURCE, "make it blue", steps=1).image is not None
-
-
-@pytest.mark.parametrize("name", ["lora.bin", "lora.pt", "lora.safetensors"])
-def test_pickled_adapters_are_refused(name: str, editor: editkit.Editor, place: Place) -> None:
-    from editkit import adapters
-
-    with pytest.raises(EditkitError, match=name) as caught:
-        adapters.load(editor.backbone.transformer("kontext"), trap(place, name), "one")
-    one_sentence(str(caught.value))
-    assert not (place.folder / "sprung").exists()
-
-
-EXPERTS = ROOT / "methods" / "icedit" / "tiny" / "moe" / "pytorch_lora_weights.safetensors"
-
-
-def _uneven(state: dict[str, torch.Tensor]) -> None:
-    for key in [key for key in state if ".ff.net.2.lora_" in key and ".expert_1." in key]:
-        state[key] = (state[key][:4] if "lora_A" in key else state[key][:, :4]).contiguous()
-
-
-def _not_finite(state: dict[str, torch.Tensor]) -> None:
-    next(tensor for key, tensor in state.items() if "lora_route" in key).fill_(float("nan"))
-
-
-def _a_block_less(state: dict[str, torch.Tensor]) -> None:
-    for key in [key for key in state if "single_transformer_blocks.2.proj_out" in key]:
-        del state[key]
-
-
-def _no_router(state: dict[str, torch.Tensor]) -> None:
-    del state[next(key for key in state if "lora_route" in key)]
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (_uneven, "differ in rank"),
-        (_not_finite, "not finite"),
-        (_a_block_less, "experts on 5 of 6 modules called proj_out"),
-        (_no_router, "experts or a router but not both"),
-    ],
-)
-def test_damaged_experts(cli: Cli, place: Place, damage: Callable[..., None], words: str) -> None:
-    state = load_file(EXPERTS)
-    damage(state)
-    save_file(state, place.folder / "moe.safetensors")
-    option = f"adapter={place.folder / 'moe.safetensors'}"
-    refused(cli(*edit(place, "-m", "icedit", "--option", option, backbone="tiny")), words)
-    assert place.output.read_bytes() == b"old"
-
-
-def test_experts_for_another_method(editor: editkit.Editor) -> None:
-    with pytest.raises(
-        EditkitError, match="is of a LoRA-MoE; load it for a method that has experts"
-    ) as caught:
-        editor.load_adapter(EXPERTS, "kontext")
-    one_sentence(str(caught.value))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -12,7 +14,29 @@ import pytest
 
 from tests.cases import Place, edit
 from tests.command_line import Cli, files, refused
-from tests.offline import refusing, silent
+
+
+@contextmanager
+def refusing() -> Iterator[str]:
+    """An address where nothing listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """An address whose queue is full, so that connecting hangs as behind a firewall."""
+    with ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
 
 HUB = {
     "a hub id": ("nobody/nothing", "nobody/nothing"),
@@ -100,7 +124,8 @@ def test_absent_judges(
 
 
 @pytest.mark.usefixtures("no_cache")
-def test_offline_switch_of_the_hub(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_switch_of_the_hub(cli: Cli, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     run = cli("generate", "a circle", "-b", "flux1-schnell")
+    assert not files(place.folder)
     refused(run, r"FLUX.1-schnell are not on this machine .* \(Apache-2.0\) .*hf download")

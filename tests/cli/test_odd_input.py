@@ -12,9 +12,18 @@ import pytest
 from PIL import Image
 
 from editkit.inference import provenance
-from tests.cases import Arguments, Place, edit, instructed, mask, output
+from tests.cases import Arguments, Place, edit, instructed, output
 from tests.command_line import Cli, picture, refused
 from tests.pictures import image as colourful
+
+
+def mask(place: Place) -> Path:
+    """White on the left."""
+    path = place.folder / "mask.png"
+    halves = Image.new("1", (40, 24))
+    halves.paste(1, (0, 0, 20, 24))
+    halves.save(path)
+    return path
 
 
 def with_mode(mode: str) -> Callable[[Place], Path]:

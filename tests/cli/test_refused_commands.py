@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from tests.cases import (
-    AUTOENCODER,
-    Case,
-    Place,
-    assert_refused,
-    convert,
-    damaged_vae,
-    evaluated,
-    fresh,
-    trained,
-)
+from tests import ROOT
+from tests.cases import WEIGHTS, Arguments, Case, Place, assert_refused, halved, native, trained
 from tests.command_line import Cli
-from tests.random_weights import T5
+from tests.random_weights import CLIP, T5
+
+AUTOENCODER = "recipe: autoencoder\nfit: {steps: 1, batch: 1, device: cpu, precision: fp32}\n"
+
+
+def damaged_vae(place: Place) -> Path:
+    vae = place.damaged() / "vae"
+    (vae / WEIGHTS).write_bytes(halved((vae / WEIGHTS).read_bytes()))
+    return vae
+
+
+def fresh(place: Place, **values: Any) -> Arguments:
+    """Training of a backbone with random weights."""
+    words = ROOT / "configs" / "tiny" / "words.txt"
+    whole = {"vae": str(place.backbone / "vae"), "words": str(words), "clip": CLIP, "t5": T5, **values}
+    return trained(place, json.dumps({"trainable": "full", "fresh": whole, "fit": {"device": "cpu"}}))
+
+
+def convert(place: Place, *more: str) -> Arguments:
+    return ["weights", "convert", native(place), place.folder / "out", *more]
+
+
+def evaluated(place: Place, *more: object) -> Arguments:
+    return ["eval", "shapesworld", "-b", place.backbone, "-o", place.folder / "report", *more]
+
 
 COMMANDS: dict[str, Case] = {
     "missing config": (lambda p: ["train", "none.yaml"], "none.yaml cannot be read"),

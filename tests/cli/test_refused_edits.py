@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import pytest
+import struct
+import zlib
+from pathlib import Path
 
-from tests.cases import (
-    Case,
-    Place,
-    assert_refused,
-    cmyk,
-    edit,
-    halved,
-    header,
-    instructed,
-    made,
-    output,
-)
+import pytest
+from PIL import Image
+
+from tests.cases import Case, Place, assert_refused, edit, halved, instructed, made, output
 from tests.command_line import Cli, picture
+
+
+def header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and has no pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    claims = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", claims) + chunk(b"IDAT", zlib.compress(b""))
+
+
+def cmyk(place: Place) -> Path:
+    path = place.folder / "m.jpg"
+    Image.new("CMYK", (40, 24)).save(path)
+    return path
+
 
 PICTURES: dict[str, Case] = {
     "missing image": (lambda p: edit(p, image="none.png"), "image none.png cannot be read"),
