@@ -26,7 +26,11 @@ def silence_remarks() -> None:
 @contextmanager
 def no_bars() -> Iterator[None]:
     """Load weights without a bar; downloads, which take longer, keep theirs."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
     imported = [import_module(f"{name}.utils.logging") for name in LIBRARIES if name in sys.modules]
     shown = [library for library in imported if library.is_progress_bar_enabled()]
