@@ -2,3 +2,7 @@
 
 `provider` is what the core finds; `flux.Flux` is the backbone that it gives.
 """
+
+from editkit.quiet import silence_remarks
+
+silence_remarks()

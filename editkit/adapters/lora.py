@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +71,8 @@ def attach(transformer: Transformer, options: LoraOptions, name: str = "default"
     )
     transformer.requires_grad_(False)
     try:
-        transformer.add_adapter(lora, adapter_name=name)
+        with _unremarked():
+            transformer.add_adapter(lora, adapter_name=name)
     except ValueError as error:
         raise EditkitError(f"The adapter cannot be attached: {first_sentence(error)}.") from error
     adapted = [key for key, layer in transformer.named_modules() if name in getattr(layer, "r", ())]
@@ -164,7 +167,10 @@ def install(
         raise EditkitError(f"{what} does not fit this transformer: {error}") from error
     try:
         config = json.loads(about.get("lora_adapter_metadata", "null"))
-        transformer.load_lora_adapter(dict(state), prefix="transformer", adapter_name=name, metadata=config)
+        with _unremarked():
+            transformer.load_lora_adapter(
+                dict(state), prefix="transformer", adapter_name=name, metadata=config
+            )
     except (ValueError, RuntimeError, IndexError, KeyError) as error:
         problem = first_sentence(error)
         raise EditkitError(f"{what} does not fit this transformer ({problem}).") from error
@@ -221,6 +227,14 @@ def _configs(transformer: Transformer) -> Mapping[str, Any]:
     """peft's LoraConfig by adapter; a transformer that never had one has no such attribute."""
     found: Mapping[str, Any] = getattr(transformer, "peft_config", {})
     return found
+
+
+@contextmanager
+def _unremarked() -> Iterator[None]:
+    """Without peft's remarks on several adapters, and on names that match nothing, which is checked here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="peft")
+        yield
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

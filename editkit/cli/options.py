@@ -39,9 +39,7 @@ def editor(
     from editkit.backbone import provider
 
     provider().check_options(loaded := pairs(load, "--load"))  # none but these are keywords of `load`
-    found = api.load(backbone, device, dtype, options=options, **loaded)
-    no_bars()
-    return found
+    return api.load(backbone, device, dtype, options=options, **loaded)
 
 
 def say(notes: Iterable[str]) -> None:
@@ -70,14 +68,3 @@ def pairs(options: list[str] | None, name: str = "--option") -> dict[str, Any]:
                 f"{name} {option} is not YAML behind the equals sign; quote the value."
             ) from error
     return found
-
-
-def no_bars() -> None:
-    """Weights load without a bar on stderr, which is for one sentence; downloads keep theirs."""
-    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
-    from transformers.utils import logging
-
-    shown = not are_progress_bars_disabled()
-    logging.disable_progress_bar()
-    if shown:
-        enable_progress_bars()

@@ -136,7 +136,8 @@ class Encoder:
         missing = [index for index in range(len(self.dataset)) if index not in done]
         source: Any = Guarded(self.dataset)  # any sequence serves; torch's Dataset is no base class of ours
         as_it_is: Any = _as_it_is  # records stay numpy arrays, so that workers share no tensors
-        workers = min(READERS, os.cpu_count() or 1)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = min(READERS, cores)
         loader: Iterable[Record | str] = DataLoader(
             source,
             batch_size=None,

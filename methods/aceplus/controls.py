@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backbones.quiet import no_bars
 from editkit.errors import EditkitError, first_sentence
 from editkit.imaging import canvas
 
@@ -109,7 +110,8 @@ def _depth() -> tuple[Any, Any]:
 
     try:
         processor = AutoImageProcessor.from_pretrained(DEPTH)
-        network = AutoModelForDepthEstimation.from_pretrained(DEPTH, use_safetensors=True)
+        with no_bars():
+            network = AutoModelForDepthEstimation.from_pretrained(DEPTH, use_safetensors=True)
     except (OSError, ValueError, ImportError) as error:
         raise EditkitError(
             f"The depth annotator cannot be loaded ({first_sentence(error)}); run: hf download {DEPTH}"

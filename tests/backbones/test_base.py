@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import image
 
 import editkit
 from backbones import hub
 from backbones.specs import PUBLISHED_SHAPE, TINY
 from editkit import adapters
 from editkit.errors import EditkitWarning
+from tests.pictures import image
 
 
 def pipeline_folder(place: Path, **config: object) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from conftest import image
 
 import editkit
 from backbones.meta_init import Sketch
@@ -12,6 +11,7 @@ from editkit.imaging.canvas import GRID
 from editkit.inference import comparison
 from editkit.inference.inputs import collate, prepare
 from editkit.types import Canvas
+from tests.pictures import image
 
 PICTURES = [(1024, 1024), (1600, 900), (900, 1600), (3000, 1000), (640, 480)]
 
