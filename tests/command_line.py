@@ -30,14 +30,14 @@ Cli = Callable[..., Run]
 
 
 def python(*arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None) -> Run:
-    """The interpreter with this checkout on its path."""
+    """The interpreter with this checkout on its path, and one thread as all tests have."""
     run = subprocess.run(
         [sys.executable, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | (env or {}),
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | (env or {}),
     )
     return Run(status=run.returncode, out=run.stdout, err=run.stderr)
 

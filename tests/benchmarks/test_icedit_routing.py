@@ -24,6 +24,7 @@ def test_pairs_of_a_file(
     asked = icedit_routing.from_file(str(tmp_path / "pairs.jsonl"), 1)
     assert {kind: len(each) for kind, each in asked.items()} == {"recolour": 1, "edit": 1}
     arguments = ["--backbone", "tiny", "--adapter", ADAPTERS["tiny"]["moe"], "--device", "cpu", "--n", "1"]
+    arguments += ["--threads", "1"]  # two on a busy machine take hundreds of times longer
     arguments += ["--data", str(tmp_path / "pairs.jsonl"), "--output", str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", ["icedit_routing.py", *arguments])
     icedit_routing.main()

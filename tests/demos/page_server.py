@@ -55,7 +55,9 @@ def served(folder: Path, *options: object, **environment: str) -> Iterator[Page]
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)} | environment,
+            env=os.environ
+            | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
+            | environment,
         ) as process,
     ):
         assert process.stdout is not None

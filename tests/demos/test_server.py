@@ -89,7 +89,7 @@ def test_methods_are_compared_on_one_canvas_and_seed(client: Client) -> None:
     edited = editkit.load("tiny").edit(source, "make the red circle blue", seed=3).image
     shown = Image.open(found["kontext: before and after"][1])
     assert edited is not None
-    # The server has threads of its own, which may round otherwise.
+    # Another process may round otherwise.
     assert difference(shown.convert("RGB").resize(edited.size, 0), edited) <= 1
 
 
