@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backbones.quiet import no_bars
 from editkit.errors import EditkitError, first_sentence
 from editkit.imaging import canvas
+from editkit.quiet import no_bars
 
 MOSAIC = 16
 """Blocks along the longer side: the released ratio of 64 on a picture of 1024 pixels."""
