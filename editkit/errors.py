@@ -9,7 +9,7 @@ class EditkitError(Exception):
     """One sentence: what was given, what is allowed, what to do. The CLI exits with status 2 on it."""
 
 
-def first_sentence(error: Exception) -> str:
+def first_sentence(error: BaseException) -> str:
     """The start of a library's message, short enough to stand within a sentence of one's own."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return re.split(r"[.!?]\s", line)[0][:200].rstrip(".: ")
