@@ -12,9 +12,10 @@ import torch
 from conftest import ROOT, image
 
 from editkit import EditkitError, config
+from editkit.cli.train import table
 from editkit.train.estimate import devices
 from editkit.train.estimate.activations import Kept
-from editkit.train.estimate.plan import plan, table
+from editkit.train.estimate.plan import plan
 from editkit.train.finetune import EditJob
 from editkit.train.settings import EditTrainConfig
 

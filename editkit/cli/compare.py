@@ -38,6 +38,7 @@ def compare(
 ) -> None:
     """One edit by every method, on one canvas and seed: a sheet with seconds, tokens and scores."""
     from editkit import api, config, judges, packages, registry
+    from editkit.cli import tables
     from editkit.imaging import images
     from editkit.inference import comparison
 
@@ -62,8 +63,7 @@ def compare(
     if as_json:
         print(json.dumps({"output": str(output), "methods": [entry.summary() for entry in entries]}))
         return
-    for entry in entries:
-        print(f"{entry.result.method:<10}" + "  ".join(entry.lines()[1:]))
+    print(tables.text(tables.columns("<<<", (entry.lines() for entry in entries))))
     print(output)
 
 

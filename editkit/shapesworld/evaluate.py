@@ -174,26 +174,6 @@ def _sessions(editor: PictureEditor, wanted: EditRequest, count: int, batch_size
     }
 
 
-def table(report: dict[str, Any]) -> str:
-    """The report as text."""
-    lines = [f"{'':<22}{'n':>5}{'success':>9}{'ceiling':>9}{'copy':>7}{'inside':>9}{'outside':>9}"]
-    sections = [("overall", report["overall"]), *report["categories"].items()]
-    sections += [(f"  {kind}", row) for kind, row in report["kinds"].items()]
-    for name, row in sections:
-        if row["n"]:
-            lines.append(
-                f"{name:<22}{row['n']:>5}{row['success']:>9.3f}{row['ceiling']:>9.3f}{row['copy']:>7.3f}"
-                f"{row['inside']:>9.4f}{row['outside']:>9.4f}"
-            )
-    if "sessions" in report:
-        row = report["sessions"]
-        drift = " ".join(f"{value:.4f}" for value in row["drift"])
-        lines.append(
-            f"{'five turns in a row':<22}{row['n']:>5}{row['success']:>9.3f}   drift by turn {drift}"
-        )
-    return "\n".join(lines)
-
-
 def write(report: dict[str, Any], folder: Path) -> None:
     """Write report.json and grid.png (a kind of edit a row: source, edit, truth).
 

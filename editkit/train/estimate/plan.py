@@ -93,29 +93,6 @@ def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
     return replace(made, advice=(advice(settings, chosen, chosen.capacity - RESERVED, peak),))
 
 
-def table(found: TrainPlan, settings: EditTrainConfig) -> str:
-    """A plan as text."""
-    share = found.trainable / found.total
-    lines = [
-        f"trains    {found.trainable:,} of {found.total:,} parameters ({share:.2%})",
-        f"a step    {settings.fit.samples} samples of {found.tokens} tokens, {found.flops / 1e12:.3g} TFLOP",
-    ]
-    lines += [f"memory    {part:<24}{size / 1e9:>8.2f} GB" for part, size in found.memory.items()]
-    lines.append(f"          {'peak':<24}{found.peak / 1e9:>8.2f} GB")
-    if found.device is None:
-        return "\n".join(
-            [*lines, f"device    none found; name one of {', '.join(devices.KNOWN)} with --device"]
-        )
-    verdict = "fits" if found.fits else "does not fit"
-    lines.append(f"device    {found.device}: {verdict} into {found.capacity / 1e9:.0f} GB")
-    if found.seconds is not None:
-        hours = found.seconds / 3600
-        lines.append(
-            f"time      {hours:.1f} h for {settings.fit.steps} steps, if {REACHED:.0%} of its peak is reached"
-        )
-    return "\n".join([*lines, *(f"would fit {setting}" for setting in found.advice)])
-
-
 def _decisive(settings: EditTrainConfig) -> tuple[int, str, str]:
     """What a rehearsal depends on, of all that advice changes."""
     return settings.fit.batch, settings.fit.precision, settings.fit.optim.name
