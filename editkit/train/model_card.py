@@ -107,5 +107,5 @@ def _plain(value: Any) -> Any:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    with atomic_files.beside(path) as partial:
-        partial.write_bytes(data)
+    with atomic_files.whole(path) as file:
+        file.write(data)
