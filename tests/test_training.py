@@ -24,7 +24,6 @@ from torch.utils.flop_counter import FlopCounterMode
 import editkit
 from backbones import hub
 from backbones.flux import Flux
-from backbones.inpaint import InpaintJob
 from backbones.text import Encoders
 from editkit import EditkitError, adapters, config
 from editkit.data.buckets import Bucket
@@ -33,6 +32,7 @@ from editkit.data.samplers import Stream
 from editkit.errors import EditkitWarning
 from editkit.imaging import canvas
 from editkit.shapesworld.datasets import ShapesWorld, ShapesWorldHoles
+from editkit.shapesworld.recipes.inpaint import InpaintJob
 from editkit.train import checkpoints
 from editkit.train.config import OptimConfig
 from editkit.train.finetune import EditJob
