@@ -63,7 +63,7 @@ def table(found: "TrainPlan", settings: "EditTrainConfig") -> str:
     """A plan as text."""
     from editkit.cli.tables import columns, text
     from editkit.train.estimate import devices
-    from editkit.train.estimate.plan import REACHED
+    from editkit.train.estimate.plan import UTILIZATION
 
     share = found.trainable / found.total
     sizes = [*found.memory.items(), ("peak", found.peak)]
@@ -81,6 +81,8 @@ def table(found: "TrainPlan", settings: "EditTrainConfig") -> str:
     verdict = "fits" if found.fits else "does not fit"
     rows.append(("device", f"{found.device}: {verdict} into {found.capacity / 1e9:.0f} GB"))
     if found.seconds is not None:
-        hours, reached = found.seconds / 3600, f"if {REACHED:.0%} of its peak is reached"
+        hours, reached = found.seconds / 3600, f"if {UTILIZATION:.0%} of its peak is reached"
         rows.append(("time", f"{hours:.1f} h for {settings.fit.steps} steps, {reached}"))
-    return text(columns("<<", [*rows, *(("would fit", setting) for setting in found.advice)]))
+    if found.advice:
+        rows.append(("would fit", found.advice))
+    return text(columns("<<", rows))
