@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import anyio
 import anyio.from_thread
@@ -18,6 +18,7 @@ RETRIED = (408, 409, 429, 500, 502, 503, 504)
 LONGEST_REPLY = 1_000_000
 """Bytes, after decompression."""
 REWRITTEN = ("content-encoding", "content-length", "transfer-encoding")
+"""Headers that do not hold of a reply any more once it was read."""
 
 
 class Endpoint:
@@ -135,7 +136,7 @@ class _BoundedClient(httpx2.AsyncClient):
         return httpx2.Response(reply.status_code, headers=headers, content=text, request=reply.request)
 
 
-def _address(url: str) -> tuple[str, str | None]:
+def _address(url: str) -> tuple[str, str]:
     """An address as it may be shown, and its password."""
     try:
         parts = urlsplit(url)
@@ -147,7 +148,7 @@ def _address(url: str) -> tuple[str, str | None]:
         raise EditkitError(
             "The judge's endpoint has an address that is none; give one such as http://localhost:8000/v1."
         ) from error
-    return f"{parts.scheme}://{host}{port}{parts.path}", parts.password
+    return f"{parts.scheme}://{host}{port}{parts.path}", unquote(parts.password or "")
 
 
 def _json(text: bytes) -> Any:
