@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from backbones.specs import FAMILIES
 from editkit import config
-from editkit.backbone import BackboneProvider, Family, LoraFormats, Transformer
+from editkit.backbone import Autoencoders, BackboneProvider, Family, LoraFormats, Transformer
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +27,12 @@ class FluxProvider:
         from backbones.lora import formats
 
         return formats
+
+    @property
+    def autoencoders(self) -> Autoencoders:
+        from backbones import autoencoder
+
+        return autoencoder
 
     def check_options(self, loading: Mapping[str, Any]) -> None:
         from backbones.loading import LoadOptions

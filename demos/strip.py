@@ -6,6 +6,7 @@ from PIL import Image
 
 import editkit
 from editkit import shapesworld
+from editkit.imaging import contact_sheet
 
 KINDS = (
     "recolour",
@@ -30,13 +31,11 @@ def main() -> None:
         editkit.EditRequest(image=source, instruction=example.instruction)
         for source, example in zip(sources, examples, strict=True)
     ]
-    side = shapesworld.SIZE
-    strip = Image.new("RGB", (len(KINDS) * (side + GAP) - GAP, 2 * side + GAP), "white")
-    for column, result in enumerate(editkit.load("tiny").edit_many(requests)):
-        assert result.image is not None
-        strip.paste(sources[column], (column * (side + GAP), 0))
-        strip.paste(result.image, (column * (side + GAP), side + GAP))
-        print(f"{column + 1}. {examples[column].instruction}")
+    edited = [result.image for result in editkit.load("tiny").edit_many(requests)]
+    assert all(edited)
+    strip, _ = contact_sheet.grid([*sources, *edited], len(KINDS), gap=GAP)
+    for number, example in enumerate(examples, start=1):
+        print(f"{number}. {example.instruction}")
     OUTPUT.parent.mkdir(exist_ok=True)
     strip.save(OUTPUT, optimize=True)
     print(OUTPUT)

@@ -13,7 +13,7 @@ class NoAdapterError(EditkitError):
     """A method has no adapter of its own for a base model; it can go without."""
 
 
-def first_sentence(error: Exception) -> str:
+def first_sentence(error: BaseException) -> str:
     """The start of a library's message, short enough to stand within a sentence of one's own."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return re.split(r"[.!?]\s", line)[0][:200].rstrip(".: ")

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from editkit.method import Method
 
 RECIPES = {
-    "autoencoder": "backbones.autoencoder",
+    "autoencoder": "editkit.shapesworld.recipes.autoencoder",
     "edit": "editkit.train.finetune",
-    "inpaint": "backbones.inpaint",
+    "inpaint": "editkit.shapesworld.recipes.inpaint",
     "judge": "editkit.shapesworld.recipes.judge",
 }
 

@@ -7,6 +7,7 @@ from editkit.backbone.adapter_files import (
     LoraFormats,
     LoraSummary,
 )
+from editkit.backbone.autoencoders import Autoencoders
 from editkit.backbone.backbone import Backbone, SketchedBackbone, TextEncoders
 from editkit.backbone.providers import BackboneProvider, provider
 from editkit.backbone.records import Family, Role
@@ -14,6 +15,7 @@ from editkit.backbone.transformer import Transformer, TransformerConfig
 
 __all__ = [
     "AdapterSignature",
+    "Autoencoders",
     "Backbone",
     "BackboneProvider",
     "CollapsedAdapter",

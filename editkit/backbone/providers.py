@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from editkit.backbone.adapter_files import LoraFormats
+    from editkit.backbone.autoencoders import Autoencoders
     from editkit.backbone.backbone import Backbone, SketchedBackbone
     from editkit.backbone.records import Family
     from editkit.backbone.transformer import Transformer
@@ -28,6 +29,10 @@ class BackboneProvider(Protocol):
     @property
     def lora(self) -> LoraFormats:
         """LoRA files of FLUX in every dialect."""
+
+    @property
+    def autoencoders(self) -> Autoencoders:
+        """FLUX's autoencoder for those who train it."""
 
     def check_options(self, loading: Mapping[str, Any]) -> None:
         """Refuse loading options that are unknown or do not fit.

@@ -32,6 +32,7 @@ def compare(
 ) -> None:
     """One edit by every method, with one seed: a sheet with seconds, tokens and scores."""
     from editkit import judges, registry
+    from editkit.cli import tables
     from editkit.imaging import images
     from editkit.inference import comparison
 
@@ -50,8 +51,7 @@ def compare(
     if as_json:
         print(json.dumps({"output": str(output), "methods": [entry.summary() for entry in entries]}))
         return
-    for entry in entries:
-        print(f"{entry.result.method:<10}" + "  ".join(entry.lines()[1:]))
+    print(tables.text(tables.columns("<<<", (entry.lines() for entry in entries))))
     print(output)
 
 

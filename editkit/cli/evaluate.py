@@ -37,7 +37,7 @@ def shapesworld(
     images.check_folder(output)
     editor = options.editor(backbone, device, dtype, {asked["method"]: options.pairs(option)})
     report = scores.evaluate(editor, n=n, sessions=sessions, batch_size=batch_size, **asked)
-    print(scores.table(report))
+    print(edits_table(report))
     scores.write(report, output)
     print(f"{output / 'report.json'}  {output / 'grid.png'}")
 
@@ -69,6 +69,43 @@ def masked(
     images.check_folder(output)
     editor = options.editor(backbone, device, dtype, {method: options.pairs(option)})
     report = scores.evaluate(editor, method, kind or (), n=n, batch_size=batch_size, **asked)
-    print(scores.table(report))
+    print(masked_table(report))
     write_report(report, output)
     print(output / "report.json")
+
+
+def edits_table(report: dict[str, Any]) -> str:
+    """The report of `shapesworld` as text."""
+    from editkit.cli.tables import columns, text
+
+    head = ("", "n", "success", "ceiling", "copy", "inside", "outside")
+    digits = {"success": 3, "ceiling": 3, "copy": 3, "inside": 4, "outside": 4}
+    sections = [("overall", report["overall"]), *report["categories"].items()]
+    sections += [(f"  {kind}", row) for kind, row in report["kinds"].items()]
+    rows = [
+        (name, row["n"], *(f"{row[column]:.{places}f}" for column, places in digits.items()))
+        for name, row in sections
+        if row["n"]
+    ]
+    if sessions := report.get("sessions"):
+        rows.append(("five turns in a row", sessions["n"], f"{sessions['success']:.3f}"))
+    made = text(columns("<>>>>>>", rows, head))
+    if sessions:
+        made += f"\ndrift by turn  {' '.join(f'{value:.4f}' for value in sessions['drift'])}"
+    return made
+
+
+def masked_table(report: dict[str, Any]) -> str:
+    """The report of `masked` as text."""
+    from editkit.cli.tables import columns, text
+
+    figures = ("success", "inside", "outside", "moved", "seconds")
+    rows: list[tuple[object, ...]] = []
+    for name, row in report["kinds"].items():
+        rows.append((name, row["n"], *(f"{row[figure]:.3f}" for figure in figures)))
+        rows += [
+            (f"  {kind}", success["n"], f"{success['success']:.3f}")
+            for kind, success in row["kinds"].items()
+            if kind != name
+        ]
+    return text(columns("<>>>>>>", rows, ("", "n", *figures)))

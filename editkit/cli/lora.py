@@ -179,26 +179,24 @@ def _numbers(values: Any) -> bool:
 
 
 def _table(summary: "LoraSummary") -> str:
+    from editkit.cli.tables import columns, text
+
     takes = f", x_embedder takes {summary.x_embedder}" if summary.x_embedder else ", no x_embedder"
-    alphas = ", ".join(f"{alpha:g}" for alpha in summary.alphas)
-    lines = [
-        f"dialect   {summary.dialect}",
-        f"method    {summary.method}{' (LoRA-MoE)' if summary.experts else ''}",
-        f"width     {summary.width}{takes}",
-        f"rank      {', '.join(map(str, summary.ranks))}",
-        f"alpha     {alphas}",
-        f"coverage  {summary.modules} of {summary.possible} linear modules",
-        *(f"{number:>14}  {kind}" for kind, number in summary.kinds.items()),
+    rows: list[tuple[str, object]] = [
+        ("dialect", summary.dialect),
+        ("method", f"{summary.method}{' (LoRA-MoE)' if summary.experts else ''}"),
+        ("width", f"{summary.width}{takes}"),
+        ("rank", ", ".join(map(str, summary.ranks))),
+        ("alpha", ", ".join(f"{alpha:g}" for alpha in summary.alphas)),
+        ("coverage", f"{summary.modules} of {summary.possible} linear modules"),
+        ("", columns("><", ((number, kind) for kind, number in summary.kinds.items()))),
     ]
     if experts := summary.experts:
-        lines.append(
-            f"experts   {experts.number} of rank {experts.rank}, alpha {experts.alpha:g}, on "
-            f"{experts.modules} more modules; top-k {experts.top_k}, router {experts.router}"
-        )
+        each = f"{experts.number} of rank {experts.rank}, alpha {experts.alpha:g}"
+        routed = f"on {experts.modules} more modules; top-k {experts.top_k}, router {experts.router}"
+        rows.append(("experts", f"{each}, {routed}"))
     few = ", ".join(summary.unplaced[:2]) + (", ..." if len(summary.unplaced) > 2 else "")
     # Experts are no part of a plain LoRA; whoever loads the file with diffusers alone loses them.
     where = " by diffusers alone, not by editkit" if summary.experts else ""
-    lines.append(
-        f"unloaded  {len(summary.unplaced)} tensors ({few}){where}" if summary.unplaced else "unloaded  none"
-    )
-    return "\n".join(lines)
+    left = f"{len(summary.unplaced)} tensors ({few}){where}" if summary.unplaced else "none"
+    return text(columns("<<", [*rows, ("unloaded", left)]))

@@ -8,7 +8,9 @@ import typer
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
+    from editkit.train.estimate.plan import TrainPlan
     from editkit.train.job import Job, RunConfig
+    from editkit.train.settings import EditTrainConfig
 
 
 def train(
@@ -54,6 +56,35 @@ def _plan(settings: "RunConfig", device: str | None) -> None:
             "--plan knows published backbones alone: no fresh one, and no text encoders that train."
         )
     found = plans.plan(settings, device)
-    print(plans.table(found, settings))
+    print(table(found, settings))
     if not found.fits:
         raise EditkitError(f"The run needs {found.peak / 1e9:.0f} GB; see above what would fit.")
+
+
+def table(found: "TrainPlan", settings: "EditTrainConfig") -> str:
+    """A plan as text."""
+    from editkit.cli.tables import columns, text
+    from editkit.train.estimate import devices
+    from editkit.train.estimate.plan import UTILIZATION
+
+    share = found.trainable / found.total
+    sizes = [*found.memory.items(), ("peak", found.peak)]
+    rows: list[tuple[str, object]] = [
+        ("trains", f"{found.trainable:,} of {found.total:,} parameters ({share:.2%})"),
+        (
+            "a step",
+            f"{settings.fit.samples} samples of {found.tokens} tokens, {found.flops / 1e12:.3g} TFLOP",
+        ),
+        ("memory", columns("<>", ((part, f"{size / 1e9:.2f} GB") for part, size in sizes))),
+    ]
+    if found.device is None:
+        rows.append(("device", f"none found; name one of {', '.join(devices.KNOWN)} with --device"))
+        return text(columns("<<", rows))
+    verdict = "fits" if found.fits else "does not fit"
+    rows.append(("device", f"{found.device}: {verdict} into {found.capacity / 1e9:.0f} GB"))
+    if found.seconds is not None:
+        hours, reached = found.seconds / 3600, f"if {UTILIZATION:.0%} of its peak is reached"
+        rows.append(("time", f"{hours:.1f} h for {settings.fit.steps} steps, {reached}"))
+    if found.advice:
+        rows.append(("would fit", found.advice))
+    return text(columns("<<", rows))

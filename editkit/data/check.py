@@ -188,15 +188,3 @@ def _worst(
         title = f"{found.index}: {found.problem}, {found.detail}"
         shown.append((title, Image.fromarray(record.answer), source))
     return shown
-
-
-def table(found: Check) -> str:
-    """What was found, as text."""
-    lines = [f"{found.count} records, {len(found.sizes)} sizes, {len(found.kinds)} kinds"]
-    for (width, height), count in list(found.sizes.items())[:8]:
-        lines.append(f"  {width}x{height:<8}{count:>8}   {width / height:.2f}")
-    for problem, count in found.problems().items():
-        mark = "error" if problem in ERRORS else "warning"
-        first = next(each for each in found.findings if each.problem == problem)
-        lines.append(f"{mark:<9}{problem:<26}{count:>6}   first: record {first.index}, {first.detail}")
-    return "\n".join(lines if found.findings else [*lines, "nothing wrong"])

@@ -1,10 +1,19 @@
-"""What a decoded file needs to become upright 8-bit sRGB."""
+"""What a decoded file needs to become upright 8-bit sRGB, and how bright a colour is."""
+
+from __future__ import annotations
 
 from contextlib import suppress
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LUMA = (0.299, 0.587, 0.114)
+"""Rec. 601's weights of red, green and blue."""
 
 # EXIF's orientations 2 to 8: mirrored, upside down, both, transposed, turned left, transverse, turned right.
 TURNS = {exif: Image.Transpose(turn) for exif, turn in enumerate((0, 3, 1, 5, 4, 6, 2), start=2)}
@@ -50,3 +59,8 @@ def srgb(image: Image.Image, notes: list[str]) -> Image.Image:
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         notes.append("its colour profile cannot be used and is ignored")
         return rgb
+
+
+def luma(pixels_BCHW: Tensor) -> Tensor:
+    """Rec. 601 luma of RGB, B1HW, in the range of its pixels."""
+    return (pixels_BCHW * pixels_BCHW.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)

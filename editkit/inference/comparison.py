@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
-from editkit.imaging.contact_sheet import wrapped
+from editkit.imaging.contact_sheet import grid, wrapped
 from editkit.types import EditRequest, EditResult
 
 if TYPE_CHECKING:
@@ -158,20 +158,19 @@ def sheet(image: ImageInput, entries: Sequence[Entry]) -> Image.Image:
     line, gap = round(letters * 1.4), max(4, width // 32)
     pictures = [images.picture(images.tensor(source)[0]), *(entry.result.image for entry in entries)]
     texts = [["source"], *(entry.lines() for entry in entries)]
-    wide, below = (width + gap) * len(pictures) + gap, 4 * line
-    made = Image.new("RGB", (wide, height + gap + below), "white")
+    large = [
+        each and each.convert("RGB").resize((width, height), Image.Resampling.NEAREST) for each in pictures
+    ]
+    made, corners = grid(large, len(large), gap=gap, margin=gap, below=4 * line - gap)
     draw = ImageDraw.Draw(made)
-    for place, (picture, lines) in enumerate(zip(pictures, texts, strict=True)):
-        left = gap + place * (width + gap)
-        if picture is not None:
-            made.paste(picture.convert("RGB").resize((width, height), Image.Resampling.NEAREST), (left, gap))
-        else:
-            draw.rectangle((left, gap, left + width - 1, gap + height - 1), outline="firebrick")
+    for picture, lines, (left, top) in zip(pictures, texts, corners, strict=True):
+        if picture is None:
+            draw.rectangle((left, top, left + width - 1, top + height - 1), outline="firebrick")
         shown = [lines[0], *(part for text in lines[1:] for part in wrapped(text, font, width).split("\n"))][
             :4
         ]
         for number, text in enumerate(shown):
-            draw.text((left, height + gap + number * line), text, fill="black", font=font)
+            draw.text((left, top + height + number * line), text, fill="black", font=font)
     return made
 
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from editkit.errors import EditkitError
 from editkit.imaging import images
+from editkit.imaging.contact_sheet import grid
 from editkit.inference import inputs
 from editkit.inference.inputs import Prepared
 from editkit.inference.memory import enough_memory
@@ -81,15 +82,10 @@ class SearchReport:
         width, height = pictures[0].size
         gap = max(2, min(width, height) // 32)
         columns = min(4, len(pictures))
-        rows = math.ceil(len(pictures) / columns)
-        sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), "white")
-        for place, (seed, picture) in enumerate(self.previews.items()):
-            left = gap + place % columns * (width + gap)
-            top = gap + place // columns * (height + gap)
-            if seed == self.seed:
-                frame = (left - gap, top - gap, left + width + gap, top + height + gap)
-                sheet.paste("limegreen", frame)
-            sheet.paste(picture.convert("RGB"), (left, top))
+        sheet, corners = grid(pictures, columns, gap=gap, margin=gap)
+        left, top = corners[list(self.previews).index(self.seed)]
+        frame = (left - gap, top - gap, left + width + gap - 1, top + height + gap - 1)
+        ImageDraw.Draw(sheet).rectangle(frame, outline="limegreen", width=gap)
         return sheet
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from editkit import atomic_files
 from editkit import shapesworld as world
 from editkit.errors import EditkitError
-from editkit.imaging import images
+from editkit.imaging import contact_sheet, images
 from editkit.inference.editor import PictureEditor
 from editkit.shapesworld.scores import Pixels, changed, score
 from editkit.types import EditRequest
@@ -174,38 +174,18 @@ def _sessions(editor: PictureEditor, wanted: EditRequest, count: int, batch_size
     }
 
 
-def table(report: dict[str, Any]) -> str:
-    """The report as text."""
-    lines = [f"{'':<22}{'n':>5}{'success':>9}{'ceiling':>9}{'copy':>7}{'inside':>9}{'outside':>9}"]
-    sections = [("overall", report["overall"]), *report["categories"].items()]
-    sections += [(f"  {kind}", row) for kind, row in report["kinds"].items()]
-    for name, row in sections:
-        if row["n"]:
-            lines.append(
-                f"{name:<22}{row['n']:>5}{row['success']:>9.3f}{row['ceiling']:>9.3f}{row['copy']:>7.3f}"
-                f"{row['inside']:>9.4f}{row['outside']:>9.4f}"
-            )
-    if "sessions" in report:
-        row = report["sessions"]
-        drift = " ".join(f"{value:.4f}" for value in row["drift"])
-        lines.append(
-            f"{'five turns in a row':<22}{row['n']:>5}{row['success']:>9.3f}   drift by turn {drift}"
-        )
-    return "\n".join(lines)
-
-
 def write(report: dict[str, Any], folder: Path) -> None:
     """Write report.json and grid.png (a kind of edit a row: source, edit, truth).
 
     Raises:
         EditkitError: where they cannot be written.
     """
-    height, width = report["grid"][0][0][0].shape[:2] if report["grid"][0] else (world.SIZE, world.SIZE)
-    sheet = np.ones((len(report["grid"]) * height, SHOWN * 3 * width, 3), dtype=np.float32)
-    for row, triples in enumerate(report["grid"]):
-        for column, picture in enumerate(picture for triple in triples for picture in triple):
-            sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = picture
-    images.save(_picture(sheet), folder / "grid.png")
+    columns, places = 3 * SHOWN, []
+    for triples in report["grid"]:
+        shown = [_picture(pixels) for triple in triples for pixels in triple]
+        places += [*shown, *[None] * (columns - len(shown))]
+    sheet, _ = contact_sheet.grid(places, columns)
+    images.save(sheet, folder / "grid.png")
     write_report({key: value for key, value in report.items() if key != "grid"}, folder)
 
 

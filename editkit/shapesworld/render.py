@@ -5,13 +5,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from editkit.imaging.color import LUMA
 from editkit.shapesworld.world import COLOURS, Scene, Thing
 
 SIZE = 128
 OVERSAMPLE = 4
 STROKE = 0.16
 STRIPE_PERIOD = 0.09
-LUMA = np.array([0.299, 0.587, 0.114])
 
 Mask = NDArray[np.bool_]
 Plane = NDArray[np.float64]

@@ -1,7 +1,6 @@
 """Checkpoints: a folder that is complete or absent, safetensors and JSON only, each file with its hash."""
 
 import json
-import os
 import shutil
 import warnings
 from pathlib import Path
@@ -37,7 +36,6 @@ def save(
     All processes of a run call it, since none may have all of the weights; the main one writes.
     """
     folder = output / f"checkpoint-{step:07d}"
-    partial = output / f".{folder.name}.partial"
     tensors = {"weights": fsdp.gathered({name: p.detach() for name, p in parameters.items()}, main)}
     if ema:
         tensors["ema"] = fsdp.gathered(ema.state(), main)
@@ -60,18 +58,14 @@ def save(
     if not main:
         return folder
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name, values in tensors.items():
-            save_file(values, partial / f"{name}.safetensors")
-        state["files"] = {
-            path.name: atomic_files.sha256(path) for path in sorted(partial.glob("*.safetensors"))
-        }
-        (partial / STATE).write_text(json.dumps(state))
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+        with atomic_files.beside(folder) as partial:
+            partial.mkdir()
+            for name, values in tensors.items():
+                save_file(values, partial / f"{name}.safetensors")
+            files = sorted(partial.glob("*.safetensors"))
+            state["files"] = {path.name: atomic_files.sha256(path) for path in files}
+            (partial / STATE).write_text(json.dumps(state))
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
         problem = first_sentence(error)
         raise EditkitError(f"{folder} cannot be written ({problem}); free some space and resume.") from error
     for old in everything(output)[:-keep]:
@@ -86,7 +80,7 @@ def set_aside(output: Path, step: int) -> None:
         if number.isdigit() and int(number) > step:
             aside = output / f"abandoned-{folder.name}"
             shutil.rmtree(aside, ignore_errors=True)
-            os.replace(folder, aside)
+            folder.rename(aside)
 
 
 def everything(output: Path) -> list[Path]:

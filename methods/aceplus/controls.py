@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editkit.errors import EditkitError, first_sentence
-from editkit.imaging import canvas
+from editkit.imaging import color
 from editkit.quiet import no_bars
 
 MOSAIC = 16
@@ -27,8 +27,8 @@ SHARPNESS, SLOPE, THRESHOLD = 20.0, 10.0, 0.05
 
 
 def gray(pixels_BCHW: Tensor) -> Tensor:
-    """Rec. 601 luminance in all channels."""
-    return canvas.gray(pixels_BCHW).expand_as(pixels_BCHW).clone()
+    """Rec. 601 luma in all channels."""
+    return color.luma(pixels_BCHW).expand_as(pixels_BCHW).clone()
 
 
 def mosaic(pixels_BCHW: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def contour(pixels_BCHW: Tensor) -> Tensor:
         raise _absent("contour", "kornia") from error
     roomy_BCHW, (height, width) = _roomy(pixels_BCHW, KERNEL // 2 + 1), pixels_BCHW.shape[-2:]
     fine_B1HW, coarse_B1HW = (
-        gaussian_blur2d(canvas.gray(roomy_BCHW), KERNEL, (sigma, sigma))[..., :height, :width]
+        gaussian_blur2d(color.luma(roomy_BCHW), KERNEL, (sigma, sigma))[..., :height, :width]
         for sigma in SIGMAS
     )
     sharp_B1HW = fine_B1HW + SHARPNESS * (fine_B1HW - coarse_B1HW)

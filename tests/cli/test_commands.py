@@ -130,7 +130,7 @@ def test_one_method_in_full(method: str, cli: Cli) -> None:
     for name in (*(task.name for task in record.tasks), *(f.name for f in dataclasses.fields(record.config))):
         assert re.search(rf"^  {name}\b", run.out, re.M)
     for task in record.tasks:
-        _, told = run.out.split(f"\n  {task.name:<16}{task.summary}\n")
+        _, told = re.split(rf"\n  {task.name} +{re.escape(task.summary)}\n", run.out)
         first = told.splitlines()[0]
         for key, value in dataclasses.asdict(task).items():
             if key not in ("name", "summary") and value not in (None, "", ()):

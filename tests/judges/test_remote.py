@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import socket
@@ -100,6 +101,22 @@ def test_failures_end_in_one_sentence(server: str, kind: str, sentence: str) -> 
 def test_no_server_at_all() -> None:
     with pytest.raises(editkit.EditkitError, match="cannot be reached at"):
         ask("http://127.0.0.1:9", retries=0)
+
+
+def test_a_caller_within_an_event_loop(server: str) -> None:
+    """As in a notebook."""
+
+    async def cell() -> Verdict:
+        return ask(f"{server}/good")
+
+    assert asyncio.run(cell()).better == "second"
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "editkit.judges.vlm.http", raising=False)
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(editkit.EditkitError, match=r"editkit\[judges\]"):
+        ask("http://127.0.0.1:9")
 
 
 def test_what_is_sent(server: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 import editkit
 from editkit import shapesworld as world
+from editkit.cli.evaluate import edits_table
 from editkit.shapesworld import evaluate, evaluate_masked
 
 FEW, SESSIONS, STEPS = 20, 2, 4
@@ -128,7 +129,7 @@ def test_report_is_written_and_read_by_people(report: dict[str, Any], tmp_path: 
     assert (tmp_path / "report.json").is_file()
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.size == (6 * world.SIZE, len(world.KINDS) * world.SIZE)
-    table = evaluate.table(report)
+    table = edits_table(report)
     assert "five turns in a row" in table
     assert all(kind in table for kind in world.KINDS)
 

@@ -81,14 +81,14 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(
     shutil.copytree(whole / "checkpoint-0000002", killed / "checkpoint-0000002")
     # It had logged step 3, died while it wrote a checkpoint, and left one that was cut short by hand.
     shutil.copy(whole / "log.jsonl", killed)
-    shutil.copytree(whole / "checkpoint-0000004", killed / ".checkpoint-0000004.partial")
+    shutil.copytree(whole / "checkpoint-0000004", killed / ".0123456789abcdef.part")
     shutil.copytree(whole / "checkpoint-0000006", killed / "checkpoint-0000006")
     (killed / "checkpoint-0000006" / "state.json").unlink()
     train(settings("killed", "fit.resume=latest", *LINEAR))
     assert_same(whole / "checkpoint-0000006", killed / "checkpoint-0000006")
     assert losses(killed).keys() == {3, 6}
     assert losses(killed)[6] == losses(whole)[6]
-    assert not list(killed.glob(".*partial"))
+    assert not list(killed.glob(".*.part"))
 
 
 def test_what_counts_as_a_checkpoint(tmp_path: Path) -> None:
@@ -100,8 +100,8 @@ def test_what_counts_as_a_checkpoint(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         if complete:
             (tmp_path / name / "state.json").write_text('{"files": {}}')
-    (tmp_path / ".checkpoint-0000030.partial").mkdir()
-    (tmp_path / ".checkpoint-0000030.partial" / "state.json").write_text("{}")
+    (tmp_path / ".0123456789abcdef.part").mkdir()
+    (tmp_path / ".0123456789abcdef.part" / "state.json").write_text("{}")
     assert checkpoints.find(tmp_path, "latest") == tmp_path / "checkpoint-0000010"
     assert checkpoints.find(tmp_path, None) is None
     assert checkpoints.find(tmp_path / "nothing", "latest") is None

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from editkit import EditkitError, config
+from editkit.cli.train import table
 from editkit.train.estimate import devices
-from editkit.train.estimate.activations import Kept
-from editkit.train.estimate.plan import plan, table
+from editkit.train.estimate.activations import SavedActivations
+from editkit.train.estimate.plan import plan
 from editkit.train.finetune import EditJob
 from editkit.train.settings import EditTrainConfig
 from tests import ROOT
@@ -60,10 +61,10 @@ def test_what_autograd_keeps_is_what_is_planned(checkpointing: bool, tmp_path: P
     job = EditJob(chosen)
     transformer = job.backbone.transformer("kontext")
     transformer.disable_gradient_checkpointing()
-    with Kept(transformer) as kept, torch.autocast("cpu", torch.bfloat16):
+    with SavedActivations(transformer) as kept, torch.autocast("cpu", torch.bfloat16):
         job.objective(job.batch(range(4)))
     planned = plan(chosen).memory["activations"]
-    assert planned == pytest.approx(kept.needed(checkpointing), rel=0.15)
+    assert planned == pytest.approx(kept.peak_bytes(checkpointing), rel=0.15)
 
 
 def test_the_official_size_allocates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +85,7 @@ def test_settings_that_would_fit_are_named() -> None:
     chosen = settings(backbone="flux1-dev", fit={"batch": 1})
     found = plan(chosen, "h100-80g")
     assert not found.fits
-    assert found.advice[0].startswith("cache_texts=true gradient_checkpointing=true")
+    assert found.advice.startswith("cache_texts=true gradient_checkpointing=true")
     small = plan(settings(backbone="flux1-dev", dtype="bfloat16", fit={"batch": 1}), "rtx3090-24g")
     assert not small.fits
     assert small.advice
@@ -119,11 +120,11 @@ def test_the_largest_sample_counts(where: str, tmp_path: Path) -> None:
 
 def test_several_devices_of_any_kind() -> None:
     for kind, (capacity, speed, _) in devices.KNOWN.items():
-        several = devices.named(f"8x{kind}")
+        several = devices.by_name(f"8x{kind}")
         assert (several.kind, several.count, several.capacity, several.speed) == (kind, 8, capacity, speed)
-        assert devices.named(kind).count == 1
+        assert devices.by_name(kind).count == 1
     with pytest.raises(EditkitError, match="no device called '0xh100-80g'"):
-        devices.named("0xh100-80g")
+        devices.by_name("0xh100-80g")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_several_devices_of_any_kind() -> None:
     ],
 )
 def test_a_device_that_is_found_has_its_speed(name: str, kind: str | None) -> None:
-    found = devices.recognized(name, 80e9)
+    found = devices.from_torch(name, 80e9)
     assert (found.name, found.kind) == (name, kind)
     assert found.speed == (devices.KNOWN[kind][1] if kind else None)
 
@@ -157,7 +158,7 @@ def test_what_is_advised_fits(case: str) -> None:
     chosen = {"backbone": "flux1-dev", "lora": {"rank": 32}} | values
     found = plan(settings(**chosen), device)
     assert not found.fits
-    advised, _, launch = found.advice[0].partition(" --device ")
+    advised, _, launch = found.advice.partition(" --device ")
     device = launch.split()[0] if launch else device
     assert bool(launch) == (case == "all of it")
     again = config.build(EditTrainConfig, {"data": {"count": 4}} | chosen, advised.split())

@@ -19,7 +19,7 @@ from editkit.data.datasets import Guarded, dataset
 from editkit.data.records import Record
 from editkit.errors import EditkitError
 from editkit.method import Conditioner, Trainer
-from editkit.train.estimate.activations import Kept, attention
+from editkit.train.estimate.activations import SavedActivations, counted_attention
 from editkit.train.optim import state_bytes
 from editkit.train.settings import EditTrainConfig
 from editkit.types import Plan
@@ -29,7 +29,7 @@ LOOKED_AT = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rehearsal:
+class StepCost:
     """What one step takes on a single device.
 
     Attributes:
@@ -39,7 +39,7 @@ class Rehearsal:
         optimizer: bytes of its state.
         tokens: of a sample, text included.
         flops: forward and backward, of one batch; the prior's forward pass by its share of batches.
-        kept: what autograd keeps.
+        saved: what autograd keeps.
     """
 
     trainable: int
@@ -48,7 +48,7 @@ class Rehearsal:
     optimizer: int
     tokens: int
     flops: float
-    kept: Kept
+    saved: SavedActivations
 
     @property
     def total(self) -> int:
@@ -56,7 +56,7 @@ class Rehearsal:
         return self.frozen + self.trainable
 
 
-def rehearse(settings: EditTrainConfig) -> Rehearsal:
+def step_cost(settings: EditTrainConfig) -> StepCost:
     """Take the first step of a run.
 
     Raises:
@@ -78,18 +78,18 @@ def rehearse(settings: EditTrainConfig) -> Rehearsal:
         trainer.attach(transformer, settings.lora)
     planned, tensors, record = _largest(settings, sketch, conditioner, trainer)
     planned = conditioner.worded(planned, [record.instruction] * settings.fit.batch)
-    kept, flops = _step(sketch, transformer, planned, tensors["x0_BLC"], settings)
+    saved, flops = _step(sketch, transformer, planned, tensors["x0_BLC"], settings)
     slots = planned.conditioning
     assert slots.text is not None
     tokens = tensors["x0_BLC"].shape[1] + slots.text.tokens_BTD.shape[1]
-    return Rehearsal(
+    return StepCost(
         trainable=sum(p.numel() for p in transformer.parameters() if p.requires_grad),
         frozen=sum(p.numel() for p in transformer.parameters() if not p.requires_grad),
         encoders=sum(sketch.parts(role).values()),
         optimizer=state_bytes(transformer.named_parameters(), settings.fit.optim),
         tokens=tokens + (0 if slots.sequence_BSC is None else slots.sequence_BSC.shape[1]),
         flops=flops,
-        kept=kept,
+        saved=saved,
     )
 
 
@@ -119,18 +119,22 @@ def _largest(
 
 def _step(
     sketch: Backbone, transformer: Transformer, planned: Plan, x0_BLC: Tensor, settings: EditTrainConfig
-) -> tuple[Kept, float]:
-    """Forward and backward: what was kept between them, and the arithmetic of both."""
+) -> tuple[SavedActivations, float]:
+    """Forward and backward: what was saved between them, and the arithmetic of both."""
     # Autocast does not reach the meta device; nearly everything that it keeps is in bf16.
     dtype = torch.bfloat16 if settings.fit.precision == "bf16" else torch.float32
     transformer.to(dtype)
     x0_BLC = x0_BLC.to(dtype)
     fused = settings.load.get("attention") not in ("_native_math", "plain")
-    with Kept(transformer) as kept, FlopCounterMode(display=False) as counter, attention(fused) as attended:
+    with (
+        SavedActivations(transformer) as saved,
+        FlopCounterMode(display=False) as counter,
+        counted_attention(fused) as attended,
+    ):
         predicted = sketch.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
         forward = counter.get_total_flops() + 2 / 7 * sum(attended)  # which counts both ways at once
         torch.autograd.backward(predicted.float().pow(2).mean())
-    return kept, counter.get_total_flops() + sum(attended) + settings.prior_share * forward
+    return saved, counter.get_total_flops() + sum(attended) + settings.prior_share * forward
 
 
 def _lowered(planned: Plan, dtype: torch.dtype) -> Plan:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from diffusers import FluxFillPipeline
 
-from backbones.inpaint import InpaintJob
 from editkit import EditkitError, config
+from editkit.shapesworld.recipes.inpaint import InpaintJob
 from editkit.train.loop import fit
 from editkit.train.settings import EditTrainConfig
 from editkit.types import Conditioning
