@@ -47,7 +47,9 @@ def decode(vae: AutoencoderKL, latents_BChw: Tensor) -> Tensor:
 
 def latents(vae: AutoencoderKL, tokens_BLC: Tensor, width: int, height: int) -> Tensor:
     """Tokens of a canvas of `width` x `height` pixels as the decoder takes them, BChw."""
-    return unpack(tokens_BLC, width, height) / vae.config.scaling_factor + vae.config.shift_factor
+    return cast(
+        Tensor, unpack(tokens_BLC, width, height) / vae.config.scaling_factor + vae.config.shift_factor
+    )
 
 
 def save(vae: AutoencoderKL, state: Mapping[str, Tensor], folder: Path) -> None:
