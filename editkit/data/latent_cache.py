@@ -39,7 +39,7 @@ VERSION = 4
 KEPT = {"weights_BL": torch.float32}
 """What is not kept in bf16: in it a sample's weights would not sum to what it counts."""
 LEFT_OUT = "left out.txt"
-"""The file that says which records are not there; empty where all are."""
+"""The file that says which records are not there or had to be changed; empty where all are as they were."""
 
 Arrange = Callable[[Sequence[Record]], tuple[Plan, dict[str, Tensor]]]
 
@@ -98,7 +98,7 @@ class Encoder:
         self.bad: list[str] = []
 
     def __call__(self) -> str:
-        """Encode, and say what was left out; nothing where nothing was.
+        """Encode, and say what was left out or changed; nothing where nothing was.
 
         Raises:
             EditkitError: where everything was, or the folder cannot be written.
@@ -116,6 +116,9 @@ class Encoder:
                 self.chunk(waiting.pop(max(waiting, key=lambda each: len(waiting[each]))))
         for members in waiting.values():
             self.chunk(members)
+        return " ".join(filter(None, (self._left_out(), self._shown_on_white())))
+
+    def _left_out(self) -> str:
         if not self.bad:
             return ""
         count = len(self.dataset)
@@ -123,6 +126,10 @@ class Encoder:
         if len(self.bad) == count:
             raise EditkitError(said)
         return said
+
+    def _shown_on_white(self) -> str:
+        count = sum(about.get("transparent", 0) for _, about in _read(self.chunks))
+        return f"{count} records have transparent pixels, which are learnt as white." if count else ""
 
     def _records(self) -> Iterator[tuple[int, Record | str]]:
         """Those that are in no chunk, or what is wrong with them."""
@@ -159,6 +166,7 @@ class Encoder:
             "bucket": _digest(key),
             "indices": indices,
             "instructions": [record.instruction for record in records],
+            "transparent": sum(record.transparent > 0 for record in records),
         }
         held = {name: each.to("cpu", KEPT.get(name, torch.bfloat16)) for name, each in tensors.items()}
         path = self.chunks / f"{_digest(indices)}.safetensors"

@@ -95,7 +95,7 @@ def load(image: str | Path | Image.Image, what: str = "image") -> Picture:
 def load_mask(mask: str | Path | Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
     """The mask of an image of `size` (width, height): (H, W) in [0, 1], 1 (white) where the edit may land.
 
-    Opacity counts where it differs, whatever the colours are, as painting tools export masks; else brightness.
+    Opacity counts where it differs, whatever the colours are, as painting tools export; else brightness.
 
     Raises:
         EditkitError: as for `load`, and for another size, a mode of print or video, or nothing over mid-gray.
