@@ -92,6 +92,7 @@ class AutoencoderJob(Job):
     """Pictures in, a diffusers `vae` folder out."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
+        self.settings = config
         torch.manual_seed(config.fit.seed)
         self.vae = self._start(config)
         self._before = {name: tensor.clone() for name, tensor in self.vae.state_dict().items()}

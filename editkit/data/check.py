@@ -216,4 +216,13 @@ def table(found: Check) -> str:
         mark = "error" if problem in ERRORS else "warning"
         first = next(each for each in found.findings if each.problem == problem)
         lines.append(f"{mark:<9}{problem:<26}{count:>6}   first: record {first.index}, {first.detail}")
+    lines += _unreadable(found)
     return "\n".join(lines if found.findings else [*lines, "nothing wrong"])
+
+
+def _unreadable(found: Check) -> list[str]:
+    """Each record behind the first one that a run would leave out, as far as there is room."""
+    others = [each for each in found.findings if each.problem == "unreadable"][1:]
+    lines = [f"{'':9}record {each.index}: {each.detail}" for each in others[:SHOWN]]
+    left = len(others) - SHOWN
+    return lines + ([f"{'':9}and {left} more; --json names all"] if left > 0 else [])

@@ -82,7 +82,7 @@ class Files:
             raise EditkitError(f"The {where} has a task that is no text.")
         for field, text in (("instruction", words), ("kind", kind), ("task", task or "")):
             if text != text.encode(errors="ignore").decode():
-                raise EditkitError(f"The {where} has a {field} that is no Unicode text; mend or remove it.")
+                raise EditkitError(f"The {field} of {where} is no Unicode text; mend it or leave it out.")
         return Record(
             answer=answer,
             instruction=words,

@@ -71,7 +71,7 @@ def _paired(path: Path, folders: Mapping[str, Path]) -> Iterator[Mapping[str, An
         elif stem not in captions:
             yield Fault(f"{files[0]} has no caption; write {folders['instruction'] / (stem + CAPTION)}.")
         elif needed and not pair["source"]:
-            yield Fault(f"{files[0]} has no source in {folders['source']}, where others have; add or remove.")
+            yield Fault(f"{files[0]} has no source in {folders['source']}, where others have one; add it.")
         else:
             yield _row(path, pair, captions[stem])
     left = [

@@ -125,7 +125,7 @@ class Encoder:
         said = f"{len(self.bad)} of {count} records were left out; the first: {self.bad[0]}"
         if len(self.bad) == count:
             raise EditkitError(said)
-        return said
+        return f"{said} All are named by `editkit data check`." if len(self.bad) > 1 else said
 
     def _shown_on_white(self) -> str:
         count = sum(about.get("transparent", 0) for _, about in _read(self.chunks))

@@ -83,7 +83,8 @@ class DataConfig:
     """`shapesworld`: its edits and captions; `shapesworld masked`: edits under a mask and from references;
     `shapesworld holes`: its pictures, single and paired, with holes to be painted. Files: `jsonl`, one object
     a line; `csv`, fields between `#;#`; `table`, comma- or tab-separated under names; `folders`, answers with
-    captions and sources of the same stem (several are numbered); `webdataset`, tar shards; `huggingface`: parquet, arrow, Hub id."""
+    captions and sources of the same stem, several with numbers; `webdataset`, tar shards; `huggingface`:
+    parquet, arrow, Hub id."""
     count: int | None = None
     """How many: of a file the first ones, all where null; 10,000 of ShapesWorld or with `streaming` then."""
     start: int | None = None
