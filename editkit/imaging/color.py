@@ -30,7 +30,8 @@ def clear(image: Image.Image) -> Image.Image:
     The image that is given stays as it is. Of colours of 16 bits Pillow keeps the upper 8.
     """
     value = image.info.get("transparency")
-    kept = image.tile[0][3] if getattr(image, "tile", None) else None
+    tiles = getattr(image, "tile", None)  # only a file's image that is not loaded has some
+    kept = tiles[0][3] if tiles else None
     spread = {"L;2": 85, "L;4": 17}.get(kept) if isinstance(kept, str) else None
     if value is None or not (spread or kept == RGB16):
         return image
