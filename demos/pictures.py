@@ -99,8 +99,8 @@ def opened(source: str | Image.Image, pixels: int) -> Painted:
             raise EditkitError(problem)
         read = images.load(source)
     except EditkitError as error:
-        path = str(source) if isinstance(source, str) else ""
-        raise EditkitError(str(error).replace(path, Path(path).name) if path else str(error)) from error
+        path = source if isinstance(source, str) else ""
+        raise EditkitError(str(error).replace(path, Path(path).name)) from error
     return Painted(image=Image.fromarray(images.flattened(read)), notes=read.notes)
 
 

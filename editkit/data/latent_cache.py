@@ -129,7 +129,8 @@ class Encoder:
 
     def _shown_on_white(self) -> str:
         count = sum(about.get("transparent", 0) for _, about in _read(self.chunks))
-        return f"{count} records have transparent pixels, which are learnt as white." if count else ""
+        told = f"{count} of {len(self.dataset)} records have transparent pixels, which are learnt as white."
+        return told if count else ""
 
     def _records(self) -> Iterator[tuple[int, Record | str]]:
         """Those that are in no chunk, or what is wrong with them."""
