@@ -67,12 +67,16 @@ def check(folder: Path, fit: FitConfig, settings: Any) -> None:
         fixed = any(_among(name, FIXED) for name in refused)
         way = "" if fixed else f", give fit.allow_changes=[{','.join(refused)}] to go on so"
         raise EditkitError(
-            f"The checkpoint {folder} is of {were}, and this run has {are}; resume with the same{way}, or "
-            "start anew with another fit.output."
+            f"The checkpoint {folder} is of {were}, and this run has {are}{_explained(refused)}; resume with "
+            f"the same{way}, or start anew with another fit.output."
         )
     for name, (was, value) in apart.items():
         said = f"The run goes on with {name}={_shown(value)}, where its checkpoint has {_shown(was)}."
         warnings.warn(said, EditkitWarning, stacklevel=2)
+
+
+def _explained(names: Iterable[str]) -> str:
+    return " (fit.batch x fit.accumulate x processes)" if SAMPLES in names else ""
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
