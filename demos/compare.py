@@ -20,6 +20,7 @@ from editkit import api
 from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.inference import comparison
+from editkit.inference.inputs import check_seed
 from editkit.types import EditRequest
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -173,13 +174,16 @@ class Compare:
             if not methods:
                 raise EditkitError("No method is chosen; tick one at least.")
             seed = random.randrange(SEEDS) if randomise else seed or 0
+            check_seed(seed)  # before the page shows it
             asked: dict[str, Any] = {
                 "seed": seed,
                 "steps": steps or None,
                 "preserve": preserve or None,
                 "mask": painted.mask,
             }
-            asked["references"] = tuple(opened(file["path"], self.pixels) for file in references or ())
+            extra = [opened(file["path"], self.pixels) for file in references or ()]
+            asked["references"] = tuple(each.image for each in extra)
+            notes = [note for each in (painted, *extra) for note in each.notes]
             editor = self.device.editor_of(visit)
             requests = comparison.requests(editor, source, instruction or "", methods, **asked)
             configured = option_panels.apply(self.drawers, editor, requests, told)
@@ -194,14 +198,17 @@ class Compare:
             self.view: gr.update(visible=True),
             **{part: change for changes in waiting for part, change in changes.items()},
         }
-        yield from self._follow(visit, source, configured)
+        yield from self._follow(visit, source, configured, notes)
 
     def _follow(
-        self, visit: Visit, source: Image.Image, requests: list[tuple[Editor, EditRequest]]
+        self,
+        visit: Visit,
+        source: Image.Image,
+        requests: list[tuple[Editor, EditRequest]],
+        notes: list[str],
     ) -> Iterator[dict[Any, Any]]:
-        """Steps, previews and results of the requests."""
+        """Steps, previews and results of the requests, with notes on their pictures."""
         status, names = self.controls.status, [request.method for _, request in requests]
-        notes: list[str] = []
         visit.results = {}
         start = time.perf_counter()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ class Painted:
         image: None where there is none.
         mask: white where paint is; None without any.
         problem: why the picture cannot be used; empty where it can.
+        notes: remarks in plain words on what had to be decided on it.
     """
 
     image: Image.Image | None = None
     mask: Image.Image | None = None
     problem: str = ""
+    notes: tuple[str, ...] = ()
 
     def checked(self) -> Image.Image:
         """The picture.
@@ -49,22 +51,26 @@ class Painted:
 def painting(pixels: int, payload: dict[str, Any] | None, editor: Any) -> Painted:
     """What `gr.ImageEditor` sent.
 
-    Handlers get payloads as they come (`preprocess=False`), so that what is wrong is said in a sentence.
+    Handlers get payloads as they come (`preprocess=False`), so that what is wrong is said in a sentence. A
+    picture that came as a file is read as that file; Gradio would drop its orientation, depth and colours.
     """
     if payload is None:
         return Painted()
     try:
-        found = editor.preprocess(EditorData(**payload))
+        given = EditorData(**payload)
+        found = editor.preprocess(given.model_copy(update={"background": None, "composite": None}))
     except Exception:  # a decoder may raise anything on bytes that are no picture
         return Painted(problem=UNREADABLE)
-    if not found or found["background"] is None:
+    # What the browser painted on comes without a file.
+    source = given.background.path if given.background else found["background"]
+    if source is None:
         return Painted()
-    image, layers = found["background"], found["layers"]
-    if problem := too_large(image.size, pixels):
-        return Painted(problem=problem)
-    page = Image.new("RGBA", image.size, "white")
-    page.alpha_composite(image.convert("RGBA"))
-    return Painted(image=page.convert("RGB"), mask=_mask(layers, image.size))
+    try:
+        read = opened(source, pixels)
+    except EditkitError as error:
+        return Painted(problem=str(error))
+    assert read.image is not None
+    return replace(read, mask=_mask(found["layers"], read.image.size))
 
 
 def photo(pixels: int, payload: dict[str, Any] | None) -> Painted:
@@ -72,25 +78,30 @@ def photo(pixels: int, payload: dict[str, Any] | None) -> Painted:
     if payload is None or not payload.get("path"):
         return Painted()
     try:
-        return Painted(image=opened(payload["path"], pixels))
+        return opened(payload["path"], pixels)
     except EditkitError as error:
         return Painted(problem=str(error))
 
 
-def opened(path: str, pixels: int) -> Image.Image:
-    """An uploaded picture, upright and in RGB.
+def opened(source: str | Image.Image, pixels: int) -> Painted:
+    """An uploaded picture as the loader reads it, on white where it is clear.
 
     Raises:
         EditkitError: where it is none, or too large; the server's path is not told.
     """
     try:
-        with images.opened(path) as file:
-            size = file.size
+        if isinstance(source, Image.Image):
+            size = source.size
+        else:
+            with images.opened(source) as file:
+                size = file.size
         if problem := too_large(size, pixels):
             raise EditkitError(problem)
-        return images.picture(images.tensor(images.load(path))[0])
+        read = images.load(source)
     except EditkitError as error:
+        path = source if isinstance(source, str) else ""
         raise EditkitError(str(error).replace(path, Path(path).name)) from error
+    return Painted(image=Image.fromarray(images.flattened(read)), notes=read.notes)
 
 
 def too_large(size: tuple[int, int], pixels: int) -> str:

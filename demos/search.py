@@ -136,7 +136,8 @@ class Search:
     ) -> Iterator[dict[Any, Any]]:
         """Previews as they come, then the judge's comparisons and the winner."""
         try:
-            source = photo(self.pixels, picture).checked()
+            given = photo(self.pixels, picture)
+            source = given.checked()
             if not isinstance(seeds, int) or not 2 <= seeds <= MOST:
                 raise EditkitError(f"{seeds} seeds are not allowed; give 2 to {MOST}.")
             asked = search_settings.build({"seeds": seeds, "judge": judge, "mode": mode})
@@ -152,7 +153,7 @@ class Search:
             search=asked,
         )
         yield {
-            self.controls.status: theme.status("Starting.", 0),
+            self.controls.status: theme.status("Starting.", 0, given.notes),
             self.empty: gr.update(visible=False),
             self.found: gr.update(visible=True),
             self.gallery: [],

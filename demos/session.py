@@ -105,11 +105,12 @@ class Turns:
     def start(self, picture: dict[str, Any] | None, visit: Visit) -> dict[Any, Any]:
         """A session of one picture, which replaces the one before."""
         try:
-            source = photo(self.pixels, picture).checked()
+            given = photo(self.pixels, picture)
+            source = given.checked()
             visit.session = self.device.editor_of(visit).session(source, folder=visit.place())
         except EditkitError as error:
             return {self.visit: visit, self.controls.status: theme.problem(str(error))}
-        return {self.visit: visit, **self.shown(visit, "Started; say what to change.")}
+        return {self.visit: visit, **self.shown(visit, "Started; say what to change.", given.notes)}
 
     def take(self, visit: Visit, method: str) -> dict[Any, Any]:
         """A session that begins with a result of Compare."""
@@ -185,15 +186,15 @@ class Turns:
 
         return act
 
-    def shown(self, visit: Visit, words: str) -> dict[Any, Any]:
-        """The session as it stands."""
+    def shown(self, visit: Visit, words: str, notes: tuple[str, ...] = ()) -> dict[Any, Any]:
+        """The session as it stands, with further notes."""
         session = visit.session
         assert session is not None
         now = session.current
         before = session.turns[now.parent] if now.parent is not None else now
         pair = shown(before.image, visit), shown(now.image, visit)
         return {
-            self.controls.status: theme.status(words, notes=now.notes),
+            self.controls.status: theme.status(words, notes=(*notes, *now.notes)),
             self.empty: gr.update(visible=False),
             self.now: gr.update(visible=True),
             self.slider: pair,

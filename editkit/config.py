@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from numbers import Number
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
@@ -72,7 +73,7 @@ def build(cls: type[T], values: Mapping[str, Any], overrides: Sequence[str] = ()
     schema = OmegaConf.structured(cls)
     try:
         merged = OmegaConf.merge(
-            schema, OmegaConf.create(dict(values)), OmegaConf.from_dotlist(list(overrides))
+            schema, OmegaConf.create(_plain(values)), OmegaConf.from_dotlist(list(overrides))
         )
         return cast(T, OmegaConf.to_object(merged))
     except ConfigKeyError as error:
@@ -86,6 +87,15 @@ def build(cls: type[T], values: Mapping[str, Any], overrides: Sequence[str] = ()
         place = getattr(error, "full_key", None)
         where = f" at {place}" if place else ""
         raise EditkitError(f"The config does not fit{where}: {first_sentence(error)}.") from error
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value.item() if isinstance(value, Number) and hasattr(value, "item") else value
 
 
 def _keys(node: Any, prefix: str = "") -> list[str]:

@@ -74,5 +74,16 @@ def _table(found: "Check") -> str:
             f"{found.count} records, {len(found.sizes)} sizes, {len(found.kinds)} kinds",
             *([text(columns("<>>", sizes))] if sizes else []),
             text(columns("<<><", problems)) if problems else "nothing wrong",
+            *_unreadable(found),
         ]
     )
+
+
+def _unreadable(found: "Check") -> list[str]:
+    """Each record behind the first one that a run would leave out, as far as there is room."""
+    from editkit.data.check import SHOWN
+
+    others = [each for each in found.findings if each.problem == "unreadable"][1:]
+    lines = [f"  record {each.index}: {each.detail}" for each in others[:SHOWN]]
+    left = len(others) - SHOWN
+    return lines + ([f"  and {left} more; --json names all"] if left > 0 else [])

@@ -40,7 +40,7 @@ VERSION = 4
 KEPT = {"weights_BL": torch.float32}
 """What is not kept in bf16: in it a sample's weights would not sum to what it counts."""
 LEFT_OUT = "left out.txt"
-"""The file that says which records are not there; empty where all are."""
+"""The file that says which records are not there or had to be changed; empty where all are as they were."""
 
 Arrange = Callable[[Sequence[Record]], tuple[Plan, dict[str, Tensor]]]
 
@@ -104,7 +104,7 @@ class Encoder:
         self.bad: list[str] = []
 
     def __call__(self) -> str:
-        """Encode, and say what was left out; nothing where nothing was.
+        """Encode, and say what was left out or changed; nothing where nothing was.
 
         Raises:
             EditkitError: where everything was, or the folder cannot be written.
@@ -122,13 +122,21 @@ class Encoder:
                 self.chunk(waiting.pop(max(waiting, key=lambda each: len(waiting[each]))))
         for members in waiting.values():
             self.chunk(members)
+        return " ".join(filter(None, (self._left_out(), self._shown_on_white())))
+
+    def _left_out(self) -> str:
         if not self.bad:
             return ""
         count = len(self.dataset)
         said = f"{len(self.bad)} of {count} records were left out; the first: {self.bad[0]}"
         if len(self.bad) == count:
             raise EditkitError(said)
-        return said
+        return f"{said} All are named by `editkit data check`." if len(self.bad) > 1 else said
+
+    def _shown_on_white(self) -> str:
+        count = sum(about.get("transparent", 0) for _, about in _read(self.chunks))
+        told = f"{count} of {len(self.dataset)} records have transparent pixels, which are learnt as white."
+        return told if count else ""
 
     def _records(self) -> Iterator[tuple[int, Record | str]]:
         """Those that are in no chunk, or what is wrong with them."""
@@ -166,6 +174,7 @@ class Encoder:
             "bucket": _digest(key),
             "indices": indices,
             "instructions": [record.instruction for record in records],
+            "transparent": sum(record.transparent > 0 for record in records),
         }
         held = {name: each.to("cpu", KEPT.get(name, torch.bfloat16)) for name, each in tensors.items()}
         path = self.chunks / f"{_digest(indices)}.safetensors"

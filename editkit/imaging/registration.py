@@ -22,7 +22,7 @@ FEWEST = 6
 FOR_SCALE = 12
 """Blocks without which a slope could be the edit's."""
 AGREE, MOST = 0.75, 0.6
-"""How near to the common motion, in pixels, how many of the blocks have to be."""
+"""How near to the common motion, in pixels, how many of the blocks have to be; and what refines it."""
 POINTS, POINTS_LEAST, ROUNDS = 20_000, 100, 3
 """Most and fewest pixels that refine what the blocks found, and how often they do."""
 UNSURE = 0.2
@@ -91,7 +91,9 @@ def _refined(
 ) -> Alignment | None:
     """The motion to a fraction of a pixel, from one that is nearly right.
 
-    None where too few pixels say how the picture moved. A scale that the blocks cannot tell stays out.
+    None where too few pixels say how the picture moved, or where they contradict the blocks: pixels of an
+    edit that changed every edge fit best to a motion that is none. A scale that the blocks cannot tell stays
+    out.
     """
     height, width = first_1CHW.shape[-2:]
     # Scale, like shift, is in pixels: those by which it moves an edge.
@@ -101,10 +103,10 @@ def _refined(
     pixels = _telling(first_1CHW, second_1CHW, moved_4, changed_11HW)
     if pixels is None:
         return None
-    moved_4, error = _solved(pixels, color.luma(second_1CHW), moved_4, coarse.blocks >= FOR_SCALE)
-    if not error <= UNSURE:
+    found_4, error = _solved(pixels, color.luma(second_1CHW), moved_4, coarse.blocks >= FOR_SCALE)
+    if not error <= UNSURE or float((found_4 - moved_4)[:2].abs().max()) > AGREE:
         return None
-    right, down, across, along = moved_4.tolist()
+    right, down, across, along = found_4.tolist()
     return Alignment(
         right=right,
         down=down,

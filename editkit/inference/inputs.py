@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ def prepare(request: EditRequest) -> Prepared:
         EditkitError: for anything that cannot be edited, in one sentence.
     """
     _check(request)
+    request = _plain(request)
     source = images.load(request.image) if request.image is not None else None
     if request.mask is not None and source is None:
         raise EditkitError("A mask needs an image to lie on; give one, or leave the mask out.")
@@ -139,16 +141,14 @@ def _check(request: EditRequest) -> None:
     if not isinstance(request.references, (tuple, list)):
         raise EditkitError(f"references={request.references} is not allowed; give a list of pictures.")
     steps, guidance, seed = request.steps, request.guidance, request.seed
-    if steps is not None and not (isinstance(steps, int) and 1 <= steps <= MAX_STEPS):
+    if steps is not None and not (_whole(steps) and 1 <= steps <= MAX_STEPS):
         raise EditkitError(f"steps={steps} is not allowed; give a whole number from 1 to {MAX_STEPS}.")
-    if guidance is not None and not (isinstance(guidance, (int, float)) and 0 <= guidance < math.inf):
+    if guidance is not None and not (_number(guidance) and 0 <= guidance < math.inf):
         raise EditkitError(f"guidance={guidance} is not allowed; give a finite number that is not negative.")
     check_seed(seed)
     size = request.size
     if size is not None and not (
-        isinstance(size, (tuple, list))
-        and len(size) == 2
-        and all(isinstance(side, int) and side > 0 for side in size)
+        isinstance(size, (tuple, list)) and len(size) == 2 and all(_whole(side) and side > 0 for side in size)
     ):
         raise EditkitError(f"size={size} is not allowed; give a positive width and height, such as 1024x768.")
     if size is not None and max(size) > canvas.MAX_SIDE:
@@ -166,5 +166,25 @@ def check_seed(seed: Any) -> None:
     Raises:
         EditkitError: where it is no whole number from 0 to 2^63 - 1.
     """
-    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+    if not _whole(seed) or not 0 <= seed < 2**63:
         raise EditkitError(f"seed={seed} is not allowed; give a whole number from 0 to 2^63 - 1.")
+
+
+def _number(value: Any) -> bool:
+    """Whether it is a number, of Python or NumPy; yes and no are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> bool:
+    return _number(value) and isinstance(value, Integral)
+
+
+def _plain(request: EditRequest) -> EditRequest:
+    """A checked request with Python's numbers in place of NumPy's, as recipes and generators take them."""
+
+    def plain(value: Any) -> Any:
+        return value.item() if hasattr(value, "item") else value
+
+    size = None if request.size is None else (plain(request.size[0]), plain(request.size[1]))
+    numbers = {name: plain(getattr(request, name)) for name in ("seed", "steps", "guidance")}
+    return replace(request, size=size, **numbers)

@@ -29,9 +29,10 @@ def save(
     optimizers: list[torch.optim.Optimizer],
     ema: Ema | None,
     keep: int,
+    settings: dict[str, Any] | None = None,
     main: bool = True,
 ) -> Path:
-    """Write `checkpoint-<step>` whole, then drop the oldest beyond `keep`.
+    """Write `checkpoint-<step>` whole, with the settings it is of, then drop the oldest beyond `keep`.
 
     All processes of a run call it, since none may have all of the weights; the main one writes.
     """
@@ -40,6 +41,8 @@ def save(
     if ema:
         tensors["ema"] = fsdp.gathered(ema.state(), main)
     state: dict[str, Any] = {"step": step, "optimizers": []}
+    if settings is not None:
+        state["settings"] = settings
     for number, optimizer in enumerate(optimizers):
         moved = [p for group in optimizer.param_groups for p in group["params"]]
         values = {
@@ -165,6 +168,10 @@ def _load(
                 fsdp.own(shadow).copy_(fsdp.own(fsdp.spread(average, shadow)))
     state = json.loads((folder / STATE).read_text())
     for number, (optimizer, groups) in enumerate(zip(optimizers, state["optimizers"], strict=True)):
+        own = optimizer.state_dict()["param_groups"]
+        # Where settings are kept they tell it, and other versions of torch keep other keys.
+        if "settings" not in state and any(set(o) - set(g) for o, g in zip(own, groups, strict=True)):
+            raise ValueError(f"it holds the state of another optimizer than {type(optimizer).__name__}")
         restored: dict[int, dict[str, Any]] = {}
         moved = [p for group in optimizer.param_groups for p in group["params"]]
         for key, value in load_file(folder / f"optimizer-{number}.safetensors").items():

@@ -71,6 +71,10 @@ class FitConfig:
     """Where figures go besides log.jsonl: accelerate's names, such as tensorboard and wandb."""
     resume: str | None = None
     """`latest`, or a checkpoint folder."""
+    allow_changes: tuple[str, ...] = ()
+    """Settings that may be other than the checkpoint's that is resumed, by name or its beginning, such as
+    `data` or `lora.alpha`: the run goes on with the new ones. Without it only rates, lengths and what is
+    written or watched may change."""
     device: str | None = None
     """`cpu`, or null for what accelerate finds."""
     optim: OptimConfig = field(default_factory=OptimConfig)

@@ -45,7 +45,8 @@ class EditJob(Job):
         if method is not None and settings.fit.validate_every:
             raise EditkitError("fit.validate_every is for methods that edit; leave it out here.")
         images.check_folder(settings.cache)
-        self.config, self.method = settings, method or registry.method(settings.method)
+        self.settings = self.config = settings
+        self.method = method or registry.method(settings.method)
         options = config.build(self.method.config, settings.options)
         self.role = self.method.role_under(options)
         self.backbone = self._backbone()

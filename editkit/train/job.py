@@ -14,6 +14,8 @@ class Job(ABC):
     """What `fit` trains. The objective's forward takes a batch and returns the loss."""
 
     objective: nn.Module
+    settings: Any = None
+    """All of the run's settings, a dataclass with a `fit`, which checkpoints keep; None for none."""
 
     @abstractmethod
     def batch(self, indices: Sequence[int]) -> object:

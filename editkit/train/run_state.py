@@ -13,7 +13,7 @@ from torch import Tensor
 
 from editkit import atomic_files
 from editkit.errors import EditkitError, first_sentence
-from editkit.train import checkpoints, metrics_log
+from editkit.train import checkpoints, metrics_log, resuming
 from editkit.train.config import FitConfig
 from editkit.train.distributed import deepspeed, fsdp
 from editkit.train.job import Job
@@ -42,7 +42,7 @@ class Run:
 
         self.job, self.config, self.output = job, config, Path(config.output)
         self.sharded = fsdp.wanted()
-        found = check(config)
+        found = check(config, job.settings)
         AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
         self.accelerator = Accelerator(
             mixed_precision="bf16" if config.low and not deepspeed.wanted() else "no",
@@ -221,7 +221,14 @@ class Run:
         if deepspeed.wanted():
             deepspeed.gather(self.optimizers[0], movers[0], self.main)
         checkpoints.save(
-            self.output, self.done, self.parameters, movers, self.ema, self.config.keep, self.main
+            self.output,
+            self.done,
+            self.parameters,
+            movers,
+            self.ema,
+            self.config.keep,
+            None if self.job.settings is None else resuming.kept(self.job.settings),
+            self.main,
         )
 
     def export(self, folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from editkit import EditkitError, config, registry
 from editkit.data import latent_cache
@@ -61,6 +62,16 @@ def test_bad_records_are_left_out_and_counted_each_time(encode: Encode, folder: 
         with pytest.warns(UserWarning, match=r"1 of 3 records were left out; the first: .*absent\.png"):
             filled = encode(lines(folder, rows))
         assert words_of(filled) == ["good", "good"]
+
+
+def test_what_is_clear_is_learnt_as_white_and_counted(encode: Encode, folder: Path) -> None:
+    for name, colour in (("clear", (9, 9, 9, 0)), ("white", (255, 255, 255, 255))):
+        Image.new("RGBA", (64, 64), colour).save(folder / f"{name}.png")
+    rows = [ROW | {"answer": "white.png"}, ROW | {"answer": "clear.png"}]
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="1 of 2 records have transparent pixels"):
+            (bucket,) = encode(lines(folder, rows))
+        assert torch.equal(*bucket.tensors["x0_BLC"])
 
 
 def test_answers_of_another_shape_than_their_sources_are_left_out(encode: Encode, folder: Path) -> None:

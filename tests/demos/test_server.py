@@ -146,7 +146,7 @@ def test_what_cannot_be_done_is_said(client: Client, asked: dict[str, Any], prob
 
 def test_files_that_are_no_pictures_are_refused(client: Client, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no picture at all")
-    assert "damaged or in no known format" in compared(client, tmp_path / "bad.png")["status"]
+    assert "bad.png is in no known picture format" in words(compared(client, tmp_path / "bad.png")["status"])
     Image.new("RGB", (400, 300)).save(tmp_path / "large.png")
     said = words(compared(client, tmp_path / "large.png")["status"])
     assert "400x300 pixels, where up to 40,000 are allowed" in said

@@ -154,9 +154,10 @@ def test_checkpoints_beyond_keep_are_dropped(settings: Any) -> None:
 
 def test_a_checkpoint_of_other_weights_is_refused(settings: Any) -> None:
     train(settings("run", "fit.steps=1", trainable="lora"))
-    for overrides in (["trainable=full"], ["lora.rank=2"]):
-        with pytest.raises(EditkitError, match="other weights"):
-            train(settings("run", "fit.steps=2", "fit.resume=latest", *overrides, trainable="lora"))
+    for name, value in (("trainable", "full"), ("lora.rank", 2)):
+        allowed = ("fit.resume=latest", f"fit.allow_changes=[{name}]")
+        with pytest.raises(EditkitError, match="other weights"), pytest.warns(UserWarning, match=name):
+            train(settings("run", "fit.steps=2", *allowed, f"{name}={value}", trainable="lora"))
 
 
 @pytest.mark.parametrize("override", ["fit.ema=0.9", "fit.optim.name=muon"])

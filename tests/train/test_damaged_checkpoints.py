@@ -47,4 +47,4 @@ def test_damaged_checkpoint(case: str, cli: Cli, place: Place, checkpoint: Path)
 def test_checkpoint_of_other_weights(cli: Cli, place: Place, checkpoint: Path) -> None:
     config = place.file("config.yaml", json.dumps(SMALL_AUTOENCODER))
     run = cli("train", config, f"fit.resume={checkpoint}", "model.layers_per_block=2")
-    refused(run, "checkpoint-0000001 does not fit .*other weights")
+    refused(run, r"checkpoint-0000001 is of model\.layers_per_block=1, and this run has .*=2; resume with")

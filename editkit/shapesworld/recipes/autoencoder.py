@@ -90,6 +90,7 @@ class AutoencoderJob(Job):
     """Pictures in, a diffusers `vae` folder out."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
+        self.settings = config
         torch.manual_seed(config.fit.seed)
         self._flux: Autoencoders = provider().autoencoders
         self.vae = self._start(config)
