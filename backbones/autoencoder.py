@@ -12,7 +12,8 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from backbones.loading import pretrained, untrained
+from backbones.folders import pretrained
+from backbones.loading import untrained
 from backbones.packing import unpack
 from editkit import shapesworld
 from editkit.errors import EditkitError

@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
-from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
+from transformers import AutoTokenizer
 
 from backbones import hub
 from backbones.encoding_cache import remember_positions
-from backbones.loading import LOADING_ERRORS, LoadOptions, load_transformer, place, pretrained, widened
+from backbones.folders import LOADING_ERRORS
+from backbones.loading import LoadOptions, load_part, load_transformer, place
 from backbones.specs import Family, Role
 from backbones.text import Encoders
+from backbones.widening import widened
 from editkit import adapters, atomic_files
 from editkit.errors import EditkitError, first_sentence, unknown
 
@@ -77,17 +79,10 @@ class Components:
         """SHA-256 of every weight file that an edit in this role uses, by component."""
         if self._unsaved:
             return {"transformer": "unsaved"}
-        first = self.home
-        folders = {
-            "vae": first,
-            "text_encoder": first,
-            "text_encoder_2": first,
-        }
-        files = {part: sorted((folder / part).glob("*.safetensors")) for part, folder in folders.items()}
+        places = {part: self._place(part) for part in hub.PARTS}
         role_of_weights = self._start(role) or role
-        chosen = self.options.instead(role_of_weights) or self._own(role_of_weights)
-        files["transformer"] = sorted(chosen.glob("*.safetensors")) if chosen.is_dir() else [chosen]
-        found = {part: "+".join(atomic_files.sha256(path) for path in paths) for part, paths in files.items()}
+        places["transformer"] = self.options.instead(role_of_weights) or self._own(role_of_weights)
+        found = {part: "+".join(map(atomic_files.sha256, _weights(place))) for part, place in places.items()}
         return found | self._adapters_of(role)
 
     def loading(self) -> dict[str, Any]:
@@ -130,18 +125,24 @@ class Components:
 
     @property
     def home(self) -> Path:
-        """The folder of the VAE and the text encoders."""
+        """The folder of the VAE, the text encoders and their tokenizers, without what the options replace."""
         self.settle("")
         assert self._home is not None
-        return self.folder(self._home)
+        record = self.role(self._home)
+        own = [part for part in hub.PARTS if self.options.part(part) is None]
+        return hub.fetch(record.source, record.licence, hub.weights(own, *hub.TOKENIZERS))
 
     def folder(self, role: str) -> Path:
-        """The role's pipeline folder on this machine, fetched if need be."""
+        """The role's pipeline folder on this machine, its transformer fetched if need be."""
         record = self.role(role)
-        return hub.fetch(record.source, record.licence)
+        return hub.fetch(record.source, record.licence, hub.weights(["transformer"]))
 
-    def _load(self, cls: Any, folder: Path, part: str) -> Any:
-        return pretrained(cls, folder, part, self.dtype).to(self.device)
+    def _place(self, part: str) -> Path:
+        """The file or folder of the VAE or a text encoder."""
+        return self.options.part(part) or self.home / part
+
+    def _load(self, part: str) -> Any:
+        return load_part(self.options, part, lambda: self.home, self.dtype).to(self.device)
 
     def _tokenizer(self, folder: Path, part: str) -> Any:
         try:
@@ -155,7 +156,7 @@ class Components:
     def vae(self) -> AutoencoderKL:
         """The family's autoencoder."""
         if self._vae is None:
-            loaded = self._load(AutoencoderKL, self.home, "vae")
+            loaded = self._load("vae")
             # Convolutions run about a quarter faster in this layout.
             self._vae = loaded.to(memory_format=torch.channels_last)
         return self._vae
@@ -174,7 +175,7 @@ class Components:
         files = [
             path
             for part in ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
-            for path in sorted((self.home / part).iterdir())
+            for path in _files(self._place(part) if part in hub.PARTS else self.home / part)
         ]
         about = [self.family.sequence_length, str(self.dtype), *map(atomic_files.sha256, files)]
         return hashlib.blake2b(repr(about).encode(), digest_size=12).hexdigest()
@@ -190,11 +191,8 @@ class Components:
         if self._encoders is None:
             folder = self.home
             self._encoders = Encoders(
-                (self._tokenizer(folder, "tokenizer"), self._load(CLIPTextModel, folder, "text_encoder")),
-                (
-                    self._tokenizer(folder, "tokenizer_2"),
-                    self._load(T5EncoderModel, folder, "text_encoder_2"),
-                ),
+                (self._tokenizer(folder, "tokenizer"), self._load("text_encoder")),
+                (self._tokenizer(folder, "tokenizer_2"), self._load("text_encoder_2")),
                 self.family.sequence_length,
             )
         return self._encoders
@@ -206,7 +204,7 @@ class Components:
             if start := self._start(role):
                 loaded = widened(self._apart(start), record.in_channels)
             else:
-                loaded = load_transformer(self.options, role, lambda: self._own(role), self.dtype)
+                loaded = self._load_transformer(role)
             if loaded.config.in_channels != record.in_channels:
                 raise EditkitError(
                     f"The transformer given takes {loaded.config.in_channels} channels, the role {role!r} of "
@@ -230,7 +228,11 @@ class Components:
             raise EditkitError(f"{self.name} has no weights of its own for the role {role!r}; name another.")
         if self.options.offload == "none":
             return self.transformer(role)
-        return load_transformer(self.options, role, lambda: self._own(role), self.dtype)
+        return self._load_transformer(role)
+
+    def _load_transformer(self, role: str) -> FluxTransformer2DModel:
+        device = self.transformer_device
+        return load_transformer(self.options, role, lambda: self._own(role), self.dtype, device)
 
     def _own(self, role: str) -> Path:
         """The role's transformer on this machine: a folder of its pipeline, or a file apart from it."""
@@ -255,3 +257,13 @@ class Components:
     def _register(self, key: str, transformer: FluxTransformer2DModel) -> None:
         remember_positions(transformer)
         self.transformers[key] = transformer
+
+
+def _files(place: Path) -> list[Path]:
+    """All files of a part."""
+    return sorted(place.iterdir()) if place.is_dir() else [place]
+
+
+def _weights(place: Path) -> list[Path]:
+    """A part's files of weights."""
+    return sorted(place.glob("*.safetensors")) if place.is_dir() else [place]

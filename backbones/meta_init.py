@@ -12,8 +12,9 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from backbones import packing
 from backbones.flux import Flux
+from backbones.folders import LOADING_ERRORS
 from backbones.hub import described, family
-from backbones.loading import LOADING_ERRORS, LoadOptions
+from backbones.loading import LoadOptions
 from backbones.specs import Role
 from editkit.errors import EditkitError, first_sentence
 from editkit.types import Text

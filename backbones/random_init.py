@@ -17,8 +17,10 @@ from diffusers import (
 
 from backbones import text
 from backbones.flux import Flux
-from backbones.loading import LoadOptions, place, pretrained, untrained, widened
+from backbones.folders import pretrained
+from backbones.loading import LoadOptions, place, untrained
 from backbones.specs import FAMILIES
+from backbones.widening import widened
 from editkit import atomic_files, flow
 from editkit.errors import EditkitError, unknown
 
