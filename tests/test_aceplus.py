@@ -594,7 +594,7 @@ def test_a_role_may_be_another_behind_a_wider_input() -> None:
 
 
 def test_widened_weights_leave_adapters_behind(random_flux: Flux) -> None:
-    from backbones.loading import widened
+    from backbones.widening import widened
 
     fill = FluxTransformer2DModel.from_config(random_flux.transformer("fill").config)
     before = {name: tensor.clone() for name, tensor in fill.state_dict().items()}
@@ -605,7 +605,7 @@ def test_widened_weights_leave_adapters_behind(random_flux: Flux) -> None:
 
 
 def test_an_adapter_of_fill_begins_on_a_wider_input_as_what_it_was(random_flux: Flux, tmp_path: Path) -> None:
-    from backbones.loading import widened
+    from backbones.widening import widened
 
     fill = FluxTransformer2DModel.from_config(random_flux.transformer("fill").config)
     wide = widened(fill, 448)
@@ -717,7 +717,7 @@ def test_full_model_from_a_file(dtype: torch.dtype, tmp_path: Path) -> None:
 @torch.no_grad()
 def test_widened_fill_is_fill_where_nothing_is_to_change(random_flux: Flux) -> None:
     """The mask's columns move from 128 to 192, so the network reads the same before it has learnt."""
-    from backbones.loading import widened
+    from backbones.widening import widened
 
     fill = random_flux.transformer("fill")
     wide = widened(fill, 448)

@@ -460,6 +460,9 @@ def plain(editor: editkit.Editor) -> Image.Image:
 def test_options_that_are_off_where_nothing_is_asked_for() -> None:
     assert dataclasses.asdict(LoadOptions()) == {
         "transformer": None,
+        "text_encoder": None,
+        "text_encoder_2": None,
+        "vae": None,
         "axes": None,
         "quantization": {},
         "offload": "none",

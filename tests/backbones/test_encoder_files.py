@@ -32,9 +32,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A family's folder with encoders as FLUX has them, 64 wide."""
     folder = tmp_path_factory.mktemp("home")
     torch.manual_seed(0)
-    t5 = T5Config(vocab_size=32, d_model=64, d_kv=32, d_ff=96, num_layers=2, num_heads=2,
+    t5 = T5Config(vocab_size=32, d_model=64, d_kv=32, d_ff=128, num_layers=2, num_heads=2,
                   feed_forward_proj="gated-gelu", dropout_rate=0.0)  # fmt: skip
-    clip = CLIPTextConfig(vocab_size=32, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+    clip = CLIPTextConfig(vocab_size=32, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
                           num_attention_heads=2, max_position_embeddings=16, eos_token_id=31)  # fmt: skip
     T5EncoderModel(t5).save_pretrained(folder / "text_encoder_2")
     CLIPTextModel(clip).save_pretrained(folder / "text_encoder")
@@ -100,11 +100,9 @@ def test_an_encoder_file_gives_the_same_features(
 
 
 def block_matrix(name: str, tensor: Tensor) -> bool:
-    return (
-        tensor.ndim == 2
-        and name.endswith(".weight")
-        and ("SelfAttention" in name or "Dense" in name or "layers." in name)
-    )
+    """Whether published encoders have it quantized."""
+    inside = re.search(r"layers\.|DenseReluDense|SelfAttention\.[qkvo]\.", name)
+    return tensor.ndim == 2 and name.endswith(".weight") and bool(inside)
 
 
 @pytest.mark.parametrize("name", STATES)
@@ -144,7 +142,7 @@ def write_t5_gguf(home: Path, kind: str, file: Path, more: State | None = None) 
     return file
 
 
-@pytest.mark.parametrize(("kind", "error"), [("F16", 1e-3), ("Q8_0", 0.02), ("Q5_1", 0.1), ("Q4_0", 0.25)])
+@pytest.mark.parametrize(("kind", "error"), [("F16", 1e-3), ("Q8_0", 0.02), ("Q5_1", 0.15), ("Q4_0", 0.25)])
 def test_t5_from_gguf(kind: str, error: float, home: Path, tmp_path: Path) -> None:
     made = part("text_encoder_2", write_t5_gguf(home, kind, tmp_path / "t5.gguf"), home)
     assert made.config.dense_act_fn == "gelu_new"  # transformers' own reader of GGUF takes relu
@@ -229,7 +227,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path, Path], Path], str]] = {
     "clip for an autoencoder": (
         "vae",
         lambda home, at: saved(clip_state(home), at),
-        "none of FLUX.s autoencoder",
+        "none of FLUX.s",
     ),
     "further tensor of GGUF": (
         "text_encoder_2",

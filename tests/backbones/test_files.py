@@ -136,11 +136,8 @@ def values(model: torch.nn.Module) -> State:
 
 def disturbed(tensor: Tensor) -> Tensor:
     """Another tensor of the same shape and dtype."""
-    raw = (
-        tensor.contiguous().view(torch.uint8).clone() if tensor.ndim else tensor.reshape(1).view(torch.uint8)
-    )
-    changed = raw.clone()
-    changed.view(-1)[-1] ^= 0x11
+    changed = tensor.reshape(-1).view(torch.uint8).clone()
+    changed ^= 0x11
     return changed.view(tensor.dtype).reshape(tensor.shape)
 
 
