@@ -11,10 +11,10 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from transformers import AutoTokenizer
 
-from backbones import hub
+from backbones import hub, parts
 from backbones.encoding_cache import remember_positions
 from backbones.folders import LOADING_ERRORS
-from backbones.loading import LoadOptions, load_part, load_transformer, place
+from backbones.loading import LoadOptions, load_transformer, place
 from backbones.specs import Family, Role
 from backbones.text import Encoders
 from backbones.widening import widened
@@ -79,7 +79,7 @@ class Components:
         """SHA-256 of every weight file that an edit in this role uses, by component."""
         if self._unsaved:
             return {"transformer": "unsaved"}
-        places = {part: self._place(part) for part in hub.PARTS}
+        places = {part: self._place(part) for part in parts.PARTS}
         role_of_weights = self._start(role) or role
         places["transformer"] = self.options.instead(role_of_weights) or self._own(role_of_weights)
         found = {part: "+".join(map(atomic_files.sha256, _weights(place))) for part, place in places.items()}
@@ -129,7 +129,7 @@ class Components:
         self.settle("")
         assert self._home is not None
         record = self.role(self._home)
-        own = [part for part in hub.PARTS if self.options.part(part) is None]
+        own = [part for part in parts.PARTS if self.options.part(part) is None]
         return hub.fetch(record.source, record.licence, hub.weights(own, *hub.TOKENIZERS))
 
     def folder(self, role: str) -> Path:
@@ -142,7 +142,7 @@ class Components:
         return self.options.part(part) or self.home / part
 
     def _load(self, part: str) -> Any:
-        return load_part(self.options, part, lambda: self.home, self.dtype).to(self.device)
+        return parts.load(self.options, part, lambda: self.home, self.dtype).to(self.device)
 
     def _tokenizer(self, folder: Path, part: str) -> Any:
         try:
@@ -175,7 +175,7 @@ class Components:
         files = [
             path
             for part in ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
-            for path in _files(self._place(part) if part in hub.PARTS else self.home / part)
+            for path in _files(self._place(part) if part in parts.PARTS else self.home / part)
         ]
         about = [self.family.sequence_length, str(self.dtype), *map(atomic_files.sha256, files)]
         return hashlib.blake2b(repr(about).encode(), digest_size=12).hexdigest()

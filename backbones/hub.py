@@ -23,8 +23,6 @@ PROBE_SECONDS = 1.5
 TEXTS = ("*.json", "*.txt", "*.model")
 """All of a pipeline but its weights."""
 TOKENIZERS = ("tokenizer/tokenizer_config.json", "tokenizer_2/tokenizer_config.json")
-PARTS = ("vae", "text_encoder", "text_encoder_2")
-"""What one folder gives to all roles, besides tokenizers."""
 SHAPES = [
     "model_index.json",
     *(f"{part}/config.json" for part in ("transformer", "vae", "text_encoder", "text_encoder_2")),

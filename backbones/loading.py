@@ -10,10 +10,9 @@ from typing import Any, cast
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel
+from diffusers import FluxTransformer2DModel
 from diffusers.hooks import apply_group_offloading
 from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_offloading
-from transformers import CLIPTextModel, T5EncoderModel
 
 from backbones import attention, folders
 from backbones.conversion import single_file
@@ -27,7 +26,6 @@ CACHES = ("FirstBlockCacheConfig", "TaylorSeerCacheConfig")
 FILES = (".safetensors", ".gguf")
 CPU = torch.device("cpu")
 QUANTIZERS = ("BitsAndBytesConfig", "TorchAoConfig", "QuantoConfig", "NVIDIAModelOptConfig")
-PARTS = {"vae": AutoencoderKL, "text_encoder": CLIPTextModel, "text_encoder_2": T5EncoderModel}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,41 +148,6 @@ def _quantized_on_load(
                 plain, config=folder, quantization_config=quantizer, dtype=dtype, device=device
             ),
         )
-
-
-def load_part(options: LoadOptions, name: str, home: Callable[[], Path], dtype: torch.dtype) -> Any:
-    """The autoencoder or a text encoder, from the family's folder or what the options name.
-
-    Args:
-        options: may name another file or folder.
-        name: `vae`, `text_encoder` or `text_encoder_2`.
-        home: finds the family's folder, whose config a file has to fit.
-        dtype: of weights that are not quantized.
-
-    Raises:
-        EditkitError: where it is missing, damaged, pickled or of another shape.
-    """
-    where, cls = options.part(name), PARTS[name]
-    if where is None:
-        return folders.pretrained(cls, home(), name, dtype)
-    if where.is_dir():
-        return folders.pretrained(cls, where, "", dtype, spare=name != "vae")
-    if not (where.is_file() and where.suffix in FILES):
-        wanted = "a .safetensors or .gguf file, or a folder, that exists; pickles are never opened"
-        raise EditkitError(f"The {name} {where} cannot be loaded; give {wanted}.")
-    try:
-        if name == "vae":
-            config = AutoencoderKL.load_config(home(), subfolder=name)
-            return fill(built(cls, config), single_file.vae(where, config), dtype)
-        config = cls.config_class.from_pretrained(home(), subfolder=name)
-        model = built(cls, config)
-        if name == "text_encoder":
-            state, exact = single_file.text_encoder(where)
-        else:
-            state, exact = single_file.text_encoder_2(where, model.state_dict(), config.num_layers)
-        return fill(model, state, dtype, exact=exact)
-    except LOADING_ERRORS as error:
-        raise EditkitError(f"The {name} in {where} cannot be loaded ({first_sentence(error)}).") from error
 
 
 def place(

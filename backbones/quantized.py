@@ -1,7 +1,7 @@
 """Models that are built without memory and then take tensors, quantized ones as they are."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from backbones.conversion.bnb_rows import BnbRows
 
+Model = TypeVar("Model", bound=nn.Module)
 PLAIN = ("x_embedder", "wo")
 """Linear layers that are dequantized. FLUX's input layer is widened for other roles; T5 casts the input of
 `wo` to the dtype of its weight, which would be that of packed bytes."""
@@ -40,7 +41,10 @@ class ExactNVFP4Linear(BFLNVFP4Linear):
         return F.linear(inputs, weight.to(self.compute_dtype), self.bias)
 
 
-EXACT = {BFLFP8RLinear: ExactFP8Linear, BFLNVFP4Linear: ExactNVFP4Linear}
+EXACT: dict[type[nn.Module], type[nn.Module]] = {
+    BFLFP8RLinear: ExactFP8Linear,
+    BFLNVFP4Linear: ExactNVFP4Linear,
+}
 
 
 def built(cls: Any, config: Any) -> Any:
@@ -49,7 +53,7 @@ def built(cls: Any, config: Any) -> Any:
         return cls.from_config(config) if hasattr(cls, "from_config") else cls(config)
 
 
-def fill(model: Any, state: Mapping[str, Any], dtype: torch.dtype, *, exact: bool = False) -> Any:
+def fill(model: Model, state: Mapping[str, Any], dtype: torch.dtype, *, exact: bool = False) -> Model:
     """Give a model from `built` its tensors: plain ones in `dtype`, quantized ones as they are.
 
     Args:
@@ -61,21 +65,8 @@ def fill(model: Any, state: Mapping[str, Any], dtype: torch.dtype, *, exact: boo
     Raises:
         ValueError: where names or shapes are not those of the model.
     """
-    need = model.state_dict()
-    # T5's embedding has two names, of which files have one or both.
-    tied = getattr(model, "_tied_weights_keys", None) or {}
-    state = {**{tied[name]: state[name] for name in tied if name in state}, **state}
-    state |= {name: state[tied[name]] for name in tied if tied[name] in state}
-    missing, extra = sorted(need.keys() - state.keys()), sorted(state.keys() - need.keys())
-    if missing:
-        raise ValueError(f"its file lacks {len(missing)} tensors, such as {missing[0]}")
-    if extra:
-        raise ValueError(f"its file holds {len(extra)} tensors of no known use, such as {extra[0]}")
     plain, packed = {}, {}
-    for name, value in state.items():
-        shape = _shape(value)
-        if shape != need[name].shape:
-            raise ValueError(f"its file's {name} has shape {tuple(shape)}, not {tuple(need[name].shape)}")
+    for name, value in _complete(model, state).items():
         if is_quantized(value) and _stays(model, name):
             packed[name] = value
         else:
@@ -84,11 +75,29 @@ def fill(model: Any, state: Mapping[str, Any], dtype: torch.dtype, *, exact: boo
         _pack(model, {name: value for name, value in packed.items() if isinstance(value, kind)}, dtype)
     _pack_bnb(model, {name: value for name, value in packed.items() if isinstance(value, BnbRows)}, dtype)
     model.load_state_dict(plain, strict=False, assign=True)
-    if hasattr(model, "tie_weights"):
-        model.tie_weights()
+    if tie := getattr(model, "tie_weights", None):
+        tie()
     if exact:
         _make_exact(model)
     return model.eval().requires_grad_(False)
+
+
+def _complete(model: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors, once they are all of the model's and no others; T5's embedding under both of its names."""
+    tied: Mapping[str, str] = getattr(model, "_tied_weights_keys", None) or {}
+    state = {**{tied[name]: state[name] for name in tied if name in state}, **state}
+    state |= {name: state[tied[name]] for name in tied if tied[name] in state}
+    need = model.state_dict()
+    missing, extra = sorted(need.keys() - state.keys()), sorted(state.keys() - need.keys())
+    if missing:
+        raise ValueError(f"its file lacks {len(missing)} tensors, such as {missing[0]}")
+    if extra:
+        raise ValueError(f"its file holds {len(extra)} tensors of no known use, such as {extra[0]}")
+    for name, value in state.items():
+        shape = _shape(value)
+        if shape != need[name].shape:
+            raise ValueError(f"its file's {name} has shape {tuple(shape)}, not {tuple(need[name].shape)}")
+    return state
 
 
 def is_quantized(value: Any) -> bool:
@@ -151,20 +160,20 @@ def _pack(model: Any, packed: Mapping[str, Any], dtype: torch.dtype) -> None:
 def _pack_bnb(model: Any, packed: Mapping[str, BnbRows], dtype: torch.dtype) -> None:
     if not packed:
         return
-    import bitsandbytes as bnb
+    from bitsandbytes.nn.modules import Linear4bit, Params4bit
 
     for name, value in packed.items():
         path = name.rpartition(".")[0]
         old = model.get_submodule(path)
         with init_empty_weights(include_buffers=False):
-            layer = bnb.nn.Linear4bit(
+            layer = Linear4bit(
                 old.in_features,
                 old.out_features,
                 old.bias is not None,
                 compute_dtype=dtype,
                 quant_type=value.state.quant_type,
             )
-        layer.weight = bnb.nn.Params4bit.from_prequantized(
+        layer.weight = Params4bit.from_prequantized(
             data=value.packed,
             quantized_stats=value.state.as_dict(packed=True),
             device=torch.device("cpu"),

@@ -51,7 +51,7 @@ class Safetensors(Mapping[str, Any]):
     def __init__(self, stored: Stored) -> None:
         self._stored = stored
         owners = {name.removesuffix(".weight"): name for name in stored if name.endswith(".weight")}
-        beside = {}
+        beside: dict[str, tuple[str, str]] = {}
         for module, name in owners.items():
             beside |= {f"{module}.{word}": (name, word) for word in scaled.COMPANIONS}
             beside |= {f"{name}.{word}": (name, word) for word in bnb_rows.COMPANIONS}
@@ -105,9 +105,8 @@ class Safetensors(Mapping[str, Any]):
             if "comfy_quant" in companions:
                 module, text = name.removesuffix(".weight"), self._stored[companions["comfy_quant"]]
                 hints[module] = scaled.parsed(module, text.numpy().tobytes())
-        text = self._stored.metadata().get(scaled.METADATA)
-        layers = _layers(text) if text else {}
-        for layer, hint in layers.items():
+        header = self._stored.metadata().get(scaled.METADATA)
+        for layer, hint in (_layers(header) if header else {}).items():
             module = self._module(layer)
             hints[module] = scaled.checked(module, {"format": hint} if isinstance(hint, str) else hint)
         return hints

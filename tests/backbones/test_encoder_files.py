@@ -19,8 +19,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 from weight_files import SPELLINGS, State, write
 
 import editkit
+from backbones import parts
 from backbones.conversion.checkpoints import convert
-from backbones.loading import LoadOptions, load_part
+from backbones.loading import LoadOptions
 from editkit import atomic_files
 from editkit.errors import EditkitError
 
@@ -43,11 +44,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def part(name: str, file: Path, home: Path, dtype: torch.dtype = torch.float32) -> Any:
-    return load_part(LoadOptions(**{name: file}), name, lambda: home, dtype)
+    return parts.load(LoadOptions(**{name: file}), name, lambda: home, dtype)
 
 
 def own(name: str, home: Path) -> Any:
-    return load_part(LoadOptions(), name, lambda: home, torch.float32)
+    return parts.load(LoadOptions(), name, lambda: home, torch.float32)
 
 
 def features(model: Any) -> Tensor:
