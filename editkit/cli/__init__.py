@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from editkit.cli import compare, data, demo, edit, evaluate, lists, lora, replay, train, weights
+from editkit.cli import compare, data, demo, doctor, edit, evaluate, lists, lora, replay, train, weights
 from editkit.errors import EditkitError, EditkitWarning
 
 # typer brings its own click in newer releases, so the class is reached through a name that typer exports.
@@ -33,6 +33,7 @@ COMMANDS = (
     lists.backbones,
     train.train,
     demo.demo,
+    doctor.doctor,
 )
 for command in COMMANDS:
     app.command()(command)
