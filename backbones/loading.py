@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_off
 from backbones import attention, folders
 from backbones.conversion import single_file
 from backbones.folders import LOADING_ERRORS
-from backbones.quantized import built, fill, is_quantized
+from backbones.quantized import built, fill, quantize
 from backbones.specs import ROLES
 from editkit.errors import EditkitError, first_sentence, unknown
 
@@ -111,10 +110,11 @@ def load_transformer(
     try:
         if where.is_file():
             config, state, exact = single_file.transformer(where, options.axes)
+            model = built(FluxTransformer2DModel, config)
             if quantizer:
-                model = _quantized_on_load(config, state, quantizer, dtype, device)
+                quantize(model, state, quantizer, dtype, device)
             else:
-                model = fill(built(FluxTransformer2DModel, config), state, dtype, exact=exact)
+                fill(model, state, dtype, exact=exact)
         elif quantizer is None and folders.in_four_bits(where):
             model = folders.filled(FluxTransformer2DModel, where, dtype)
         else:
@@ -129,25 +129,6 @@ def load_transformer(
             f"The transformer in {where} cannot be loaded ({first_sentence(error)})."
         ) from error
     return cast(FluxTransformer2DModel, model.eval().requires_grad_(False))
-
-
-def _quantized_on_load(
-    config: dict[str, Any], state: dict[str, Any], quantizer: Any, dtype: torch.dtype, device: torch.device
-) -> FluxTransformer2DModel:
-    """A transformer from a file, which diffusers quantizes tensor by tensor."""
-    if any(map(is_quantized, state.values())):
-        raise ValueError("its weights are quantized already; leave the option quantization out")
-    with tempfile.TemporaryDirectory() as folder:
-        # The one way in which from_single_file takes a config.
-        with torch.device("meta"):
-            FluxTransformer2DModel.from_config(config).save_config(folder)
-        plain = {name: tensor.to(dtype) for name, tensor in state.items()}
-        return cast(
-            FluxTransformer2DModel,
-            FluxTransformer2DModel.from_single_file(
-                plain, config=folder, quantization_config=quantizer, dtype=dtype, device=device
-            ),
-        )
 
 
 def place(

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import init_empty_weights
 from diffusers import BFLQuantizationConfig
+from diffusers.models.model_loading_utils import load_model_dict_into_meta
 from diffusers.quantizers.auto import DiffusersAutoQuantizer
 from diffusers.quantizers.bfl.utils import (
     BFLFP8RLinear,
@@ -80,6 +81,44 @@ def fill(model: Model, state: Mapping[str, Any], dtype: torch.dtype, *, exact: b
     if exact:
         _make_exact(model)
     return model.eval().requires_grad_(False)
+
+
+def quantize(
+    model: Any, state: Mapping[str, Any], config: Any, dtype: torch.dtype, device: torch.device
+) -> None:
+    """Give a diffusers model from `built` its tensors, quantized one by one on their way.
+
+    diffusers' `from_single_file` takes all weights for quantized already, and leaves them as they are.
+
+    Args:
+        model: the model.
+        state: all of its tensors, by the names of its state dict.
+        config: diffusers' quantization config.
+        dtype: of what is not quantized, and of computation.
+        device: where weights are quantized, and stay.
+
+    Raises:
+        ValueError: where tensors are not those of the model, or quantized already.
+        ImportError: where the quantizer's package is missing.
+        RuntimeError: where the quantizer wants another device.
+    """
+    if any(map(is_quantized, state.values())):
+        raise ValueError("its weights are quantized already; leave the option quantization out")
+    quantizer = DiffusersAutoQuantizer.from_config(config, pre_quantized=False)
+    quantizer.validate_environment(device_map={"": device})
+    complete = _complete(model, state)
+    quantizer.preprocess_model(model, device_map={"": device}, state_dict=complete, keep_in_fp32_modules=[])
+    load_model_dict_into_meta(
+        model,
+        complete,
+        dtype=quantizer.update_torch_dtype(dtype),
+        hf_quantizer=quantizer,
+        keep_in_fp32_modules=[],
+        device_map={"": device},
+        unexpected_keys=[],
+    )
+    quantizer.postprocess_model(model)
+    model.hf_quantizer = quantizer
 
 
 def _complete(model: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:

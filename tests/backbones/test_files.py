@@ -31,12 +31,15 @@ from weight_files import (
 
 from backbones.conversion import state_dict
 from backbones.conversion.weights import opened
-from backbones.loading import LoadOptions, load_transformer
+from backbones.loading import LoadOptions, load_transformer, place
 from backbones.quantized import dequantized
 from backbones.widening import widened
-from editkit import adapters
+from editkit import adapters, config
 from editkit.adapters import LoraOptions
 from editkit.errors import EditkitError
+from editkit.train.finetune import EditJob
+from editkit.train.loop import fit
+from editkit.train.settings import EditTrainConfig
 
 AXES = (8, 12, 12)
 
@@ -51,17 +54,25 @@ def native(plain: FluxTransformer2DModel) -> State:
     return state_dict.diffusers_to_native({n: t.detach() for n, t in plain.state_dict().items()})
 
 
-def predict(transformer: FluxTransformer2DModel, width: int = 48, pooled: int = 32) -> Tensor:
-    generator = torch.Generator().manual_seed(3)
-    draw = lambda *shape: torch.randn(shape, generator=generator)  # noqa: E731
-    with torch.no_grad():
-        return transformer(
-            hidden_states=draw(1, 12, transformer.config.in_channels),
-            encoder_hidden_states=draw(1, 5, width), pooled_projections=draw(1, pooled),
-            timestep=torch.tensor([0.5]), guidance=torch.tensor([2.5]),
-            img_ids=torch.cat([torch.zeros(12, 1), torch.arange(24.0).reshape(12, 2)], 1),
-            txt_ids=torch.zeros(5, 3),
-        ).sample  # fmt: skip
+@torch.no_grad()
+def predict(transformer: FluxTransformer2DModel) -> Tensor:
+    """Its prediction for some input, wherever it is."""
+    generator, device = torch.Generator().manual_seed(3), transformer.device
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(device)
+
+    places = torch.cat([torch.zeros(12, 1), torch.arange(24.0).reshape(12, 2)], 1)
+    made = transformer(
+        hidden_states=draw(1, 12, transformer.config.in_channels),
+        encoder_hidden_states=draw(1, 5, transformer.config.joint_attention_dim),
+        pooled_projections=draw(1, transformer.config.pooled_projection_dim),
+        timestep=torch.tensor([0.5], device=device),
+        guidance=torch.tensor([2.5], device=device),
+        img_ids=places.to(device),
+        txt_ids=torch.zeros(5, 3, device=device),
+    )
+    return made.sample.cpu()
 
 
 def apart(one: Tensor, other: Tensor) -> float:
@@ -174,6 +185,20 @@ def test_every_tensor_of_a_file_counts(kind: str, native: State, tmp_path: Path)
     write((state | {further: torch.ones(1)}, header), file)
     with pytest.raises(EditkitError, match=further):
         loaded(file)
+
+
+@pytest.mark.parametrize("kind", ["fp8 scaled, hints", "NVFP4, ComfyUI", "NF4", "GGUF"])
+@pytest.mark.parametrize("options", [{"offload": "block"}, {"offload": "leaf"}, {"attention": "native"}])
+def test_other_options_go_with_quantized_files(
+    kind: str, options: dict[str, Any], native: State, tmp_path: Path
+) -> None:
+    if kind == "GGUF":
+        file, _ = write_gguf(native, "Q8_0", tmp_path / "flux.gguf")
+    else:
+        file = write(SPELLINGS[kind][0](native), tmp_path / "flux.safetensors")
+    made = loaded(file)
+    before = predict(made)
+    assert torch.equal(predict(place(made, torch.device("cpu"), LoadOptions(**options))), before)
 
 
 def test_products_are_exact_where_a_file_asks_for_it(native: State, tmp_path: Path) -> None:
@@ -327,16 +352,25 @@ def test_reshaped_tensors_of_gguf_get_their_shape_back(wide_native: State, tmp_p
     assert apart(weight, wide_native[name]) < 0.01
 
 
+@pytest.mark.parametrize(
+    ("package", "options"),
+    [
+        ("torchao", {"type": "TorchAoConfig", "quant_type": "Int8WeightOnlyConfig"}),
+        pytest.param(
+            "bitsandbytes", {"type": "BitsAndBytesConfig", "load_in_4bit": True}, marks=pytest.mark.gpu
+        ),
+    ],
+)
 def test_a_native_file_is_quantized_on_load(
-    native: State, plain: FluxTransformer2DModel, tmp_path: Path
+    package: str, options: dict[str, Any], native: State, plain: FluxTransformer2DModel, tmp_path: Path
 ) -> None:
-    pytest.importorskip("torchao")
+    pytest.importorskip(package)
     file = write((native, {}), tmp_path / "flux.safetensors")
-    made = loaded(file, quantization={"type": "TorchAoConfig", "quant_type": "Int8WeightOnlyConfig"})
-    assert "orchao" in type(made.transformer_blocks[0].attn.to_q.weight).__module__ or "Affine" in str(
-        type(made.transformer_blocks[0].attn.to_q.weight)
-    )
-    assert 0 < apart(predict(made), predict(plain)) < 0.05
+    device = torch.device("cuda" if package == "bitsandbytes" else "cpu")
+    chosen = LoadOptions(transformer=file, axes=AXES, quantization=options)
+    made = load_transformer(chosen, "kontext", Path, torch.float32, device)
+    assert type(made.transformer_blocks[0].attn.to_q.weight) is not torch.nn.Parameter
+    assert 0 < apart(predict(made), predict(plain)) < 0.4
 
 
 def test_dequantized_is_the_reader_of_all(native: State, tmp_path: Path) -> None:
@@ -352,6 +386,22 @@ def test_dequantized_is_the_reader_of_all(native: State, tmp_path: Path) -> None
             assert set(found) == set(native)
             for name, tensor in native.items():
                 assert apart(dequantized(found[name]).float(), tensor) < step, (kind, name)
+
+
+def test_quantized_weights_carry_a_lora_and_do_not_train_themselves(
+    native: State, random_pipeline: Path, tmp_path: Path
+) -> None:
+    file = write(comfy_hints(native), tmp_path / "flux.safetensors")
+    told: dict[str, Any] = {"backbone": str(random_pipeline), "data": {"count": 2}, "cache": str(tmp_path)}
+    told |= {"load": {"transformer": str(file), "axes": AXES}, "lora": {"rank": 2}}
+    with pytest.raises(EditkitError, match="Quantized weights cannot train; take others, or trainable=lora"):
+        EditJob(config.build(EditTrainConfig, told | {"trainable": "full"}))
+    settings = config.build(
+        EditTrainConfig, told | {"trainable": "lora", "fit": {"steps": 1, "output": str(tmp_path / "run")}}
+    )
+    job = EditJob(settings)
+    fit(job, settings.fit)
+    assert job.backbone.transformer("kontext").transformer_blocks[0].attn.to_q.lora_B["default"].weight.any()
 
 
 # --- The page's tables ---
