@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ class Components:
         self.transformer(role)
         _ = self.vae, self.encoders
 
-    @property
+    @cached_property
     def home(self) -> Path:
         """The folder of the VAE, the text encoders and their tokenizers, without what the options replace."""
         self.settle("")

@@ -76,10 +76,11 @@ def part(path: Path, name: str) -> Iterator[Part]:
         names = list(weights)
         prefix = next((each for each in PREFIXES[name] if any(n.startswith(each) for n in names)), "")
         # A name of no part at all stays, so that whoever takes the part stumbles over it.
-        own = {
-            n.removeprefix(prefix): n for n in names if n.startswith(prefix or n) or not n.startswith(OTHERS)
-        }
-        yield Part(weights, own)
+        own = [n for n in names if (prefix and n.startswith(prefix)) or not n.startswith(OTHERS)]
+        renamed = {n.removeprefix(prefix): n for n in own}
+        if len(renamed) < len(own):
+            raise EditkitError(f"{path.name} has tensors twice, with and without {prefix}; keep one of each.")
+        yield Part(weights, renamed)
 
 
 def transformer(path: Path, axes: tuple[int, ...] | None) -> tuple[dict[str, Any], dict[str, Any], bool]:

@@ -304,6 +304,14 @@ def cut(written: Written) -> Written:
     return {n: t[:64] if n.endswith("weight_scale") else t for n, t in written[0].items()}, written[1]
 
 
+def test_tensors_twice_are_refused(native: State, tmp_path: Path) -> None:
+    twofold = native | {f"{state_dict.COMFYUI_PREFIX}img_in.bias": native["img_in.bias"].clone()}
+    with pytest.raises(
+        EditkitError, match=r"flux.safetensors has tensors twice, with and without model.diff"
+    ):
+        loaded(write((twofold, {}), tmp_path / "flux.safetensors"))
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_understood_is_named(case: str, native: State, tmp_path: Path) -> None:
     make, words = REFUSED[case]
