@@ -199,6 +199,9 @@ def _made(values: dict[str, Any], allowed: Sequence[str]) -> Any:
             import torchao.quantization
 
             arguments["quant_type"] = getattr(torchao.quantization, str(arguments.get("quant_type")))()
-        return getattr(diffusers, name)(**arguments)
+        cls = getattr(diffusers, name)
+        if strange := arguments.keys() - inspect.signature(cls.__init__).parameters.keys():
+            raise TypeError(f"it has none called {min(strange)}")  # some take any and use none of them
+        return cls(**arguments)
     except (AttributeError, TypeError, ValueError, ImportError) as error:
         raise EditkitError(f"diffusers' {name} refuses its arguments: {first_sentence(error)}.") from error
