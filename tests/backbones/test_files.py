@@ -306,7 +306,7 @@ def cut(written: Written) -> Written:
 
 def test_tensors_twice_are_refused(native: State, tmp_path: Path) -> None:
     twofold = native | {f"{state_dict.COMFYUI_PREFIX}img_in.bias": native["img_in.bias"].clone()}
-    with pytest.raises(EditkitError, match="tensors twice, with and without model.diff"):
+    with pytest.raises(EditkitError, match=r"tensors twice, with and without model\.diff"):
         loaded(write((twofold, {}), tmp_path / "flux.safetensors"))
 
 
