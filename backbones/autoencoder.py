@@ -8,7 +8,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from backbones.loading import pretrained, untrained
+from backbones.folders import pretrained
+from backbones.loading import untrained
 from backbones.packing import unpack
 
 

@@ -1,15 +1,17 @@
 """A FLUX family's models: its transformers, and the autoencoder and text encoders that these share."""
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
-from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
+from transformers import AutoTokenizer
 
-from backbones import scheduler
-from backbones.loading import LOADING_ERRORS, LoadOptions, pretrained
+from backbones import hub, parts, scheduler
+from backbones.folders import LOADING_ERRORS
+from backbones.loading import LoadOptions
 from backbones.roles import RoleTransformers
 from backbones.text import Encoders
 from editkit import atomic_files
@@ -48,17 +50,10 @@ class Components(RoleTransformers):
         """SHA-256 of every weight file that an edit in this role uses, by component."""
         if self._unsaved:
             return {"transformer": "unsaved"}
-        first = self.home
-        folders = {
-            "vae": first,
-            "text_encoder": first,
-            "text_encoder_2": first,
-        }
-        files = {part: sorted((folder / part).glob("*.safetensors")) for part, folder in folders.items()}
+        places = {part: self._place(part) for part in parts.PARTS}
         role_of_weights = self._start(role) or role
-        chosen = self.options.instead(role_of_weights) or self._own(role_of_weights)
-        files["transformer"] = sorted(chosen.glob("*.safetensors")) if chosen.is_dir() else [chosen]
-        found = {part: "+".join(atomic_files.sha256(path) for path in paths) for part, paths in files.items()}
+        places["transformer"] = self.options.instead(role_of_weights) or self._own(role_of_weights)
+        found = {part: "+".join(map(atomic_files.sha256, _weights(place))) for part, place in places.items()}
         return found | self._adapters_of(role)
 
     def settle(self, role: str) -> None:
@@ -72,15 +67,21 @@ class Components(RoleTransformers):
         self.transformer(role)
         _ = self.vae, self.encoders
 
-    @property
+    @cached_property
     def home(self) -> Path:
-        """The folder of the VAE and the text encoders."""
+        """The folder of the VAE, the text encoders and their tokenizers, without what the options replace."""
         self.settle("")
         assert self._home is not None
-        return self.folder(self._home)
+        record = self.role(self._home)
+        own = [part for part in parts.PARTS if self.options.part(part) is None]
+        return hub.fetch(record.source, record.licence, hub.weights(own, *hub.TOKENIZERS))
 
-    def _load(self, cls: Any, folder: Path, part: str) -> Any:
-        return pretrained(cls, folder, part, self.dtype).to(self.device)
+    def _place(self, part: str) -> Path:
+        """The file or folder of the VAE or a text encoder."""
+        return self.options.part(part) or self.home / part
+
+    def _load(self, part: str) -> Any:
+        return parts.load(self.options, part, lambda: self.home, self.dtype).to(self.device)
 
     def _tokenizer(self, folder: Path, part: str) -> Any:
         try:
@@ -94,7 +95,7 @@ class Components(RoleTransformers):
     def vae(self) -> AutoencoderKL:
         """The family's autoencoder."""
         if self._vae is None:
-            loaded = self._load(AutoencoderKL, self.home, "vae")
+            loaded = self._load("vae")
             # Convolutions run about a quarter faster in this layout.
             self._vae = loaded.to(memory_format=torch.channels_last)
         return self._vae
@@ -113,7 +114,7 @@ class Components(RoleTransformers):
         files = [
             path
             for part in ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
-            for path in sorted((self.home / part).iterdir())
+            for path in _files(self._place(part) if part in parts.PARTS else self.home / part)
         ]
         about = [self.family.sequence_length, str(self.dtype), *map(atomic_files.sha256, files)]
         return hashlib.blake2b(repr(about).encode(), digest_size=12).hexdigest()
@@ -129,11 +130,8 @@ class Components(RoleTransformers):
         if self._encoders is None:
             folder = self.home
             self._encoders = Encoders(
-                (self._tokenizer(folder, "tokenizer"), self._load(CLIPTextModel, folder, "text_encoder")),
-                (
-                    self._tokenizer(folder, "tokenizer_2"),
-                    self._load(T5EncoderModel, folder, "text_encoder_2"),
-                ),
+                (self._tokenizer(folder, "tokenizer"), self._load("text_encoder")),
+                (self._tokenizer(folder, "tokenizer_2"), self._load("text_encoder_2")),
                 self.family.sequence_length,
             )
         return self._encoders
@@ -149,3 +147,13 @@ class Components(RoleTransformers):
         self._register(key, transformer)
         self._vae, self._encoders, self._unsaved = vae or self._vae, encoders or self._encoders, True
         self._own_parts &= vae is None and encoders is None
+
+
+def _files(place: Path) -> list[Path]:
+    """All files of a part."""
+    return sorted(place.iterdir()) if place.is_dir() else [place]
+
+
+def _weights(place: Path) -> list[Path]:
+    """A part's files of weights."""
+    return sorted(place.glob("*.safetensors")) if place.is_dir() else [place]

@@ -3,7 +3,7 @@
 import fnmatch
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,9 @@ ROLE_OF_PIPELINE = {
     "FluxFillPipeline": "fill",
 }
 PROBE_SECONDS = 1.5
-WANTED = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
+TEXTS = ("*.json", "*.txt", "*.model")
+"""All of a pipeline but its weights."""
+TOKENIZERS = ("tokenizer/tokenizer_config.json", "tokenizer_2/tokenizer_config.json")
 SHAPES = [
     "model_index.json",
     *(f"{part}/config.json" for part in ("transformer", "vae", "text_encoder", "text_encoder_2")),
@@ -120,7 +122,12 @@ def _read(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def fetch(repository: str, licence: str | None, wanted: Sequence[str] = WANTED) -> Path:
+def weights(parts: Iterable[str], *others: str) -> list[str]:
+    """Patterns of a pipeline's files: these parts' weights, everything that is no weight, and others."""
+    return [*TEXTS, *others, *(f"{part}/*.safetensors" for part in parts)]
+
+
+def fetch(repository: str, licence: str | None, wanted: Sequence[str]) -> Path:
     """A repository's folder: local as it is, from the Hub's cache, or downloaded where the network allows.
 
     Args:
@@ -142,7 +149,7 @@ def fetch(repository: str, licence: str | None, wanted: Sequence[str] = WANTED) 
 
     try:
         found = Path(snapshot_download(repository, local_files_only=True, allow_patterns=list(wanted)))
-        if _held(found, wanted):
+        if held(found, wanted):
             return found
     except HFValidationError as error:
         raise EditkitError(
@@ -168,10 +175,15 @@ def fetch(repository: str, licence: str | None, wanted: Sequence[str] = WANTED) 
         ) from error
 
 
-def _held(folder: Path, wanted: Sequence[str]) -> bool:
+def held(folder: Path, wanted: Sequence[str]) -> bool:
     """Whether a folder of the Hub's cache, which may be part of a repository, has what cannot be missing."""
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    needed = (pattern for pattern in wanted if "*" not in pattern or pattern.endswith(".safetensors"))
+    needed = [pattern for pattern in wanted if "*" not in pattern or pattern.endswith(".safetensors")]
+    for pattern in needed:
+        for index in fnmatch.filter(files, f"{pattern}.index.json"):
+            shards = (_read(folder / index).get("weight_map") or {}).values()
+            if not all((folder / index).with_name(shard).is_file() for shard in shards):
+                return False
     return all(fnmatch.filter(files, pattern) for pattern in needed)
 
 

@@ -12,16 +12,15 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from backbones import packing
 from backbones.flux import Flux
+from backbones.folders import LOADING_ERRORS
 from backbones.hub import described, family
-from backbones.loading import LOADING_ERRORS, LoadOptions
-from backbones.specs import PUBLISHED_SHAPE
+from backbones.loading import LoadOptions
+from backbones.specs import PARAMETERS, PUBLISHED_SHAPE
 from editkit.backbone import Role
 from editkit.errors import EditkitError, first_sentence
 from editkit.flow import FLUX_DEV, TimeShift
 from editkit.types import Text
 
-OFFICIAL_PARTS = {"vae": 83_819_683, "text_encoder": 123_060_480, "text_encoder_2": 4_762_310_656}
-"""Their parameters."""
 CLASSES: dict[str, Any] = {
     "vae": AutoencoderKL,
     "text_encoder": CLIPTextModel,
@@ -61,7 +60,7 @@ class Sketch(Flux):
         """Parameters of the autoencoder and the text encoders, by part."""
         folder = described(self.role(role))
         if folder is None:
-            return dict(OFFICIAL_PARTS)
+            return {part: PARAMETERS[part] for part in CLASSES}
         return {part: _parameters(cls, folder / part) for part, cls in CLASSES.items()}
 
     def text(self, prompts: Sequence[str], placeholders: Sequence[str] = ()) -> Text:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from backbones.specs import FAMILIES
 from editkit import config
-from editkit.backbone import Autoencoders, BackboneProvider, Family, LoraFormats, Transformer
+from editkit.backbone import Autoencoders, BackboneProvider, Family, Inventory, LoraFormats, Transformer
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,12 @@ class FluxProvider:
         from backbones import autoencoder
 
         return autoencoder
+
+    @property
+    def inventory(self) -> Inventory:
+        from backbones import inventory
+
+        return inventory
 
     def check_options(self, loading: Mapping[str, Any]) -> None:
         from backbones.loading import LoadOptions

@@ -10,7 +10,8 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 
 from backbones import text
 from backbones.flux import Flux
-from backbones.loading import LoadOptions, place, pretrained, untrained
+from backbones.folders import pretrained
+from backbones.loading import LoadOptions, place, untrained
 from backbones.specs import FAMILIES
 from editkit.errors import EditkitError, unknown
 

@@ -11,7 +11,8 @@ from diffusers import FluxTransformer2DModel
 
 from backbones import hub
 from backbones.encoding_cache import remember_positions
-from backbones.loading import LoadOptions, load_transformer, place, widened
+from backbones.loading import LoadOptions, load_transformer, place
+from backbones.widening import widened
 from editkit import adapters, atomic_files
 from editkit.backbone import Family, Role, Transformer
 from editkit.errors import EditkitError, unknown
@@ -87,9 +88,9 @@ class RoleTransformers:
             adapters.enable(self.transformer(role), names, scales)
 
     def folder(self, role: str) -> Path:
-        """The role's pipeline folder on this machine, fetched if need be."""
+        """The role's pipeline folder on this machine, its transformer fetched if need be."""
         record = self.role(role)
-        return hub.fetch(record.source, record.licence)
+        return hub.fetch(record.source, record.licence, hub.weights(["transformer"]))
 
     def transformer(self, role: str) -> FluxTransformer2DModel:
         """The role's transformer; roles with one key share one."""
@@ -98,7 +99,7 @@ class RoleTransformers:
             if start := self._start(role):
                 loaded = widened(self._apart(start), record.in_channels)
             else:
-                loaded = load_transformer(self.options, role, lambda: self._own(role), self.dtype)
+                loaded = self._load_transformer(role)
             if loaded.config.in_channels != record.in_channels:
                 raise EditkitError(
                     f"The transformer given takes {loaded.config.in_channels} channels, the role {role!r} of "
@@ -122,7 +123,11 @@ class RoleTransformers:
             raise EditkitError(f"{self.name} has no weights of its own for the role {role!r}; name another.")
         if self.options.offload == "none":
             return self.transformer(role)
-        return load_transformer(self.options, role, lambda: self._own(role), self.dtype)
+        return self._load_transformer(role)
+
+    def _load_transformer(self, role: str) -> FluxTransformer2DModel:
+        device = self.transformer_device
+        return load_transformer(self.options, role, lambda: self._own(role), self.dtype, device)
 
     def _own(self, role: str) -> Path:
         """The role's transformer on this machine: a folder of its pipeline, or a file apart from it."""

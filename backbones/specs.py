@@ -21,6 +21,13 @@ PUBLISHED_SHAPE = {
     "pooled_projection_dim": 768,
 }
 """Of the transformer of every FLUX.1 published, by the keys of its config."""
+PARAMETERS = {
+    "transformer": 11_901_408_320,
+    "vae": 83_819_683,
+    "text_encoder": 123_060_480,
+    "text_encoder_2": 4_762_310_656,
+}
+"""Of every FLUX.1 published; the transformer's is that of FLUX.1 [dev]."""
 ROLES = ("text", "kontext", "fill", "ace")
 TINY = Path(__file__).resolve().parent / "tiny"
 _TINY_KONTEXT = Role(

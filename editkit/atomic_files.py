@@ -13,8 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+from platformdirs import user_cache_path
+
 from editkit.errors import EditkitError
 
+HEX = re.compile(r"[0-9a-f]{64}")
+KEPT_FROM = 16 << 20
+"""Bytes of a file whose digest is worth keeping: reading it takes some hundredths of a second."""
 MARKED = re.compile(r"\.[0-9a-f]{16}\.part")
 """Names of what is being written."""
 
@@ -96,6 +101,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 def sha256(path: str | Path) -> str:
     """The hexadecimal digest of a weights file, computed once for as long as its size and time stay the same.
 
+    Large files' digests outlive the process: in the user's cache folder, one small file each. Files in the
+    Hub's cache need no reading, as their names are their digests.
+
     Raises:
         EditkitError: where the file cannot be read.
     """
@@ -107,9 +115,37 @@ def sha256(path: str | Path) -> str:
         raise EditkitError(f"The weights {path} cannot be read ({error.strerror}); check it.") from error
 
 
+def forget() -> None:
+    """Forget the digests that this process remembers, as a new one would."""
+    _sha256.cache_clear()
+
+
 @cache
 def _sha256(path: Path, size: int, mtime_ns: int) -> str:
-    """`size` and `mtime_ns` only tell the cache when the file has changed."""
+    """`size` and `mtime_ns` only tell the caches when the file has changed."""
+    in_hub = path.parent.name == "blobs" and path.parent.parent.name.startswith("models--")
+    if in_hub and HEX.fullmatch(path.name):  # Git LFS' way; other files go by git's own, shorter hash
+        return path.name
+    if size < KEPT_FROM:
+        return _read_sha256(path)
+    entry = user_cache_path("editkit") / "sha256" / hashlib.sha256(os.fsencode(path)).hexdigest()
+    known = _known(entry).removeprefix(f"{size} {mtime_ns} ")
+    if HEX.fullmatch(known):
+        return known
+    digest = _read_sha256(path)
+    with suppress(OSError), beside(entry) as partial:  # several processes may write the same
+        partial.write_text(f"{size} {mtime_ns} {digest}", encoding="ascii")
+    return digest
+
+
+def _known(entry: Path) -> str:
+    try:
+        return entry.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""
+
+
+def _read_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from backbones.conversion import state_dict
-from backbones.loading import COLUMNS
+from backbones.widening import COLUMNS
 from editkit.backbone import Transformer
 from editkit.errors import EditkitError
 

@@ -9,6 +9,7 @@ from editkit.backbone.adapter_files import (
 )
 from editkit.backbone.autoencoders import Autoencoders
 from editkit.backbone.backbone import Backbone, SketchedBackbone, TextEncoders
+from editkit.backbone.inventory import Held, Inventory, Way
 from editkit.backbone.providers import BackboneProvider, provider
 from editkit.backbone.records import Family, Role
 from editkit.backbone.transformer import Transformer, TransformerConfig
@@ -21,6 +22,8 @@ __all__ = [
     "CollapsedAdapter",
     "ExpertsSummary",
     "Family",
+    "Held",
+    "Inventory",
     "LoraFormats",
     "LoraSummary",
     "Role",
@@ -28,5 +31,6 @@ __all__ = [
     "TextEncoders",
     "Transformer",
     "TransformerConfig",
+    "Way",
     "provider",
 ]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from editkit.backbone.adapter_files import LoraFormats
     from editkit.backbone.autoencoders import Autoencoders
     from editkit.backbone.backbone import Backbone, SketchedBackbone
+    from editkit.backbone.inventory import Inventory
     from editkit.backbone.records import Family
     from editkit.backbone.transformer import Transformer
 
@@ -33,6 +34,10 @@ class BackboneProvider(Protocol):
     @property
     def autoencoders(self) -> Autoencoders:
         """FLUX's autoencoder for those who train it."""
+
+    @property
+    def inventory(self) -> Inventory:
+        """Published weights on this machine, and what they need in memory."""
 
     def check_options(self, loading: Mapping[str, Any]) -> None:
         """Refuse loading options that are unknown or do not fit.

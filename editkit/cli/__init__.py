@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from editkit import packages
-from editkit.cli import compare, data, demo, edit, evaluate, lists, lora, replay, train, weights
+from editkit.cli import compare, data, demo, doctor, edit, evaluate, lists, lora, replay, train, weights
 from editkit.errors import EditkitError, EditkitWarning
 
 # typer brings its own click in newer releases, so the class is reached through a name that typer exports.
@@ -32,6 +32,7 @@ COMMANDS = (
     lists.backbones,
     train.train,
     demo.demo,
+    doctor.doctor,
 )
 for command in COMMANDS:
     app.command()(command)

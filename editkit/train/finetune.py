@@ -120,6 +120,8 @@ class EditJob(Job):
         """Decide what trains."""
         transformer = self.backbone.transformer(self.role)
         if self.config.trainable == "full":
+            if getattr(transformer, "is_quantized", False):
+                raise EditkitError("Quantized weights cannot train; take others, or trainable=lora.")
             transformer.requires_grad_(True)
         elif self.config.trainable == "input":
             transformer.x_embedder.requires_grad_(True).float()

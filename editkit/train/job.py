@@ -10,11 +10,19 @@ from torch import nn
 from editkit.train.config import FitConfig
 
 
+class RunConfig(Protocol):
+    """The config of a training run: a frozen dataclass."""
+
+    @property
+    def fit(self) -> FitConfig:
+        """How long, how large, how precise."""
+
+
 class Job(ABC):
     """What `fit` trains. The objective's forward takes a batch and returns the loss."""
 
     objective: nn.Module
-    settings: Any = None
+    settings: RunConfig | None = None
     """All of the run's settings, a dataclass with a `fit`, which checkpoints keep; None for none."""
 
     @abstractmethod
@@ -40,11 +48,3 @@ class Job(ABC):
     @abstractmethod
     def export(self, folder: Path) -> None:
         """Write the trained weights as they are now, for use."""
-
-
-class RunConfig(Protocol):
-    """The config of a training run: a frozen dataclass."""
-
-    @property
-    def fit(self) -> FitConfig:
-        """How long, how large, how precise."""

@@ -73,9 +73,9 @@ TRANSFORMERS: dict[str, tuple[Callable[[Place], dict[str, Any]], str]] = {
     "an autoencoder": (lambda p: {"transformer": p.backbone / "vae"}, "cannot be loaded"),
     "native file without axes": (lambda p: {"transformer": native(p)}, "axes"),
     "native file with wrong axes": (lambda p: {"transformer": native(p), "axes": (8, 8, 8)}, "axes"),
-    "quantized native file": (
-        lambda p: {"transformer": native(p), "quantization": {"type": "BitsAndBytesConfig"}},
-        "BitsAndBytesConfig|quantization",
+    "file quantized with a wrong argument": (
+        lambda p: {"transformer": native(p), "quantization": {"type": "QuantoConfig", "weights": 4}},
+        "QuantoConfig refuses its arguments",
     ),
     "unknown attention": (lambda p: {"attention": "none"}, "options do not fit"),
     "attention that is not here": (lambda p: {"attention": "flash"}, "options do not fit"),

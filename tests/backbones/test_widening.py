@@ -34,7 +34,7 @@ def test_a_role_may_be_another_behind_a_wider_input() -> None:
 
 
 def test_widened_weights_leave_adapters_behind(random_flux: Flux) -> None:
-    from backbones.loading import widened
+    from backbones.widening import widened
 
     fill = FluxTransformer2DModel.from_config(random_flux.transformer("fill").config)
     before = {name: tensor.clone() for name, tensor in fill.state_dict().items()}
@@ -45,7 +45,7 @@ def test_widened_weights_leave_adapters_behind(random_flux: Flux) -> None:
 
 
 def test_an_adapter_of_fill_begins_on_a_wider_input_as_what_it_was(random_flux: Flux, tmp_path: Path) -> None:
-    from backbones.loading import widened
+    from backbones.widening import widened
 
     fill = FluxTransformer2DModel.from_config(random_flux.transformer("fill").config)
     wide = widened(fill, 448)

@@ -55,6 +55,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     ),
     "replay": (["picture"], {*OUTPUT, "--image", "--mask", "--reference", "--device", "--json"}),
     "methods": (["name"], set()),
+    "doctor": ([], {"--json"}),
     "demo": (
         [],
         {"-b", "--backbone", "--device", "--host", "--port", "--share", "--password", "--max-pixels"},

@@ -51,7 +51,7 @@ def test_full_model_from_a_file(dtype: torch.dtype, tmp_path: Path) -> None:
 @torch.no_grad()
 def test_widened_fill_is_fill_where_nothing_is_to_change(random_flux: Flux) -> None:
     """The mask's columns move from 128 to 192, so the network reads the same before it has learnt."""
-    from backbones.loading import widened
+    from backbones.widening import widened
 
     fill = random_flux.transformer("fill")
     wide = widened(fill, 448)
