@@ -64,6 +64,7 @@ OPTIONAL = (
     OptionalPackage(package="gguf", extra="gguf", purpose="weight files in GGUF"),
     OptionalPackage(package="torchao", extra=None, purpose="TorchAoConfig: weights in int8 and fp8"),
     OptionalPackage(package="optimum-quanto", extra=None, purpose="QuantoConfig: weights in int8 and fp8"),
+    OptionalPackage(package="openai", extra="judges", purpose="judges behind an endpoint"),
     OptionalPackage(package="gradio", extra="demo", purpose="the page: editkit demo"),
     OptionalPackage(package="kornia", extra="control", purpose="ACE++'s tasks from edges and lines"),
     OptionalPackage(package="datasets", extra="train", purpose="training pairs from Hugging Face datasets"),

@@ -10,14 +10,10 @@ from typing import Any
 import gguf
 import pytest
 import torch
-import weight_files
-from tests.random_weights import AUTOENCODER
-from tests.pictures import difference, image
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
-from weight_files import SPELLINGS, State, write
 
 import editkit
 from backbones import parts
@@ -25,6 +21,10 @@ from backbones.conversion.checkpoints import convert
 from backbones.loading import LoadOptions
 from editkit import atomic_files
 from editkit.errors import EditkitError
+from tests import weight_files
+from tests.pictures import difference, image
+from tests.random_weights import AUTOENCODER
+from tests.weight_files import SPELLINGS, State, write
 
 IDS = torch.tensor([[5, 3, 11, 2, 7, 1]])
 

@@ -13,22 +13,9 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from tests import ROOT
-from tests.random_weights import transformer_config
 from diffusers import FluxTransformer2DModel
 from safetensors.torch import save_file
 from torch import Tensor
-from weight_files import (
-    SPELLINGS,
-    STAY_SMALL,
-    State,
-    Written,
-    comfy_hints,
-    four_bits,
-    nvfp4,
-    write,
-    write_gguf,
-)
 
 from backbones.conversion import state_dict
 from backbones.conversion.weights import opened
@@ -41,6 +28,19 @@ from editkit.errors import EditkitError
 from editkit.train.finetune import EditJob
 from editkit.train.loop import fit
 from editkit.train.settings import EditTrainConfig
+from tests import ROOT
+from tests.random_weights import transformer_config
+from tests.weight_files import (
+    SPELLINGS,
+    STAY_SMALL,
+    State,
+    Written,
+    comfy_hints,
+    four_bits,
+    nvfp4,
+    write,
+    write_gguf,
+)
 
 AXES = (8, 12, 12)
 

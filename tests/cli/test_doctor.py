@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import ROOT
-from tests.command_line import Cli, in_process
 
 from backbones import inventory
 from backbones.specs import FAMILIES
 from editkit import machine
+from tests import ROOT
+from tests.command_line import Cli, in_process
 
 
 @pytest.fixture

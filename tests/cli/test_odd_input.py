@@ -107,7 +107,7 @@ ODD_REQUESTS: dict[str, tuple[Callable[[Place], Arguments], str]] = {
     "emoji as instruction": (lambda p: instructed(p, "🙂"), ""),
     "punctuation as instruction": (lambda p: instructed(p, "?!"), ""),
     "lines in an instruction": (lambda p: instructed(p, "make it blue\nand green\t"), ""),
-    "guidance 0": (lambda p: edit(p, "--guidance", 0), ""),
+    "guidance 0": (lambda p: edit(p, "--guidance", 0), "note: .* was trained without guidance, .*\n"),
     "largest seed": (lambda p: edit(p, "--seed", 2**63 - 1), ""),
     "size 1x1": (lambda p: edit(p, "--size", "1x1"), ""),
     "size off the grid": (lambda p: edit(p, "--size", "33X17"), ""),

@@ -125,9 +125,8 @@ def test_warm_memories_change_nothing(random_pipeline: Path) -> None:
 
 
 def test_unknown_option_of_a_method(random_flux: Flux) -> None:
-    editor = editkit.Editor(random_flux, {"kontext": {"layuot": "index"}})
     with pytest.raises(EditkitError, match="'layout'"):
-        editor.edit(image(32, 32), "make it red")
+        editkit.Editor(random_flux, {"kontext": {"layuot": "index"}})
 
 
 @pytest.mark.parametrize("method", ["kontext", "aceplus"])

@@ -13,7 +13,7 @@ from diffusers import FluxTransformer2DModel
 from safetensors.torch import save_file
 from torch import Tensor
 
-from backbones import meta_init
+from backbones.specs import PUBLISHED_SHAPE
 from editkit import EditkitError, adapters, config
 from editkit.errors import NoAdapterError
 from editkit.types import EditRequest
@@ -21,7 +21,7 @@ from methods.aceplus import METHOD
 from methods.aceplus.config import RELEASED
 from tests.random_weights import transformer_config
 
-FULL_SIZE = meta_init.OFFICIAL | {"in_channels": 448, "out_channels": 64, "guidance_embeds": True}
+FULL_SIZE = PUBLISHED_SHAPE | {"in_channels": 448, "out_channels": 64, "guidance_embeds": True}
 
 
 def test_which_adapter_a_request_wears() -> None:

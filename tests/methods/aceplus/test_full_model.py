@@ -11,16 +11,15 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import editkit
-from backbones import meta_init
 from backbones.conversion import state_dict
 from backbones.flux import Flux
 from backbones.loading import LoadOptions, load_transformer
-from backbones.specs import FAMILIES
+from backbones.specs import FAMILIES, PUBLISHED_SHAPE
 from tests.methods.aceplus.plans import conditioner, inputs
 from tests.pictures import difference, image
 from tests.random_weights import transformer_config
 
-FULL_SIZE = meta_init.OFFICIAL | {"in_channels": 448, "out_channels": 64, "guidance_embeds": True}
+FULL_SIZE = PUBLISHED_SHAPE | {"in_channels": 448, "out_channels": 64, "guidance_embeds": True}
 
 
 def test_full_model_has_the_released_tensors() -> None:
