@@ -49,14 +49,15 @@ def check(
     sheet = found.sheet()
     if output and sheet:
         images.save(sheet, output)
-    print(json.dumps(found.summary()) if as_json else _table(found))
+    print(json.dumps(found.summary()) if as_json else findings_table(found))
     if found.failed:
         errors = {name: count for name, count in found.problems().items() if name in checks.ERRORS}
         told = ", ".join(f"{count} {name}" for name, count in errors.items())
         raise EditkitError(f"The data have errors: {told}; mend or leave out these records.")
 
 
-def _table(found: "Check") -> str:
+def findings_table(found: "Check") -> str:
+    """What is in a dataset and what is wrong with it, as text."""
     from editkit.cli.tables import columns, text
     from editkit.data.check import ERRORS
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from editkit import EditkitError
+from editkit.cli.data import findings_table
 from editkit.data import check
 from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig
@@ -90,7 +91,7 @@ def test_words_that_are_no_text_are_unreadable_records(folder: Path) -> None:
     found = read("jsonl", written(folder / "t.jsonl", fine, *bad))
     told = check.check(found)
     assert [each.index for each in told.findings if each.problem == "unreadable"] == [1, 2, 3, 4]
-    check.table(told).encode()
+    findings_table(told).encode()
     json.dumps(told.summary()).encode()
     found.digest()
 
