@@ -1,26 +1,23 @@
 """LoRA adapters: the layers on a transformer, and which ones each method wears."""
 
+from editkit.adapters.files import FILE, METADATA, file, is_adapter, read
 from editkit.adapters.lora import (
-    FILE,
     LoraOptions,
-    active,
     attach,
     eject,
-    enable,
-    file,
     install,
-    layers,
     load,
     metadata,
-    read,
     resume,
     save,
     state,
     unfreeze,
 )
+from editkit.adapters.switching import active, enable, layers
 
 __all__ = [
     "FILE",
+    "METADATA",
     "LoraOptions",
     "active",
     "attach",
@@ -28,6 +25,7 @@ __all__ = [
     "enable",
     "file",
     "install",
+    "is_adapter",
     "layers",
     "load",
     "metadata",

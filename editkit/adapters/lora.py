@@ -2,15 +2,17 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from editkit import atomic_files, packages
+from editkit.adapters.files import FILE, METADATA, file, read
 from editkit.errors import EditkitError, first_sentence
 
-FILE = "pytorch_lora_weights.safetensors"
+PREFIX = "transformer."
+"""Before a module's name in diffusers' layout."""
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 FEED_FORWARD = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2", "proj_mlp")
 
@@ -40,6 +42,8 @@ class LoraOptions:
             raise ValueError(f"lora.ranks.{strange[0]} must be at least 1, not {self.ranks[strange[0]]}")
         if self.rank < 1:
             raise ValueError(f"lora.rank must be at least 1, not {self.rank}")
+        if self.alpha is not None and not self.alpha > 0:
+            raise ValueError(f"lora.alpha must be above 0, or null for the rank, not {self.alpha}")
 
 
 def attach(transformer: Any, options: LoraOptions, name: str = "default") -> None:
@@ -90,6 +94,11 @@ def resume(transformer: Any, path: str | Path, name: str = "default") -> None:
     transformer.requires_grad_(False)
     load(transformer, path, name, widen=True)
     unfreeze(transformer, name)
+    if not any(parameter.requires_grad for parameter in transformer.parameters()):
+        eject(transformer, name)
+        raise EditkitError(
+            f"The adapter {file(path)} is no LoRA, so it cannot train on; give a LoRA or DoRA."
+        )
 
 
 def unfreeze(transformer: Any, name: str) -> None:
@@ -100,42 +109,30 @@ def unfreeze(transformer: Any, name: str) -> None:
 
 
 def load(transformer: Any, path: str | Path, name: str, *, widen: bool = False) -> None:
-    """Load a LoRA file of any dialect, or a folder with one, under a name, next to others.
+    """Load an adapter file of any dialect, or a folder with one, under a name, next to others.
 
     Args:
-        transformer: any diffusers transformer.
+        transformer: a FluxTransformer2DModel.
         path: the file or folder.
         name: what it is called from now on.
         widen: fit a LoRA of FLUX.1 Fill to ACE++'s wider input.
 
     Raises:
-        EditkitError: where the file is missing, is no LoRA in safetensors, or does not fit the transformer.
+        EditkitError: where the file is missing, is no adapter in safetensors, or does not fit.
     """
-    state, about = packages.backbones("lora.dialects").in_diffusers(*read(path))
+    state, about = read(path)
+    lycoris, what = packages.backbones("lora.lycoris"), f"The adapter {file(path)}"
+    try:
+        if lycoris.kind(state):
+            lycoris.load(transformer, state, about, name)
+            packages.backbones("loading").regroup(transformer)
+            return
+        state, about = packages.backbones("lora.dialects").in_diffusers(state, about)
+    except EditkitError as error:
+        raise EditkitError(f"{what} cannot be loaded: {error}") from error
     if widen:
         state = packages.backbones("lora.coverage").widened(state, transformer.config.in_channels)
-    install(transformer, state, name, about, f"The adapter {file(path)}")
-
-
-def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Tensors and metadata of an adapter's file, or of the one in a folder.
-
-    Raises:
-        EditkitError: where it is missing or is no sound safetensors file.
-    """
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
-
-    path = file(path)
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise EditkitError(f"The adapter {path} is not a .safetensors file that exists.")
-    try:
-        state = load_file(path)
-        with safe_open(path, framework="pt") as opened:
-            about = opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise EditkitError(f"The adapter {path} cannot be read ({first_sentence(error)}).") from error
-    return state, about
+    install(transformer, state, name, about, what)
 
 
 def install(
@@ -149,7 +146,7 @@ def install(
 
     Args:
         transformer: any diffusers transformer.
-        state: tensors by key, in one of the dialects that diffusers reads.
+        state: tensors by key, in diffusers' layout.
         name: of the adapter.
         about: metadata of the file that they are from.
         what: they are called in errors.
@@ -162,43 +159,18 @@ def install(
     except EditkitError as error:
         raise EditkitError(f"{what} does not fit this transformer: {error}") from error
     try:
-        config = json.loads(about.get("lora_adapter_metadata", "null"))
-        transformer.load_lora_adapter(dict(state), prefix="transformer", adapter_name=name, metadata=config)
-    except (ValueError, RuntimeError, IndexError, KeyError) as error:
+        config = json.loads(about.get(METADATA, "null"))
+        transformer.load_lora_adapter(
+            dict(state), prefix=PREFIX.rstrip("."), adapter_name=name, metadata=config
+        )
+    except (ValueError, RuntimeError, IndexError, KeyError, TypeError) as error:
         problem = first_sentence(error)
         raise EditkitError(f"{what} does not fit this transformer ({problem}).") from error
-    if name not in getattr(transformer, "peft_config", {}):
-        raise EditkitError(f"{what} holds no tensor of this transformer.")
+    landed = {key for key, layer in transformer.named_modules() if name in getattr(layer, "r", ())}
+    if lost := [key for key in state if key.removeprefix(PREFIX).partition(".lora_")[0] not in landed]:
+        eject(transformer, name)
+        raise EditkitError(f"{what} does not fit this transformer: peft left {lost[0]} out.")
     packages.backbones("loading").regroup(transformer)
-
-
-def file(path: str | Path) -> Path:
-    """The LoRA file that a path stands for: itself, or the one in a folder."""
-    path = Path(path)
-    return path / FILE if path.is_dir() else path
-
-
-def active(transformer: Any) -> dict[str, float]:
-    """Adapters that are switched on, with their scales relative to how they were trained."""
-    return {
-        name: layer.scaling[name] * _divisor(layer, name) / layer.lora_alpha[name]
-        for layer in layers(transformer)
-        if not layer.disable_adapters
-        for name in layer.active_adapters
-        if name in layer.scaling
-    }
-
-
-def _divisor(layer: Any, name: str) -> float:
-    rank = float(layer.r[name])
-    return rank**0.5 if layer.use_rslora.get(name) else rank
-
-
-def layers(transformer: Any) -> list[Any]:
-    """All layers that carry adapters, of peft's kinds and of methods' own."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    return [module for module in transformer.modules() if isinstance(module, BaseTunerLayer)]
 
 
 def save(transformer: Any, folder: Path, name: str = "default") -> Path:
@@ -218,7 +190,7 @@ def state(transformer: Any, name: str) -> dict[str, Any]:
     tensors = get_peft_model_state_dict(transformer, adapter_name=name)
     # peft also lists whatever other kinds of adapter layers hold.
     return {
-        f"transformer.{key}": value.detach().cpu().contiguous()
+        f"{PREFIX}{key}": value.detach().cpu().contiguous()
         for key, value in tensors.items()
         if ".lora_" in key
     }
@@ -227,27 +199,8 @@ def state(transformer: Any, name: str) -> dict[str, Any]:
 def metadata(transformer: Any, name: str) -> dict[str, str]:
     """An adapter's LoraConfig as diffusers keeps it in a file."""
     config = _plain(transformer.peft_config[name].to_dict())
-    about = {f"transformer.{key}": value for key, value in config.items()}
-    return {"lora_adapter_metadata": json.dumps(about, sort_keys=True)}
-
-
-def enable(transformer: Any, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
-    """Switch to exactly these adapters; none at all gives the base model.
-
-    Raises:
-        EditkitError: for an adapter that was not loaded, or another number of scales than of names.
-    """
-    found = layers(transformer)
-    loaded = dict.fromkeys(name for layer in found for name in layer.r)
-    if strange := [name for name in names if name not in loaded]:
-        raise EditkitError(f"The adapter {strange[0]!r} is not among those loaded ({', '.join(loaded)}).")
-    if scales is not None and len(scales) != len(names):
-        raise EditkitError(f"{len(names)} adapters cannot take {len(scales)} scales; give one for each.")
-    for layer in found:
-        layer.enable_adapters(bool(names))
-        layer.set_adapter(list(names))
-        for name, scale in zip(names, scales or [1.0] * len(names), strict=True):
-            layer.set_scale(name, scale)
+    about = {f"{PREFIX}{key}": value for key, value in config.items()}
+    return {METADATA: json.dumps(about, sort_keys=True)}
 
 
 def eject(transformer: Any, name: str) -> None:
