@@ -1,9 +1,9 @@
 """LoKr and LoHa adapters of FLUX, in any spelling, through peft.
 
-| kind | update of a weight                  | tensors                                           | arXiv      |
-|------|-------------------------------------|---------------------------------------------------|------------|
-| LoKr | kron(w1, w2) alpha / r              | lokr_w1 (l, m), lokr_w2 (k, n), or both as _a, _b | 2309.14859 |
-| LoHa | (w1_a w1_b) * (w2_a w2_b) alpha / r | hada_w1_a (O, r), hada_w1_b (r, I), and w2's      | 2108.06098 |
+| kind | update of a weight                  | tensors                                          | arXiv      |
+|------|-------------------------------------|--------------------------------------------------|------------|
+| LoKr | kron(w1, w2) alpha / r              | lokr_w1 (l, m), lokr_w2 (k, n), or _a, _b of it  | 2309.14859 |
+| LoHa | (w1_a w1_b) * (w2_a w2_b) alpha / r | hada_w1_a (O, r), hada_w1_b (r, I), and w2's     | 2108.06098 |
 
 A LoKr of two whole factors has a scale of 1 whatever its alpha is, as LyCORIS has it.
 """
@@ -94,15 +94,9 @@ def load(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str]
     coverage.check_shapes(transformer, {module: each.shape for module, each in factors.items()})
     if name in getattr(transformer, "peft_config", {}):
         raise EditkitError(f"There is an adapter {name!r} already; give another name.")
-    config = CONFIGS[kind(state)](r=1, alpha=1, target_modules=list(factors))
-    keys_alone = {
-        f"{module}.{part}": tensor
-        for module, each in factors.items()
-        for part, tensor in each.tensors.items()
-    }
+    config = CONFIGS[kind(state)](r=1, alpha=1, target_modules="|".join(map(re.escape, factors)))
     try:
-        # peft finds the modules by these keys; lists of names would be compared by their ends.
-        inject_adapter_in_model(config, transformer, name, state_dict=keys_alone)
+        inject_adapter_in_model(config, transformer, name)
     except (TypeError, ValueError) as error:
         raise EditkitError(f"peft cannot put it on this transformer: {first_sentence(error)}.") from error
     transformer._hf_peft_config_loaded = True

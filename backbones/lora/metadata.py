@@ -24,9 +24,11 @@ def config(about: Mapping[str, str]) -> dict[str, Any]:
         EditkitError: where it cannot be read, or is of a kind that is no sum of weights and matrices.
     """
     try:
-        values = dict(json.loads(about.get(METADATA, "{}")))
-    except (ValueError, TypeError) as error:
+        values = json.loads(about.get(METADATA, "{}"))
+    except ValueError as error:
         raise _unreadable() from error
+    if not isinstance(values, dict):
+        raise _unreadable()
     own = {key.removeprefix(PREFIX): value for key, value in values.items() if key.startswith(PREFIX)}
     # `save_lora_adapter` and peft write no prefix; a dot is another component's.
     found = own or {key: value for key, value in values.items() if "." not in key}
