@@ -4,7 +4,7 @@ PIP := $(PYTHON) -m pip --python .venv/bin/python --disable-pip-version-check in
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo page test browser check format docs bench
+.PHONY: help demo page smoke test slow browser check format docs bench
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -15,8 +15,19 @@ demo: .venv/.installed  ## edit a picture with the embedded model; writes out/de
 page: .venv/.page  ## open the page: methods side by side, sessions, seed search, training
 	@.venv/bin/python -m editkit demo
 
+# Light imports, laws, every method's parts, and the pictures that edits of each method gave before.
+SMOKE := tests/test_imports.py tests/test_flow.py tests/backbones/test_packing.py \
+	tests/contract/test_records.py tests/contract/test_parts.py tests/test_regression.py
+SHARED := --numprocesses logical --maxprocesses 4 --dist worksteal
+
+smoke: .venv/.dev  ## run the tests that fail first, in less than a minute
+	@.venv/bin/python -m pytest $(SMOKE)
+
 test: .venv/.dev  ## run the tests that need neither long nor a GPU nor weights
-	@.venv/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+	@.venv/bin/python -m pytest $(SHARED)
+
+slow: .venv/.dev  ## run the tests that take long on a CPU
+	@.venv/bin/python -m pytest -m slow $(SHARED)
 
 browser: .venv/.dev  ## look at the page in Chromium, as a visitor does
 	@command -v chromium >/dev/null || \

@@ -1,9 +1,6 @@
-"""A FLUX family's models: loaded when first needed, switched by role, adapted by LoRA."""
+"""A FLUX family's models: its transformers, and the autoencoder and text encoders that these share."""
 
 import hashlib
-import json
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,67 +8,41 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
 
-from backbones import hub
-from backbones.encoding_cache import remember_positions
-from backbones.loading import LOADING_ERRORS, LoadOptions, load_transformer, place, pretrained, widened
-from backbones.specs import Family, Role
+from backbones import scheduler
+from backbones.loading import LOADING_ERRORS, LoadOptions, pretrained
+from backbones.roles import RoleTransformers
 from backbones.text import Encoders
-from editkit import adapters, atomic_files
-from editkit.errors import EditkitError, first_sentence, unknown
+from editkit import atomic_files
+from editkit.backbone import Family
+from editkit.errors import EditkitError, first_sentence
+from editkit.flow import FLUX_DEV, TimeShift
 
 
-class Components:
+class Components(RoleTransformers):
     """One VAE and one pair of text encoders, a transformer per role; each loads when first needed.
 
     Components are diffusers' and transformers' own, so their quantizers, offload and cache hooks, attention
-    backends and LoRA formats apply.
-
-    Args:
-        family: what is loaded from where.
-        device: where everything runs.
-        dtype: of all weights.
-        options: quantization, offload, attention, caching, compilation.
+    backends and LoRA formats apply. The arguments are those of `RoleTransformers`.
     """
 
     def __init__(
         self, family: Family, device: torch.device, dtype: torch.dtype, options: LoadOptions | None = None
     ) -> None:
-        self.family, self.name, self.device, self.dtype = family, family.name, device, dtype
-        self.options = options or LoadOptions()
-        self.transformer_device = device
-        """Where transformers are put, which is elsewhere until they are in shards."""
-        self._unsaved = False
+        super().__init__(family, device, dtype, options)
         self._own_parts = True  # the autoencoder and the text encoders are those of a folder
         self._home: str | None = None
-        self.transformers: dict[str, FluxTransformer2DModel] = {}
         self._vae: AutoencoderKL | None = None
         self._encoders: Encoders | None = None
-        self._adapters: dict[str, str] = {}
-
-    def role(self, name: str) -> Role:
-        """The role's record.
-
-        Raises:
-            EditkitError: where the family has no such role.
-        """
-        if name not in self.family.roles:
-            raise EditkitError(unknown(f"role of the backbone {self.name!r} called", name, self.family.roles))
-        return self.family.roles[name]
 
     @property
-    def roles(self) -> Collection[str]:
-        return self.family.roles.keys()
+    def base(self) -> str | None:
+        return self.family.base
 
-    @property
-    def panels_alone(self) -> bool:
-        return self.family.panels_alone
-
-    def sizes(self, role: str) -> Sequence[tuple[int, int]]:
-        return self.role(role).sizes
-
-    def defaults(self, role: str) -> tuple[int, float]:
-        record = self.role(role)
-        return record.steps, record.guidance or 0.0
+    def time_shift(self, role: str) -> TimeShift:
+        if self._unsaved:
+            return FLUX_DEV
+        # A transformer from a file of its own comes without a scheduler.
+        return scheduler.time_shift(self.home if self.options.instead(role) else self.folder(role))
 
     def fingerprints(self, role: str) -> dict[str, str]:
         """SHA-256 of every weight file that an edit in this role uses, by component."""
@@ -90,33 +61,6 @@ class Components:
         found = {part: "+".join(atomic_files.sha256(path) for path in paths) for part, paths in files.items()}
         return found | self._adapters_of(role)
 
-    def loading(self) -> dict[str, Any]:
-        """The loading options that are not the default ones, in JSON's types."""
-        usual = asdict(type(self.options)())
-        chosen = {key: value for key, value in asdict(self.options).items() if value != usual[key]}
-        found: dict[str, Any] = json.loads(json.dumps(chosen, default=str))
-        return found
-
-    def load_adapter(
-        self, role: str, path: Path, name: str, load: Callable[[Any, Path, str], object] = adapters.load
-    ) -> None:
-        """Load an adapter next to others on a role's transformer; a recipe names it by its hash."""
-        load(self.transformer(role), path, name)
-        self._adapters[name] = atomic_files.sha256(adapters.file(path))
-
-    def wear(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
-        """Switch a role's transformer to exactly these adapters; one that is not loaded yet wears none."""
-        if names or (role in self.roles and self.role(role).key in self.transformers):
-            adapters.enable(self.transformer(role), names, scales)
-
-    def _adapters_of(self, role: str) -> dict[str, str]:
-        transformer = self.transformer(role)
-        active = adapters.active(transformer)
-        return {
-            f"adapter {name} x{scale:g}": self._adapters.get(name, "unsaved")
-            for name, scale in active.items()
-        }
-
     def settle(self, role: str) -> None:
         """Take the VAE and the text encoders from this role's folder, so that it needs no other role's."""
         if self._home is None:
@@ -134,11 +78,6 @@ class Components:
         self.settle("")
         assert self._home is not None
         return self.folder(self._home)
-
-    def folder(self, role: str) -> Path:
-        """The role's pipeline folder on this machine, fetched if need be."""
-        record = self.role(role)
-        return hub.fetch(record.source, record.licence)
 
     def _load(self, cls: Any, folder: Path, part: str) -> Any:
         return pretrained(cls, folder, part, self.dtype).to(self.device)
@@ -199,47 +138,6 @@ class Components:
             )
         return self._encoders
 
-    def transformer(self, role: str) -> FluxTransformer2DModel:
-        """The role's transformer; roles with one key share one."""
-        record = self.role(role)
-        if record.key not in self.transformers:
-            if start := self._start(role):
-                loaded = widened(self._apart(start), record.in_channels)
-            else:
-                loaded = load_transformer(self.options, role, lambda: self._own(role), self.dtype)
-            if loaded.config.in_channels != record.in_channels:
-                raise EditkitError(
-                    f"The transformer given takes {loaded.config.in_channels} channels, the role {role!r} of "
-                    f"{self.name!r} {record.in_channels}; name files by role, as transformer={{{role}: ...}}."
-                )
-            self._register(record.key, place(loaded, self.transformer_device, self.options))
-        return self.transformers[record.key]
-
-    def _start(self, role: str) -> str | None:
-        """The role whose transformer this one's is, but for a wider input."""
-        own = None if self.options.instead(role) else self.role(role).start
-        return self.options.start(role) or own
-
-    def _apart(self, role: str) -> FluxTransformer2DModel:
-        """A role's transformer to take weights from: that in use, or another where hooks move its weights.
-
-        Raises:
-            EditkitError: where it is itself another role's.
-        """
-        if self._start(role):
-            raise EditkitError(f"{self.name} has no weights of its own for the role {role!r}; name another.")
-        if self.options.offload == "none":
-            return self.transformer(role)
-        return load_transformer(self.options, role, lambda: self._own(role), self.dtype)
-
-    def _own(self, role: str) -> Path:
-        """The role's transformer on this machine: a folder of its pipeline, or a file apart from it."""
-        record = self.role(role)
-        if record.file is None:
-            return self.folder(role) / "transformer"
-        repository, _, name = record.file.rpartition("/")
-        return hub.fetch(repository, record.licence, [name]) / name
-
     def adopt(
         self,
         key: str,
@@ -251,7 +149,3 @@ class Components:
         self._register(key, transformer)
         self._vae, self._encoders, self._unsaved = vae or self._vae, encoders or self._encoders, True
         self._own_parts &= vae is None and encoders is None
-
-    def _register(self, key: str, transformer: FluxTransformer2DModel) -> None:
-        remember_positions(transformer)
-        self.transformers[key] = transformer

@@ -14,13 +14,13 @@ from backbones import attention_values, hub, packing
 from backbones.components import Components
 from backbones.encoding_cache import KeptTexts, Memory
 from backbones.loading import LoadOptions
-from backbones.specs import Family
 from editkit import config
+from editkit.backbone import Family
 from editkit.types import Canvas, Plan, Text
 
 
 class Flux(Components):
-    """`Components` at work. See `editkit.method.Backbone` for what each method promises."""
+    """`Components` at work. See `editkit.backbone.Backbone` for what each method promises."""
 
     def __init__(
         self, family: Family, device: torch.device, dtype: torch.dtype, options: LoadOptions | None = None
@@ -132,10 +132,13 @@ class Flux(Components):
         channels = self.vae.config.latent_channels
         shape = (1, channels, canvas.height // packing.CELL, canvas.width // packing.CELL)
         draws = [torch.randn(shape, generator=generator, dtype=self.dtype) for generator in generators]
+        return packing.pack(torch.cat(draws).to(self.device))
+
+    def reset_caches(self) -> None:
+        """What diffusers' pipelines do after each picture."""
         for transformer in self.transformers.values():
             if transformer.is_cache_enabled:
-                transformer._reset_stateful_cache()  # what diffusers' pipelines do after each picture
-        return packing.pack(torch.cat(draws).to(self.device))
+                transformer._reset_stateful_cache()
 
     def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
         slots, transformer = plan.conditioning, self.transformer(plan.role)
@@ -176,6 +179,11 @@ class Flux(Components):
                 return_dict=False,
             )[0]
         return cast(Tensor, predicted_BLC[:, :tokens])
+
+    def save(self, role: str, folder: Path) -> None:
+        from backbones import pipeline_folder  # diffusers' pipelines take seconds to import
+
+        pipeline_folder.save(self, role, folder)
 
 
 def load(

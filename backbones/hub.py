@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from backbones.specs import FAMILIES, Family, Role
+from backbones.specs import FAMILIES, PUBLISHED_SHAPE, TINY
+from editkit.backbone import Family, Role
 from editkit.errors import EditkitError, unknown
 
 ROLE_OF_PIPELINE = {
@@ -80,6 +81,7 @@ def _folder_family(folder: Path, source: str | None = None) -> Family:
     if not (isinstance(head, int) and isinstance(channels, int)):
         raise EditkitError(f"The transformer's config in {folder} gives no in_channels; download it again.")
     tiny = head < 128
+    base = _base(config)
     spec = Role(
         source=source or str(folder),
         in_channels=channels,
@@ -96,7 +98,16 @@ def _folder_family(folder: Path, source: str | None = None) -> Family:
         sequence_length=48 if tiny else 512,
         roles=roles,
         panels_alone=tiny,
+        base=base,
     )
+
+
+def _base(config: dict[str, Any]) -> str | None:
+    """The published family that has a transformer of this config, whatever its input's channels."""
+    if all(config.get(key) == value for key, value in PUBLISHED_SHAPE.items()):
+        return "flux1-dev" if config.get("guidance_embeds") else "flux1-schnell"
+    shipped = _read(TINY / "kontext" / "transformer" / "config.json")
+    return "tiny" if all(config.get(key) == shipped.get(key) for key in PUBLISHED_SHAPE) else None
 
 
 def _read(path: Path) -> dict[str, Any]:

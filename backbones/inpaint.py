@@ -1,7 +1,9 @@
 """Trains an inpainting FLUX (role `fill`) from a text-to-image one: FLUX.1 Fill's input, masked pictures."""
 
 from dataclasses import dataclass
+from typing import cast
 
+from editkit.config import Options
 from editkit.errors import EditkitError
 from editkit.imaging import canvas
 from editkit.method import Conditioner, Method
@@ -15,7 +17,7 @@ class InpaintOptions:
     """There are none."""
 
 
-class Inpainting(Conditioner):
+class Inpainting(Conditioner[InpaintOptions]):
     """FLUX.1 Fill as it was published: a picture, a hole in it, and a caption."""
 
     def arrange(self, inputs: EditInputs) -> Plan:
@@ -48,7 +50,8 @@ class InpaintJob(EditJob):
     """The common objective on masked pictures."""
 
     def __init__(self, settings: EditTrainConfig) -> None:
-        super().__init__(settings, METHOD)
+        # The job builds the options from the record itself, so they are of its kind.
+        super().__init__(settings, cast(Method[Options], METHOD))
 
 
 CONFIG, JOB = EditTrainConfig, InpaintJob

@@ -17,7 +17,9 @@ from safetensors import SafetensorError
 from backbones import attention
 from backbones.conversion import state_dict
 from backbones.specs import ROLES
+from editkit.backbone import Transformer
 from editkit.errors import EditkitError, first_sentence, unknown
+from editkit.quiet import no_bars
 
 CACHES = ("FirstBlockCacheConfig", "TaylorSeerCacheConfig")
 """Those of diffusers that need no callback and know FLUX's blocks."""
@@ -95,11 +97,11 @@ def load_transformer(
                 model = FluxTransformer2DModel.from_config(config)
             model.load_state_dict({name: tensor.to(dtype) for name, tensor in state.items()}, assign=True)
         else:
-            model = complete(
-                *FluxTransformer2DModel.from_pretrained(
+            with no_bars():
+                found = FluxTransformer2DModel.from_pretrained(
                     where, torch_dtype=dtype, use_safetensors=True, output_loading_info=True, **extra
                 )
-            )
+            model = complete(*found)
     except (*LOADING_ERRORS, ImportError) as error:
         raise EditkitError(
             f"The transformer in {where} cannot be loaded ({first_sentence(error)})."
@@ -167,7 +169,7 @@ def place(
     return transformer
 
 
-def regroup(transformer: Any) -> None:
+def regroup(transformer: Transformer) -> None:
     """Where weights visit the device group by group, take in those of adapters that came or went.
 
     diffusers does so within its pipelines' LoRA loaders alone; what is in no group stays on the CPU.
@@ -184,7 +186,8 @@ def pretrained(cls: Any, folder: Path | str, part: str, dtype: torch.dtype) -> A
     options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
     try:
         # The encoders' files may hold more than FLUX needs: T5's decoder, CLIP's position ids.
-        found = cls.from_pretrained(folder, **options, **({"subfolder": part} if part else {}))
+        with no_bars():
+            found = cls.from_pretrained(folder, **options, **({"subfolder": part} if part else {}))
         model = complete(*found, spare=part.startswith("text"))
     except LOADING_ERRORS as error:
         what = part or cls.__name__

@@ -14,19 +14,12 @@ from backbones import packing
 from backbones.flux import Flux
 from backbones.hub import described, family
 from backbones.loading import LOADING_ERRORS, LoadOptions
-from backbones.specs import Role
+from backbones.specs import PUBLISHED_SHAPE
+from editkit.backbone import Role
 from editkit.errors import EditkitError, first_sentence
+from editkit.flow import FLUX_DEV, TimeShift
 from editkit.types import Text
 
-OFFICIAL = {
-    "num_layers": 19,
-    "num_single_layers": 38,
-    "attention_head_dim": 128,
-    "num_attention_heads": 24,
-    "joint_attention_dim": 4096,
-    "pooled_projection_dim": 768,
-}
-"""Of every FLUX published."""
 OFFICIAL_PARTS = {"vae": 83_819_683, "text_encoder": 123_060_480, "text_encoder_2": 4_762_310_656}
 """Their parameters."""
 CLASSES: dict[str, Any] = {
@@ -58,7 +51,7 @@ class Sketch(Flux):
             config: dict[str, Any] = json.loads((folder / "config.json").read_text())
             outputs = config.get("out_channels") or config["in_channels"]
             return config | {"in_channels": record.in_channels, "out_channels": outputs}
-        return OFFICIAL | {
+        return PUBLISHED_SHAPE | {
             "in_channels": record.in_channels,
             "out_channels": 64,
             "guidance_embeds": record.guidance is not None,
@@ -78,6 +71,9 @@ class Sketch(Flux):
         return Text(
             tokens_BTD=torch.empty(shape, device="meta"), pooled_BD=torch.empty(pooled, device="meta")
         )
+
+    def time_shift(self, role: str) -> TimeShift:
+        return FLUX_DEV  # no shape depends on it
 
     def takes(self, placeholders: Sequence[str]) -> bool:
         return False

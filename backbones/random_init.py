@@ -1,4 +1,4 @@
-"""New backbones: a small FLUX with random weights, and any FLUX written out as a diffusers pipeline."""
+"""New backbones: a small FLUX with random weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,29 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    FlowMatchEulerDiscreteScheduler,
-    FluxFillPipeline,
-    FluxKontextPipeline,
-    FluxPipeline,
-    FluxTransformer2DModel,
-)
+from diffusers import AutoencoderKL, FluxTransformer2DModel
 
 from backbones import text
 from backbones.flux import Flux
-from backbones.loading import LoadOptions, place, pretrained, untrained, widened
+from backbones.loading import LoadOptions, place, pretrained, untrained
 from backbones.specs import FAMILIES
-from editkit import atomic_files, flow
 from editkit.errors import EditkitError, unknown
-
-PIPELINES = {
-    "text": FluxPipeline,
-    "kontext": FluxKontextPipeline,
-    "fill": FluxFillPipeline,
-    "ace": FluxFillPipeline,
-}
-"""diffusers has none for ACE++'s 448 channels; Fill's says what is in the folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,51 +55,3 @@ def fresh(config: FreshConfig, role: str, device: torch.device, seed: int, optio
         model.to(device).requires_grad_(False)
     flux.adopt(flux.role(role).key, transformer, vae, encoders)
     return flux
-
-
-def widen(flux: Flux, role: str, start: str) -> None:
-    """Give a role a transformer that begins as another role's; what its wider input adds has no effect yet.
-
-    Raises:
-        EditkitError: where a role is missing, or no way is known from the one's channels to the other's.
-    """
-    made = widened(flux.transformer(start), flux.role(role).in_channels)
-    flux.transformers.pop(flux.role(start).key)  # whose weights the wider one has taken over
-    flux.adopt(flux.role(role).key, place(made, flux.transformer_device, flux.options))
-
-
-def save(flux: Flux, role: str, folder: Path) -> None:
-    """Write one role as a diffusers pipeline folder in bf16, whole or not at all."""
-    scheduler = FlowMatchEulerDiscreteScheduler(
-        use_dynamic_shifting=True,
-        base_shift=flow.BASE_SHIFT,
-        max_shift=flow.MAX_SHIFT,
-        base_image_seq_len=flow.BASE_TOKENS,
-        max_image_seq_len=flow.MAX_TOKENS,
-    )
-    pipeline = PIPELINES[role](
-        scheduler=scheduler,
-        vae=_bf16(flux.vae),
-        text_encoder=_bf16(flux.encoders.clip),
-        tokenizer=flux.encoders.clip_tokenizer,
-        text_encoder_2=_bf16(flux.encoders.t5),
-        tokenizer_2=flux.encoders.t5_tokenizer,
-        transformer=_bf16(flux.transformer(role)),
-    )
-    with atomic_files.beside(folder) as partial:
-        pipeline.save_pretrained(partial)
-
-
-def _bf16(model: Any) -> Any:
-    """A bf16 copy, so that training goes on in full precision."""
-    state = {name: tensor.detach().to(torch.bfloat16) for name, tensor in model.state_dict().items()}
-    with torch.device("meta"):
-        copy = (
-            # Where a model was loaded from is nobody else's business.
-            type(model).from_config({k: v for k, v in model.config.items() if k != "_name_or_path"})
-            if hasattr(model, "from_config")
-            else type(model)(model.config)
-        )
-    copy = copy.to_empty(device="cpu").to(torch.bfloat16)
-    copy.load_state_dict(state)
-    return copy

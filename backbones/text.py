@@ -68,7 +68,7 @@ class Encoders:
 
         T5 v1.1 has 28 rows more than pieces; a vocabulary of whole words has none.
         """
-        return len(self.t5_tokenizer) + len(placeholders) <= self.t5.shared.num_embeddings
+        return bool(len(self.t5_tokenizer) + len(placeholders) <= self.t5.shared.num_embeddings)
 
     def _with(self, placeholders: tuple[str, ...]) -> Any:
         """T5's tokenizer, or a copy of it to which these words are tokens, in their order."""

@@ -1,4 +1,4 @@
-"""The Compare tab: one picture and one instruction through the methods, on one canvas and seed."""
+"""The Compare tab: one picture and one instruction through the methods, with one seed."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ class Compare:
                 notes += event.result.notes
                 share = (done + 1) / len(names)
                 failed = sum(result.image is None for _, result in visit.results.values())
-                words = f"{done + 1 - failed} of {len(names)} done in {spent:.1f} s, on one canvas and seed."
+                words = f"{done + 1 - failed} of {len(names)} done in {spent:.1f} s, with one seed."
                 words += f" {failed} failed; see below." if failed else ""
                 changes = self.cards[names[done]].result(source, event, visit)
                 yield {status: theme.status(words, share, notes), **changes}

@@ -19,7 +19,7 @@ from PIL import Image
 from editkit import api
 from editkit.editor import Editor
 from editkit.errors import EditkitError
-from editkit.inference import pipeline
+from editkit.inference.progress import Progress, Watch
 from editkit.types import EditRequest, EditResult
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Step:
 
 
 Tell = Callable[[Any], None]
-Work = Callable[[Tell, pipeline.Watch], None]
+Work = Callable[[Tell, Watch], None]
 
 
 class Device:
@@ -166,12 +166,12 @@ def _check(stop: threading.Event) -> None:
         raise StoppedError
 
 
-def _watch(tell: Tell, stop: threading.Event) -> pipeline.Watch:
+def _watch(tell: Tell, stop: threading.Event) -> Watch:
     """Reports steps now and then, and pictures more rarely the longer they take to make."""
     reported = shown = time.perf_counter()
     pause = SHOWN_EVERY
 
-    def watch(progress: pipeline.Progress) -> None:
+    def watch(progress: Progress) -> None:
         nonlocal reported, shown, pause
         _check(stop)
         now = time.perf_counter()

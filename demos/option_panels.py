@@ -9,29 +9,32 @@ from typing import Any
 import gradio as gr
 
 from demos import theme, widgets
+from editkit.config import Options
 from editkit.editor import Editor
+from editkit.fields import summary
 from editkit.method import Method
-from editkit.types import EditRequest
+from editkit.request import EditRequest
 
 
 class Drawer:
     """What one method can be told."""
 
-    def __init__(self, method: Method) -> None:
+    def __init__(self, method: Method[Options]) -> None:
         self.method = method
         with gr.Accordion(f"Options of {method.name}", open=False):
             gr.HTML(theme.hint(method.paper))
-            self.guidance = gr.Number(value=None, minimum=0, label="guidance", info="Empty: its own.")
-            self.task = None
+            guidance = gr.Number(None, minimum=0, label="guidance", info=summary(EditRequest, "guidance"))
+            self.fields: dict[str, Any] = {"guidance": guidance}
             if method.tasks:
                 listed = [(f"{task.name}: {task.summary}", task.name) for task in method.tasks]
-                self.task = gr.Dropdown([("fitting what is given", ""), *listed], value="", label="task")
+                choices = [("fitting what is given", ""), *listed]
+                self.fields["task"] = gr.Dropdown(choices, value="", label="task")
             self.options = widgets.controls(method.config)
 
     def named(self) -> dict[str, Any]:
         """The controls by their names in the API."""
-        controls = {"guidance": self.guidance, "task": self.task, **self.options}
-        return {f"{self.method.name}_{key}": control for key, control in controls.items() if control}
+        controls = {**self.fields, **self.options}
+        return {f"{self.method.name}_{key}": control for key, control in controls.items()}
 
     def chosen(self, told: Mapping[str, Any]) -> dict[str, Any]:
         """The method's options, where they differ from its own."""
@@ -40,9 +43,10 @@ class Drawer:
         return widgets.values(self.method.config, {key: mine[key] for key in self.options if key in mine})
 
     def asked(self, request: EditRequest, told: Mapping[str, Any]) -> EditRequest:
-        """A request with the method's own guidance and task."""
-        name = self.method.name
-        return replace(request, guidance=told.get(f"{name}_guidance"), task=told.get(f"{name}_task") or None)
+        """A request with the method's own fields."""
+        shown = {key: told.get(f"{self.method.name}_{key}") for key in self.fields}
+        asked: dict[str, Any] = {key: None if value == "" else value for key, value in shown.items()}
+        return replace(request, **asked)
 
 
 def apply(

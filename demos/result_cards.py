@@ -13,6 +13,7 @@ from PIL import Image
 from demos import theme
 from demos.device import Visit
 from demos.pictures import shown
+from editkit.config import Options
 from editkit.imaging import images
 from editkit.inference import comparison
 from editkit.method import Method
@@ -68,7 +69,7 @@ class Card:
         }
 
 
-def card(method: Method) -> Card:
+def card(method: Method[Options]) -> Card:
     """A method's card, hidden until there is something to show."""
     name = method.name
     with gr.Column(visible=False, min_width=280, elem_classes="card", elem_id=f"card-{name}") as whole:

@@ -17,7 +17,7 @@ from demos.pictures import photo, shown
 from demos.result_cards import saved
 from editkit import api
 from editkit.errors import EditkitError
-from editkit.inference import seed_search
+from editkit.inference import search_settings
 from editkit.judges import JUDGES
 from editkit.types import EditRequest, EditResult, SearchFindings
 
@@ -64,7 +64,7 @@ class Search:
                 value=None, precision=0, minimum=1, label="Steps", info="Empty: the method's own number."
             )
             self.mode = gr.Radio(
-                list(seed_search.MODES),
+                list(search_settings.MODES),
                 value="continue",
                 label="What becomes of the winner",
                 info="continue: goes on from its preview. restart: is made anew, as ICEdit's authors do.",
@@ -139,7 +139,7 @@ class Search:
             source = photo(self.pixels, picture).checked()
             if not isinstance(seeds, int) or not 2 <= seeds <= MOST:
                 raise EditkitError(f"{seeds} seeds are not allowed; give 2 to {MOST}.")
-            asked = seed_search.build({"seeds": seeds, "judge": judge, "mode": mode})
+            asked = search_settings.build({"seeds": seeds, "judge": judge, "mode": mode})
         except EditkitError as error:
             yield self.controls.refused(visit, error)
             return

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
 import re
-import textwrap
 import types
 from collections.abc import Mapping
 from functools import cache
@@ -16,6 +13,7 @@ import gradio as gr
 
 from editkit import config
 from editkit.errors import EditkitError
+from editkit.fields import explained
 
 TRAINING = "Training:"
 """Starts the explanation of fields that an edit does not read."""
@@ -44,20 +42,6 @@ def fields(options: type) -> Mapping[str, Any]:
         for field in dataclasses.fields(options)
         if not words.get(field.name, "").startswith(TRAINING) and _plain(hints[field.name]) is not None
     }
-
-
-@cache
-def explained(options: type) -> Mapping[str, str]:
-    """The text below each field in a dataclass' source, by the field's name."""
-    (made,) = ast.parse(textwrap.dedent(inspect.getsource(options))).body
-    assert isinstance(made, ast.ClassDef)
-    found = {}
-    for line, below in zip(made.body, made.body[1:], strict=False):
-        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-            text = getattr(getattr(below, "value", None), "value", None)
-            if isinstance(below, ast.Expr) and isinstance(text, str):
-                found[line.target.id] = " ".join(text.split())
-    return found
 
 
 def _plain(kind: Any) -> Any:

@@ -7,13 +7,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editkit import packages, registry
+from editkit import registry
+from editkit.backbone import provider
 from editkit.editor import Editor
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
     import torch
 
+    from editkit.backbone import Family
+    from editkit.config import Options
     from editkit.method import Method
     from editkit.sessions.replay import Replay
     from editkit.sessions.session import Session
@@ -36,13 +39,12 @@ def load(
         device: cpu, cuda, mps; the best one present where None.
         dtype: float32, bfloat16 or float16; fp32 on a CPU and bf16 elsewhere where None.
         options: options by method name.
-        loading: the backbone's own options, see `backbones.flux.LoadOptions`.
+        loading: the backbone's own options, see `backbones.loading.LoadOptions`.
 
     Raises:
         EditkitError: for an unknown name, device, dtype or option. Weights load when first needed.
     """
-    found = packages.backbones("flux").load(backbone, device, dtype, **loading)
-    return Editor(found).configured(options or {})
+    return Editor(provider().load(backbone, device, dtype, **loading), options)
 
 
 def load_session(folder: str | Path, editor: Editor | None = None) -> Session:
@@ -95,14 +97,14 @@ def replay(
     )
 
 
-def methods() -> tuple[Method, ...]:
+def methods() -> tuple[Method[Options], ...]:
     """Records of all methods."""
     return tuple(registry.method(name) for name in registry.method_names())
 
 
-def backbones() -> tuple[Any, ...]:
+def backbones() -> tuple[Family, ...]:
     """Records of all backbones, with their roles and licences."""
-    return tuple(packages.backbones("specs").FAMILIES.values())
+    return tuple(provider().families.values())
 
 
 def _of_turns(turns: Sequence[Turn]) -> Editor:

@@ -3,11 +3,17 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from editkit.errors import EditkitError, first_sentence
 
 T = TypeVar("T")
+
+
+class Options(Protocol):
+    """A frozen dataclass of options, as `build` makes them: a method's, or a training run's."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 def read(path: str | Path) -> dict[str, Any]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editkit import config, registry
+from editkit import config, notes, registry
 from editkit.adapters.manager import AdapterManager
 from editkit.errors import EditkitError
-from editkit.types import EditRequest, EditResult
+from editkit.request import FIELDS, EditRequest
+from editkit.types import EditResult
 
 if TYPE_CHECKING:
-    from editkit.inference import pipeline
+    from editkit.backbone import Backbone
+    from editkit.config import Options
     from editkit.inference.inputs import Prepared
-    from editkit.inference.seed_search import SeedSearch
+    from editkit.inference.progress import Watch
+    from editkit.inference.search_settings import SeedSearch
     from editkit.judges import Judge
     from editkit.method import Method
     from editkit.sessions.session import Session
@@ -28,14 +31,19 @@ class Editor:
     Args:
         backbone: what `load` gives.
         options: options by method name; the method's defaults where absent.
+
+    Raises:
+        EditkitError: for an unknown method or option.
     """
 
-    def __init__(self, backbone: Any, options: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(self, backbone: Backbone, options: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.backbone = backbone
         self._options = dict(options or {})
-        self._built: dict[str, Any] = {}
+        self._built: dict[str, Options] = {}
         self._adapters = AdapterManager(backbone)
         self._judges: dict[str, Judge] = {}
+        for name in self._options:
+            self.method(name)  # so that what is wrong with an option is said now
 
     def configured(self, options: Mapping[str, Mapping[str, Any]]) -> Editor:
         """Another editor of this backbone with other options by method name, which keeps judges and adapters.
@@ -45,8 +53,6 @@ class Editor:
         """
         other = Editor(self.backbone, options)
         other._adapters, other._judges = self._adapters.copy(), self._judges
-        for name in options:
-            other.method(name)  # so that what is wrong with an option is said now
         return other
 
     def edit(
@@ -66,37 +72,32 @@ class Editor:
         align: bool = False,
         negative: str | None = None,
         search: SeedSearch | Mapping[str, Any] | None = None,
-        watch: pipeline.Watch | None = None,
+        watch: Watch | None = None,
     ) -> EditResult:
         """Edit one picture; the result is exactly as large as it. See `EditRequest` for the arguments.
 
-        `watch` is called after each step with an `pipeline.Progress`; what it raises ends the edit there.
+        Each note of the result is a warning too. `watch` is called after each step with a
+        `progress.Progress`; what it raises ends the edit there.
 
         Raises:
             EditkitError: in one sentence, where the request cannot be carried out.
         """
+        given = locals()
+        result = self.run(EditRequest(**{name: given[name] for name in FIELDS}), watch=watch)
+        notes.warn(result.notes)
+        return result
+
+    def run(self, request: EditRequest, *, watch: Watch | None = None) -> EditResult:
+        """Carry out one request; its notes are in the result alone.
+
+        Raises:
+            EditkitError: as `edit`.
+        """
         from editkit.inference.inputs import prepare
 
-        request = EditRequest(
-            image=image,
-            instruction=instruction,
-            method=method,
-            task=task,
-            mask=mask,
-            references=references,
-            seed=seed,
-            steps=steps,
-            guidance=guidance,
-            size=size,
-            preserve=preserve,
-            align=align,
-            negative=negative,
-            search=search,
-        )
-        (result,) = self._run([prepare(request)], watch)
-        for note in result.notes:
-            warnings.warn(note, stacklevel=2)
-        return result
+        with notes.collected() as told:
+            (result,) = self._run([prepare(request)], watch)
+        return replace(result, notes=(*told, *result.notes))
 
     def session(self, image: ImageInput, folder: str | Path | None = None) -> Session:
         """Start a session: edit after edit of a picture, kept in a folder, a fresh temporary one where None.
@@ -119,7 +120,7 @@ class Editor:
         self.backbone.load(record.role_under(options))
 
     def edit_many(
-        self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: pipeline.Watch | None = None
+        self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: Watch | None = None
     ) -> list[EditResult]:
         """Edit many pictures in batches of requests that fit together, in the order given.
 
@@ -144,18 +145,20 @@ class Editor:
                 results |= self._batch(group[start : start + batch_size], watch)
         return [results[place] for place in range(len(requests))]
 
-    def _run(self, batch: Sequence[Prepared], watch: pipeline.Watch | None = None) -> list[EditResult]:
+    def _run(self, batch: Sequence[Prepared], watch: Watch | None = None) -> list[EditResult]:
         """Results of one group's requests; one whose seed is searched for is a group of its own."""
-        from editkit.inference import pipeline, seed_search
+        from editkit.inference import pipeline, search_settings, seed_search
+        from editkit.inference.memory import enough_memory
 
         request = batch[0].request
         record, options = self.method(request.method)
-        with pipeline.enough_memory():
+        with enough_memory():
             self._adapters.wear(record, options, request)
+        made = pipeline.Pipeline(self.backbone, record, options)
         if request.search is None:
-            return pipeline.run(self.backbone, record, options, batch, watch)
-        search = seed_search.build(request.search)
-        return [seed_search.run(self.backbone, record, options, batch[0], search, self._judges, watch)]
+            return pipeline.run(made, batch, watch)
+        search = search_settings.build(request.search)
+        return [seed_search.run(made, batch[0], search, self._judges, watch)]
 
     def _prepare(self, request: EditRequest) -> Prepared | EditResult:
         """A request that is ready to run, or the result that says why it cannot."""
@@ -168,7 +171,7 @@ class Editor:
             return _failed(request, error)
 
     def _batch(
-        self, members: Sequence[tuple[int, Any]], watch: pipeline.Watch | None = None
+        self, members: Sequence[tuple[int, Prepared]], watch: Watch | None = None
     ) -> dict[int, EditResult]:
         """Results by place; a batch that fails is tried again one by one, so that one item fails alone."""
         try:
@@ -198,7 +201,7 @@ class Editor:
         """
         self._adapters.use(*self.method(method), names, scales)
 
-    def method(self, name: str) -> tuple[Method, Any]:
+    def method(self, name: str) -> tuple[Method[Options], Options]:
         """A method's record and its options on this editor.
 
         Raises:

@@ -9,6 +9,10 @@ class EditkitError(Exception):
     """One sentence: what was given, what is allowed, what to do. The CLI exits with status 2 on it."""
 
 
+class NoAdapterError(EditkitError):
+    """A method has no adapter of its own for a base model; it can go without."""
+
+
 def first_sentence(error: Exception) -> str:
     """The start of a library's message, short enough to stand within a sentence of one's own."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -5,13 +5,12 @@ Times run from 1 (noise) to 0 (picture): x_t = (1 - t) x_0 + t noise, and the ve
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-BASE_TOKENS, MAX_TOKENS = 256, 4096
-BASE_SHIFT, MAX_SHIFT = 0.5, 1.15
 DISTRIBUTIONS = ("logit_normal", "uniform", "mode", "cosmap")
 MODE_SCALE = 1.29
 WEIGHTINGS = ("none", "sigma_sqrt", "cosmap")
@@ -19,9 +18,31 @@ WEIGHTINGS = ("none", "sigma_sqrt", "cosmap")
 Velocity = Callable[[Tensor, float], Tensor]
 
 
-def shift(tokens: int) -> float:
-    """FLUX's mu: how far times move towards noise for a canvas of this many tokens."""
-    return BASE_SHIFT + (MAX_SHIFT - BASE_SHIFT) * (tokens - BASE_TOKENS) / (MAX_TOKENS - BASE_TOKENS)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimeShift:
+    """How far a network's sampler moves times towards noise; the defaults are those of FLUX.1 [dev].
+
+    Attributes:
+        fixed: a factor for every canvas, as FLUX.1 [schnell] has it; None where resolution decides.
+        base_tokens: tokens of a canvas whose mu is `base_shift`.
+        max_tokens: tokens of a canvas whose mu is `max_shift`; mu is linear in the tokens.
+    """
+
+    fixed: float | None = None
+    base_tokens: int = 256
+    max_tokens: int = 4096
+    base_shift: float = 0.5
+    max_shift: float = 1.15
+
+    def mu(self, tokens: int) -> float:
+        """Logarithm of the factor for a canvas of this many tokens."""
+        if self.fixed is not None:
+            return math.log(self.fixed)
+        slope = (self.max_shift - self.base_shift) / (self.max_tokens - self.base_tokens)
+        return self.base_shift + slope * (tokens - self.base_tokens)
+
+
+FLUX_DEV = TimeShift()
 
 
 def shifted(times: Tensor, mu: float) -> Tensor:
@@ -30,9 +51,9 @@ def shifted(times: Tensor, mu: float) -> Tensor:
     return weight * times / (weight * times + (1 - times))
 
 
-def schedule(steps: int, tokens: int) -> Tensor:
+def schedule(steps: int, tokens: int, shift: TimeShift = FLUX_DEV) -> Tensor:
     """The steps + 1 times of a sampler, from 1 down to 0, shape (steps + 1,), float32."""
-    return shifted(torch.linspace(1, 0, steps + 1), shift(tokens))
+    return shifted(torch.linspace(1, 0, steps + 1), shift.mu(tokens))
 
 
 def walk(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Iterator[Tensor]:
@@ -63,6 +84,7 @@ def training_times(
     count: int,
     tokens: int,
     *,
+    shift: TimeShift = FLUX_DEV,
     generator: torch.Generator | None = None,
     mean: float | None = None,
     std: float = 1.0,
@@ -70,13 +92,13 @@ def training_times(
 ) -> Tensor:
     """Times in (0, 1), shape (count,).
 
-    `logit_normal`: the mode depends on resolution: the logit's mean is `shift(tokens)` unless `mean` is
-    given, which is the same as drawing around 0 and shifting as the sampler does (Kontext paper, section 3).
+    `logit_normal`: the logit's mean is the mu of `shift` unless `mean` is given. This is the same as drawing
+    around 0 and shifting as the sampler does (Kontext paper, section 3).
     `uniform`, `mode` and `cosmap` are Stable Diffusion 3's (section 3.1) and know no resolution.
     """
     if distribution == "logit_normal":
         normal = torch.randn(count, generator=generator)
-        return torch.sigmoid(normal * std + (shift(tokens) if mean is None else mean))
+        return torch.sigmoid(normal * std + (shift.mu(tokens) if mean is None else mean))
     uniform = torch.rand(count, generator=generator)
     if distribution == "mode":
         return 1 - uniform - MODE_SCALE * (torch.cos(math.pi / 2 * uniform) ** 2 - 1 + uniform)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, final, runtime_checkable
 
 from editkit import flow
-from editkit.backbone import Backbone
+from editkit.backbone import AdapterSignature, Backbone
+from editkit.config import Options
 from editkit.types import EditInputs, Plan
 
 if TYPE_CHECKING:
@@ -18,13 +20,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from editkit.adapters.lora import LoraOptions
+    from editkit.backbone import CollapsedAdapter, Transformer
     from editkit.types import EditRequest
 
+OptionsT = TypeVar("OptionsT", bound=Options)
+"""A method's own options."""
 
-class Conditioner(ABC):
+
+class Conditioner(ABC, Generic[OptionsT]):
     """What a method invents; its sampler and its trainer both use it, so they cannot drift apart."""
 
-    def __init__(self, backbone: Backbone, config: Any) -> None:
+    def __init__(self, backbone: Backbone, config: OptionsT) -> None:
         self.backbone, self.config = backbone, config
 
     @abstractmethod
@@ -56,10 +62,19 @@ class Conditioner(ABC):
         return replace(plan, conditioning=replace(plan.conditioning, text=text, negative=negative))
 
 
-class Sampler:
+@runtime_checkable
+class Guided(Protocol):
+    """Options of a method that takes negative prompts."""
+
+    @property
+    def true_cfg(self) -> float:
+        """Scale of true classifier-free guidance."""
+
+
+class Sampler(Generic[OptionsT]):
     """Noise to answer for one plan. A method overrides what its paper changes."""
 
-    def __init__(self, backbone: Backbone, config: Any) -> None:
+    def __init__(self, backbone: Backbone, config: OptionsT) -> None:
         self.backbone, self.config = backbone, config
 
     def predict(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
@@ -75,19 +90,26 @@ class Sampler:
         negative = plan.conditioning.negative
         if negative is None:
             return predicted_BLC
+        assert isinstance(self.config, Guided)  # or the request would have been refused
         unwanted = replace(plan, conditioning=replace(plan.conditioning, text=negative))
         unwanted_BLC, scale = self.predict(x_BLC, t, unwanted, guidance), float(self.config.true_cfg)
         return unwanted_BLC + scale * (predicted_BLC - unwanted_BLC)
 
+    def start(self, plan: Plan, noise_BLC: Tensor) -> Tensor:
+        """Where Euler starts: the noise, BLC."""
+        return noise_BLC
+
+    @final
     def walk(self, plan: Plan, noise_BLC: Tensor, times: Tensor, guidance: float) -> Iterator[Tensor]:
-        """x after each step over any span of a schedule."""
-        return flow.walk(lambda x_BLC, t: self.velocity(x_BLC, t, plan, guidance), noise_BLC, times)
+        """x after each step from noise over the whole schedule, as an edit goes: the sampler by itself."""
+        velocity = partial(self.velocity, plan=plan, guidance=guidance)
+        return flow.walk(velocity, self.start(plan, noise_BLC), times)
 
 
-class Trainer:
+class Trainer(Generic[OptionsT]):
     """What a method's training adds to the common step."""
 
-    def __init__(self, backbone: Backbone, config: Any) -> None:
+    def __init__(self, backbone: Backbone, config: OptionsT) -> None:
         self.backbone, self.config = backbone, config
 
     def reword(self, instruction: str, rng: random.Random) -> str:
@@ -98,19 +120,19 @@ class Trainer:
         """Loss weights BL over the canvas' tokens, whose sum is what a sample counts; None is a mean."""
         return None
 
-    def attach(self, transformer: Any, options: LoraOptions) -> None:
+    def attach(self, transformer: Transformer, options: LoraOptions) -> None:
         """Add the adapter that trains where not the whole transformer does."""
         from editkit import adapters
 
         adapters.attach(transformer, options)
 
-    def load(self, transformer: Any, path: Path) -> None:
+    def load(self, transformer: Transformer, path: Path) -> None:
         """Put on an adapter that was trained before, which is then the only part that trains."""
         from editkit import adapters
 
         adapters.resume(transformer, path)
 
-    def save(self, transformer: Any, folder: Path) -> None:
+    def save(self, transformer: Transformer, folder: Path) -> None:
         """Write the trained adapter."""
         from editkit import adapters
 
@@ -123,6 +145,32 @@ class Trainer:
     def figures(self) -> dict[str, float]:
         """What the last forward pass says about training, by name, to be logged beside the loss."""
         return {}
+
+
+class Collapse(Protocol):
+    """Turns a method's own kind of adapter into a plain LoRA."""
+
+    def __call__(
+        self,
+        state: Mapping[str, Tensor],
+        *,
+        way: str,
+        weights: Mapping[str, Sequence[float]] | None,
+        rank: int | None,
+        scale: float,
+    ) -> CollapsedAdapter:
+        """Collapse an adapter.
+
+        Args:
+            state: its tensors by key.
+            way: how, by name.
+            weights: each expert's mean weight over tokens, by module; all alike where None.
+            rank: of the result; the adapter's own where None.
+            scale: of the adapter.
+
+        Raises:
+            EditkitError: where the tensors are of another kind, or an argument does not fit.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +187,7 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Method:
+class Method(Generic[OptionsT]):
     """A record that a method's folder exports as `METHOD`.
 
     Attributes:
@@ -154,8 +202,10 @@ class Method:
         trainer: what its training adds.
         defaults: steps and guidance where they are not the role's own.
         tasks: what it can be used for, where it is told apart by the request's `task`.
-        adapter: the adapter that the method wears unasked, from its options, the backbone's name and the
-            request: a file, a folder, a Hub id or hf://OWNER/NAME/FILE; None where it goes without.
+        adapter: the adapter that the method wears unasked, from its options, the backbone's base and the
+            request: a file, a folder, a Hub id or hf://OWNER/NAME/FILE; None where it goes without by
+            choice. It raises NoAdapterError where it has none for this base.
+        signature: how its adapter files are recognised; None where nothing tells them.
         load_adapter: puts an adapter file on a transformer under a name; `adapters.load` where None.
         collapse_adapter: turns the method's own kind of adapter into a plain LoRA; None where it has none.
     """
@@ -164,17 +214,18 @@ class Method:
     summary: str
     paper: str
     role: str
-    config: type[Any]
-    conditioner: type[Conditioner]
-    sampler: type[Sampler] = Sampler
-    trainer: type[Trainer] = Trainer
+    config: type[OptionsT]
+    conditioner: type[Conditioner[OptionsT]]
+    sampler: type[Sampler[OptionsT]] = Sampler
+    trainer: type[Trainer[OptionsT]] = Trainer
     defaults: Mapping[str, float] | None = None
     tasks: tuple[Task, ...] = ()
-    adapter: Callable[[Any, str, EditRequest], str | None] | None = None
-    load_adapter: Callable[[Any, Path, str], object] | None = None
-    collapse_adapter: Callable[..., Any] | None = None
-    role_of: Callable[[Any], str] | None = None
+    adapter: Callable[[OptionsT, str | None, EditRequest], str | None] | None = None
+    signature: AdapterSignature | None = None
+    load_adapter: Callable[[Transformer, Path, str], object] | None = None
+    collapse_adapter: Collapse | None = None
+    role_of: Callable[[OptionsT], str] | None = None
 
-    def role_under(self, options: Any) -> str:
+    def role_under(self, options: OptionsT) -> str:
         """The backbone's transformer that it runs on under its options."""
         return self.role_of(options) if self.role_of else self.role

@@ -1,4 +1,7 @@
-"""Finds methods, backbones and training recipes by name, without importing torch."""
+"""Finds methods and training recipes by name, without importing torch.
+
+Backbones are found by `editkit.backbone.provider`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from editkit.errors import EditkitError, unknown
 from editkit.packages import own_package
 
 if TYPE_CHECKING:
+    from editkit.config import Options
     from editkit.method import Method
 
 RECIPES = {
@@ -29,7 +33,7 @@ def method_names() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg))
 
 
-def method(name: str) -> Method:
+def method(name: str) -> Method[Options]:
     """A method's record.
 
     Raises:
@@ -38,7 +42,7 @@ def method(name: str) -> Method:
     known = method_names()
     if name not in known:
         raise EditkitError(unknown("method", name, known))
-    record: Method = importlib.import_module(f"methods.{name}").METHOD
+    record: Method[Options] = importlib.import_module(f"methods.{name}").METHOD
     return record
 
 

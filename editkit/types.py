@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from editkit.request import EditRequest as EditRequest
+from editkit.request import SearchSettings as SearchSettings
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Generator, Tensor
 
-    ImageInput = str | Path | Image.Image
+    from editkit.request import ImageInput as ImageInput
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,18 +50,6 @@ class Comparison:
     verdicts: tuple[Verdict, ...]
 
 
-class SearchSettings(Protocol):
-    """How to search over seeds; `editkit.SeedSearch` is one."""
-
-    @property
-    def seeds(self) -> int:
-        """Candidates, counted up from the request's seed."""
-
-    @property
-    def judge(self) -> str:
-        """Name of the judge that compares them."""
-
-
 class SearchFindings(Protocol):
     """What a search over seeds saw."""
 
@@ -84,44 +74,6 @@ class SearchFindings(Protocol):
 
     def contact_sheet(self) -> Image.Image:
         """All previews side by side, the winner's framed."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EditRequest:
-    """What a person asks for.
-
-    Attributes:
-        image: the picture to edit, a path or a PIL image; None for text to image.
-        instruction: the edit in words, or the picture's description where there is no image.
-        method: a name from `editkit.methods()`.
-        task: one of the method's own tasks, where it has any; it chooses by what is given where None.
-        mask: where the edit may land, white on black, as large as the image.
-        references: further pictures that the instruction speaks of.
-        seed: of the noise; the same seed gives the same picture.
-        steps: Euler steps; the backbone's default where None.
-        guidance: distilled guidance; the backbone's default where None.
-        size: (width, height) that the network works at; fitted to the image where None.
-        preserve: keep pixels outside the change identical to the image; where None, only if a mask is given.
-        align: move the edit back onto the image's grid where it is found shifted or scaled against it.
-        negative: what the picture should not show; switches true classifier-free guidance on.
-        search: try several seeds, from `seed` on, and finish the one that a judge prefers: a `SeedSearch`, or
-            a dict of its fields.
-    """
-
-    image: ImageInput | None
-    instruction: str
-    method: str = "kontext"
-    task: str | None = None
-    mask: ImageInput | None = None
-    references: Sequence[ImageInput] = ()
-    seed: int = 0
-    steps: int | None = None
-    guidance: float | None = None
-    size: tuple[int, int] | None = None
-    preserve: bool | None = None
-    align: bool = False
-    negative: str | None = None
-    search: SearchSettings | Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

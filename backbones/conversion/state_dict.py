@@ -114,7 +114,7 @@ def split_native(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
             sizes = _sizes(parts, width)
             _require_rows(native, tensor, sum(sizes))
             # Copies: parts that share memory could be neither saved by safetensors nor trained apart.
-            yield from zip(parts, (rows.clone() for rows in tensor.split(sizes)), strict=True)
+            yield from zip(parts, (rows.clone() for rows in torch.split(tensor, sizes)), strict=True)
 
 
 def join_diffusers(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from backbones.conversion import state_dict
 from backbones.loading import COLUMNS
 from backbones.lora.keys import PREFIX
+from editkit.backbone import Transformer
 from editkit.errors import EditkitError
 
 MATRICES = {".lora_A.weight": "A", ".lora_B.weight": "B"}
@@ -51,7 +52,7 @@ def _kind(key: str) -> str:
     return next((kind for pattern, kind in KINDS if pattern.search(key)), "")
 
 
-def check(transformer: Any, state: Mapping[str, Tensor]) -> None:
+def check(transformer: Transformer, state: Mapping[str, Tensor]) -> None:
     """Refuse a LoRA in diffusers' layout that would not land whole.
 
     Raises:
@@ -106,7 +107,7 @@ def widened(state: Mapping[str, Tensor], in_channels: int) -> Mapping[str, Tenso
     return state if way is None else {**state, key: state_dict.widen_input(state[key], in_channels, way)}
 
 
-def check_shapes(transformer: Any, wanted: Mapping[str, tuple[int, int]]) -> None:
+def check_shapes(transformer: Transformer, wanted: Mapping[str, tuple[int, int]]) -> None:
     """Refuse modules, by name with their outputs and inputs, that the transformer has not.
 
     Raises:
@@ -116,7 +117,7 @@ def check_shapes(transformer: Any, wanted: Mapping[str, tuple[int, int]]) -> Non
         name: module.get_base_layer() if hasattr(module, "get_base_layer") else module
         for name, module in transformer.named_modules()
     }
-    held = {
+    held: dict[str, tuple[Any, Any]] = {
         name: (base.out_features, base.in_features)
         for name, base in bases.items()
         if hasattr(base, "in_features")

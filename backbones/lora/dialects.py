@@ -139,7 +139,7 @@ def in_diffusers(
 ) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
     """Tensors and metadata of a file as diffusers' pipelines write them; untouched where they are so already.
 
-    A text encoder's part is left out, with a warning: FLUX's are shared by all methods.
+    A text encoder's part is left out, with a note: FLUX's are shared by all methods.
 
     Raises:
         EditkitError: as `read`, and where tensors would be lost.

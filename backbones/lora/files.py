@@ -140,7 +140,7 @@ def _sound(state: Mapping[str, Tensor], about: Mapping[str, str]) -> dialects.Lo
     if lost := [
         key for key in (*found.beside, *found.unplaced) if not key.startswith(dialects.TEXT_ENCODERS)
     ]:
-        routed = summary.experts(state, about)
+        routed = summary.has_experts(state)
         way = "run `editkit lora collapse` first" if routed else "give a plain LoRA"
         raise EditkitError(f"{len(lost)} tensors have no place elsewhere, such as {lost[0]}; {way}.")
     return found

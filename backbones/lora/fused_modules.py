@@ -158,7 +158,7 @@ def _apart(native: str, parts: tuple[str, ...], update: Update) -> Iterator[tupl
     if rows % sum(units):
         raise EditkitError(f"{native} has {rows} rows, which is no multiple of {sum(units)}.")
     sizes = [unit * rows // sum(units) for unit in units]
-    pieces = update.up_Or.split(sizes)
+    pieces = torch.split(update.up_Or, sizes)
     biases, magnitudes = _rows(update.bias_O, sizes), _rows(update.magnitude_O, sizes)
     whole = update.bias_O is not None or update.magnitude_O is not None
     for part, up, kept, bias, magnitude in zip(parts, pieces, _kept(pieces), biases, magnitudes, strict=True):
@@ -173,7 +173,9 @@ def _apart(native: str, parts: tuple[str, ...], update: Update) -> Iterator[tupl
 
 def _rows(vector_O: Tensor | None, sizes: list[int]) -> list[Tensor | None]:
     """Each part's own copy of its rows of a vector."""
-    return [None] * len(sizes) if vector_O is None else [rows.clone() for rows in vector_O.split(sizes)]
+    return (
+        [None] * len(sizes) if vector_O is None else [rows.clone() for rows in torch.split(vector_O, sizes)]
+    )
 
 
 def _kept(pieces: Iterable[Tensor]) -> Tensor:

@@ -5,7 +5,6 @@ them; or joined by `_` behind one of `FLAT`.
 """
 
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +12,7 @@ from functools import cache
 from torch import Tensor
 
 from backbones.lora import fused_modules
-from editkit.errors import EditkitWarning
+from editkit import notes
 
 PREFIX = "transformer."
 COMFYUI = ("model.diffusion_model.", "diffusion_model.")
@@ -73,12 +72,11 @@ def place(stem: str, blocks: int) -> Place | None:
 
 
 def without_text_encoders(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same without the tensors for text encoders, with a warning: all methods share FLUX's encoders."""
+    """The same without the tensors for text encoders, with a note: all methods share FLUX's encoders."""
     left = [key for key in state if key.startswith(TEXT_ENCODERS)]
     if left:
         few = f"{len(left)} tensors, such as {left[0]}"
-        # At the call that loads the file, not in here.
-        warnings.warn(f"The part for text encoders is left out: {few}.", EditkitWarning, stacklevel=4)
+        notes.tell(f"The LoRA's part for text encoders is left out: {few}.")
     return {key: tensor for key, tensor in state.items() if key not in left}
 
 

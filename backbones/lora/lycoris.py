@@ -78,7 +78,7 @@ def kind(state: Mapping[str, Tensor]) -> str:
     return {"lokr": "LoKr", "hada": "LoHa"}[names.pop()] if len(names) == 1 else ""
 
 
-def load(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str], name: str) -> None:
+def load(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str], name: str) -> bool:
     """Put a LoKr or LoHa on a transformer, next to other adapters.
 
     Args:
@@ -87,9 +87,14 @@ def load(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str]
         about: its metadata.
         name: of the adapter.
 
+    Returns:
+        Whether the tensors are of a LoKr or LoHa; nothing is done where they are not.
+
     Raises:
         EditkitError: where a tensor has no place, or does not fit.
     """
+    if not kind(state):
+        return False
     factors = _split(read(state, about))
     coverage.check_shapes(transformer, {module: each.shape for module, each in factors.items()})
     if name in getattr(transformer, "peft_config", {}):
@@ -102,6 +107,7 @@ def load(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str]
     transformer._hf_peft_config_loaded = True
     for module, each in factors.items():
         _fill(transformer.get_submodule(module), each, name)
+    return True
 
 
 def _fill(layer: Any, factors: Factors, name: str) -> None:

@@ -13,7 +13,7 @@ from editkit.adapters.lora import (
     state,
     unfreeze,
 )
-from editkit.adapters.switching import active, enable, layers
+from editkit.adapters.peft_layers import active, enable, layers
 
 __all__ = [
     "FILE",

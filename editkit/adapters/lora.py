@@ -1,14 +1,17 @@
-"""LoRA adapters through peft: attach, load, save, enable, eject. Works on any diffusers transformer."""
+"""LoRA adapters through peft: attach, load, save, eject. Works on any diffusers transformer."""
 
 import json
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from editkit import atomic_files, packages
+from editkit import atomic_files
 from editkit.adapters.files import FILE, METADATA, file, read
+from editkit.backbone import Transformer, provider
 from editkit.errors import EditkitError, first_sentence
 
 PREFIX = "transformer."
@@ -46,7 +49,7 @@ class LoraOptions:
             raise ValueError(f"lora.alpha must be above 0, or null for the rank, not {self.alpha}")
 
 
-def attach(transformer: Any, options: LoraOptions, name: str = "default") -> None:
+def attach(transformer: Transformer, options: LoraOptions, name: str = "default") -> None:
     """Add a fresh adapter that changes nothing yet and is the only part that trains.
 
     Raises:
@@ -72,7 +75,8 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
     )
     transformer.requires_grad_(False)
     try:
-        transformer.add_adapter(lora, adapter_name=name)
+        with _unremarked():
+            transformer.add_adapter(lora, adapter_name=name)
     except ValueError as error:
         raise EditkitError(f"The adapter cannot be attached: {first_sentence(error)}.") from error
     adapted = [key for key, layer in transformer.named_modules() if name in getattr(layer, "r", ())]
@@ -80,10 +84,10 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
         if not any(re.fullmatch(rf"(.*\.)?({end})", key) for key in adapted):
             eject(transformer, name)
             raise EditkitError(f"lora.ranks names {end}, which lora.targets does not; name it in both.")
-    packages.backbones("loading").regroup(transformer)
+    provider().regroup(transformer)
 
 
-def resume(transformer: Any, path: str | Path, name: str = "default") -> None:
+def resume(transformer: Transformer, path: str | Path, name: str = "default") -> None:
     """Load an adapter so that it is the only part that trains.
 
     On an input wider than its own it begins as what it was: what is new has no effect yet.
@@ -101,14 +105,14 @@ def resume(transformer: Any, path: str | Path, name: str = "default") -> None:
         )
 
 
-def unfreeze(transformer: Any, name: str) -> None:
+def unfreeze(transformer: Transformer, name: str) -> None:
     """Let a LoRA train."""
     for key, parameter in transformer.named_parameters():
         if ".lora_" in key and f".{name}" in key:
             parameter.requires_grad_(True)
 
 
-def load(transformer: Any, path: str | Path, name: str, *, widen: bool = False) -> None:
+def load(transformer: Transformer, path: str | Path, name: str, *, widen: bool = False) -> None:
     """Load an adapter file of any dialect, or a folder with one, under a name, next to others.
 
     Args:
@@ -120,23 +124,23 @@ def load(transformer: Any, path: str | Path, name: str, *, widen: bool = False) 
     Raises:
         EditkitError: where the file is missing, is no adapter in safetensors, or does not fit.
     """
-    state, about = read(path)
-    lycoris, what = packages.backbones("lora.lycoris"), f"The adapter {file(path)}"
+    (state, about), formats, what = read(path), provider().lora, f"The adapter {file(path)}"
     try:
-        if lycoris.kind(state):
-            lycoris.load(transformer, state, about, name)
-            packages.backbones("loading").regroup(transformer)
-            return
-        state, about = packages.backbones("lora.dialects").in_diffusers(state, about)
+        with _unremarked():
+            done = formats.load_lycoris(transformer, state, about, name)
+        plain, told = (state, about) if done else formats.in_diffusers(state, about)
     except EditkitError as error:
         raise EditkitError(f"{what} cannot be loaded: {error}") from error
+    if done:
+        provider().regroup(transformer)
+        return
     if widen:
-        state = packages.backbones("lora.coverage").widened(state, transformer.config.in_channels)
-    install(transformer, state, name, about, what)
+        plain = formats.widened(plain, transformer.config.in_channels)
+    install(transformer, plain, name, told, what)
 
 
 def install(
-    transformer: Any,
+    transformer: Transformer,
     state: Mapping[str, Any],
     name: str,
     about: Mapping[str, str],
@@ -155,14 +159,15 @@ def install(
         EditkitError: where they do not fit.
     """
     try:
-        packages.backbones("lora.coverage").check(transformer, state)
+        provider().lora.check_fit(transformer, state)
     except EditkitError as error:
         raise EditkitError(f"{what} does not fit this transformer: {error}") from error
     try:
         config = json.loads(about.get(METADATA, "null"))
-        transformer.load_lora_adapter(
-            dict(state), prefix=PREFIX.rstrip("."), adapter_name=name, metadata=config
-        )
+        with _unremarked():
+            transformer.load_lora_adapter(
+                dict(state), prefix=PREFIX.rstrip("."), adapter_name=name, metadata=config
+            )
     except (ValueError, RuntimeError, IndexError, KeyError, TypeError) as error:
         problem = first_sentence(error)
         raise EditkitError(f"{what} does not fit this transformer ({problem}).") from error
@@ -170,10 +175,10 @@ def install(
     if lost := [key for key in state if key.removeprefix(PREFIX).partition(".lora_")[0] not in landed]:
         eject(transformer, name)
         raise EditkitError(f"{what} does not fit this transformer: peft left {lost[0]} out.")
-    packages.backbones("loading").regroup(transformer)
+    provider().regroup(transformer)
 
 
-def save(transformer: Any, folder: Path, name: str = "default") -> Path:
+def save(transformer: Transformer, folder: Path, name: str = "default") -> Path:
     """Write an adapter in diffusers' layout, whole or not at all; the file's metadata hold its LoraConfig."""
     from safetensors.torch import save_file
 
@@ -183,7 +188,7 @@ def save(transformer: Any, folder: Path, name: str = "default") -> Path:
     return folder / FILE
 
 
-def state(transformer: Any, name: str) -> dict[str, Any]:
+def state(transformer: Transformer, name: str) -> dict[str, Any]:
     """An adapter's tensors in diffusers' layout."""
     from peft.utils import get_peft_model_state_dict
 
@@ -196,19 +201,33 @@ def state(transformer: Any, name: str) -> dict[str, Any]:
     }
 
 
-def metadata(transformer: Any, name: str) -> dict[str, str]:
+def metadata(transformer: Transformer, name: str) -> dict[str, str]:
     """An adapter's LoraConfig as diffusers keeps it in a file."""
-    config = _plain(transformer.peft_config[name].to_dict())
+    config = _plain(_configs(transformer)[name].to_dict())
     about = {f"{PREFIX}{key}": value for key, value in config.items()}
     return {METADATA: json.dumps(about, sort_keys=True)}
 
 
-def eject(transformer: Any, name: str) -> None:
+def eject(transformer: Transformer, name: str) -> None:
     """Remove an adapter; the base weights are bit-identical to before."""
     transformer.delete_adapters(name)
-    if not getattr(transformer, "peft_config", None):
+    if not _configs(transformer):
         transformer.unload_lora()
-    packages.backbones("loading").regroup(transformer)
+    provider().regroup(transformer)
+
+
+def _configs(transformer: Transformer) -> Mapping[str, Any]:
+    """peft's LoraConfig by adapter; a transformer that never had one has no such attribute."""
+    found: Mapping[str, Any] = getattr(transformer, "peft_config", {})
+    return found
+
+
+@contextmanager
+def _unremarked() -> Iterator[None]:
+    """Without peft's remarks on several adapters, and on names that match nothing, which is checked here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="peft")
+        yield
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from editkit import packages
-from editkit.errors import EditkitError
+from editkit import notes
+from editkit.backbone import provider
+from editkit.errors import EditkitError, NoAdapterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from editkit.backbone import Backbone, Transformer
+    from editkit.config import Options
     from editkit.types import EditRequest
 
 HUB = "hf://"
@@ -26,14 +29,14 @@ class AdaptedMethod(Protocol):
         """The folder's name."""
 
     @property
-    def adapter(self) -> Callable[[Any, str, EditRequest], str | None] | None:
+    def adapter(self) -> Callable[[Options, str | None, EditRequest], str | None] | None:
         """The adapter that it wears unasked."""
 
     @property
-    def load_adapter(self) -> Callable[[Any, Path, str], object] | None:
+    def load_adapter(self) -> Callable[[Transformer, Path, str], object] | None:
         """Its own way to load an adapter file."""
 
-    def role_under(self, options: Any) -> str:
+    def role_under(self, options: Options) -> str:
         """The backbone's transformer that it runs on."""
 
 
@@ -44,7 +47,7 @@ class AdapterManager:
         backbone: whose transformers wear them.
     """
 
-    def __init__(self, backbone: Any) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
         self._worn: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
         self._paths: dict[str, Path] = {}
@@ -55,7 +58,7 @@ class AdapterManager:
         other._worn, other._paths = dict(self._worn), self._paths
         return other
 
-    def load(self, method: AdaptedMethod, options: Any, path: Path, name: str | None) -> str:
+    def load(self, method: AdaptedMethod, options: Options, path: Path, name: str | None) -> str:
         """Load an adapter that a method wears from now on; returns its name (the file's if None).
 
         Files of different folders are often called alike; a second one's name ends in its hash.
@@ -78,7 +81,7 @@ class AdapterManager:
         return name
 
     def use(
-        self, method: AdaptedMethod, options: Any, names: Sequence[str], scales: Sequence[float] | None
+        self, method: AdaptedMethod, options: Options, names: Sequence[str], scales: Sequence[float] | None
     ) -> None:
         """The adapters that a method wears from now on, instead of its own; none at all gives the base.
 
@@ -91,7 +94,7 @@ class AdapterManager:
         adapters.enable(self.backbone.transformer(role), names, scales)
         self._worn[method.name] = names, scales
 
-    def wear(self, method: AdaptedMethod, options: Any, request: EditRequest) -> None:
+    def wear(self, method: AdaptedMethod, options: Options, request: EditRequest) -> None:
         """Switch to the method's adapters, exactly; another method may have had the transformer before.
 
         Raises:
@@ -101,8 +104,13 @@ class AdapterManager:
         worn: tuple[Sequence[str], Sequence[float] | None] = ((), None)
         if method.name in self._worn:
             worn = self._worn[method.name]
-        elif own := method.adapter and method.adapter(options, self.backbone.name, request):
-            worn = [self._own(method, role, own)], None
+        elif method.adapter:
+            try:
+                own = method.adapter(options, self.backbone.base, request)
+            except NoAdapterError as error:
+                notes.tell(f"{error} Give one with the option adapter=FILE.")
+            else:
+                worn = ([self._own(method, role, own)] if own else (), None)
         self.backbone.wear(role, *worn)
 
     def _own(self, method: AdaptedMethod, role: str, adapter: str) -> str:
@@ -134,7 +142,7 @@ def _find(adapter: str) -> Path:
 
     if Path(adapter).exists():
         return Path(adapter)
-    fetch = packages.backbones("hub").fetch
+    fetch = provider().fetch
     if adapter.startswith(HUB):
         owner, repository, *inside = (*adapter.removeprefix(HUB).split("/"), "", "")
         inside = [part for part in inside if part]

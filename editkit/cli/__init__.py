@@ -1,13 +1,12 @@
 """The command line: a thin layer of options over the API. Exit status 0, or 2 with one sentence on stderr."""
 
-import logging
-import os
 import sys
 import warnings
 from typing import Any
 
 import typer
 
+from editkit import packages
 from editkit.cli import compare, data, demo, edit, evaluate, lists, lora, replay, train, weights
 from editkit.errors import EditkitError, EditkitWarning
 
@@ -42,10 +41,7 @@ for name, group in (("eval", evaluate), ("data", data), ("weights", weights), ("
 
 def main() -> None:
     """Run the command line; every failure that a person can mend is one sentence and status 2."""
-    for library in ("DIFFUSERS", "TRANSFORMERS"):
-        os.environ.setdefault(f"{library}_VERBOSITY", "error")
-    # Which diffusers imports where it is installed, and which then speaks of kernels that it would like.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    packages.own_package("backbones")  # which silences libraries, if it comes before them
     warnings.showwarning = _note  # type: ignore[assignment]
     try:
         status = app(standalone_mode=False)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.options import Backbone, Device, no_bars
+from editkit.cli.options import Backbone, Device
 from editkit.errors import EditkitError
 
 
@@ -30,7 +30,6 @@ def demo(
 
     if not 1 <= max_pixels <= images.MAX_PIXELS:
         raise EditkitError(f"--max-pixels {max_pixels} is not allowed; give 1 to {images.MAX_PIXELS:,}.")
-    no_bars()
     packages.own_package("demos")
     importlib.import_module("demos.serve").serve(
         backbone, device, host=host, port=port, share=share, password=password or None, pixels=max_pixels

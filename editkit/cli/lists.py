@@ -46,9 +46,9 @@ def _word(value: Any) -> str:
 
 def backbones() -> None:
     """List the backbones with their roles, licences and needs."""
-    from editkit import packages
+    from editkit.backbone import provider
 
-    for family in packages.backbones("specs").FAMILIES.values():
+    for family in provider().families.values():
         print(f"{family.name}: {family.summary}")
         for name, role in family.roles.items():
             guidance = "no guidance" if role.guidance is None else f"guidance {role.guidance:g}"

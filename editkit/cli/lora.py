@@ -6,11 +6,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from editkit.errors import EditkitError
+
+if TYPE_CHECKING:
+    from editkit.backbone import AdapterSignature, LoraSummary
+    from editkit.method import Collapse
 
 app = typer.Typer(help="Look into LoRA files, convert and merge them.", no_args_is_help=True)
 
@@ -24,11 +28,12 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Print what a LoRA file is, what it adapts, and what would be left unloaded."""
-    from editkit import adapters, packages
+    from editkit import adapters
+    from editkit.backbone import provider
 
     state, about = adapters.read(file)
     try:
-        summary = packages.backbones("lora.summary").inspect(state, about)
+        summary = provider().lora.inspect(state, about, _signatures())
     except EditkitError as error:
         raise EditkitError(f"{adapters.file(file)} cannot be read as a LoRA: {error}") from error
     print(json.dumps(asdict(summary)) if as_json else _table(summary))
@@ -44,9 +49,9 @@ def convert(
     ] = None,
 ) -> None:
     """Write a LoRA in another dialect, with the same update of every weight, or of a lower rank."""
-    from editkit import packages
+    from editkit.backbone import provider
 
-    _written(destination, rank, *packages.backbones("lora.files").convert(source, destination, to, rank))
+    _written(destination, rank, *provider().lora.convert(source, destination, to, rank))
 
 
 @app.command()
@@ -58,10 +63,10 @@ def merge(
     rank: Annotated[int | None, typer.Option(help="The highest rank; ranks add up if not given.")] = None,
 ) -> None:
     """Write the sum of LoRAs as one, in diffusers' dialect."""
-    from editkit import packages
+    from editkit.backbone import provider
 
     terms = [_scaled(source) for source in sources]
-    _written(destination, rank, *packages.backbones("lora.files").merge(terms, destination, rank))
+    _written(destination, rank, *provider().lora.merge(terms, destination, rank))
 
 
 @app.command()
@@ -77,22 +82,23 @@ def collapse(
     ] = None,
 ) -> None:
     """Turn a LoRA-MoE into a plain LoRA in diffusers' layout, and say how much that loses."""
-    from editkit import adapters, packages
+    from editkit import adapters
+    from editkit.backbone import provider
 
-    files = packages.backbones("lora.files")
-    files.check(destination)
+    lora = provider().lora
+    lora.check_destination(destination)
     state, about = adapters.read(source)
     try:
-        experts = packages.backbones("lora.summary").inspect(state, about).experts
+        experts = lora.inspect(state, about, _signatures()).experts
         if experts is None:
             raise EditkitError("there are no experts in it; give a LoRA-MoE.")
         routing = _routing(weights, state) if weights else None
         scale = experts.alpha / experts.rank
         plain = _collapser()(state, way=way, weights=routing, rank=rank, scale=scale)
-        tensors, metadata = files.plain(state, plain.state, about)
+        tensors, metadata = lora.plain(state, plain.state, about)
     except EditkitError as error:
         raise EditkitError(f"{adapters.file(source)} cannot be collapsed: {error}") from error
-    files.write(tensors, metadata, destination)
+    lora.write(tensors, metadata, destination)
     worst = max(plain.errors, key=plain.errors.__getitem__)
     if experts.router == "paper" and not routing:
         print(
@@ -134,7 +140,15 @@ def _written(destination: Path, rank: int | None, left: Sequence[str], lost: flo
         print(f"relative error {lost:.4f}")
 
 
-def _collapser() -> Any:
+def _signatures() -> "dict[str, AdapterSignature]":
+    """How each method's adapter files are recognised."""
+    from editkit import registry
+
+    signatures = {name: registry.method(name).signature for name in registry.method_names()}
+    return {name: signature for name, signature in signatures.items() if signature}
+
+
+def _collapser() -> "Collapse":
     """The collapse of the method whose adapters carry experts."""
     from editkit import registry
 
@@ -164,7 +178,7 @@ def _numbers(values: Any) -> bool:
     )
 
 
-def _table(summary: Any) -> str:
+def _table(summary: "LoraSummary") -> str:
     takes = f", x_embedder takes {summary.x_embedder}" if summary.x_embedder else ", no x_embedder"
     alphas = ", ".join(f"{alpha:g}" for alpha in summary.alphas)
     lines = [

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.options import Device, no_bars
+from editkit.cli.options import Device
 
 
 def replay(
@@ -31,7 +31,6 @@ def replay(
 
     if output:
         images.check_output(output)
-    no_bars()
     found = made_again(picture, image=image, mask=mask, references=tuple(reference or ()), device=device)
     if output:
         images.save(found.image, output, found.recipe)

@@ -1,11 +1,14 @@
 """`editkit train`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from editkit.errors import EditkitError
+
+if TYPE_CHECKING:
+    from editkit.train.job import Job, RunConfig
 
 
 def train(
@@ -29,17 +32,18 @@ def train(
 
     values, changes = configs.layered(config, overrides or [])
     module = registry.recipe(str(values.get("recipe", "edit")))
-    settings = configs.build(module.CONFIG, values, changes)
+    settings: RunConfig = configs.build(module.CONFIG, values, changes)
     if plan or device:
         _plan(settings, device)
         return
     own_device()
     check(settings.fit)  # before the job, whose making can take long
-    loss = fit(module.JOB(settings), settings.fit)
+    job: Job = module.JOB(settings)
+    loss = fit(job, settings.fit)
     print(f"{settings.fit.output}/export (loss {loss:.4f} after {settings.fit.steps} steps)")
 
 
-def _plan(settings: Any, device: str | None) -> None:
+def _plan(settings: "RunConfig", device: str | None) -> None:
     from editkit.train.estimate import plan as plans
     from editkit.train.settings import EditTrainConfig
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from editkit.backbone import Backbone
+from editkit.config import Options
 from editkit.data.records import MixedConfig, Record
 from editkit.method import Conditioner, Trainer
 from editkit.types import EditInputs, Plan
@@ -84,7 +85,10 @@ def shape_of(record: Record) -> tuple[Any, ...]:
 
 @torch.no_grad()
 def arrange(
-    records: Sequence[Record], backbone: Backbone, conditioner: Conditioner, trainer: Trainer
+    records: Sequence[Record],
+    backbone: Backbone,
+    conditioner: Conditioner[Options],
+    trainer: Trainer[Options],
 ) -> tuple[Plan, dict[str, Tensor]]:
     """The plan of some records and what is stacked of it: x0, filled slots, loss weights."""
     inputs, answer_BCHW = collate(records)

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from editkit import atomic_files
 from editkit.backbone import Backbone
+from editkit.config import Options
 from editkit.data.buckets import Bucket, arrange, laid_out, shape_of
 from editkit.data.datasets import Dataset, Guarded
 from editkit.data.records import Record
@@ -45,7 +46,12 @@ Arrange = Callable[[Sequence[Record]], tuple[Plan, dict[str, Tensor]]]
 
 
 def buckets(
-    dataset: Dataset, backbone: Backbone, conditioner: Conditioner, trainer: Trainer, key: Any, folder: Path
+    dataset: Dataset,
+    backbone: Backbone,
+    conditioner: Conditioner[Options],
+    trainer: Trainer[Options],
+    key: Any,
+    folder: Path,
 ) -> list[Bucket]:
     """All of a dataset, from disk where the same dataset, weights and options were arranged before.
 
@@ -130,7 +136,8 @@ class Encoder:
         missing = [index for index in range(len(self.dataset)) if index not in done]
         source: Any = Guarded(self.dataset)  # any sequence serves; torch's Dataset is no base class of ours
         as_it_is: Any = _as_it_is  # records stay numpy arrays, so that workers share no tensors
-        workers = min(READERS, os.cpu_count() or 1)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = min(READERS, cores)
         loader: Iterable[Record | str] = DataLoader(
             source,
             batch_size=None,

@@ -1,4 +1,4 @@
-"""One picture and instruction through several methods, on one canvas and seed: what differs is theirs."""
+"""One picture and instruction through several methods, each on the canvas that it was trained on."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from editkit.imaging.contact_sheet import wrapped
 from editkit.types import EditRequest, EditResult
 
 if TYPE_CHECKING:
-    from editkit.inference import pipeline
     from editkit.inference.editor import PictureEditor
+    from editkit.inference.progress import Watch
     from editkit.judges import Judge
     from editkit.types import ImageInput
 
-AREA = 1024 * 1024
-"""Largest number of pixels of the shared canvas where no method names sizes of its own."""
 SHOWN = 256
 """Pixels that the longer side of a picture has at least on a sheet."""
 
@@ -88,7 +86,8 @@ def compare(
         image: to edit.
         instruction: in words.
         methods: names.
-        size: of the shared canvas; fitted to the picture where None.
+        size: to work at, the same for all; where None, each method plans the canvas that it was trained on.
+            The results have the picture's size in both cases.
         judge: lets every two results duel.
         asked: seed, steps, mask and whatever else an `EditRequest` takes.
 
@@ -111,29 +110,22 @@ def requests(
     size: tuple[int, int] | None = None,
     **asked: Any,
 ) -> list[EditRequest]:
-    """One request a method, all for the same canvas and seed; see `compare` for the arguments.
+    """One request a method, all with the same seed; see `compare` for the arguments.
 
     Raises:
         EditkitError: as `compare`.
     """
     if not methods or len(set(methods)) < len(methods):
         raise EditkitError("Name one method or several, each once.")
-    known = [editor.method(name) for name in methods]
-    roles = [method.role_under(options) for method, options in known]
-    source = images.load(image)
-    if size is None and not all(
-        editor.backbone.sizes(role) for role in roles if role in editor.backbone.roles
-    ):
-        panel = canvas.fit(source.size, area=AREA)
-        size = panel.width, panel.height
+    for name in methods:
+        editor.method(name)  # so that an unknown one is refused before any edit
+    images.load(image)  # likewise for the picture
     return [
         EditRequest(image=image, instruction=instruction, method=name, size=size, **asked) for name in methods
     ]
 
 
-def run(
-    asked: Sequence[tuple[PictureEditor, EditRequest]], watch: pipeline.Watch | None = None
-) -> Iterator[Entry]:
+def run(asked: Sequence[tuple[PictureEditor, EditRequest]], watch: Watch | None = None) -> Iterator[Entry]:
     """What becomes of each request by its editor, one by one; `watch` is told of every step.
 
     Editors of one backbone may differ in their methods' options: see `PictureEditor.configured`.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from editkit.inference import pipeline
+    from editkit.backbone import Backbone
+    from editkit.config import Options
+    from editkit.inference.progress import Watch
     from editkit.method import Method
     from editkit.types import EditRequest, EditResult
 
@@ -15,10 +17,10 @@ class PictureEditor(Protocol):
     """Edits pictures with any method by name; `editkit.Editor` is one."""
 
     @property
-    def backbone(self) -> Any:
+    def backbone(self) -> Backbone:
         """The FLUX family behind it."""
 
-    def method(self, name: str) -> tuple[Method, Any]:
+    def method(self, name: str) -> tuple[Method[Options], Options]:
         """A method's record and its options."""
 
     def load(self, request: EditRequest) -> None:
@@ -29,6 +31,6 @@ class PictureEditor(Protocol):
         """Edits one picture; takes the fields of an `EditRequest`."""
 
     def edit_many(
-        self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: pipeline.Watch | None = None
+        self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: Watch | None = None
     ) -> list[EditResult]:
         """Edit many pictures, in the order given."""

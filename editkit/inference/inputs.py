@@ -55,13 +55,7 @@ class Prepared:
         """The part of a recipe that the request decides."""
         request = self.request
         return {
-            "instruction": request.instruction,
-            "negative": request.negative,
-            "task": request.task,
-            "seed": request.seed,
-            "size": list(request.size) if request.size else None,
-            "preserve": request.preserve,
-            "align": request.align,
+            **provenance.asked(request),
             "mask": self.mask_11HW is not None,
             "references": len(self.references),
             "source_sha256": provenance.pixels_sha256(self.source) if self.source else None,

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from editkit.errors import EditkitError
 from editkit.imaging.images import RECIPE_KEY, Picture, opened
+from editkit.request import SETTINGS, USED, EditRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -31,6 +34,18 @@ def make(**settings: Any) -> Recipe:
     # Through JSON once, so that what is read from a file equals what was made: tuples become lists.
     recipe: Recipe = json.loads(json.dumps({**settings, "versions": versions()}))
     return recipe
+
+
+def asked(request: EditRequest) -> Recipe:
+    """A request's settings, without those that the pipeline adds as it used them."""
+    return {name: getattr(request, name) for name in SETTINGS if name not in USED}
+
+
+def settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A request's settings out of a recipe; those that it does not name are left out."""
+    found = {name: recipe[name] for name in SETTINGS if name in recipe}
+    size = found.get("size")
+    return {**found, "size": tuple(size) if size else None}  # JSON knows no tuples
 
 
 @cache

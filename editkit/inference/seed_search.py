@@ -8,57 +8,33 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from PIL import Image
 
-from editkit import config
-from editkit.errors import EditkitError, unknown
+from editkit.errors import EditkitError
 from editkit.imaging import images
-from editkit.inference import inputs, pipeline
+from editkit.inference import inputs
 from editkit.inference.inputs import Prepared
-from editkit.judges import JUDGES, Case, Judge, judge
+from editkit.inference.memory import enough_memory
+from editkit.inference.pipeline import (
+    DenoiseState,
+    Pipeline,
+    begin,
+    decode,
+    denoise,
+    previews,
+    results,
+    teller,
+)
+from editkit.inference.progress import Stopwatch, Watch
+from editkit.inference.search_settings import SeedSearch
+from editkit.judges import Case, Judge, judge
 from editkit.judges.tournament import bubble
-from editkit.method import Method
-from editkit.types import Comparison, EditResult, SearchSettings
-
-MODES = ("continue", "restart")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedSearch:
-    """How to search.
-
-    Attributes:
-        seeds: how many, counted up from the request's.
-        judge: one of `editkit.judges.JUDGES`.
-        mode: `continue` or `restart`.
-        preview_steps: steps before the judge looks; a quarter of the edit's, rounded up, where None.
-        both_orders: ask a judge twice, with the pictures swapped; the surer answer counts, or none where
-            the judge contradicts itself and cannot tell how sure it was.
-        options: of the judge.
-    """
-
-    seeds: int = 8
-    judge: str = "preserve"
-    mode: str = "continue"
-    preview_steps: int | None = None
-    both_orders: bool = True
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise ValueError(f"seeds must be at least 1, not {self.seeds}")
-        if self.mode not in MODES:
-            raise ValueError(f"mode must be continue or restart, not {self.mode!r}")
-        if self.judge not in JUDGES:
-            raise ValueError(unknown("judge", self.judge, JUDGES).rstrip("."))
-        if self.preview_steps is not None and self.preview_steps < 1:
-            raise ValueError(f"preview_steps must be at least 1, not {self.preview_steps}")
+from editkit.types import Comparison, EditResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,20 +95,16 @@ class SearchReport:
 
 @torch.no_grad()
 def run(
-    backbone: Any,
-    method: Method,
-    options: Any,
+    pipeline: Pipeline,
     prepared: Prepared,
     search: SeedSearch,
     judges: dict[str, Judge],
-    watch: pipeline.Watch | None = None,
+    watch: Watch | None = None,
 ) -> EditResult:
     """One edit whose seed is searched for.
 
     Args:
-        backbone: with the method's role.
-        method: any.
-        options: the method's.
+        pipeline: a method on a backbone.
         prepared: the edit.
         search: how.
         judges: those made before, to be used again; a new one is put there.
@@ -141,40 +113,44 @@ def run(
     Raises:
         EditkitError: where the edit or the judge fails.
     """
-    first, start = prepared.request.seed, time.perf_counter()
-    role = method.role_under(options)
-    n, _ = pipeline.defaults(backbone, method, role, prepared.request)
+    clock, request, whole = Stopwatch(), prepared.request, search.mode == "continue"
+    n, _ = pipeline.defaults(pipeline.method.role_under(pipeline.options), request)
     k = min(search.preview_steps or preview_steps(n), n)
-    steps = k if search.mode == "restart" else prepared.request.steps
-    batch = [
-        replace(prepared, request=replace(prepared.request, seed=first + number, steps=steps))
-        for number in range(search.seeds)
-    ]
-    referee = _judge(search, judges) if search.seeds > 1 else None
-    inputs.check_seed(first + search.seeds - 1)
+    seeds = range(request.seed, request.seed + search.seeds)
+    referee = _judge(search, judges) if len(seeds) > 1 else None
+    inputs.check_seed(seeds[-1])
     if referee is not None and referee.needs_source and prepared.source_1CHW is None:
         raise EditkitError(f"The judge {search.judge!r} needs a source picture; choose another judge.")
-    with pipeline.enough_memory():
-        running = pipeline.begin(backbone, method, options, batch, watch)
-        running.walk(k)
-        previews = {first + number: picture for number, picture in enumerate(running.previews())}
+    with enough_memory():
+        # All seeds, stopped early.
+        every = begin(pipeline, [_with(prepared, seed, request.steps if whole else k) for seed in seeds])
+        early = denoise(every.velocity, every.start, every.times, k, teller(every, watch))
+        pictures = dict(zip(seeds, previews(every, early), strict=True))
+        # The judge chooses.
         source = images.picture(prepared.source_1CHW[0]) if prepared.source_1CHW is not None else None
-        case = Case(source=source, instruction=prepared.request.instruction)
-        seed, comparisons = bubble(referee, case, previews, search.both_orders)
-        x_BLC, spent = running.x_BLC[seed - first :][:1], dict.fromkeys(previews, k)
-        if len(batch) > 1 or search.mode == "restart":
-            winner = replace(prepared, request=replace(prepared.request, seed=seed))
-            seconds = time.perf_counter() - start
-            running = pipeline.begin(backbone, method, options, [winner], watch)
-            running.clock.laps["search"] = seconds
-        if search.mode == "continue":
-            running.x_BLC, running.place = x_BLC, k
-        spent[seed] += n - running.place
-        running.walk()
-        (result,) = running.results()
-    report = SearchReport(previews=previews, comparisons=tuple(comparisons), seed=seed, steps_by_seed=spent)
+        case = Case(source=source, instruction=request.instruction)
+        seed, comparisons = bubble(referee, case, pictures, search.both_orders)
+        clock.lap("search")
+        # The winner alone, from where it was stopped or from its noise.
+        one = every if len(seeds) == 1 and whole else begin(pipeline, [_with(prepared, seed, request.steps)])
+        place = seeds.index(seed)
+        stopped = DenoiseState(x_BLC=early.x_BLC[place : place + 1], step=k)
+        clock.lap("plan")
+        state = stopped if whole else one.start
+        last = denoise(one.velocity, state, one.times, told=teller(one, watch))
+        clock.lap("sample")
+        finished = decode(one, last.x_BLC)
+        clock.lap("decode")
+        (result,) = results(one, finished, clock.laps)
+    spent = dict.fromkeys(seeds, k) | {seed: k + n - state.step}
+    report = SearchReport(previews=pictures, comparisons=tuple(comparisons), seed=seed, steps_by_seed=spent)
     notes = (*result.notes, *_unread(comparisons), *_one_order(referee, search))
     return replace(result, search=report, notes=notes)
+
+
+def _with(prepared: Prepared, seed: int, steps: int | None) -> Prepared:
+    """The edit with another seed and number of steps."""
+    return replace(prepared, request=replace(prepared.request, seed=seed, steps=steps))
 
 
 def _judge(search: SeedSearch, judges: dict[str, Judge]) -> Judge:
@@ -203,16 +179,3 @@ def _one_order(referee: Judge | None, search: SeedSearch) -> list[str]:
 def preview_steps(steps: int) -> int:
     """Steps before a judge looks, where nobody says otherwise."""
     return math.ceil(steps / 4)
-
-
-def build(search: SearchSettings | Mapping[str, Any]) -> SeedSearch:
-    """A search from itself or from a dict of its fields.
-
-    Raises:
-        EditkitError: for an unknown field or a value out of range.
-    """
-    if isinstance(search, SeedSearch):
-        search = asdict(search)  # built in Python, where nothing has looked at its types
-    if not isinstance(search, Mapping):
-        raise EditkitError(f"search={search!r} is not allowed; give a SeedSearch or a dict of its fields.")
-    return config.build(SeedSearch, search)

@@ -132,30 +132,17 @@ def _request(
     count = int(told.get("references") or 0)
     if references and len(references) != count:
         raise EditkitError(f"The picture {path} has {count} references; give all of them, or none.")
-    size = told.get("size")
-    return EditRequest(
-        image=source,
-        instruction=told["instruction"],
-        method=told["method"],
-        task=told.get("task"),
-        mask=found_mask,
-        references=tuple(
-            _found(path, "reference", given, known, digest, _picture_sha256)
-            for given, known, digest in zip(
-                _filled(references, count),
-                _filled(paths.get("references"), count),
-                _filled(digests, count),
-                strict=True,
-            )
-        ),
-        seed=told["seed"],
-        steps=told["steps"],
-        guidance=told["guidance"],
-        size=tuple(size) if size else None,
-        preserve=told.get("preserve"),
-        align=bool(told.get("align")),
-        negative=told.get("negative"),
-    )
+    found_references = [
+        _found(path, "reference", given, known, digest, _picture_sha256)
+        for given, known, digest in zip(
+            _filled(references, count),
+            _filled(paths.get("references"), count),
+            _filled(digests, count),
+            strict=True,
+        )
+    ]
+    settings = provenance.settings(told)
+    return EditRequest(image=source, mask=found_mask, references=tuple(found_references), **settings)
 
 
 def _found(

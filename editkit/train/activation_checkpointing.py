@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
+from editkit.backbone import Transformer
+
 aten: Any = torch.ops.aten
 DEAR = frozenset(
     (
@@ -22,7 +24,7 @@ DEAR = frozenset(
 """Matrix products and attention."""
 
 
-def switch_on(transformer: Any, selective: bool) -> None:
+def switch_on(transformer: Transformer, selective: bool) -> None:
     """Checkpoint a diffusers transformer's blocks; `selective` keeps the results of what costs most."""
     transformer.enable_gradient_checkpointing(_selective if selective else None)
 

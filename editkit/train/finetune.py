@@ -5,13 +5,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from editkit import config, packages, registry
+from editkit import config, registry
+from editkit.backbone import Backbone, Role, provider
+from editkit.config import Options
 from editkit.data import padding
 from editkit.data.buckets import SLOTS, Bucket, EditBatch
 from editkit.data.cropping import Cropped
@@ -40,7 +41,7 @@ class EditJob(Job):
 
     objective: FlowObjective
 
-    def __init__(self, settings: EditTrainConfig, method: Method | None = None) -> None:
+    def __init__(self, settings: EditTrainConfig, method: Method[Options] | None = None) -> None:
         if method is not None and settings.fit.validate_every:
             raise EditkitError("fit.validate_every is for methods that edit; leave it out here.")
         images.check_folder(settings.cache)
@@ -96,10 +97,9 @@ class EditJob(Job):
                 with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=low):
                     self.conditioner.worded(bucket.plan, words[start : start + TEXTS])
 
-    def _backbone(self) -> Any:
-        flux = packages.backbones("flux")
+    def _backbone(self) -> Backbone:
         if not self.config.fresh:
-            loaded = flux.load(
+            loaded = provider().load(
                 self.config.backbone,
                 device=self.config.fit.device,
                 dtype=self.config.dtype,
@@ -110,13 +110,10 @@ class EditJob(Job):
                 loaded.transformer_device = torch.device("cpu")
             if self.config.start:
                 loaded.settle(self.config.start)
-                packages.backbones("random_init").widen(loaded, self.role, self.config.start)
+                loaded.widen(self.role, self.config.start)
             return loaded
-        module = packages.backbones("random_init")
-        made = config.build(module.FreshConfig, self.config.fresh)
-        device = packages.backbones("hub").device(self.config.fit.device)
-        loading = config.build(packages.backbones("loading").LoadOptions, self.config.load)
-        return module.fresh(made, self.role, device, self.config.fit.seed, loading)
+        fit = self.config.fit
+        return provider().create(self.config.fresh, self.role, fit.device, fit.seed, self.config.load)
 
     def _prepare(self) -> None:
         """Decide what trains."""
@@ -203,7 +200,7 @@ class EditJob(Job):
         if self.config.prior_share:
             self.objective.remember()
 
-    def _base(self, record: Any) -> str:
+    def _base(self, record: Role) -> str:
         """Where the weights came from, in words that hold on any machine."""
         if self.config.fresh:
             return "random weights"
@@ -233,7 +230,7 @@ class EditJob(Job):
     def export(self, folder: Path) -> None:
         role = self.role
         if self.config.trainable != "lora":
-            packages.backbones("random_init").save(self.backbone, role, folder / role)
+            self.backbone.save(role, folder / role)
         else:
             self.trainer.save(self.backbone.transformer(role), folder)
         record, output = self.backbone.role(self.config.start or role), Path(self.config.fit.output)

@@ -3,9 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from torch import nn
+
+from editkit.train.config import FitConfig
 
 
 class Job(ABC):
@@ -14,7 +16,7 @@ class Job(ABC):
     objective: nn.Module
 
     @abstractmethod
-    def batch(self, indices: Sequence[int]) -> Any:
+    def batch(self, indices: Sequence[int]) -> object:
         """The samples at these places of an endless, deterministic stream, as one batch."""
 
     def placed(self) -> None:
@@ -36,3 +38,11 @@ class Job(ABC):
     @abstractmethod
     def export(self, folder: Path) -> None:
         """Write the trained weights as they are now, for use."""
+
+
+class RunConfig(Protocol):
+    """The config of a training run: a frozen dataclass."""
+
+    @property
+    def fit(self) -> FitConfig:
+        """How long, how large, how precise."""

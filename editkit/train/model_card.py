@@ -11,11 +11,12 @@ import yaml
 from editkit import atomic_files, registry
 from editkit.data.records import MixedConfig
 from editkit.inference import provenance
+from editkit.train.settings import EditTrainConfig
 
 
 def write(
     folder: Path,
-    settings: Any,
+    settings: EditTrainConfig,
     *,
     base: str,
     licence: str,
@@ -27,7 +28,7 @@ def write(
 
     Args:
         folder: that holds the weights.
-        settings: of the run, an `EditTrainConfig`.
+        settings: of the run.
         base: where the weights that it started from come from.
         licence: of those, which the new ones inherit.
         role: of the transformer.
@@ -67,7 +68,7 @@ Base: {base}. Its licence holds for these weights too: {licence}.
     _replace(folder / "environment.json", (json.dumps(provenance.versions(), indent=2) + "\n").encode())
 
 
-def _front(settings: Any, base: str, licence: str) -> dict[str, Any]:
+def _front(settings: EditTrainConfig, base: str, licence: str) -> dict[str, Any]:
     """What the Hub reads at the top of a model card."""
     return {
         "base_model": base,
@@ -77,7 +78,7 @@ def _front(settings: Any, base: str, licence: str) -> dict[str, Any]:
     }
 
 
-def _use(settings: Any, name: str, role: str) -> str:
+def _use(settings: EditTrainConfig, name: str, role: str) -> str:
     """The lines of Python that put the weights to use."""
     usual = registry.method(settings.method).role == role or not settings.options
     options = "" if usual else f", options={ {settings.method: _plain(settings.options)} }"
@@ -87,7 +88,7 @@ def _use(settings: Any, name: str, role: str) -> str:
     return f'{base}name = editor.load_adapter("{name}", method="{settings.method}")'
 
 
-def _data(settings: Any) -> str:
+def _data(settings: EditTrainConfig) -> str:
     """What the run was shown, a line for each dataset."""
     lines = []
     for name, mixed in ({"Data": MixedConfig(data=settings.data)} | settings.mixture).items():

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from editkit import flow
+from editkit.backbone import Backbone
+from editkit.config import Options
 from editkit.data import padding
 from editkit.data.buckets import EditBatch
 from editkit.method import Conditioner, Trainer
@@ -31,12 +32,18 @@ class FlowObjective(nn.Module):
     """
 
     def __init__(
-        self, backbone: Any, role: str, conditioner: Conditioner, trainer: Trainer, settings: EditTrainConfig
+        self,
+        backbone: Backbone,
+        role: str,
+        conditioner: Conditioner[Options],
+        trainer: Trainer[Options],
+        settings: EditTrainConfig,
     ) -> None:
         super().__init__()
         self.backbone, self.settings = backbone, settings
         self.conditioner, self.trainer = conditioner, trainer
         self.transformer = backbone.transformer(role)
+        self.time_shift = backbone.time_shift(role)
         if settings.text_encoders:
             self.clip, self.t5 = backbone.encoders.clip, backbone.encoders.t5
         self._before: list[tuple[Tensor, Tensor]] = []
@@ -104,6 +111,7 @@ class FlowObjective(nn.Module):
                 flow.training_times(
                     1,
                     len(own),
+                    shift=self.time_shift,
                     generator=generator,
                     mean=settings.time_mean,
                     std=settings.time_std,

@@ -6,7 +6,29 @@ from typing import Any
 from editkit import adapters, flow
 from editkit.data.records import FILES, DataConfig, MixedConfig
 from editkit.train.config import FitConfig
-from editkit.train.validation import ValidationConfig
+
+MOST = 10_000
+"""Edits that a world has to hold out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """Which records are held out, and how many are looked at."""
+
+    data: DataConfig | None = None
+    """Records that the run is not trained on; ShapesWorld's held-out seeds where null."""
+    examples: int = 16
+    """For the loss and the sheet of edits."""
+    success: int = 0
+    """ShapesWorld edits whose success is counted; 0 for none."""
+    steps: int | None = None
+    """Euler steps of an edit."""
+
+    def __post_init__(self) -> None:
+        if self.examples < 1 or self.success < 0:
+            raise ValueError("validation.examples must be at least 1 and validation.success not negative")
+        if self.success > MOST or (self.steps is not None and self.steps < 1):
+            raise ValueError(f"validation.success must be at most {MOST} and validation.steps at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

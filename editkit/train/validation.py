@@ -2,14 +2,15 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Protocol, cast
 
 import torch
 from PIL import Image
 
 from editkit import adapters, flow
+from editkit.backbone import Backbone, Transformer
+from editkit.config import Options
 from editkit.data.buckets import arrange
 from editkit.data.datasets import Guarded, World, dataset
 from editkit.data.records import FILES, DataConfig, Record
@@ -17,46 +18,37 @@ from editkit.editor import Editor
 from editkit.errors import EditkitError, EditkitWarning
 from editkit.imaging import contact_sheet, images
 from editkit.inference.inputs import collate, prepare
+from editkit.method import Conditioner, Method, Trainer
+from editkit.train.settings import EditTrainConfig, ValidationConfig
 from editkit.types import EditRequest
 
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
 SHOWN = 12
-MOST = 10_000
-"""Edits that a world has to hold out."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ValidationConfig:
-    """Which records are held out, and how many are looked at."""
+class ValidatedJob(Protocol):
+    """An edit job, as far as validation looks at it."""
 
-    data: DataConfig | None = None
-    """Records that the run is not trained on; ShapesWorld's held-out seeds where null."""
-    examples: int = 16
-    """For the loss and the sheet of edits."""
-    success: int = 0
-    """ShapesWorld edits whose success is counted; 0 for none."""
-    steps: int | None = None
-    """Euler steps of an edit."""
-
-    def __post_init__(self) -> None:
-        if self.examples < 1 or self.success < 0:
-            raise ValueError("validation.examples must be at least 1 and validation.success not negative")
-        if self.success > MOST or (self.steps is not None and self.steps < 1):
-            raise ValueError(f"validation.success must be at most {MOST} and validation.steps at least 1")
+    config: EditTrainConfig
+    method: Method[Options]
+    backbone: Backbone
+    role: str
+    conditioner: Conditioner[Options]
+    trainer: Trainer[Options]
 
 
 class Validation:
     """Looks at an edit job's weights as they are.
 
     Args:
-        job: an `editkit.train.finetune.EditJob`.
+        job: what trains; `editkit.train.finetune.EditJob` is one.
         settings: what to look at.
 
     Raises:
         EditkitError: where no record can be read and edited.
     """
 
-    def __init__(self, job: Any, settings: ValidationConfig) -> None:
+    def __init__(self, job: ValidatedJob, settings: ValidationConfig) -> None:
         self.job, self.settings = job, settings
         self.records = self._editable(held_out(settings, job.config.data))
 
@@ -100,7 +92,7 @@ class Validation:
             transformer.train()
         return figures
 
-    def _editor(self, transformer: Any) -> Editor:
+    def _editor(self, transformer: Transformer) -> Editor:
         """An editor that wears what is being trained and nothing else."""
         name = self.job.method.name
         editor = Editor(self.job.backbone, {name: self.job.config.options})
@@ -124,7 +116,7 @@ class Validation:
 
     @property
     def _low(self) -> bool:
-        return bool(self.job.config.fit.low)
+        return self.job.config.fit.low
 
     def _sheet(self, editor: Editor, step: int, folder: Path | None) -> None:
         records = self.records[:SHOWN]

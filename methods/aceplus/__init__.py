@@ -1,5 +1,6 @@
 """ACE++: image, mask and noise joined on channels, references beside them; LoRA on Fill, or a full model."""
 
+from editkit.backbone import AdapterSignature
 from editkit.method import Method
 from methods.aceplus.conditioner import ACEPlusConditioner
 from methods.aceplus.config import ACEPlusConfig, adapter, role
@@ -20,4 +21,5 @@ METHOD = Method(
     defaults={"guidance": 50.0},
     tasks=TASKS,
     adapter=adapter,
+    signature=AdapterSignature(channels=(384, 448)),
 )

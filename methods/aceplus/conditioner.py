@@ -35,10 +35,8 @@ class ACEPlan(Plan):
     widths: tuple[int, ...]
 
 
-class ACEPlusConditioner(Conditioner):
+class ACEPlusConditioner(Conditioner[ACEPlusConfig]):
     """Joins each unit's picture and mask to its noise on channels, and units by canvas or sequence."""
-
-    config: ACEPlusConfig
 
     def arrange(self, inputs: EditInputs) -> Plan:
         """References left of the target; without a picture the target is all to be painted.

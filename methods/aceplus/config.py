@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from editkit.errors import NoAdapterError
 from editkit.types import EditRequest
 from methods.aceplus import tasks
 
@@ -17,9 +18,8 @@ ADAPTERS = {
     "tiny": {name: str(TINY / name) for name in ("local", "subject", "full")}
     | {"portrait": str(TINY / "subject")},
     "flux1-dev": RELEASED,
-    "black-forest-labs/FLUX.1-Fill-dev": RELEASED,
 }
-"""By backbone and by what a task asks for; `full` is what a full model is where it is no transformer."""
+"""By the backbone's base and by what a task asks for; `full` is a full model that is no transformer."""
 PLACEHOLDERS = (
     *("<img>", "{image}", "{caption}", "{mask}", "{ref_image}"),
     *(f"{{image{number}}}" for number in range(1, 10)),
@@ -103,11 +103,15 @@ class ACEPlusConfig:
             raise ValueError(f"mask_weight must be at least 1, not {self.mask_weight}")
 
 
-def adapter(options: ACEPlusConfig, backbone: str, request: EditRequest) -> str | None:
-    """The adapter that ACE++ wears for a request unless another is loaded by hand."""
+def adapter(options: ACEPlusConfig, base: str | None, request: EditRequest) -> str | None:
+    """The adapter that ACE++ wears for a request unless another is loaded by hand.
+
+    Raises:
+        NoAdapterError: where the default is asked for and there is none for the base model.
+    """
     if options.adapter is None:
         return None
-    known = ADAPTERS.get(backbone, {})
+    known = ADAPTERS.get(base or "", {})
     if options.adapter != "default":
         return known.get(options.adapter, options.adapter)
     task = tasks.chosen(
@@ -116,8 +120,11 @@ def adapter(options: ACEPlusConfig, backbone: str, request: EditRequest) -> str 
         mask=request.mask is not None,
         references=bool(request.references),
     )
-    # The full model was trained for every task at once.
-    return known.get(task.adapter if options.model == "lora" else "full")
+    if options.model == "full":
+        return known.get("full")  # the full model was trained for every task at once
+    if not known:
+        raise NoAdapterError("aceplus has no adapter for this backbone and edits without training.")
+    return known[task.adapter]
 
 
 def role(options: ACEPlusConfig) -> str:

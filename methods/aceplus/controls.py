@@ -13,6 +13,7 @@ from torch import Tensor
 
 from editkit.errors import EditkitError, first_sentence
 from editkit.imaging import canvas
+from editkit.quiet import no_bars
 
 MOSAIC = 16
 """Blocks along the longer side: the released ratio of 64 on a picture of 1024 pixels."""
@@ -109,7 +110,8 @@ def _depth() -> tuple[Any, Any]:
 
     try:
         processor = AutoImageProcessor.from_pretrained(DEPTH)
-        network = AutoModelForDepthEstimation.from_pretrained(DEPTH, use_safetensors=True)
+        with no_bars():
+            network = AutoModelForDepthEstimation.from_pretrained(DEPTH, use_safetensors=True)
     except (OSError, ValueError, ImportError) as error:
         raise EditkitError(
             f"The depth annotator cannot be loaded ({first_sentence(error)}); run: hf download {DEPTH}"

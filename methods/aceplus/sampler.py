@@ -4,7 +4,5 @@ from editkit.method import Sampler
 from methods.aceplus.config import ACEPlusConfig
 
 
-class ACEPlusSampler(Sampler):
+class ACEPlusSampler(Sampler[ACEPlusConfig]):
     """The noise of every unit is denoised, the references' too; only the target's panel is kept."""
-
-    config: ACEPlusConfig

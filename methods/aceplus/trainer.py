@@ -16,10 +16,8 @@ MASK = 256
 """Channels of the mask, the last ones that join the noise."""
 
 
-class ACEPlusTrainer(Trainer):
+class ACEPlusTrainer(Trainer[ACEPlusConfig]):
     """Adds the paper's two means, weight for what lies under the mask, and prompts left out."""
-
-    config: ACEPlusConfig
 
     def reword(self, instruction: str, rng: random.Random) -> str:
         """The instruction, or nothing now and then."""

@@ -1,7 +1,8 @@
 """ICEdit: a diptych, left half the source, right half painted by FLUX.1 Fill under a prompt about both."""
 
+from editkit.backbone import AdapterSignature
 from editkit.method import Method
-from methods.icedit import collapse, moe
+from methods.icedit import collapse, moe, moe_file
 from methods.icedit.conditioner import ICEditConditioner
 from methods.icedit.config import ICEditConfig, adapter, role
 from methods.icedit.sampler import ICEditSampler
@@ -20,6 +21,7 @@ METHOD = Method(
     trainer=ICEditTrainer,
     defaults={"guidance": 50.0},
     adapter=adapter,
+    signature=AdapterSignature(routing=moe_file.METADATA, channels=(384,)),
     load_adapter=moe.load,
     collapse_adapter=collapse.collapse,
 )

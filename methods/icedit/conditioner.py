@@ -16,10 +16,8 @@ from methods.icedit.config import TEMPLATES, ICEditConfig, role
 NO_PROMPT = " "
 
 
-class ICEditConditioner(Conditioner):
+class ICEditConditioner(Conditioner[ICEditConfig]):
     """Joins the masked diptych to the noise on channels (paper section 3.1, the inpainting framework)."""
-
-    config: ICEditConfig
 
     def plan(self, inputs: EditInputs) -> Plan:
         """A complete plan; by text to image, the source is inverted for it."""

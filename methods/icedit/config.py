@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from editkit.errors import EditkitError
+from editkit.errors import EditkitError, NoAdapterError
 from editkit.types import EditRequest
 from methods.icedit.moe_layer import MoEOptions
 
@@ -27,9 +27,8 @@ RELEASED = {"lora": "RiverZ/normal-lora", "moe": "sanaka87/ICEdit-MoE-LoRA"}
 ADAPTERS = {
     "tiny": {name: str(TINY / name) for name in ("moe", "lora")},
     "flux1-dev": RELEASED,
-    "black-forest-labs/FLUX.1-Fill-dev": RELEASED,
 }
-"""By backbone, the default first. Those on the Hub are the authors' and non-commercial."""
+"""By the backbone's base, the default first. Those on the Hub are the authors' and non-commercial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,23 +81,24 @@ class ICEditConfig:
             raise ValueError(f"loss must be both or right, not {self.loss!r}")
 
 
-def adapter(options: ICEditConfig, backbone: str, _: EditRequest) -> str | None:
-    """The adapter that ICEdit wears on a backbone unless another is loaded by hand.
+def adapter(options: ICEditConfig, base: str | None, _: EditRequest) -> str | None:
+    """The adapter that ICEdit wears on a base model unless another is loaded by hand.
 
     Raises:
+        NoAdapterError: where the default is asked for and there is none for the base model.
         EditkitError: for a name that is none of the backbone's, and neither a file nor a folder.
     """
-    known = ADAPTERS.get(backbone, {})
+    known = ADAPTERS.get(base or "", {})
     if options.framework == "text" or options.adapter is None:
         return None
     if options.adapter == "default":
-        return next(iter(known.values()), None)
+        if not known:
+            raise NoAdapterError("icedit has no adapter for this backbone and edits without training.")
+        return next(iter(known.values()))
     chosen = options.adapter
     if chosen not in known and "/" not in chosen and not Path(chosen).suffix and not Path(chosen).exists():
         names = (
-            f"is none of those for {backbone} ({', '.join(known)})"
-            if known
-            else f"has no file for {backbone}"
+            f"is none of those for {base} ({', '.join(known)})" if known else "has no file for this backbone"
         )
         raise EditkitError(
             f"The adapter {chosen} {names}, no file or folder that exists, and no Hub id; give one of these."

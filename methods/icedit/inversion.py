@@ -71,4 +71,4 @@ def start(plan: InvertedPlan, noise_BLC: Tensor) -> Tensor:
 def times(backbone: Backbone, tokens: int) -> Tensor:
     """The sampler's own times at the role's steps, rising."""
     steps, _ = backbone.defaults("text")
-    return flow.schedule(steps, tokens).flip(0)
+    return flow.schedule(steps, tokens, backbone.time_shift("text")).flip(0)

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from editkit import adapters
+from editkit.backbone import Transformer
 from editkit.errors import EditkitError
 from methods.icedit import moe_file
 from methods.icedit.moe_handle import Experts
 from methods.icedit.moe_layer import MoELinear, MoEOptions
 
 
-def chosen(transformer: Any, targets: Sequence[str]) -> dict[str, Any]:
+def chosen(transformer: Transformer, targets: Sequence[str]) -> dict[str, Any]:
     """The linear layers inside blocks that have one of these ends of names, by name."""
     return {
         path: module
@@ -25,7 +26,7 @@ def chosen(transformer: Any, targets: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def attach(transformer: Any, options: MoEOptions, name: str = "icedit") -> Experts:
+def attach(transformer: Transformer, options: MoEOptions, name: str = "icedit") -> Experts:
     """Add fresh experts and a fresh plain LoRA, which change nothing yet and are all that trains.
 
     Raises:
@@ -57,7 +58,7 @@ def attach(transformer: Any, options: MoEOptions, name: str = "icedit") -> Exper
 
 
 def inject(
-    transformer: Any,
+    transformer: Transformer,
     source: str | Path | Mapping[str, Tensor],
     *,
     options: MoEOptions | None = None,
@@ -66,7 +67,7 @@ def inject(
     """Put a LoRA-MoE file, or its tensors, on a transformer.
 
     Args:
-        transformer: a FluxTransformer2DModel of FLUX.1 Fill, its weights quantized or not.
+        transformer: FLUX.1 Fill's, its weights quantized or not.
         source: a .safetensors file, a folder with one, or its tensors by key.
         options: how to route; from the file's metadata, or as released (one expert a token), where None.
         name: of the plain LoRA that comes with the experts.
@@ -105,7 +106,7 @@ def inject(
     return handle
 
 
-def load(transformer: Any, path: Path, name: str) -> None:
+def load(transformer: Transformer, path: Path, name: str) -> None:
     """Put a file on a transformer under a name, be it a LoRA-MoE or a plain LoRA.
 
     Raises:

@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from editkit import packages
+from editkit.backbone import Transformer, provider
 from editkit.errors import EditkitError, first_sentence
 
+METADATA = "icedit_moe"
+"""The key of a file's metadata that says how tokens are routed."""
 PREFIX = "transformer."
 PLAIN = (
     "x_embedder", "norm1.linear", "attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0",
@@ -107,12 +109,15 @@ def options(cls: type[T], about: Mapping[str, str], first: Parts) -> T:
     except (ValueError, TypeError, AttributeError) as error:
         problem = first_sentence(error)
         raise EditkitError(
-            f"The metadata icedit_moe cannot be used ({problem}); mend or remove them."
+            f"The metadata {METADATA} cannot be used ({problem}); mend or remove them."
         ) from error
 
 
 def check(
-    transformer: Any, plain: Mapping[str, Tensor], experts: Mapping[str, Parts], about: Mapping[str, str]
+    transformer: Transformer,
+    plain: Mapping[str, Tensor],
+    experts: Mapping[str, Parts],
+    about: Mapping[str, str],
 ) -> None:
     """Refuse tensors that would not all land on the transformer, or are not all that was saved.
 
@@ -128,7 +133,7 @@ def check(
             f"The adapter is for a transformer of {wanted} channels, and this one takes "
             f"{transformer.config.in_channels}; load it on FLUX.1 Fill."
         )
-    fit = packages.backbones("lora.coverage")
+    fit = provider().lora
     plain_shapes = fit.shapes(plain)
     if both := sorted(plain_shapes.keys() & experts.keys()):
         raise EditkitError(f"The adapter has experts and a plain LoRA on {both[0]}; it can have one.")
@@ -146,19 +151,19 @@ def check(
 def _told(about: Mapping[str, str]) -> dict[str, Any]:
     """What the metadata say; nothing where there are none."""
     try:
-        told: dict[str, Any] = dict(json.loads(about.get("icedit_moe", "{}")))
+        told: dict[str, Any] = dict(json.loads(about.get(METADATA, "{}")))
         lists = [told.get(key, ()) for key in ("targets", "plain")]
         if not all(isinstance(name, str) for each in lists for name in each):
             raise TypeError("targets and plain are lists of names")
     except (ValueError, TypeError) as error:
         problem = first_sentence(error)
         raise EditkitError(
-            f"The metadata icedit_moe cannot be used ({problem}); mend or remove them."
+            f"The metadata {METADATA} cannot be used ({problem}); mend or remove them."
         ) from error
     return told
 
 
-def _whole(transformer: Any, names: Iterable[str], held: Container[str], what: str) -> None:
+def _whole(transformer: Transformer, names: Iterable[str], held: Container[str], what: str) -> None:
     """Refuse a file that lacks some of the modules with these ends of names."""
     for end in names:
         linear = [path for path, module in transformer.named_modules() if hasattr(module, "in_features")]

@@ -5,13 +5,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from editkit import adapters, atomic_files, packages
+from editkit import adapters, atomic_files
+from editkit.backbone import Transformer, provider
 from editkit.errors import EditkitError
 from methods.icedit import moe_file
 from methods.icedit.moe_layer import MoELinear
@@ -28,11 +28,13 @@ class Experts:
         plain: whether there is one.
     """
 
-    def __init__(self, transformer: Any, layers: Mapping[str, MoELinear], adapter: str, plain: bool) -> None:
+    def __init__(
+        self, transformer: Transformer, layers: Mapping[str, MoELinear], adapter: str, plain: bool
+    ) -> None:
         self.transformer, self.layers, self.adapter, self.plain = transformer, dict(layers), adapter, plain
         for name, layer in self.layers.items():
             _put(transformer, name, layer)
-        packages.backbones("loading").regroup(transformer)
+        provider().regroup(transformer)
 
     @property
     def scale(self) -> float:
@@ -119,9 +121,9 @@ class Experts:
                 _put(self.transformer, name, layer.base_layer)
                 continue
             while around.base_layer is not layer:  # adapters that came later are wrapped around it
-                around = around.base_layer
+                around = around.get_submodule("base_layer")
             around.base_layer = layer.base_layer
-        packages.backbones("loading").regroup(self.transformer)
+        provider().regroup(self.transformer)
         if self.plain:
             adapters.eject(self.transformer, self.adapter)
 
@@ -142,11 +144,11 @@ class Experts:
         plain = adapters.state(self.transformer, self.adapter) if self.plain else {}
         about = asdict(next(iter(self.layers.values())).options) | {
             "targets": moe_file.ends(self.layers),
-            "plain": moe_file.ends(packages.backbones("lora.coverage").shapes(plain)),
+            "plain": moe_file.ends(provider().lora.shapes(plain)),
             "base": base,
             "in_channels": self.transformer.config.in_channels,
         }
-        metadata = {"format": "pt", "icedit_moe": json.dumps(about)}
+        metadata = {"format": "pt", moe_file.METADATA: json.dumps(about)}
         if self.plain:
             tensors |= plain
             metadata |= adapters.metadata(self.transformer, self.adapter)
@@ -156,7 +158,7 @@ class Experts:
         return folder / adapters.FILE
 
 
-def _put(transformer: Any, name: str, module: nn.Module) -> None:
+def _put(transformer: Transformer, name: str, module: nn.Module) -> None:
     parent, _, child = name.rpartition(".")
     setattr(transformer.get_submodule(parent), child, module)
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
+from editkit.backbone import Transformer
 from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.types import EditRequest
@@ -72,7 +72,7 @@ def plot(shares: Mapping[str, Shares], path: Path) -> None:
         ) from error
 
 
-def _experts(transformer: Any) -> Experts:
+def _experts(transformer: Transformer) -> Experts:
     layers = {n: m for n, m in transformer.named_modules() if isinstance(m, MoELinear)}
     if not layers:
         raise EditkitError("The transformer wears no experts; load a LoRA-MoE first.")

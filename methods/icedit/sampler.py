@@ -1,7 +1,5 @@
 """ICEdit's sampler: plain Euler on Fill, as released; by text to image, the source's values join in."""
 
-from collections.abc import Iterator
-
 from torch import Tensor
 
 from editkit.method import Sampler
@@ -10,10 +8,8 @@ from methods.icedit import inversion
 from methods.icedit.config import ICEditConfig
 
 
-class ICEditSampler(Sampler):
-    """The common walk; the plan says which of the paper's two frameworks it is."""
-
-    config: ICEditConfig
+class ICEditSampler(Sampler[ICEditConfig]):
+    """The common flow; the plan says which of the paper's two frameworks it is."""
 
     def predict(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
         """The prediction over both halves."""
@@ -21,8 +17,6 @@ class ICEditSampler(Sampler):
             return inversion.velocity(self.backbone, x_BLC, t, plan, guidance)
         return super().predict(x_BLC, t, plan, guidance)
 
-    def walk(self, plan: Plan, noise_BLC: Tensor, times: Tensor, guidance: float) -> Iterator[Tensor]:
-        """x after each step; a walk from t = 1 by text to image starts from the inverted source."""
-        if isinstance(plan, inversion.InvertedPlan) and times[0] == 1:
-            noise_BLC = inversion.start(plan, noise_BLC)
-        return super().walk(plan, noise_BLC, times, guidance)
+    def start(self, plan: Plan, noise_BLC: Tensor) -> Tensor:
+        """Noise; by text to image the left half is the inverted source."""
+        return inversion.start(plan, noise_BLC) if isinstance(plan, inversion.InvertedPlan) else noise_BLC

@@ -4,12 +4,12 @@ import random
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from editkit import adapters
 from editkit.adapters.lora import LoraOptions
+from editkit.backbone import Transformer
 from editkit.errors import EditkitError
 from editkit.method import Trainer
 from editkit.types import EditInputs, Plan
@@ -19,10 +19,9 @@ from methods.icedit.moe_handle import Experts
 from methods.icedit.moe_layer import MoEOptions
 
 
-class ICEditTrainer(Trainer):
+class ICEditTrainer(Trainer[ICEditConfig]):
     """The released objective counts both halves; on the left it only teaches to copy."""
 
-    config: ICEditConfig
     _experts: Experts | None = None
 
     def reword(self, instruction: str, rng: random.Random) -> str:
@@ -37,14 +36,14 @@ class ICEditTrainer(Trainer):
         right_L = (ids_L3[:, 2] >= ids_L3[:, 2].max() // 2 + 1).float()
         return (right_L / right_L.sum()).expand(len(inputs.prompts), -1).clone()
 
-    def attach(self, transformer: Any, options: LoraOptions) -> None:
+    def attach(self, transformer: Transformer, options: LoraOptions) -> None:
         """A plain LoRA, or experts where the method's options name them; their own rank counts then."""
         if self.config.moe is None:
             super().attach(transformer, options)
         else:
             self._experts = moe.attach(transformer, self.config.moe)
 
-    def load(self, transformer: Any, path: Path) -> None:
+    def load(self, transformer: Transformer, path: Path) -> None:
         """A plain LoRA, or experts with theirs; options that name experts say anew how these train.
 
         Raises:
@@ -63,7 +62,7 @@ class ICEditTrainer(Trainer):
             parameter.requires_grad_(True)
         adapters.unfreeze(transformer, self._experts.adapter)
 
-    def save(self, transformer: Any, folder: Path) -> None:
+    def save(self, transformer: Transformer, folder: Path) -> None:
         """The file in the released layout."""
         if self._experts is None:
             super().save(transformer, folder)
@@ -84,7 +83,11 @@ class ICEditTrainer(Trainer):
 
 
 def _continued(
-    transformer: Any, path: Path, state: Mapping[str, Tensor], about: Mapping[str, str], asked: MoEOptions
+    transformer: Transformer,
+    path: Path,
+    state: Mapping[str, Tensor],
+    about: Mapping[str, str],
+    asked: MoEOptions,
 ) -> MoEOptions:
     """The file's own options, but for `balance` and `noise`."""
     _, experts = moe_file.split(state)

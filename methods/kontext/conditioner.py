@@ -6,13 +6,11 @@ from torch import Tensor
 from editkit.imaging import canvas
 from editkit.method import Conditioner
 from editkit.types import Canvas, Conditioning, EditInputs, Plan
-from methods.kontext.config import KontextConfig
+from methods.kontext.config import RELEASED, KontextConfig
 
 
-class KontextConditioner(Conditioner):
+class KontextConditioner(Conditioner[KontextConfig]):
     """Puts source and references on the sequence (paper section 3; released weights: one, at offset 1)."""
-
-    config: KontextConfig
 
     def arrange(self, inputs: EditInputs) -> Plan:
         """Context tokens in the order source, references; none at all for text to image."""
@@ -22,7 +20,7 @@ class KontextConditioner(Conditioner):
         if not pictures:
             role = "kontext" if "kontext" in self.backbone.roles else "text"
             return Plan(canvas=canvas_, conditioning=Conditioning(), role=role)
-        if self.config.layout == "stitch":
+        if self.layout == "stitch":
             pictures = [stitch(pictures)]
         conditioning = Conditioning(
             sequence_BSC=torch.cat([self.backbone.encode(picture) for picture in pictures], dim=1),
@@ -41,6 +39,11 @@ class KontextConditioner(Conditioner):
         preferred = sizes if self.config.sizes == "preferred" else ()
         return canvas.fit((width, height), size=inputs.size, preferred=preferred, area=self.config.area)
 
+    @property
+    def layout(self) -> str:
+        """The layout that was asked for, or the one that suits the weights."""
+        return self.config.layout or RELEASED.get(self.backbone.base or "", "index")
+
     def _reference(self, reference_BCHW: Tensor) -> Tensor:
         """A reference keeps its own size, on its own grid."""
         height, width = reference_BCHW.shape[-2:]
@@ -53,7 +56,7 @@ class KontextConditioner(Conditioner):
         ids, right, bottom = [], 0, 0
         for number, picture_BCHW in enumerate(pictures, start=1):
             height, width = picture_BCHW.shape[-2:]
-            if self.config.layout != "offset":
+            if self.layout != "offset":
                 ids.append(self.backbone.grid_ids(width, height, image=number))
                 continue
             # The next picture goes where the box around all of them stays closest to a square.

@@ -4,7 +4,5 @@ from editkit.method import Sampler
 from methods.kontext.config import KontextConfig
 
 
-class KontextSampler(Sampler):
+class KontextSampler(Sampler[KontextConfig]):
     """Plain Euler on the canvas' tokens; the context's are given."""
-
-    config: KontextConfig

@@ -6,10 +6,8 @@ from editkit.method import Trainer
 from methods.kontext.config import KontextConfig
 
 
-class KontextTrainer(Trainer):
+class KontextTrainer(Trainer[KontextConfig]):
     """Adds prompt dropout, which true classifier-free guidance needs."""
-
-    config: KontextConfig
 
     def reword(self, instruction: str, rng: random.Random) -> str:
         """The instruction, or nothing now and then."""

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from page_server import Page as Server
-from page_server import served
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
+
+from tests import ROOT
+from tests.demos.page_server import Page as Server
+from tests.demos.page_server import served
 
 pytestmark = pytest.mark.browser
 

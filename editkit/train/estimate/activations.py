@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from editkit import adapters
+from editkit.backbone import Transformer
 
 
 class Fused(torch.autograd.Function):
@@ -53,7 +54,7 @@ def attention(fused: bool) -> Iterator[list[float]]:
 class Kept:
     """Counts the bytes that autograd keeps for the backward pass, in all and within each block."""
 
-    def __init__(self, transformer: Any) -> None:
+    def __init__(self, transformer: Transformer) -> None:
         self.weights = {p.untyped_storage()._cdata for p in transformer.parameters()}
         self.blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
         self.adapted = adapters.layers(transformer)

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from editkit import config, packages, registry
+from editkit import config, registry
+from editkit.backbone import Backbone, Transformer, provider
+from editkit.config import Options
 from editkit.data.buckets import SLOTS, arrange, shape_of
 from editkit.data.datasets import Guarded, dataset
 from editkit.data.records import Record
@@ -62,8 +64,7 @@ def rehearse(settings: EditTrainConfig) -> Rehearsal:
     """
     method = registry.method(settings.method)
     options = config.build(method.config, settings.options)
-    loading = config.build(packages.backbones("loading").LoadOptions, settings.load)
-    sketch = packages.backbones("meta_init").Sketch(settings.backbone, loading)
+    sketch = provider().estimate(settings.backbone, settings.load)
     conditioner, trainer = method.conditioner(sketch, options), method.trainer(sketch, options)
     role = method.role_under(options)
     transformer = sketch.transformer(role)
@@ -93,7 +94,7 @@ def rehearse(settings: EditTrainConfig) -> Rehearsal:
 
 
 def _largest(
-    settings: EditTrainConfig, sketch: Any, conditioner: Conditioner, trainer: Trainer
+    settings: EditTrainConfig, sketch: Backbone, conditioner: Conditioner[Options], trainer: Trainer[Options]
 ) -> tuple[Plan, dict[str, Tensor], Record]:
     """A batch of that one of each dataset's first records which takes the most tokens."""
     shapes: dict[tuple[Any, ...], Record] = {}
@@ -117,7 +118,7 @@ def _largest(
 
 
 def _step(
-    sketch: Any, transformer: Any, planned: Plan, x0_BLC: Tensor, settings: EditTrainConfig
+    sketch: Backbone, transformer: Transformer, planned: Plan, x0_BLC: Tensor, settings: EditTrainConfig
 ) -> tuple[Kept, float]:
     """Forward and backward: what was kept between them, and the arithmetic of both."""
     # Autocast does not reach the meta device; nearly everything that it keeps is in bf16.
@@ -128,7 +129,7 @@ def _step(
     with Kept(transformer) as kept, FlopCounterMode(display=False) as counter, attention(fused) as attended:
         predicted = sketch.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
         forward = counter.get_total_flops() + 2 / 7 * sum(attended)  # which counts both ways at once
-        predicted.float().pow(2).mean().backward()
+        torch.autograd.backward(predicted.float().pow(2).mean())
     return kept, counter.get_total_flops() + sum(attended) + settings.prior_share * forward
 
 

@@ -1,0 +1,65 @@
+"""The layers of a transformer that carry adapters: which adapters are on, and how strong."""
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+from editkit.backbone import Transformer
+from editkit.errors import EditkitError
+
+
+def layers(transformer: Transformer) -> list[Any]:
+    """All layers that carry adapters, of peft's kinds and of methods' own."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [module for module in transformer.modules() if isinstance(module, BaseTunerLayer)]
+
+
+def active(transformer: Transformer) -> dict[str, float]:
+    """Adapters that are switched on, with their scales relative to how they were trained."""
+    return {
+        name: layer.scaling[name] / _trained_scale(layer, name)
+        for layer in layers(transformer)
+        if not layer.disable_adapters
+        for name in layer.active_adapters
+        if name in layer.scaling
+    }
+
+
+def _trained_scale(layer: Any, name: str) -> float:
+    if not hasattr(layer, "lora_alpha"):  # LoKr and LoHa
+        return float(layer.alpha[name]) / float(layer.r[name])
+    rank = float(layer.r[name])
+    return float(layer.lora_alpha[name]) / (rank**0.5 if layer.use_rslora.get(name) else rank)
+
+
+def enable(transformer: Transformer, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
+    """Switch to exactly these adapters; none at all gives the base model.
+
+    Raises:
+        EditkitError: for an adapter that was not loaded, or another number of scales than of names.
+    """
+    if isinstance(names, str):
+        raise EditkitError(f"The adapters' names are a list; give [{names!r}].")
+    found = layers(transformer)
+    loaded = dict.fromkeys(name for layer in found for name in layer.r)
+    if strange := [name for name in names if name not in loaded]:
+        raise EditkitError(f"The adapter {strange[0]!r} is not among those loaded ({', '.join(loaded)}).")
+    if scales is not None:
+        _check_scales(names, scales)
+    for layer in found:
+        layer.enable_adapters(bool(names))
+        layer.set_adapter(list(names))
+        for name, scale in zip(names, scales or [1.0] * len(names), strict=True):
+            layer.set_scale(name, scale)
+
+
+def _check_scales(names: Sequence[str], scales: Sequence[float]) -> None:
+    if len(scales) != len(names):
+        raise EditkitError(f"{len(names)} adapters cannot take {len(scales)} scales; give one for each.")
+    for name, scale in zip(names, scales, strict=True):
+        if isinstance(scale, bool) or not isinstance(scale, Real) or not math.isfinite(scale):
+            raise EditkitError(
+                f"The scale {scale!r} of the adapter {name!r} is no number; give one, such as 0.5."
+            )
