@@ -113,10 +113,7 @@ def check_shapes(transformer: Transformer, wanted: Mapping[str, tuple[int, int]]
     Raises:
         EditkitError: naming the first.
     """
-    bases = {
-        name: module.get_base_layer() if hasattr(module, "get_base_layer") else module
-        for name, module in transformer.named_modules()
-    }
+    bases = {name: _base(module) for name, module in transformer.named_modules()}
     held: dict[str, tuple[Any, Any]] = {
         name: (base.out_features, base.in_features)
         for name, base in bases.items()
@@ -133,6 +130,11 @@ def check_shapes(transformer: Transformer, wanted: Mapping[str, tuple[int, int]]
                 f"The adapter's {module} is {inputs} to {outputs}, "
                 f"the transformer's {held[module][1]} to {held[module][0]}{hint}."
             )
+
+
+def _base(module: Any) -> Any:
+    """The layer under a module's adapters."""
+    return module.get_base_layer() if hasattr(module, "get_base_layer") else module
 
 
 def check_finite(tensors: Iterable[Tensor]) -> None:

@@ -153,7 +153,8 @@ def in_diffusers(
     if lost := lora.unplaced:
         raise EditkitError(
             coverage.named(lost)
-            or f"{len(lost)} tensors are of no LoRA ({', '.join(lost[:3])}); give a file with nothing else."
+            or f"The tensor {lost[0]} is no part of a plain LoRA, one of {len(lost)} such; "
+            "give a file with nothing else."
         )
     return from_diffusers(lora.updates, "diffusers")
 

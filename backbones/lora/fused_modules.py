@@ -218,12 +218,17 @@ def _swapped(native: str, update: Update) -> Update:
         return update
     if len(update.up_Or) % 2:
         raise EditkitError(f"{native} has {len(update.up_Or)} rows, which is no multiple of 2.")
-    halves = {
-        name: torch.cat(tensor.chunk(2)[::-1])
-        for name in ("up_Or", "bias_O", "magnitude_O")
-        if (tensor := getattr(update, name)) is not None
-    }
-    return replace(update, **halves)
+    return replace(
+        update,
+        up_Or=_turned(update.up_Or),
+        bias_O=None if update.bias_O is None else _turned(update.bias_O),
+        magnitude_O=None if update.magnitude_O is None else _turned(update.magnitude_O),
+    )
+
+
+def _turned(rows: Tensor) -> Tensor:
+    """The second half of the rows before the first."""
+    return torch.cat(rows.chunk(2)[::-1])
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -65,7 +65,9 @@ class Factors:
         if any(size % unit for size in sizes):
             return None
         counts = [size // unit for size in sizes]
-        cut = {name: self.tensors[name].split(counts) for name in ROWS[self.kind] if name in self.tensors}
+        cut = {
+            name: torch.split(self.tensors[name], counts) for name in ROWS[self.kind] if name in self.tensors
+        }
         return [
             replace(self, tensors={**self.tensors, **{name: pieces[number] for name, pieces in cut.items()}})
             for number in range(len(sizes))
