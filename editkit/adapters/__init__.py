@@ -13,7 +13,7 @@ from editkit.adapters.lora import (
     state,
     unfreeze,
 )
-from editkit.adapters.peft_layers import active, enable, layers
+from editkit.adapters.peft_layers import active, check_scales, enable, layers
 
 __all__ = [
     "FILE",
@@ -21,6 +21,7 @@ __all__ = [
     "LoraOptions",
     "active",
     "attach",
+    "check_scales",
     "eject",
     "enable",
     "file",

@@ -1,7 +1,7 @@
 """The layers of a transformer that carry adapters: which adapters are on, and how strong."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -46,19 +46,26 @@ def enable(transformer: Transformer, names: Sequence[str], scales: Sequence[floa
     loaded = dict.fromkeys(name for layer in found for name in layer.r)
     if strange := [name for name in names if name not in loaded]:
         raise EditkitError(f"The adapter {strange[0]!r} is not among those loaded ({', '.join(loaded)}).")
-    if scales is not None:
-        _check_scales(names, scales)
+    if twice := [name for name in names if list(names).count(name) > 1]:
+        raise EditkitError(f"The adapter {twice[0]!r} is named twice; name it once, with one scale.")
+    if scales is not None and len(scales) != len(names):
+        raise EditkitError(f"{len(names)} adapters cannot take {len(scales)} scales; give one for each.")
+    chosen = dict(zip(names, scales or [1.0] * len(names), strict=True))
+    check_scales(chosen)
     for layer in found:
         layer.enable_adapters(bool(names))
         layer.set_adapter(list(names))
-        for name, scale in zip(names, scales or [1.0] * len(names), strict=True):
+        for name, scale in chosen.items():
             layer.set_scale(name, scale)
 
 
-def _check_scales(names: Sequence[str], scales: Sequence[float]) -> None:
-    if len(scales) != len(names):
-        raise EditkitError(f"{len(names)} adapters cannot take {len(scales)} scales; give one for each.")
-    for name, scale in zip(names, scales, strict=True):
+def check_scales(scales: Mapping[str, float]) -> None:
+    """Refuse scales that are no numbers.
+
+    Raises:
+        EditkitError: naming the first.
+    """
+    for name, scale in scales.items():
         if isinstance(scale, bool) or not isinstance(scale, Real) or not math.isfinite(scale):
             raise EditkitError(
                 f"The scale {scale!r} of the adapter {name!r} is no number; give one, such as 0.5."
