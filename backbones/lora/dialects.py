@@ -145,7 +145,8 @@ def in_diffusers(
         EditkitError: as `read`, and where tensors would be lost.
     """
     about = about or {}
-    if all(map(_as_written, state)) and state:
+    blocks = fused_modules.blocks(state)
+    if state and all(_as_written(key, blocks) for key in state):
         metadata.alpha(about)
         if metadata.prefixed(about):
             return state, about
@@ -159,12 +160,12 @@ def in_diffusers(
     return from_diffusers(lora.updates, "diffusers")
 
 
-def _as_written(key: str) -> bool:
+def _as_written(key: str, blocks: int) -> bool:
     """Whether a key is spelled as diffusers' pipelines do, be it of a module of FLUX or not."""
     stem, part = keys.part(key)
     ends = {"down": ".lora_A.weight", "up": ".lora_B.weight", "bias": ".lora_B.bias"}
     ends["magnitude"] = ".lora_magnitude_vector"
-    place = keys.place(stem, fused_modules.blocks([key]))
+    place = keys.place(stem, blocks)
     known = place is None or (place.dialect == "diffusers" and stem == PREFIX + place.module)
     return known and stem.startswith(PREFIX) and key == stem + ends.get(part, "?")
 
@@ -183,6 +184,8 @@ def from_diffusers(updates: Mapping[str, Update], to: str) -> tuple[dict[str, Te
         raise EditkitError(f"There is no dialect {to!r}; there are {', '.join(DIALECTS)}.")
     if to == "diffusers":
         return _diffusers(fused_modules.split(updates))
+    if any(update.beside for update in updates.values()):
+        raise EditkitError(f"A DoRA, or a LoRA with biases, cannot be written in the dialect {to!r}.")
     prefix, dot, down, up = WRITTEN[to]
     state: dict[str, Tensor] = {}
     for native, update in fused_modules.join(updates).items():
@@ -230,7 +233,8 @@ def _from_xlabs(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise EditkitError(
             f"The LoRA in XLabs' naming does not convert ({problem}); give the whole file."
         ) from error
-    return converted
+    # Copies: its parts share memory, which safetensors does not save.
+    return {key: tensor.clone() for key, tensor in converted.items()}
 
 
 def _without_effect(key: str, tensor: Tensor) -> bool:

@@ -47,6 +47,11 @@ class Update:
         """Alpha by rank."""
         return self.alpha / self.rank
 
+    @property
+    def beside(self) -> bool:
+        """Whether it is more than a plain LoRA's."""
+        return self.bias_O is not None or self.magnitude_O is not None
+
     def folded(self) -> "Update":
         """The same with a scale of 1: exact where the scale is a power of two, else rounded to the dtype."""
         if self.alpha == self.rank:
@@ -160,12 +165,11 @@ def _apart(native: str, parts: tuple[str, ...], update: Update) -> Iterator[tupl
     sizes = [unit * rows // sum(units) for unit in units]
     pieces = torch.split(update.up_Or, sizes)
     biases, magnitudes = _rows(update.bias_O, sizes), _rows(update.magnitude_O, sizes)
-    whole = update.bias_O is not None or update.magnitude_O is not None
     for part, up, kept, bias, magnitude in zip(parts, pieces, _kept(pieces), biases, magnitudes, strict=True):
-        beside = replace(update, bias_O=bias, magnitude_O=magnitude)
-        if kept.all() or whole:
+        piece = replace(update, bias_O=bias, magnitude_O=magnitude)
+        if kept.all() or update.beside:
             # Copies: tensors that share memory could be neither saved by safetensors nor trained apart.
-            yield part, replace(beside, down_rI=update.down_rI.clone(), up_Or=up.clone())
+            yield part, replace(piece, down_rI=update.down_rI.clone(), up_Or=up.clone())
         elif kept.any():
             alpha = update.alpha * int(kept.sum()) / update.rank
             yield part, Update(down_rI=update.down_rI[kept], up_Or=up[:, kept].contiguous(), alpha=alpha)

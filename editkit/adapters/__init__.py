@@ -1,6 +1,6 @@
 """LoRA adapters: the layers on a transformer, and which ones each method wears."""
 
-from editkit.adapters.files import FILE, METADATA, file, is_adapter, read
+from editkit.adapters.files import FILE, METADATA, digest, file, is_adapter, read
 from editkit.adapters.lora import (
     LoraOptions,
     attach,
@@ -22,6 +22,7 @@ __all__ = [
     "active",
     "attach",
     "check_scales",
+    "digest",
     "eject",
     "enable",
     "file",

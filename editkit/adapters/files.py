@@ -1,9 +1,11 @@
 """Adapter files: where one is, and what is in it."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from editkit import atomic_files
 from editkit.errors import EditkitError, first_sentence
 
 FILE = "pytorch_lora_weights.safetensors"
@@ -30,6 +32,19 @@ def file(path: str | Path) -> Path:
         names = ", ".join(each.name for each in found[:3])
         raise EditkitError(f"The folder {path} holds {len(found)} adapter files ({names}); name one of them.")
     return (named or found or [path / FILE])[0]
+
+
+def digest(path: str | Path) -> str:
+    """The hexadecimal SHA-256 of an adapter, of its file and of the config beside it where there is one.
+
+    Raises:
+        EditkitError: where it cannot be read.
+    """
+    path = file(path)
+    own, beside = atomic_files.sha256(path), path.parent / PEFT_CONFIG
+    if not beside.is_file():
+        return own
+    return hashlib.sha256(f"{own}{atomic_files.sha256(beside)}".encode()).hexdigest()
 
 
 def is_adapter(path: str | Path) -> bool:

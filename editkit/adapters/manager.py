@@ -75,7 +75,7 @@ class AdapterManager:
         Raises:
             EditkitError: where it is missing, is no safetensors LoRA, or does not fit.
         """
-        from editkit import adapters, atomic_files
+        from editkit import adapters
 
         role = method.role_under(options)
         if name is not None:
@@ -83,7 +83,7 @@ class AdapterManager:
         else:
             name = path.stem.replace(".", "_")  # torch allows no dots in a module's name
             if adapters.file(path).is_file() and self._taken(role, name):
-                name = f"{name}-{atomic_files.sha256(adapters.file(path))[:8]}"
+                name = f"{name}-{adapters.digest(path)[:8]}"
             if not self._taken(role, name):
                 self._load(method, role, path, name)
         self.use(method, options, [name], None)
@@ -143,13 +143,13 @@ class AdapterManager:
 
         It is a start, the file's where None, and the file's hash.
         """
-        from editkit import adapters, atomic_files
+        from editkit import adapters
 
         if adapter not in self._paths:
             self._paths[adapter] = _find(adapter)
         path = self._paths[adapter]
         start = start or path.stem.replace(".", "_")  # torch allows no dots in a module's name
-        name = f"{start}-{atomic_files.sha256(adapters.file(path))[:8]}"
+        name = f"{start}-{adapters.digest(path)[:8]}"
         if not self._taken(role, name):
             self._load(method, role, path, name)
         return name

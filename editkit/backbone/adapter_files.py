@@ -55,7 +55,7 @@ class LoraSummary:
     """What is in a LoRA file; modules are diffusers' throughout.
 
     Attributes:
-        dialect: diffusers, kohya, bfl or comfyui.
+        dialect: diffusers, kohya, bfl, comfyui or xlabs.
         method: whose file it is by the methods' signatures; several, with "or" between, where a sign is
             theirs alike, or unknown.
         width: of the transformer.

@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from backbones.lora import fused_modules
-from editkit import adapters
+from editkit import adapters, atomic_files
 from editkit.errors import EditkitError
 from tests.backbones.lora.effects import agree, changes, draw, fresh, linears, loaded, renamed, written
 from tests.backbones.lora.updates import RANK, State, drawn
-from tests.command_line import one_sentence
+from tests.command_line import Cli, one_sentence, refused
 
 NATIVE = fused_modules.modules(1, 2)
 
@@ -282,3 +282,27 @@ def test_alpha_of_training_is_above_0() -> None:
     for alpha in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="must be above 0"):
             adapters.LoraOptions(alpha=alpha)
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert", "merge"])
+@pytest.mark.parametrize("kind", ["LoKr", "LoHa"])
+def test_commands_name_what_edits_alone_load(cli: Cli, tmp_path: Path, command: str, kind: str) -> None:
+    save_file(loha(OUT) if kind == "LoHa" else lokr(OUT, (2, 2), (32, 32)), tmp_path / "x.safetensors")
+    new = tmp_path / "new.safetensors"
+    rest = {"inspect": [], "convert": [new, "--to", "kohya"], "merge": [new]}[command]
+    refused(
+        cli("lora", command, tmp_path / "x.safetensors", *rest),
+        "is of a LoKr or LoHa, which edits load alone",
+    )
+    assert not new.exists()
+
+
+def test_a_config_beside_the_file_is_part_of_its_digest(flux: FluxTransformer2DModel, tmp_path: Path) -> None:
+    path = tmp_path / "adapter_model.safetensors"
+    save_file(ONE, path)
+    found = {adapters.digest(tmp_path)}
+    assert found == {atomic_files.sha256(path)}
+    for alpha in (1, 2):
+        (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": alpha}))
+        found.add(adapters.digest(path))
+    assert len(found) == 3

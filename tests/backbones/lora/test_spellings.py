@@ -12,7 +12,8 @@ import torch
 from diffusers import FluxTransformer2DModel
 from safetensors.torch import save_file
 
-from backbones.lora import fused_modules
+from backbones.lora import dialects, fused_modules
+from backbones.lora import files as lora_files
 from backbones.lora.fused_modules import Update
 from editkit import adapters
 from tests.backbones.lora.effects import (
@@ -122,6 +123,12 @@ def test_xlabs(flux: FluxTransformer2DModel, tmp_path: Path, prefix: str) -> Non
         kept[name] = Update(down_rI=updates[first].down_rI, up_Or=updates[name].up_Or, alpha=RANK)
     state = {prefix + key: tensor for key, tensor in xlabs(updates).items()}
     agree(changes(flux, loaded(flux, state, tmp_path)), wanted(kept))
+    for dialect in dialects.DIALECTS:
+        lora_files.convert(tmp_path / "x.safetensors", tmp_path / "y.safetensors", dialect)
+        agree(
+            changes(flux, loaded(flux, adapters.read(tmp_path / "y.safetensors")[0], tmp_path)), wanted(kept)
+        )
+        save_file(state, tmp_path / "x.safetensors")
 
 
 def test_biases_count(flux: FluxTransformer2DModel, tmp_path: Path) -> None:
