@@ -23,21 +23,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from diffusers.loaders.lora_conversion_utils import _convert_xlabs_flux_lora_to_diffusers
 from torch import Tensor
 
-from backbones.lora import coverage, fused_modules, keys, matrices, metadata
+from backbones.lora import coverage, fused_modules, keys, matrices, metadata, xlabs
 from backbones.lora.fused_modules import Update
 from backbones.lora.keys import PREFIX, TEXT_ENCODERS
 from editkit.adapters import METADATA
-from editkit.errors import EditkitError, first_sentence
+from editkit.errors import EditkitError
 
-__all__ = ["DIALECTS", "METADATA", "PREFIX", "TEXT_ENCODERS", "Lora", "Update"]
+__all__ = [
+    "DIALECTS",
+    "METADATA",
+    "PREFIX",
+    "TEXT_ENCODERS",
+    "Lora",
+    "Update",
+    "dialect",
+    "from_diffusers",
+    "in_diffusers",
+    "read",
+    "to_diffusers",
+]
 
 DIALECTS = ("diffusers", "kohya", "bfl", "comfyui")
 """Those that can be written."""
-XLABS = ".processor."
-"""In keys of XLabs' naming, the one other dialect that is read."""
 WRITTEN = {
     "kohya": ("lora_unet_", "_", "lora_down", "lora_up"),
     "bfl": ("", ".", "lora_A", "lora_B"),
@@ -68,7 +77,7 @@ def dialect(state: Mapping[str, Tensor]) -> str:
     Raises:
         EditkitError: where they are of none, or of two, or of another kind of adapter.
     """
-    if any(XLABS in key for key in state):
+    if xlabs.speaks(state):
         return "xlabs"
     blocks = fused_modules.blocks(state)
     places = [keys.place(stem, blocks) for stem, part in map(keys.part, state) if part in ("down", "up")]
@@ -98,7 +107,7 @@ def read(state: Mapping[str, Tensor], about: Mapping[str, str] | None = None) ->
             finite, or the metadata cannot be read.
     """
     spoken = dialect(state)
-    state = _from_xlabs(state) if spoken == "xlabs" else state
+    state = xlabs.in_diffusers(state) if spoken == "xlabs" else state
     blocks = fused_modules.blocks(state)
     found: dict[str, dict[str, Tensor]] = {}
     beside, unplaced = [], []
@@ -221,20 +230,6 @@ def _diffusers(updates: Mapping[str, Update]) -> tuple[dict[str, Tensor], dict[s
     config |= {"lora_bias": True} if any(u.bias_O is not None for u in updates.values()) else {}
     about = {f"{PREFIX}{key}": value for key, value in config.items()}
     return state, {METADATA: json.dumps(about, sort_keys=True)}
-
-
-def _from_xlabs(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same under diffusers' names, by its own converter."""
-    try:
-        # It takes what it converts out of the mapping that it is given.
-        converted: dict[str, Tensor] = _convert_xlabs_flux_lora_to_diffusers(dict(state))
-    except (KeyError, ValueError, RuntimeError) as error:
-        problem = first_sentence(error)
-        raise EditkitError(
-            f"The LoRA in XLabs' naming does not convert ({problem}); give the whole file."
-        ) from error
-    # Copies: its parts share memory, which safetensors does not save.
-    return {key: tensor.clone() for key, tensor in converted.items()}
 
 
 def _without_effect(key: str, tensor: Tensor) -> bool:

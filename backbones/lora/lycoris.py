@@ -98,6 +98,8 @@ def load(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str]
     if not kind(state):
         return False
     factors = _split(read(state, about))
+    if not factors:
+        raise EditkitError(f"There is no {kind(state)} of FLUX's transformer here; give a file with one.")
     coverage.check_shapes(transformer, {module: each.shape for module, each in factors.items()})
     if name in getattr(transformer, "peft_config", {}):
         raise EditkitError(f"There is an adapter {name!r} already; give another name.")

@@ -198,6 +198,11 @@ NAMED: dict[str, tuple[State, str]] = {
         {"double_blocks.0.processor.qkv_lora1.down.weight": torch.ones(4, 64)},
         "does not convert",
     ),
+    "an adapter of pictures": (
+        {f"double_blocks.{n}.processor.ip_adapter_k.weight": torch.ones(2) for n in (0, 1)},
+        r"double_blocks\.0\.processor\.ip_adapter_k\.weight is no part of a LoRA in XLabs",
+    ),
+    "a LoKr of text encoders": (lokr("lora_te1_text_model", (2, 2), (2, 2)), "no LoKr of FLUX's transformer"),
     "a LoKr that lacks a factor": (lokr(IN, (2, 2)), "img_in of the LoKr lacks lokr_w2_a"),
     "a LoKr of a convolution": (
         lokr("proj_out", (2, 2), (32, 32)) | {"proj_out.lokr_t2": torch.ones(2, 2, 1, 1)},
