@@ -13,7 +13,7 @@ from backbones import hub
 from backbones.encoding_cache import remember_positions
 from backbones.loading import LoadOptions, load_transformer, place
 from backbones.widening import widened
-from editkit import adapters, atomic_files
+from editkit import adapters
 from editkit.backbone import Family, Role, Transformer
 from editkit.errors import EditkitError, unknown
 
@@ -80,7 +80,7 @@ class RoleTransformers:
     ) -> None:
         """Load an adapter next to others on a role's transformer; a recipe names it by its hash."""
         load(self.transformer(role), path, name)
-        self._adapters[name] = atomic_files.sha256(adapters.file(path))
+        self._adapters[name] = adapters.digest(path)
 
     def wear(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
         """Switch a role's transformer to exactly these adapters; one that is not loaded yet wears none."""

@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -25,6 +26,7 @@ def serve(
     backbone: str,
     device: str | None,
     *,
+    lora: Mapping[str, float],
     host: str,
     port: int,
     share: bool,
@@ -46,7 +48,7 @@ def serve(
         # Strangers may edit; to keep the machine busy for hours they need the password.
         trains = password is not None or (host in AT_HOME and not share)
         options = app.PageOptions(pixels=pixels, trains=trains)
-        with app.opened(api.load(backbone, device), options) as (page, runner):
+        with app.opened(api.load(backbone, device, lora=lora), options) as (page, runner):
             _, address, shared = page.launch(
                 server_name=host,
                 server_port=port,

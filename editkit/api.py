@@ -30,6 +30,7 @@ def load(
     dtype: str | torch.dtype | None = None,
     *,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    lora: Mapping[str, float] | None = None,
     **loading: Any,
 ) -> Editor:
     """Load a backbone by name, local diffusers folder or Hub id.
@@ -39,12 +40,13 @@ def load(
         device: cpu, cuda, mps; the best one present where None.
         dtype: float32, bfloat16 or float16; fp32 on a CPU and bf16 elsewhere where None.
         options: options by method name.
+        lora: adapters that every method wears on top of its own, with their scales: files, folders, Hub ids.
         loading: the backbone's own options, see `backbones.loading.LoadOptions`.
 
     Raises:
         EditkitError: for an unknown name, device, dtype or option. Weights load when first needed.
     """
-    return Editor(provider().load(backbone, device, dtype, **loading), options)
+    return Editor(provider().load(backbone, device, dtype, **loading), options, lora)
 
 
 def load_session(folder: str | Path, editor: Editor | None = None) -> Session:
@@ -70,6 +72,7 @@ def replay(
     mask: ImageInput | None = None,
     references: Sequence[ImageInput] = (),
     device: str | None = None,
+    lora: Mapping[str, float] | None = None,
     editor: Editor | None = None,
 ) -> Replay:
     """Make a picture again from its recipe and compare.
@@ -80,7 +83,8 @@ def replay(
         mask: its mask, likewise.
         references: all its references, likewise.
         device: where to; the recipe's where it is there, else the best one.
-        editor: makes it; where None, the recipe's backbone with its options.
+        lora: its adapters with their scales, where their files are no longer where the recipe says.
+        editor: makes it; where None, the recipe's backbone with its options and adapters.
 
     Raises:
         EditkitError: where the picture holds no recipe of an edit, what it was made from cannot be found or
@@ -93,7 +97,7 @@ def replay(
         image=image,
         mask=mask,
         references=references,
-        editor=lambda recipe: editor or _of_recipe(recipe, device),
+        editor=lambda recipe: editor or _of_recipe(recipe, device, lora),
     )
 
 
@@ -112,14 +116,16 @@ def _of_turns(turns: Sequence[Turn]) -> Editor:
     if not recipes:
         return load()
     options = {recipe["method"]: recipe["options"] for recipe in recipes}
-    return load(recipes[-1]["backbone"], options=options, **recipes[-1].get("loading", {}))
+    last = recipes[-1]
+    return load(last["backbone"], options=options, lora=last.get("lora"), **last.get("loading", {}))
 
 
-def _of_recipe(recipe: Mapping[str, Any], device: str | None) -> Editor:
+def _of_recipe(recipe: Mapping[str, Any], device: str | None, lora: Mapping[str, float] | None) -> Editor:
     """The recipe's backbone, on its device where that is here."""
     options, loading = {recipe["method"]: recipe["options"]}, dict(recipe.get("loading") or {})
+    lora = lora or recipe.get("lora")
     dtype, recorded = recipe["precision"], str(recipe.get("device") or "").partition(":")[0] or None
     if device is None and recorded is not None:
         with suppress(EditkitError):  # whatever else than the device is wrong is said again
-            return load(recipe["backbone"], recorded, dtype, options=options, **loading)
-    return load(recipe["backbone"], device, dtype, options=options, **loading)
+            return load(recipe["backbone"], recorded, dtype, options=options, lora=lora, **loading)
+    return load(recipe["backbone"], device, dtype, options=options, lora=lora, **loading)

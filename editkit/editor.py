@@ -31,16 +31,22 @@ class Editor:
     Args:
         backbone: what `load` gives.
         options: options by method name; the method's defaults where absent.
+        lora: adapters that every method wears on top of its own, with their scales: files, folders, Hub ids.
 
     Raises:
-        EditkitError: for an unknown method or option.
+        EditkitError: for an unknown method or option, or a scale that is no number.
     """
 
-    def __init__(self, backbone: Backbone, options: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        lora: Mapping[str, float] | None = None,
+    ) -> None:
         self.backbone = backbone
         self._options = dict(options or {})
         self._built: dict[str, Options] = {}
-        self._adapters = AdapterManager(backbone)
+        self._adapters = AdapterManager(backbone, lora)
         self._judges: dict[str, Judge] = {}
         for name in self._options:
             self.method(name)  # so that what is wrong with an option is said now
@@ -156,9 +162,12 @@ class Editor:
             self._adapters.wear(record, options, request)
         made = pipeline.Pipeline(self.backbone, record, options)
         if request.search is None:
-            return pipeline.run(made, batch, watch)
-        search = search_settings.build(request.search)
-        return [seed_search.run(made, batch[0], search, self._judges, watch)]
+            results = pipeline.run(made, batch, watch)
+        else:
+            search = search_settings.build(request.search)
+            results = [seed_search.run(made, batch[0], search, self._judges, watch)]
+        worn = self._adapters.recipe(record)
+        return [replace(each, recipe={**each.recipe, **worn}) for each in results]
 
     def _prepare(self, request: EditRequest) -> Prepared | EditResult:
         """A request that is ready to run, or the result that says why it cannot."""

@@ -43,10 +43,10 @@ def bare(function: Callable[..., Any]) -> str:
 
 
 SIGNATURES = {
-    "load": "(backbone='tiny', device=None, dtype=None, *, options=None, **loading)",
+    "load": "(backbone='tiny', device=None, dtype=None, *, options=None, lora=None, **loading)",
     "methods": "()",
     "backbones": "()",
-    "Editor": "(backbone, options=None)",
+    "Editor": "(backbone, options=None, lora=None)",
     "Editor.edit": (
         "(self, image, instruction, method='kontext', *, task=None, seed=0, steps=None, guidance=None, "
         "mask=None, references=(), size=None, preserve=None, align=False, negative=None, search=None, "
@@ -54,7 +54,7 @@ SIGNATURES = {
     ),
     "Editor.edit_many": "(self, requests, batch_size=32, *, watch=None)",
     "Editor.session": "(self, image, folder=None)",
-    "replay": "(path, *, image=None, mask=None, references=(), device=None, editor=None)",
+    "replay": "(path, *, image=None, mask=None, references=(), device=None, lora=None, editor=None)",
     "load_session": "(folder, editor=None)",
     "Session.edit": "(self, instruction, method='kontext', **asked)",
     "Session.adopt": "(self, result)",

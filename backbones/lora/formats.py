@@ -5,6 +5,7 @@ from backbones.lora.coverage import check_finite, check_shapes, shapes, widened
 from backbones.lora.dialects import in_diffusers
 from backbones.lora.files import check as check_destination
 from backbones.lora.files import convert, merge, plain, write
+from backbones.lora.lycoris import load as load_lycoris
 from backbones.lora.summary import inspect
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "convert",
     "in_diffusers",
     "inspect",
+    "load_lycoris",
     "merge",
     "plain",
     "shapes",

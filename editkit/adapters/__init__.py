@@ -1,31 +1,33 @@
 """LoRA adapters: the layers on a transformer, and which ones each method wears."""
 
+from editkit.adapters.files import FILE, METADATA, digest, file, is_adapter, read
 from editkit.adapters.lora import (
-    FILE,
     LoraOptions,
     attach,
     eject,
-    file,
     install,
     load,
     metadata,
-    read,
     resume,
     save,
     state,
     unfreeze,
 )
-from editkit.adapters.peft_layers import active, enable, layers
+from editkit.adapters.peft_layers import active, check_scales, enable, layers
 
 __all__ = [
     "FILE",
+    "METADATA",
     "LoraOptions",
     "active",
     "attach",
+    "check_scales",
+    "digest",
     "eject",
     "enable",
     "file",
     "install",
+    "is_adapter",
     "layers",
     "load",
     "metadata",

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from editkit import atomic_files
+from editkit.adapters.files import FILE, METADATA, file, read
 from editkit.backbone import Transformer, provider
 from editkit.errors import EditkitError, first_sentence
 
-FILE = "pytorch_lora_weights.safetensors"
+PREFIX = "transformer."
+"""Before a module's name in diffusers' layout."""
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 FEED_FORWARD = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2", "proj_mlp")
 
@@ -43,6 +45,8 @@ class LoraOptions:
             raise ValueError(f"lora.ranks.{strange[0]} must be at least 1, not {self.ranks[strange[0]]}")
         if self.rank < 1:
             raise ValueError(f"lora.rank must be at least 1, not {self.rank}")
+        if self.alpha is not None and not self.alpha > 0:
+            raise ValueError(f"lora.alpha must be above 0, or null for the rank, not {self.alpha}")
 
 
 def attach(transformer: Transformer, options: LoraOptions, name: str = "default") -> None:
@@ -94,6 +98,11 @@ def resume(transformer: Transformer, path: str | Path, name: str = "default") ->
     transformer.requires_grad_(False)
     load(transformer, path, name, widen=True)
     unfreeze(transformer, name)
+    if not any(parameter.requires_grad for parameter in transformer.parameters()):
+        eject(transformer, name)
+        raise EditkitError(
+            f"The adapter {file(path)} is no LoRA, so it cannot train on; give a LoRA or DoRA."
+        )
 
 
 def unfreeze(transformer: Transformer, name: str) -> None:
@@ -104,42 +113,30 @@ def unfreeze(transformer: Transformer, name: str) -> None:
 
 
 def load(transformer: Transformer, path: str | Path, name: str, *, widen: bool = False) -> None:
-    """Load a LoRA file of any dialect, or a folder with one, under a name, next to others.
+    """Load an adapter file of any dialect, or a folder with one, under a name, next to others.
 
     Args:
-        transformer: any diffusers transformer.
+        transformer: a FluxTransformer2DModel.
         path: the file or folder.
         name: what it is called from now on.
         widen: fit a LoRA of FLUX.1 Fill to ACE++'s wider input.
 
     Raises:
-        EditkitError: where the file is missing, is no LoRA in safetensors, or does not fit the transformer.
+        EditkitError: where the file is missing, is no adapter in safetensors, or does not fit.
     """
-    state, about = provider().lora.in_diffusers(*read(path))
-    if widen:
-        state = provider().lora.widened(state, transformer.config.in_channels)
-    install(transformer, state, name, about, f"The adapter {file(path)}")
-
-
-def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Tensors and metadata of an adapter's file, or of the one in a folder.
-
-    Raises:
-        EditkitError: where it is missing or is no sound safetensors file.
-    """
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
-
-    path = file(path)
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise EditkitError(f"The adapter {path} is not a .safetensors file that exists.")
+    (state, about), formats, what = read(path), provider().lora, f"The adapter {file(path)}"
     try:
-        state = load_file(path)
-        with safe_open(path, framework="pt") as opened:
-            about = opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise EditkitError(f"The adapter {path} cannot be read ({first_sentence(error)}).") from error
-    return state, about
+        with _unremarked():
+            done = formats.load_lycoris(transformer, state, about, name)
+        plain, told = (state, about) if done else formats.in_diffusers(state, about)
+    except EditkitError as error:
+        raise EditkitError(f"{what} cannot be loaded: {error}") from error
+    if done:
+        provider().regroup(transformer)
+        return
+    if widen:
+        plain = formats.widened(plain, transformer.config.in_channels)
+    install(transformer, plain, name, told, what)
 
 
 def install(
@@ -153,7 +150,7 @@ def install(
 
     Args:
         transformer: any diffusers transformer.
-        state: tensors by key, in one of the dialects that diffusers reads.
+        state: tensors by key, in diffusers' layout.
         name: of the adapter.
         about: metadata of the file that they are from.
         what: they are called in errors.
@@ -166,23 +163,19 @@ def install(
     except EditkitError as error:
         raise EditkitError(f"{what} does not fit this transformer: {error}") from error
     try:
-        config = json.loads(about.get("lora_adapter_metadata", "null"))
+        config = json.loads(about.get(METADATA, "null"))
         with _unremarked():
             transformer.load_lora_adapter(
-                dict(state), prefix="transformer", adapter_name=name, metadata=config
+                dict(state), prefix=PREFIX.rstrip("."), adapter_name=name, metadata=config
             )
-    except (ValueError, RuntimeError, IndexError, KeyError) as error:
+    except (ValueError, RuntimeError, IndexError, KeyError, TypeError) as error:
         problem = first_sentence(error)
         raise EditkitError(f"{what} does not fit this transformer ({problem}).") from error
-    if name not in _configs(transformer):
-        raise EditkitError(f"{what} holds no tensor of this transformer.")
+    landed = {key for key, layer in transformer.named_modules() if name in getattr(layer, "r", ())}
+    if lost := [key for key in state if key.removeprefix(PREFIX).partition(".lora_")[0] not in landed]:
+        eject(transformer, name)
+        raise EditkitError(f"{what} does not fit this transformer: peft left {lost[0]} out.")
     provider().regroup(transformer)
-
-
-def file(path: str | Path) -> Path:
-    """The LoRA file that a path stands for: itself, or the one in a folder."""
-    path = Path(path)
-    return path / FILE if path.is_dir() else path
 
 
 def save(transformer: Transformer, folder: Path, name: str = "default") -> Path:
@@ -202,7 +195,7 @@ def state(transformer: Transformer, name: str) -> dict[str, Any]:
     tensors = get_peft_model_state_dict(transformer, adapter_name=name)
     # peft also lists whatever other kinds of adapter layers hold.
     return {
-        f"transformer.{key}": value.detach().cpu().contiguous()
+        f"{PREFIX}{key}": value.detach().cpu().contiguous()
         for key, value in tensors.items()
         if ".lora_" in key
     }
@@ -211,8 +204,8 @@ def state(transformer: Transformer, name: str) -> dict[str, Any]:
 def metadata(transformer: Transformer, name: str) -> dict[str, str]:
     """An adapter's LoraConfig as diffusers keeps it in a file."""
     config = _plain(_configs(transformer)[name].to_dict())
-    about = {f"transformer.{key}": value for key, value in config.items()}
-    return {"lora_adapter_metadata": json.dumps(about, sort_keys=True)}
+    about = {f"{PREFIX}{key}": value for key, value in config.items()}
+    return {METADATA: json.dumps(about, sort_keys=True)}
 
 
 def eject(transformer: Transformer, name: str) -> None:

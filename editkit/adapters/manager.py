@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 HUB = "hf://"
 """Before the path of a file in a repository on the Hub."""
+CONFIG = "*adapter_config.json"
+"""What peft keeps beside an adapter's file, where there is one."""
 
 
 class AdaptedMethod(Protocol):
@@ -45,16 +47,23 @@ class AdapterManager:
 
     Args:
         backbone: whose transformers wear them.
+        lora: files, folders or Hub ids that every method wears on top of its own adapter, with their scales.
+
+    Raises:
+        EditkitError: for a scale that is no number.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
-        self.backbone = backbone
+    def __init__(self, backbone: Backbone, lora: Mapping[str, float] | None = None) -> None:
+        from editkit import adapters
+
+        self.backbone, self.lora = backbone, dict(lora or {})
+        adapters.check_scales(self.lora)
         self._worn: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
         self._paths: dict[str, Path] = {}
 
     def copy(self) -> AdapterManager:
         """The same, for another editor of this backbone."""
-        other = AdapterManager(self.backbone)
+        other = AdapterManager(self.backbone, self.lora)
         other._worn, other._paths = dict(self._worn), self._paths
         return other
 
@@ -66,7 +75,7 @@ class AdapterManager:
         Raises:
             EditkitError: where it is missing, is no safetensors LoRA, or does not fit.
         """
-        from editkit import adapters, atomic_files
+        from editkit import adapters
 
         role = method.role_under(options)
         if name is not None:
@@ -74,7 +83,7 @@ class AdapterManager:
         else:
             name = path.stem.replace(".", "_")  # torch allows no dots in a module's name
             if adapters.file(path).is_file() and self._taken(role, name):
-                name = f"{name}-{atomic_files.sha256(adapters.file(path))[:8]}"
+                name = f"{name}-{adapters.digest(path)[:8]}"
             if not self._taken(role, name):
                 self._load(method, role, path, name)
         self.use(method, options, [name], None)
@@ -83,7 +92,7 @@ class AdapterManager:
     def use(
         self, method: AdaptedMethod, options: Options, names: Sequence[str], scales: Sequence[float] | None
     ) -> None:
-        """The adapters that a method wears from now on, instead of its own; none at all gives the base.
+        """The adapters that a method wears from now on, and no others; none at all gives the base.
 
         Raises:
             EditkitError: for one that was not loaded, or another number of scales.
@@ -101,26 +110,46 @@ class AdapterManager:
             EditkitError: where its own one cannot be had.
         """
         role = method.role_under(options)
-        worn: tuple[Sequence[str], Sequence[float] | None] = ((), None)
         if method.name in self._worn:
-            worn = self._worn[method.name]
-        elif method.adapter:
-            try:
-                own = method.adapter(options, self.backbone.base, request)
-            except NoAdapterError as error:
-                notes.tell(f"{error} Give one with the option adapter=FILE.")
-            else:
-                worn = ([self._own(method, role, own)] if own else (), None)
-        self.backbone.wear(role, *worn)
+            self.backbone.wear(role, *self._worn[method.name])
+            return
+        own = self._own(method, options, request)
+        names = [self._load_once(method, role, own, method.name)] if own else []
+        scales = [1.0] * len(names)
+        for source, scale in self.lora.items():
+            name = self._load_once(method, role, source)
+            if name in names:
+                raise EditkitError(f"The adapter {source} is given twice; give it once, with one scale.")
+            names.append(name)
+            scales.append(scale)
+        self.backbone.wear(role, names, scales)
 
-    def _own(self, method: AdaptedMethod, role: str, adapter: str) -> str:
-        """The name of a method's own adapter, which another editor of this backbone may have loaded."""
-        from editkit import adapters, atomic_files
+    def recipe(self, method: AdaptedMethod) -> dict[str, dict[str, float]]:
+        """What a recipe says of the adapters on top of a method's own; nothing where there are none."""
+        return {"lora": dict(self.lora)} if self.lora and method.name not in self._worn else {}
+
+    def _own(self, method: AdaptedMethod, options: Options, request: EditRequest) -> str | None:
+        """The adapter that a method wears unasked."""
+        if method.adapter is None:
+            return None
+        try:
+            return method.adapter(options, self.backbone.base, request)
+        except NoAdapterError as error:
+            notes.tell(f"{error} Give one with the option adapter=FILE.")
+            return None
+
+    def _load_once(self, method: AdaptedMethod, role: str, adapter: str, start: str | None = None) -> str:
+        """The name of an adapter, which another editor of this backbone may have loaded.
+
+        It is a start, the file's where None, and the file's hash.
+        """
+        from editkit import adapters
 
         if adapter not in self._paths:
             self._paths[adapter] = _find(adapter)
         path = self._paths[adapter]
-        name = f"{method.name}-{atomic_files.sha256(adapters.file(path))[:8]}"
+        start = start or path.stem.replace(".", "_")  # torch allows no dots in a module's name
+        name = f"{start}-{adapters.digest(path)[:8]}"
         if not self._taken(role, name):
             self._load(method, role, path, name)
         return name
@@ -148,9 +177,13 @@ def _find(adapter: str) -> Path:
         inside = [part for part in inside if part]
         if not (owner and repository and inside):
             raise EditkitError(f"The adapter {adapter} is no file on the Hub; give hf://OWNER/NAME/FILE.")
-        folder: Path = fetch(f"{owner}/{repository}", None, ["/".join(inside)])
+        folder: Path = fetch(f"{owner}/{repository}", None, ["/".join(inside), CONFIG])
         return folder.joinpath(*inside)
-    if adapter.count("/") != 1 or adapter.endswith(".safetensors"):
+    if adapter.count("/") != 1 or adapters.is_adapter(adapter):
         raise EditkitError(f"The adapter {adapter} is no file or folder that exists, and no Hub id.")
-    found: Path = fetch(adapter, None, [adapters.FILE])
+    found: Path = fetch(adapter, None, [adapters.FILE, CONFIG])
+    if not adapters.file(found).is_file():
+        raise EditkitError(
+            f"{adapter} on the Hub holds no {adapters.FILE}; name its file as hf://{adapter}/FILE."
+        )
     return found

@@ -55,7 +55,7 @@ class LoraSummary:
     """What is in a LoRA file; modules are diffusers' throughout.
 
     Attributes:
-        dialect: diffusers, kohya, bfl or comfyui.
+        dialect: diffusers, kohya, bfl, comfyui or xlabs.
         method: whose file it is by the methods' signatures; several, with "or" between, where a sign is
             theirs alike, or unknown.
         width: of the transformer.
@@ -108,7 +108,12 @@ class LoraFormats(Protocol):
     def in_diffusers(
         self, state: Mapping[str, Tensor], about: Mapping[str, str]
     ) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
-        """A file's tensors and metadata in diffusers' dialect; untouched where they are no LoRA of FLUX."""
+        """A file's tensors and metadata as diffusers' pipelines write them, whatever its spelling."""
+
+    def load_lycoris(
+        self, transformer: Transformer, state: Mapping[str, Tensor], about: Mapping[str, str], name: str
+    ) -> bool:
+        """Put a LoKr or LoHa on a transformer; False, and nothing done, where the tensors are of neither."""
 
     def widened(self, state: Mapping[str, Tensor], in_channels: int) -> Mapping[str, Tensor]:
         """A LoRA in peft's naming, its input layer's matrix moved to where a wider one has its channels."""
@@ -117,7 +122,7 @@ class LoraFormats(Protocol):
         """By module, the outputs and inputs of a plain LoRA's update."""
 
     def check_fit(self, transformer: Transformer, state: Mapping[str, Tensor]) -> None:
-        """Refuse a plain LoRA in peft's naming that would not land whole; other namings pass unchecked."""
+        """Refuse a LoRA in diffusers' layout that would not land whole."""
 
     def check_shapes(self, transformer: Transformer, wanted: Mapping[str, tuple[int, int]]) -> None:
         """Refuse modules, by name with their outputs and inputs, that the transformer has not."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from editkit.cli import options
-from editkit.cli.options import Backbone, Device, Dtype, Options
+from editkit.cli.options import Backbone, Device, Dtype, Lora, Options
 from editkit.cli.request import takes
 
 app = typer.Typer(help="Measure edits.", no_args_is_help=True)
@@ -24,6 +24,7 @@ def shapesworld(
     *,
     batch_size: BatchSize = 32,
     option: Options = None,
+    lora: Lora = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for report.json and grid.png.")
     ] = Path("out/shapesworld"),
@@ -35,7 +36,7 @@ def shapesworld(
     from editkit.shapesworld import evaluate as scores
 
     images.check_folder(output)
-    editor = options.editor(backbone, device, dtype, {asked["method"]: options.pairs(option)})
+    editor = options.editor(backbone, device, dtype, {asked["method"]: options.pairs(option)}, lora=lora)
     report = scores.evaluate(editor, n=n, sessions=sessions, batch_size=batch_size, **asked)
     print(edits_table(report))
     scores.write(report, output)
@@ -55,6 +56,7 @@ def masked(
     *,
     batch_size: BatchSize = 32,
     option: Options = None,
+    lora: Lora = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.json.")] = Path(
         "out/masked"
     ),
@@ -67,7 +69,7 @@ def masked(
     from editkit.shapesworld.evaluate import write_report
 
     images.check_folder(output)
-    editor = options.editor(backbone, device, dtype, {method: options.pairs(option)})
+    editor = options.editor(backbone, device, dtype, {method: options.pairs(option)}, lora=lora)
     report = scores.evaluate(editor, method, kind or (), n=n, batch_size=batch_size, **asked)
     print(masked_table(report))
     write_report(report, output)

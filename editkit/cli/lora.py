@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from editkit.cli.options import split_scale
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def merge(
     """Write the sum of LoRAs as one, in diffusers' dialect."""
     from editkit.backbone import provider
 
-    terms = [_scaled(source) for source in sources]
+    terms = [(Path(path), scale) for path, scale in map(split_scale, sources)]
     _written(destination, rank, *provider().lora.merge(terms, destination, rank))
 
 
@@ -115,21 +116,6 @@ def collapse(
     print(destination)
     print(f"mean relative error {plain.error:.4f} over {len(plain.errors)} modules")
     print(f"worst {plain.errors[worst]:.4f} at {worst}")
-
-
-def _scaled(source: str) -> tuple[Path, float]:
-    path, _, number = source.rpartition("=")
-    if Path(source).exists():  # a folder may be called rank=16
-        return Path(source), 1.0
-    try:
-        scale = float(number)
-    except ValueError:
-        return Path(source), 1.0
-    if not path or not math.isfinite(scale):
-        raise EditkitError(
-            f"{source} names no file with a scale; give FILE=SCALE, such as a.safetensors=0.5."
-        )
-    return Path(path), scale
 
 
 def _written(destination: Path, rank: int | None, left: Sequence[str], lost: float) -> None:

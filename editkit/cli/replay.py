@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.options import Device
+from editkit.cli.options import Device, Lora, scaled
 
 
 def replay(
@@ -20,6 +20,7 @@ def replay(
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write what is made now.")] = None,
     device: Device = None,
+    lora: Lora = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Make a picture again from its recipe: identical, close, or different and why.
@@ -31,7 +32,8 @@ def replay(
 
     if output:
         images.check_output(output)
-    found = made_again(picture, image=image, mask=mask, references=tuple(reference or ()), device=device)
+    pictures = tuple(reference or ())
+    found = made_again(picture, image=image, mask=mask, references=pictures, device=device, lora=scaled(lora))
     if output:
         images.save(found.image, output, found.recipe)
     if as_json:

@@ -21,9 +21,11 @@ METHODS = {path.parent.name for path in (ROOT / "methods").glob("*/__init__.py")
 
 LOADING = {"-b", "--backbone", "--device", "--dtype"}
 
-SCORED = {"-m", "--method", "--n", "--steps", "--negative", "--batch-size", "--option"}
+SCORED = {"-m", "--method", "--n", "--steps", "--negative", "--batch-size", "--option", "--lora"}
 
 SAMPLING = {"-m", "--method", "--seed", "--steps", "--guidance", "--size", "--negative", "--option", "--load"}
+
+SAMPLING |= {"--lora"}
 
 OUTPUT = {"-o", "--output"}
 
@@ -51,14 +53,15 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "compare": (
         ["image", "instruction"],
         {*LOADING, *OUTPUT, "-m", "--method", "--mask", "--seed", "--steps", "--size", "--judge"}
-        | {"--ref", "--preserve", "--negative", "--option", "--load", "--json"},
+        | {"--ref", "--preserve", "--negative", "--option", "--load", "--lora", "--json"},
     ),
-    "replay": (["picture"], {*OUTPUT, "--image", "--mask", "--reference", "--device", "--json"}),
+    "replay": (["picture"], {*OUTPUT, "--image", "--mask", "--reference", "--device", "--lora", "--json"}),
     "methods": (["name"], set()),
     "doctor": ([], {"--json"}),
     "demo": (
         [],
-        {"-b", "--backbone", "--device", "--host", "--port", "--share", "--password", "--max-pixels"},
+        {"-b", "--backbone", "--device", "--host", "--port", "--share", "--password", "--max-pixels"}
+        | {"--lora"},
     ),
     "backbones": ([], set()),
     "train": (["config", "overrides"], {"--plan", "--device"}),
