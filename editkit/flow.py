@@ -56,10 +56,10 @@ def schedule(steps: int, tokens: int, shift: TimeShift = FLUX_DEV) -> Tensor:
     return shifted(torch.linspace(1, 0, steps + 1), shift.mu(tokens))
 
 
-def walk(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Iterator[Tensor]:
-    """Euler over any span of a schedule, one x after each step.
+def euler_steps(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Iterator[Tensor]:
+    """Take Euler steps over any span of a schedule; yield x_t after each step.
 
-    Splitting the times at any point and walking on from there gives the same tensors.
+    Splitting the times at any point and going on from there gives the same tensors.
     """
     spans = times.tolist()
     for now, then in pairwise(spans):
@@ -68,8 +68,8 @@ def walk(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Iterator[Tensor]:
 
 
 def euler(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Tensor:
-    """Where `walk` arrives."""
-    for step_BLC in walk(velocity, x_BLC, times):
+    """Take all Euler steps of the times and return the last x_t, BLC."""
+    for step_BLC in euler_steps(velocity, x_BLC, times):
         x_BLC = step_BLC
     return x_BLC
 

@@ -100,10 +100,10 @@ class Sampler(Generic[OptionsT]):
         return noise_BLC
 
     @final
-    def walk(self, plan: Plan, noise_BLC: Tensor, times: Tensor, guidance: float) -> Iterator[Tensor]:
-        """x after each step from noise over the whole schedule, as an edit goes: the sampler by itself."""
+    def euler_steps(self, plan: Plan, noise_BLC: Tensor, times: Tensor, guidance: float) -> Iterator[Tensor]:
+        """Denoise over a whole schedule as an edit does; yield x_t, BLC, after each Euler step."""
         velocity = partial(self.velocity, plan=plan, guidance=guidance)
-        return flow.walk(velocity, self.start(plan, noise_BLC), times)
+        return flow.euler_steps(velocity, self.start(plan, noise_BLC), times)
 
 
 class Trainer(Generic[OptionsT]):
@@ -198,7 +198,7 @@ class Method(Generic[OptionsT]):
         role_of: the transformer under given options, where these can ask for another one.
         config: dataclass of its options; `true_cfg` is among them where it takes negative prompts.
         conditioner: fills the slots.
-        sampler: walks the flow.
+        sampler: denoises.
         trainer: what its training adds.
         defaults: steps and guidance where they are not the role's own.
         tasks: what it can be used for, where it is told apart by the request's `task`.

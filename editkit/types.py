@@ -1,4 +1,4 @@
-"""The records that data walks through, from a request to a result.
+"""The records that an edit passes on, from a request to a result.
 
 Shape letters, here and everywhere: B batch, C channels, H W pixels, h w latent cells (8 pixels a side),
 L image tokens of the canvas (2 latent cells a side), S tokens that join the sequence, T text tokens, D width.

@@ -170,7 +170,7 @@ def denoise(
         told: called after each step with its state and `until`.
     """
     last = len(times) - 1 if until is None else until
-    for x_BLC in flow.walk(velocity, state.x_BLC, times[state.step : last + 1]):
+    for x_BLC in flow.euler_steps(velocity, state.x_BLC, times[state.step : last + 1]):
         state = DenoiseState(x_BLC=x_BLC, step=state.step + 1, before_BLC=state.x_BLC)
         if told:
             told(state, last)

@@ -1,4 +1,4 @@
-"""ACE++'s sampler: the common walk, at the shift of the whole canvas, as released."""
+"""ACE++'s sampler: the shared one, at the time shift of the whole canvas, as released."""
 
 from editkit.method import Sampler
 from methods.aceplus.config import ACEPlusConfig

@@ -1,4 +1,4 @@
-"""Kontext's sampler: the common walk, as released."""
+"""Kontext's sampler: the shared one, as released."""
 
 from editkit.method import Sampler
 from methods.kontext.config import KontextConfig

@@ -58,7 +58,7 @@ def test_plan(
         velocity_BLC = random_flux.velocity(noise_BLC, t, plan, 2.0)
         assert velocity_BLC.shape == noise_BLC.shape
         assert torch.isfinite(velocity_BLC).all()
-    steps = list(sampler.walk(plan, noise_BLC, flow.schedule(3, tokens), 2.0))
+    steps = list(sampler.euler_steps(plan, noise_BLC, flow.schedule(3, tokens), 2.0))
     assert len(steps) == 3
     assert all(step.shape == noise_BLC.shape for step in steps)
 
@@ -72,7 +72,7 @@ def test_source_and_instruction_matter(
     def end(words: str, seed: int) -> Tensor:
         plan = conditioner.plan(EditInputs(prompts=(words,), source_BCHW=photo(128, 128, seed)))
         noise_BLC = random_flux.noise(plan.canvas, [torch.Generator().manual_seed(0)])
-        *_, last = sampler.walk(plan, noise_BLC, flow.schedule(2, noise_BLC.shape[1]), 2.0)
+        *_, last = sampler.euler_steps(plan, noise_BLC, flow.schedule(2, noise_BLC.shape[1]), 2.0)
         return last
 
     assert not torch.allclose(end(WORDS[0], 0), end(WORDS[1], 0), atol=0.02)
