@@ -144,7 +144,7 @@ class Flux(Components):
         slots, transformer = plan.conditioning, self.transformer(plan.role)
         if slots.text is None:
             raise ValueError(
-                "the plan has no text yet; use Conditioner.plan, or worded() on an arranged plan"
+                "the plan has no text yet; use Conditioner.plan, or Conditioner.with_text on this plan"
             )
         batch, tokens = x_BLC.shape[0], x_BLC.shape[1]
         hidden_BLC, ids_L3 = x_BLC, slots.ids_L3

@@ -34,8 +34,8 @@ class Conditioner(ABC, Generic[OptionsT]):
         self.backbone, self.config = backbone, config
 
     @abstractmethod
-    def arrange(self, inputs: EditInputs) -> Plan:
-        """Fit the canvas and fill the pixel slots; everything of a plan but its text."""
+    def plan_without_text(self, inputs: EditInputs) -> Plan:
+        """Fit the canvas and fill the slots with encoded pixels."""
 
     def prompts(self, instructions: Sequence[str]) -> list[str]:
         """The method's wording around the instructions."""
@@ -45,18 +45,20 @@ class Conditioner(ABC, Generic[OptionsT]):
         """The whole canvas as it should come out, pixels BCHW in [0, 1]."""
         from editkit.imaging import canvas
 
-        return canvas.place(answer_BCHW, self.arrange(inputs).canvas)
+        return canvas.place(answer_BCHW, self.plan_without_text(inputs).canvas)
 
     def target_tokens(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
         """`target` as packed latents BLC."""
         return self.backbone.encode(self.target(inputs, answer_BCHW))
 
     def plan(self, inputs: EditInputs) -> Plan:
-        """A complete plan."""
-        return self.worded(self.arrange(inputs), inputs.prompts, inputs.negatives)
+        """Make a complete plan, text included."""
+        return self.with_text(self.plan_without_text(inputs), inputs.prompts, inputs.negatives)
 
-    def worded(self, plan: Plan, instructions: Sequence[str], negatives: Sequence[str] | None = None) -> Plan:
-        """An arranged plan with its text."""
+    def with_text(
+        self, plan: Plan, instructions: Sequence[str], negatives: Sequence[str] | None = None
+    ) -> Plan:
+        """Add the encoded prompts, and the negative ones, to a plan without text."""
         text = self.backbone.text(self.prompts(instructions))
         negative = self.backbone.text(self.prompts(negatives)) if negatives else None
         return replace(plan, conditioning=replace(plan.conditioning, text=text, negative=negative))

@@ -95,7 +95,7 @@ class EditJob(Job):
             words = sorted({"", *bucket.instructions})
             for start in range(0, len(words), TEXTS):
                 with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=low):
-                    self.conditioner.worded(bucket.plan, words[start : start + TEXTS])
+                    self.conditioner.with_text(bucket.plan, words[start : start + TEXTS])
 
     def _backbone(self) -> Backbone:
         if not self.config.fresh:
@@ -160,7 +160,7 @@ class EditJob(Job):
         return EditBatch(
             plan=pieces[0][0],
             x0_BLC=tensors[0]["x0_BLC"],
-            worded=pieces,
+            groups=pieces,
             weights_BL=tensors[0].get("weights_BL"),
             seeds=seeds,
             mixed=mixed,
@@ -187,7 +187,7 @@ class EditJob(Job):
         return EditBatch(
             plan=plan,
             x0_BLC=torch.cat(x0),
-            worded=pieces,
+            groups=pieces,
             weights_BL=torch.cat(weights),
             seeds=seeds,
             places=[places_L for places_L, size in zip(where, sizes, strict=True) for _ in range(size)],
@@ -216,7 +216,7 @@ class EditJob(Job):
 
     def keep(self, indices: Sequence[int], folder: Path) -> bool:
         batch = self.batch(indices)
-        about = {"seeds": batch.seeds, "instructions": [words for _, each in batch.worded for words in each]}
+        about = {"seeds": batch.seeds, "instructions": [words for _, each in batch.groups for words in each]}
         about |= {"prior": batch.mixed.prior, "loss_weight": batch.mixed.loss_weight}
         tensors = {"x0_BLC": batch.x0_BLC, "weights_BL": batch.weights_BL}
         tensors |= {name: getattr(batch.plan.conditioning, name) for name in SLOTS}

@@ -75,7 +75,7 @@ class FlowObjective(nn.Module):
     def forward(self, batch: EditBatch) -> Tensor:
         settings, device = self.settings, device_of(self)
         noise_BLC, times_B = self.drawn(batch)
-        texts = [self.conditioner.worded(*piece).conditioning.text for piece in batch.worded]
+        texts = [self.conditioner.with_text(*piece).conditioning.text for piece in batch.groups]
         text = padding.texts([text for text in texts if text is not None])
         plan = replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
         x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))

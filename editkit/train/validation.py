@@ -11,7 +11,7 @@ from PIL import Image
 from editkit import adapters, flow
 from editkit.backbone import Backbone, Transformer
 from editkit.config import Options
-from editkit.data.buckets import arrange
+from editkit.data.buckets import encode_records
 from editkit.data.datasets import Guarded, World, dataset
 from editkit.data.records import FILES, DataConfig, Record
 from editkit.editor import Editor
@@ -66,8 +66,8 @@ class Validation:
         """What keeps a record from being looked at."""
         job = self.job
         try:
-            job.conditioner.arrange(collate([prepare(self._request(record, 0))]))
-            arrange([record], job.backbone, job.conditioner, job.trainer)
+            job.conditioner.plan_without_text(collate([prepare(self._request(record, 0))]))
+            encode_records([record], job.backbone, job.conditioner, job.trainer)
         except EditkitError as error:
             return str(error)
         return None
@@ -103,8 +103,8 @@ class Validation:
         """The velocity's mean squared error at fixed times under fixed noise."""
         job, found = self.job, []
         for number, record in enumerate(self.records):
-            plan, tensors = arrange([record], job.backbone, job.conditioner, job.trainer)
-            plan, x0_BLC = job.conditioner.worded(plan, [record.instruction]), tensors["x0_BLC"].float()
+            plan, tensors = encode_records([record], job.backbone, job.conditioner, job.trainer)
+            plan, x0_BLC = job.conditioner.with_text(plan, [record.instruction]), tensors["x0_BLC"].float()
             noise_BLC = torch.randn(x0_BLC.shape, generator=torch.Generator().manual_seed(number)).to(x0_BLC)
             for time in TIMES:
                 time_B = torch.full((1,), time, device=x0_BLC.device)

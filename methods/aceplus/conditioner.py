@@ -38,7 +38,7 @@ class ACEPlan(Plan):
 class ACEPlusConditioner(Conditioner[ACEPlusConfig]):
     """Joins each unit's picture and mask to its noise on channels, and units by canvas or sequence."""
 
-    def arrange(self, inputs: EditInputs) -> Plan:
+    def plan_without_text(self, inputs: EditInputs) -> Plan:
         """References left of the target; without a picture the target is all to be painted.
 
         Raises:
@@ -72,8 +72,10 @@ class ACEPlusConditioner(Conditioner[ACEPlusConfig]):
             widths=widths,
         )
 
-    def worded(self, plan: Plan, instructions: Sequence[str], negatives: Sequence[str] | None = None) -> Plan:
-        """An arranged plan with the task's prompts, and the references' own with `unit_prompts`.
+    def with_text(
+        self, plan: Plan, instructions: Sequence[str], negatives: Sequence[str] | None = None
+    ) -> Plan:
+        """Add the task's prompts to a plan, and the references' own prompts with `unit_prompts`.
 
         Raises:
             EditkitError: where an instruction has not one line for each unit.

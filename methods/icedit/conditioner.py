@@ -23,7 +23,7 @@ class ICEditConditioner(Conditioner[ICEditConfig]):
         """A complete plan; by text to image, the source is inverted for it."""
         return self._inverted(inputs) if self.config.framework == "text" else super().plan(inputs)
 
-    def arrange(self, inputs: EditInputs) -> Plan:
+    def plan_without_text(self, inputs: EditInputs) -> Plan:
         """The right half is all to be painted, or the part of it under a mask where one is given.
 
         Raises:
@@ -65,7 +65,7 @@ class ICEditConditioner(Conditioner[ICEditConfig]):
             path_NBLC=inversion.invert(self.backbone, source, x0_BLC, times_N),
             left_L=ids_L3[:, 2] < panel.width // canvas.GRID,
         )
-        return self.worded(plan, inputs.prompts, inputs.negatives)
+        return self.with_text(plan, inputs.prompts, inputs.negatives)
 
     def prompts(self, instructions: Sequence[str]) -> list[str]:
         """Each instruction within the template; none at all leaves the template out too."""

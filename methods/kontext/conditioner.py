@@ -12,7 +12,7 @@ from methods.kontext.config import RELEASED, KontextConfig
 class KontextConditioner(Conditioner[KontextConfig]):
     """Puts source and references on the sequence (paper section 3; released weights: one, at offset 1)."""
 
-    def arrange(self, inputs: EditInputs) -> Plan:
+    def plan_without_text(self, inputs: EditInputs) -> Plan:
         """Context tokens in the order source, references; none at all for text to image."""
         canvas_ = self.canvas(inputs)
         pictures = [canvas.place(inputs.source_BCHW, canvas_)] if inputs.source_BCHW is not None else []

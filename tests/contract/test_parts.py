@@ -103,7 +103,7 @@ def _tensors(plan: Plan) -> list[Tensor]:
 def test_target_fills_the_canvas(parts: tuple[Conditioner, Sampler, Trainer], random_flux: Flux) -> None:
     conditioner, _, _ = parts
     given, answer_BCHW = inputs(96, 61), torch.cat([photo(96, 61, seed) for seed in (5, 6)])
-    plan = conditioner.arrange(given)
+    plan = conditioner.plan_without_text(given)
     assert plan.conditioning.text is None
     target_BCHW = conditioner.target(given, answer_BCHW)
     assert target_BCHW.shape == (2, 3, plan.canvas.height, plan.canvas.width)
@@ -121,7 +121,7 @@ def test_target_fills_the_canvas(parts: tuple[Conditioner, Sampler, Trainer], ra
 def test_trainer(parts: tuple[Conditioner, Sampler, Trainer]) -> None:
     conditioner, _, trainer = parts
     given = inputs()
-    plan = conditioner.arrange(given)
+    plan = conditioner.plan_without_text(given)
     weights_BL = trainer.weights(plan, given)
     if weights_BL is not None:
         assert weights_BL.shape == (2, plan.canvas.width * plan.canvas.height // 256)

@@ -27,7 +27,7 @@ def canvases(editor: editkit.Editor, size: tuple[int, int]) -> dict[str, Canvas]
     for request in comparison.requests(editor, image(*size), "make it blue", names):
         method, options = editor.method(request.method)
         editor.backbone.transformer(method.role_under(options))
-        plan = method.conditioner(editor.backbone, options).arrange(collate([prepare(request)]))
+        plan = method.conditioner(editor.backbone, options).plan_without_text(collate([prepare(request)]))
         found[request.method] = plan.canvas
     return found
 

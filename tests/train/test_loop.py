@@ -113,7 +113,7 @@ def test_a_bad_batch_stops_the_run_and_is_kept(settings: Any, factor: float) -> 
         fit(job, chosen.fit)
     folder = Path(chosen.fit.output) / "batch-0000005"
     kept = json.loads((folder / "batch.json").read_text())
-    assert kept["instructions"] == draw(range(16, 20)).worded[0][1]
+    assert kept["instructions"] == draw(range(16, 20)).groups[0][1]
     assert load_file(folder / "batch.safetensors")["x0_BLC"].shape[0] == 4
     assert [path.name for path in checkpoints.everything(Path(chosen.fit.output))][-1] == "checkpoint-0000004"
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from editkit import config, registry
 from editkit.backbone import Backbone, Transformer, provider
 from editkit.config import Options
-from editkit.data.buckets import SLOTS, arrange, shape_of
+from editkit.data.buckets import SLOTS, encode_records, shape_of
 from editkit.data.datasets import Guarded, dataset
 from editkit.data.records import Record
 from editkit.errors import EditkitError
@@ -77,7 +77,7 @@ def rehearse(settings: EditTrainConfig) -> Rehearsal:
     else:
         trainer.attach(transformer, settings.lora)
     planned, tensors, record = _largest(settings, sketch, conditioner, trainer)
-    planned = conditioner.worded(planned, [record.instruction] * settings.fit.batch)
+    planned = conditioner.with_text(planned, [record.instruction] * settings.fit.batch)
     kept, flops = _step(sketch, transformer, planned, tensors["x0_BLC"], settings)
     slots = planned.conditioning
     assert slots.text is not None
@@ -108,13 +108,13 @@ def _largest(
         raise EditkitError("None of the first records can be read; see data check.")
 
     def tokens(record: Record) -> int:
-        planned, tensors = arrange([record], sketch, conditioner, trainer)
+        planned, tensors = encode_records([record], sketch, conditioner, trainer)
         beside_BSC = planned.conditioning.sequence_BSC
         return tensors["x0_BLC"].shape[1] + (0 if beside_BSC is None else beside_BSC.shape[1])
 
     found = list(shapes.values())
     record = max(found, key=tokens) if len(found) > 1 else found[0]
-    return *arrange([record] * settings.fit.batch, sketch, conditioner, trainer), record
+    return *encode_records([record] * settings.fit.batch, sketch, conditioner, trainer), record
 
 
 def _step(

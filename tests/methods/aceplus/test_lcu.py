@@ -73,7 +73,7 @@ def test_channels_stand_in_the_released_order(random_flux: Flux) -> None:
 @torch.no_grad()
 def test_at_full_scale_it_is_fills_own_input(random_flux: Flux) -> None:
     given = inputs(96, 64, mask=True, task="repainting")
-    plan = conditioner(random_flux).arrange(given)
+    plan = conditioner(random_flux).plan_without_text(given)
     panel = plan.canvas
     assert (panel.width, panel.height) == (128, 128)
 

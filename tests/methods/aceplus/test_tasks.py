@@ -41,7 +41,7 @@ def test_references_have_their_placeholders() -> None:
     plan = ACEPlan(
         canvas=canvas.fit((64, 64)), conditioning=Conditioning(), role="fill", task=task, widths=(64, 64)
     )
-    conditioner(listening, **options).worded(
+    conditioner(listening, **options).with_text(
         plan, ["{image1} is a dog\nA girl", "a cat\nMaintain the facial features. A girl"]
     )
     assert heard == [
@@ -53,12 +53,12 @@ def test_references_have_their_placeholders() -> None:
 def test_encoders_that_were_let_go_stay_away(tmp_path: Path) -> None:
     flux = editkit.load("tiny", "cpu").backbone
     made = conditioner(flux)
-    plan = made.arrange(inputs())
+    plan = made.plan_without_text(inputs())
     flux.keep_texts(tmp_path)
-    made.worded(plan, ["make it red"])
+    made.with_text(plan, ["make it red"])
     flux.settle("fill")
     flux.free()
-    made.worded(plan, ["make it red"])
+    made.with_text(plan, ["make it red"])
     assert flux._encoders is None
 
 

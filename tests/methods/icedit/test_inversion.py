@@ -161,7 +161,7 @@ def test_it_is_not_for_training(random_flux: Flux) -> None:
     method = registry.method("icedit")
     conditioner = method.conditioner(random_flux, config.build(method.config, {"framework": "text"}))
     with pytest.raises(EditkitError, match="without training"):
-        conditioner.arrange(EditInputs(prompts=("",), source_BCHW=photo(64, 64)))
+        conditioner.plan_without_text(EditInputs(prompts=("",), source_BCHW=photo(64, 64)))
 
 
 def test_it_needs_no_other_roles_weights(random_flux: Flux, monkeypatch: pytest.MonkeyPatch) -> None:
