@@ -92,9 +92,9 @@ def build(device: Device, run: Training, options: PageOptions) -> Any:
             )
         if train:
             train.attempt.click(
-                partial(_attempt, train, tabs, compare.worn),
+                partial(_attempt, train, tabs, compare.adapter_note),
                 [visit],
-                [tabs, compare.worn, train.status],
+                [tabs, compare.adapter_note, train.status],
                 concurrency_id=QUEUE,
                 concurrency_limit=1,
                 api_name="train_try",
@@ -113,8 +113,8 @@ def _go_on(turns: Turns, tabs: Any, name: str, visit: Visit) -> dict[Any, Any]:
     return turns.take(visit, name) | {tabs: gr.Tabs(selected="session")}
 
 
-def _attempt(train: Train, tabs: Any, worn: Any, visit: Visit) -> dict[Any, Any]:
+def _attempt(train: Train, tabs: Any, adapter_note: Any, visit: Visit) -> dict[Any, Any]:
     words, told = train.attempted(visit)
     if not words:
         return {train.status: told}
-    return {train.status: told, worn: words, tabs: gr.Tabs(selected="compare")}
+    return {train.status: told, adapter_note: words, tabs: gr.Tabs(selected="compare")}

@@ -53,7 +53,7 @@ class Compare:
             with gr.Column(min_width=300):
                 self._settings()
         self.controls.status.render()
-        self.worn = gr.HTML(elem_id="compare-worn")
+        self.adapter_note = gr.HTML(elem_id="compare-adapter")
         self.view = gr.Radio(
             [BEFORE_AFTER, DIFFERENCE],
             value=BEFORE_AFTER,

@@ -152,7 +152,7 @@ class Train:
         }
 
     def attempted(self, visit: Visit) -> tuple[str, str]:
-        """The visitor's method wears what was trained; what to say of it in Compare, and here."""
+        """Give the visitor's method the trained adapter; return the words for Compare and for this tab."""
         folder, recipe = self.run.adapter(), self.run.recipe
         try:
             if folder is None or recipe is None:
@@ -162,7 +162,7 @@ class Train:
         except EditkitError as error:
             return "", theme.problem(str(error))
         trained = f"{folder.parent.name} ({folder.name})"
-        words = f"{recipe.method} wears {trained}, trained here; reload the page to undo."
+        words = f"{recipe.method} uses {trained}, trained here; reload the page to undo."
         return theme.status("", notes=[words]), theme.status("It is on in Compare.")
 
     def _words(self) -> str:

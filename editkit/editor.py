@@ -116,7 +116,7 @@ class Editor:
             EditkitError: where it cannot be had.
         """
         record, options = self.method(request.method)
-        self._adapters.wear(record, options, request)
+        self._adapters.activate(record, options, request)
         self.backbone.load(record.role_under(options))
 
     def edit_many(
@@ -153,7 +153,7 @@ class Editor:
         request = batch[0].request
         record, options = self.method(request.method)
         with enough_memory():
-            self._adapters.wear(record, options, request)
+            self._adapters.activate(record, options, request)
         made = pipeline.Pipeline(self.backbone, record, options)
         if request.search is None:
             return pipeline.run(made, batch, watch)
@@ -184,7 +184,7 @@ class Editor:
         return {place: result for results in alone for place, result in results.items()}
 
     def load_adapter(self, path: str | Path, method: str = "kontext", name: str | None = None) -> str:
-        """Load an adapter that a method wears from now on; returns its name (the file's if None).
+        """Load an adapter and let a method use it from now on; returns its name, the file's where None.
 
         Raises:
             EditkitError: where it is missing, is no safetensors LoRA, or does not fit.
@@ -194,7 +194,7 @@ class Editor:
     def use_adapters(
         self, names: Sequence[str], scales: Sequence[float] | None = None, method: str = "kontext"
     ) -> None:
-        """The adapters that a method wears from now on, instead of its own; none at all gives the base.
+        """Choose the adapters that a method uses from now on instead of its default; none gives the base.
 
         Raises:
             EditkitError: for one that was not loaded, or another number of scales.

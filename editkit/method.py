@@ -204,9 +204,9 @@ class Method(Generic[OptionsT]):
         trainer: what its training adds.
         defaults: steps and guidance where they are not the role's own.
         tasks: what it can be used for, where it is told apart by the request's `task`.
-        adapter: the adapter that the method wears unasked, from its options, the backbone's base and the
-            request: a file, a folder, a Hub id or hf://OWNER/NAME/FILE; None where it goes without by
-            choice. It raises NoAdapterError where it has none for this base.
+        adapter: gives the adapter that the method uses by default, from its options, the backbone's base and
+            the request: a file, a folder, a Hub id or hf://OWNER/NAME/FILE; None for no adapter. It raises
+            NoAdapterError where there is none for this base.
         signature: how its adapter files are recognised; None where nothing tells them.
         load_adapter: puts an adapter file on a transformer under a name; `adapters.load` where None.
         collapse_adapter: turns the method's own kind of adapter into a plain LoRA; None where it has none.

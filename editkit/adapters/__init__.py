@@ -1,4 +1,4 @@
-"""LoRA adapters: the layers on a transformer, and which ones each method wears."""
+"""LoRA adapters: layers on a transformer, and the choice of them for each method."""
 
 from editkit.adapters.lora import (
     FILE,

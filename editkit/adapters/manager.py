@@ -1,4 +1,4 @@
-"""Which adapters each method wears, and where they come from."""
+"""The adapter manager: which adapters each method uses, and where they come from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HUB = "hf://"
 
 
 class AdaptedMethod(Protocol):
-    """What the manager needs of a method; `editkit.method.Method` says what each part is."""
+    """The parts of `editkit.method.Method` that the manager needs."""
 
     @property
     def name(self) -> str:
@@ -30,38 +30,38 @@ class AdaptedMethod(Protocol):
 
     @property
     def adapter(self) -> Callable[[Options, str | None, EditRequest], str | None] | None:
-        """The adapter that it wears unasked."""
+        """The adapter that it uses by default."""
 
     @property
     def load_adapter(self) -> Callable[[Transformer, Path, str], object] | None:
-        """Its own way to load an adapter file."""
+        """Loads an adapter file of the method's own kind."""
 
     def role_under(self, options: Options) -> str:
         """The backbone's transformer that it runs on."""
 
 
 class AdapterManager:
-    """The adapters of one editor's methods; options are those that a method has on that editor.
+    """Decides which adapters a transformer uses for which method of one editor.
 
     Args:
-        backbone: whose transformers wear them.
+        backbone: its transformers carry the adapters.
     """
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
-        self._worn: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
+        self._chosen: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
         self._paths: dict[str, Path] = {}
 
     def copy(self) -> AdapterManager:
-        """The same, for another editor of this backbone."""
+        """Copy the choices for another editor of this backbone."""
         other = AdapterManager(self.backbone)
-        other._worn, other._paths = dict(self._worn), self._paths
+        other._chosen, other._paths = dict(self._chosen), self._paths
         return other
 
     def load(self, method: AdaptedMethod, options: Options, path: Path, name: str | None) -> str:
-        """Load an adapter that a method wears from now on; returns its name (the file's if None).
+        """Load an adapter and let a method use it from now on; returns its name, the file's where None.
 
-        Files of different folders are often called alike; a second one's name ends in its hash.
+        Files of different folders often share a name; the second one's name then ends in its hash.
 
         Raises:
             EditkitError: where it is missing, is no safetensors LoRA, or does not fit.
@@ -73,9 +73,9 @@ class AdapterManager:
             self._load(method, role, path, name)
         else:
             name = path.stem.replace(".", "_")  # torch allows no dots in a module's name
-            if adapters.file(path).is_file() and self._taken(role, name):
+            if adapters.file(path).is_file() and self._is_loaded(role, name):
                 name = f"{name}-{atomic_files.sha256(adapters.file(path))[:8]}"
-            if not self._taken(role, name):
+            if not self._is_loaded(role, name):
                 self._load(method, role, path, name)
         self.use(method, options, [name], None)
         return name
@@ -83,7 +83,7 @@ class AdapterManager:
     def use(
         self, method: AdaptedMethod, options: Options, names: Sequence[str], scales: Sequence[float] | None
     ) -> None:
-        """The adapters that a method wears from now on, instead of its own; none at all gives the base.
+        """Choose the adapters that a method uses from now on instead of its default; none gives the base.
 
         Raises:
             EditkitError: for one that was not loaded, or another number of scales.
@@ -92,40 +92,40 @@ class AdapterManager:
 
         role = method.role_under(options)
         adapters.enable(self.backbone.transformer(role), names, scales)
-        self._worn[method.name] = names, scales
+        self._chosen[method.name] = names, scales
 
-    def wear(self, method: AdaptedMethod, options: Options, request: EditRequest) -> None:
-        """Switch to the method's adapters, exactly; another method may have had the transformer before.
+    def activate(self, method: AdaptedMethod, options: Options, request: EditRequest) -> None:
+        """Switch the method's transformer to exactly its adapters; methods may share a transformer.
 
         Raises:
-            EditkitError: where its own one cannot be had.
+            EditkitError: where the default adapter cannot be fetched or loaded.
         """
         role = method.role_under(options)
-        worn: tuple[Sequence[str], Sequence[float] | None] = ((), None)
-        if method.name in self._worn:
-            worn = self._worn[method.name]
+        chosen: tuple[Sequence[str], Sequence[float] | None] = ((), None)
+        if method.name in self._chosen:
+            chosen = self._chosen[method.name]
         elif method.adapter:
             try:
                 own = method.adapter(options, self.backbone.base, request)
             except NoAdapterError as error:
                 notes.tell(f"{error} Give one with the option adapter=FILE.")
             else:
-                worn = ([self._own(method, role, own)] if own else (), None)
-        self.backbone.wear(role, *worn)
+                chosen = ([self._own(method, role, own)] if own else (), None)
+        self.backbone.set_adapters(role, *chosen)
 
     def _own(self, method: AdaptedMethod, role: str, adapter: str) -> str:
-        """The name of a method's own adapter, which another editor of this backbone may have loaded."""
+        """Load a method's default adapter, unless another editor of this backbone did; return its name."""
         from editkit import adapters, atomic_files
 
         if adapter not in self._paths:
             self._paths[adapter] = _find(adapter)
         path = self._paths[adapter]
         name = f"{method.name}-{atomic_files.sha256(adapters.file(path))[:8]}"
-        if not self._taken(role, name):
+        if not self._is_loaded(role, name):
             self._load(method, role, path, name)
         return name
 
-    def _taken(self, role: str, name: str) -> bool:
+    def _is_loaded(self, role: str, name: str) -> bool:
         from editkit import adapters
 
         return any(name in layer.r for layer in adapters.layers(self.backbone.transformer(role)))
@@ -137,7 +137,7 @@ class AdapterManager:
 
 
 def _find(adapter: str) -> Path:
-    """An adapter's file or folder: as it is, or fetched by its Hub id."""
+    """Find an adapter's file or folder on disk, or fetch it by its Hub id."""
     from editkit import adapters
 
     if Path(adapter).exists():

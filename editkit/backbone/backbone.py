@@ -148,7 +148,7 @@ class Backbone(Protocol):
     ) -> None:
         """Load an adapter by `load` next to others on a role's transformer; a recipe names it by its hash."""
 
-    def wear(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
+    def set_adapters(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
         """Switch a role's transformer to exactly these adapters; none at all gives the base model.
 
         Raises:

@@ -93,7 +93,7 @@ class Validation:
         return figures
 
     def _editor(self, transformer: Transformer) -> Editor:
-        """An editor that wears what is being trained and nothing else."""
+        """Make an editor whose only adapter is the one in training."""
         name = self.job.method.name
         editor = Editor(self.job.backbone, {name: self.job.config.options})
         editor.use_adapters(list(adapters.active(transformer)), method=name)

@@ -104,7 +104,7 @@ class ACEPlusConfig:
 
 
 def adapter(options: ACEPlusConfig, base: str | None, request: EditRequest) -> str | None:
-    """The adapter that ACE++ wears for a request unless another is loaded by hand.
+    """Choose the default adapter for a request.
 
     Raises:
         NoAdapterError: where the default is asked for and there is none for the base model.

@@ -82,7 +82,7 @@ class ICEditConfig:
 
 
 def adapter(options: ICEditConfig, base: str | None, _: EditRequest) -> str | None:
-    """The adapter that ICEdit wears on a base model unless another is loaded by hand.
+    """Choose the default adapter for a base model.
 
     Raises:
         NoAdapterError: where the default is asked for and there is none for the base model.

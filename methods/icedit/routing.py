@@ -20,7 +20,7 @@ def measure(
     """Edit, and count: by kind, each expert's share of tokens and its mean weight over all tokens.
 
     Raises:
-        EditkitError: where an edit fails, or the transformer wears no experts.
+        EditkitError: where an edit fails, or the transformer has no experts.
     """
     found = {}
     for kind, each in requests.items():
@@ -75,6 +75,6 @@ def plot(shares: Mapping[str, Shares], path: Path) -> None:
 def _experts(transformer: Transformer) -> Experts:
     layers = {n: m for n, m in transformer.named_modules() if isinstance(m, MoELinear)}
     if not layers:
-        raise EditkitError("The transformer wears no experts; load a LoRA-MoE first.")
+        raise EditkitError("The transformer has no experts; load a LoRA-MoE first.")
     (name,) = next(iter(layers.values())).r
     return Experts(transformer, layers, name, plain=True)

@@ -275,8 +275,8 @@ def test_training_from_the_page(client: Client, page: Page) -> None:
     while "done at step 4" not in status():
         assert time.monotonic() < deadline, status()
         time.sleep(1)
-    worn, said = client.predict(api_name="/train_try")
-    assert "kontext wears" in words(worn)
+    note, said = client.predict(api_name="/train_try")
+    assert "kontext uses" in words(note)
     assert "on in Compare" in words(said)
     told = json.loads(compared(client)["kontext: recipe"])
     assert any(name.startswith("adapter") for name in told["weights"]), told["weights"]

@@ -121,7 +121,7 @@ def test_a_generated_picture_is_made_again(editor: editkit.Editor, tmp_path: Pat
 def test_every_method_with_its_tasks_options_and_adapter(
     method: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the embedded weights, whose adapters are worn unasked."""
+    """With the embedded weights, whose adapters are used by default."""
     tiny = editkit.load("tiny", "cpu")
     image(128, 128).save(tmp_path / "source.png")
     asked: dict[str, Any] = {"mask": half(tmp_path / "mask.png", (128, 128))}

@@ -1,4 +1,4 @@
-"""ACE++'s released adapters, and which of them a request wears."""
+"""ACE++'s released adapters, and which of them a request uses."""
 
 from __future__ import annotations
 

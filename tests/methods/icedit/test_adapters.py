@@ -1,4 +1,4 @@
-"""Which adapter an edit wears, and editors that share a backbone."""
+"""Which adapter an edit uses, and editors that share a backbone."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ PLACEMENTS = {
 def test_placements_through_a_file(
     bare: FluxTransformer2DModel, random_flux: Flux, forward: Any, tmp_path: Path, placement: str
 ) -> None:
-    """What is attached, saved and worn by an editor gives the same, and comes off again."""
+    """What is attached, saved and used by an editor gives the same, and comes off again."""
     base = forward(bare)
     handle = alive(bare, **PLACEMENTS[placement])
     updated = forward(bare)

@@ -36,5 +36,5 @@ def test_routing(dressed: editkit.Editor, tmp_path: Path) -> None:
 
 def test_routing_needs_experts(random_flux: Flux) -> None:
     request = editkit.EditRequest(image=image(64, 64), instruction="make it blue", method="icedit", steps=1)
-    with pytest.raises(editkit.EditkitError, match="wears no experts"):
+    with pytest.raises(editkit.EditkitError, match="has no experts"):
         routing.measure(editkit.Editor(random_flux), {"any": [request]})
