@@ -16,7 +16,7 @@ from editkit.types import EditResult
 if TYPE_CHECKING:
     from editkit.backbone import Backbone
     from editkit.config import Options
-    from editkit.inference.inputs import Prepared
+    from editkit.inference.inputs import PreparedRequest
     from editkit.inference.progress import Watch
     from editkit.inference.search_settings import SeedSearch
     from editkit.judges import Judge
@@ -133,7 +133,7 @@ class Editor:
         if batch_size < 1:
             raise EditkitError(f"batch_size={batch_size} is not allowed; it must be at least 1.")
         results: dict[int, EditResult] = {}
-        groups: dict[Any, list[tuple[int, Prepared]]] = {}
+        groups: dict[Any, list[tuple[int, PreparedRequest]]] = {}
         for place, request in enumerate(requests):
             prepared = self._prepare(request)
             if isinstance(prepared, EditResult):
@@ -145,7 +145,7 @@ class Editor:
                 results |= self._batch(group[start : start + batch_size], watch)
         return [results[place] for place in range(len(requests))]
 
-    def _run(self, batch: Sequence[Prepared], watch: Watch | None = None) -> list[EditResult]:
+    def _run(self, batch: Sequence[PreparedRequest], watch: Watch | None = None) -> list[EditResult]:
         """Results of one group's requests; one whose seed is searched for is a group of its own."""
         from editkit.inference import pipeline, search_settings, seed_search
         from editkit.inference.memory import enough_memory
@@ -160,7 +160,7 @@ class Editor:
         search = search_settings.build(request.search)
         return [seed_search.run(made, batch[0], search, self._judges, watch)]
 
-    def _prepare(self, request: EditRequest) -> Prepared | EditResult:
+    def _prepare(self, request: EditRequest) -> PreparedRequest | EditResult:
         """A request that is ready to run, or the result that says why it cannot."""
         from editkit.inference.inputs import prepare
 
@@ -171,7 +171,7 @@ class Editor:
             return _failed(request, error)
 
     def _batch(
-        self, members: Sequence[tuple[int, Prepared]], watch: Watch | None = None
+        self, members: Sequence[tuple[int, PreparedRequest]], watch: Watch | None = None
     ) -> dict[int, EditResult]:
         """Results by place; a batch that fails is tried again one by one, so that one item fails alone."""
         try:

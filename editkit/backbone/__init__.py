@@ -7,7 +7,7 @@ from editkit.backbone.adapter_files import (
     LoraFormats,
     LoraSummary,
 )
-from editkit.backbone.backbone import Backbone, SketchedBackbone, TextEncoders
+from editkit.backbone.backbone import Backbone, MetaBackbone, TextEncoders
 from editkit.backbone.providers import BackboneProvider, provider
 from editkit.backbone.records import Family, Role
 from editkit.backbone.transformer import Transformer, TransformerConfig
@@ -21,8 +21,8 @@ __all__ = [
     "Family",
     "LoraFormats",
     "LoraSummary",
+    "MetaBackbone",
     "Role",
-    "SketchedBackbone",
     "TextEncoders",
     "Transformer",
     "TransformerConfig",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from editkit.backbone.adapter_files import LoraFormats
-    from editkit.backbone.backbone import Backbone, SketchedBackbone
+    from editkit.backbone.backbone import Backbone, MetaBackbone
     from editkit.backbone.records import Family
     from editkit.backbone.transformer import Transformer
 
@@ -65,7 +65,7 @@ class BackboneProvider(Protocol):
             EditkitError: where something of it is missing or does not fit.
         """
 
-    def estimate(self, name: str, loading: Mapping[str, Any]) -> SketchedBackbone:
+    def estimate(self, name: str, loading: Mapping[str, Any]) -> MetaBackbone:
         """A backbone on the meta device, of shapes without weights.
 
         Raises:

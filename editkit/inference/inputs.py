@@ -21,7 +21,7 @@ MAX_STEPS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class PreparedRequest:
     """A checked request with its pictures as tensors 1CHW in [0, 1]."""
 
     request: EditRequest
@@ -69,7 +69,7 @@ class Prepared:
         }
 
 
-def prepare(request: EditRequest) -> Prepared:
+def prepare(request: EditRequest) -> PreparedRequest:
     """Check a request and read its pictures.
 
     Raises:
@@ -87,7 +87,7 @@ def prepare(request: EditRequest) -> Prepared:
         *(source.notes if source else ()),
         *(note for reference in references for note in reference.notes),
     )
-    return Prepared(
+    return PreparedRequest(
         request=request,
         source=source,
         source_1CHW=images.tensor(source) if source else None,
@@ -98,7 +98,7 @@ def prepare(request: EditRequest) -> Prepared:
     )
 
 
-def collate(batch: Sequence[Prepared]) -> EditInputs:
+def collate(batch: Sequence[PreparedRequest]) -> EditInputs:
     """Prepared requests of one group as one set of inputs."""
     first = batch[0]
 

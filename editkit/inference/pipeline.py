@@ -26,9 +26,9 @@ from editkit.config import Options
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
 from editkit.inference import postprocess, provenance
-from editkit.inference.inputs import Prepared, collate
+from editkit.inference.inputs import PreparedRequest, collate
 from editkit.inference.memory import enough_memory
-from editkit.inference.postprocess import Finished
+from editkit.inference.postprocess import EditedImage
 from editkit.inference.progress import Progress, Stopwatch, Watch
 from editkit.method import Method
 from editkit.types import EditInputs, EditRequest, EditResult, Plan
@@ -81,7 +81,7 @@ class DenoiseState:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Planned:
+class PlannedBatch:
     """A batch that is ready to be denoised.
 
     Attributes:
@@ -96,7 +96,7 @@ class Planned:
     """
 
     pipeline: Pipeline
-    batch: Sequence[Prepared]
+    batch: Sequence[PreparedRequest]
     inputs: EditInputs
     plan: Plan
     start: DenoiseState
@@ -106,7 +106,7 @@ class Planned:
 
 
 @torch.no_grad()
-def run(pipeline: Pipeline, batch: Sequence[Prepared], watch: Watch | None = None) -> list[EditResult]:
+def run(pipeline: Pipeline, batch: Sequence[PreparedRequest], watch: Watch | None = None) -> list[EditResult]:
     """Edit one batch whose members share a group.
 
     Raises:
@@ -114,23 +114,23 @@ def run(pipeline: Pipeline, batch: Sequence[Prepared], watch: Watch | None = Non
     """
     clock = Stopwatch()
     with enough_memory():
-        planned = begin(pipeline, batch)
+        planned = plan_batch(pipeline, batch)
         clock.lap("plan")
-        state = denoise(planned.velocity, planned.start, planned.times, told=teller(planned, watch))
+        state = denoise(planned.velocity, planned.start, planned.times, on_step=step_callback(planned, watch))
         clock.lap("sample")
-        finished = decode(planned, state.x_BLC)
+        edited = decode(planned, state.x_BLC)
         clock.lap("decode")
-        return results(planned, finished, clock.shared(len(batch)))
+        return results(planned, edited, clock.shared(len(batch)))
 
 
-def begin(pipeline: Pipeline, batch: Sequence[Prepared]) -> Planned:
+def plan_batch(pipeline: Pipeline, batch: Sequence[PreparedRequest]) -> PlannedBatch:
     """Steps 1 to 4: everything that an edit needs before its first step through the network."""
     backbone, request = pipeline.backbone, batch[0].request
     # 1. Requests become one set of tensors.
     inputs = collate(batch)
     # 2. Fit the canvas, encode text and pixels, fill a slot. Some official samplers draw from the generators
     # here, before the noise is drawn.
-    backbone.settle(pipeline.method.role_under(pipeline.options))
+    backbone.use_parts_of(pipeline.method.role_under(pipeline.options))
     generators = tuple(torch.Generator().manual_seed(item.request.seed) for item in batch)
     plan = pipeline.conditioner.plan(replace(inputs, generators=generators))
     # 3. From one CPU generator a picture, so that a batch gives what single edits give.
@@ -139,7 +139,7 @@ def begin(pipeline: Pipeline, batch: Sequence[Prepared]) -> Planned:
     steps, guidance = pipeline.defaults(plan.role, request)
     times = flow.schedule(steps, noise_BLC.shape[1], backbone.time_shift(plan.role))
     backbone.reset_caches()  # which remember steps of the picture before
-    return Planned(
+    return PlannedBatch(
         pipeline=pipeline,
         batch=batch,
         inputs=inputs,
@@ -156,7 +156,7 @@ def denoise(
     state: DenoiseState,
     times: Tensor,
     until: int | None = None,
-    told: Callable[[DenoiseState, int], None] | None = None,
+    on_step: Callable[[DenoiseState, int], None] | None = None,
 ) -> DenoiseState:
     """Step 5: Euler from a state to the step `until` of a schedule, or to its end.
 
@@ -167,17 +167,17 @@ def denoise(
         state: where to start.
         times: of the whole schedule.
         until: where to stop.
-        told: called after each step with its state and `until`.
+        on_step: called after each step with its state and the last step's number.
     """
     last = len(times) - 1 if until is None else until
     for x_BLC in flow.euler_steps(velocity, state.x_BLC, times[state.step : last + 1]):
         state = DenoiseState(x_BLC=x_BLC, step=state.step + 1, before_BLC=state.x_BLC)
-        if told:
-            told(state, last)
+        if on_step:
+            on_step(state, last)
     return state
 
 
-def decode(planned: Planned, x0_BLC: Tensor) -> list[Finished]:
+def decode(planned: PlannedBatch, x0_BLC: Tensor) -> list[EditedImage]:
     """Steps 6 and 7: latents as pictures of the input's size, aligned and preserved as was asked for.
 
     Raises:
@@ -201,7 +201,9 @@ def decode(planned: Planned, x0_BLC: Tensor) -> list[Finished]:
     return [postprocess.finish(*parts) for parts in each]
 
 
-def results(planned: Planned, finished: Sequence[Finished], timings: dict[str, float]) -> list[EditResult]:
+def results(
+    planned: PlannedBatch, edited: Sequence[EditedImage], timings: dict[str, float]
+) -> list[EditResult]:
     """Step 8: what became of each request, with its recipe and its notes."""
     pipeline, backbone = planned.pipeline, planned.pipeline.backbone
     shared = {
@@ -228,30 +230,30 @@ def results(planned: Planned, finished: Sequence[Finished], timings: dict[str, f
             change=None if made.change_11HW is None else images.gray(made.change_11HW),
             alignment=made.alignment,
         )
-        for item, made in zip(planned.batch, finished, strict=True)
+        for item, made in zip(planned.batch, edited, strict=True)
     ]
 
 
-def previews(planned: Planned, state: DenoiseState) -> list[Image.Image]:
+def previews(planned: PlannedBatch, state: DenoiseState) -> list[Image.Image]:
     """The pictures that a state's last step points at."""
     assert state.before_BLC is not None, "a preview needs a step"
     now, then = planned.times[state.step - 1].item(), planned.times[state.step].item()
-    finished = decode(planned, flow.endpoint(state.before_BLC, state.x_BLC, now, then))
-    return [_picture(item, each) for item, each in zip(planned.batch, finished, strict=True)]
+    edited = decode(planned, flow.endpoint(state.before_BLC, state.x_BLC, now, then))
+    return [_picture(item, each) for item, each in zip(planned.batch, edited, strict=True)]
 
 
-def teller(planned: Planned, watch: Watch | None) -> Callable[[DenoiseState, int], None] | None:
-    """Tells a watcher of each step, with a way to look at it."""
+def step_callback(planned: PlannedBatch, watch: Watch | None) -> Callable[[DenoiseState, int], None] | None:
+    """Make a callback for `denoise` that reports each step, and a way to preview it, to a watcher."""
     if watch is None:
         return None
     seeds = tuple(item.request.seed for item in planned.batch)
 
-    def told(state: DenoiseState, last: int) -> None:
+    def on_step(state: DenoiseState, last: int) -> None:
         preview = partial(previews, planned, state)
         watch(Progress(step=state.step, steps=last, seeds=seeds, preview=preview))
 
-    return told
+    return on_step
 
 
-def _picture(item: Prepared, finished: Finished) -> Image.Image:
-    return images.picture(finished.pixels_1CHW, item.source.alpha if item.source else None)
+def _picture(item: PreparedRequest, edited: EditedImage) -> Image.Image:
+    return images.picture(edited.pixels_1CHW, item.source.alpha if item.source else None)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editkit.imaging import canvas, registration
-from editkit.inference.inputs import Prepared
+from editkit.inference.inputs import PreparedRequest
 from editkit.types import Alignment, Canvas
 
 LATENT, OF_MEDIAN = 0.25, 3.0
@@ -79,7 +79,7 @@ def toned(source_1CHW: Tensor, edited_1CHW: Tensor, mask_11HW: Tensor) -> Tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finished:
+class EditedImage:
     """A picture at the end of its edit; see `EditResult` for `change` and `alignment`."""
 
     pixels_1CHW: Tensor
@@ -88,10 +88,10 @@ class Finished:
     notes: tuple[str, ...] = ()
 
 
-def finish(item: Prepared, edited_1CHW: Tensor, suspects_11HW: Tensor | None) -> Finished:
+def finish(item: PreparedRequest, edited_1CHW: Tensor, suspects_11HW: Tensor | None) -> EditedImage:
     """The last stage of an edit: back on the source's grid and with its pixels, where that was asked for."""
     if item.source_1CHW is None:
-        return Finished(pixels_1CHW=edited_1CHW)
+        return EditedImage(pixels_1CHW=edited_1CHW)
     moved = registration.measure(item.source_1CHW, edited_1CHW, item.mask_11HW)
     height, width = item.source_1CHW.shape[-2:]
     most = 0.0 if moved is None else max(moved.shift, moved.stretch(width, height))
@@ -101,7 +101,7 @@ def finish(item: Prepared, edited_1CHW: Tensor, suspects_11HW: Tensor | None) ->
     mask_11HW = item.mask_11HW
     if mask_11HW is None:
         mask_11HW = change(item.source_1CHW, edited_1CHW, suspects_11HW)
-    return Finished(
+    return EditedImage(
         pixels_1CHW=kept(item.source_1CHW, edited_1CHW, mask_11HW) if item.preserves else edited_1CHW,
         change_11HW=mask_11HW,
         alignment=moved,

@@ -18,17 +18,17 @@ from PIL import Image
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.inference import inputs
-from editkit.inference.inputs import Prepared
+from editkit.inference.inputs import PreparedRequest
 from editkit.inference.memory import enough_memory
 from editkit.inference.pipeline import (
     DenoiseState,
     Pipeline,
-    begin,
     decode,
     denoise,
+    plan_batch,
     previews,
     results,
-    teller,
+    step_callback,
 )
 from editkit.inference.progress import Stopwatch, Watch
 from editkit.inference.search_settings import SeedSearch
@@ -96,7 +96,7 @@ class SearchReport:
 @torch.no_grad()
 def run(
     pipeline: Pipeline,
-    prepared: Prepared,
+    prepared: PreparedRequest,
     search: SeedSearch,
     judges: dict[str, Judge],
     watch: Watch | None = None,
@@ -123,8 +123,8 @@ def run(
         raise EditkitError(f"The judge {search.judge!r} needs a source picture; choose another judge.")
     with enough_memory():
         # All seeds, stopped early.
-        every = begin(pipeline, [_with(prepared, seed, request.steps if whole else k) for seed in seeds])
-        early = denoise(every.velocity, every.start, every.times, k, teller(every, watch))
+        every = plan_batch(pipeline, [_with(prepared, seed, request.steps if whole else k) for seed in seeds])
+        early = denoise(every.velocity, every.start, every.times, k, step_callback(every, watch))
         pictures = dict(zip(seeds, previews(every, early), strict=True))
         # The judge chooses.
         source = images.picture(prepared.source_1CHW[0]) if prepared.source_1CHW is not None else None
@@ -132,23 +132,27 @@ def run(
         seed, comparisons = bubble(referee, case, pictures, search.both_orders)
         clock.lap("search")
         # The winner alone, from where it was stopped or from its noise.
-        one = every if len(seeds) == 1 and whole else begin(pipeline, [_with(prepared, seed, request.steps)])
+        one = (
+            every
+            if len(seeds) == 1 and whole
+            else plan_batch(pipeline, [_with(prepared, seed, request.steps)])
+        )
         place = seeds.index(seed)
         stopped = DenoiseState(x_BLC=early.x_BLC[place : place + 1], step=k)
         clock.lap("plan")
         state = stopped if whole else one.start
-        last = denoise(one.velocity, state, one.times, told=teller(one, watch))
+        last = denoise(one.velocity, state, one.times, on_step=step_callback(one, watch))
         clock.lap("sample")
-        finished = decode(one, last.x_BLC)
+        edited = decode(one, last.x_BLC)
         clock.lap("decode")
-        (result,) = results(one, finished, clock.laps)
+        (result,) = results(one, edited, clock.laps)
     spent = dict.fromkeys(seeds, k) | {seed: k + n - state.step}
     report = SearchReport(previews=pictures, comparisons=tuple(comparisons), seed=seed, steps_by_seed=spent)
     notes = (*result.notes, *_unread(comparisons), *_one_order(referee, search))
     return replace(result, search=report, notes=notes)
 
 
-def _with(prepared: Prepared, seed: int, steps: int | None) -> Prepared:
+def _with(prepared: PreparedRequest, seed: int, steps: int | None) -> PreparedRequest:
     """The edit with another seed and number of steps."""
     return replace(prepared, request=replace(prepared.request, seed=seed, steps=steps))
 

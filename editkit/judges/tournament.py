@@ -29,14 +29,14 @@ def bubble(
         verdicts = [referee.compare(case, previews[best], previews[challenger])]
         if both_orders and not referee.symmetric:
             verdicts.append(referee.compare(case, previews[challenger], previews[best]))
-        chosen = {"first": best, "second": challenger}.get(_settled(*verdicts))
+        chosen = {"first": best, "second": challenger}.get(_merged(*verdicts))
         comparisons.append(Comparison(seeds=(best, challenger), better=chosen, verdicts=tuple(verdicts)))
         best = best if chosen is None else chosen
     return best, comparisons
 
 
-def _settled(forth: Verdict, back: Verdict | None = None) -> str:
-    """What a judge thinks that was asked about two pictures, and perhaps again about the same two swapped."""
+def _merged(forth: Verdict, back: Verdict | None = None) -> str:
+    """Merge the verdicts for both picture orders; return which picture is better, or a tie."""
     if back is None:
         return forth.better
     if forth.lead is not None and back.lead is not None:

@@ -107,7 +107,7 @@ class Session:
         parent = self.current.parent
         if parent is None:
             raise EditkitError("There is nothing to undo; this is the original picture.")
-        return self._settle(self.turns, parent, (*self._ahead, self._current))
+        return self._commit(self.turns, parent, (*self._ahead, self._current))
 
     def redo(self) -> Turn:
         """Go forth again the way that was undone.
@@ -118,7 +118,7 @@ class Session:
         if not self._ahead:
             raise EditkitError("There is nothing to redo; no turn was undone since the last edit or branch.")
         *ahead, following = self._ahead
-        return self._settle(self.turns, following, tuple(ahead))
+        return self._commit(self.turns, following, tuple(ahead))
 
     def branch(self, number: int) -> Turn:
         """Make any turn current; those that were made after it stay.
@@ -128,7 +128,7 @@ class Session:
         """
         if not isinstance(number, int) or not 0 <= number < len(self.turns):
             raise EditkitError(f"There is no turn {number}; give one from 0 to {len(self.turns) - 1}.")
-        return self._settle(self.turns, number, ())
+        return self._commit(self.turns, number, ())
 
     def path(self) -> tuple[Turn, ...]:
         """From the original to the current turn."""
@@ -202,12 +202,12 @@ class Session:
     def _add(self, image: Image.Image, change: Image.Image | None, **values: Any) -> Turn:
         number = len(self.turns)
         turn = store.write(self.folder, image, change, number=number, parent=self._current, **values)
-        return self._settle((*self.turns, turn), number, ())
+        return self._commit((*self.turns, turn), number, ())
 
-    def _settle(self, made: tuple[Turn, ...], current: int, ahead: tuple[int, ...]) -> Turn:
-        """On disk first, so that a failure or a kill leaves what was there before."""
-        store.index(self.folder, made, current, ahead)
-        self.turns, self._current, self._ahead = made, current, ahead
+    def _commit(self, turns: tuple[Turn, ...], current: int, ahead: tuple[int, ...]) -> Turn:
+        """Write the new state to disk, then take it over, so that a failure changes nothing."""
+        store.index(self.folder, turns, current, ahead)
+        self.turns, self._current, self._ahead = turns, current, ahead
         return self.current
 
 

@@ -49,7 +49,7 @@ class EditJob(Job):
         options = config.build(self.method.config, settings.options)
         self.role = self.method.role_under(options)
         self.backbone = self._backbone()
-        self.backbone.settle(self.role)
+        self.backbone.use_parts_of(self.role)
         self.conditioner = self.method.conditioner(self.backbone, options)
         self.trainer = self.method.trainer(self.backbone, options)
         self._prepare()
@@ -109,7 +109,7 @@ class EditJob(Job):
                 # Each block goes to its device by itself as it is cut, so that none ever holds them all.
                 loaded.transformer_device = torch.device("cpu")
             if self.config.start:
-                loaded.settle(self.config.start)
+                loaded.use_parts_of(self.config.start)
                 loaded.widen(self.role, self.config.start)
             return loaded
         fit = self.config.fit

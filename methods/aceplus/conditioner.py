@@ -186,7 +186,7 @@ class ACEPlusConditioner(Conditioner[ACEPlusConfig]):
         references = len(plan.widths) - 1 if self.config.unit_prompts else 0
         lines = [_lines(words, references + 1, what) if references else [words] for words in instructions]
         placeholders, prefix = self.config.placeholders, plan.task.prefix
-        if not self.backbone.takes(placeholders):
+        if not self.backbone.has_room_for(placeholders):
             placeholders, prefix = (), prefix.replace(IMAGE, "").lstrip()
         *own, last = zip(*lines, strict=True)
         text = self.backbone.text([_begun(prefix, words) for words in last], placeholders)

@@ -64,10 +64,10 @@ def rehearse(settings: EditTrainConfig) -> Rehearsal:
     """
     method = registry.method(settings.method)
     options = config.build(method.config, settings.options)
-    sketch = provider().estimate(settings.backbone, settings.load)
-    conditioner, trainer = method.conditioner(sketch, options), method.trainer(sketch, options)
+    backbone = provider().estimate(settings.backbone, settings.load)
+    conditioner, trainer = method.conditioner(backbone, options), method.trainer(backbone, options)
     role = method.role_under(options)
-    transformer = sketch.transformer(role)
+    transformer = backbone.transformer(role)
     if settings.trainable == "full":
         transformer.requires_grad_(True)
     elif settings.trainable == "input":
@@ -76,16 +76,16 @@ def rehearse(settings: EditTrainConfig) -> Rehearsal:
         trainer.load(transformer, Path(settings.adapter))
     else:
         trainer.attach(transformer, settings.lora)
-    planned, tensors, record = _largest(settings, sketch, conditioner, trainer)
+    planned, tensors, record = _largest(settings, backbone, conditioner, trainer)
     planned = conditioner.with_text(planned, [record.instruction] * settings.fit.batch)
-    kept, flops = _step(sketch, transformer, planned, tensors["x0_BLC"], settings)
+    kept, flops = _step(backbone, transformer, planned, tensors["x0_BLC"], settings)
     slots = planned.conditioning
     assert slots.text is not None
     tokens = tensors["x0_BLC"].shape[1] + slots.text.tokens_BTD.shape[1]
     return Rehearsal(
         trainable=sum(p.numel() for p in transformer.parameters() if p.requires_grad),
         frozen=sum(p.numel() for p in transformer.parameters() if not p.requires_grad),
-        encoders=sum(sketch.parts(role).values()),
+        encoders=sum(backbone.parts(role).values()),
         optimizer=state_bytes(transformer.named_parameters(), settings.fit.optim),
         tokens=tokens + (0 if slots.sequence_BSC is None else slots.sequence_BSC.shape[1]),
         flops=flops,
@@ -94,7 +94,10 @@ def rehearse(settings: EditTrainConfig) -> Rehearsal:
 
 
 def _largest(
-    settings: EditTrainConfig, sketch: Backbone, conditioner: Conditioner[Options], trainer: Trainer[Options]
+    settings: EditTrainConfig,
+    backbone: Backbone,
+    conditioner: Conditioner[Options],
+    trainer: Trainer[Options],
 ) -> tuple[Plan, dict[str, Tensor], Record]:
     """A batch of that one of each dataset's first records which takes the most tokens."""
     shapes: dict[tuple[Any, ...], Record] = {}
@@ -108,17 +111,17 @@ def _largest(
         raise EditkitError("None of the first records can be read; see data check.")
 
     def tokens(record: Record) -> int:
-        planned, tensors = encode_records([record], sketch, conditioner, trainer)
+        planned, tensors = encode_records([record], backbone, conditioner, trainer)
         beside_BSC = planned.conditioning.sequence_BSC
         return tensors["x0_BLC"].shape[1] + (0 if beside_BSC is None else beside_BSC.shape[1])
 
     found = list(shapes.values())
     record = max(found, key=tokens) if len(found) > 1 else found[0]
-    return *encode_records([record] * settings.fit.batch, sketch, conditioner, trainer), record
+    return *encode_records([record] * settings.fit.batch, backbone, conditioner, trainer), record
 
 
 def _step(
-    sketch: Backbone, transformer: Transformer, planned: Plan, x0_BLC: Tensor, settings: EditTrainConfig
+    backbone: Backbone, transformer: Transformer, planned: Plan, x0_BLC: Tensor, settings: EditTrainConfig
 ) -> tuple[Kept, float]:
     """Forward and backward: what was kept between them, and the arithmetic of both."""
     # Autocast does not reach the meta device; nearly everything that it keeps is in bf16.
@@ -127,7 +130,7 @@ def _step(
     x0_BLC = x0_BLC.to(dtype)
     fused = settings.load.get("attention") not in ("_native_math", "plain")
     with Kept(transformer) as kept, FlopCounterMode(display=False) as counter, attention(fused) as attended:
-        predicted = sketch.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
+        predicted = backbone.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
         forward = counter.get_total_flops() + 2 / 7 * sum(attended)  # which counts both ways at once
         torch.autograd.backward(predicted.float().pow(2).mean())
     return kept, counter.get_total_flops() + sum(attended) + settings.prior_share * forward

@@ -27,7 +27,7 @@ def test_references_have_their_placeholders() -> None:
     class Listening:
         """Takes every word as a token."""
 
-        def takes(self, placeholders: Any) -> bool:
+        def has_room_for(self, placeholders: Any) -> bool:
             return True
 
         def text(self, prompts: Any, placeholders: Any = ()) -> Text:
@@ -56,7 +56,7 @@ def test_encoders_that_were_let_go_stay_away(tmp_path: Path) -> None:
     plan = made.plan_without_text(inputs())
     flux.keep_texts(tmp_path)
     made.with_text(plan, ["make it red"])
-    flux.settle("fill")
+    flux.use_parts_of("fill")
     flux.free()
     made.with_text(plan, ["make it red"])
     assert flux._encoders is None
@@ -107,7 +107,7 @@ def test_official_prompts(random_flux: Flux) -> None:
     extra: list[tuple[str, ...]] = []
 
     class Listening:
-        def takes(self, words: Any) -> bool:
+        def has_room_for(self, words: Any) -> bool:
             return True
 
         def text(self, prompts: list[str], placeholders: Any) -> Any:
@@ -134,11 +134,11 @@ def test_placeholders_are_tokens_where_there_is_room() -> None:
 
     words = ["make", "it", "red", *(f"spare{n}" for n in range(20))]
     encoders = text.fresh(words, letters="A", clip=CLIP, t5=T5, length=16)
-    assert not encoders.takes(PLACEHOLDERS)
+    assert not encoders.has_room_for(PLACEHOLDERS)
     plain = encoders(["{image} make it red"]).tokens_BTD
     first = len(encoders.t5_tokenizer)
     encoders.t5.resize_token_embeddings(first + len(PLACEHOLDERS))
-    assert encoders.takes(PLACEHOLDERS)
+    assert encoders.has_room_for(PLACEHOLDERS)
     ids = [
         encoders._with(words)("{image} make it red").input_ids[0]
         for words in (PLACEHOLDERS, ("{image}",), PLACEHOLDERS)

@@ -166,15 +166,15 @@ def test_it_is_not_for_training(random_flux: Flux) -> None:
 
 def test_it_needs_no_other_roles_weights(random_flux: Flux, monkeypatch: pytest.MonkeyPatch) -> None:
     """Text to image looks for none of Fill's files."""
-    settled, sought = [], []
+    chosen, sought = [], []
     transformer = Flux.transformer
-    monkeypatch.setattr(Flux, "settle", lambda _, role: settled.append(role))
+    monkeypatch.setattr(Flux, "use_parts_of", lambda _, role: chosen.append(role))
     monkeypatch.setattr(
         Flux, "transformer", lambda flux, role: sought.append(role) or transformer(flux, role)
     )
     editor = editkit.Editor(random_flux, {"icedit": {"framework": "text"}})
     assert editor.edit(image(64, 64), "make it blue", "icedit", steps=1).image is not None
-    assert set(settled) == set(sought) == {"text"}
+    assert set(chosen) == set(sought) == {"text"}
 
 
 def test_cached_blocks_are_refused(random_flux: Flux, monkeypatch: pytest.MonkeyPatch) -> None:
