@@ -28,7 +28,7 @@ def train(
     from editkit import config as configs
     from editkit import registry
     from editkit.train.loop import fit, own_device
-    from editkit.train.preflight import check
+    from editkit.train.preflight import check_run
 
     values, changes = configs.layered(config, overrides or [])
     module = registry.recipe(str(values.get("recipe", "edit")))
@@ -37,7 +37,7 @@ def train(
         _plan(settings, device)
         return
     own_device()
-    check(settings.fit)  # before the job, whose making can take long
+    check_run(settings.fit)  # before the job, whose making can take long
     job: Job = module.JOB(settings)
     loss = fit(job, settings.fit)
     print(f"{settings.fit.output}/export (loss {loss:.4f} after {settings.fit.steps} steps)")

@@ -74,7 +74,7 @@ def save(
         shutil.rmtree(partial, ignore_errors=True)
         problem = first_sentence(error)
         raise EditkitError(f"{folder} cannot be written ({problem}); free some space and resume.") from error
-    for old in everything(output)[:-keep]:
+    for old in complete(output)[:-keep]:
         shutil.rmtree(old)
     return folder
 
@@ -89,7 +89,7 @@ def set_aside(output: Path, step: int) -> None:
             os.replace(folder, aside)
 
 
-def everything(output: Path) -> list[Path]:
+def complete(output: Path) -> list[Path]:
     """Complete checkpoints of a run, oldest first."""
     return sorted(path for path in output.glob("checkpoint-*") if (path / STATE).is_file())
 
@@ -115,11 +115,11 @@ def find(output: Path, resume: str | None) -> Path | None:
     if resume is None:
         return None
     if resume == "latest":
-        found = everything(output)
+        found = complete(output)
         while found and (problem := damage(found[-1])):
             said = f"The checkpoint {found.pop()} is damaged ({problem}) and passed over."
             warnings.warn(said, EditkitWarning, stacklevel=2)
-        if not found and everything(output):
+        if not found and complete(output):
             raise EditkitError(f"No checkpoint in {output} is sound; start anew with another fit.output.")
         return found[-1] if found else None
     folder = Path(resume)
@@ -163,12 +163,12 @@ def _load(
         raise ValueError("it holds other weights than this config trains")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            fsdp.own(parameter).copy_(fsdp.own(fsdp.spread(weights[name], parameter)))
+            fsdp.local_shard(parameter).copy_(fsdp.local_shard(fsdp.spread(weights[name], parameter)))
         if ema:
             averages: dict[str, Tensor] = load_file(folder / "ema.safetensors")
             for name, average in averages.items():
                 shadow = ema.shadow[name]
-                fsdp.own(shadow).copy_(fsdp.own(fsdp.spread(average, shadow)))
+                fsdp.local_shard(shadow).copy_(fsdp.local_shard(fsdp.spread(average, shadow)))
     state = json.loads((folder / STATE).read_text())
     for number, (optimizer, groups) in enumerate(zip(optimizers, state["optimizers"], strict=True)):
         restored: dict[int, dict[str, Any]] = {}

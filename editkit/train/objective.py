@@ -13,7 +13,7 @@ from editkit.config import Options
 from editkit.data import padding
 from editkit.data.buckets import EditBatch
 from editkit.method import Conditioner, Trainer
-from editkit.train.distributed.fsdp import changed, own
+from editkit.train.distributed.fsdp import drop_copies, local_shard
 from editkit.train.settings import EditTrainConfig
 
 CELLS = 4
@@ -51,7 +51,7 @@ class FlowObjective(nn.Module):
     def remember(self) -> None:
         """Keep what trains as it is now, for a mixture's `prior`."""
         trained = [p.detach() for p in self.parameters() if p.requires_grad]
-        self._before = [(own(p), own(p).clone()) for p in trained]
+        self._before = [(local_shard(p), local_shard(p).clone()) for p in trained]
 
     @contextmanager
     def _as_before(self) -> Iterator[None]:
@@ -62,7 +62,7 @@ class FlowObjective(nn.Module):
             now = [weights.clone() for weights, _ in self._before]
             for weights, before in self._before:
                 weights.copy_(before)
-            changed(self)
+            drop_copies(self)
             self.transformer.eval()
             try:
                 yield
@@ -70,7 +70,7 @@ class FlowObjective(nn.Module):
                 self.transformer.train(training)
                 for (weights, _), after in zip(self._before, now, strict=True):
                     weights.copy_(after)
-                changed(self)
+                drop_copies(self)
 
     def forward(self, batch: EditBatch) -> Tensor:
         settings, device = self.settings, device_of(self)

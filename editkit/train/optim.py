@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from editkit.errors import EditkitError
 from editkit.train.config import OptimConfig
 from editkit.train.distributed import fsdp
-from editkit.train.distributed.fsdp import own
+from editkit.train.distributed.fsdp import local_shard
 
 STATE_BYTES = {"adamw": 8, "muon": 8, "prodigy": 16, "adamw8bit": 2, "schedulefree": 8}
 """What an optimizer keeps for each parameter."""
@@ -27,7 +27,7 @@ def check(config: OptimConfig) -> None:
     _maker(config.name)
 
 
-def optimizers(
+def make_optimizers(
     parameters: Iterable[tuple[str, nn.Parameter]], config: OptimConfig
 ) -> list[torch.optim.Optimizer]:
     """Optimizers over named parameters; each group keeps its peak rate under `peak`.
@@ -98,10 +98,10 @@ def _maker(name: str) -> Callable[..., torch.optim.Optimizer]:
     return torch.optim.AdamW
 
 
-def set_training(movers: Iterable[torch.optim.Optimizer], training: bool) -> None:
+def set_training(optimizers: Iterable[torch.optim.Optimizer], training: bool) -> None:
     """Tell those that keep an average of their own whether it should stand in for what trains."""
-    for mover in movers:
-        switch = getattr(mover, "train" if training else "eval", None)
+    for optimizer in optimizers:
+        switch = getattr(optimizer, "train" if training else "eval", None)
         if switch:
             switch()
 
@@ -132,14 +132,14 @@ class Ema:
     def update(self, step: int) -> None:
         """Pull the average towards the weights; early steps use a shorter memory."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        current = [own(p.detach()).float() for p in self.parameters.values()]
-        torch._foreach_lerp_([own(average) for average in self.shadow.values()], current, 1 - decay)
+        current = [local_shard(p.detach()).float() for p in self.parameters.values()]
+        torch._foreach_lerp_([local_shard(average) for average in self.shadow.values()], current, 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:
         """Exchange weights and average, for validation and export; a second call undoes the first."""
         for name, parameter in self.parameters.items():
-            weights, average = own(parameter.detach()), own(self.shadow[name])
+            weights, average = local_shard(parameter.detach()), local_shard(self.shadow[name])
             before = weights.clone()
             weights.copy_(average)
             average.copy_(before)

@@ -9,7 +9,7 @@ from editkit.train.config import FitConfig
 from editkit.train.distributed import deepspeed
 
 
-def check(config: FitConfig) -> Path | None:
+def check_run(config: FitConfig) -> Path | None:
     """The checkpoint to go on from, or None; to be asked before anything that takes long.
 
     Raises:
@@ -22,7 +22,7 @@ def check(config: FitConfig) -> Path | None:
     optim.check(config.optim)
     images.check_folder(config.output)
     output = Path(config.output)
-    if config.resume is None and checkpoints.everything(output):
+    if config.resume is None and checkpoints.complete(output):
         raise EditkitError(
             f"The folder {output} holds an earlier run; give fit.resume=latest to go on with it, "
             f"or another fit.output."

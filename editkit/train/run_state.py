@@ -17,9 +17,9 @@ from editkit.train import checkpoints, metrics_log
 from editkit.train.config import FitConfig
 from editkit.train.distributed import deepspeed, fsdp
 from editkit.train.job import Job
-from editkit.train.optim import Ema, optimizers, rate, set_training
-from editkit.train.optimizer_step import indices, set_rates, step
-from editkit.train.preflight import check
+from editkit.train.optim import Ema, make_optimizers, rate, set_training
+from editkit.train.optimizer_step import sample_indices, set_rates, take_step
+from editkit.train.preflight import check_run
 
 RECENT = 10
 """Logged losses by which a batch's is judged."""
@@ -42,7 +42,7 @@ class Run:
 
         self.job, self.config, self.output = job, config, Path(config.output)
         self.sharded = fsdp.wanted()
-        found = check(config)
+        found = check_run(config)
         AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
         self.accelerator = Accelerator(
             mixed_precision="bf16" if config.low and not deepspeed.wanted() else "no",
@@ -56,17 +56,17 @@ class Run:
         self.accelerator.init_trackers("tracked")
         self.main: bool = self.accelerator.is_main_process
         self.output.mkdir(parents=True, exist_ok=True)
-        self.optimizers = optimizers(job.objective.named_parameters(), config.optim)
+        self.optimizers = make_optimizers(job.objective.named_parameters(), config.optim)
         self.objective, *self._prepared = self.accelerator.prepare(job.objective, *self.optimizers)
         # Only now, since shards are other parameters than those that they were cut from.
         self.parameters = {name: p for name, p in job.objective.named_parameters() if p.requires_grad}
         job.placed()
         set_training(self.optimizers, True)
         self.ema = Ema(self.parameters, config.ema) if config.ema else None
-        movers = self._whole()
-        self.done = checkpoints.load(found, self.parameters, movers, self.ema) if found else 0
+        whole = self._whole_optimizers()
+        self.done = checkpoints.load(found, self.parameters, whole, self.ema) if found else 0
         if deepspeed.wanted():
-            deepspeed.spread(movers[0], self._prepared[0].optimizer)
+            deepspeed.spread(whole[0], self._prepared[0].optimizer)
         self.seconds = math.nan
         self._log = self.output / "log.jsonl"
         if self.main:
@@ -85,11 +85,11 @@ class Run:
         self._losses: list[Tensor] = []
         self._clock = time.perf_counter()
 
-    def _whole(self) -> list[torch.optim.Optimizer]:
+    def _whole_optimizers(self) -> list[torch.optim.Optimizer]:
         """The optimizers; under DeepSpeed, which has these in shards, new ones over whole weights."""
         if not deepspeed.wanted():
             return self.optimizers
-        return optimizers(self.job.objective.named_parameters(), self.config.optim)
+        return make_optimizers(self.job.objective.named_parameters(), self.config.optim)
 
     def step(self) -> None:
         """One optimizer step.
@@ -98,13 +98,13 @@ class Run:
             EditkitError: where DeepSpeed left it out, since the gradients are not finite.
         """
         set_rates(self.optimizers, rate(self.done, self.config.steps, self.config.optim))
-        self._losses += step(
+        self._losses += take_step(
             self.job, self.objective, self._prepared, self.accelerator, self.config, self.done
         )
         if self.ema:
             self.ema.update(self.done)
         self.done += 1
-        if any(mover.step_was_skipped for mover in self._prepared):
+        if any(optimizer.step_was_skipped for optimizer in self._prepared):
             self.check_losses()  # which says more, where it was the loss
             raise EditkitError(
                 f"The gradients are not finite at step {self.done}; lower the learning rate and resume."
@@ -146,7 +146,7 @@ class Run:
             self.save()
             raise problem or EditkitError(f"Another process stopped by step {self.done}; see what it says.")
 
-    def told(self) -> str:
+    def status_line(self) -> str:
         """Loss, speed and memory in one line."""
         speed = f"{self.seconds:.2f} s a step, {self.config.samples / self.seconds:.1f} samples a second"
         return f"loss {self.loss:.4f}, {speed}, {metrics_log.memory() / 1e9:.1f} GB"
@@ -168,7 +168,7 @@ class Run:
             late, micro = divmod(place, self.config.accumulate)
             number = first + late + 1
             folder = self.output / f"batch-{number:07d}"
-            places = indices(self.config, self.accelerator, number - 1, micro)
+            places = sample_indices(self.config, self.accelerator, number - 1, micro)
             kept = f" (the batch is in {folder})" if self.job.keep(places, folder) else ""
             problem = f"{before:.3g} before" if math.isfinite(loss) else "no number"
             raise EditkitError(
@@ -211,17 +211,17 @@ class Run:
         Raises:
             EditkitError: where the weights are not finite or it cannot be written.
         """
-        finite = all(torch.isfinite(fsdp.own(p)).all() for p in self.parameters.values())
+        finite = all(torch.isfinite(fsdp.local_shard(p)).all() for p in self.parameters.values())
         if self.agreed(not finite):
             # No such checkpoint could be resumed from, and it would push out one that can.
             raise EditkitError(
                 f"The weights are not finite at step {self.done}; lower the learning rate and resume."
             )
-        movers = self._whole()
+        whole = self._whole_optimizers()
         if deepspeed.wanted():
-            deepspeed.gather(self.optimizers[0], movers[0], self.main)
+            deepspeed.gather(self.optimizers[0], whole[0], self.main)
         checkpoints.save(
-            self.output, self.done, self.parameters, movers, self.ema, self.config.keep, self.main
+            self.output, self.done, self.parameters, whole, self.ema, self.config.keep, self.main
         )
 
     def export(self, folder: Path) -> None:
@@ -231,7 +231,7 @@ class Run:
             EditkitError: where they cannot be written.
         """
         try:
-            with self._averaged(), fsdp.whole(self.job.objective, self.main):
+            with self._averaged(), fsdp.whole_weights(self.job.objective, self.main):
                 if self.main:
                     self.job.export(folder)
         except (OSError, SafetensorError) as error:

@@ -92,18 +92,18 @@ def gather(shards: torch.optim.Optimizer, whole: torch.optim.Optimizer, main: bo
                 whole.state[parameter] = {"step": state["step"], **moments}
 
 
-def spread(whole: torch.optim.Optimizer, zero: Any) -> None:
+def spread(whole: torch.optim.Optimizer, zero_optimizer: Any) -> None:
     """Give DeepSpeed's optimizer the weights as they are, and a whole optimizer's state, where it has one."""
     from deepspeed.utils import safe_set_full_optimizer_state
 
-    zero.refresh_fp32_params()
-    for part, group in zip(zero.optimizer.param_groups, whole.param_groups, strict=True):
+    zero_optimizer.refresh_fp32_params()
+    for part, group in zip(zero_optimizer.optimizer.param_groups, whole.param_groups, strict=True):
         (flat,) = part["params"]
         steps = [state["step"] for p in group["params"] if (state := whole.state.get(p))]
         moments = {name: torch.zeros_like(flat) for name in MOMENTS}
-        zero.optimizer.state[flat] = {"step": max(steps, default=torch.tensor(0.0)), **moments}
+        zero_optimizer.optimizer.state[flat] = {"step": max(steps, default=torch.tensor(0.0)), **moments}
     # Left to itself it does so once the first group has made a step, when others have no state to be linked.
-    zero._lazy_init_hp_params_optimizer_state()
+    zero_optimizer._lazy_init_hp_params_optimizer_state()
     for parameter, state in whole.state.items():
         for name in MOMENTS:
             safe_set_full_optimizer_state(parameter, state[name], name)

@@ -29,7 +29,7 @@ def plugin(low: bool, cpu: bool) -> Any:
     return FullyShardedDataParallelPlugin(fsdp_version=2, mixed_precision_policy=policy)
 
 
-def own(tensor: Tensor) -> Tensor:
+def local_shard(tensor: Tensor) -> Tensor:
     """This process's part of a tensor, in the same memory; all of one that is not in shards."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
@@ -52,7 +52,7 @@ def spread(whole: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(placed, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def changed(module: nn.Module) -> None:
+def drop_copies(module: nn.Module) -> None:
     """To be told after weights were written in place: nothing made of them before may be used again."""
     torch.clear_autocast_cache()
     for part in module.modules():
@@ -63,7 +63,7 @@ def changed(module: nn.Module) -> None:
 
 
 @contextmanager
-def whole(module: nn.Module, main: bool) -> Iterator[None]:
+def whole_weights(module: nn.Module, main: bool) -> Iterator[None]:
     """Whole weights in place of the shards of what trains, in the main process, for reading alone."""
     replaced = []
     for part in module.modules():
