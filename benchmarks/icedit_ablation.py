@@ -24,7 +24,7 @@ import editkit
 from editkit import shapesworld as world
 from editkit.inference import inputs, pipeline
 from editkit.inference.seed_search import preview_steps
-from editkit.judges import Case, judge
+from editkit.judges import Case, load_judge
 from editkit.judges.tournament import bubble
 from editkit.shapesworld import evaluate_open
 from editkit.shapesworld.scores import Score, score
@@ -163,7 +163,7 @@ def filters(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         rows += curve(name, "", "oracle", drawn, [row.argmax() for row in wins], wins)
         for mode in ("continue", "restart"):
             for who in arguments.judges:
-                referee = judge(who)
+                referee = load_judge(who)
                 picks = []
                 for each in drawn:
                     _, comparisons = bubble(referee, each["case"], dict(enumerate(each[mode])))

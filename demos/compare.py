@@ -206,7 +206,7 @@ class Compare:
         start = time.perf_counter()
 
         def work(tell: Any, watch: Any) -> None:
-            for entry in comparison.run(requests, watch):
+            for entry in comparison.run_requests(requests, watch):
                 tell(entry)
 
         for event in self.controls.follow(self.device, visit, work):

@@ -77,7 +77,7 @@ def compare(
     *,
     size: tuple[int, int] | None = None,
     judge: Judge | None = None,
-    **asked: Any,
+    **fields: Any,
 ) -> list[Entry]:
     """Edit with each method in turn.
 
@@ -89,13 +89,13 @@ def compare(
         size: to work at, the same for all; where None, each method plans the canvas that it was trained on.
             The results have the picture's size in both cases.
         judge: lets every two results duel.
-        asked: seed, steps, mask and whatever else an `EditRequest` takes.
+        fields: further fields of an `EditRequest`, such as seed, steps and mask.
 
     Raises:
         EditkitError: where the picture cannot be read, a method is unknown or named twice, or none is named.
     """
-    asking = requests(editor, image, instruction, methods, size=size, **asked)
-    entries = list(run([(editor, request) for request in asking]))
+    made = requests(editor, image, instruction, methods, size=size, **fields)
+    entries = list(run_requests([(editor, request) for request in made]))
     if judge is None:
         return entries
     return _judged(entries, judge, images.picture(images.tensor(images.load(image))[0]), instruction)
@@ -108,7 +108,7 @@ def requests(
     methods: Sequence[str],
     *,
     size: tuple[int, int] | None = None,
-    **asked: Any,
+    **fields: Any,
 ) -> list[EditRequest]:
     """One request a method, all with the same seed; see `compare` for the arguments.
 
@@ -121,16 +121,19 @@ def requests(
         editor.method(name)  # so that an unknown one is refused before any edit
     images.load(image)  # likewise for the picture
     return [
-        EditRequest(image=image, instruction=instruction, method=name, size=size, **asked) for name in methods
+        EditRequest(image=image, instruction=instruction, method=name, size=size, **fields)
+        for name in methods
     ]
 
 
-def run(asked: Sequence[tuple[PictureEditor, EditRequest]], watch: Watch | None = None) -> Iterator[Entry]:
+def run_requests(
+    jobs: Sequence[tuple[PictureEditor, EditRequest]], watch: Watch | None = None
+) -> Iterator[Entry]:
     """What becomes of each request by its editor, one by one; `watch` is told of every step.
 
     Editors of one backbone may differ in their methods' options: see `PictureEditor.configured`.
     """
-    for editor, request in asked:
+    for editor, request in jobs:
         assert request.image is not None
         try:
             editor.load(request)

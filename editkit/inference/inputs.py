@@ -40,22 +40,22 @@ class PreparedRequest:
         tensors = (self.source_1CHW, self.mask_11HW, *self.references)
         shapes = tuple(None if tensor is None else tuple(tensor.shape) for tensor in tensors)
         request = self.request
-        asked = request.method, request.task, request.steps, request.guidance, request.size
-        return *asked, shapes, request.negative is None
+        settings = request.method, request.task, request.steps, request.guidance, request.size
+        return *settings, shapes, request.negative is None
 
     @property
     def preserves(self) -> bool:
         """Whether pixels outside the change are to stay the source's."""
         if self.source_1CHW is None:
             return False
-        asked = self.request.preserve
-        return asked if asked is not None else self.mask_11HW is not None
+        preserve = self.request.preserve
+        return preserve if preserve is not None else self.mask_11HW is not None
 
-    def asked(self) -> dict[str, Any]:
+    def recipe_settings(self) -> dict[str, Any]:
         """The part of a recipe that the request decides."""
         request = self.request
         return {
-            **provenance.asked(request),
+            **provenance.request_settings(request),
             "mask": self.mask_11HW is not None,
             "references": len(self.references),
             "source_sha256": provenance.pixels_sha256(self.source) if self.source else None,

@@ -224,7 +224,7 @@ def results(
             image=_picture(item, made),
             method=pipeline.method.name,
             seed=item.request.seed,
-            recipe=provenance.make(**item.asked(), **shared),
+            recipe=provenance.make(**item.recipe_settings(), **shared),
             timings=timings,
             notes=(*item.notes, *backbone.remarks(item.request.instruction), *made.notes),
             change=None if made.change_11HW is None else images.gray(made.change_11HW),

@@ -36,7 +36,7 @@ def make(**settings: Any) -> Recipe:
     return recipe
 
 
-def asked(request: EditRequest) -> Recipe:
+def request_settings(request: EditRequest) -> Recipe:
     """A request's settings, without those that the pipeline adds as it used them."""
     return {name: getattr(request, name) for name in SETTINGS if name not in USED}
 

@@ -32,7 +32,7 @@ from editkit.inference.pipeline import (
 )
 from editkit.inference.progress import Stopwatch, Watch
 from editkit.inference.search_settings import SeedSearch
-from editkit.judges import Case, Judge, judge
+from editkit.judges import Case, Judge, load_judge
 from editkit.judges.tournament import bubble
 from editkit.types import Comparison, EditResult
 
@@ -160,7 +160,7 @@ def _with(prepared: PreparedRequest, seed: int, steps: int | None) -> PreparedRe
 def _judge(search: SeedSearch, judges: dict[str, Judge]) -> Judge:
     key = f"{search.judge} {json.dumps(search.options, sort_keys=True, default=str)}"
     if key not in judges:
-        judges[key] = judge(search.judge, search.options)
+        judges[key] = load_judge(search.judge, search.options)
     return judges[key]
 
 

@@ -50,8 +50,8 @@ class Replay:
         """Whether it is identical or close."""
         return self.verdict != "different"
 
-    def told(self) -> str:
-        """One line."""
+    def summary_line(self) -> str:
+        """Say in one line how near the picture comes, and why not nearer."""
         if self.verdict == "identical":
             return "identical"
         apart = f"at most {self.greatest:g} of 255 levels apart, {self.mean:.3g} on average"

@@ -43,7 +43,7 @@ def fit(job: Job, config: FitConfig) -> float:
             last = run.done == config.steps
             if run.done % config.log_every == 0 or last:
                 run.record()
-                progress.update(bar, description=run.status_line())
+                progress.update(bar, description=run.summary_line())
             asked = run.agreed(bool(stop))
             if run.done % config.save_every == 0 or last or asked:
                 run.check_losses()

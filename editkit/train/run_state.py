@@ -146,7 +146,7 @@ class Run:
             self.save()
             raise problem or EditkitError(f"Another process stopped by step {self.done}; see what it says.")
 
-    def status_line(self) -> str:
+    def summary_line(self) -> str:
         """Loss, speed and memory in one line."""
         speed = f"{self.seconds:.2f} s a step, {self.config.samples / self.seconds:.1f} samples a second"
         return f"loss {self.loss:.4f}, {speed}, {metrics_log.memory() / 1e9:.1f} GB"

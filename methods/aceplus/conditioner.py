@@ -15,7 +15,7 @@ from editkit.imaging.canvas import GRID
 from editkit.method import Conditioner
 from editkit.types import Box, Canvas, Conditioning, EditInputs, Plan, Text
 from methods.aceplus import controls, lcu, tasks
-from methods.aceplus.config import ACEPlusConfig, role
+from methods.aceplus.config import ACEPlusConfig, role_of
 from methods.aceplus.tasks import IMAGE, ACETask
 
 LOST = 30
@@ -67,7 +67,7 @@ class ACEPlusConditioner(Conditioner[ACEPlusConfig]):
         return ACEPlan(
             canvas=whole,
             conditioning=Conditioning(channel_BLC=channel_BLC, ids_L3=ids_L3),
-            role=role(self.config),
+            role=role_of(self.config),
             task=task,
             widths=widths,
         )
@@ -122,7 +122,7 @@ class ACEPlusConditioner(Conditioner[ACEPlusConfig]):
 
     def _panel(self, inputs: EditInputs) -> tuple[Canvas, list[Tensor]]:
         """The target's panel, and the references as they stand beside it, all of its height."""
-        sizes, size = self.backbone.sizes(role(self.config)), inputs.size
+        sizes, size = self.backbone.sizes(role_of(self.config)), inputs.size
         if inputs.source_BCHW is not None:
             height, width = inputs.source_BCHW.shape[-2:]
         else:
@@ -200,7 +200,7 @@ class ACEPlusConditioner(Conditioner[ACEPlusConfig]):
 
 
 def _task(inputs: EditInputs) -> ACETask:
-    return tasks.chosen(
+    return tasks.choose(
         inputs.task,
         image=inputs.source_BCHW is not None,
         mask=inputs.mask_B1HW is not None,

@@ -103,7 +103,7 @@ class ACEPlusConfig:
             raise ValueError(f"mask_weight must be at least 1, not {self.mask_weight}")
 
 
-def adapter(options: ACEPlusConfig, base: str | None, request: EditRequest) -> str | None:
+def default_adapter(options: ACEPlusConfig, base: str | None, request: EditRequest) -> str | None:
     """Choose the default adapter for a request.
 
     Raises:
@@ -114,7 +114,7 @@ def adapter(options: ACEPlusConfig, base: str | None, request: EditRequest) -> s
     known = ADAPTERS.get(base or "", {})
     if options.adapter != "default":
         return known.get(options.adapter, options.adapter)
-    task = tasks.chosen(
+    task = tasks.choose(
         request.task,
         image=request.image is not None,
         mask=request.mask is not None,
@@ -127,6 +127,6 @@ def adapter(options: ACEPlusConfig, base: str | None, request: EditRequest) -> s
     return known[task.adapter]
 
 
-def role(options: ACEPlusConfig) -> str:
+def role_of(options: ACEPlusConfig) -> str:
     """The transformer that the model runs on: of 448 channels for the full one."""
     return "ace" if options.model == "full" else "fill"

@@ -93,7 +93,7 @@ TASKS = (
 )
 
 
-def chosen(name: str | None, *, image: bool, mask: bool, references: bool) -> ACETask:
+def choose(name: str | None, *, image: bool, mask: bool, references: bool) -> ACETask:
     """The task asked for, or the one that fits what is given.
 
     Raises:

@@ -11,7 +11,7 @@ from editkit.imaging import canvas
 from editkit.method import Conditioner
 from editkit.types import Canvas, Conditioning, EditInputs, Plan
 from methods.icedit import inversion
-from methods.icedit.config import TEMPLATES, ICEditConfig, role
+from methods.icedit.config import TEMPLATES, ICEditConfig, role_of
 
 NO_PROMPT = " "
 
@@ -87,7 +87,7 @@ class ICEditConditioner(Conditioner[ICEditConfig]):
     def _panel(self, source_BCHW: Tensor, size: tuple[int, int] | None) -> Canvas:
         """One half: of the released width, as tall as the picture's shape wants it."""
         height, width = source_BCHW.shape[-2:]
-        sizes = self.backbone.sizes(role(self.config))
+        sizes = self.backbone.sizes(role_of(self.config))
         if size is not None or sizes:
             return canvas.fit((width, height), size=size, preferred=sizes)
         across = self.config.width

@@ -81,7 +81,7 @@ class ICEditConfig:
             raise ValueError(f"loss must be both or right, not {self.loss!r}")
 
 
-def adapter(options: ICEditConfig, base: str | None, _: EditRequest) -> str | None:
+def default_adapter(options: ICEditConfig, base: str | None, _: EditRequest) -> str | None:
     """Choose the default adapter for a base model.
 
     Raises:
@@ -106,6 +106,6 @@ def adapter(options: ICEditConfig, base: str | None, _: EditRequest) -> str | No
     return known.get(chosen, chosen)
 
 
-def role(options: ICEditConfig) -> str:
+def role_of(options: ICEditConfig) -> str:
     """The transformer that the framework runs on."""
     return "text" if options.framework == "text" else "fill"

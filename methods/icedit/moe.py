@@ -15,8 +15,8 @@ from methods.icedit.moe_handle import Experts
 from methods.icedit.moe_layer import MoELinear, MoEOptions
 
 
-def chosen(transformer: Transformer, targets: Sequence[str]) -> dict[str, Any]:
-    """The linear layers inside blocks that have one of these ends of names, by name."""
+def target_layers(transformer: Transformer, targets: Sequence[str]) -> dict[str, Any]:
+    """Find the linear layers inside blocks whose names end in one of the targets; by name."""
     return {
         path: module
         for path, module in transformer.named_modules()
@@ -40,7 +40,7 @@ def attach(transformer: Transformer, options: MoEOptions, name: str = "icedit") 
     else:
         transformer.requires_grad_(False)
     layers = {}
-    for path, module in chosen(transformer, options.targets).items():
+    for path, module in target_layers(transformer, options.targets).items():
         inputs, outputs = module.in_features, module.out_features
         device = module.weight.device
         layers[path] = MoELinear(

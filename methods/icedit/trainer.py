@@ -100,7 +100,7 @@ def _continued(
             )
     if asked.alpha not in (None, own.alpha or own.rank):
         raise EditkitError(f"options.moe.alpha does not fit {path}; leave it out.")
-    if moe.chosen(transformer, asked.targets).keys() != experts.keys():
+    if moe.target_layers(transformer, asked.targets).keys() != experts.keys():
         ends = ", ".join(moe_file.ends(experts))
         raise EditkitError(
             f"options.moe.targets names other layers than have experts in {path}, which are {ends}."

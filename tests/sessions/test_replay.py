@@ -83,7 +83,7 @@ def test_an_edit_is_made_again(case: str, editor: editkit.Editor, source: Path, 
         assert found.greatest <= 2
     else:
         assert (found.verdict, found.greatest, found.mean, found.reasons) == ("identical", 0, 0, ())
-        assert found.told() == "identical"
+        assert found.summary_line() == "identical"
 
 
 def test_masks_and_references_are_found(editor: editkit.Editor, source: Path, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_other_weights_are_told(
     assert found.greatest > 16
     (reason,) = found.reasons
     assert reason.startswith("other weights of transformer (")
-    assert "vae" not in found.told()
+    assert "vae" not in found.summary_line()
 
 
 def test_close_and_other_versions(editor: editkit.Editor, source: Path, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_close_and_other_versions(editor: editkit.Editor, source: Path, tmp_path
     images.save(Image.fromarray(levels), output, told)
     found = editkit.replay(output, editor=editor)
     assert found.verdict == "different"
-    assert "nothing that the recipe tells is otherwise" in found.told()
+    assert "nothing that the recipe tells is otherwise" in found.summary_line()
 
 
 def test_loading_options_are_part_of_the_recipe(random_pipeline: Path, source: Path, tmp_path: Path) -> None:

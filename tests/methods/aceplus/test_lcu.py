@@ -22,7 +22,7 @@ def test_the_scale_asked_for_counts(scale: float | None) -> None:
     made = conditioner(flux, scale=scale)
     panel, _ = made._panel(given)
     shown = made._target_unit(
-        given, tasks.chosen("repainting", image=True, mask=True, references=False), panel
+        given, tasks.choose("repainting", image=True, mask=True, references=False), panel
     )
     under = given.mask_B1HW.expand_as(shown.image_BCHW) > 0
     wanted = (given.source_BCHW - 0.5) * (1 - (1.0 if scale is None else scale)) + 0.5

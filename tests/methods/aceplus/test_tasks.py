@@ -37,7 +37,7 @@ def test_references_have_their_placeholders() -> None:
     listening: Any = Listening()
     options = {"layout": "sequence", "unit_prompts": True}
     plan: Any = type("Plan", (), {})
-    task = tasks.chosen("portrait", image=False, mask=False, references=True)
+    task = tasks.choose("portrait", image=False, mask=False, references=True)
     plan = ACEPlan(
         canvas=canvas.fit((64, 64)), conditioning=Conditioning(), role="fill", task=task, widths=(64, 64)
     )
@@ -75,14 +75,14 @@ def test_encoders_that_were_let_go_stay_away(tmp_path: Path) -> None:
 )
 def test_the_task_follows_from_what_is_given(given: str, name: str) -> None:
     there = {what: what in given for what in ("image", "mask", "references")}
-    assert tasks.chosen(None, **there).name == name
+    assert tasks.choose(None, **there).name == name
 
 
 def test_a_task_says_what_it_needs() -> None:
     with pytest.raises(EditkitError, match="needs references for the task portrait"):
-        tasks.chosen("portrait", image=True, mask=False, references=False)
+        tasks.choose("portrait", image=True, mask=False, references=False)
     with pytest.raises(EditkitError, match="needs image and mask for the task repainting"):
-        tasks.chosen("repainting", image=False, mask=False, references=False)
+        tasks.choose("repainting", image=False, mask=False, references=False)
 
 
 def test_tasks_of_requests(random_flux: Flux) -> None:
