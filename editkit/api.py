@@ -32,31 +32,31 @@ def load(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     **loading: Any,
 ) -> Editor:
-    """Load a backbone by name, local diffusers folder or Hub id.
+    """Load a backbone by name, local diffusers folder or Hub id. Its weights load when first needed.
 
     Args:
         backbone: a name from `backbones()`, a folder, or a Hub id.
-        device: cpu, cuda, mps; the best one present where None.
-        dtype: float32, bfloat16 or float16; fp32 on a CPU and bf16 elsewhere where None.
-        options: options by method name.
-        loading: the backbone's own options, see `backbones.loading.LoadOptions`.
+        device: cpu, cuda or mps; the best one present where None.
+        dtype: float32, bfloat16 or float16; where None, float32 on a CPU and bfloat16 elsewhere.
+        options: options of methods, by method name.
+        loading: fields of `backbones.loading.LoadOptions`.
 
     Raises:
-        EditkitError: for an unknown name, device, dtype or option. Weights load when first needed.
+        EditkitError: for an unknown name, device, dtype or option.
     """
     return Editor(provider().load(backbone, device, dtype, **loading), options)
 
 
 def load_session(folder: str | Path, editor: Editor | None = None) -> Session:
-    """Go on with a session that was kept or saved in a folder, at the turn where it was left.
+    """Load a session from its folder, at the turn that was current.
 
     Args:
-        folder: a session's.
-        editor: makes the edits from now on; where None, the backbone of the newest recipe is loaded, with
-            each method's options as they were last used, or the embedded one where there is no recipe.
+        folder: the session's folder.
+        editor: makes the edits from now on. Where None, the backbone of the newest recipe is loaded, with
+            each method's last used options; the embedded backbone where there is no recipe.
 
     Raises:
-        EditkitError: where a file is missing or damaged, or the backbone cannot be had.
+        EditkitError: where a file is missing or damaged, or the backbone cannot be loaded.
     """
     from editkit.sessions import session
 
@@ -72,19 +72,19 @@ def replay(
     device: str | None = None,
     editor: Editor | None = None,
 ) -> Replay:
-    """Make a picture again from its recipe and compare.
+    """Make a picture again from its recipe, and compare the two.
 
     Args:
         path: a PNG that editkit wrote.
-        image: its source, where that is no longer where the recipe says, nor beside the picture.
-        mask: its mask, likewise.
-        references: all its references, likewise.
-        device: where to; the recipe's where it is there, else the best one.
-        editor: makes it; where None, the recipe's backbone with its options.
+        image: the source, where it is neither at the recipe's path nor in the picture's folder.
+        mask: the mask, where it is at neither place.
+        references: all references, where one of them is at neither place.
+        device: device to run on. Where None, the recipe's device if it is present, else the best one.
+        editor: makes the edit; where None, the recipe's backbone with the recipe's options.
 
     Raises:
-        EditkitError: where the picture holds no recipe of an edit, what it was made from cannot be found or
-            is another picture by its hash, or the edit cannot be carried out here.
+        EditkitError: where the picture holds no recipe of an edit, its inputs cannot be found or have other
+            hashes, or the edit cannot be carried out here.
     """
     from editkit.sessions import replay as replays
 
@@ -98,12 +98,12 @@ def replay(
 
 
 def methods() -> tuple[Method[Options], ...]:
-    """Records of all methods."""
+    """Return the records of all methods."""
     return tuple(registry.method(name) for name in registry.method_names())
 
 
 def backbones() -> tuple[Family, ...]:
-    """Records of all backbones, with their roles and licences."""
+    """Return the records of all backbones, with their roles and licences."""
     return tuple(provider().families.values())
 
 
@@ -116,10 +116,10 @@ def _of_turns(turns: Sequence[Turn]) -> Editor:
 
 
 def _of_recipe(recipe: Mapping[str, Any], device: str | None) -> Editor:
-    """The recipe's backbone, on its device where that is here."""
+    """Load the recipe's backbone, on the recipe's device where this machine has it."""
     options, loading = {recipe["method"]: recipe["options"]}, dict(recipe.get("loading") or {})
     dtype, recorded = recipe["precision"], str(recipe.get("device") or "").partition(":")[0] or None
     if device is None and recorded is not None:
-        with suppress(EditkitError):  # whatever else than the device is wrong is said again
+        with suppress(EditkitError):  # any problem other than the device is raised again below
             return load(recipe["backbone"], recorded, dtype, options=options, **loading)
     return load(recipe["backbone"], device, dtype, options=options, **loading)
