@@ -1,4 +1,4 @@
-"""LoRA adapters through peft: attach, load, save, eject. Works on any diffusers transformer."""
+"""LoRA adapters through peft: attach, load, save, eject; for any diffusers transformer."""
 
 import json
 import re
@@ -20,21 +20,21 @@ FEED_FORWARD = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_contex
 
 @dataclass(frozen=True, kw_only=True)
 class LoraOptions:
-    """peft's LoraConfig, the part that people change."""
+    """The options of peft's LoraConfig that people change."""
 
     rank: int = 16
     alpha: float | None = None
-    """Equals the rank where null, which is a scale of 1."""
+    """Numerator of the LoRA's scale; where null, the rank, which is a scale of 1."""
     dropout: float = 0.0
     targets: tuple[str, ...] = (*ATTENTION, *FEED_FORWARD)
-    """Ends of module names."""
+    """Layers that get a LoRA, as ends of module names."""
     exclude: str | None = None
-    """A regular expression; modules whose whole name it is stay as they are, though an end matches."""
+    """A regular expression; modules whose whole name it matches get no LoRA."""
     ranks: dict[str, int] = field(default_factory=dict)
-    """Other ranks, by ends of module names among the targets. A rank as high as a layer has outputs is any
-    update of its weight: of x_embedder, the input layer, for one."""
+    """Other ranks, by ends of module names among the targets. With a rank equal to its number of outputs, a
+    layer such as x_embedder, the input layer, can learn any update."""
     rslora: bool = False
-    """Scale by alpha over the root of the rank instead of the rank (arXiv 2312.03732)."""
+    """Divide alpha by the square root of the rank instead of the rank (arXiv 2312.03732)."""
     dora: bool = False
     """Train each weight's magnitude apart from its direction (arXiv 2402.09353)."""
 
@@ -46,10 +46,10 @@ class LoraOptions:
 
 
 def attach(transformer: Transformer, options: LoraOptions, name: str = "default") -> None:
-    """Add a fresh adapter that changes nothing yet and is the only part that trains.
+    """Add a new LoRA that has no effect yet and is the only part that trains.
 
     Raises:
-        EditkitError: where no module has one of the names.
+        EditkitError: where no module's name ends in a target.
     """
     from peft import LoraConfig
 
@@ -57,7 +57,7 @@ def attach(transformer: Transformer, options: LoraOptions, name: str = "default"
         r=options.rank,
         rank_pattern=dict(options.ranks),
         lora_alpha=options.alpha or options.rank,
-        # The same scale at every rank.
+        # alpha grows with the rank, so that the scale stays the same.
         alpha_pattern={
             name: (options.alpha or options.rank) * (rank / options.rank) ** (0.5 if options.rslora else 1)
             for name, rank in options.ranks.items()
@@ -71,7 +71,7 @@ def attach(transformer: Transformer, options: LoraOptions, name: str = "default"
     )
     transformer.requires_grad_(False)
     try:
-        with _unremarked():
+        with _no_peft_warnings():
             transformer.add_adapter(lora, adapter_name=name)
     except ValueError as error:
         raise EditkitError(f"The adapter cannot be attached: {first_sentence(error)}.") from error
@@ -84,12 +84,12 @@ def attach(transformer: Transformer, options: LoraOptions, name: str = "default"
 
 
 def resume(transformer: Transformer, path: str | Path, name: str = "default") -> None:
-    """Load an adapter so that it is the only part that trains.
+    """Load a LoRA and make it the only part that trains.
 
-    On an input wider than its own it begins as what it was: what is new has no effect yet.
+    A LoRA of FLUX.1 Fill fits ACE++'s wider input: its weights for the additional channels start at zero.
 
     Raises:
-        EditkitError: as `load` does.
+        EditkitError: where `load` raises it.
     """
     transformer.requires_grad_(False)
     load(transformer, path, name, widen=True)
@@ -97,19 +97,19 @@ def resume(transformer: Transformer, path: str | Path, name: str = "default") ->
 
 
 def unfreeze(transformer: Transformer, name: str) -> None:
-    """Let a LoRA train."""
+    """Make a LoRA's weights trainable."""
     for key, parameter in transformer.named_parameters():
         if ".lora_" in key and f".{name}" in key:
             parameter.requires_grad_(True)
 
 
 def load(transformer: Transformer, path: str | Path, name: str, *, widen: bool = False) -> None:
-    """Load a LoRA file of any dialect, or a folder with one, under a name, next to others.
+    """Load a LoRA file of any dialect next to other adapters.
 
     Args:
         transformer: any diffusers transformer.
-        path: the file or folder.
-        name: what it is called from now on.
+        path: the file, or a folder with one.
+        name: name of the adapter.
         widen: fit a LoRA of FLUX.1 Fill to ACE++'s wider input.
 
     Raises:
@@ -122,10 +122,10 @@ def load(transformer: Transformer, path: str | Path, name: str, *, widen: bool =
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Tensors and metadata of an adapter's file, or of the one in a folder.
+    """Read tensors and metadata of an adapter's file, or of the one in a folder.
 
     Raises:
-        EditkitError: where it is missing or is no sound safetensors file.
+        EditkitError: where the file is missing or is no valid safetensors file.
     """
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
@@ -149,17 +149,17 @@ def install(
     about: Mapping[str, str],
     what: str = "The adapter",
 ) -> None:
-    """Put a LoRA's tensors on a transformer.
+    """Add a LoRA's tensors to a transformer.
 
     Args:
         transformer: any diffusers transformer.
         state: tensors by key, in one of the dialects that diffusers reads.
-        name: of the adapter.
-        about: metadata of the file that they are from.
-        what: they are called in errors.
+        name: name of the adapter.
+        about: metadata of the tensors' file.
+        what: name of the adapter in error messages.
 
     Raises:
-        EditkitError: where they do not fit.
+        EditkitError: where the tensors do not fit.
     """
     try:
         provider().lora.check_fit(transformer, state)
@@ -167,7 +167,7 @@ def install(
         raise EditkitError(f"{what} does not fit this transformer: {error}") from error
     try:
         config = json.loads(about.get("lora_adapter_metadata", "null"))
-        with _unremarked():
+        with _no_peft_warnings():
             transformer.load_lora_adapter(
                 dict(state), prefix="transformer", adapter_name=name, metadata=config
             )
@@ -180,13 +180,13 @@ def install(
 
 
 def file(path: str | Path) -> Path:
-    """The LoRA file that a path stands for: itself, or the one in a folder."""
+    """Return the LoRA file of a path: the path itself, or the file in a folder."""
     path = Path(path)
     return path / FILE if path.is_dir() else path
 
 
 def save(transformer: Transformer, folder: Path, name: str = "default") -> Path:
-    """Write an adapter in diffusers' layout, whole or not at all; the file's metadata hold its LoraConfig."""
+    """Write a LoRA in diffusers' layout, whole or not at all; the file's metadata hold its LoraConfig."""
     from safetensors.torch import save_file
 
     about = metadata(transformer, name) | {"format": "pt"}
@@ -196,11 +196,11 @@ def save(transformer: Transformer, folder: Path, name: str = "default") -> Path:
 
 
 def state(transformer: Transformer, name: str) -> dict[str, Any]:
-    """An adapter's tensors in diffusers' layout."""
+    """Return a LoRA's tensors by key, in diffusers' layout."""
     from peft.utils import get_peft_model_state_dict
 
     tensors = get_peft_model_state_dict(transformer, adapter_name=name)
-    # peft also lists whatever other kinds of adapter layers hold.
+    # peft also lists the tensors of other kinds of adapters.
     return {
         f"transformer.{key}": value.detach().cpu().contiguous()
         for key, value in tensors.items()
@@ -209,14 +209,14 @@ def state(transformer: Transformer, name: str) -> dict[str, Any]:
 
 
 def metadata(transformer: Transformer, name: str) -> dict[str, str]:
-    """An adapter's LoraConfig as diffusers keeps it in a file."""
+    """Return a LoRA's LoraConfig as metadata of a file, in diffusers' form."""
     config = _plain(_configs(transformer)[name].to_dict())
     about = {f"transformer.{key}": value for key, value in config.items()}
     return {"lora_adapter_metadata": json.dumps(about, sort_keys=True)}
 
 
 def eject(transformer: Transformer, name: str) -> None:
-    """Remove an adapter; the base weights are bit-identical to before."""
+    """Remove a LoRA; the base weights are bit-identical to before."""
     transformer.delete_adapters(name)
     if not _configs(transformer):
         transformer.unload_lora()
@@ -224,21 +224,21 @@ def eject(transformer: Transformer, name: str) -> None:
 
 
 def _configs(transformer: Transformer) -> Mapping[str, Any]:
-    """peft's LoraConfig by adapter; a transformer that never had one has no such attribute."""
+    """Return peft's LoraConfig by adapter; a transformer without adapters may lack the attribute."""
     found: Mapping[str, Any] = getattr(transformer, "peft_config", {})
     return found
 
 
 @contextmanager
-def _unremarked() -> Iterator[None]:
-    """Without peft's remarks on several adapters, and on names that match nothing, which is checked here."""
+def _no_peft_warnings() -> Iterator[None]:
+    """Silence peft's warnings on several adapters and on unmatched names, which editkit checks itself."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="peft")
         yield
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """A LoraConfig as JSON: sets become lists."""
+    """Turn a LoraConfig's values into JSON's types: sets become lists."""
     return {
         key: sorted(value) if isinstance(value, set) else value
         for key, value in values.items()

@@ -1,4 +1,4 @@
-"""A request, checked, with its pictures as tensors."""
+"""Check requests, read their pictures as tensors, and collate them into batches."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PreparedRequest:
 
     @property
     def group(self) -> tuple[Any, ...]:
-        """What requests must share to run as one batch."""
+        """Key that requests must share to run as one batch."""
         if self.request.search is not None:
             return (id(self),)
         tensors = (self.source_1CHW, self.mask_11HW, *self.references)
@@ -45,14 +45,14 @@ class PreparedRequest:
 
     @property
     def preserves(self) -> bool:
-        """Whether pixels outside the change are to stay the source's."""
+        """Whether pixels outside the change stay identical to the source's."""
         if self.source_1CHW is None:
             return False
         preserve = self.request.preserve
         return preserve if preserve is not None else self.mask_11HW is not None
 
     def recipe_settings(self) -> dict[str, Any]:
-        """The part of a recipe that the request decides."""
+        """Return the part of a recipe that the request decides."""
         request = self.request
         return {
             **provenance.request_settings(request),
@@ -73,7 +73,7 @@ def prepare(request: EditRequest) -> PreparedRequest:
     """Check a request and read its pictures.
 
     Raises:
-        EditkitError: for anything that cannot be edited, in one sentence.
+        EditkitError: for a value out of range or a picture that cannot be read.
     """
     _check(request)
     source = images.load(request.image) if request.image is not None else None
@@ -99,7 +99,7 @@ def prepare(request: EditRequest) -> PreparedRequest:
 
 
 def collate(batch: Sequence[PreparedRequest]) -> EditInputs:
-    """Prepared requests of one group as one set of inputs."""
+    """Stack prepared requests of one group into one set of inputs."""
     first = batch[0]
 
     def stack(tensors: Sequence[Tensor | None]) -> Tensor | None:
@@ -156,15 +156,15 @@ def _check(request: EditRequest) -> None:
 
 
 def _path(picture: object) -> str | None:
-    """Where a picture was given as a file."""
+    """Return a picture's path where it was given as one."""
     return str(picture) if isinstance(picture, (str, Path)) else None
 
 
 def check_seed(seed: Any) -> None:
-    """Refuse what no generator takes.
+    """Check that a generator takes a seed.
 
     Raises:
-        EditkitError: where it is no whole number from 0 to 2^63 - 1.
+        EditkitError: where the seed is no whole number from 0 to 2^63 - 1.
     """
     if not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise EditkitError(f"seed={seed} is not allowed; give a whole number from 0 to 2^63 - 1.")

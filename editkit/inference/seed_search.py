@@ -1,7 +1,8 @@
-"""The early filter: many seeds, a few steps each, a judge, and the rest of the steps for the winner alone.
+"""Search over seeds: make a preview of each seed, let a judge choose, and finish the winner alone.
 
-ICEdit, section 3.3, for any method. `restart` is the paper's: short edits as previews, the winner anew.
-`continue` stops whole edits early, looks at where their last step points, and goes on with the winner.
+ICEdit's early filter (section 3.3), for any method. `restart` is the paper's mode: previews are short edits,
+and the winner is edited from the beginning. `continue` stops full edits early, extrapolates their last step
+to a preview, and goes on with the winner.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ from editkit.types import Comparison, EditResult
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchReport:
-    """Everything that a search saw.
+    """The findings of a search.
 
     Attributes:
-        previews: by seed.
-        comparisons: in order.
-        seed: the winner's.
-        steps_by_seed: Euler steps that each took; the winner's in both its preview and its edit.
+        previews: previews by seed.
+        comparisons: the judge's comparisons, in order.
+        seed: seed of the winner.
+        steps_by_seed: Euler steps of each seed; those of the winner are of its preview and its edit.
     """
 
     previews: dict[int, Image.Image]
@@ -55,11 +56,11 @@ class SearchReport:
 
     @property
     def steps(self) -> int:
-        """Euler steps in all, over all seeds."""
+        """Euler steps of all seeds together."""
         return sum(self.steps_by_seed.values())
 
     def summary(self) -> dict[str, Any]:
-        """All but the pictures, in JSON's types."""
+        """Return everything but the pictures, in JSON's types."""
         compared = [
             {
                 "seeds": list(each.seeds),
@@ -72,11 +73,16 @@ class SearchReport:
             for each in self.comparisons
         ]
         spent = {str(seed): steps for seed, steps in self.steps_by_seed.items()}
-        told = {"seeds": list(self.previews), "seed": self.seed, "steps": self.steps, "steps_by_seed": spent}
-        return {**told, "comparisons": compared}
+        summary = {
+            "seeds": list(self.previews),
+            "seed": self.seed,
+            "steps": self.steps,
+            "steps_by_seed": spent,
+        }
+        return {**summary, "comparisons": compared}
 
     def contact_sheet(self) -> Image.Image:
-        """All previews side by side, in rows of four, the winner's framed."""
+        """Draw all previews in rows of four, with a frame around the winner's."""
         pictures = list(self.previews.values())
         width, height = pictures[0].size
         gap = max(2, min(width, height) // 32)
@@ -101,14 +107,14 @@ def run(
     judges: dict[str, Judge],
     watch: Watch | None = None,
 ) -> EditResult:
-    """One edit whose seed is searched for.
+    """Edit a picture with the seed that a search finds.
 
     Args:
         pipeline: a method on a backbone.
         prepared: the edit.
-        search: how.
-        judges: those made before, to be used again; a new one is put there.
-        watch: told of each step, first of all seeds', then of the winner's.
+        search: settings of the search.
+        judges: loaded judges, to be used again; a new one is added.
+        watch: called after each step, first of all seeds together, then of the winner.
 
     Raises:
         EditkitError: where the edit or the judge fails.
@@ -153,7 +159,7 @@ def run(
 
 
 def _with(prepared: PreparedRequest, seed: int, steps: int | None) -> PreparedRequest:
-    """The edit with another seed and number of steps."""
+    """Copy a request with another seed and number of steps."""
     return replace(prepared, request=replace(prepared.request, seed=seed, steps=steps))
 
 
@@ -165,7 +171,7 @@ def _judge(search: SeedSearch, judges: dict[str, Judge]) -> Judge:
 
 
 def _unread(comparisons: Sequence[Comparison]) -> list[str]:
-    """A note where a judge's replies could not be used."""
+    """Make a note where replies of the judge could not be used."""
     problems = [verdict.problem for comparison in comparisons for verdict in comparison.verdicts]
     count = sum(map(bool, problems))
     if not count:
@@ -174,12 +180,12 @@ def _unread(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _one_order(referee: Judge | None, search: SeedSearch) -> list[str]:
-    """A note where a judge's liking for the first or the second place may have decided."""
+    """Make a note where the picture order may have decided."""
     if referee is None or referee.symmetric or search.both_orders:
         return []
-    return ["The judge saw each two pictures in one order alone, which may have swayed it."]
+    return ["The judge saw each two pictures in one order only, which may have swayed it."]
 
 
 def preview_steps(steps: int) -> int:
-    """Steps before a judge looks, where nobody says otherwise."""
+    """Return the default number of steps of a preview."""
     return math.ceil(steps / 4)

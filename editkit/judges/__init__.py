@@ -1,4 +1,4 @@
-"""Judges: which of two edits of a picture follows its instruction better."""
+"""Judges: compare two edits of a picture by how well they follow its instruction."""
 
 import importlib
 from typing import Any

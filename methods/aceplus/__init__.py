@@ -1,4 +1,4 @@
-"""ACE++: image, mask and noise joined on channels, references beside them; LoRA on Fill, or a full model."""
+"""ACE++: image, mask and noise join on channels, references stand beside; a LoRA on Fill or a full model."""
 
 from editkit.backbone import AdapterSignature
 from editkit.method import Method

@@ -5,4 +5,4 @@ from methods.aceplus.config import ACEPlusConfig
 
 
 class ACEPlusSampler(Sampler[ACEPlusConfig]):
-    """The noise of every unit is denoised, the references' too; only the target's panel is kept."""
+    """Denoises all units, references included; only the target's panel is kept."""

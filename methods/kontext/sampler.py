@@ -5,4 +5,4 @@ from methods.kontext.config import KontextConfig
 
 
 class KontextSampler(Sampler[KontextConfig]):
-    """Plain Euler on the canvas' tokens; the context's are given."""
+    """Plain Euler steps on the canvas' tokens; the context's tokens stay as they are."""

@@ -86,11 +86,11 @@ def test_a_judge_that_likes_a_place_says_nothing(
     assert found.seed == 1
     assert [comparison.better for comparison in found.search.comparisons] == [None, None]
     assert biased.asked == 4
-    with pytest.warns(UserWarning, match="in one order alone"):
+    with pytest.warns(UserWarning, match="in one order only"):
         once = editor.edit(image(64, 64), WORDS, seed=1, steps=2, search={"seeds": 3, "both_orders": False})
     assert once.seed == 3
-    assert any("in one order alone" in note for note in once.notes)
-    assert not any("in one order alone" in note for note in found.notes)
+    assert any("in one order only" in note for note in once.notes)
+    assert not any("in one order only" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(("leads", "seed"), [((2.0, 1.0), 1), ((1.0, 2.0), 2), ((1.5, 1.5), 1)])
