@@ -1,4 +1,4 @@
-"""ICEdit: a diptych, left half the source, right half painted by FLUX.1 Fill under a prompt about both."""
+"""ICEdit: FLUX.1 Fill paints the right half of a diptych whose left half is the source."""
 
 from editkit.backbone import AdapterSignature
 from editkit.method import Method
