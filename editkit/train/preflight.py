@@ -1,4 +1,4 @@
-"""What can be wrong with a run before anything of it is made."""
+"""Check a run before anything of it is made."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from editkit.train.distributed import deepspeed
 
 
 def check_run(config: FitConfig) -> Path | None:
-    """The checkpoint to go on from, or None; to be asked before anything that takes long.
+    """Check a run's options, and return the checkpoint to go on from, or None.
 
     Raises:
-        EditkitError: where there is no such checkpoint, the output cannot be made or holds another run, or
-            the launcher asks for more of DeepSpeed than works, or a tracker or an optimizer is unknown or not
+        EditkitError: where the checkpoint is missing, the output cannot be made or holds another run, the
+            launcher's settings of DeepSpeed do not work, or a tracker or optimizer is unknown or not
             installed.
     """
     deepspeed.check(config)

@@ -61,5 +61,5 @@ def test_the_input_layer_alone(tmp_path: Path) -> None:
     assert moved == {"x_embedder.weight", "x_embedder.bias"}
     for name in before:
         assert torch.equal(built[name].bfloat16(), after[name].bfloat16()), name
-    with pytest.raises(EditkitError, match="start is not for a fresh backbone"):
+    with pytest.raises(EditkitError, match="start cannot be used with fresh"):
         config.build(EditTrainConfig, values | {"fresh": {"vae": "x"}})

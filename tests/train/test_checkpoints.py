@@ -115,7 +115,7 @@ def test_a_damaged_checkpoint_is_passed_over(settings: Any, whole: Path, tmp_pat
     last = copied(whole, tmp_path / "broken") / "checkpoint-0000006"
     good = (last / name).read_bytes()
     (last / name).write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    with pytest.warns(UserWarning, match=r"checkpoint-0000006 is damaged .* passed over"):
+    with pytest.warns(UserWarning, match=r"checkpoint-0000006 is damaged .* was skipped"):
         train(settings("broken", "fit.resume=latest", *LINEAR))
     assert_same(whole / "checkpoint-0000006", last)
 

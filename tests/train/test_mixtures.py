@@ -86,5 +86,5 @@ def test_a_prior_outlives_a_stop(prior: Any, tmp_path: Path) -> None:
 
 
 def test_a_prior_wants_words_that_stay_as_they_are(settings: Any) -> None:
-    with pytest.raises(EditkitError, match="prior needs text encoders that stay as they are"):
+    with pytest.raises(EditkitError, match="prior needs text encoders that do not train"):
         settings("run", "mixture.known.prior=true", "text_encoders=true")
