@@ -1,4 +1,4 @@
-"""The Compare tab: one picture and one instruction through the methods, with one seed."""
+"""The Compare tab: several methods on one picture and one instruction, with one seed."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ EMPTY = "Choose a sample or upload a picture, say what to change, and press Comp
 
 
 class Compare:
-    """The tab's components, and what they do.
+    """The components of the tab and their handlers.
 
     Args:
         device: runs the edits.
         visit: state with a `Visit`.
-        pixels: how many a picture may have.
+        pixels: largest number of pixels of a picture.
     """
 
     def __init__(self, device: Device, visit: Any, pixels: int) -> None:
@@ -150,7 +150,7 @@ class Compare:
         self.samples.select(sample, None, [self.painting, self.instruction], api_name="sample", **QUICK)
 
     def shown(self, view: str) -> list[Any]:
-        """Sliders or differences."""
+        """Show the sliders or the differences."""
         return [gr.update(visible=view == each) for _ in self.cards for each in (BEFORE_AFTER, DIFFERENCE)]
 
     def compare(
@@ -164,14 +164,14 @@ class Compare:
         randomise: bool = False,
         steps: int | None = None,
         preserve: bool = False,
-        **told: Any,
+        **options: Any,
     ) -> Iterator[dict[Any, Any]]:
-        """Results as they come: the slider of each method, its figures and recipe."""
+        """Yield the results one by one: the slider of each method, its figures and its recipe."""
         try:
             painted = painting(self.pixels, picture, self.painting)
             source = painted.checked()
             if not methods:
-                raise EditkitError("No method is chosen; tick one at least.")
+                raise EditkitError("No method is chosen; choose at least one.")
             seed = random.randrange(SEEDS) if randomise else seed or 0
             asked: dict[str, Any] = {
                 "seed": seed,
@@ -182,7 +182,7 @@ class Compare:
             asked["references"] = tuple(opened(file["path"], self.pixels) for file in references or ())
             editor = self.device.editor_of(visit)
             requests = comparison.requests(editor, source, instruction or "", methods, **asked)
-            configured = option_panels.apply(self.drawers, editor, requests, told)
+            configured = option_panels.apply(self.drawers, editor, requests, options)
         except EditkitError as error:
             yield self.controls.refused(visit, error)
             return
@@ -199,7 +199,7 @@ class Compare:
     def _follow(
         self, visit: Visit, source: Image.Image, requests: list[tuple[Editor, EditRequest]]
     ) -> Iterator[dict[Any, Any]]:
-        """Steps, previews and results of the requests."""
+        """Yield changes of the page for steps, previews and results of the requests."""
         status, names = self.controls.status, [request.method for _, request in requests]
         notes: list[str] = []
         visit.results = {}
@@ -234,6 +234,6 @@ class Compare:
 
 
 def sample(chosen: gr.SelectData) -> tuple[str, str]:
-    """A sample's picture and instruction."""
+    """Return the picture and instruction of the chosen sample."""
     name, instruction = EXAMPLES[chosen.index]
     return str(SAMPLES / name), instruction

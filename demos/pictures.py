@@ -1,4 +1,4 @@
-"""Pictures as they come from the page: checked, and with a sentence in place of an exception."""
+"""Read pictures from the page and write pictures for it; problems become sentences."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from editkit.imaging import images
 
 PAINT = "#ff2d9b"
 SIDE = 384
-"""Pixels that a small picture is enlarged to at most."""
+"""Largest side, in pixels, to which a small picture is enlarged."""
 UNREADABLE = "The picture is damaged or in no known format; give a PNG, JPEG or WebP."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Painted:
-    """A picture and what was painted on it.
+    """A picture and the paint on it.
 
     Attributes:
-        image: None where there is none.
-        mask: white where paint is; None without any.
+        image: the picture; None where there is none.
+        mask: white where there is paint; None without paint.
         problem: why the picture cannot be used; empty where it can.
     """
 
@@ -34,10 +34,10 @@ class Painted:
     problem: str = ""
 
     def checked(self) -> Image.Image:
-        """The picture.
+        """Return the picture.
 
         Raises:
-            EditkitError: where there is none that can be used.
+            EditkitError: where there is none or it cannot be used.
         """
         if self.problem:
             raise EditkitError(self.problem)
@@ -47,15 +47,15 @@ class Painted:
 
 
 def painting(pixels: int, payload: dict[str, Any] | None, editor: Any) -> Painted:
-    """What `gr.ImageEditor` sent.
+    """Read a picture and its paint from the payload of `gr.ImageEditor`.
 
-    Handlers get payloads as they come (`preprocess=False`), so that what is wrong is said in a sentence.
+    Handlers get payloads as the browser sends them (`preprocess=False`), so that problems become sentences.
     """
     if payload is None:
         return Painted()
     try:
         found = editor.preprocess(EditorData(**payload))
-    except Exception:  # a decoder may raise anything on bytes that are no picture
+    except Exception:  # decoders raise many kinds of errors on damaged files
         return Painted(problem=UNREADABLE)
     if not found or found["background"] is None:
         return Painted()
@@ -68,7 +68,7 @@ def painting(pixels: int, payload: dict[str, Any] | None, editor: Any) -> Painte
 
 
 def photo(pixels: int, payload: dict[str, Any] | None) -> Painted:
-    """What `gr.Image` sent."""
+    """Read a picture from the payload of `gr.Image`."""
     if payload is None or not payload.get("path"):
         return Painted()
     try:
@@ -78,10 +78,10 @@ def photo(pixels: int, payload: dict[str, Any] | None) -> Painted:
 
 
 def opened(path: str, pixels: int) -> Image.Image:
-    """An uploaded picture, upright and in RGB.
+    """Open an uploaded picture, upright and in RGB.
 
     Raises:
-        EditkitError: where it is none, or too large; the server's path is not told.
+        EditkitError: where it is no picture or too large; the message hides the server's path.
     """
     try:
         with images.opened(path) as file:
@@ -94,7 +94,7 @@ def opened(path: str, pixels: int) -> Image.Image:
 
 
 def too_large(size: tuple[int, int], pixels: int) -> str:
-    """Why a picture of this size is not taken; empty where it is."""
+    """Say why a picture of this size is refused; empty where it is not."""
     if size[0] * size[1] <= pixels:
         return ""
     given = f"{size[0]}x{size[1]}"
@@ -102,14 +102,14 @@ def too_large(size: tuple[int, int], pixels: int) -> str:
 
 
 def shown(image: Image.Image, visit: Visit) -> str:
-    """A file with a picture as the page shows it, a small one with its pixels repeated.
+    """Write a picture to a file for the page; a small one is enlarged by repeating its pixels.
 
-    Gradio takes files as they are. A picture in memory it writes in place, under a name that hangs on its
-    pixels: again and again, and also while a browser is fetching it.
+    Gradio serves files as they are. It would write a picture in memory to a file named after its pixels,
+    again and again, also while a browser fetches the file.
     """
     scale = max(1, SIDE // max(image.size))
     large = image.convert("RGB").resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-    file = visit.place() / "shown.png"
+    file = visit.new_folder() / "shown.png"
     large.save(file, compress_level=1)
     return str(file)
 
