@@ -135,12 +135,12 @@ class Compare:
 
     def _wire(self) -> None:
         parts = [part for each in self.cards.values() for part in vars(each).values()]
-        asked = [self.painting, self.instruction, self.chosen, self.references]
+        inputs = [self.painting, self.instruction, self.chosen, self.references]
         self.controls.wire(
             [self.controls.go.click, self.instruction.submit],
             self.compare,
             self.visit,
-            [*asked, self.seed, self.randomise, self.steps, self.preserve],
+            [*inputs, self.seed, self.randomise, self.steps, self.preserve],
             [self.seed, self.view, self.empty, *parts],
             {key: control for drawer in self.drawers.values() for key, control in drawer.named().items()},
         )
@@ -173,15 +173,15 @@ class Compare:
             if not methods:
                 raise EditkitError("No method is chosen; choose at least one.")
             seed = random.randrange(SEEDS) if randomise else seed or 0
-            asked: dict[str, Any] = {
+            fields: dict[str, Any] = {
                 "seed": seed,
                 "steps": steps or None,
                 "preserve": preserve or None,
                 "mask": painted.mask,
             }
-            asked["references"] = tuple(opened(file["path"], self.pixels) for file in references or ())
+            fields["references"] = tuple(opened(file["path"], self.pixels) for file in references or ())
             editor = self.device.editor_of(visit)
-            requests = comparison.requests(editor, source, instruction or "", methods, **asked)
+            requests = comparison.requests(editor, source, instruction or "", methods, **fields)
             configured = option_panels.apply(self.drawers, editor, requests, options)
         except EditkitError as error:
             yield self.controls.refused(visit, error)

@@ -53,8 +53,8 @@ class Controls:
         name = name or self.name
         mine = [self.status, self.go, self.halt]
         quick = QUICK
-        asked = gr.on(triggers, begin, [visit], [visit, *mine], api_name=f"{name}_begin", **quick)
-        running = asked.then(
+        waiting = gr.on(triggers, begin, [visit], [visit, *mine], api_name=f"{name}_begin", **quick)
+        running = waiting.then(
             self._handler(run, named or {}),
             [visit, *inputs],
             [*mine, *outputs],

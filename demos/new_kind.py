@@ -81,8 +81,8 @@ def score(method: str, adapter: str | None) -> None:
         succeeded += scores.score(before, truth, edited, "local").success
     print(f"frames: {succeeded / HELD_OUT:.3f} of {HELD_OUT} succeed", flush=True)
     others = evaluation.evaluate(editor, method, n=OTHERS)["categories"]
-    told = ", ".join(f"{name} {others[name]['success']:.3f}" for name in ("local", "global"))
-    print(f"edits known before: {told} of {OTHERS}")
+    known = ", ".join(f"{name} {others[name]['success']:.3f}" for name in ("local", "global"))
+    print(f"edits known before: {known} of {OTHERS}")
 
 
 def main() -> None:

@@ -102,12 +102,12 @@ class Search:
             *(self.empty, self.found, self.gallery, self.finish, self.picked),
             *(self.edited, self.slider, self.facts, self.download, self.reasons),
         ]
-        asked = [self.picture, self.instruction, self.method, self.seeds, self.judge, self.mode, self.seed]
+        inputs = [self.picture, self.instruction, self.method, self.seeds, self.judge, self.mode, self.seed]
         self.controls.wire(
             [self.controls.go.click, self.instruction.submit],
             self.search,
             self.visit,
-            [*asked, self.steps],
+            [*inputs, self.steps],
             outputs,
         )
         self.controls.wire(

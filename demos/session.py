@@ -74,12 +74,12 @@ class Turns:
             *(self.controls.status, self.empty, self.now, self.slider, self.facts, self.past),
             *self.history.outputs,
         ]
-        asked = [self.instruction, self.method, self.seed, self.preserve]
+        inputs = [self.instruction, self.method, self.seed, self.preserve]
         self.controls.wire(
             [self.controls.go.click, self.instruction.submit],
             self.edit,
             self.visit,
-            asked,
+            inputs,
             [*self.outputs[1:], self.instruction],
         )
         self.controls.stoppable(self.visit)

@@ -81,15 +81,15 @@ class Train:
             *(self.begin, self.halt, self.resume, self.timer),
         ]
         quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "preprocess": False}
-        asked = [self.config, self.steps]
-        self.begin.click(self.start, asked, self.outputs, api_name="train_start", **quick)
+        inputs = [self.config, self.steps]
+        self.begin.click(self.start, inputs, self.outputs, api_name="train_start", **quick)
         self.resume.click(self.go_on, [self.steps], self.outputs, api_name="train_resume", **quick)
         self.halt.click(self.stop, None, self.outputs, api_name="train_stop", **quick)
         self.config.change(self.description, [self.config], [self.words], api_name="train_about", **quick)
         self.timer.tick(self.shown, None, self.outputs, api_name="train_status", **quick)
         self.ask.click(
             self.planned,
-            asked,
+            inputs,
             [self.plan, self.status],
             concurrency_id=QUEUE,
             concurrency_limit=1,

@@ -98,9 +98,9 @@ class Editor:
         """
         from editkit.inference.inputs import prepare
 
-        with notes.collected() as told:
+        with notes.collected() as collected:
             (result,) = self._run([prepare(request)], watch)
-        return replace(result, notes=(*told, *result.notes))
+        return replace(result, notes=(*collected, *result.notes))
 
     def session(self, image: ImageInput, folder: str | Path | None = None) -> Session:
         """Start a session of edits in a row, kept in a folder; a new temporary one where None.
