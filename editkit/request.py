@@ -60,7 +60,7 @@ class EditRequest:
     align: bool = False
     """Undo a measured shift or scale against the source."""
     negative: str | None = None
-    """What not to show; switches true classifier-free guidance on."""
+    """Negative prompt, what not to show; it switches true classifier-free guidance on."""
     search: SearchSettings | Mapping[str, Any] | None = None
     """Try several seeds, from `seed` on, and finish the one that a judge prefers. A `SeedSearch`, or a dict
     of its fields."""

@@ -45,9 +45,9 @@ class ICEditConfig:
     template: str = "released"
     """`released`, `paper` (which needs `subject` and `description`), or `none`: the bare instruction."""
     subject: str = "scene"
-    """What the paper's prompt calls the picture's subject."""
+    """Words for the picture's subject in the paper's prompt."""
     description: str = "scene"
-    """How the paper's prompt describes the source."""
+    """Description of the source in the paper's prompt."""
     width: int = 512
     """Width of each half in pixels, for backbones without sizes of their own; the released weights need
     512."""

@@ -212,7 +212,11 @@ BAD: dict[str, tuple[Callable[[Path], object], list[object], str]] = {
     "missing": (lambda path: path.unlink(), [], "cannot be read"),
     "no recipe": (without_recipe, [], "holds no recipe"),
     "half a recipe": (damaged_recipe, [], "holds no recipe"),
-    "a sheet's recipe": (lambda path: images.save(image(9, 9), path, {"instruction": "x"}), [], "one edit"),
+    "a sheet's recipe": (
+        lambda path: images.save(image(9, 9), path, {"instruction": "x"}),
+        [],
+        "one of an edit",
+    ),
     "odd options": (lambda path: rewritten(path, options=[1]), [], "does not fit"),
     "odd size": (lambda path: rewritten(path, size=7), [], "damaged"),
     "odd steps": (lambda path: rewritten(path, steps="many"), [], "steps=many"),
