@@ -224,7 +224,7 @@ BAD: dict[str, tuple[Callable[[Path], object], list[object], str]] = {
     "no backbone": (lambda path: rewritten(path, backbone="no/such/folder"), [], "no/such/folder"),
     "another source": (other_source, [], r"was changed.*give it by --image"),
     "the wrong source": (other_source, ["--image", "source.png"], "not the one"),
-    "no source": (lambda path: path.with_name("source.png").unlink(), [], "not there.*--image"),
+    "no source": (lambda path: path.with_name("source.png").unlink(), [], "is missing.*--image"),
     "cropped": (lambda path: cropped(path), [], "48x39 pixels and its recipe makes 48x40"),
     "wrong count": (lambda path: path, ["--reference", "source.png"], "has 0 references"),
     "output": (lambda path: path, ["-o", "again.gif"], "must end in"),

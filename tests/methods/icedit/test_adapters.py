@@ -56,7 +56,7 @@ def test_it_needs_a_picture_and_takes_no_references(random_flux: Flux) -> None:
             editor.edit(instruction="make it red", method="icedit", **given)
 
 
-def test_a_method_wears_its_own_adapter(dressed: editkit.Editor, random_flux: Flux) -> None:
+def test_a_method_uses_its_own_adapter(dressed: editkit.Editor, random_flux: Flux) -> None:
     """Unasked, until it is told to go without."""
     picture = image(64, 64)
     bare = editkit.Editor(random_flux).edit(picture, "make it blue", "icedit", steps=2)
