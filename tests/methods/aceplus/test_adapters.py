@@ -24,7 +24,7 @@ from tests.random_weights import transformer_config
 FULL_SIZE = meta_init.OFFICIAL | {"in_channels": 448, "out_channels": 64, "guidance_embeds": True}
 
 
-def test_which_adapter_a_request_wears() -> None:
+def test_which_adapter_a_request_uses() -> None:
     def chosen(backbone: str | None, request: EditRequest, **options: Any) -> str | None:
         return METHOD.adapter(config.build(METHOD.config, options), backbone, request)
 

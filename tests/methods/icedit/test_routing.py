@@ -13,12 +13,12 @@ from methods.icedit import routing
 from tests.pictures import image
 
 
-def test_routing(dressed: editkit.Editor, tmp_path: Path) -> None:
+def test_routing(adapted: editkit.Editor, tmp_path: Path) -> None:
     requests = {
         kind: [editkit.EditRequest(image=image(64, 64, seed), instruction=kind, method="icedit", steps=1)]
         for seed, kind in enumerate(("recolour", "remove"))
     }
-    found = routing.measure(dressed, requests)
+    found = routing.measure(adapted, requests)
     assert found.keys() == requests.keys()
     for shares, weights in found.values():
         assert len(shares) == 3
