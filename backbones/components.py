@@ -56,14 +56,14 @@ class Components(RoleTransformers):
         found = {part: "+".join(map(atomic_files.sha256, _weights(place))) for part, place in places.items()}
         return found | self._adapters_of(role)
 
-    def settle(self, role: str) -> None:
+    def use_parts_of(self, role: str) -> None:
         """Take the VAE and the text encoders from this role's folder, so that it needs no other role's."""
         if self._home is None:
             self._home = role if role in self.roles else next(iter(self.roles))
 
     def load(self, role: str) -> None:
         """Load everything that an edit in this role needs, which is otherwise done when it is first used."""
-        self.settle(role)
+        self.use_parts_of(role)
         self.transformer(role)
         _ = self.vae, self.encoders
 

@@ -28,7 +28,7 @@ class Flux(Components):
         super().__init__(family, device, dtype, options)
         self._texts: Memory | KeptTexts = Memory()
         self._latents = Memory()
-        self._taken: dict[tuple[str, ...], bool] = {}
+        self._has_room: dict[tuple[str, ...], bool] = {}
 
     def remarks(self, instruction: str) -> list[str]:
         """What a person should know about an instruction: words never learnt, words cut off."""
@@ -65,11 +65,11 @@ class Flux(Components):
         """Keep every encoded prompt in a folder of its own for these encoders, below this one."""
         self._texts = KeptTexts(folder / f"texts-{self.encoders_hash()}")
 
-    def takes(self, placeholders: Sequence[str]) -> bool:
+    def has_room_for(self, placeholders: Sequence[str]) -> bool:
         extra = tuple(placeholders)
-        if extra not in self._taken:  # remembered, since encoders may be let go of
-            self._taken[extra] = self.encoders.takes(extra)
-        return self._taken[extra]
+        if extra not in self._has_room:  # remembered, since encoders may be let go of
+            self._has_room[extra] = self.encoders.has_room_for(extra)
+        return self._has_room[extra]
 
     @torch.no_grad()
     def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
@@ -144,7 +144,7 @@ class Flux(Components):
         slots, transformer = plan.conditioning, self.transformer(plan.role)
         if slots.text is None:
             raise ValueError(
-                "the plan has no text yet; use Conditioner.plan, or worded() on an arranged plan"
+                "the plan has no text yet; use Conditioner.plan, or Conditioner.with_text on this plan"
             )
         batch, tokens = x_BLC.shape[0], x_BLC.shape[1]
         hidden_BLC, ids_L3 = x_BLC, slots.ids_L3

@@ -28,7 +28,7 @@ CLASSES: dict[str, Any] = {
 }
 
 
-class Sketch(Flux):
+class MetaFlux(Flux):
     """Fills a plan's slots with tensors on the meta device, and has transformers there."""
 
     def __init__(self, name: str, options: LoadOptions | None = None) -> None:
@@ -74,7 +74,7 @@ class Sketch(Flux):
     def time_shift(self, role: str) -> TimeShift:
         return FLUX_DEV  # no shape depends on it
 
-    def takes(self, placeholders: Sequence[str]) -> bool:
+    def has_room_for(self, placeholders: Sequence[str]) -> bool:
         return False
 
     def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:

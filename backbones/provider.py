@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from backbones.flux import Flux
-    from backbones.meta_init import Sketch
+    from backbones.meta_init import MetaFlux
 
 
 class FluxProvider:
@@ -66,11 +66,11 @@ class FluxProvider:
         chosen = hub.device(device)
         return random_init.fresh(made, role, chosen, seed, config.build(LoadOptions, loading))
 
-    def estimate(self, name: str, loading: Mapping[str, Any]) -> "Sketch":
+    def estimate(self, name: str, loading: Mapping[str, Any]) -> "MetaFlux":
         from backbones.loading import LoadOptions
-        from backbones.meta_init import Sketch
+        from backbones.meta_init import MetaFlux
 
-        return Sketch(name, config.build(LoadOptions, loading))
+        return MetaFlux(name, config.build(LoadOptions, loading))
 
     def device(self, name: str | None) -> "torch.device":
         from backbones import hub

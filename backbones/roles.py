@@ -82,8 +82,8 @@ class RoleTransformers:
         load(self.transformer(role), path, name)
         self._adapters[name] = adapters.digest(path)
 
-    def wear(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
-        """Switch a role's transformer to exactly these adapters; one that is not loaded yet wears none."""
+    def set_adapters(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
+        """Switch a role's transformer to exactly these adapters; one that is not loaded yet has none."""
         if names or (role in self.roles and self.role(role).key in self.transformers):
             adapters.enable(self.transformer(role), names, scales)
 

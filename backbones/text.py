@@ -63,7 +63,7 @@ class Encoders:
         """Whether T5 would cut the prompt."""
         return len(self.t5_tokenizer(prompt, verbose=False).input_ids) > self.length
 
-    def takes(self, placeholders: Sequence[str]) -> bool:
+    def has_room_for(self, placeholders: Sequence[str]) -> bool:
         """Whether T5's embedding has rows to spare for these words.
 
         T5 v1.1 has 28 rows more than pieces; a vocabulary of whole words has none.

@@ -24,7 +24,7 @@ import editkit
 from editkit import shapesworld as world
 from editkit.inference import inputs, pipeline
 from editkit.inference.seed_search import preview_steps
-from editkit.judges import Case, judge
+from editkit.judges import Case, load_judge
 from editkit.judges.tournament import bubble
 from editkit.shapesworld import evaluate_open
 from editkit.shapesworld.scores import Score, score
@@ -163,7 +163,7 @@ def filters(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         rows += curve(name, "", "oracle", drawn, [row.argmax() for row in wins], wins)
         for mode in ("continue", "restart"):
             for who in arguments.judges:
-                referee = judge(who)
+                referee = load_judge(who)
                 picks = []
                 for each in drawn:
                     _, comparisons = bubble(referee, each["case"], dict(enumerate(each[mode])))
@@ -182,7 +182,7 @@ def candidates(
     batch = [inputs.prepare(replace(request, seed=example.seed + n)) for n in range(seeds)]
     with torch.no_grad():
         made = pipeline.Pipeline(editor.backbone, record, options)
-        whole = pipeline.begin(made, batch)
+        whole = pipeline.plan_batch(made, batch)
         n = len(whole.times) - 1
         k = early or preview_steps(n)
         state = pipeline.denoise(whole.velocity, whole.start, whole.times, k)
@@ -192,7 +192,7 @@ def candidates(
             result.image for result in pipeline.results(whole, pipeline.decode(whole, state.x_BLC), {})
         ]
         short = [replace(item, request=replace(item.request, steps=k)) for item in batch]
-        restarted = pipeline.begin(made, short)
+        restarted = pipeline.plan_batch(made, short)
         state = pipeline.denoise(restarted.velocity, restarted.start, restarted.times)
         previews = pipeline.previews(restarted, state)
     case = Case(source=picture(example.source), instruction=example.instruction)

@@ -1,4 +1,4 @@
-"""`make demo`: edit a shipped sample and lay source and edit side by side."""
+"""`make demo`: edit a shipped sample and put source and edit side by side."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pictures as they come from the page: checked, and with a sentence in place of an exception."""
+"""Read pictures from the page and write pictures for it; problems become sentences."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from editkit.imaging import images
 
 PAINT = "#ff2d9b"
 SIDE = 384
-"""Pixels that a small picture is enlarged to at most."""
+"""Largest side, in pixels, to which a small picture is enlarged."""
 UNREADABLE = "The picture is damaged or in no known format; give a PNG, JPEG or WebP."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Painted:
-    """A picture and what was painted on it.
+    """A picture and the paint on it.
 
     Attributes:
-        image: None where there is none.
-        mask: white where paint is; None without any.
+        image: the picture; None where there is none.
+        mask: white where there is paint; None without paint.
         problem: why the picture cannot be used; empty where it can.
         notes: remarks in plain words on what had to be decided on it.
     """
@@ -36,10 +36,10 @@ class Painted:
     notes: tuple[str, ...] = ()
 
     def checked(self) -> Image.Image:
-        """The picture.
+        """Return the picture.
 
         Raises:
-            EditkitError: where there is none that can be used.
+            EditkitError: where there is none or it cannot be used.
         """
         if self.problem:
             raise EditkitError(self.problem)
@@ -49,7 +49,7 @@ class Painted:
 
 
 def painting(pixels: int, payload: dict[str, Any] | None, editor: Any) -> Painted:
-    """What `gr.ImageEditor` sent.
+    """Read a picture and its paint from the payload of `gr.ImageEditor`.
 
     Handlers get payloads as they come (`preprocess=False`), so that what is wrong is said in a sentence. A
     picture that came as a file is read as that file; Gradio would drop its orientation, depth and colours.
@@ -74,7 +74,7 @@ def painting(pixels: int, payload: dict[str, Any] | None, editor: Any) -> Painte
 
 
 def photo(pixels: int, payload: dict[str, Any] | None) -> Painted:
-    """What `gr.Image` sent."""
+    """Read a picture from the payload of `gr.Image`."""
     if payload is None or not payload.get("path"):
         return Painted()
     try:
@@ -87,7 +87,7 @@ def opened(source: str | Image.Image, pixels: int) -> Painted:
     """An uploaded picture as the loader reads it, on white where it is clear.
 
     Raises:
-        EditkitError: where it is none, or too large; the server's path is not told.
+        EditkitError: where it is no picture or too large; the message hides the server's path.
     """
     try:
         if isinstance(source, Image.Image):
@@ -105,7 +105,7 @@ def opened(source: str | Image.Image, pixels: int) -> Painted:
 
 
 def too_large(size: tuple[int, int], pixels: int) -> str:
-    """Why a picture of this size is not taken; empty where it is."""
+    """Say why a picture of this size is refused; empty where it is not."""
     if size[0] * size[1] <= pixels:
         return ""
     given = f"{size[0]}x{size[1]}"
@@ -113,14 +113,14 @@ def too_large(size: tuple[int, int], pixels: int) -> str:
 
 
 def shown(image: Image.Image, visit: Visit) -> str:
-    """A file with a picture as the page shows it, a small one with its pixels repeated.
+    """Write a picture to a file for the page; a small one is enlarged by repeating its pixels.
 
-    Gradio takes files as they are. A picture in memory it writes in place, under a name that hangs on its
-    pixels: again and again, and also while a browser is fetching it.
+    Gradio serves files as they are. It would write a picture in memory to a file named after its pixels,
+    again and again, also while a browser fetches the file.
     """
     scale = max(1, SIDE // max(image.size))
     large = image.convert("RGB").resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-    file = visit.place() / "shown.png"
+    file = visit.new_folder() / "shown.png"
     large.save(file, compress_level=1)
     return str(file)
 

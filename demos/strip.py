@@ -1,4 +1,4 @@
-"""Edits held-out ShapesWorld scenes with the embedded backbone: docs/strip.png."""
+"""Draw docs/strip.png: edits of held-out ShapesWorld scenes by the embedded backbone."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ OUTPUT = Path("docs/strip.png")
 
 
 def main() -> None:
-    """One scene of each kind; the first of a fixed seed, never picked."""
+    """Edit one scene of each kind, all of one fixed seed, and write the strip."""
     examples = [shapesworld.example(SEED, kind) for kind in KINDS]
     sources = [Image.fromarray(shapesworld.render(example.source)) for example in examples if example.source]
     requests = [

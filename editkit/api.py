@@ -33,7 +33,7 @@ def load(
     lora: Mapping[str, float] | None = None,
     **loading: Any,
 ) -> Editor:
-    """Load a backbone by name, local diffusers folder or Hub id.
+    """Load a backbone by name, local diffusers folder or Hub id. Its weights load when first needed.
 
     Args:
         backbone: a name from `backbones()`, a folder, or a Hub id.
@@ -44,21 +44,21 @@ def load(
         loading: the backbone's own options, see `backbones.loading.LoadOptions`.
 
     Raises:
-        EditkitError: for an unknown name, device, dtype or option. Weights load when first needed.
+        EditkitError: for an unknown name, device, dtype or option.
     """
     return Editor(provider().load(backbone, device, dtype, **loading), options, lora)
 
 
 def load_session(folder: str | Path, editor: Editor | None = None) -> Session:
-    """Go on with a session that was kept or saved in a folder, at the turn where it was left.
+    """Load a session from its folder, at the turn that was current.
 
     Args:
-        folder: a session's.
-        editor: makes the edits from now on; where None, the backbone of the newest recipe is loaded, with
-            each method's options as they were last used, or the embedded one where there is no recipe.
+        folder: the session's folder.
+        editor: makes the edits from now on. Where None, the backbone of the newest recipe is loaded, with
+            each method's last used options; the embedded backbone where there is no recipe.
 
     Raises:
-        EditkitError: where a file is missing or damaged, or the backbone cannot be had.
+        EditkitError: where a file is missing or damaged, or the backbone cannot be loaded.
     """
     from editkit.sessions import session
 
@@ -75,7 +75,7 @@ def replay(
     lora: Mapping[str, float] | None = None,
     editor: Editor | None = None,
 ) -> Replay:
-    """Make a picture again from its recipe and compare.
+    """Make a picture again from its recipe, and compare the two.
 
     Args:
         path: a PNG that editkit wrote.
@@ -87,8 +87,8 @@ def replay(
         editor: makes it; where None, the recipe's backbone with its options and adapters.
 
     Raises:
-        EditkitError: where the picture holds no recipe of an edit, what it was made from cannot be found or
-            is another picture by its hash, or the edit cannot be carried out here.
+        EditkitError: where the picture holds no recipe of an edit, its inputs cannot be found or have other
+            hashes, or the edit cannot be carried out here.
     """
     from editkit.sessions import replay as replays
 
@@ -102,12 +102,12 @@ def replay(
 
 
 def methods() -> tuple[Method[Options], ...]:
-    """Records of all methods."""
+    """Return the records of all methods."""
     return tuple(registry.method(name) for name in registry.method_names())
 
 
 def backbones() -> tuple[Family, ...]:
-    """Records of all backbones, with their roles and licences."""
+    """Return the records of all backbones, with their roles and licences."""
     return tuple(provider().families.values())
 
 

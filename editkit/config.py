@@ -1,4 +1,4 @@
-"""Configs: frozen dataclasses hold the defaults, YAML the differences, a dotlist the last word."""
+"""Configs: frozen dataclasses hold the defaults, YAML files override them, `key=value` overrides both."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Options(Protocol):
-    """A frozen dataclass of options, as `build` makes them: a method's, or a training run's."""
+    """A frozen dataclass of options that `build` made, of a method or a training run."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -43,10 +43,10 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def layered(path: str | Path, changes: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """A YAML mapping with those of further files laid over it, and the `key=value` changes that are left.
+    """Merge a YAML mapping with the YAML files among the changes; return it and the `key=value` changes.
 
     Raises:
-        EditkitError: as `read` does.
+        EditkitError: where `read` raises it.
     """
     from omegaconf import DictConfig, OmegaConf
 

@@ -1,4 +1,4 @@
-"""Fields of a dataclass: what stands below each in its source says what it means."""
+"""Explanations of dataclass fields: the strings below the fields in the source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cache
 
 @cache
 def explained(record: type) -> Mapping[str, str]:
-    """The text below each field in a dataclass' source, on one line, by the field's name."""
+    """Return the string below each field in a dataclass' source, on one line, by the field's name."""
     (made,) = ast.parse(textwrap.dedent(inspect.getsource(record))).body
     assert isinstance(made, ast.ClassDef)
     found = {}
@@ -24,7 +24,7 @@ def explained(record: type) -> Mapping[str, str]:
 
 
 def summary(record: type, name: str) -> str:
-    """The first sentence of the text below a field."""
+    """Return the first sentence of a field's explanation."""
     text = explained(record)[name]
     first, stop, _ = text.partition(". ")
     return first + "." if stop else text

@@ -1,4 +1,4 @@
-"""Rectified flow: schedule, time distribution, interpolation, velocity, Euler, loss.
+"""Rectified flow: schedule, time distribution, interpolation, velocity, Euler steps, loss.
 
 Times run from 1 (noise) to 0 (picture): x_t = (1 - t) x_0 + t noise, and the velocity is noise - x_0.
 """
@@ -20,7 +20,7 @@ Velocity = Callable[[Tensor, float], Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeShift:
-    """How far a network's sampler moves times towards noise; the defaults are those of FLUX.1 [dev].
+    """The time shift of a network: how far it moves times towards noise. Defaults are those of FLUX.1 [dev].
 
     Attributes:
         fixed: a factor for every canvas, as FLUX.1 [schnell] has it; None where resolution decides.
@@ -35,7 +35,7 @@ class TimeShift:
     max_shift: float = 1.15
 
     def mu(self, tokens: int) -> float:
-        """Logarithm of the factor for a canvas of this many tokens."""
+        """Return the logarithm of the shift's factor for a canvas of this many tokens."""
         if self.fixed is not None:
             return math.log(self.fixed)
         slope = (self.max_shift - self.base_shift) / (self.max_tokens - self.base_tokens)
@@ -46,20 +46,20 @@ FLUX_DEV = TimeShift()
 
 
 def shifted(times: Tensor, mu: float) -> Tensor:
-    """Times in [0, 1] moved by mu; 0 and 1 stay where they are."""
+    """Shift times in [0, 1] by mu; 0 and 1 stay where they are."""
     weight = math.exp(mu)
     return weight * times / (weight * times + (1 - times))
 
 
 def schedule(steps: int, tokens: int, shift: TimeShift = FLUX_DEV) -> Tensor:
-    """The steps + 1 times of a sampler, from 1 down to 0, shape (steps + 1,), float32."""
+    """Make the times of a sampler, from 1 down to 0, shape (steps + 1,), float32."""
     return shifted(torch.linspace(1, 0, steps + 1), shift.mu(tokens))
 
 
-def walk(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Iterator[Tensor]:
-    """Euler over any span of a schedule, one x after each step.
+def euler_steps(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Iterator[Tensor]:
+    """Take Euler steps over any span of a schedule; yield x_t after each step.
 
-    Splitting the times at any point and walking on from there gives the same tensors.
+    Splitting the times at any point and going on from there gives the same tensors.
     """
     spans = times.tolist()
     for now, then in pairwise(spans):
@@ -68,14 +68,14 @@ def walk(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Iterator[Tensor]:
 
 
 def euler(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Tensor:
-    """Where `walk` arrives."""
-    for step_BLC in walk(velocity, x_BLC, times):
+    """Take all Euler steps of the times and return the last x_t, BLC."""
+    for step_BLC in euler_steps(velocity, x_BLC, times):
         x_BLC = step_BLC
     return x_BLC
 
 
 def endpoint(before_BLC: Tensor, after_BLC: Tensor, now: float, then: float) -> Tensor:
-    """Where an Euler step from the time `now` to `then` would arrive at 0 if it went straight on."""
+    """Extrapolate an Euler step from time `now` to `then` straight on to time 0, BLC."""
     velocity_BLC = (after_BLC.float() - before_BLC.float()) / (then - now)
     return (after_BLC.float() - then * velocity_BLC).to(after_BLC.dtype)
 
@@ -90,7 +90,7 @@ def training_times(
     std: float = 1.0,
     distribution: str = "logit_normal",
 ) -> Tensor:
-    """Times in (0, 1), shape (count,).
+    """Draw training times in (0, 1), shape (count,).
 
     `logit_normal`: the logit's mean is the mu of `shift` unless `mean` is given. This is the same as drawing
     around 0 and shifting as the sampler does (Kontext paper, section 3).
@@ -108,7 +108,7 @@ def training_times(
 
 
 def time_weights(times_B: Tensor, weighting: str) -> Tensor | None:
-    """Loss weights by time, shape (B,), as diffusers' trainers name them; None where all count alike."""
+    """Return loss weights by time, shape (B,), named as in diffusers' trainers; None for equal weights."""
     if weighting == "sigma_sqrt":
         return times_B**-2
     if weighting == "cosmap":
@@ -117,7 +117,7 @@ def time_weights(times_B: Tensor, weighting: str) -> Tensor | None:
 
 
 def interpolate(x0_BLC: Tensor, noise_BLC: Tensor, times_B: Tensor) -> tuple[Tensor, Tensor]:
-    """x_t and its velocity."""
+    """Mix x_0 and noise at the times; return x_t and its velocity, BLC."""
     t_B11 = times_B[:, None, None]
     return (1 - t_B11) * x0_BLC + t_B11 * noise_BLC, noise_BLC - x0_BLC
 
@@ -128,10 +128,10 @@ def loss(
     weights_BL: Tensor | None = None,
     weights_B: Tensor | None = None,
 ) -> Tensor:
-    """Mean over the samples of the squared error of their velocities.
+    """Return the mean squared error of predicted velocities.
 
-    With `weights_BL` a sample's error is the weighted sum over its tokens, a mean where the weights sum to 1;
-    `weights_B` scales each sample's error.
+    With `weights_BL`, a sample's error is the weighted sum over its tokens. `weights_B` scales each sample's
+    error.
     """
     error_BL = ((predicted_BLC.float() - velocity_BLC.float()) ** 2).mean(-1)
     error_B = error_BL.mean(1) if weights_BL is None else (error_BL * weights_BL).sum(1)

@@ -1,7 +1,7 @@
-"""Notes: what a person should know about an edit and that stops nothing, each in one sentence.
+"""Notes: things that a person should know about an edit and that stop nothing, each in one sentence.
 
-What an edit itself finds is in its result. What is found further down, such as in an adapter's file, is told
-here: a single edit collects it into its result; where nobody collects, it is a warning.
+Code deep below an edit, such as the loader of adapter files, tells its notes here. A single edit collects
+them into its result. Where nobody collects, a note is raised as a warning.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _collected: ContextVar[list[str] | None] = ContextVar("notes", default=None)
 
 
 def tell(note: str) -> None:
-    """Hand a note to whoever collects, or warn."""
+    """Add a note to the collected ones, or raise it as a warning where nobody collects."""
     found = _collected.get()
     if found is None:
         warnings.warn(note, EditkitWarning, stacklevel=3)
@@ -27,7 +27,7 @@ def tell(note: str) -> None:
 
 @contextmanager
 def collected() -> Iterator[list[str]]:
-    """A list of the notes that are told within; where what is within fails, they are told outside."""
+    """Collect the notes told within the block; if the block fails, they are told again outside it."""
     found: list[str] = []
     token = _collected.set(found)
     done = False
@@ -41,6 +41,6 @@ def collected() -> Iterator[list[str]]:
 
 
 def warn(notes: Sequence[str]) -> None:
-    """Raise each note once as a warning, in the name of whoever called the caller."""
+    """Raise each note once as a warning that points at the caller's caller."""
     for note in dict.fromkeys(notes):
         warnings.warn(note, EditkitWarning, stacklevel=3)

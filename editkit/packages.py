@@ -1,4 +1,4 @@
-"""editkit's outer packages, which the core finds by name and never imports by itself."""
+"""Find editkit's outer packages by name; the core never imports them directly."""
 
 import importlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Keep libraries off stderr: their remarks to programmers, and bars while weights load."""
+"""Keep libraries' log messages and loading bars off stderr."""
 
 import logging
 import os
@@ -11,13 +11,13 @@ LIBRARIES = ("diffusers", "transformers")
 
 
 def silence_remarks() -> None:
-    """Raise the libraries' log levels to errors, before they are imported, which is when they look.
+    """Raise the libraries' log levels to errors; call it before they are imported.
 
-    DIFFUSERS_VERBOSITY and TRANSFORMERS_VERBOSITY count where they are set, as does a level of bitsandbytes.
+    DIFFUSERS_VERBOSITY, TRANSFORMERS_VERBOSITY and a level of bitsandbytes' logger win where they are set.
     """
     for library in LIBRARIES:
         os.environ.setdefault(f"{library.upper()}_VERBOSITY", "error")
-    # diffusers imports it where it is installed, and it then speaks of kernels that it would like.
+    # diffusers imports bitsandbytes where it is installed; it then logs which kernels it misses.
     logger = logging.getLogger("bitsandbytes")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.ERROR)
@@ -25,7 +25,7 @@ def silence_remarks() -> None:
 
 @contextmanager
 def no_bars() -> Iterator[None]:
-    """Load weights without a bar; downloads, which take longer, keep theirs."""
+    """Hide the bars of loading weights; downloads keep theirs."""
     from huggingface_hub.utils.tqdm import (
         are_progress_bars_disabled,
         disable_progress_bars,
@@ -37,7 +37,7 @@ def no_bars() -> Iterator[None]:
     restore_downloads = disable_progress_bars if are_progress_bars_disabled() else enable_progress_bars
     for library in shown:
         library.disable_progress_bar()
-    restore_downloads()  # which transformers switches along with its own
+    restore_downloads()  # transformers switches the bars of downloads along with its own
     try:
         yield
     finally:

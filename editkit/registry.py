@@ -28,13 +28,13 @@ RECIPES = {
 
 @cache
 def method_names() -> tuple[str, ...]:
-    """Folders below `methods`, in alphabetical order."""
+    """List the folders below `methods` in alphabetical order."""
     package = own_package("methods")
     return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg))
 
 
 def method(name: str) -> Method[Options]:
-    """A method's record.
+    """Return a method's record.
 
     Raises:
         EditkitError: where no method has this name.
@@ -47,7 +47,7 @@ def method(name: str) -> Method[Options]:
 
 
 def recipe(name: str) -> ModuleType:
-    """The module that holds a training recipe's `CONFIG` and `JOB`.
+    """Import the module that holds a training recipe's `CONFIG` and `JOB`.
 
     Raises:
         EditkitError: where no recipe has this name.

@@ -1,7 +1,7 @@
-"""What a person asks for. The fields of an edit are written here once.
+"""The request: the fields of an edit, written once.
 
-The command line's options, the page's controls and the recipe are made from them: the first sentence below a
-field is its help.
+The command line's options, the page's controls and the recipe are made from these fields. The first sentence
+below a field is its help text.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 class SearchSettings(Protocol):
-    """How to search over seeds; `editkit.SeedSearch` is one."""
+    """Settings of a search over seeds, such as `editkit.SeedSearch`."""
 
     @property
     def seeds(self) -> int:
-        """Candidates, counted up from the request's seed."""
+        """Number of seeds to try, counted up from the request's seed."""
 
     @property
     def judge(self) -> str:
-        """Name of the judge that compares them."""
+        """Name of the judge that compares the previews."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EditRequest:
-    """One edit, as a person asks for it."""
+    """One edit as a person asks for it."""
 
     image: ImageInput | None
     """Picture to edit. A path or a PIL image; None for text to image."""
@@ -41,10 +41,10 @@ class EditRequest:
     method: str = "kontext"
     """Name of a method; `editkit methods` lists them."""
     task: str | None = None
-    """Use case, for methods that have several; `editkit methods NAME` lists them. The
-    method chooses by what is given where None."""
+    """Use case, for methods that have several; `editkit methods NAME` lists them. Where None, the
+    method chooses one that fits the inputs."""
     mask: ImageInput | None = None
-    """Mask: white where the edit may land. As large as the picture."""
+    """Mask: white where the edit may land. It has the picture's size."""
     references: Sequence[ImageInput] = ()
     """Reference picture that the instruction speaks of."""
     seed: int = 0
@@ -56,26 +56,26 @@ class EditRequest:
     size: tuple[int, int] | None = None
     """Width and height that the network works at; fitted to the picture if not given."""
     preserve: bool | None = None
-    """Keep pixels outside the change identical. Only if there is a mask where None."""
+    """Keep pixels outside the change identical. Where None, only with a mask."""
     align: bool = False
     """Undo a measured shift or scale against the source."""
     negative: str | None = None
-    """What not to show; switches true classifier-free guidance on."""
+    """Negative prompt, what not to show; it switches true classifier-free guidance on."""
     search: SearchSettings | Mapping[str, Any] | None = None
     """Try several seeds, from `seed` on, and finish the one that a judge prefers. A `SeedSearch`, or a dict
     of its fields."""
 
 
 FIELDS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(EditRequest))
-"""Names of an edit's fields, in order."""
+"""Names of the fields of a request, in order."""
 PICTURES = ("image", "mask", "references")
-"""Those that are pictures: a recipe tells them by file and hash."""
+"""Fields that are pictures: a recipe holds their files and hashes."""
 TEXTS = ("instruction", "negative")
-"""Those that are free text."""
+"""Fields that are free text."""
 SETTINGS: tuple[str, ...] = (
     *TEXTS,
     *(name for name in FIELDS if name not in (*TEXTS, *PICTURES, "search")),
 )
-"""Those that a recipe holds as they are, in its order; a search's recipe holds the seed that it found."""
+"""Fields that a recipe holds as they are, in its order. The recipe of a search holds the seed found."""
 USED = ("method", "steps", "guidance")
-"""Settings that a recipe holds as they were used, where a request may leave them open."""
+"""Settings that a request may leave open; a recipe holds the values that were used."""

@@ -77,7 +77,7 @@ def test_euler_can_stop_and_go_on(random_flux: Flux, dtype: torch.dtype) -> None
     for k in range(6):
         first = flow.euler(velocity, noise_BLC, times[: k + 1])
         assert torch.equal(flow.euler(velocity, first, times[k:]), whole), k
-    assert len(list(flow.walk(velocity, noise_BLC, times))) == 5
+    assert len(list(flow.euler_steps(velocity, noise_BLC, times))) == 5
 
 
 @pytest.mark.parametrize("tokens", [64, 256, 1024, 4096])

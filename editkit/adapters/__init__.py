@@ -1,4 +1,4 @@
-"""LoRA adapters: the layers on a transformer, and which ones each method wears."""
+"""LoRA adapters: layers on a transformer, and the choice of them for each method."""
 
 from editkit.adapters.files import FILE, METADATA, digest, file, is_adapter, read
 from editkit.adapters.lora import (

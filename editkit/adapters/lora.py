@@ -1,4 +1,4 @@
-"""LoRA adapters through peft: attach, load, save, eject. Works on any diffusers transformer."""
+"""LoRA adapters through peft: attach, load, save, eject; for any diffusers transformer."""
 
 import json
 import re
@@ -22,21 +22,21 @@ FEED_FORWARD = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_contex
 
 @dataclass(frozen=True, kw_only=True)
 class LoraOptions:
-    """peft's LoraConfig, the part that people change."""
+    """The options of peft's LoraConfig that people change."""
 
     rank: int = 16
     alpha: float | None = None
-    """Equals the rank where null, which is a scale of 1."""
+    """Numerator of the LoRA's scale; where null, the rank, which is a scale of 1."""
     dropout: float = 0.0
     targets: tuple[str, ...] = (*ATTENTION, *FEED_FORWARD)
-    """Ends of module names."""
+    """Layers that get a LoRA, as ends of module names."""
     exclude: str | None = None
-    """A regular expression; modules whose whole name it is stay as they are, though an end matches."""
+    """A regular expression; modules whose whole name it matches get no LoRA."""
     ranks: dict[str, int] = field(default_factory=dict)
-    """Other ranks, by ends of module names among the targets. A rank as high as a layer has outputs is any
-    update of its weight: of x_embedder, the input layer, for one."""
+    """Other ranks, by ends of module names among the targets. With a rank equal to its number of outputs, a
+    layer such as x_embedder, the input layer, can learn any update."""
     rslora: bool = False
-    """Scale by alpha over the root of the rank instead of the rank (arXiv 2312.03732)."""
+    """Divide alpha by the square root of the rank instead of the rank (arXiv 2312.03732)."""
     dora: bool = False
     """Train each weight's magnitude apart from its direction (arXiv 2402.09353)."""
 
@@ -50,10 +50,10 @@ class LoraOptions:
 
 
 def attach(transformer: Transformer, options: LoraOptions, name: str = "default") -> None:
-    """Add a fresh adapter that changes nothing yet and is the only part that trains.
+    """Add a new LoRA that has no effect yet and is the only part that trains.
 
     Raises:
-        EditkitError: where no module has one of the names.
+        EditkitError: where no module's name ends in a target.
     """
     from peft import LoraConfig
 
@@ -61,7 +61,7 @@ def attach(transformer: Transformer, options: LoraOptions, name: str = "default"
         r=options.rank,
         rank_pattern=dict(options.ranks),
         lora_alpha=options.alpha or options.rank,
-        # The same scale at every rank.
+        # alpha grows with the rank, so that the scale stays the same.
         alpha_pattern={
             name: (options.alpha or options.rank) * (rank / options.rank) ** (0.5 if options.rslora else 1)
             for name, rank in options.ranks.items()
@@ -75,7 +75,7 @@ def attach(transformer: Transformer, options: LoraOptions, name: str = "default"
     )
     transformer.requires_grad_(False)
     try:
-        with _unremarked():
+        with _no_peft_warnings():
             transformer.add_adapter(lora, adapter_name=name)
     except ValueError as error:
         raise EditkitError(f"The adapter cannot be attached: {first_sentence(error)}.") from error
@@ -88,12 +88,12 @@ def attach(transformer: Transformer, options: LoraOptions, name: str = "default"
 
 
 def resume(transformer: Transformer, path: str | Path, name: str = "default") -> None:
-    """Load an adapter so that it is the only part that trains.
+    """Load a LoRA and make it the only part that trains.
 
-    On an input wider than its own it begins as what it was: what is new has no effect yet.
+    A LoRA of FLUX.1 Fill fits ACE++'s wider input: its weights for the additional channels start at zero.
 
     Raises:
-        EditkitError: as `load` does.
+        EditkitError: where `load` raises it.
     """
     transformer.requires_grad_(False)
     load(transformer, path, name, widen=True)
@@ -106,7 +106,7 @@ def resume(transformer: Transformer, path: str | Path, name: str = "default") ->
 
 
 def unfreeze(transformer: Transformer, name: str) -> None:
-    """Let a LoRA train."""
+    """Make a LoRA's weights trainable."""
     for key, parameter in transformer.named_parameters():
         if ".lora_" in key and f".{name}" in key:
             parameter.requires_grad_(True)
@@ -146,7 +146,7 @@ def install(
     about: Mapping[str, str],
     what: str = "The adapter",
 ) -> None:
-    """Put a LoRA's tensors on a transformer.
+    """Add a LoRA's tensors to a transformer.
 
     Args:
         transformer: any diffusers transformer.
@@ -156,7 +156,7 @@ def install(
         what: they are called in errors.
 
     Raises:
-        EditkitError: where they do not fit.
+        EditkitError: where the tensors do not fit.
     """
     try:
         provider().lora.check_fit(transformer, state)
@@ -179,7 +179,7 @@ def install(
 
 
 def save(transformer: Transformer, folder: Path, name: str = "default") -> Path:
-    """Write an adapter in diffusers' layout, whole or not at all; the file's metadata hold its LoraConfig."""
+    """Write a LoRA in diffusers' layout, whole or not at all; the file's metadata hold its LoraConfig."""
     from safetensors.torch import save_file
 
     about = metadata(transformer, name) | {"format": "pt"}
@@ -189,11 +189,11 @@ def save(transformer: Transformer, folder: Path, name: str = "default") -> Path:
 
 
 def state(transformer: Transformer, name: str) -> dict[str, Any]:
-    """An adapter's tensors in diffusers' layout."""
+    """Return a LoRA's tensors by key, in diffusers' layout."""
     from peft.utils import get_peft_model_state_dict
 
     tensors = get_peft_model_state_dict(transformer, adapter_name=name)
-    # peft also lists whatever other kinds of adapter layers hold.
+    # peft also lists the tensors of other kinds of adapters.
     return {
         f"{PREFIX}{key}": value.detach().cpu().contiguous()
         for key, value in tensors.items()
@@ -202,14 +202,14 @@ def state(transformer: Transformer, name: str) -> dict[str, Any]:
 
 
 def metadata(transformer: Transformer, name: str) -> dict[str, str]:
-    """An adapter's LoraConfig as diffusers keeps it in a file."""
+    """Return a LoRA's LoraConfig as metadata of a file, in diffusers' form."""
     config = _plain(_configs(transformer)[name].to_dict())
     about = {f"{PREFIX}{key}": value for key, value in config.items()}
     return {METADATA: json.dumps(about, sort_keys=True)}
 
 
 def eject(transformer: Transformer, name: str) -> None:
-    """Remove an adapter; the base weights are bit-identical to before."""
+    """Remove a LoRA; the base weights are bit-identical to before."""
     transformer.delete_adapters(name)
     if not _configs(transformer):
         transformer.unload_lora()
@@ -217,21 +217,21 @@ def eject(transformer: Transformer, name: str) -> None:
 
 
 def _configs(transformer: Transformer) -> Mapping[str, Any]:
-    """peft's LoraConfig by adapter; a transformer that never had one has no such attribute."""
+    """Return peft's LoraConfig by adapter; a transformer without adapters may lack the attribute."""
     found: Mapping[str, Any] = getattr(transformer, "peft_config", {})
     return found
 
 
 @contextmanager
-def _unremarked() -> Iterator[None]:
-    """Without peft's remarks on several adapters, and on names that match nothing, which is checked here."""
+def _no_peft_warnings() -> Iterator[None]:
+    """Silence peft's warnings on several adapters and on unmatched names, which editkit checks itself."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="peft")
         yield
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """A LoraConfig as JSON: sets become lists."""
+    """Turn a LoraConfig's values into JSON's types: sets become lists."""
     return {
         key: sorted(value) if isinstance(value, set) else value
         for key, value in values.items()

@@ -1,4 +1,4 @@
-"""Which adapters each method wears, and where they come from."""
+"""The adapter manager: which adapters each method uses, and where they come from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONFIG = "*adapter_config.json"
 
 
 class AdaptedMethod(Protocol):
-    """What the manager needs of a method; `editkit.method.Method` says what each part is."""
+    """The parts of `editkit.method.Method` that the manager needs."""
 
     @property
     def name(self) -> str:
@@ -32,18 +32,18 @@ class AdaptedMethod(Protocol):
 
     @property
     def adapter(self) -> Callable[[Options, str | None, EditRequest], str | None] | None:
-        """The adapter that it wears unasked."""
+        """The adapter that it uses by default."""
 
     @property
     def load_adapter(self) -> Callable[[Transformer, Path, str], object] | None:
-        """Its own way to load an adapter file."""
+        """Loads an adapter file of the method's own kind."""
 
     def role_under(self, options: Options) -> str:
         """The backbone's transformer that it runs on."""
 
 
 class AdapterManager:
-    """The adapters of one editor's methods; options are those that a method has on that editor.
+    """Decides which adapters a transformer uses for which method of one editor.
 
     Args:
         backbone: whose transformers wear them.
@@ -68,9 +68,9 @@ class AdapterManager:
         return other
 
     def load(self, method: AdaptedMethod, options: Options, path: Path, name: str | None) -> str:
-        """Load an adapter that a method wears from now on; returns its name (the file's if None).
+        """Load an adapter and let a method use it from now on; returns its name, the file's where None.
 
-        Files of different folders are often called alike; a second one's name ends in its hash.
+        Files of different folders often share a name; the second one's name then ends in its hash.
 
         Raises:
             EditkitError: where it is missing, is no safetensors LoRA, or does not fit.
@@ -101,13 +101,13 @@ class AdapterManager:
 
         role = method.role_under(options)
         adapters.enable(self.backbone.transformer(role), names, scales)
-        self._worn[method.name] = names, scales
+        self._chosen[method.name] = names, scales
 
-    def wear(self, method: AdaptedMethod, options: Options, request: EditRequest) -> None:
-        """Switch to the method's adapters, exactly; another method may have had the transformer before.
+    def activate(self, method: AdaptedMethod, options: Options, request: EditRequest) -> None:
+        """Switch the method's transformer to exactly its adapters; methods may share a transformer.
 
         Raises:
-            EditkitError: where its own one cannot be had.
+            EditkitError: where the default adapter cannot be fetched or loaded.
         """
         role = method.role_under(options)
         if method.name in self._worn:
@@ -154,7 +154,7 @@ class AdapterManager:
             self._load(method, role, path, name)
         return name
 
-    def _taken(self, role: str, name: str) -> bool:
+    def _is_loaded(self, role: str, name: str) -> bool:
         from editkit import adapters
 
         return any(name in layer.r for layer in adapters.layers(self.backbone.transformer(role)))
@@ -166,7 +166,7 @@ class AdapterManager:
 
 
 def _find(adapter: str) -> Path:
-    """An adapter's file or folder: as it is, or fetched by its Hub id."""
+    """Find an adapter's file or folder on disk, or fetch it by its Hub id."""
     from editkit import adapters
 
     if Path(adapter).exists():

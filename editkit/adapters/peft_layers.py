@@ -1,4 +1,4 @@
-"""The layers of a transformer that carry adapters: which adapters are on, and how strong."""
+"""The adapter layers of a transformer: which adapters are active, and at which scale."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ from editkit.errors import EditkitError
 
 
 def layers(transformer: Transformer) -> list[Any]:
-    """All layers that carry adapters, of peft's kinds and of methods' own."""
+    """List all adapter layers, of peft's kinds and of methods' own kinds."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     return [module for module in transformer.modules() if isinstance(module, BaseTunerLayer)]
 
 
 def active(transformer: Transformer) -> dict[str, float]:
-    """Adapters that are switched on, with their scales relative to how they were trained."""
+    """Return the active adapters and their scales; 1 is as trained."""
     return {
         name: layer.scaling[name] / _trained_scale(layer, name)
         for layer in layers(transformer)
@@ -35,7 +35,7 @@ def _trained_scale(layer: Any, name: str) -> float:
 
 
 def enable(transformer: Transformer, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
-    """Switch to exactly these adapters; none at all gives the base model.
+    """Activate exactly these adapters; none gives the base model.
 
     Raises:
         EditkitError: for an adapter that was not loaded, or another number of scales than of names.

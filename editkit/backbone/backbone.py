@@ -68,8 +68,8 @@ class Backbone(Protocol):
     def load(self, role: str) -> None:
         """Load everything that an edit in this role needs."""
 
-    def settle(self, role: str) -> None:
-        """Say which role will be used, so that shared parts come from its own folder."""
+    def use_parts_of(self, role: str) -> None:
+        """Take the autoencoder and the text encoders from this role's folder."""
 
     def free(self) -> None:
         """Let go of the autoencoder and the text encoders, where they can be loaded again when needed."""
@@ -79,10 +79,10 @@ class Backbone(Protocol):
     def text(self, prompts: Sequence[str], placeholders: Sequence[str] = ()) -> Text:
         """Encode prompts, from memory where they were encoded before.
 
-        Placeholders are words that are tokens of their own to the sequence encoder; see `takes`.
+        Placeholders are words that are tokens of their own to the sequence encoder; see `has_room_for`.
         """
 
-    def takes(self, placeholders: Sequence[str]) -> bool:
+    def has_room_for(self, placeholders: Sequence[str]) -> bool:
         """Whether the sequence encoder's embedding has rows to spare for these words."""
 
     def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
@@ -148,7 +148,7 @@ class Backbone(Protocol):
     ) -> None:
         """Load an adapter by `load` next to others on a role's transformer; a recipe names it by its hash."""
 
-    def wear(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
+    def set_adapters(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
         """Switch a role's transformer to exactly these adapters; none at all gives the base model.
 
         Raises:
@@ -180,7 +180,7 @@ class Backbone(Protocol):
         """What a person should know about an instruction before trusting the result."""
 
 
-class SketchedBackbone(Backbone, Protocol):
+class MetaBackbone(Backbone, Protocol):
     """A backbone on the meta device, of shapes without weights."""
 
     def parts(self, role: str) -> Mapping[str, int]:

@@ -75,7 +75,7 @@ class BackboneProvider(Protocol):
             EditkitError: where something of it is missing or does not fit.
         """
 
-    def estimate(self, name: str, loading: Mapping[str, Any]) -> SketchedBackbone:
+    def estimate(self, name: str, loading: Mapping[str, Any]) -> MetaBackbone:
         """A backbone on the meta device, of shapes without weights.
 
         Raises:

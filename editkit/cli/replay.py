@@ -40,6 +40,6 @@ def replay(
         told = {"verdict": found.verdict, "greatest": found.greatest, "mean": found.mean}
         print(json.dumps({**told, "reasons": list(found.reasons)}))
     else:
-        print(f"{picture}: {found.told()}")
+        print(f"{picture}: {found.summary_line()}")
     if not found.same:
         raise typer.Exit(1)

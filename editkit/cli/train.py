@@ -30,7 +30,7 @@ def train(
     from editkit import config as configs
     from editkit import registry
     from editkit.train.loop import fit, own_device
-    from editkit.train.preflight import check
+    from editkit.train.preflight import check_run
 
     values, changes = configs.layered(config, overrides or [])
     module = registry.recipe(str(values.get("recipe", "edit")))

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from editkit import atomic_files
 from editkit.backbone import Backbone
 from editkit.config import Options
-from editkit.data.buckets import Bucket, arrange, laid_out, shape_of
+from editkit.data.buckets import Bucket, encode_records, laid_out, shape_of
 from editkit.data.datasets import Dataset, Guarded
 from editkit.data.records import Record
 from editkit.errors import EditkitError, EditkitWarning, first_sentence
@@ -71,7 +71,7 @@ def buckets(
         # Kept in bf16, so they may be computed in it.
         kind = backbone.device.type
         with torch.autocast(kind, torch.bfloat16, enabled=bf16_pays(kind)):
-            return arrange(records, backbone, conditioner, trainer)
+            return encode_records(records, backbone, conditioner, trainer)
 
     if not kept.is_dir():
         said = Encoder(dataset, arranged, kept, chunks)()
@@ -83,7 +83,7 @@ def buckets(
     loaded = []
     for path in sorted(kept.glob("*.json")):
         about = json.loads(path.read_text())
-        plan, _ = arrange([dataset[about["first"]]], backbone, conditioner, trainer)
+        plan, _ = encode_records([dataset[about["first"]]], backbone, conditioner, trainer)
         tensors = load_file(path.with_suffix(".safetensors"))
         loaded.append(Bucket(plan=plan, tensors=tensors, instructions=about["instructions"]))
     return loaded
@@ -164,7 +164,7 @@ class Encoder:
         except EditkitError as error:
             if len(members) == 1:
                 self.bad.append(f"record {indices[0]}: {error}")
-            else:  # one by one, to tell which the method cannot arrange
+            else:  # one by one, to tell which the method cannot encode
                 for pair in members:
                     self.chunk([pair])
             return

@@ -1,4 +1,4 @@
-"""One picture and instruction through several methods, each on the canvas that it was trained on."""
+"""Compare methods on one picture and instruction, each method on the canvas that it was trained on."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from editkit.types import ImageInput
 
 SHOWN = 256
-"""Pixels that the longer side of a picture has at least on a sheet."""
+"""Smallest length, in pixels, of the longer side of a picture on a sheet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """What one method made of it.
+    """One method's result and its figures.
 
     Attributes:
         result: the edit, or why it failed.
-        seconds: that it took, once everything was loaded.
-        tokens: of its canvas; 0 where it failed.
+        seconds: duration of the edit, without loading.
+        tokens: number of tokens of its canvas; 0 where the edit failed.
         changed: share of the picture's pixels that changed visibly.
-        moved: mean absolute difference of the others to the source, pixels in [0, 1].
-        wins: duels that a judge decided for it, 1/2 for a tie; None without a judge.
+        moved: mean absolute difference of the other pixels to the source, pixels in [0, 1].
+        wins: duels that the method won, 1/2 for a tie; None without a judge.
     """
 
     result: EditResult
@@ -45,7 +45,7 @@ class Entry:
     wins: float | None = None
 
     def summary(self) -> dict[str, Any]:
-        """All but the picture, in JSON's types."""
+        """Return everything but the picture, in JSON's types."""
         return {
             "method": self.result.method,
             "seed": self.result.seed,
@@ -58,7 +58,7 @@ class Entry:
         }
 
     def lines(self) -> list[str]:
-        """What stands under its picture."""
+        """Return the lines of text under the picture on a sheet."""
         if self.result.error:
             return [self.result.method, self.result.error]
         duels = [] if self.wins is None else [f"judge {self.wins:g}"]
@@ -77,25 +77,25 @@ def compare(
     *,
     size: tuple[int, int] | None = None,
     judge: Judge | None = None,
-    **asked: Any,
+    **fields: Any,
 ) -> list[Entry]:
-    """Edit with each method in turn.
+    """Edit a picture with each method in turn.
 
     Args:
-        editor: with any backbone.
-        image: to edit.
-        instruction: in words.
-        methods: names.
-        size: to work at, the same for all; where None, each method plans the canvas that it was trained on.
-            The results have the picture's size in both cases.
-        judge: lets every two results duel.
-        asked: seed, steps, mask and whatever else an `EditRequest` takes.
+        editor: an editor of any backbone.
+        image: picture to edit.
+        instruction: the edit in words.
+        methods: names of methods.
+        size: width and height that all methods work at. Where None, each method uses the canvas that it was
+            trained on. The results have the picture's size in both cases.
+        judge: compares every two results; None for no judge.
+        fields: further fields of an `EditRequest`, such as seed, steps and mask.
 
     Raises:
         EditkitError: where the picture cannot be read, a method is unknown or named twice, or none is named.
     """
-    asking = requests(editor, image, instruction, methods, size=size, **asked)
-    entries = list(run([(editor, request) for request in asking]))
+    made = requests(editor, image, instruction, methods, size=size, **fields)
+    entries = list(run_requests([(editor, request) for request in made]))
     if judge is None:
         return entries
     return _judged(entries, judge, images.picture(images.tensor(images.load(image))[0]), instruction)
@@ -108,29 +108,32 @@ def requests(
     methods: Sequence[str],
     *,
     size: tuple[int, int] | None = None,
-    **asked: Any,
+    **fields: Any,
 ) -> list[EditRequest]:
-    """One request a method, all with the same seed; see `compare` for the arguments.
+    """Make one request for each method, all with the same seed; `compare` explains the arguments.
 
     Raises:
-        EditkitError: as `compare`.
+        EditkitError: where `compare` raises it.
     """
     if not methods or len(set(methods)) < len(methods):
         raise EditkitError("Name one method or several, each once.")
     for name in methods:
-        editor.method(name)  # so that an unknown one is refused before any edit
-    images.load(image)  # likewise for the picture
+        editor.method(name)  # an unknown method is refused before any edit
+    images.load(image)  # a picture that cannot be read, too
     return [
-        EditRequest(image=image, instruction=instruction, method=name, size=size, **asked) for name in methods
+        EditRequest(image=image, instruction=instruction, method=name, size=size, **fields)
+        for name in methods
     ]
 
 
-def run(asked: Sequence[tuple[PictureEditor, EditRequest]], watch: Watch | None = None) -> Iterator[Entry]:
-    """What becomes of each request by its editor, one by one; `watch` is told of every step.
+def run_requests(
+    jobs: Sequence[tuple[PictureEditor, EditRequest]], watch: Watch | None = None
+) -> Iterator[Entry]:
+    """Run each request with its editor, one by one, and yield its entry; `watch` is called after each step.
 
-    Editors of one backbone may differ in their methods' options: see `PictureEditor.configured`.
+    Editors of one backbone may differ in the options of their methods; see `Editor.configured`.
     """
-    for editor, request in asked:
+    for editor, request in jobs:
         assert request.image is not None
         try:
             editor.load(request)
@@ -142,14 +145,14 @@ def run(asked: Sequence[tuple[PictureEditor, EditRequest]], watch: Watch | None 
 
 
 def difference(before: Image.Image, after: Image.Image, strength: float = 4.0) -> Image.Image:
-    """How far the pixels of two pictures of one size differ, by their largest channel; black where not."""
+    """Draw the difference of two pictures of one size, by the largest channel; black for none."""
     first_1CHW, second_1CHW = (images.tensor(images.load(each)) for each in (before, after))
     apart_11HW = (second_1CHW - first_1CHW).abs().amax(1, keepdim=True)
     return images.picture((strength * apart_11HW).clamp(max=1).expand_as(first_1CHW))
 
 
 def sheet(image: ImageInput, entries: Sequence[Entry]) -> Image.Image:
-    """The source and each method's result side by side, with their figures below."""
+    """Draw the source and each method's result side by side, with their figures below."""
     source = images.load(image)
     scale = max(1, -(-SHOWN // max(source.size)))
     width, height = (side * scale for side in source.size)

@@ -1,4 +1,4 @@
-"""What comparisons, sessions and replays need of an editor."""
+"""The part of an editor that comparisons, sessions and replays use."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class PictureEditor(Protocol):
 
     @property
     def backbone(self) -> Backbone:
-        """The FLUX family behind it."""
+        """The loaded FLUX family."""
 
     def method(self, name: str) -> tuple[Method[Options], Options]:
-        """A method's record and its options."""
+        """Return a method's record and its options."""
 
     def load(self, request: EditRequest) -> None:
-        """Load what a request needs before it is needed."""
+        """Load the weights and adapters of a request ahead of its edit."""
 
     @property
     def edit(self) -> Callable[..., EditResult]:
-        """Edits one picture; takes the fields of an `EditRequest`."""
+        """Edit one picture; takes the fields of an `EditRequest`."""
 
     def edit_many(
         self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: Watch | None = None
     ) -> list[EditResult]:
-        """Edit many pictures, in the order given."""
+        """Edit many pictures; return the results in the order given."""

@@ -1,4 +1,4 @@
-"""Too little memory, in one sentence."""
+"""Turn out-of-memory errors into one sentence."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from editkit.errors import EditkitError
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Say in one sentence that there was too little.
+    """Turn an out-of-memory error within the block into one sentence.
 
     Raises:
-        EditkitError: then.
+        EditkitError: where memory ran out.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # torch has a class of its own for accelerators; on a CPU only the words tell.
+        # torch has an exception class for accelerators; on a CPU only the message tells.
         full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
         if not full:
             raise

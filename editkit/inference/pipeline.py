@@ -1,8 +1,8 @@
-"""One edit, from request to result, in eight steps.
+"""Run an edit, from request to result, in eight steps.
 
 1. Read: `inputs.prepare` checks a request and makes its pictures tensors; `inputs.collate` makes a batch.
 2. Plan: the method's conditioner fits the canvas, encodes text and pixels, and fills a slot.
-3. Draw noise: from a CPU generator for each picture.
+3. Draw noise: each picture has its own CPU generator.
 4. Make the schedule.
 5. Denoise: Euler over any span of the schedule.
 6. Decode: latents become pixels of the source's exact size.
@@ -26,9 +26,9 @@ from editkit.config import Options
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
 from editkit.inference import postprocess, provenance
-from editkit.inference.inputs import Prepared, collate
+from editkit.inference.inputs import PreparedRequest, collate
 from editkit.inference.memory import enough_memory
-from editkit.inference.postprocess import Finished
+from editkit.inference.postprocess import EditedImage
 from editkit.inference.progress import Progress, Stopwatch, Watch
 from editkit.method import Method
 from editkit.types import EditInputs, EditRequest, EditResult, Plan
@@ -38,9 +38,9 @@ class Pipeline:
     """A method on a backbone, with its conditioner and its sampler.
 
     Args:
-        backbone: any.
+        backbone: the loaded backbone.
         method: the method's record.
-        options: the method's.
+        options: the method's options.
     """
 
     def __init__(self, backbone: Backbone, method: Method[Options], options: Options) -> None:
@@ -49,11 +49,11 @@ class Pipeline:
         self.sampler = method.sampler(backbone, options)
 
     def defaults(self, role: str, request: EditRequest) -> tuple[int, float]:
-        """Steps and guidance: asked for, else the method's on its own role, else the role's."""
+        """Return steps and guidance of the request, of the method on its default role, or of the role."""
         steps, guidance = self.backbone.defaults(role)
         own = (self.method.defaults or {}) if role == self.method.role else {}
         chosen_steps = request.steps if request.steps is not None else int(own.get("steps", steps))
-        # A role whose default is 1 was trained without guidance; a method's number is for those with it.
+        # A role whose default is 1 was trained without guidance; a method's value is for roles with guidance.
         preferred = own.get("guidance", guidance) if guidance > 1 else guidance
         if request.guidance is None:
             return chosen_steps, preferred
@@ -67,11 +67,11 @@ class Pipeline:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DenoiseState:
-    """Where a batch stands on its way from noise to the answer.
+    """The state of a batch between noise and answer.
 
     Attributes:
         x_BLC: packed latents.
-        step: how many Euler steps it has taken.
+        step: number of Euler steps taken.
         before_BLC: `x_BLC` one step earlier, for previews; None before the first step.
     """
 
@@ -81,22 +81,22 @@ class DenoiseState:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Planned:
+class PlannedBatch:
     """A batch that is ready to be denoised.
 
     Attributes:
-        pipeline: what it runs on.
+        pipeline: the method on its backbone.
         batch: requests of one group.
-        inputs: their tensors.
+        inputs: the requests' tensors.
         plan: canvas, conditioning, role.
         start: the noise.
-        times: of the schedule, (steps + 1,), from 1 down to 0.
+        times: times of the schedule, (steps + 1,), from 1 down to 0.
         guidance: distilled guidance.
-        velocity: what Euler integrates.
+        velocity: the function that Euler integrates.
     """
 
     pipeline: Pipeline
-    batch: Sequence[Prepared]
+    batch: Sequence[PreparedRequest]
     inputs: EditInputs
     plan: Plan
     start: DenoiseState
@@ -106,40 +106,40 @@ class Planned:
 
 
 @torch.no_grad()
-def run(pipeline: Pipeline, batch: Sequence[Prepared], watch: Watch | None = None) -> list[EditResult]:
-    """Edit one batch whose members share a group.
+def run(pipeline: Pipeline, batch: Sequence[PreparedRequest], watch: Watch | None = None) -> list[EditResult]:
+    """Edit a batch of requests of one group.
 
     Raises:
         EditkitError: where the network's result is not finite or memory runs out.
     """
     clock = Stopwatch()
     with enough_memory():
-        planned = begin(pipeline, batch)
+        planned = plan_batch(pipeline, batch)
         clock.lap("plan")
-        state = denoise(planned.velocity, planned.start, planned.times, told=teller(planned, watch))
+        state = denoise(planned.velocity, planned.start, planned.times, on_step=step_callback(planned, watch))
         clock.lap("sample")
-        finished = decode(planned, state.x_BLC)
+        edited = decode(planned, state.x_BLC)
         clock.lap("decode")
-        return results(planned, finished, clock.shared(len(batch)))
+        return results(planned, edited, clock.shared(len(batch)))
 
 
-def begin(pipeline: Pipeline, batch: Sequence[Prepared]) -> Planned:
-    """Steps 1 to 4: everything that an edit needs before its first step through the network."""
+def plan_batch(pipeline: Pipeline, batch: Sequence[PreparedRequest]) -> PlannedBatch:
+    """Do steps 1 to 4: everything before the first Euler step."""
     backbone, request = pipeline.backbone, batch[0].request
     # 1. Requests become one set of tensors.
     inputs = collate(batch)
     # 2. Fit the canvas, encode text and pixels, fill a slot. Some official samplers draw from the generators
     # here, before the noise is drawn.
-    backbone.settle(pipeline.method.role_under(pipeline.options))
+    backbone.use_parts_of(pipeline.method.role_under(pipeline.options))
     generators = tuple(torch.Generator().manual_seed(item.request.seed) for item in batch)
     plan = pipeline.conditioner.plan(replace(inputs, generators=generators))
-    # 3. From one CPU generator a picture, so that a batch gives what single edits give.
+    # 3. One CPU generator for each picture, so that a batch gives what single edits give.
     noise_BLC = backbone.noise(plan.canvas, generators)
-    # 4. Shifted as the role's own scheduler does.
+    # 4. Shift times as the role's own scheduler does.
     steps, guidance = pipeline.defaults(plan.role, request)
     times = flow.schedule(steps, noise_BLC.shape[1], backbone.time_shift(plan.role))
-    backbone.reset_caches()  # which remember steps of the picture before
-    return Planned(
+    backbone.reset_caches()  # they hold steps of the previous picture
+    return PlannedBatch(
         pipeline=pipeline,
         batch=batch,
         inputs=inputs,
@@ -156,32 +156,32 @@ def denoise(
     state: DenoiseState,
     times: Tensor,
     until: int | None = None,
-    told: Callable[[DenoiseState, int], None] | None = None,
+    on_step: Callable[[DenoiseState, int], None] | None = None,
 ) -> DenoiseState:
-    """Step 5: Euler from a state to the step `until` of a schedule, or to its end.
+    """Do step 5: Euler from a state to the step `until` of a schedule, or to its end.
 
-    Going on from the state that this returns gives the tensors that one call for both spans gives.
+    Two calls, the second from the state that the first returned, give the same tensors as one call.
 
     Args:
-        velocity: what is integrated.
-        state: where to start.
-        times: of the whole schedule.
-        until: where to stop.
-        told: called after each step with its state and `until`.
+        velocity: the function to integrate.
+        state: the state to start from.
+        times: times of the whole schedule.
+        until: number of the step to stop after; the last one where None.
+        on_step: called after each step with its state and the last step's number.
     """
     last = len(times) - 1 if until is None else until
-    for x_BLC in flow.walk(velocity, state.x_BLC, times[state.step : last + 1]):
+    for x_BLC in flow.euler_steps(velocity, state.x_BLC, times[state.step : last + 1]):
         state = DenoiseState(x_BLC=x_BLC, step=state.step + 1, before_BLC=state.x_BLC)
-        if told:
-            told(state, last)
+        if on_step:
+            on_step(state, last)
     return state
 
 
-def decode(planned: Planned, x0_BLC: Tensor) -> list[Finished]:
-    """Steps 6 and 7: latents as pictures of the input's size, aligned and preserved as was asked for.
+def decode(planned: PlannedBatch, x0_BLC: Tensor) -> list[EditedImage]:
+    """Do steps 6 and 7: turn latents into pictures of the input's size, aligned and preserved as requested.
 
     Raises:
-        EditkitError: where they are not finite.
+        EditkitError: where latents or pixels are not finite.
     """
     # 6. Decode, cut off the padding, restore the exact size.
     backbone, inputs = planned.pipeline.backbone, planned.inputs
@@ -191,7 +191,7 @@ def decode(planned: Planned, x0_BLC: Tensor) -> list[Finished]:
         raise EditkitError(
             "The result is not finite; use dtype float32 or bfloat16, and weights that are not damaged."
         )
-    # 7. Where no mask says what was to change, the latents are compared with the source's.
+    # 7. Without a mask, the change is inferred; latents that differ from the source's help.
     suspects: Sequence[Tensor | None] = [None] * len(planned.batch)
     if inputs.source_BCHW is not None and inputs.mask_B1HW is None:
         source_BLC = backbone.encode(canvas.place(inputs.source_BCHW, planned.plan.canvas))
@@ -201,8 +201,10 @@ def decode(planned: Planned, x0_BLC: Tensor) -> list[Finished]:
     return [postprocess.finish(*parts) for parts in each]
 
 
-def results(planned: Planned, finished: Sequence[Finished], timings: dict[str, float]) -> list[EditResult]:
-    """Step 8: what became of each request, with its recipe and its notes."""
+def results(
+    planned: PlannedBatch, edited: Sequence[EditedImage], timings: dict[str, float]
+) -> list[EditResult]:
+    """Do step 8: make each request's result, with its recipe and its notes."""
     pipeline, backbone = planned.pipeline, planned.pipeline.backbone
     shared = {
         "method": pipeline.method.name,
@@ -222,36 +224,36 @@ def results(planned: Planned, finished: Sequence[Finished], timings: dict[str, f
             image=_picture(item, made),
             method=pipeline.method.name,
             seed=item.request.seed,
-            recipe=provenance.make(**item.asked(), **shared),
+            recipe=provenance.make(**item.recipe_settings(), **shared),
             timings=timings,
             notes=(*item.notes, *backbone.remarks(item.request.instruction), *made.notes),
             change=None if made.change_11HW is None else images.gray(made.change_11HW),
             alignment=made.alignment,
         )
-        for item, made in zip(planned.batch, finished, strict=True)
+        for item, made in zip(planned.batch, edited, strict=True)
     ]
 
 
-def previews(planned: Planned, state: DenoiseState) -> list[Image.Image]:
-    """The pictures that a state's last step points at."""
+def previews(planned: PlannedBatch, state: DenoiseState) -> list[Image.Image]:
+    """Extrapolate a state's last step to time 0 and decode it: what the edit would look like now."""
     assert state.before_BLC is not None, "a preview needs a step"
     now, then = planned.times[state.step - 1].item(), planned.times[state.step].item()
-    finished = decode(planned, flow.endpoint(state.before_BLC, state.x_BLC, now, then))
-    return [_picture(item, each) for item, each in zip(planned.batch, finished, strict=True)]
+    edited = decode(planned, flow.endpoint(state.before_BLC, state.x_BLC, now, then))
+    return [_picture(item, each) for item, each in zip(planned.batch, edited, strict=True)]
 
 
-def teller(planned: Planned, watch: Watch | None) -> Callable[[DenoiseState, int], None] | None:
-    """Tells a watcher of each step, with a way to look at it."""
+def step_callback(planned: PlannedBatch, watch: Watch | None) -> Callable[[DenoiseState, int], None] | None:
+    """Make a callback for `denoise` that reports each step, and a way to preview it, to a watcher."""
     if watch is None:
         return None
     seeds = tuple(item.request.seed for item in planned.batch)
 
-    def told(state: DenoiseState, last: int) -> None:
+    def on_step(state: DenoiseState, last: int) -> None:
         preview = partial(previews, planned, state)
         watch(Progress(step=state.step, steps=last, seeds=seeds, preview=preview))
 
-    return told
+    return on_step
 
 
-def _picture(item: Prepared, finished: Finished) -> Image.Image:
-    return images.picture(finished.pixels_1CHW, item.source.alpha if item.source else None)
+def _picture(item: PreparedRequest, edited: EditedImage) -> Image.Image:
+    return images.picture(edited.pixels_1CHW, item.source.alpha if item.source else None)

@@ -1,4 +1,4 @@
-"""What an edit says while it runs: its steps to a watcher, its seconds by stage."""
+"""Progress of an edit: its steps for a watcher, and its seconds by stage."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from PIL import Image
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """What a watcher is told after each Euler step.
+    """A report after an Euler step.
 
     Attributes:
-        step: how many are done.
-        steps: how many there are, up to the end or up to a seed search's previews.
-        seeds: of the pictures that are being made.
-        preview: makes the pictures that the last step points at, in the order of the seeds.
+        step: number of steps done.
+        steps: number of steps to do, to the end or to the previews of a seed search.
+        seeds: seeds of the pictures in the batch.
+        preview: makes previews of the pictures, in the order of the seeds.
     """
 
     step: int
@@ -27,22 +27,22 @@ class Progress:
 
 
 Watch = Callable[[Progress], None]
-"""Called after each step; what it raises ends the edit there."""
+"""A function that is called after each step; an exception from it ends the edit."""
 
 
 @dataclass(kw_only=True)
 class Stopwatch:
-    """Seconds by stage."""
+    """Measures seconds by stage."""
 
     laps: dict[str, float] = field(default_factory=dict)
     _last: float = field(default_factory=time.perf_counter)
 
     def lap(self, stage: str) -> None:
-        """Book the time since the last lap under a stage."""
+        """Add the time since the last lap to a stage."""
         now = time.perf_counter()
         self.laps[stage] = self.laps.get(stage, 0.0) + now - self._last
         self._last = now
 
     def shared(self, count: int) -> dict[str, float]:
-        """Seconds by stage for each of this many pictures."""
+        """Share the seconds of each stage among this many pictures."""
         return {stage: seconds / count for stage, seconds in self.laps.items()}

@@ -1,4 +1,4 @@
-"""How to search over seeds. Importing this loads neither torch nor judges."""
+"""Settings of a search over seeds. Importing this loads neither torch nor judges."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ MODES = ("continue", "restart")
 
 @dataclass(frozen=True, kw_only=True)
 class SeedSearch:
-    """How to search over seeds."""
+    """Settings of a search over seeds."""
 
     seeds: int = 8
-    """Try this many seeds and keep the one that a judge prefers. They count up from the request's."""
+    """Try this many seeds and keep the one that a judge prefers. They count up from the request's seed."""
     judge: str = "preserve"
-    """Who judges: preserve, tiny, qwen-vl or openai."""
+    """Name of the judge: preserve, tiny, qwen-vl or openai."""
     mode: str = "continue"
-    """What becomes of the winner: continue its preview, or restart."""
+    """How the winner is finished: continue its preview, or restart its edit."""
     preview_steps: int | None = None
-    """Steps before the judge looks; a quarter of all, rounded up, if not given."""
+    """Steps of a preview; a quarter of all, rounded up, if not given."""
     both_orders: bool = True
-    """Ask the judge twice, the pictures swapped; or once. The surer answer counts, or none where the judge
-    contradicts itself and cannot tell how sure it was."""
+    """Ask the judge in both picture orders, or in one. Of two answers the surer one counts. Contradicting
+    answers are a tie where the judge cannot tell how sure it is."""
     options: dict[str, Any] = field(default_factory=dict)
     """Option of the judge."""
 
@@ -45,13 +45,13 @@ class SeedSearch:
 
 
 def build(search: SearchSettings | Mapping[str, Any]) -> SeedSearch:
-    """A search from itself or from a dict of its fields.
+    """Make a `SeedSearch` from one or from a dict of its fields.
 
     Raises:
         EditkitError: for an unknown field or a value out of range.
     """
     if isinstance(search, SeedSearch):
-        search = asdict(search)  # built in Python, where nothing has looked at its types
+        search = asdict(search)  # made in Python, where nothing has checked its types yet
     if not isinstance(search, Mapping):
         raise EditkitError(f"search={search!r} is not allowed; give a SeedSearch or a dict of its fields.")
     return config.build(SeedSearch, search)

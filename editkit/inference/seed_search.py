@@ -1,7 +1,8 @@
-"""The early filter: many seeds, a few steps each, a judge, and the rest of the steps for the winner alone.
+"""Search over seeds: make a preview of each seed, let a judge choose, and finish the winner alone.
 
-ICEdit, section 3.3, for any method. `restart` is the paper's: short edits as previews, the winner anew.
-`continue` stops whole edits early, looks at where their last step points, and goes on with the winner.
+ICEdit's early filter (section 3.3), for any method. `restart` is the paper's mode: previews are short edits,
+and the winner is edited from the beginning. `continue` stops full edits early, extrapolates their last step
+to a preview, and goes on with the winner.
 """
 
 from __future__ import annotations
@@ -19,34 +20,34 @@ from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.imaging.contact_sheet import grid
 from editkit.inference import inputs
-from editkit.inference.inputs import Prepared
+from editkit.inference.inputs import PreparedRequest
 from editkit.inference.memory import enough_memory
 from editkit.inference.pipeline import (
     DenoiseState,
     Pipeline,
-    begin,
     decode,
     denoise,
+    plan_batch,
     previews,
     results,
-    teller,
+    step_callback,
 )
 from editkit.inference.progress import Stopwatch, Watch
 from editkit.inference.search_settings import SeedSearch
-from editkit.judges import Case, Judge, judge
+from editkit.judges import Case, Judge, load_judge
 from editkit.judges.tournament import bubble
 from editkit.types import Comparison, EditResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchReport:
-    """Everything that a search saw.
+    """The findings of a search.
 
     Attributes:
-        previews: by seed.
-        comparisons: in order.
-        seed: the winner's.
-        steps_by_seed: Euler steps that each took; the winner's in both its preview and its edit.
+        previews: previews by seed.
+        comparisons: the judge's comparisons, in order.
+        seed: seed of the winner.
+        steps_by_seed: Euler steps of each seed; those of the winner are of its preview and its edit.
     """
 
     previews: dict[int, Image.Image]
@@ -56,11 +57,11 @@ class SearchReport:
 
     @property
     def steps(self) -> int:
-        """Euler steps in all, over all seeds."""
+        """Euler steps of all seeds together."""
         return sum(self.steps_by_seed.values())
 
     def summary(self) -> dict[str, Any]:
-        """All but the pictures, in JSON's types."""
+        """Return everything but the pictures, in JSON's types."""
         compared = [
             {
                 "seeds": list(each.seeds),
@@ -73,11 +74,16 @@ class SearchReport:
             for each in self.comparisons
         ]
         spent = {str(seed): steps for seed, steps in self.steps_by_seed.items()}
-        told = {"seeds": list(self.previews), "seed": self.seed, "steps": self.steps, "steps_by_seed": spent}
-        return {**told, "comparisons": compared}
+        summary = {
+            "seeds": list(self.previews),
+            "seed": self.seed,
+            "steps": self.steps,
+            "steps_by_seed": spent,
+        }
+        return {**summary, "comparisons": compared}
 
     def contact_sheet(self) -> Image.Image:
-        """All previews side by side, in rows of four, the winner's framed."""
+        """Draw all previews in rows of four, with a frame around the winner's."""
         pictures = list(self.previews.values())
         width, height = pictures[0].size
         gap = max(2, min(width, height) // 32)
@@ -92,19 +98,19 @@ class SearchReport:
 @torch.no_grad()
 def run(
     pipeline: Pipeline,
-    prepared: Prepared,
+    prepared: PreparedRequest,
     search: SeedSearch,
     judges: dict[str, Judge],
     watch: Watch | None = None,
 ) -> EditResult:
-    """One edit whose seed is searched for.
+    """Edit a picture with the seed that a search finds.
 
     Args:
         pipeline: a method on a backbone.
         prepared: the edit.
-        search: how.
-        judges: those made before, to be used again; a new one is put there.
-        watch: told of each step, first of all seeds', then of the winner's.
+        search: settings of the search.
+        judges: loaded judges, to be used again; a new one is added.
+        watch: called after each step, first of all seeds together, then of the winner.
 
     Raises:
         EditkitError: where the edit or the judge fails.
@@ -119,8 +125,8 @@ def run(
         raise EditkitError(f"The judge {search.judge!r} needs a source picture; choose another judge.")
     with enough_memory():
         # All seeds, stopped early.
-        every = begin(pipeline, [_with(prepared, seed, request.steps if whole else k) for seed in seeds])
-        early = denoise(every.velocity, every.start, every.times, k, teller(every, watch))
+        every = plan_batch(pipeline, [_with(prepared, seed, request.steps if whole else k) for seed in seeds])
+        early = denoise(every.velocity, every.start, every.times, k, step_callback(every, watch))
         pictures = dict(zip(seeds, previews(every, early), strict=True))
         # The judge chooses.
         source = images.picture(prepared.source_1CHW[0]) if prepared.source_1CHW is not None else None
@@ -128,36 +134,40 @@ def run(
         seed, comparisons = bubble(referee, case, pictures, search.both_orders)
         clock.lap("search")
         # The winner alone, from where it was stopped or from its noise.
-        one = every if len(seeds) == 1 and whole else begin(pipeline, [_with(prepared, seed, request.steps)])
+        one = (
+            every
+            if len(seeds) == 1 and whole
+            else plan_batch(pipeline, [_with(prepared, seed, request.steps)])
+        )
         place = seeds.index(seed)
         stopped = DenoiseState(x_BLC=early.x_BLC[place : place + 1], step=k)
         clock.lap("plan")
         state = stopped if whole else one.start
-        last = denoise(one.velocity, state, one.times, told=teller(one, watch))
+        last = denoise(one.velocity, state, one.times, on_step=step_callback(one, watch))
         clock.lap("sample")
-        finished = decode(one, last.x_BLC)
+        edited = decode(one, last.x_BLC)
         clock.lap("decode")
-        (result,) = results(one, finished, clock.laps)
+        (result,) = results(one, edited, clock.laps)
     spent = dict.fromkeys(seeds, k) | {seed: k + n - state.step}
     report = SearchReport(previews=pictures, comparisons=tuple(comparisons), seed=seed, steps_by_seed=spent)
     notes = (*result.notes, *_unread(comparisons), *_one_order(referee, search))
     return replace(result, search=report, notes=notes)
 
 
-def _with(prepared: Prepared, seed: int, steps: int | None) -> Prepared:
-    """The edit with another seed and number of steps."""
+def _with(prepared: PreparedRequest, seed: int, steps: int | None) -> PreparedRequest:
+    """Copy a request with another seed and number of steps."""
     return replace(prepared, request=replace(prepared.request, seed=seed, steps=steps))
 
 
 def _judge(search: SeedSearch, judges: dict[str, Judge]) -> Judge:
     key = f"{search.judge} {json.dumps(search.options, sort_keys=True, default=str)}"
     if key not in judges:
-        judges[key] = judge(search.judge, search.options)
+        judges[key] = load_judge(search.judge, search.options)
     return judges[key]
 
 
 def _unread(comparisons: Sequence[Comparison]) -> list[str]:
-    """A note where a judge's replies could not be used."""
+    """Make a note where replies of the judge could not be used."""
     problems = [verdict.problem for comparison in comparisons for verdict in comparison.verdicts]
     count = sum(map(bool, problems))
     if not count:
@@ -166,12 +176,12 @@ def _unread(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _one_order(referee: Judge | None, search: SeedSearch) -> list[str]:
-    """A note where a judge's liking for the first or the second place may have decided."""
+    """Make a note where the picture order may have decided."""
     if referee is None or referee.symmetric or search.both_orders:
         return []
-    return ["The judge saw each two pictures in one order alone, which may have swayed it."]
+    return ["The judge saw each two pictures in one order only, which may have swayed it."]
 
 
 def preview_steps(steps: int) -> int:
-    """Steps before a judge looks, where nobody says otherwise."""
+    """Return the default number of steps of a preview."""
     return math.ceil(steps / 4)

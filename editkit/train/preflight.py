@@ -1,4 +1,4 @@
-"""What can be wrong with a run before anything of it is made."""
+"""Check a run before anything of it is made."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def check(config: FitConfig, settings: Any = None) -> Path | None:
     optim.check(config.optim)
     images.check_folder(config.output)
     output = Path(config.output)
-    if config.resume is None and checkpoints.everything(output):
+    if config.resume is None and checkpoints.complete(output):
         raise EditkitError(
             f"The folder {output} holds an earlier run; give fit.resume=latest to go on with it, "
             f"or another fit.output."

@@ -1,4 +1,4 @@
-"""ICEdit's sampler: plain Euler on Fill, as released; by text to image, the source's values join in."""
+"""ICEdit's sampler: plain Euler on Fill, as released; text to image injects the source's attention values."""
 
 from torch import Tensor
 
@@ -9,14 +9,14 @@ from methods.icedit.config import ICEditConfig
 
 
 class ICEditSampler(Sampler[ICEditConfig]):
-    """The common flow; the plan says which of the paper's two frameworks it is."""
+    """Denoises by the framework of the plan: inpainting, or text to image."""
 
     def predict(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
-        """The prediction over both halves."""
+        """Predict the velocity over both halves, BLC."""
         if isinstance(plan, inversion.InvertedPlan):
             return inversion.velocity(self.backbone, x_BLC, t, plan, guidance)
         return super().predict(x_BLC, t, plan, guidance)
 
     def start(self, plan: Plan, noise_BLC: Tensor) -> Tensor:
-        """Noise; by text to image the left half is the inverted source."""
+        """Return the noise; for text to image, its left half is the inverted source."""
         return inversion.start(plan, noise_BLC) if isinstance(plan, inversion.InvertedPlan) else noise_BLC

@@ -1,4 +1,4 @@
-"""FLUX.1 Kontext: the source's tokens join the sequence, told apart by a RoPE offset."""
+"""FLUX.1 Kontext: the source's tokens join the sequence; a RoPE offset tells them apart."""
 
 from editkit.backbone import AdapterSignature
 from editkit.method import Method
@@ -16,6 +16,6 @@ METHOD = Method(
     conditioner=KontextConditioner,
     sampler=KontextSampler,
     trainer=KontextTrainer,
-    # The channels are those of FLUX.1 [dev] as well.
+    # FLUX.1 [dev] has the same channels.
     signature=AdapterSignature(channels=(64,), architecture="kontext"),
 )

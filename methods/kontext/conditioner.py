@@ -1,4 +1,4 @@
-"""Kontext's conditioner: context pictures become tokens behind the canvas' own."""
+"""Kontext's conditioner: context pictures become tokens behind the tokens of the canvas."""
 
 import torch
 from torch import Tensor
@@ -12,8 +12,8 @@ from methods.kontext.config import RELEASED, KontextConfig
 class KontextConditioner(Conditioner[KontextConfig]):
     """Puts source and references on the sequence (paper section 3; released weights: one, at offset 1)."""
 
-    def arrange(self, inputs: EditInputs) -> Plan:
-        """Context tokens in the order source, references; none at all for text to image."""
+    def plan_without_text(self, inputs: EditInputs) -> Plan:
+        """Put source and references, in this order, on the sequence; nothing for text to image."""
         canvas_ = self.canvas(inputs)
         pictures = [canvas.place(inputs.source_BCHW, canvas_)] if inputs.source_BCHW is not None else []
         pictures += [self._reference(reference_BCHW) for reference_BCHW in inputs.references]
@@ -29,7 +29,7 @@ class KontextConditioner(Conditioner[KontextConfig]):
         return Plan(canvas=canvas_, conditioning=conditioning, role="kontext")
 
     def canvas(self, inputs: EditInputs) -> Canvas:
-        """Source and target share one grid: the canvas is the source's."""
+        """Fit the canvas to the source, so that source and target share one grid."""
         if inputs.source_BCHW is None:
             sizes = self.backbone.sizes("kontext" if "kontext" in self.backbone.roles else "text")
             size = inputs.size or (sizes[0] if len(sizes) == 1 else (1024, 1024))
@@ -41,11 +41,11 @@ class KontextConditioner(Conditioner[KontextConfig]):
 
     @property
     def layout(self) -> str:
-        """The layout that was asked for, or the one that suits the weights."""
+        """The option `layout`, or the layout that suits the weights."""
         return self.config.layout or RELEASED.get(self.backbone.base or "", "index")
 
     def _reference(self, reference_BCHW: Tensor) -> Tensor:
-        """A reference keeps its own size, on its own grid."""
+        """Fit a reference to a grid of its own size."""
         height, width = reference_BCHW.shape[-2:]
         preferred = self.backbone.sizes("kontext") if self.config.sizes == "preferred" else ()
         return canvas.place(
@@ -67,7 +67,7 @@ class KontextConditioner(Conditioner[KontextConfig]):
 
 
 def stitch(pictures: list[Tensor]) -> Tensor:
-    """Pictures BCHW side by side, scaled to the first one's height, widths rounded to the grid."""
+    """Join pictures BCHW side by side, scaled to the height of the first, with widths rounded to the grid."""
     height = pictures[0].shape[-2]
     scaled = []
     for picture_BCHW in pictures:

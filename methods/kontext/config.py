@@ -10,12 +10,12 @@ RELEASED = {"flux1-dev": "offset"}
 
 @dataclass(frozen=True, kw_only=True)
 class KontextConfig:
-    """How pictures join the sequence, and how it is trained."""
+    """Options of Kontext."""
 
     layout: str | None = None
     """Where context pictures stand: `index` (paper: picture i at offset i), `offset` (all at 1, side by side
     in row or column positions) or `stitch` (joined into one wide picture before encoding). Where null,
-    `offset` on FLUX.1's released weights, which know one offset alone, and `index` elsewhere."""
+    `offset` on FLUX.1's released weights, which were trained with one offset, and `index` elsewhere."""
     sizes: str = "preferred"
     """`preferred`: the nearest of the sizes that the weights were trained at; `exact`: the source's own
     size, up to the role's area."""
@@ -24,7 +24,7 @@ class KontextConfig:
     true_cfg: float = 2.0
     """Scale of classifier-free guidance where a negative prompt is given."""
     prompt_dropout: float = 0.1
-    """Training: how often the instruction is left out."""
+    """Training: share of samples whose instruction is left out."""
 
     def __post_init__(self) -> None:
         if self.layout not in (None, *LAYOUTS):

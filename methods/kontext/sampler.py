@@ -1,8 +1,8 @@
-"""Kontext's sampler: the common walk, as released."""
+"""Kontext's sampler: the shared one, as released."""
 
 from editkit.method import Sampler
 from methods.kontext.config import KontextConfig
 
 
 class KontextSampler(Sampler[KontextConfig]):
-    """Plain Euler on the canvas' tokens; the context's are given."""
+    """Plain Euler steps on the canvas' tokens; the context's tokens stay as they are."""

@@ -1,4 +1,4 @@
-"""Kontext's training: the loss is on the canvas alone, and some instructions are left out."""
+"""Kontext's training: the loss is over the canvas only, and some instructions are left out."""
 
 import random
 
@@ -10,5 +10,5 @@ class KontextTrainer(Trainer[KontextConfig]):
     """Adds prompt dropout, which true classifier-free guidance needs."""
 
     def reword(self, instruction: str, rng: random.Random) -> str:
-        """The instruction, or nothing now and then."""
+        """Drop an instruction at random."""
         return "" if rng.random() < self.config.prompt_dropout else instruction

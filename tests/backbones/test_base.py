@@ -34,7 +34,7 @@ def test_shapes_tell_the_base(tmp_path: Path, config: dict[str, object], base: s
     assert hub.family(str(pipeline_folder(tmp_path, **config))).base == base
 
 
-def test_a_copy_of_the_embedded_backbone_wears_its_adapters() -> None:
+def test_a_copy_of_the_embedded_backbone_uses_its_adapters() -> None:
     editor = editkit.load(str(TINY / "fill"), device="cpu")
     assert editor.backbone.base == "tiny"
     result = editor.edit(image(128, 128), "make the red circle blue", "icedit", steps=1)

@@ -58,7 +58,7 @@ def test_plan(
         velocity_BLC = random_flux.velocity(noise_BLC, t, plan, 2.0)
         assert velocity_BLC.shape == noise_BLC.shape
         assert torch.isfinite(velocity_BLC).all()
-    steps = list(sampler.walk(plan, noise_BLC, flow.schedule(3, tokens), 2.0))
+    steps = list(sampler.euler_steps(plan, noise_BLC, flow.schedule(3, tokens), 2.0))
     assert len(steps) == 3
     assert all(step.shape == noise_BLC.shape for step in steps)
 
@@ -72,7 +72,7 @@ def test_source_and_instruction_matter(
     def end(words: str, seed: int) -> Tensor:
         plan = conditioner.plan(EditInputs(prompts=(words,), source_BCHW=photo(128, 128, seed)))
         noise_BLC = random_flux.noise(plan.canvas, [torch.Generator().manual_seed(0)])
-        *_, last = sampler.walk(plan, noise_BLC, flow.schedule(2, noise_BLC.shape[1]), 2.0)
+        *_, last = sampler.euler_steps(plan, noise_BLC, flow.schedule(2, noise_BLC.shape[1]), 2.0)
         return last
 
     assert not torch.allclose(end(WORDS[0], 0), end(WORDS[1], 0), atol=0.02)
@@ -103,7 +103,7 @@ def _tensors(plan: Plan) -> list[Tensor]:
 def test_target_fills_the_canvas(parts: tuple[Conditioner, Sampler, Trainer], random_flux: Flux) -> None:
     conditioner, _, _ = parts
     given, answer_BCHW = inputs(96, 61), torch.cat([photo(96, 61, seed) for seed in (5, 6)])
-    plan = conditioner.arrange(given)
+    plan = conditioner.plan_without_text(given)
     assert plan.conditioning.text is None
     target_BCHW = conditioner.target(given, answer_BCHW)
     assert target_BCHW.shape == (2, 3, plan.canvas.height, plan.canvas.width)
@@ -121,7 +121,7 @@ def test_target_fills_the_canvas(parts: tuple[Conditioner, Sampler, Trainer], ra
 def test_trainer(parts: tuple[Conditioner, Sampler, Trainer]) -> None:
     conditioner, _, trainer = parts
     given = inputs()
-    plan = conditioner.arrange(given)
+    plan = conditioner.plan_without_text(given)
     weights_BL = trainer.weights(plan, given)
     if weights_BL is not None:
         assert weights_BL.shape == (2, plan.canvas.width * plan.canvas.height // 256)

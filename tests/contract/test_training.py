@@ -82,7 +82,7 @@ def test_trained_saved_resumed_loaded(
     assert any(tensor.abs().sum() > 0 for key, tensor in states[0].items() if ".lora_B" in key)
 
     editor = editkit.Editor(EditJob(straight).backbone, {method.name: options})
-    editor.use_adapters([], method=method.name)  # whatever a method wears is not for random weights
+    editor.use_adapters([], method=method.name)  # a method's default adapter is not for random weights
 
     def edited() -> Image.Image:
         return editor.edit(image(64, 64), WORDS[0], method.name, steps=2).image
@@ -90,8 +90,8 @@ def test_trained_saved_resumed_loaded(
     transformer = editor.backbone.transformer(role)
     base = edited()
     name = editor.load_adapter(files[0], method.name)
-    worn = edited()
-    assert difference(worn, base) > 0
+    adapted = edited()
+    assert difference(adapted, base) > 0
     editor.use_adapters([], method=method.name)
     assert difference(edited(), base) == 0
     adapters.eject(transformer, name)

@@ -270,13 +270,13 @@ def test_training_from_the_page(client: Client, page: Page) -> None:
     assert "trains " in client.predict(steps=4, api_name="/train_plan")[0]
     assert "0 steps are not allowed" in words(client.predict(steps=0, api_name="/train_start")[0])
     client.predict(steps=4, api_name="/train_start")
-    assert "under way already" in words(client.predict(steps=4, api_name="/train_start")[0])
+    assert "already going on" in words(client.predict(steps=4, api_name="/train_start")[0])
     deadline = time.monotonic() + 300
     while "done at step 4" not in status():
         assert time.monotonic() < deadline, status()
         time.sleep(1)
-    worn, said = client.predict(api_name="/train_try")
-    assert "kontext wears" in words(worn)
+    note, said = client.predict(api_name="/train_try")
+    assert "kontext uses" in words(note)
     assert "on in Compare" in words(said)
     told = json.loads(compared(client)["kontext: recipe"])
     assert any(name.startswith("adapter") for name in told["weights"]), told["weights"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import editkit
-from backbones.meta_init import Sketch
+from backbones.meta_init import MetaFlux
 from backbones.specs import KONTEXT_SIZES
 from editkit.imaging.canvas import GRID
 from editkit.inference import comparison
@@ -18,7 +18,7 @@ PICTURES = [(1024, 1024), (1600, 900), (900, 1600), (3000, 1000), (640, 480)]
 
 @pytest.fixture(scope="module")
 def editor() -> editkit.Editor:
-    return editkit.Editor(Sketch("flux1-dev"))
+    return editkit.Editor(MetaFlux("flux1-dev"))
 
 
 def canvases(editor: editkit.Editor, size: tuple[int, int]) -> dict[str, Canvas]:
@@ -27,7 +27,7 @@ def canvases(editor: editkit.Editor, size: tuple[int, int]) -> dict[str, Canvas]
     for request in comparison.requests(editor, image(*size), "make it blue", names):
         method, options = editor.method(request.method)
         editor.backbone.transformer(method.role_under(options))
-        plan = method.conditioner(editor.backbone, options).arrange(collate([prepare(request)]))
+        plan = method.conditioner(editor.backbone, options).plan_without_text(collate([prepare(request)]))
         found[request.method] = plan.canvas
     return found
 

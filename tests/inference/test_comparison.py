@@ -13,13 +13,13 @@ from tests.pictures import image
 
 def test_comparison(random_flux: Flux) -> None:
     from editkit.inference import comparison
-    from editkit.judges import judge
+    from editkit.judges import load_judge
 
     editor = editkit.Editor(random_flux)
     picture = image(96, 64)
     names = ["aceplus", "icedit", "kontext"]
     entries = comparison.compare(
-        editor, picture, "make it red", names, steps=1, seed=2, judge=judge("preserve")
+        editor, picture, "make it red", names, steps=1, seed=2, judge=load_judge("preserve")
     )
     assert [entry.result.method for entry in entries] == names
     assert all(entry.seconds > 0 and 0 <= entry.changed <= 1 for entry in entries)

@@ -38,7 +38,7 @@ def test_going_on_gives_what_one_call_gives(start: DenoiseState, until: int) -> 
 
 def test_states_do_not_change(start: DenoiseState) -> None:
     noise_BLC, seen = start.x_BLC.clone(), []
-    last = denoise(velocity, start, TIMES, 3, told=lambda state, until: seen.append((state, until)))
+    last = denoise(velocity, start, TIMES, 3, on_step=lambda state, until: seen.append((state, until)))
     assert torch.equal(start.x_BLC, noise_BLC)
     assert [(state.step, until) for state, until in seen] == [(1, 3), (2, 3), (3, 3)]
     assert seen[-1][0] is last

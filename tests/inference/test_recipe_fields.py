@@ -20,5 +20,5 @@ def test_a_recipe_gives_the_request_back() -> None:
     assert given.keys() == set(SETTINGS), "a new field of an edit must go into its recipe"
     request = EditRequest(image=None, **given)
     used = {name: given[name] for name in USED}  # which the pipeline adds
-    assert provenance.settings(provenance.make(**provenance.asked(request), **used)) == given
+    assert provenance.settings(provenance.make(**provenance.request_settings(request), **used)) == given
     assert {*SETTINGS, *PICTURES, "search"} == set(FIELDS)

@@ -56,7 +56,7 @@ def test_one_seed_is_a_plain_edit(editor: editkit.Editor, method: str, mode: str
 def test_the_winner_is_the_edit_of_its_seed(
     editor: editkit.Editor, method: str, mode: str, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("editkit.inference.seed_search.judge", lambda name, options: Prefers())
+    monkeypatch.setattr("editkit.inference.seed_search.load_judge", lambda name, options: Prefers())
     search = editkit.SeedSearch(seeds=3, mode=mode, preview_steps=2)
     found = editor.edit(image(97, 61), WORDS, method, seed=5, steps=5, search=search)
     report = found.search
@@ -81,16 +81,16 @@ def test_a_judge_that_likes_a_place_says_nothing(
     editor: editkit.Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     biased = Prefers("second")
-    monkeypatch.setattr("editkit.inference.seed_search.judge", lambda name, options: biased)
+    monkeypatch.setattr("editkit.inference.seed_search.load_judge", lambda name, options: biased)
     found = editor.edit(image(64, 64), WORDS, seed=1, steps=2, search={"seeds": 3})
     assert found.seed == 1
     assert [comparison.better for comparison in found.search.comparisons] == [None, None]
     assert biased.asked == 4
-    with pytest.warns(UserWarning, match="in one order alone"):
+    with pytest.warns(UserWarning, match="in one order only"):
         once = editor.edit(image(64, 64), WORDS, seed=1, steps=2, search={"seeds": 3, "both_orders": False})
     assert once.seed == 3
-    assert any("in one order alone" in note for note in once.notes)
-    assert not any("in one order alone" in note for note in found.notes)
+    assert any("in one order only" in note for note in once.notes)
+    assert not any("in one order only" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(("leads", "seed"), [((2.0, 1.0), 1), ((1.0, 2.0), 2), ((1.5, 1.5), 1)])
@@ -98,7 +98,9 @@ def test_the_surer_answer_counts(
     editor: editkit.Editor, leads: tuple[float, float], seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The judge says `first` in both orders, and is surer of one."""
-    monkeypatch.setattr("editkit.inference.seed_search.judge", lambda name, options: Prefers("first", leads))
+    monkeypatch.setattr(
+        "editkit.inference.seed_search.load_judge", lambda name, options: Prefers("first", leads)
+    )
     found = editor.edit(image(64, 64), WORDS, seed=1, steps=2, search={"seeds": 2})
     assert found.seed == seed
     (told,) = found.search.summary()["comparisons"]

@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def judge(folder: Path) -> VisionLanguageJudge:
-    made = judges.judge("qwen-vl", {"model": str(folder), "device": "cpu", "max_new_tokens": 4})
+    made = judges.load_judge("qwen-vl", {"model": str(folder), "device": "cpu", "max_new_tokens": 4})
     assert isinstance(made, VisionLanguageJudge)
     return made
 
@@ -158,7 +158,7 @@ def test_questions_say_what_the_pictures_are() -> None:
 def test_bad_options(options: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(editkit.EditkitError, match=sentence):
-        judges.judge("qwen-vl", options)
+        judges.load_judge("qwen-vl", options)
 
 
 def test_a_model_that_cannot_see(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_model_that_cannot_see(tmp_path: Path) -> None:
     )
     LlamaForCausalLM(text).save_pretrained(tmp_path)
     with pytest.raises(editkit.EditkitError, match=r"cannot be used.*give a vision-language model"):
-        judges.judge("qwen-vl", {"model": str(tmp_path), "device": "cpu"})
+        judges.load_judge("qwen-vl", {"model": str(tmp_path), "device": "cpu"})
 
 
 @pytest.mark.skipif(find_spec("torchvision") is not None, reason="has torchvision")
@@ -180,7 +180,7 @@ def test_a_missing_package_is_named(folder: Path, tmp_path: Path) -> None:
     video = {"video_processor_type": "Qwen2VLVideoProcessor"}
     (copy / "video_preprocessor_config.json").write_text(json.dumps(video))
     with pytest.raises(editkit.EditkitError, match=r"(?i)needs a package.*torchvision"):
-        judges.judge("qwen-vl", {"model": str(copy), "device": "cpu"})
+        judges.load_judge("qwen-vl", {"model": str(copy), "device": "cpu"})
 
 
 def _cut(folder: Path) -> None:
@@ -219,11 +219,11 @@ def test_damaged_folders(folder: Path, tmp_path: Path, damage: Any) -> None:
     shutil.copytree(folder, copy)
     damage(copy)
     with pytest.raises(editkit.EditkitError, match="cannot be used") as caught:
-        judges.judge("qwen-vl", {"model": str(copy), "device": "cpu"})
+        judges.load_judge("qwen-vl", {"model": str(copy), "device": "cpu"})
     assert str(caught.value).endswith(".")
 
 
 def test_too_little_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("editkit.judges.vlm.weights._free", lambda: 1000)
     with pytest.raises(editkit.EditkitError, match=r"GB of memory.*use a smaller model"):
-        judges.judge("qwen-vl", {"model": str(folder), "device": "cpu"})
+        judges.load_judge("qwen-vl", {"model": str(folder), "device": "cpu"})

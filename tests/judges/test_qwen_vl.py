@@ -89,7 +89,7 @@ def test_it_is_asked_and_its_reply_is_read(
         chat_template=TEMPLATE,
     ).save_pretrained(tmp_path)
     options = {"model": str(tmp_path), "device": "cpu", "dtype": dtype, "max_new_tokens": 8}
-    judge = judges.judge("qwen-vl", options)
+    judge = judges.load_judge("qwen-vl", options)
     shown = image(128, 96) if source else None
     verdict = judge.compare(Case(source=shown, instruction="make it red"), image(128, 96), image(96, 128))
     assert len(verdict.reply) > 0

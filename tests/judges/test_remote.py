@@ -56,7 +56,7 @@ def logged(server: str) -> list[dict[str, Any]]:
 def ask(url: str, **options: Any) -> Verdict:
     chosen = {"url": url, "timeout": 0.5, "retries": 2, "longest_wait": 0.2} | options
     case = Case(source=image(32, 32), instruction=WORDS)
-    return judges.judge("openai", chosen).compare(case, image(32, 32, 1), image(32, 32, 2))
+    return judges.load_judge("openai", chosen).compare(case, image(32, 32, 1), image(32, 32, 2))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ ACCURACY = 0.8
 @pytest.fixture(scope="module")
 def embedded() -> VisionLanguageJudge:
     torch.set_num_threads(1)
-    made = judges.judge("tiny", {"device": "cpu"})
+    made = judges.load_judge("tiny", {"device": "cpu"})
     assert isinstance(made, VisionLanguageJudge)
     return made
 

@@ -63,7 +63,7 @@ def assert_fill_is_diffusers(flux: Flux, built: Any, width: int, height: int, gu
         plan = method.conditioner(flux, options).plan(inputs)
         noise_BLC = flux.noise(plan.canvas, [mine])
         times = flow.schedule(STEPS, noise_BLC.shape[1])
-        *_, last_BLC = method.sampler(flux, options).walk(plan, noise_BLC, times, guidance)
+        *_, last_BLC = method.sampler(flux, options).euler_steps(plan, noise_BLC, times, guidance)
     mask_B1HW = torch.zeros(1, 1, height, 2 * width)
     mask_B1HW[..., width:] = 1
     other_BLC = built(

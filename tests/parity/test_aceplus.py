@@ -52,7 +52,7 @@ def test_latents_are_those_of_the_released_path(random_flux: Flux) -> None:
         )[0]
         x_BLC = x_BLC + (then - now) * velocity
     sampler = METHOD.sampler(random_flux, config.build(METHOD.config, {}))
-    *_, last = sampler.walk(plan, noise_BLC, times, 50.0)
+    *_, last = sampler.euler_steps(plan, noise_BLC, times, 50.0)
     assert torch.allclose(last, x_BLC, atol=1e-4)
 
 

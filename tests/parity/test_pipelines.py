@@ -51,7 +51,7 @@ def latents(
     plan = method.conditioner(flux, built).plan(inputs)
     noise_BLC = flux.noise(plan.canvas, [torch.Generator().manual_seed(7 + n) for n in range(len(prompts))])
     times = flow.schedule(STEPS, noise_BLC.shape[1])
-    *_, last_BLC = method.sampler(flux, built).walk(plan, noise_BLC, times, guidance)
+    *_, last_BLC = method.sampler(flux, built).euler_steps(plan, noise_BLC, times, guidance)
     return noise_BLC, last_BLC
 
 

@@ -83,7 +83,7 @@ def test_an_edit_is_made_again(case: str, editor: editkit.Editor, source: Path, 
         assert found.greatest <= 2
     else:
         assert (found.verdict, found.greatest, found.mean, found.reasons) == ("identical", 0, 0, ())
-        assert found.told() == "identical"
+        assert found.summary_line() == "identical"
 
 
 def test_masks_and_references_are_found(editor: editkit.Editor, source: Path, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_masks_and_references_are_found(editor: editkit.Editor, source: Path, tm
     }
     assert editkit.replay(output, editor=editor, **given).verdict == "identical"
     for left_out in given:
-        with pytest.raises(EditkitError, match="is not at hand") as refusal:
+        with pytest.raises(EditkitError, match="cannot be found") as refusal:
             editkit.replay(
                 output, editor=editor, **{**given, left_out: () if left_out == "references" else None}
             )
@@ -121,7 +121,7 @@ def test_a_generated_picture_is_made_again(editor: editkit.Editor, tmp_path: Pat
 def test_every_method_with_its_tasks_options_and_adapter(
     method: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the embedded weights, whose adapters are worn unasked."""
+    """With the embedded weights, whose adapters are used by default."""
     tiny = editkit.load("tiny", "cpu")
     image(128, 128).save(tmp_path / "source.png")
     asked: dict[str, Any] = {"mask": half(tmp_path / "mask.png", (128, 128))}
@@ -148,7 +148,7 @@ def test_a_session_is_made_again(editor: editkit.Editor, tmp_path: Path) -> None
     for number in (1, 2):
         assert editkit.replay(saved / f"turn-{number:03}.png", editor=editor).verdict == "identical"
     for name in ("turn-003.png", "strip.png"):
-        with pytest.raises(EditkitError, match="not that of one edit"):
+        with pytest.raises(EditkitError, match="not one of an edit"):
             editkit.replay(saved / name, editor=editor)
 
 
@@ -165,7 +165,7 @@ def test_other_weights_are_told(
     assert found.greatest > 16
     (reason,) = found.reasons
     assert reason.startswith("other weights of transformer (")
-    assert "vae" not in found.told()
+    assert "vae" not in found.summary_line()
 
 
 def test_close_and_other_versions(editor: editkit.Editor, source: Path, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_close_and_other_versions(editor: editkit.Editor, source: Path, tmp_path
     images.save(Image.fromarray(levels), output, told)
     found = editkit.replay(output, editor=editor)
     assert found.verdict == "different"
-    assert "nothing that the recipe tells is otherwise" in found.told()
+    assert "the recipes do not differ" in found.summary_line()
 
 
 def test_loading_options_are_part_of_the_recipe(random_pipeline: Path, source: Path, tmp_path: Path) -> None:
@@ -212,7 +212,11 @@ BAD: dict[str, tuple[Callable[[Path], object], list[object], str]] = {
     "missing": (lambda path: path.unlink(), [], "cannot be read"),
     "no recipe": (without_recipe, [], "holds no recipe"),
     "half a recipe": (damaged_recipe, [], "holds no recipe"),
-    "a sheet's recipe": (lambda path: images.save(image(9, 9), path, {"instruction": "x"}), [], "one edit"),
+    "a sheet's recipe": (
+        lambda path: images.save(image(9, 9), path, {"instruction": "x"}),
+        [],
+        "one of an edit",
+    ),
     "odd options": (lambda path: rewritten(path, options=[1]), [], "does not fit"),
     "odd size": (lambda path: rewritten(path, size=7), [], "damaged"),
     "odd steps": (lambda path: rewritten(path, steps="many"), [], "steps=many"),
@@ -220,7 +224,7 @@ BAD: dict[str, tuple[Callable[[Path], object], list[object], str]] = {
     "no backbone": (lambda path: rewritten(path, backbone="no/such/folder"), [], "no/such/folder"),
     "another source": (other_source, [], r"was changed.*give it by --image"),
     "the wrong source": (other_source, ["--image", "source.png"], "not the one"),
-    "no source": (lambda path: path.with_name("source.png").unlink(), [], "not there.*--image"),
+    "no source": (lambda path: path.with_name("source.png").unlink(), [], "is missing.*--image"),
     "cropped": (lambda path: cropped(path), [], "48x39 pixels and its recipe makes 48x40"),
     "wrong count": (lambda path: path, ["--reference", "source.png"], "has 0 references"),
     "output": (lambda path: path, ["-o", "again.gif"], "must end in"),

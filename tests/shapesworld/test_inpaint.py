@@ -30,7 +30,7 @@ def test_inpainting_starts_as_text_to_image(tmp_path: Path, let_go: bool) -> Non
     assert (job.backbone._vae is None) == let_go
     assert not let_go or job.backbone._encoders is None
     batch = job.batch(range(2))
-    plan = job.conditioner.worded(*batch.worded[0])
+    plan = job.conditioner.with_text(*batch.groups[0])
     drawn = dataclasses.replace(plan, conditioning=Conditioning(text=plan.conditioning.text), role="text")
     with torch.no_grad():
         mine, text = (job.backbone.velocity(batch.x0_BLC, 0.5, each, 1.0) for each in (plan, drawn))
@@ -61,5 +61,5 @@ def test_the_input_layer_alone(tmp_path: Path) -> None:
     assert moved == {"x_embedder.weight", "x_embedder.bias"}
     for name in before:
         assert torch.equal(built[name].bfloat16(), after[name].bfloat16()), name
-    with pytest.raises(EditkitError, match="start is not for a fresh backbone"):
+    with pytest.raises(EditkitError, match="start cannot be used with fresh"):
         config.build(EditTrainConfig, values | {"fresh": {"vae": "x"}})

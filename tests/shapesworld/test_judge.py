@@ -191,7 +191,7 @@ def test_recipe(tmp_path: Path) -> None:
     export = tmp_path / "run" / "export"
     for file in export.glob("*.json"):
         assert str(tmp_path) not in file.read_text()
-    reloaded = judges.judge("tiny", {"model": str(export), "device": "cpu"})
+    reloaded = judges.load_judge("tiny", {"model": str(export), "device": "cpu"})
     assert isinstance(reloaded, VisionLanguageJudge)
     for name, weight in reloaded._model.state_dict().items():
         assert torch.equal(weight, made.model.state_dict()[name].bfloat16().float()), name

@@ -24,7 +24,7 @@ def test_masked_examples(name: str) -> None:
             "mask": example.mask is not None,
             "references": bool(example.references),
         }
-        assert tasks.chosen(example.task, **given).name == example.task
+        assert tasks.choose(example.task, **given).name == example.task
         if example.mask is None:
             continue
         before, after = (shapesworld.render(scene).astype(int) for scene in (example.source, example.answer))

@@ -49,7 +49,7 @@ def test_batches_pair_source_answer_and_instruction(settings: Any) -> None:
     for number in range(6):
         batch = job.batch(range(4 * number, 4 * number + 4))
         assert len(set(batch.seeds)) == 4
-        for place, instruction in enumerate(batch.worded[0][1]):
+        for place, instruction in enumerate(batch.groups[0][1]):
             record = records[instruction]
             seen.append(instruction)
             answer, source = (
@@ -69,7 +69,7 @@ def test_latents_are_kept_and_told_apart(settings: Any) -> None:
     folders = set(Path(settings().cache).glob("latents-*"))
     one, other = first.batch(range(4)), again.batch(range(4))
     assert torch.equal(one.x0_BLC, other.x0_BLC)
-    assert one.worded[0][1] == other.worded[0][1]
+    assert one.groups[0][1] == other.groups[0][1]
     assert one.seeds == other.seeds
     EditJob(settings("run", "data.start=2000000"))
     assert len(set(Path(settings().cache).glob("latents-*")) - folders) == 1
@@ -120,7 +120,7 @@ def test_objective_is_the_flow_loss(settings: Any) -> None:
     batch = job.batch(range(4))
     with torch.no_grad():
         loss = job.objective(batch)
-        plan = job.conditioner.worded(*batch.worded[0])
+        plan = job.conditioner.with_text(*batch.groups[0])
         terms = []
         for place, seed in enumerate(batch.seeds):
             generator = torch.Generator().manual_seed(seed)
@@ -146,11 +146,11 @@ def test_sizes_mixed_in_one_batch_count_alike(settings: Any, tmp_path: Path) -> 
     job = EditJob(config.build(EditTrainConfig, plain))
     job.objective.eval()
     batch = job.batch(range(4))
-    assert len(batch.worded) == 4
+    assert len(batch.groups) == 4
     whole = job.objective(batch)
     losses = []
-    order = [plan.canvas.original for plan, _ in batch.worded]
-    for number, (plan, words) in enumerate(batch.worded):
+    order = [plan.canvas.original for plan, _ in batch.groups]
+    for number, (plan, words) in enumerate(batch.groups):
         place = next(
             n for n, bucket in enumerate(job.stream.streams[0].buckets) if bucket.plan.canvas == plan.canvas
         )
@@ -159,7 +159,7 @@ def test_sizes_mixed_in_one_batch_count_alike(settings: Any, tmp_path: Path) -> 
             batch,
             plan=alone_plan,
             x0_BLC=tensors["x0_BLC"],
-            worded=[(alone_plan, words)],
+            groups=[(alone_plan, words)],
             weights_BL=None,
             seeds=[batch.seeds[number]],
             places=None,

@@ -60,7 +60,7 @@ def test_a_short_run_is_the_beginning_of_a_long_one(settings: Any) -> None:
         train(settings(name, f"fit.steps={steps}", *overrides, trainable=trainable))[1]
         for name, steps in (("long", 8), ("short", 4))
     )
-    assert [path.name for path in checkpoints.everything(short)] == ["checkpoint-0000004"]
+    assert [path.name for path in checkpoints.complete(short)] == ["checkpoint-0000004"]
     assert_same(long / "checkpoint-0000004", short / "checkpoint-0000004")
 
 
@@ -115,7 +115,7 @@ def test_a_damaged_checkpoint_is_passed_over(settings: Any, whole: Path, tmp_pat
     last = copied(whole, tmp_path / "broken") / "checkpoint-0000006"
     good = (last / name).read_bytes()
     (last / name).write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    with pytest.warns(UserWarning, match=r"checkpoint-0000006 is damaged .* passed over"):
+    with pytest.warns(UserWarning, match=r"checkpoint-0000006 is damaged .* was skipped"):
         train(settings("broken", "fit.resume=latest", *LINEAR))
     assert_same(whole / "checkpoint-0000006", last)
 
@@ -137,7 +137,7 @@ def test_told_to_stop_it_saves_first(settings: Any) -> None:
     with pytest.raises(StoppedError, match=r"after step 3 .* fit\.resume=latest"):
         fit(job, stopped.fit)
     output = Path(stopped.fit.output)
-    assert [path.name for path in checkpoints.everything(output)] == ["checkpoint-0000003"]
+    assert [path.name for path in checkpoints.complete(output)] == ["checkpoint-0000003"]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     train(settings("stopped", "fit.resume=latest", *overrides))
     assert_same(whole / "checkpoint-0000006", output / "checkpoint-0000006")
@@ -146,7 +146,7 @@ def test_told_to_stop_it_saves_first(settings: Any) -> None:
 
 def test_checkpoints_beyond_keep_are_dropped(settings: Any) -> None:
     _, output = train(settings("run", "fit.steps=5", "fit.save_every=1", "fit.keep=2", trainable="lora"))
-    assert [path.name for path in checkpoints.everything(output)] == [
+    assert [path.name for path in checkpoints.complete(output)] == [
         "checkpoint-0000004",
         "checkpoint-0000005",
     ]

@@ -20,7 +20,7 @@ from backbones.flux import Flux
 from editkit import config
 from editkit.errors import EditkitError
 from editkit.train.config import FitConfig
-from editkit.train.preflight import check
+from editkit.train.preflight import check_run
 from tests import ROOT
 
 RUN = str(ROOT / "tests" / "train" / "distributed_run.py")
@@ -243,7 +243,7 @@ def test_what_deepspeed_does_not_do_is_refused_at_once(
         monkeypatch.setenv(f"ACCELERATE_DEEPSPEED_{key}", value)
     settings = config.build(FitConfig, {"output": str(tmp_path / "out"), "optim": {"name": name}})
     with pytest.raises(EditkitError, match=problem):
-        check(settings)
+        check_run(settings)
 
 
 @pytest.mark.skipif(find_spec("deepspeed") is not None, reason="DeepSpeed is installed")
@@ -251,7 +251,7 @@ def test_deepspeed_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(EditkitError, match="pip install 'editkit\\[deepspeed\\]'"):
-        check(FitConfig(output=str(tmp_path / "out")))
+        check_run(FitConfig(output=str(tmp_path / "out")))
 
 
 @pytest.mark.slow

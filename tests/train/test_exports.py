@@ -86,7 +86,7 @@ def test_export_of_a_lora(settings: Any, more: list[str]) -> None:
     trained = job.backbone.transformer("kontext").eval()
     fresh = EditJob(settings("other")).backbone.transformer("kontext").eval()
     batch = job.batch(range(4))
-    plan = job.conditioner.worded(*batch.worded[0])
+    plan = job.conditioner.with_text(*batch.groups[0])
 
     @torch.no_grad()
     def velocity(transformer: Any) -> Tensor:

@@ -70,7 +70,7 @@ def test_a_loss_that_is_not_finite_stops(settings: Any) -> None:
     with pytest.raises(EditkitError, match="lower the learning rate"):
         train(settings("run", "fit.steps=12", "fit.optim.lr=1e9", "fit.save_every=1", "fit.log_every=4"))
     output = Path(settings("run").fit.output)
-    for folder in checkpoints.everything(output):
+    for folder in checkpoints.complete(output):
         for name, tensor in load_file(folder / "weights.safetensors").items():
             assert torch.isfinite(tensor).all(), f"{folder.name} cannot be resumed from: {name}"
 
@@ -95,7 +95,7 @@ def test_a_log_that_cannot_be_written_ends_the_run_with_a_checkpoint(settings: A
     job.batch = batch
     with pytest.raises(EditkitError, match=r"log\.jsonl cannot be written .*resume"):
         fit(job, chosen.fit)
-    assert [path.name for path in checkpoints.everything(output)] == ["checkpoint-0000003"]
+    assert [path.name for path in checkpoints.complete(output)] == ["checkpoint-0000003"]
 
 
 @pytest.mark.parametrize("factor", [math.nan, 1e4])
@@ -113,9 +113,9 @@ def test_a_bad_batch_stops_the_run_and_is_kept(settings: Any, factor: float) -> 
         fit(job, chosen.fit)
     folder = Path(chosen.fit.output) / "batch-0000005"
     kept = json.loads((folder / "batch.json").read_text())
-    assert kept["instructions"] == draw(range(16, 20)).worded[0][1]
+    assert kept["instructions"] == draw(range(16, 20)).groups[0][1]
     assert load_file(folder / "batch.safetensors")["x0_BLC"].shape[0] == 4
-    assert [path.name for path in checkpoints.everything(Path(chosen.fit.output))][-1] == "checkpoint-0000004"
+    assert [path.name for path in checkpoints.complete(Path(chosen.fit.output))][-1] == "checkpoint-0000004"
 
 
 def test_gradient_checkpointing_changes_nothing(settings: Any, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tests.train.runs import assert_same, train
 def test_mixtures(settings: Any) -> None:
     more = "mixture.more.weight=0.5", "mixture.more.data.count=8", "mixture.more.data.kinds.letter=1.0"
     job = EditJob(settings("run", "data.count=12", *more))
-    drawn = [job.batch(range(number * 4, number * 4 + 4)).worded[0][1] for number in range(30)]
+    drawn = [job.batch(range(number * 4, number * 4 + 4)).groups[0][1] for number in range(30)]
     letters = [all("letter" in words for words in batch) for batch in drawn]
     assert sum(letters) == 10
     assert all(abs(sum(letters[:number]) - number / 3) < 1 for number in range(30))
@@ -86,5 +86,5 @@ def test_a_prior_outlives_a_stop(prior: Any, tmp_path: Path) -> None:
 
 
 def test_a_prior_wants_words_that_stay_as_they_are(settings: Any) -> None:
-    with pytest.raises(EditkitError, match="prior needs text encoders that stay as they are"):
+    with pytest.raises(EditkitError, match="prior needs text encoders that do not train"):
         settings("run", "mixture.known.prior=true", "text_encoders=true")

@@ -11,7 +11,7 @@ from torch import nn
 
 from backbones.flux import Flux
 from editkit.train.config import OptimConfig
-from editkit.train.optim import Ema, optimizers, rate
+from editkit.train.optim import Ema, make_optimizers, rate
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_muon_moves_matrices_of_blocks_alone(random_flux: Flux) -> None:
     for parameter in parameters.values():
         assert not parameter.requires_grad
     free = {name: nn.Parameter(parameter.detach()) for name, parameter in parameters.items()}
-    muon, adamw = optimizers(free.items(), OptimConfig(name="muon", lr=1e-3, muon_lr=0.02))
+    muon, adamw = make_optimizers(free.items(), OptimConfig(name="muon", lr=1e-3, muon_lr=0.02))
     names = {id(parameter): name for name, parameter in free.items()}
     chosen = [
         {names[id(p)] for group in each.param_groups for p in group["params"]} for each in (muon, adamw)
@@ -47,12 +47,12 @@ def test_muon_moves_matrices_of_blocks_alone(random_flux: Flux) -> None:
     assert "transformer_blocks.0.attn.to_q.weight" in chosen[0]
     assert {"x_embedder.weight", "proj_out.weight", "transformer_blocks.0.attn.to_q.bias"} <= chosen[1]
     assert [each.param_groups[0]["peak"] for each in (muon, adamw)] == [0.02, 1e-3]
-    assert len(optimizers(parameters.items(), OptimConfig())) == 0
+    assert len(make_optimizers(parameters.items(), OptimConfig())) == 0
 
 
 def test_rates_by_name() -> None:
     free = {name: nn.Parameter(torch.zeros(2)) for name in ("t5.shared.weight", "t5.block", "clip", "x")}
-    (adamw,) = optimizers(free.items(), OptimConfig(lr=1.0, lr_of={"t5": 0.1, "t5.shared": 0.5}))
+    (adamw,) = make_optimizers(free.items(), OptimConfig(lr=1.0, lr_of={"t5": 0.1, "t5.shared": 0.5}))
     found = {id(p): group["peak"] for group in adamw.param_groups for p in group["params"]}
     assert [found[id(free[name])] for name in free] == [0.5, 0.1, 1.0, 1.0]
 

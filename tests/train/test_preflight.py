@@ -11,7 +11,7 @@ import pytest
 
 from editkit import EditkitError
 from editkit.train.finetune import EditJob
-from editkit.train.preflight import check
+from editkit.train.preflight import check_run
 
 
 def test_a_cache_that_cannot_be_written_is_told_before(settings: Any, tmp_path: Path) -> None:
@@ -33,4 +33,4 @@ def test_what_is_not_installed_is_told_before(
 ) -> None:
     monkeypatch.setitem(sys.modules, "prodigyopt", None)
     with pytest.raises(EditkitError, match=problem):
-        check(settings("run", override).fit)
+        check_run(settings("run", override).fit)

@@ -35,7 +35,7 @@ def test_it_looks_at_held_out_edits_on_the_way(settings: Any) -> None:
         "step-0000004.png",
     }
     assert (output / "best" / adapters.FILE).is_file()
-    # It changes nothing of the run, nor of what the transformer wears.
+    # It changes nothing of the run, nor of the transformer's adapters.
     _, plain = train(settings("plain", trainable="lora"))
     assert_same(output / "checkpoint-0000004", plain / "checkpoint-0000004")
     assert list(adapters.active(job.backbone.transformer("kontext"))) == ["default"]

@@ -98,7 +98,7 @@ def _ended(
         for first in range(0, len(group), TOGETHER):
             batch, answers = zip(*group[first : first + TOGETHER], strict=True)
             editor.load(batch[0].request)
-            planned = pipeline.begin(made, batch)
+            planned = pipeline.plan_batch(made, batch)
             state = pipeline.denoise(planned.velocity, planned.start, planned.times)
             levels_BCHW = torch.from_numpy(np.stack(answers)).permute(0, 3, 1, 2)
             placed_BCHW = canvas.place(levels_BCHW.float() / 255, planned.plan.canvas)

@@ -20,7 +20,7 @@ class InpaintOptions:
 class Inpainting(Conditioner[InpaintOptions]):
     """FLUX.1 Fill as it was published: a picture, a hole in it, and a caption."""
 
-    def arrange(self, inputs: EditInputs) -> Plan:
+    def plan_without_text(self, inputs: EditInputs) -> Plan:
         """The picture outside the mask joins the noise on channels.
 
         Raises:

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from editkit import config, registry
 from editkit.backbone import Backbone, Transformer, provider
 from editkit.config import Options
-from editkit.data.buckets import SLOTS, arrange, shape_of
+from editkit.data.buckets import SLOTS, encode_records, shape_of
 from editkit.data.datasets import Guarded, dataset
 from editkit.data.records import Record
 from editkit.errors import EditkitError
@@ -64,10 +64,10 @@ def step_cost(settings: EditTrainConfig) -> StepCost:
     """
     method = registry.method(settings.method)
     options = config.build(method.config, settings.options)
-    sketch = provider().estimate(settings.backbone, settings.load)
-    conditioner, trainer = method.conditioner(sketch, options), method.trainer(sketch, options)
+    backbone = provider().estimate(settings.backbone, settings.load)
+    conditioner, trainer = method.conditioner(backbone, options), method.trainer(backbone, options)
     role = method.role_under(options)
-    transformer = sketch.transformer(role)
+    transformer = backbone.transformer(role)
     if settings.trainable == "full":
         transformer.requires_grad_(True)
     elif settings.trainable == "input":
@@ -85,7 +85,7 @@ def step_cost(settings: EditTrainConfig) -> StepCost:
     return StepCost(
         trainable=sum(p.numel() for p in transformer.parameters() if p.requires_grad),
         frozen=sum(p.numel() for p in transformer.parameters() if not p.requires_grad),
-        encoders=sum(sketch.parts(role).values()),
+        encoders=sum(backbone.parts(role).values()),
         optimizer=state_bytes(transformer.named_parameters(), settings.fit.optim),
         tokens=tokens + (0 if slots.sequence_BSC is None else slots.sequence_BSC.shape[1]),
         flops=flops,
@@ -94,7 +94,10 @@ def step_cost(settings: EditTrainConfig) -> StepCost:
 
 
 def _largest(
-    settings: EditTrainConfig, sketch: Backbone, conditioner: Conditioner[Options], trainer: Trainer[Options]
+    settings: EditTrainConfig,
+    backbone: Backbone,
+    conditioner: Conditioner[Options],
+    trainer: Trainer[Options],
 ) -> tuple[Plan, dict[str, Tensor], Record]:
     """A batch of that one of each dataset's first records which takes the most tokens."""
     shapes: dict[tuple[Any, ...], Record] = {}
@@ -108,13 +111,13 @@ def _largest(
         raise EditkitError("None of the first records can be read; see data check.")
 
     def tokens(record: Record) -> int:
-        planned, tensors = arrange([record], sketch, conditioner, trainer)
+        planned, tensors = encode_records([record], backbone, conditioner, trainer)
         beside_BSC = planned.conditioning.sequence_BSC
         return tensors["x0_BLC"].shape[1] + (0 if beside_BSC is None else beside_BSC.shape[1])
 
     found = list(shapes.values())
     record = max(found, key=tokens) if len(found) > 1 else found[0]
-    return *arrange([record] * settings.fit.batch, sketch, conditioner, trainer), record
+    return *encode_records([record] * settings.fit.batch, backbone, conditioner, trainer), record
 
 
 def _step(

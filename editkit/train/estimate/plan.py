@@ -49,7 +49,7 @@ class TrainPlan:
 
 
 def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
-    """Sketch a run.
+    """Estimate what a run needs.
 
     Args:
         settings: of the run.

@@ -1,4 +1,4 @@
-"""ACE++'s released adapters, and which of them a request wears."""
+"""ACE++'s released adapters, and which of them a request uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.random_weights import transformer_config
 FULL_SIZE = PUBLISHED_SHAPE | {"in_channels": 448, "out_channels": 64, "guidance_embeds": True}
 
 
-def test_which_adapter_a_request_wears() -> None:
+def test_which_adapter_a_request_uses() -> None:
     def chosen(backbone: str | None, request: EditRequest, **options: Any) -> str | None:
         return METHOD.adapter(config.build(METHOD.config, options), backbone, request)
 

@@ -45,7 +45,7 @@ def test_canvases_keep_to_the_budget(count: int) -> None:
 @torch.no_grad()
 def test_references_stand_left_of_the_target(random_flux: Flux) -> None:
     given = inputs(mask=True, references=(photo(64, 128, 1), photo(200, 100, 2)))
-    plan = conditioner(random_flux, encoding="mode").arrange(given)
+    plan = conditioner(random_flux, encoding="mode").plan_without_text(given)
     assert plan.widths == (64, 256, 128)
     assert (plan.canvas.width, plan.canvas.height, plan.canvas.answer.left) == (448, 128, 320)
     mask_BhwC = plan.conditioning.channel_BLC[..., 64:].unflatten(1, (8, 28))
@@ -61,7 +61,7 @@ def test_references_stand_left_of_the_target(random_flux: Flux) -> None:
 def test_units_on_the_sequence_are_blocks_of_their_own(random_flux: Flux) -> None:
     given = inputs(references=(photo(64, 128, 1), photo(128, 128, 2)))
     joined = conditioner(random_flux, layout="sequence", encoding="mode")
-    plan = joined.arrange(given)
+    plan = joined.plan_without_text(given)
     ids_Lhw = plan.conditioning.ids_L3.unflatten(0, (8, 20))
     assert ids_Lhw[:, :4, 0].unique().tolist() == [1]
     assert ids_Lhw[:, 4:12, 0].unique().tolist() == [2]
@@ -99,7 +99,7 @@ def test_each_unit_its_own_instruction(random_flux: Flux) -> None:
         *(random_flux.velocity(noise, 0.5, each, 1.0) for each in (plan, other)), atol=1e-3
     )
     # Left out in training, or nothing as a negative prompt: nothing for each.
-    nothing = made.worded(plan, [""], [" "]).conditioning
+    nothing = made.with_text(plan, [""], [" "]).conditioning
     assert torch.equal(nothing.text.tokens_BTD[:, 48:], random_flux.text([""]).tokens_BTD)
     assert torch.equal(nothing.text.tokens_BTD, nothing.negative.tokens_BTD)
     with pytest.raises(EditkitError, match="instruction has 1 of 2 lines"):
@@ -178,15 +178,15 @@ def test_released_crop_loses_thirty_pixels(random_flux: Flux) -> None:
 
     given = inputs(references=(photo(128, 128, 1),))
     exact, released = (
-        conditioner(random_flux, crop=crop).arrange(given).canvas for crop in ("exact", "released")
+        conditioner(random_flux, crop=crop).plan_without_text(given).canvas for crop in ("exact", "released")
     )
     decoded = torch.linspace(0, 1, 256).expand(1, 3, 128, 256)
     assert torch.equal(canvas.restore(decoded, exact), decoded[..., 128:])
     stretched = canvas.resize(decoded[..., 158:], 128, 128)
     assert torch.equal(canvas.restore(decoded, released), stretched)
     # Without a reference the released script cuts nothing off either.
-    alone = conditioner(random_flux, crop="released").arrange(inputs()).canvas
-    assert alone == conditioner(random_flux).arrange(inputs()).canvas
+    alone = conditioner(random_flux, crop="released").plan_without_text(inputs()).canvas
+    assert alone == conditioner(random_flux).plan_without_text(inputs()).canvas
 
 
 @pytest.mark.parametrize("options", [{}, {"layout": "sequence"}, {"crop": "released"}, {"model": "full"}])

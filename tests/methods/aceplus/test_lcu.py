@@ -22,7 +22,7 @@ def test_the_scale_asked_for_counts(scale: float | None) -> None:
     made = conditioner(flux, scale=scale)
     panel, _ = made._panel(given)
     shown = made._target_unit(
-        given, tasks.chosen("repainting", image=True, mask=True, references=False), panel
+        given, tasks.choose("repainting", image=True, mask=True, references=False), panel
     )
     under = given.mask_B1HW.expand_as(shown.image_BCHW) > 0
     wanted = (given.source_BCHW - 0.5) * (1 - (1.0 if scale is None else scale)) + 0.5
@@ -73,7 +73,7 @@ def test_channels_stand_in_the_released_order(random_flux: Flux) -> None:
 @torch.no_grad()
 def test_at_full_scale_it_is_fills_own_input(random_flux: Flux) -> None:
     given = inputs(96, 64, mask=True, task="repainting")
-    plan = conditioner(random_flux).arrange(given)
+    plan = conditioner(random_flux).plan_without_text(given)
     panel = plan.canvas
     assert (panel.width, panel.height) == (128, 128)
 

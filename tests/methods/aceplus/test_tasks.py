@@ -27,7 +27,7 @@ def test_references_have_their_placeholders() -> None:
     class Listening:
         """Takes every word as a token."""
 
-        def takes(self, placeholders: Any) -> bool:
+        def has_room_for(self, placeholders: Any) -> bool:
             return True
 
         def text(self, prompts: Any, placeholders: Any = ()) -> Text:
@@ -37,11 +37,11 @@ def test_references_have_their_placeholders() -> None:
     listening: Any = Listening()
     options = {"layout": "sequence", "unit_prompts": True}
     plan: Any = type("Plan", (), {})
-    task = tasks.chosen("portrait", image=False, mask=False, references=True)
+    task = tasks.choose("portrait", image=False, mask=False, references=True)
     plan = ACEPlan(
         canvas=canvas.fit((64, 64)), conditioning=Conditioning(), role="fill", task=task, widths=(64, 64)
     )
-    conditioner(listening, **options).worded(
+    conditioner(listening, **options).with_text(
         plan, ["{image1} is a dog\nA girl", "a cat\nMaintain the facial features. A girl"]
     )
     assert heard == [
@@ -53,12 +53,12 @@ def test_references_have_their_placeholders() -> None:
 def test_encoders_that_were_let_go_stay_away(tmp_path: Path) -> None:
     flux = editkit.load("tiny", "cpu").backbone
     made = conditioner(flux)
-    plan = made.arrange(inputs())
+    plan = made.plan_without_text(inputs())
     flux.keep_texts(tmp_path)
-    made.worded(plan, ["make it red"])
-    flux.settle("fill")
+    made.with_text(plan, ["make it red"])
+    flux.use_parts_of("fill")
     flux.free()
-    made.worded(plan, ["make it red"])
+    made.with_text(plan, ["make it red"])
     assert flux._encoders is None
 
 
@@ -75,14 +75,14 @@ def test_encoders_that_were_let_go_stay_away(tmp_path: Path) -> None:
 )
 def test_the_task_follows_from_what_is_given(given: str, name: str) -> None:
     there = {what: what in given for what in ("image", "mask", "references")}
-    assert tasks.chosen(None, **there).name == name
+    assert tasks.choose(None, **there).name == name
 
 
 def test_a_task_says_what_it_needs() -> None:
     with pytest.raises(EditkitError, match="needs references for the task portrait"):
-        tasks.chosen("portrait", image=True, mask=False, references=False)
+        tasks.choose("portrait", image=True, mask=False, references=False)
     with pytest.raises(EditkitError, match="needs image and mask for the task repainting"):
-        tasks.chosen("repainting", image=False, mask=False, references=False)
+        tasks.choose("repainting", image=False, mask=False, references=False)
 
 
 def test_tasks_of_requests(random_flux: Flux) -> None:
@@ -107,7 +107,7 @@ def test_official_prompts(random_flux: Flux) -> None:
     extra: list[tuple[str, ...]] = []
 
     class Listening:
-        def takes(self, words: Any) -> bool:
+        def has_room_for(self, words: Any) -> bool:
             return True
 
         def text(self, prompts: list[str], placeholders: Any) -> Any:
@@ -134,11 +134,11 @@ def test_placeholders_are_tokens_where_there_is_room() -> None:
 
     words = ["make", "it", "red", *(f"spare{n}" for n in range(20))]
     encoders = text.fresh(words, letters="A", clip=CLIP, t5=T5, length=16)
-    assert not encoders.takes(PLACEHOLDERS)
+    assert not encoders.has_room_for(PLACEHOLDERS)
     plain = encoders(["{image} make it red"]).tokens_BTD
     first = len(encoders.t5_tokenizer)
     encoders.t5.resize_token_embeddings(first + len(PLACEHOLDERS))
-    assert encoders.takes(PLACEHOLDERS)
+    assert encoders.has_room_for(PLACEHOLDERS)
     ids = [
         encoders._with(words)("{image} make it red").input_ids[0]
         for words in (PLACEHOLDERS, ("{image}",), PLACEHOLDERS)

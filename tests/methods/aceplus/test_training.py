@@ -33,7 +33,7 @@ def test_a_mean_for_each_unit(random_flux: Flux, layout: str, count: int) -> Non
     """Equation 6: the references' mean errors and the target's are added."""
     given = inputs(references=(photo(384, 128, 1), photo(128, 128, 2))[:count])
     made = conditioner(random_flux, layout=layout)
-    plan = made.arrange(given)
+    plan = made.plan_without_text(given)
     trainer = METHOD.trainer(random_flux, made.config)
     rows, columns = 8, [*[24, 8][:count], 8]
     error_BLC = torch.rand(1, rows * sum(columns), 64)
@@ -45,7 +45,7 @@ def test_a_mean_for_each_unit(random_flux: Flux, layout: str, count: int) -> Non
 @torch.no_grad()
 def test_weight_under_the_mask(random_flux: Flux) -> None:
     given = inputs(mask=True, references=(photo(384, 128, 1),))
-    plan = conditioner(random_flux).arrange(given)
+    plan = conditioner(random_flux).plan_without_text(given)
 
     def weights(**options: Any) -> Tensor | None:
         trainer = METHOD.trainer(random_flux, config.build(METHOD.config, options))

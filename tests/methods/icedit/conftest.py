@@ -64,8 +64,8 @@ def forward(random_flux: Flux) -> Any:
 
 
 @pytest.fixture
-def dressed(bare: FluxTransformer2DModel, random_flux: Flux, tmp_path: Path) -> editkit.Editor:
-    """An editor whose ICEdit wears experts of its own accord, which random weights have by a path."""
+def adapted(bare: FluxTransformer2DModel, random_flux: Flux, tmp_path: Path) -> editkit.Editor:
+    """An editor whose ICEdit uses experts by default, which random weights get by a path."""
     save_file(released(bare, RANK, experts=EXPERTS), tmp_path / "moe.safetensors")
     return editkit.Editor(random_flux, {"icedit": {"adapter": str(tmp_path / "moe.safetensors")}})
 

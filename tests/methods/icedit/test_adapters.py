@@ -1,4 +1,4 @@
-"""Which adapter an edit wears, and editors that share a backbone."""
+"""Which adapter an edit uses, and editors that share a backbone."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ def test_it_needs_a_picture_and_takes_no_references(random_flux: Flux) -> None:
             editor.edit(instruction="make it red", method="icedit", **given)
 
 
-def test_a_method_wears_its_own_adapter(dressed: editkit.Editor, random_flux: Flux) -> None:
+def test_a_method_uses_its_own_adapter(adapted: editkit.Editor, random_flux: Flux) -> None:
     """Unasked, until it is told to go without."""
     picture = image(64, 64)
     bare = editkit.Editor(random_flux).edit(picture, "make it blue", "icedit", steps=2)
-    own = dressed.edit(picture, "make it blue", "icedit", steps=2)
+    own = adapted.edit(picture, "make it blue", "icedit", steps=2)
     assert difference(own.image, bare.image) > 5
     ((name, scale),) = adapters.active(random_flux.transformer("fill")).items()
     assert name.startswith("icedit-")
     assert scale == 1
-    again = dressed.edit(picture, "make it blue", "icedit", steps=2)
+    again = adapted.edit(picture, "make it blue", "icedit", steps=2)
     assert difference(own.image, again.image) == 0
-    dressed.use_adapters([], method="icedit")
-    assert difference(dressed.edit(picture, "make it blue", "icedit", steps=2).image, bare.image) == 0
+    adapted.use_adapters([], method="icedit")
+    assert difference(adapted.edit(picture, "make it blue", "icedit", steps=2).image, bare.image) == 0
 
 
 def test_which_adapter_is_a_methods_own() -> None:
@@ -113,7 +113,7 @@ PLACEMENTS = {
 def test_placements_through_a_file(
     bare: FluxTransformer2DModel, random_flux: Flux, forward: Any, tmp_path: Path, placement: str
 ) -> None:
-    """What is attached, saved and worn by an editor gives the same, and comes off again."""
+    """What is attached, saved and used by an editor gives the same, and comes off again."""
     base = forward(bare)
     handle = alive(bare, **PLACEMENTS[placement])
     updated = forward(bare)
@@ -133,12 +133,12 @@ def test_editors_that_share_a_backbone(
 ) -> None:
     """Each edits with its own adapters, whoever edited before."""
     save_file(released(bare, RANK, experts=EXPERTS), tmp_path / "moe.safetensors")
-    dressed = editkit.Editor(random_flux, {"icedit": {"adapter": str(tmp_path / "moe.safetensors")}})
+    adapted = editkit.Editor(random_flux, {"icedit": {"adapter": str(tmp_path / "moe.safetensors")}})
     plain = editkit.Editor(random_flux, {"icedit": {"adapter": None}})
     twin = editkit.Editor(random_flux, {"icedit": {"adapter": str(tmp_path / "moe.safetensors")}})
     pictures = [
         editor.edit(image(64, 64), "make it blue", "icedit", steps=1).image
-        for editor in (plain, dressed, plain, dressed, twin)
+        for editor in (plain, adapted, plain, adapted, twin)
     ]
     assert difference(pictures[0], pictures[1]) > 5
     assert difference(pictures[0], pictures[2]) == 0
@@ -146,7 +146,7 @@ def test_editors_that_share_a_backbone(
     assert difference(pictures[1], pictures[4]) == 0
 
 
-def test_text_to_image_wears_nothing(random_flux: Flux, tmp_path: Path) -> None:
+def test_text_to_image_uses_no_adapter(random_flux: Flux, tmp_path: Path) -> None:
     """Not even where it shares its transformer with a method that does."""
     transformer = random_flux.transformer("kontext")
     editor = editkit.Editor(random_flux, {"icedit": {"framework": "text"}})

@@ -126,8 +126,8 @@ def test_the_left_half_comes_back() -> None:
         *_, last = steps
         return flux.decode(last, 256, 128)[..., :128]
 
-    found = left(sampler.walk(plan, noise, times, 1.0))
-    lost = left(flow.walk(lambda x, t: flux.velocity(x, t, plan, 1.0), noise, times))
+    found = left(sampler.euler_steps(plan, noise, times, 1.0))
+    lost = left(flow.euler_steps(lambda x, t: flux.velocity(x, t, plan, 1.0), noise, times))
     assert errors(found, pixels) < 0.04
     assert errors(lost, pixels) > 3 * errors(found, pixels)
 
@@ -161,20 +161,20 @@ def test_it_is_not_for_training(random_flux: Flux) -> None:
     method = registry.method("icedit")
     conditioner = method.conditioner(random_flux, config.build(method.config, {"framework": "text"}))
     with pytest.raises(EditkitError, match="without training"):
-        conditioner.arrange(EditInputs(prompts=("",), source_BCHW=photo(64, 64)))
+        conditioner.plan_without_text(EditInputs(prompts=("",), source_BCHW=photo(64, 64)))
 
 
 def test_it_needs_no_other_roles_weights(random_flux: Flux, monkeypatch: pytest.MonkeyPatch) -> None:
     """Text to image looks for none of Fill's files."""
-    settled, sought = [], []
+    chosen, sought = [], []
     transformer = Flux.transformer
-    monkeypatch.setattr(Flux, "settle", lambda _, role: settled.append(role))
+    monkeypatch.setattr(Flux, "use_parts_of", lambda _, role: chosen.append(role))
     monkeypatch.setattr(
         Flux, "transformer", lambda flux, role: sought.append(role) or transformer(flux, role)
     )
     editor = editkit.Editor(random_flux, {"icedit": {"framework": "text"}})
     assert editor.edit(image(64, 64), "make it blue", "icedit", steps=1).image is not None
-    assert set(settled) == set(sought) == {"text"}
+    assert set(chosen) == set(sought) == {"text"}
 
 
 def test_cached_blocks_are_refused(random_flux: Flux, monkeypatch: pytest.MonkeyPatch) -> None:

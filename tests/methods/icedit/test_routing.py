@@ -13,12 +13,12 @@ from methods.icedit import routing
 from tests.pictures import image
 
 
-def test_routing(dressed: editkit.Editor, tmp_path: Path) -> None:
+def test_routing(adapted: editkit.Editor, tmp_path: Path) -> None:
     requests = {
         kind: [editkit.EditRequest(image=image(64, 64, seed), instruction=kind, method="icedit", steps=1)]
         for seed, kind in enumerate(("recolour", "remove"))
     }
-    found = routing.measure(dressed, requests)
+    found = routing.measure(adapted, requests)
     assert found.keys() == requests.keys()
     for shares, weights in found.values():
         assert len(shares) == 3
@@ -36,5 +36,5 @@ def test_routing(dressed: editkit.Editor, tmp_path: Path) -> None:
 
 def test_routing_needs_experts(random_flux: Flux) -> None:
     request = editkit.EditRequest(image=image(64, 64), instruction="make it blue", method="icedit", steps=1)
-    with pytest.raises(editkit.EditkitError, match="wears no experts"):
+    with pytest.raises(editkit.EditkitError, match="has no experts"):
         routing.measure(editkit.Editor(random_flux), {"any": [request]})

@@ -72,7 +72,10 @@ def test_experts_go_on_training(
         ({"rank": 8}, "moe.rank is 8, but 3"),
         ({"top_k": 2}, "moe.top_k is 2, but 1"),
         ({"alpha": 8.0}, "moe.alpha does not fit"),
-        ({"targets": ["attn.to_out.0"]}, "moe.targets names other layers .*which are proj_out, ff.net.2"),
+        (
+            {"targets": ["attn.to_out.0"]},
+            "moe.targets must be the layers with experts .*: proj_out, ff.net.2",
+        ),
     ],
 )
 def test_options_that_contradict_the_file(

@@ -25,7 +25,8 @@ def arranged(flux: Flux, **options: Any) -> Plan:
     """A source of 64x128 and references of 32x64 and 64x32 pixels, each at its own size."""
     made = METHOD.conditioner(flux, config.build(METHOD.config, {"sizes": "exact"} | options))
     references = (photo(32, 64, 1), photo(64, 32, 2))
-    return made.arrange(EditInputs(prompts=("",), source_BCHW=photo(64, 128), references=references))
+    inputs = EditInputs(prompts=("",), source_BCHW=photo(64, 128), references=references)
+    return made.plan_without_text(inputs)
 
 
 def pictures(plan: Plan) -> list[Tensor]:
