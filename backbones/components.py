@@ -70,7 +70,7 @@ class Components(RoleTransformers):
     @cached_property
     def home(self) -> Path:
         """The folder of the VAE, the text encoders and their tokenizers, without what the options replace."""
-        self.settle("")
+        self.use_parts_of("")
         assert self._home is not None
         record = self.role(self._home)
         own = [part for part in parts.PARTS if self.options.part(part) is None]

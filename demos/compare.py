@@ -185,7 +185,7 @@ class Compare:
             asked["references"] = tuple(each.image for each in extra)
             notes = [note for each in (painted, *extra) for note in each.notes]
             editor = self.device.editor_of(visit)
-            requests = comparison.requests(editor, source, instruction or "", methods, **fields)
+            requests = comparison.requests(editor, source, instruction or "", methods, **asked)
             configured = option_panels.apply(self.drawers, editor, requests, options)
         except EditkitError as error:
             yield self.controls.refused(visit, error)

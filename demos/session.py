@@ -107,7 +107,7 @@ class Turns:
         try:
             given = photo(self.pixels, picture)
             source = given.checked()
-            visit.session = self.device.editor_of(visit).session(source, folder=visit.place())
+            visit.session = self.device.editor_of(visit).session(source, folder=visit.new_folder())
         except EditkitError as error:
             return {self.visit: visit, self.controls.status: theme.problem(str(error))}
         return {self.visit: visit, **self.shown(visit, "Started; say what to change.", given.notes)}

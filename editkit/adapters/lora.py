@@ -126,7 +126,7 @@ def load(transformer: Transformer, path: str | Path, name: str, *, widen: bool =
     """
     (state, about), formats, what = read(path), provider().lora, f"The adapter {file(path)}"
     try:
-        with _unremarked():
+        with _no_peft_warnings():
             done = formats.load_lycoris(transformer, state, about, name)
         plain, told = (state, about) if done else formats.in_diffusers(state, about)
     except EditkitError as error:
@@ -164,7 +164,7 @@ def install(
         raise EditkitError(f"{what} does not fit this transformer: {error}") from error
     try:
         config = json.loads(about.get(METADATA, "null"))
-        with _unremarked():
+        with _no_peft_warnings():
             transformer.load_lora_adapter(
                 dict(state), prefix=PREFIX.rstrip("."), adapter_name=name, metadata=config
             )

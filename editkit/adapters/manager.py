@@ -58,13 +58,13 @@ class AdapterManager:
 
         self.backbone, self.lora = backbone, dict(lora or {})
         adapters.check_scales(self.lora)
-        self._worn: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
+        self._chosen: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
         self._paths: dict[str, Path] = {}
 
     def copy(self) -> AdapterManager:
         """The same, for another editor of this backbone."""
         other = AdapterManager(self.backbone, self.lora)
-        other._worn, other._paths = dict(self._worn), self._paths
+        other._chosen, other._paths = dict(self._chosen), self._paths
         return other
 
     def load(self, method: AdaptedMethod, options: Options, path: Path, name: str | None) -> str:
@@ -82,9 +82,9 @@ class AdapterManager:
             self._load(method, role, path, name)
         else:
             name = path.stem.replace(".", "_")  # torch allows no dots in a module's name
-            if adapters.file(path).is_file() and self._taken(role, name):
+            if adapters.file(path).is_file() and self._is_loaded(role, name):
                 name = f"{name}-{adapters.digest(path)[:8]}"
-            if not self._taken(role, name):
+            if not self._is_loaded(role, name):
                 self._load(method, role, path, name)
         self.use(method, options, [name], None)
         return name
@@ -92,7 +92,7 @@ class AdapterManager:
     def use(
         self, method: AdaptedMethod, options: Options, names: Sequence[str], scales: Sequence[float] | None
     ) -> None:
-        """The adapters that a method wears from now on, and no others; none at all gives the base.
+        """Let a method use exactly these adapters from now on; none at all gives the base.
 
         Raises:
             EditkitError: for one that was not loaded, or another number of scales.
@@ -110,8 +110,8 @@ class AdapterManager:
             EditkitError: where the default adapter cannot be fetched or loaded.
         """
         role = method.role_under(options)
-        if method.name in self._worn:
-            self.backbone.wear(role, *self._worn[method.name])
+        if method.name in self._chosen:
+            self.backbone.set_adapters(role, *self._chosen[method.name])
             return
         own = self._own(method, options, request)
         names = [self._load_once(method, role, own, method.name)] if own else []
@@ -122,14 +122,14 @@ class AdapterManager:
                 raise EditkitError(f"The adapter {source} is given twice; give it once, with one scale.")
             names.append(name)
             scales.append(scale)
-        self.backbone.wear(role, names, scales)
+        self.backbone.set_adapters(role, names, scales)
 
     def recipe(self, method: AdaptedMethod) -> dict[str, dict[str, float]]:
         """What a recipe says of the adapters on top of a method's own; nothing where there are none."""
-        return {"lora": dict(self.lora)} if self.lora and method.name not in self._worn else {}
+        return {"lora": dict(self.lora)} if self.lora and method.name not in self._chosen else {}
 
     def _own(self, method: AdaptedMethod, options: Options, request: EditRequest) -> str | None:
-        """The adapter that a method wears unasked."""
+        """Find the adapter that a method uses by default."""
         if method.adapter is None:
             return None
         try:
@@ -150,7 +150,7 @@ class AdapterManager:
         path = self._paths[adapter]
         start = start or path.stem.replace(".", "_")  # torch allows no dots in a module's name
         name = f"{start}-{adapters.digest(path)[:8]}"
-        if not self._taken(role, name):
+        if not self._is_loaded(role, name):
             self._load(method, role, path, name)
         return name
 

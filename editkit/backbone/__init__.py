@@ -8,7 +8,7 @@ from editkit.backbone.adapter_files import (
     LoraSummary,
 )
 from editkit.backbone.autoencoders import Autoencoders
-from editkit.backbone.backbone import Backbone, SketchedBackbone, TextEncoders
+from editkit.backbone.backbone import Backbone, MetaBackbone, TextEncoders
 from editkit.backbone.inventory import Held, Inventory, Way
 from editkit.backbone.providers import BackboneProvider, provider
 from editkit.backbone.records import Family, Role

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from editkit.backbone.adapter_files import LoraFormats
     from editkit.backbone.autoencoders import Autoencoders
-    from editkit.backbone.backbone import Backbone, SketchedBackbone
+    from editkit.backbone.backbone import Backbone, MetaBackbone
     from editkit.backbone.inventory import Inventory
     from editkit.backbone.records import Family
     from editkit.backbone.transformer import Transformer

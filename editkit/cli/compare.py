@@ -40,7 +40,7 @@ def compare(
     images.check_output(output)
     names = registry.method_names() if method == "all" else [name.strip() for name in method.split(",")]
     editor = options.editor(backbone, device, dtype, _by_method(option), load, lora)
-    referee = judges.judge(judge) if judge else None
+    referee = judges.load_judge(judge) if judge else None
     entries = comparison.compare(editor, methods=names, judge=referee, **asked)
     errors = {entry.result.method: entry.result.error for entry in entries if entry.result.error}
     if len(errors) == len(entries):

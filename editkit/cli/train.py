@@ -39,7 +39,7 @@ def train(
         _plan(settings, device)
         return
     own_device()
-    check(settings.fit, settings)  # before the job, whose making can take long
+    check_run(settings.fit, settings)  # before the job, whose making can take long
     job: Job = module.JOB(settings)
     loss = fit(job, settings.fit)
     print(f"{settings.fit.output}/export (loss {loss:.4f} after {settings.fit.steps} steps)")

@@ -10,7 +10,7 @@ from editkit.train.config import FitConfig
 from editkit.train.distributed import deepspeed
 
 
-def check(config: FitConfig, settings: Any = None) -> Path | None:
+def check_run(config: FitConfig, settings: Any = None) -> Path | None:
     """The checkpoint to go on from, or None; to be asked before anything that takes long.
 
     Args:

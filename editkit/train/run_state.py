@@ -42,7 +42,7 @@ class Run:
 
         self.job, self.config, self.output = job, config, Path(config.output)
         self.sharded = fsdp.wanted()
-        found = check(config, job.settings)
+        found = check_run(config, job.settings)
         AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
         self.accelerator = Accelerator(
             mixed_precision="bf16" if config.low and not deepspeed.wanted() else "no",
@@ -228,7 +228,7 @@ class Run:
             self.output,
             self.done,
             self.parameters,
-            movers,
+            whole,
             self.ema,
             self.config.keep,
             None if self.job.settings is None else resuming.kept(self.job.settings),

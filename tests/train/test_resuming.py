@@ -14,7 +14,7 @@ from torch import nn
 from editkit import EditkitError, config
 from editkit.train import checkpoints, optim, resuming
 from editkit.train.config import OptimConfig
-from editkit.train.preflight import check
+from editkit.train.preflight import check_run
 from editkit.train.settings import EditTrainConfig
 
 BASE = ("lora.rank=2", "data.name=jsonl", "data.path=a.jsonl", "mixture.known.data.count=9")
@@ -28,8 +28,8 @@ def settings(folder: Path, *changes: str) -> EditTrainConfig:
 def begun(tmp_path: Path) -> Path:
     """A run that has a checkpoint."""
     weight = {"weight": nn.Parameter(torch.zeros(2, 2))}
-    movers = optim.optimizers(weight.items(), OptimConfig())
-    checkpoints.save(tmp_path, 1, weight, movers, None, 1, resuming.kept(settings(tmp_path)))
+    made = optim.make_optimizers(weight.items(), OptimConfig())
+    checkpoints.save(tmp_path, 1, weight, made, None, 1, resuming.kept(settings(tmp_path)))
     return tmp_path
 
 
@@ -38,7 +38,7 @@ def resumed(folder: Path, *changes: str) -> list[str]:
     chosen = settings(folder, "fit.resume=latest", *changes)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        assert check(chosen.fit, chosen) == folder / "checkpoint-0000001"
+        assert check_run(chosen.fit, chosen) == folder / "checkpoint-0000001"
     return [str(each.message) for each in said]
 
 
@@ -109,7 +109,7 @@ def test_the_state_of_another_optimizer_does_not_fit(tmp_path: Path, before: str
     weight = {"weight": nn.Parameter(torch.zeros(2, 2))}
 
     def made(name: str) -> Sequence[torch.optim.Optimizer]:
-        return optim.optimizers(weight.items(), OptimConfig(name=name))
+        return optim.make_optimizers(weight.items(), OptimConfig(name=name))
 
     folder = checkpoints.save(tmp_path, 1, weight, list(made(before)), None, 1)
     with pytest.raises(EditkitError, match="state of another optimizer"):

@@ -76,9 +76,9 @@ def step_cost(settings: EditTrainConfig) -> StepCost:
         trainer.load(transformer, Path(settings.adapter))
     else:
         trainer.attach(transformer, settings.lora)
-    planned, tensors, record = _largest(settings, sketch, conditioner, trainer)
-    planned = conditioner.worded(planned, [record.instruction] * settings.fit.batch)
-    saved, flops = _step(sketch, transformer, planned, tensors["x0_BLC"], settings)
+    planned, tensors, record = _largest(settings, backbone, conditioner, trainer)
+    planned = conditioner.with_text(planned, [record.instruction] * settings.fit.batch)
+    saved, flops = _step(backbone, transformer, planned, tensors["x0_BLC"], settings)
     slots = planned.conditioning
     assert slots.text is not None
     tokens = tensors["x0_BLC"].shape[1] + slots.text.tokens_BTD.shape[1]
@@ -121,7 +121,7 @@ def _largest(
 
 
 def _step(
-    sketch: Backbone, transformer: Transformer, planned: Plan, x0_BLC: Tensor, settings: EditTrainConfig
+    backbone: Backbone, transformer: Transformer, planned: Plan, x0_BLC: Tensor, settings: EditTrainConfig
 ) -> tuple[SavedActivations, float]:
     """Forward and backward: what was saved between them, and the arithmetic of both."""
     # Autocast does not reach the meta device; nearly everything that it keeps is in bf16.
@@ -134,7 +134,7 @@ def _step(
         FlopCounterMode(display=False) as counter,
         counted_attention(fused) as attended,
     ):
-        predicted = sketch.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
+        predicted = backbone.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
         forward = counter.get_total_flops() + 2 / 7 * sum(attended)  # which counts both ways at once
         torch.autograd.backward(predicted.float().pow(2).mean())
     return saved, counter.get_total_flops() + sum(attended) + settings.prior_share * forward
