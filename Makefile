@@ -19,7 +19,10 @@ tiny: .venv/.installed  ## train the embedded models from nothing, over what is 
 	@.venv/bin/python -m editkit stages configs/tiny/stages.yaml
 
 test: .venv/.dev  ## run the tests that need neither long nor a GPU nor weights
-	@.venv/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+	@.venv/bin/python -m pytest $(SHARED)
+
+slow: .venv/.dev  ## run the tests that take long on a CPU
+	@.venv/bin/python -m pytest -m slow $(SHARED)
 
 browser: .venv/.dev  ## look at the page in Chromium, as a visitor does
 	@command -v chromium >/dev/null || \

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
+from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
 from editkit.errors import EditkitError
@@ -13,7 +13,7 @@ Values = dict[str, Tensor]
 
 
 @contextmanager
-def recorded(transformer: Any, tokens: int) -> Iterator[Values]:
+def recorded(transformer: FluxTransformer2DModel, tokens: int) -> Iterator[Values]:
     """Collect the values of the last forward pass over this many image tokens.
 
     Raises:
@@ -30,7 +30,7 @@ def recorded(transformer: Any, tokens: int) -> Iterator[Values]:
 
 
 @contextmanager
-def injected(transformer: Any, values: Values, places_L: Tensor) -> Iterator[None]:
+def injected(transformer: FluxTransformer2DModel, values: Values, places_L: Tensor) -> Iterator[None]:
     """Replace the values of some image tokens.
 
     Args:
@@ -51,7 +51,9 @@ def injected(transformer: Any, values: Values, places_L: Tensor) -> Iterator[Non
 
 
 @contextmanager
-def _watched(transformer: Any, see: Callable[[str, Tensor], Tensor | None]) -> Iterator[None]:
+def _watched(
+    transformer: FluxTransformer2DModel, see: Callable[[str, Tensor], Tensor | None]
+) -> Iterator[None]:
     """Show every layer's values to `see`, which may return others."""
     blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
     if any(block._compiled_call_impl is not None for block in blocks):

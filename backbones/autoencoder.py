@@ -1,172 +1,66 @@
-"""Trains a FLUX autoencoder (AutoencoderKL) on ShapesWorld, and its decoder on what edits end at."""
+"""FLUX's autoencoder for those who train it, in fp32 and with gradients."""
 
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from backbones import linear_encoder
-from backbones.loading import pretrained, untrained
+from backbones.folders import pretrained
+from backbones.loading import untrained
 from backbones.packing import unpack
-from editkit import shapesworld
-from editkit.errors import EditkitError
-from editkit.shapesworld.recipes import final_latents
-from editkit.shapesworld.recipes.final_latents import EndingsConfig
-from editkit.train.config import FitConfig
-from editkit.train.job import Job
-
-SEEN = 2000
-"""Pictures by whose colours a linear encoder is whitened."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class AutoencoderConfig:
-    """An autoencoder's training run."""
+def create(config: Mapping[str, Any]) -> AutoencoderKL:
+    """One with random weights from diffusers' AutoencoderKL config.
 
-    recipe: str = "autoencoder"
-    model: dict[str, Any] = field(default_factory=dict)
-    """diffusers' AutoencoderKL config."""
-    start: str = ""
-    """Folder of an autoencoder to go on from; random weights where empty."""
-    start_share: float = 0.0
-    """Share of the start's weights in what is exported, where training costs what the start could do: between
-    the two weights both abilities are often nearly whole (WiSE-FT, arXiv 2109.01903)."""
-    linear: float | None = None
-    """Write the encoder down as a linear map instead of training it (backbones.linear_encoder); the number is
-    the power to which differences between cells are whitened."""
-    decoder_only: bool = False
-    """Keep the encoder, so that latents stay what a trained transformer knows."""
-    noise: float = 0.0
-    """Largest deviation of noise on latents while the decoder trains; each picture draws its own. A decoder
-    that has seen noise settles cells on flat colours, so that a transformer need only be nearly right."""
-    edges: float = 0.0
-    """Weight of the L1 error of horizontal and vertical differences, where thin strokes and letters live."""
-    kl: float = 1e-4
-    """Weight of the KL term per latent element: just enough noise to keep the latents smooth."""
-    whiten: float = 1e-2
-    """Weight that holds each latent channel at mean 0 and standard deviation 1."""
-    endings: dict[str, EndingsConfig] = field(default_factory=dict)
-    """Edits by method, of which the decoder learns to make the true answers, out of what they ended at."""
-    endings_share: float = 0.75
-    """Share of samples that are of these, where there are any."""
-    cache: str = "out/cache"
-    """Folder in which they are kept."""
-    fit: FitConfig = field(default_factory=FitConfig)
-
-    def __post_init__(self) -> None:
-        if (self.endings or self.linear is not None) and not self.decoder_only:
-            raise ValueError("endings and a linear encoder need an encoder that stays; set decoder_only")
-        for name in ("start_share", "endings_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], not {getattr(self, name)}")
-        if self.start_share and not self.start:
-            raise ValueError("start_share needs a start")
+    Raises:
+        EditkitError: where the config does not fit.
+    """
+    return untrained(AutoencoderKL, config, "model")
 
 
-class Reconstruction(nn.Module):
-    """L1 and squared error of a picture through a sampled latent and back, or out of a given latent."""
-
-    def __init__(self, vae: AutoencoderKL, config: AutoencoderConfig) -> None:
-        super().__init__()
-        self.vae, self.config = vae, config
-
-    def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Of pixels BCHW in [-1, 1] and latents NChw, which stand for the first N of them."""
-        config, (pixels_BCHW, given_NChw) = self.config, batch
-        given = len(given_NChw)
-        with torch.set_grad_enabled(not config.decoder_only and torch.is_grad_enabled()):
-            posterior = self.vae.encode(pixels_BCHW[given:]).latent_dist
-        sampled_BChw = posterior.sample()
-        if config.noise:
-            sizes_B = config.noise * torch.rand(len(sampled_BChw), 1, 1, 1, device=sampled_BChw.device)
-            sampled_BChw = sampled_BChw + sizes_B * torch.randn_like(sampled_BChw)
-        latents_BChw = torch.cat((given_NChw, sampled_BChw))
-        decoded_BCHW = self.vae.decode(latents_BChw).sample
-        error = decoded_BCHW.float() - pixels_BCHW
-        loss = error.abs().mean() + (error**2).mean()
-        if config.edges:
-            loss = loss + config.edges * (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean())
-        if config.decoder_only:
-            return cast(Tensor, loss)
-        mean_BChw = posterior.mean.float()
-        deviation, average = torch.std_mean(mean_BChw, dim=(0, 2, 3))
-        drift = (average**2).mean() + ((deviation - 1) ** 2).mean()
-        kl = posterior.kl().float().mean() / mean_BChw[0].numel()
-        return cast(Tensor, loss + config.kl * kl + config.whiten * drift)
+def make_linear(vae: AutoencoderKL, pixels_BCHW: Tensor, power: float) -> None:
+    """Write the encoder down as a linear map, whitened to a power by pixels in [-1, 1]."""
+    linear_encoder.write(vae, *linear_encoder.whitening(pixels_BCHW, power))
 
 
-class AutoencoderJob(Job):
-    """Pictures in, a diffusers `vae` folder out."""
+def load(folder: str) -> AutoencoderKL:
+    """One in a folder as diffusers writes it.
 
-    def __init__(self, config: AutoencoderConfig) -> None:
-        torch.manual_seed(config.fit.seed)
-        self.vae = self._start(config)
-        self._before = {name: tensor.clone() for name, tensor in self.vae.state_dict().items()}
-        self._kept = config.start_share
-        self.vae.encoder.requires_grad_(not config.decoder_only)
-        self.objective = Reconstruction(self.vae, config)
-        self._share = config.endings_share if config.endings else 0.0
-        self._latents, self._answers = self._ended(config, self.vae)
-
-    @staticmethod
-    def _start(config: AutoencoderConfig) -> AutoencoderKL:
-        if not config.start:
-            made = untrained(AutoencoderKL, config.model, "model")
-            if config.linear is not None:
-                seen = torch.from_numpy(np.stack([_picture(index) for index in range(SEEN)])) / 127.5 - 1
-                linear_encoder.write(made, *linear_encoder.whitening(seen, config.linear))
-            return made
-        if not (Path(config.start) / "config.json").is_file():
-            raise EditkitError(
-                f"start={config.start} holds no autoencoder; train configs/tiny/vae.yaml first."
-            )
-        return pretrained(AutoencoderKL, config.start, "", torch.float32).requires_grad_(True)
-
-    @staticmethod
-    def _ended(config: AutoencoderConfig, vae: AutoencoderKL) -> tuple[Tensor, Tensor]:
-        """Latents that edits ended at, as the decoder takes them, and levels of the true answers."""
-        if not config.endings:
-            return torch.empty(0), torch.empty(0)
-        parts = [
-            final_latents.recorded(name, each, Path(config.cache)) for name, each in config.endings.items()
-        ]
-        tokens_NLC, levels_NCHW = (torch.cat(each) for each in zip(*parts, strict=True))
-        height, width = levels_NCHW.shape[-2:]
-        scale, shift = vae.config.scaling_factor, vae.config.shift_factor
-        return unpack(tokens_NLC, width, height) / scale + shift, levels_NCHW
-
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Pixels in [-1, 1], true answers to edits first, and the latents that these edits ended at."""
-        share = self._share
-        ended = [index for index in indices if int((index + 1) * share) > int(index * share)]
-        drawn = [_picture(index) for index in indices if index not in ended]
-        places = [random.Random(f"ending {index}").randrange(len(self._answers)) for index in ended]
-        answers_NCHW = self._answers[places]
-        levels_BCHW = torch.cat((answers_NCHW, torch.from_numpy(np.stack(drawn)))) if drawn else answers_NCHW
-        pixels_BCHW = levels_BCHW.float() / 127.5 - 1
-        return pixels_BCHW.to(self.vae.device), self._latents[places].float().to(self.vae.device)
-
-    def export(self, folder: Path) -> None:
-        """Save in diffusers layout, bf16."""
-        copy = AutoencoderKL.from_config(self.vae.config)
-        now = self.vae.state_dict().items()
-        copy.load_state_dict({k: after.lerp(self._before[k].to(after), self._kept) for k, after in now})
-        copy.to(torch.bfloat16).save_pretrained(folder / "vae")
+    Raises:
+        EditkitError: where its files are missing or damaged.
+    """
+    return pretrained(AutoencoderKL, folder, "", torch.float32).requires_grad_(True)
 
 
-def _picture(index: int) -> NDArray[np.uint8]:
-    """Levels CHW of edits and of captions in turn; captions show all styles evenly."""
-    kind = "caption" if index % 2 else None
-    example = shapesworld.example(shapesworld.TRAINING_START + index // 2, kind)
-    scene = example.source if index % 4 == 2 and example.source else example.answer
-    return np.ascontiguousarray(shapesworld.render(scene).transpose(2, 0, 1))
+def freeze_encoder(vae: AutoencoderKL) -> None:
+    """Keep the encoder's weights, so that latents stay what a trained transformer knows."""
+    vae.encoder.requires_grad_(False)
 
 
-CONFIG, JOB = AutoencoderConfig, AutoencoderJob
+def encode(vae: AutoencoderKL, pixels_BCHW: Tensor) -> Any:
+    """The posterior of pixels in [-1, 1]: `mean` BChw, a `sample` and the `kl` of each, B."""
+    return vae.encode(pixels_BCHW).latent_dist
+
+
+def decode(vae: AutoencoderKL, latents_BChw: Tensor) -> Tensor:
+    """Pixels BCHW, about [-1, 1]."""
+    return cast(Tensor, vae.decode(latents_BChw).sample)
+
+
+def latents(vae: AutoencoderKL, tokens_BLC: Tensor, width: int, height: int) -> Tensor:
+    """Tokens of a canvas of `width` x `height` pixels as the decoder takes them, BChw."""
+    return cast(
+        Tensor, unpack(tokens_BLC, width, height) / vae.config.scaling_factor + vae.config.shift_factor
+    )
+
+
+def save(vae: AutoencoderKL, state: Mapping[str, Tensor], folder: Path) -> None:
+    """Write these weights of such an autoencoder in diffusers' layout, bf16."""
+    copy = AutoencoderKL.from_config(vae.config)
+    copy.load_state_dict(state)
+    copy.to(torch.bfloat16).save_pretrained(folder)

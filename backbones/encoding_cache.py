@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import FluxTransformer2DModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -91,7 +92,7 @@ class RememberedPositions(nn.Module):
         return self._rotary
 
 
-def remember_positions(transformer: Any) -> None:
+def remember_positions(transformer: FluxTransformer2DModel) -> None:
     """Wrap a transformer's position embedding; it holds no weights, so its state dict stays as it is."""
     if not isinstance(transformer.pos_embed, RememberedPositions):
         transformer.pos_embed = RememberedPositions(transformer.pos_embed)

@@ -14,13 +14,13 @@ from backbones import attention_values, hub, packing
 from backbones.components import Components
 from backbones.encoding_cache import KeptTexts, Memory
 from backbones.loading import LoadOptions
-from backbones.specs import Family
 from editkit import config
+from editkit.backbone import Family
 from editkit.types import Canvas, Plan, Text
 
 
 class Flux(Components):
-    """`Components` at work. See `editkit.method.Backbone` for what each method promises."""
+    """`Components` at work. See `editkit.backbone.Backbone` for what each method promises."""
 
     def __init__(
         self, family: Family, device: torch.device, dtype: torch.dtype, options: LoadOptions | None = None
@@ -28,7 +28,7 @@ class Flux(Components):
         super().__init__(family, device, dtype, options)
         self._texts: Memory | KeptTexts = Memory()
         self._latents = Memory()
-        self._taken: dict[tuple[str, ...], bool] = {}
+        self._has_room: dict[tuple[str, ...], bool] = {}
 
     def remarks(self, instruction: str) -> list[str]:
         """What a person should know about an instruction: words never learnt, words cut off."""
@@ -65,11 +65,11 @@ class Flux(Components):
         """Keep every encoded prompt in a folder of its own for these encoders, below this one."""
         self._texts = KeptTexts(folder / f"texts-{self.encoders_hash()}")
 
-    def takes(self, placeholders: Sequence[str]) -> bool:
+    def has_room_for(self, placeholders: Sequence[str]) -> bool:
         extra = tuple(placeholders)
-        if extra not in self._taken:  # remembered, since encoders may be let go of
-            self._taken[extra] = self.encoders.takes(extra)
-        return self._taken[extra]
+        if extra not in self._has_room:  # remembered, since encoders may be let go of
+            self._has_room[extra] = self.encoders.has_room_for(extra)
+        return self._has_room[extra]
 
     @torch.no_grad()
     def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
@@ -132,16 +132,19 @@ class Flux(Components):
         channels = self.vae.config.latent_channels
         shape = (1, channels, canvas.height // packing.CELL, canvas.width // packing.CELL)
         draws = [torch.randn(shape, generator=generator, dtype=self.dtype) for generator in generators]
+        return packing.pack(torch.cat(draws).to(self.device))
+
+    def reset_caches(self) -> None:
+        """What diffusers' pipelines do after each picture."""
         for transformer in self.transformers.values():
             if transformer.is_cache_enabled:
-                transformer._reset_stateful_cache()  # what diffusers' pipelines do after each picture
-        return packing.pack(torch.cat(draws).to(self.device))
+                transformer._reset_stateful_cache()
 
     def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
         slots, transformer = plan.conditioning, self.transformer(plan.role)
         if slots.text is None:
             raise ValueError(
-                "the plan has no text yet; use Conditioner.plan, or worded() on an arranged plan"
+                "the plan has no text yet; use Conditioner.plan, or Conditioner.with_text on this plan"
             )
         batch, tokens = x_BLC.shape[0], x_BLC.shape[1]
         hidden_BLC, ids_L3 = x_BLC, slots.ids_L3
@@ -176,6 +179,11 @@ class Flux(Components):
                 return_dict=False,
             )[0]
         return cast(Tensor, predicted_BLC[:, :tokens])
+
+    def save(self, role: str, folder: Path) -> None:
+        from backbones import pipeline_folder  # diffusers' pipelines take seconds to import
+
+        pipeline_folder.save(self, role, folder)
 
 
 def load(

@@ -3,7 +3,7 @@
 import fnmatch
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from backbones.specs import FAMILIES, Family, Role
+from backbones.specs import FAMILIES, PUBLISHED_SHAPE, TINY
+from editkit.backbone import Family, Role
 from editkit.errors import EditkitError, unknown
 
 ROLE_OF_PIPELINE = {
@@ -20,7 +21,9 @@ ROLE_OF_PIPELINE = {
     "FluxFillPipeline": "fill",
 }
 PROBE_SECONDS = 1.5
-WANTED = ["*.json", "*.txt", "*.model", "*/*.safetensors"]
+TEXTS = ("*.json", "*.txt", "*.model")
+"""All of a pipeline but its weights."""
+TOKENIZERS = ("tokenizer/tokenizer_config.json", "tokenizer_2/tokenizer_config.json")
 SHAPES = [
     "model_index.json",
     *(f"{part}/config.json" for part in ("transformer", "vae", "text_encoder", "text_encoder_2")),
@@ -80,6 +83,7 @@ def _folder_family(folder: Path, source: str | None = None) -> Family:
     if not (isinstance(head, int) and isinstance(channels, int)):
         raise EditkitError(f"The transformer's config in {folder} gives no in_channels; download it again.")
     tiny = head < 128
+    base = _base(config)
     spec = Role(
         source=source or str(folder),
         in_channels=channels,
@@ -96,7 +100,16 @@ def _folder_family(folder: Path, source: str | None = None) -> Family:
         sequence_length=48 if tiny else 512,
         roles=roles,
         panels_alone=tiny,
+        base=base,
     )
+
+
+def _base(config: dict[str, Any]) -> str | None:
+    """The published family that has a transformer of this config, whatever its input's channels."""
+    if all(config.get(key) == value for key, value in PUBLISHED_SHAPE.items()):
+        return "flux1-dev" if config.get("guidance_embeds") else "flux1-schnell"
+    shipped = _read(TINY / "kontext" / "transformer" / "config.json")
+    return "tiny" if all(config.get(key) == shipped.get(key) for key in PUBLISHED_SHAPE) else None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -109,7 +122,12 @@ def _read(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def fetch(repository: str, licence: str | None, wanted: Sequence[str] = WANTED) -> Path:
+def weights(parts: Iterable[str], *others: str) -> list[str]:
+    """Patterns of a pipeline's files: these parts' weights, everything that is no weight, and others."""
+    return [*TEXTS, *others, *(f"{part}/*.safetensors" for part in parts)]
+
+
+def fetch(repository: str, licence: str | None, wanted: Sequence[str]) -> Path:
     """A repository's folder: local as it is, from the Hub's cache, or downloaded where the network allows.
 
     Args:
@@ -131,7 +149,7 @@ def fetch(repository: str, licence: str | None, wanted: Sequence[str] = WANTED) 
 
     try:
         found = Path(snapshot_download(repository, local_files_only=True, allow_patterns=list(wanted)))
-        if _held(found, wanted):
+        if held(found, wanted):
             return found
     except HFValidationError as error:
         raise EditkitError(
@@ -157,10 +175,15 @@ def fetch(repository: str, licence: str | None, wanted: Sequence[str] = WANTED) 
         ) from error
 
 
-def _held(folder: Path, wanted: Sequence[str]) -> bool:
+def held(folder: Path, wanted: Sequence[str]) -> bool:
     """Whether a folder of the Hub's cache, which may be part of a repository, has what cannot be missing."""
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    needed = (pattern for pattern in wanted if "*" not in pattern or pattern.endswith(".safetensors"))
+    needed = [pattern for pattern in wanted if "*" not in pattern or pattern.endswith(".safetensors")]
+    for pattern in needed:
+        for index in fnmatch.filter(files, f"{pattern}.index.json"):
+            shards = (_read(folder / index).get("weight_map") or {}).values()
+            if not all((folder / index).with_name(shard).is_file() for shard in shards):
+                return False
     return all(fnmatch.filter(files, pattern) for pattern in needed)
 
 

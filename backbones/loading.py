@@ -12,19 +12,21 @@ import torch
 from diffusers import FluxTransformer2DModel
 from diffusers.hooks import apply_group_offloading
 from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_offloading
-from safetensors import SafetensorError
 
-from backbones import attention
-from backbones.conversion import state_dict
+from backbones import attention, folders
+from backbones.conversion import single_file
+from backbones.folders import LOADING_ERRORS
+from backbones.quantized import built, fill, quantize
 from backbones.specs import ROLES
+from editkit.backbone import Transformer
 from editkit.errors import EditkitError, first_sentence, unknown
+from editkit.quiet import no_bars
 
 CACHES = ("FirstBlockCacheConfig", "TaylorSeerCacheConfig")
 """Those of diffusers that need no callback and know FLUX's blocks."""
-COLUMNS = {(64, 384): range(64), (64, 448): range(64), (384, 448): state_dict.FILL_TO_ACE}
-"""From text to image to Fill, and from either to ACE++."""
+FILES = (".safetensors", ".gguf")
+CPU = torch.device("cpu")
 QUANTIZERS = ("BitsAndBytesConfig", "TorchAoConfig", "QuantoConfig", "NVIDIAModelOptConfig")
-LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +34,14 @@ class LoadOptions:
     """How a transformer is loaded and run; everything here is diffusers' own."""
 
     transformer: Any = None
-    """In place of the role's own: a .safetensors file in BFL's naming, or a diffusers transformer folder; or
-    a mapping from roles to such, or to another role, whose input is then widened ({ace: fill})."""
+    """In place of the role's own: a .safetensors or .gguf file, or a diffusers transformer folder; or a
+    mapping from roles to such, or to another role, whose input is then widened ({ace: fill})."""
+    text_encoder: Path | None = None
+    """In place of the family's CLIP: a .safetensors file or a transformers folder."""
+    text_encoder_2: Path | None = None
+    """In place of the family's T5: a .safetensors or .gguf file, or a transformers folder."""
+    vae: Path | None = None
+    """In place of the family's autoencoder: a .safetensors file or a diffusers folder."""
     axes: tuple[int, ...] | None = None
     """RoPE axes of a native file whose head width is not 128."""
     quantization: dict[str, Any] = field(default_factory=dict)
@@ -64,6 +72,13 @@ class LoadOptions:
         chosen = self.transformer.get(role) if named else self.transformer
         return Path(chosen) if chosen and not self.start(role) else None
 
+    def part(self, name: str) -> Path | None:
+        """What replaces the family's own autoencoder or text encoder, or None."""
+        chosen: dict[str, Path | None] = {
+            "vae": self.vae, "text_encoder": self.text_encoder, "text_encoder_2": self.text_encoder_2,
+        }  # fmt: skip
+        return chosen[name]
+
     def start(self, role: str) -> str | None:
         """The role whose transformer replaces this role's, its input widened, or None."""
         chosen = self.transformer.get(role) if isinstance(self.transformer, dict) else None
@@ -71,66 +86,51 @@ class LoadOptions:
 
 
 def load_transformer(
-    options: LoadOptions, role: str, own: Callable[[], Path], dtype: torch.dtype
+    options: LoadOptions,
+    role: str,
+    own: Callable[[], Path],
+    dtype: torch.dtype,
+    device: torch.device = CPU,
 ) -> FluxTransformer2DModel:
     """A transformer from the role's own file or folder, or from what the options name.
+
+    Args:
+        options: may name another, and how to quantize it.
+        role: whose it is.
+        own: finds the role's own file or folder.
+        dtype: of weights that are not quantized.
+        device: where weights are quantized; others stay on the CPU.
 
     Raises:
         EditkitError: where it is missing, damaged, pickled or of another shape.
     """
-    extra = {"quantization_config": _made(options.quantization, QUANTIZERS)} if options.quantization else {}
     where = options.instead(role) or own()
-    native = where.suffix == ".safetensors" and where.is_file()
-    if not (native or where.is_dir()):
-        wanted = "a .safetensors file or a folder that exists; pickles are never opened"
+    if not (where.is_dir() or (where.is_file() and where.suffix in FILES)):
+        wanted = "a .safetensors or .gguf file, or a folder, that exists; pickles are never opened"
         raise EditkitError(f"The transformer {where} cannot be loaded; give {wanted}.")
-    if native and extra:
-        raise EditkitError("quantization needs a diffusers folder; run `editkit weights convert` first.")
+    quantizer = _made(options.quantization, QUANTIZERS) if options.quantization else None
     try:
-        if native:
-            from backbones.conversion.checkpoints import read_native
-
-            config, state = read_native(where, options.axes)
-            with torch.device("meta"):
-                model = FluxTransformer2DModel.from_config(config)
-            model.load_state_dict({name: tensor.to(dtype) for name, tensor in state.items()}, assign=True)
+        if where.is_file():
+            config, state, exact = single_file.transformer(where, options.axes)
+            model = built(FluxTransformer2DModel, config)
+            if quantizer:
+                quantize(model, state, quantizer, dtype, device)
+            else:
+                fill(model, state, dtype, exact=exact)
+        elif quantizer is None and folders.in_four_bits(where):
+            model = folders.filled(FluxTransformer2DModel, where, dtype)
         else:
-            model = complete(
-                *FluxTransformer2DModel.from_pretrained(
+            extra = {"quantization_config": quantizer} if quantizer else {}
+            with no_bars():
+                found = FluxTransformer2DModel.from_pretrained(
                     where, torch_dtype=dtype, use_safetensors=True, output_loading_info=True, **extra
                 )
-            )
+            model = folders.complete(*found)
     except (*LOADING_ERRORS, ImportError) as error:
         raise EditkitError(
             f"The transformer in {where} cannot be loaded ({first_sentence(error)})."
         ) from error
     return cast(FluxTransformer2DModel, model.eval().requires_grad_(False))
-
-
-def widened(transformer: FluxTransformer2DModel, in_channels: int) -> FluxTransformer2DModel:
-    """A transformer's weights behind a wider input, whose new channels have no effect yet.
-
-    They are no copies; adapters that it carries stay behind.
-
-    Raises:
-        EditkitError: where no way is known from the one's channels to the other's.
-    """
-    held = transformer.config.in_channels
-    if (held, in_channels) not in COLUMNS:
-        ways = ", ".join(f"{a} to {b}" for a, b in COLUMNS)
-        raise EditkitError(
-            f"An input of {held} channels cannot become one of {in_channels}; known are {ways}."
-        )
-    # peft keeps what it wraps under this name.
-    state = {name.replace(".base_layer.", "."): tensor for name, tensor in transformer.state_dict().items()}
-    state["x_embedder.weight"] = state_dict.widen_input(
-        state["x_embedder.weight"], in_channels, COLUMNS[held, in_channels]
-    )
-    changed = {"in_channels": in_channels, "out_channels": transformer.out_channels}
-    with torch.device("meta"):
-        wide = FluxTransformer2DModel.from_config({**transformer.config, **changed})
-    wide.load_state_dict({name: state[name] for name in wide.state_dict()}, assign=True)
-    return cast(FluxTransformer2DModel, wide.eval().requires_grad_(False))
 
 
 def place(
@@ -143,7 +143,7 @@ def place(
     """
     try:
         if options.offload == "none":
-            if not options.quantization:
+            if not options.quantization or transformer.device.type != device.type:
                 transformer.to(device)
         else:
             apply_group_offloading(
@@ -167,29 +167,12 @@ def place(
     return transformer
 
 
-def regroup(transformer: Any) -> None:
+def regroup(transformer: Transformer) -> None:
     """Where weights visit the device group by group, take in those of adapters that came or went.
 
     diffusers does so within its pipelines' LoRA loaders alone; what is in no group stays on the CPU.
     """
     _maybe_remove_and_reapply_group_offloading(transformer)
-
-
-def pretrained(cls: Any, folder: Path | str, part: str, dtype: torch.dtype) -> Any:
-    """A model from a folder's subfolder `part`, frozen, or from the folder itself where `part` is empty.
-
-    Raises:
-        EditkitError: where it is missing, damaged or pickled.
-    """
-    options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
-    try:
-        # The encoders' files may hold more than FLUX needs: T5's decoder, CLIP's position ids.
-        found = cls.from_pretrained(folder, **options, **({"subfolder": part} if part else {}))
-        model = complete(*found, spare=part.startswith("text"))
-    except LOADING_ERRORS as error:
-        what = part or cls.__name__
-        raise EditkitError(f"The {what} in {folder} cannot be loaded ({first_sentence(error)}).") from error
-    return model.eval().requires_grad_(False)
 
 
 def untrained(cls: Any, values: Mapping[str, Any], key: str) -> Any:
@@ -208,27 +191,6 @@ def untrained(cls: Any, values: Mapping[str, Any], key: str) -> Any:
         raise EditkitError(f"The config under {key} does not fit: {problem}.") from error
 
 
-def complete(model: Any, found: dict[str, Any], *, spare: bool = False) -> Any:
-    """A model that `from_pretrained` gave together with what it found, once all its weights were there.
-
-    Where some are missing, diffusers and transformers make them up and say so in a log only.
-
-    Args:
-        model: the model.
-        found: its loading info.
-        spare: whether the files may hold more than the model has.
-
-    Raises:
-        ValueError: where weights and config do not belong together.
-    """
-    missing, extra = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
-    if missing:
-        raise ValueError(f"its files lack {len(missing)} tensors of its config, such as {missing[0]}")
-    if extra and not spare:
-        raise ValueError(f"its files hold {len(extra)} tensors that its config lacks, such as {extra[0]}")
-    return model
-
-
 def _made(values: dict[str, Any], allowed: Sequence[str]) -> Any:
     arguments = dict(values)
     name = str(arguments.pop("type", ""))
@@ -239,6 +201,9 @@ def _made(values: dict[str, Any], allowed: Sequence[str]) -> Any:
             import torchao.quantization
 
             arguments["quant_type"] = getattr(torchao.quantization, str(arguments.get("quant_type")))()
-        return getattr(diffusers, name)(**arguments)
+        cls = getattr(diffusers, name)
+        if strange := arguments.keys() - inspect.signature(cls.__init__).parameters.keys():
+            raise TypeError(f"it has none called {min(strange)}")  # some take any and use none of them
+        return cls(**arguments)
     except (AttributeError, TypeError, ValueError, ImportError) as error:
         raise EditkitError(f"diffusers' {name} refuses its arguments: {first_sentence(error)}.") from error

@@ -12,23 +12,15 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from backbones import packing
 from backbones.flux import Flux
+from backbones.folders import LOADING_ERRORS
 from backbones.hub import described, family
-from backbones.loading import LOADING_ERRORS, LoadOptions
-from backbones.specs import Role
+from backbones.loading import LoadOptions
+from backbones.specs import PARAMETERS, PUBLISHED_SHAPE
+from editkit.backbone import Role
 from editkit.errors import EditkitError, first_sentence
+from editkit.flow import FLUX_DEV, TimeShift
 from editkit.types import Text
 
-OFFICIAL = {
-    "num_layers": 19,
-    "num_single_layers": 38,
-    "attention_head_dim": 128,
-    "num_attention_heads": 24,
-    "joint_attention_dim": 4096,
-    "pooled_projection_dim": 768,
-}
-"""Of every FLUX published."""
-OFFICIAL_PARTS = {"vae": 83_819_683, "text_encoder": 123_060_480, "text_encoder_2": 4_762_310_656}
-"""Their parameters."""
 CLASSES: dict[str, Any] = {
     "vae": AutoencoderKL,
     "text_encoder": CLIPTextModel,
@@ -36,7 +28,7 @@ CLASSES: dict[str, Any] = {
 }
 
 
-class Sketch(Flux):
+class MetaFlux(Flux):
     """Fills a plan's slots with tensors on the meta device, and has transformers there."""
 
     def __init__(self, name: str, options: LoadOptions | None = None) -> None:
@@ -58,7 +50,7 @@ class Sketch(Flux):
             config: dict[str, Any] = json.loads((folder / "config.json").read_text())
             outputs = config.get("out_channels") or config["in_channels"]
             return config | {"in_channels": record.in_channels, "out_channels": outputs}
-        return OFFICIAL | {
+        return PUBLISHED_SHAPE | {
             "in_channels": record.in_channels,
             "out_channels": 64,
             "guidance_embeds": record.guidance is not None,
@@ -68,7 +60,7 @@ class Sketch(Flux):
         """Parameters of the autoencoder and the text encoders, by part."""
         folder = described(self.role(role))
         if folder is None:
-            return dict(OFFICIAL_PARTS)
+            return {part: PARAMETERS[part] for part in CLASSES}
         return {part: _parameters(cls, folder / part) for part, cls in CLASSES.items()}
 
     def text(self, prompts: Sequence[str], placeholders: Sequence[str] = ()) -> Text:
@@ -79,7 +71,10 @@ class Sketch(Flux):
             tokens_BTD=torch.empty(shape, device="meta"), pooled_BD=torch.empty(pooled, device="meta")
         )
 
-    def takes(self, placeholders: Sequence[str]) -> bool:
+    def time_shift(self, role: str) -> TimeShift:
+        return FLUX_DEV  # no shape depends on it
+
+    def has_room_for(self, placeholders: Sequence[str]) -> bool:
         return False
 
     def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:

@@ -38,7 +38,7 @@ def grid_ids(width: int, height: int, *, image: int = 0, left: int = 0, top: int
     """
     rows = torch.arange(height // TOKEN) + top // TOKEN
     columns = torch.arange(width // TOKEN) + left // TOKEN
-    image_hw, row_hw, column_hw = torch.broadcast_tensors(
+    image_hw, row_hw, column_hw = torch.broadcast_tensors(  # type: ignore[no-untyped-call]
         torch.tensor(image)[None, None], rows[:, None], columns[None, :]
     )
     return torch.stack((image_hw, row_hw, column_hw), dim=-1).reshape(-1, 3).float()

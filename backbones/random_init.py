@@ -1,4 +1,4 @@
-"""New backbones: a small FLUX with random weights, and any FLUX written out as a diffusers pipeline."""
+"""New backbones: a small FLUX with random weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,31 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    FlowMatchEulerDiscreteScheduler,
-    FluxFillPipeline,
-    FluxKontextPipeline,
-    FluxPipeline,
-    FluxTransformer2DModel,
-)
+from diffusers import AutoencoderKL, FluxTransformer2DModel
 
-from backbones import text
+from backbones import copying, text
 from backbones.flux import Flux
-from backbones.loading import LoadOptions, place, pretrained, untrained, widened
+from backbones.folders import pretrained
+from backbones.loading import LoadOptions, place, untrained
 from backbones.specs import FAMILIES
-from editkit import atomic_files, flow
 from editkit.errors import EditkitError, unknown
-
-PIPELINES = {
-    "text": FluxPipeline,
-    "kontext": FluxKontextPipeline,
-    "fill": FluxFillPipeline,
-    "ace": FluxFillPipeline,
-}
-"""diffusers has none for ACE++'s 448 channels; Fill's says what is in the folder."""
-
-ROPE_THETA, COPYING_HEADS = 10_000.0, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +53,7 @@ def fresh(config: FreshConfig, role: str, device: torch.device, seed: int, optio
     encoders = text.fresh(words, letters=config.letters, clip=config.clip, t5=config.t5, length=length)
     transformer = untrained(FluxTransformer2DModel, config.transformer, "fresh.transformer")
     if config.copying:
-        start_by_copying(transformer, config.copying)
+        copying.start_by_copying(transformer, config.copying)
     vae = pretrained(AutoencoderKL, config.vae, "", torch.float32)
     place(transformer, device, options)
     for model in (encoders.clip, encoders.t5, vae):
@@ -78,78 +61,3 @@ def fresh(config: FreshConfig, role: str, device: torch.device, seed: int, optio
         model.to(device).requires_grad_(False)
     flux.adopt(flux.role(role).key, transformer, vae, encoders)
     return flux
-
-
-@torch.no_grad()
-def start_by_copying(transformer: FluxTransformer2DModel, sharpness: float) -> None:
-    """Let two heads of every block begin by looking at the context picture's token in the same place.
-
-    Their queries and keys are nearly constant, so that RoPE alone decides where they look: a key is a query
-    turned back by one along the first axis. Only the fastest frequencies take part, since slow ones tell no
-    neighbours apart.
-    """
-    query_D, key_D = [], []
-    for axis, size in enumerate(transformer.config.axes_dims_rope):
-        rates = ROPE_THETA ** (-torch.arange(0, size, 2) / size)
-        sizes = torch.zeros(size // 2)
-        sizes[: 1 if axis == 0 else 2] = torch.tensor([1.0] if axis == 0 else [1.0, 0.7])
-        turn = -rates * (axis == 0)
-        query_D.append(torch.stack((sizes, torch.zeros_like(sizes)), dim=-1).flatten())
-        key_D.append(torch.stack((sizes * torch.cos(turn), sizes * torch.sin(turn)), dim=-1).flatten())
-    heads = slice(0, COPYING_HEADS * transformer.config.attention_head_dim)
-    for block in [*transformer.transformer_blocks, *transformer.single_transformer_blocks]:
-        attention = block.attn
-        for layer, parts in ((attention.to_q, query_D), (attention.to_k, key_D)):
-            constant_D = torch.cat(parts)
-            layer.weight[heads] *= 0.1
-            layer.bias[heads] = (constant_D / constant_D.square().mean().sqrt()).repeat(COPYING_HEADS)
-        attention.norm_q.weight.fill_(sharpness)
-        attention.norm_k.weight.fill_(sharpness)
-
-
-def widen(flux: Flux, role: str, start: str) -> None:
-    """Give a role a transformer that begins as another role's; what its wider input adds has no effect yet.
-
-    Raises:
-        EditkitError: where a role is missing, or no way is known from the one's channels to the other's.
-    """
-    made = widened(flux.transformer(start), flux.role(role).in_channels)
-    flux.transformers.pop(flux.role(start).key)  # whose weights the wider one has taken over
-    flux.adopt(flux.role(role).key, place(made, flux.transformer_device, flux.options))
-
-
-def save(flux: Flux, role: str, folder: Path) -> None:
-    """Write one role as a diffusers pipeline folder in bf16, whole or not at all."""
-    scheduler = FlowMatchEulerDiscreteScheduler(
-        use_dynamic_shifting=True,
-        base_shift=flow.BASE_SHIFT,
-        max_shift=flow.MAX_SHIFT,
-        base_image_seq_len=flow.BASE_TOKENS,
-        max_image_seq_len=flow.MAX_TOKENS,
-    )
-    pipeline = PIPELINES[role](
-        scheduler=scheduler,
-        vae=_bf16(flux.vae),
-        text_encoder=_bf16(flux.encoders.clip),
-        tokenizer=flux.encoders.clip_tokenizer,
-        text_encoder_2=_bf16(flux.encoders.t5),
-        tokenizer_2=flux.encoders.t5_tokenizer,
-        transformer=_bf16(flux.transformer(role)),
-    )
-    with atomic_files.beside(folder) as partial:
-        pipeline.save_pretrained(partial)
-
-
-def _bf16(model: Any) -> Any:
-    """A bf16 copy, so that training goes on in full precision."""
-    state = {name: tensor.detach().to(torch.bfloat16) for name, tensor in model.state_dict().items()}
-    with torch.device("meta"):
-        copy = (
-            # Where a model was loaded from is nobody else's business.
-            type(model).from_config({k: v for k, v in model.config.items() if k != "_name_or_path"})
-            if hasattr(model, "from_config")
-            else type(model)(model.config)
-        )
-    copy = copy.to_empty(device="cpu").to(torch.bfloat16)
-    copy.load_state_dict(state)
-    return copy

@@ -1,8 +1,9 @@
 """The table of backbones: names, roles, licences, defaults and needs. Imports nothing heavy."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+from editkit.backbone import Family, Role
 
 NON_COMMERCIAL = "FLUX.1 [dev] Non-Commercial License"
 KONTEXT_SIZES = (
@@ -11,65 +12,22 @@ KONTEXT_SIZES = (
     (1504, 688), (1568, 672),
 )  # fmt: skip
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Role:
-    """One transformer of a family and what it was trained for.
-
-    Attributes:
-        source: Hub id, or a folder below this package.
-        in_channels: width of a token that the transformer takes.
-        steps: default Euler steps.
-        guidance: default distilled guidance; None where the network takes none.
-        sizes: (width, height) pairs that it was trained at; the first alone is the default for text to image.
-        area: largest number of pixels where `sizes` is empty.
-        licence: of the weights.
-        disk_gb: of the whole pipeline folder.
-        memory_gb: of weights in bf16 at inference, nothing offloaded.
-        file: where the transformer is no part of `source`: OWNER/REPOSITORY/FILE on the Hub, a safetensors
-            file in BFL's naming.
-        start: role whose transformer this one is, its input widened, where it has no weights of its own: what
-            the new channels do is an adapter's to say.
-    """
-
-    source: str
-    in_channels: int
-    steps: int
-    guidance: float | None
-    licence: str
-    sizes: tuple[tuple[int, int], ...] = ()
-    area: int = 1024 * 1024
-    disk_gb: float = 33.7
-    memory_gb: float = 33.7
-    file: str | None = None
-    start: str | None = None
-
-    @property
-    def key(self) -> str:
-        """What tells transformers apart: roles with one key share one."""
-        return self.file or (f"{self.source}, {self.in_channels} channels" if self.start else self.source)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Family:
-    """One VAE and one pair of text encoders, shared by a transformer per role.
-
-    Attributes:
-        name: what `editkit.load` takes.
-        summary: one line.
-        sequence_length: T5 tokens of a prompt.
-        roles: by name; a role may point at another's weights.
-        panels_alone: whether its decoder knows single pictures only, so an answer is decoded without what
-            stands beside it on its canvas. FLUX.1's decodes the whole canvas, as the official pipelines do.
-    """
-
-    name: str
-    summary: str
-    sequence_length: int
-    roles: Mapping[str, Role]
-    panels_alone: bool = False
-
-
+PUBLISHED_SHAPE = {
+    "num_layers": 19,
+    "num_single_layers": 38,
+    "attention_head_dim": 128,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 4096,
+    "pooled_projection_dim": 768,
+}
+"""Of the transformer of every FLUX.1 published, by the keys of its config."""
+PARAMETERS = {
+    "transformer": 11_901_408_320,
+    "vae": 83_819_683,
+    "text_encoder": 123_060_480,
+    "text_encoder_2": 4_762_310_656,
+}
+"""Of every FLUX.1 published; the transformer's is that of FLUX.1 [dev]."""
 ROLES = ("text", "kontext", "fill", "ace")
 TINY = Path(__file__).resolve().parent / "tiny"
 _TINY_KONTEXT = Role(
@@ -103,6 +61,7 @@ FAMILIES = {
     for family in (
         Family(
             name="tiny",
+            base="tiny",
             summary="embedded; trained by editkit on ShapesWorld, 128x128, runs on any CPU",
             sequence_length=48,
             roles={"text": _TINY_KONTEXT, "kontext": _TINY_KONTEXT, "fill": _TINY_FILL, "ace": _TINY_ACE},
@@ -110,6 +69,7 @@ FAMILIES = {
         ),
         Family(
             name="flux1-dev",
+            base="flux1-dev",
             summary="FLUX.1 [dev], Kontext, Fill and ACE++: 12 B parameters each, for photographs",
             sequence_length=512,
             roles={
@@ -130,6 +90,7 @@ FAMILIES = {
         ),
         Family(
             name="flux1-schnell",
+            base="flux1-schnell",
             summary="FLUX.1 [schnell]: text to image in four steps",
             sequence_length=256,
             roles={
@@ -144,6 +105,7 @@ FAMILIES = {
         ),
         Family(
             name="flux1-krea",
+            base="flux1-dev",
             summary="FLUX.1 Krea [dev]: text to image with a photographic look",
             sequence_length=512,
             roles={"text": _dev("FLUX.1-Krea-dev", in_channels=64, steps=28, guidance=4.5)},

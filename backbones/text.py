@@ -63,12 +63,12 @@ class Encoders:
         """Whether T5 would cut the prompt."""
         return len(self.t5_tokenizer(prompt, verbose=False).input_ids) > self.length
 
-    def takes(self, placeholders: Sequence[str]) -> bool:
+    def has_room_for(self, placeholders: Sequence[str]) -> bool:
         """Whether T5's embedding has rows to spare for these words.
 
         T5 v1.1 has 28 rows more than pieces; a vocabulary of whole words has none.
         """
-        return len(self.t5_tokenizer) + len(placeholders) <= self.t5.shared.num_embeddings
+        return bool(len(self.t5_tokenizer) + len(placeholders) <= self.t5.shared.num_embeddings)
 
     def _with(self, placeholders: tuple[str, ...]) -> Any:
         """T5's tokenizer, or a copy of it to which these words are tokens, in their order."""

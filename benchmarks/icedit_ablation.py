@@ -24,7 +24,7 @@ import editkit
 from editkit import shapesworld as world
 from editkit.inference import inputs, pipeline
 from editkit.inference.seed_search import preview_steps
-from editkit.judges import Case, judge
+from editkit.judges import Case, load_judge
 from editkit.judges.tournament import bubble
 from editkit.shapesworld import evaluate_open
 from editkit.shapesworld.scores import Score, score
@@ -163,7 +163,7 @@ def filters(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         rows += curve(name, "", "oracle", drawn, [row.argmax() for row in wins], wins)
         for mode in ("continue", "restart"):
             for who in arguments.judges:
-                referee = judge(who)
+                referee = load_judge(who)
                 picks = []
                 for each in drawn:
                     _, comparisons = bubble(referee, each["case"], dict(enumerate(each[mode])))
@@ -181,17 +181,20 @@ def candidates(
     request = EditRequest(image=picture(example.source), instruction=example.instruction, method=method)
     batch = [inputs.prepare(replace(request, seed=example.seed + n)) for n in range(seeds)]
     with torch.no_grad():
-        whole = pipeline.begin(editor.backbone, record, options, batch)
+        made = pipeline.Pipeline(editor.backbone, record, options)
+        whole = pipeline.plan_batch(made, batch)
         n = len(whole.times) - 1
         k = early or preview_steps(n)
-        whole.walk(k)
-        going_on = whole.previews()
-        whole.walk()
-        finished = [result.image for result in whole.results()]
+        state = pipeline.denoise(whole.velocity, whole.start, whole.times, k)
+        going_on = pipeline.previews(whole, state)
+        state = pipeline.denoise(whole.velocity, state, whole.times)
+        finished = [
+            result.image for result in pipeline.results(whole, pipeline.decode(whole, state.x_BLC), {})
+        ]
         short = [replace(item, request=replace(item.request, steps=k)) for item in batch]
-        restarted = pipeline.begin(editor.backbone, record, options, short)
-        restarted.walk()
-        previews = restarted.previews()
+        restarted = pipeline.plan_batch(made, short)
+        state = pipeline.denoise(restarted.velocity, restarted.start, restarted.times)
+        previews = pipeline.previews(restarted, state)
     case = Case(source=picture(example.source), instruction=example.instruction)
     scores = [scored(example, image) for image in finished]
     return {"case": case, "continue": going_on, "restart": previews, "scores": scores, "n": n, "k": k}

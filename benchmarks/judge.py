@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from editkit.judges import judge
+from editkit.judges import load_judge
 from editkit.shapesworld import SIZE
 from editkit.shapesworld.judge_accuracy import Accuracy, attempts_accuracy, pairwise_accuracy
 from editkit.shapesworld.recipes import judge_attempts
@@ -18,7 +18,7 @@ def main() -> None:
     torch.set_num_threads(1)
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 300
     options = {"model": sys.argv[2]} if len(sys.argv) > 2 else {}
-    judges = {"preserve": judge("preserve"), "tiny": judge("tiny", options | {"device": "cpu"})}
+    judges = {"preserve": load_judge("preserve"), "tiny": load_judge("tiny", options | {"device": "cpu"})}
     for graded in (False, True):
         print(f"\n{'previews' if graded else 'finished pictures'}, drawn, {n} pairs in both orders")
         for name, asked in judges.items():

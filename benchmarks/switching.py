@@ -73,8 +73,8 @@ def weights(editor: Editor) -> tuple[int, int]:
     )
     parts = [Path(roles["kontext"].source) / part for part in ("vae", "text_encoder", "text_encoder_2")]
     parts += [Path(roles[role].source) / "transformer" for role in ("kontext", "fill")]
-    worn = [ADAPTERS["tiny"]["moe"], TASK_ADAPTERS["tiny"]["local"]]
-    return resident, 4 * sum(stored(folder) for folder in (*parts, *map(Path, worn)))
+    loaded = [ADAPTERS["tiny"]["moe"], TASK_ADAPTERS["tiny"]["local"]]
+    return resident, 4 * sum(stored(folder) for folder in (*parts, *map(Path, loaded)))
 
 
 def held(modules: Iterable[nn.Module]) -> int:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from backbones.encoding_cache import Memory
 from editkit import config, flow
-from editkit.data.buckets import arrange, collate
+from editkit.data.buckets import collate, encode_records
 from editkit.data.datasets import dataset
 from editkit.train.finetune import EditJob
 from editkit.train.run_state import Run
@@ -100,8 +100,8 @@ def batches(settings: EditTrainConfig) -> dict[str, Callable[[], None]]:
         found = [records[place] for place in range(start, start + size)]
         job.backbone._texts = Memory()  # nothing is remembered from batch to batch
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            plan, _ = arrange(found, job.backbone, job.conditioner, job.trainer)
-            job.conditioner.worded(plan, [record.instruction for record in found])
+            plan, _ = encode_records(found, job.backbone, job.conditioner, job.trainer)
+            job.conditioner.with_text(plan, [record.instruction for record in found])
         job.backbone._latents.clear()
 
     def cached() -> None:
@@ -109,7 +109,7 @@ def batches(settings: EditTrainConfig) -> dict[str, Callable[[], None]]:
         job.backbone.keep_texts(Path(settings.cache))
         batch = job.batch(range(start, start + size))
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            job.conditioner.worded(*batch.worded[0])
+            job.conditioner.with_text(*batch.groups[0])
 
     return {"anew": anew, "cached": cached}
 
@@ -126,7 +126,7 @@ def bare_step(settings: EditTrainConfig) -> Callable[[], None]:
     job, trained = adapted(settings)
     transformer, optimizer = job.backbone.transformer("kontext"), torch.optim.AdamW(trained, lr=RATE)
     batch = job.batch(range(settings.fit.batch))
-    slots = job.conditioner.worded(*batch.worded[0]).conditioning
+    slots = job.conditioner.with_text(*batch.groups[0]).conditioning
     ids = torch.cat((job.backbone.grid_ids(128, 128), slots.sequence_ids_S3))
     text_ids = torch.zeros(slots.text.tokens_BTD.shape[1], 3)
     x0_BLC = batch.x0_BLC

@@ -1,1 +1,1 @@
-"""Programs that show editkit: the page of `editkit demo`, and the scripts behind `make demo`."""
+"""Demos: the page of `editkit demo`, and scripts such as the one behind `make demo`."""

@@ -34,15 +34,15 @@ LOOKS: dict[str, Any] = {
     "quiet": True,
     "prevent_thread_lock": True,
 }
-"""How the page is launched, whoever may see it."""
+"""Arguments of Gradio's `launch` that are the same for every page."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PageOptions:
-    """What the page allows.
+    """Limits of the page.
 
     Attributes:
-        pixels: how many a picture may have.
+        pixels: largest number of pixels of a picture.
         trains: whether visitors may start a training run.
     """
 
@@ -52,7 +52,7 @@ class PageOptions:
 
 @contextmanager
 def opened(editor: Editor, options: PageOptions) -> Iterator[tuple[Any, Device]]:
-    """The page's Blocks with its queue, and its device; what trains is stopped and saved at the end."""
+    """Open the page: give its Blocks and its device; at the end, stop and save a training run."""
     device, run = Device(editor), Training()
     page = build(device, run, options).queue(max_size=WAITING)
     try:
@@ -63,12 +63,12 @@ def opened(editor: Editor, options: PageOptions) -> Iterator[tuple[Any, Device]]
 
 
 def build(device: Device, run: Training, options: PageOptions) -> Any:
-    """The page's Blocks, ready to be launched."""
+    """Build the page's Blocks, ready to be launched."""
     backbone = device.editor.backbone
-    told = f"{backbone.name} on {backbone.device}, {str(backbone.dtype).removeprefix('torch.')}"
+    summary = f"{backbone.name} on {backbone.device}, {str(backbone.dtype).removeprefix('torch.')}"
     with gr.Blocks(title="editkit", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as page:
         visit = gr.State(Visit(), delete_callback=forget)
-        gr.HTML(theme.masthead(told))
+        gr.HTML(theme.masthead(summary))
         with gr.Tabs() as tabs:
             with gr.Tab("Compare", id="compare"):
                 compare = Compare(device, visit, options.pixels)
@@ -92,15 +92,15 @@ def build(device: Device, run: Training, options: PageOptions) -> Any:
             )
         if train:
             train.attempt.click(
-                partial(_attempt, train, tabs, compare.worn),
+                partial(_attempt, train, tabs, compare.adapter_note),
                 [visit],
-                [tabs, compare.worn, train.status],
+                [tabs, compare.adapter_note, train.status],
                 concurrency_id=QUEUE,
                 concurrency_limit=1,
                 api_name="train_try",
             )
             page.load(train.shown, None, train.outputs, api_name="train_load", **QUICK)
-        # Only a state that a handler gave out is forgotten when its visitor leaves.
+        # Gradio deletes a state when its visitor leaves only if a handler has returned it.
         page.load(_arrive, [visit], [visit], api_name="arrive", **QUICK)
     return page
 
@@ -113,8 +113,8 @@ def _go_on(turns: Turns, tabs: Any, name: str, visit: Visit) -> dict[Any, Any]:
     return turns.take(visit, name) | {tabs: gr.Tabs(selected="session")}
 
 
-def _attempt(train: Train, tabs: Any, worn: Any, visit: Visit) -> dict[Any, Any]:
-    words, told = train.attempted(visit)
+def _attempt(train: Train, tabs: Any, adapter_note: Any, visit: Visit) -> dict[Any, Any]:
+    words, status = train.attempted(visit)
     if not words:
-        return {train.status: told}
-    return {train.status: told, worn: words, tabs: gr.Tabs(selected="compare")}
+        return {train.status: status}
+    return {train.status: status, adapter_note: words, tabs: gr.Tabs(selected="compare")}

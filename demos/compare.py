@@ -1,4 +1,4 @@
-"""The Compare tab: one picture and one instruction through the methods, on one canvas and seed."""
+"""The Compare tab: several methods on one picture and one instruction, with one seed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from editkit import api
 from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.inference import comparison
+from editkit.inference.inputs import check_seed
 from editkit.types import EditRequest
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -39,12 +40,12 @@ EMPTY = "Choose a sample or upload a picture, say what to change, and press Comp
 
 
 class Compare:
-    """The tab's components, and what they do.
+    """The components of the tab and their handlers.
 
     Args:
         device: runs the edits.
         visit: state with a `Visit`.
-        pixels: how many a picture may have.
+        pixels: largest number of pixels of a picture.
     """
 
     def __init__(self, device: Device, visit: Any, pixels: int) -> None:
@@ -69,7 +70,7 @@ class Compare:
             elem_id="compare-samples",
         )
         self.controls.status.render()
-        self.worn = gr.HTML(elem_id="compare-worn")
+        self.adapter_note = gr.HTML(elem_id="compare-adapter")
         self.view = gr.Radio(
             [BEFORE_AFTER, DIFFERENCE],
             value=BEFORE_AFTER,
@@ -140,12 +141,12 @@ class Compare:
 
     def _wire(self) -> None:
         parts = [part for each in self.cards.values() for part in vars(each).values()]
-        asked = [self.painting, self.instruction, self.chosen, self.references]
+        inputs = [self.painting, self.instruction, self.chosen, self.references]
         self.controls.wire(
             [self.controls.go.click, self.instruction.submit],
             self.compare,
             self.visit,
-            [*asked, self.seed, self.randomise, self.steps, self.preserve],
+            [*inputs, self.seed, self.randomise, self.steps, self.preserve],
             [self.seed, self.view, self.empty, *parts],
             {key: control for drawer in self.drawers.values() for key, control in drawer.named().items()},
         )
@@ -155,7 +156,7 @@ class Compare:
         self.samples.select(sample, None, [self.painting, self.instruction], api_name="sample", **QUICK)
 
     def shown(self, view: str) -> list[Any]:
-        """Sliders or differences."""
+        """Show the sliders or the differences."""
         return [gr.update(visible=view == each) for _ in self.cards for each in (BEFORE_AFTER, DIFFERENCE)]
 
     def compare(
@@ -169,25 +170,28 @@ class Compare:
         randomise: bool = False,
         steps: int | None = None,
         preserve: bool = False,
-        **told: Any,
+        **options: Any,
     ) -> Iterator[dict[Any, Any]]:
-        """Results as they come: the slider of each method, its figures and recipe."""
+        """Yield the results one by one: the slider of each method, its figures and its recipe."""
         try:
             painted = painting(self.pixels, picture, self.painting)
             source = painted.checked()
             if not methods:
-                raise EditkitError("No method is chosen; tick one at least.")
+                raise EditkitError("No method is chosen; choose at least one.")
             seed = random.randrange(SEEDS) if randomise else seed or 0
+            check_seed(seed)  # before the page shows it
             asked: dict[str, Any] = {
                 "seed": seed,
                 "steps": steps or None,
                 "preserve": preserve or None,
                 "mask": painted.mask,
             }
-            asked["references"] = tuple(opened(file["path"], self.pixels) for file in references or ())
+            extra = [opened(file["path"], self.pixels) for file in references or ()]
+            asked["references"] = tuple(each.image for each in extra)
+            notes = [note for each in (painted, *extra) for note in each.notes]
             editor = self.device.editor_of(visit)
             requests = comparison.requests(editor, source, instruction or "", methods, **asked)
-            configured = option_panels.apply(self.drawers, editor, requests, told)
+            configured = option_panels.apply(self.drawers, editor, requests, options)
         except EditkitError as error:
             yield self.controls.refused(visit, error)
             return
@@ -199,19 +203,22 @@ class Compare:
             self.view: gr.update(visible=True),
             **{part: change for changes in waiting for part, change in changes.items()},
         }
-        yield from self._follow(visit, source, configured)
+        yield from self._follow(visit, source, configured, notes)
 
     def _follow(
-        self, visit: Visit, source: Image.Image, requests: list[tuple[Editor, EditRequest]]
+        self,
+        visit: Visit,
+        source: Image.Image,
+        requests: list[tuple[Editor, EditRequest]],
+        notes: list[str],
     ) -> Iterator[dict[Any, Any]]:
-        """Steps, previews and results of the requests."""
+        """Steps, previews and results of the requests, with notes on their pictures."""
         status, names = self.controls.status, [request.method for _, request in requests]
-        notes: list[str] = []
         visit.results = {}
         start = time.perf_counter()
 
         def work(tell: Any, watch: Any) -> None:
-            for entry in comparison.run(requests, watch):
+            for entry in comparison.run_requests(requests, watch):
                 tell(entry)
 
         for event in self.controls.follow(self.device, visit, work):
@@ -232,13 +239,13 @@ class Compare:
                 notes += event.result.notes
                 share = (done + 1) / len(names)
                 failed = sum(result.image is None for _, result in visit.results.values())
-                words = f"{done + 1 - failed} of {len(names)} done in {spent:.1f} s, on one canvas and seed."
+                words = f"{done + 1 - failed} of {len(names)} done in {spent:.1f} s, with one seed."
                 words += f" {failed} failed; see below." if failed else ""
                 changes = self.cards[names[done]].result(source, event, visit)
                 yield {status: theme.status(words, share, notes), **changes}
 
 
 def sample(chosen: gr.SelectData) -> tuple[str, str]:
-    """A sample's picture and instruction."""
+    """Return the picture and instruction of the chosen sample."""
     name, instruction = EXAMPLES[chosen.index]
     return str(SAMPLES / name), instruction

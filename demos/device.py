@@ -1,4 +1,4 @@
-"""One worker for everything that computes, and what the page keeps for each visitor."""
+"""The worker that runs all edits of the page, and the data that the page keeps for each visitor."""
 
 from __future__ import annotations
 
@@ -19,37 +19,38 @@ from PIL import Image
 from editkit import api
 from editkit.editor import Editor
 from editkit.errors import EditkitError
-from editkit.inference import pipeline
+from editkit.inference.progress import Progress, Watch
 from editkit.types import EditRequest, EditResult
 
 if TYPE_CHECKING:
     from editkit.sessions.session import Session
 
 QUEUE = "device"
-"""Handlers that compute share this concurrency id, and so run one at a time."""
+"""Concurrency id of handlers that compute; they run one at a time."""
 USUAL = EditRequest(image=None, instruction="").method
-"""The method where none is chosen."""
+"""The default method."""
 WAITING = 16
-"""How many requests may wait; further ones are told to come back."""
+"""Largest number of waiting requests; further ones are refused."""
 TOLD_EVERY, SHOWN_EVERY, SHARE = 0.1, 0.5, 4
-"""Seconds between reports and between previews at least, and a preview's pause as a multiple of its cost."""
+"""Least seconds between reports and between previews, and the pause after a preview as a multiple of its
+duration."""
 
 
 class StoppedError(Exception):
-    """The visitor asked to stop."""
+    """An error for work that the visitor stopped."""
 
 
 @dataclass(kw_only=True)
 class Visit:
-    """What the page keeps for one visitor.
+    """The data that the page keeps for one visitor.
 
     Attributes:
-        stop: set where what runs or waits now is to end; None where nothing does.
-        editor: with the adapters that the visitor tries.
-        folder: of the files made for the visitor.
-        results: of the last comparison with their source, by method.
-        session: edits in a row.
-        search: the picture, the request and the previews of the last search over seeds.
+        stop: event that ends the running or waiting work; None where there is none.
+        editor: an editor with the adapters that the visitor tries.
+        folder: folder of the files made for the visitor.
+        results: source and result of the last comparison, by method.
+        session: the session of the Session tab.
+        search: request and previews of the last search over seeds.
     """
 
     stop: threading.Event | None = None
@@ -59,14 +60,14 @@ class Visit:
     session: Session | None = None
     search: tuple[EditRequest, dict[int, Image.Image]] | None = None
 
-    def place(self) -> Path:
-        """A new folder for the visitor's files, below the only one that the page serves files from."""
+    def new_folder(self) -> Path:
+        """Make a new folder for the visitor's files, below the one that the page serves files from."""
         self.folder = self.folder or Path(tempfile.mkdtemp(prefix="visit-", dir=served()))
         return Path(tempfile.mkdtemp(dir=self.folder))
 
 
 def served() -> Path:
-    """The folder that the page serves files from."""
+    """Return the folder that the page serves files from."""
     from gradio.utils import get_upload_folder
 
     folder = Path(get_upload_folder())
@@ -75,7 +76,7 @@ def served() -> Path:
 
 
 def forget(visit: Visit) -> None:
-    """Delete a visitor's files, and end what runs for them."""
+    """Delete a visitor's files and stop the visitor's work."""
     if visit.stop:
         visit.stop.set()
     if visit.folder:
@@ -84,13 +85,13 @@ def forget(visit: Visit) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """A report from within an edit.
+    """A report after a step of an edit.
 
     Attributes:
-        step: how many are done.
-        steps: of how many.
-        seeds: of the pictures that are being made.
-        pictures: where the edit points now, one a seed; empty where it is too early for new ones.
+        step: number of steps done.
+        steps: number of steps to do.
+        seeds: seeds of the pictures in the batch.
+        pictures: previews, one for each seed; empty where it is too early for new ones.
     """
 
     step: int
@@ -100,18 +101,18 @@ class Step:
 
 
 Tell = Callable[[Any], None]
-Work = Callable[[Tell, pipeline.Watch], None]
+Work = Callable[[Tell, Watch], None]
 
 
 class Device:
-    """Runs one visitor's work at a time and reports from it."""
+    """Runs work of one visitor at a time and streams its reports."""
 
     def __init__(self, editor: Editor) -> None:
         self.editor = editor
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
 
     def warm(self) -> None:
-        """Load what a first edit by each method needs; what is missing is said where it is asked for."""
+        """Load the weights of every method in the background; an edit reports missing ones itself."""
 
         def load() -> None:
             for method in api.methods():
@@ -121,30 +122,30 @@ class Device:
         self._worker.submit(load)
 
     def editor_of(self, visit: Visit) -> Editor:
-        """The visitor's own editor of the one backbone."""
+        """Return the visitor's own editor of the shared backbone."""
         visit.editor = visit.editor or self.editor.configured({})
         return visit.editor
 
     def stream(self, visit: Visit, work: Work) -> Iterator[Any]:
-        """What the work tells, as it comes, `Step`s among it; ends with an EditkitError or StoppedError told.
+        """Run work and yield its reports, such as `Step`s; the last may be an EditkitError or StoppedError.
 
-        Work that nobody listens to any more is stopped.
+        The work is stopped when the caller no longer listens.
         """
-        told: SimpleQueue[Any] = SimpleQueue()
+        reports: SimpleQueue[Any] = SimpleQueue()
         stop = visit.stop = visit.stop or threading.Event()
 
         def run() -> None:
             try:
                 _check(stop)
-                work(told.put, _watch(told.put, stop))
+                work(reports.put, _watch(reports.put, stop))
             except (EditkitError, StoppedError) as error:
-                told.put(error)
+                reports.put(error)
             finally:
-                told.put(None)
+                reports.put(None)
 
         running = self._worker.submit(run)
         try:
-            while (event := told.get()) is not None:
+            while (event := reports.get()) is not None:
                 yield event
             running.result()
         finally:
@@ -154,7 +155,7 @@ class Device:
 
 
 def ask_to_stop(visit: Visit) -> bool:
-    """End what runs or waits for a visitor within one step; whether there is anything."""
+    """Stop a visitor's work within one step; return whether there is any."""
     if visit.stop is None:
         return False
     visit.stop.set()
@@ -166,12 +167,12 @@ def _check(stop: threading.Event) -> None:
         raise StoppedError
 
 
-def _watch(tell: Tell, stop: threading.Event) -> pipeline.Watch:
-    """Reports steps now and then, and pictures more rarely the longer they take to make."""
+def _watch(tell: Tell, stop: threading.Event) -> Watch:
+    """Make a watcher that reports steps, and previews less often the longer they take."""
     reported = shown = time.perf_counter()
     pause = SHOWN_EVERY
 
-    def watch(progress: pipeline.Progress) -> None:
+    def watch(progress: Progress) -> None:
         nonlocal reported, shown, pause
         _check(stop)
         now = time.perf_counter()

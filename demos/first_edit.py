@@ -1,4 +1,4 @@
-"""`make demo`: edit a shipped sample and lay source and edit side by side."""
+"""`make demo`: edit a shipped sample and put source and edit side by side."""
 
 import time
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 import editkit
+from editkit.imaging import contact_sheet
 
 SAMPLE = Path(__file__).parent / "samples" / "red_circle.png"
 INSTRUCTION = "make the red circle blue"
@@ -18,9 +19,7 @@ def main() -> None:
     source = Image.open(SAMPLE).convert("RGB")
     result = editkit.load("tiny").edit(source, INSTRUCTION)
     assert result.image is not None
-    strip = Image.new("RGB", (2 * source.width + 8, source.height), "white")
-    strip.paste(source, (0, 0))
-    strip.paste(result.image, (source.width + 8, 0))
+    strip, _ = contact_sheet.grid([source, result.image], 2, gap=8)
     OUTPUT.parent.mkdir(exist_ok=True)
     strip = strip.resize((strip.width * 3, strip.height * 3), Image.Resampling.NEAREST)
     strip.save(OUTPUT)

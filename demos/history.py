@@ -1,4 +1,4 @@
-"""A session's turns on the page: all of them to branch from, the way back, drift, and files to take away."""
+"""The history column of the Session tab: turns to branch from, undo and redo, drift, and export."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from editkit.sessions.session import Session
 
 
 class History:
-    """The column's components, and what they show."""
+    """The components of the column."""
 
     def __init__(self) -> None:
         self.gallery = gr.Gallery(
@@ -44,7 +44,7 @@ class History:
         ]
 
     def shown(self, session: Session, visit: Visit) -> dict[Any, Any]:
-        """The turns as they stand."""
+        """Show the turns of a session."""
         later = session.current.parent is not None
         return {
             self.gallery: _turns(session, visit),
@@ -56,7 +56,7 @@ class History:
         }
 
     def saved(self, session: Session, place: Path) -> dict[Any, Any]:
-        """The session's folder as a zip, and its strip.
+        """Save the session's folder as a zip, and its strip.
 
         Raises:
             EditkitError: where they cannot be written.
@@ -71,7 +71,7 @@ class History:
 
 
 def _turns(session: Session, visit: Visit) -> list[tuple[str, str]]:
-    """All turns with what was asked for."""
+    """List the pictures of all turns with their instructions."""
     now = session.current.number
     return [
         (

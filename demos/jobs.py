@@ -1,4 +1,4 @@
-"""What tabs that compute share: a button that starts, one that stops, and a line on how things stand."""
+"""Controls that tabs share: a button that starts, one that stops, and a status line."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from demos.device import QUEUE, Device, StoppedError, Visit, Work, ask_to_stop
 from editkit.errors import EditkitError
 
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "undocumented"}
-"""For handlers that compute nothing and that only the page needs."""
-UNFORESEEN = "Something went wrong here that is not your doing; the server's log says what."
+"""Arguments of handlers that compute nothing and that only the page uses."""
+UNFORESEEN = "Something went wrong on the server, not by your fault; its log says what."
 
 
 class Controls:
-    """The three components, and how they go with a handler that computes.
+    """The three components, and their connection with a handler that computes.
 
     Args:
-        name: of the handler in the API.
-        start: the words on the button that starts it.
+        name: name of the handler in the API.
+        start: label of the button that starts it.
     """
 
     def __init__(self, name: str, start: str) -> None:
@@ -45,15 +45,16 @@ class Controls:
         named: Mapping[str, Any] | None = None,
         name: str | None = None,
     ) -> None:
-        """Let the triggers run a generator in the device's queue, called `name` in the API, or as the tab.
+        """Connect triggers with a generator that runs in the device's queue.
 
-        Payloads come as the browser sends them, so that the handler can say in a sentence what is wrong.
+        Its name in the API is `name`, or else that of the tab. Gradio does not preprocess the payloads, so
+        that the handler can report problems in a sentence.
         """
         name = name or self.name
         mine = [self.status, self.go, self.halt]
         quick = QUICK
-        asked = gr.on(triggers, begin, [visit], [visit, *mine], api_name=f"{name}_begin", **quick)
-        running = asked.then(
+        waiting = gr.on(triggers, begin, [visit], [visit, *mine], api_name=f"{name}_begin", **quick)
+        running = waiting.then(
             self._handler(run, named or {}),
             [visit, *inputs],
             [*mine, *outputs],
@@ -68,7 +69,7 @@ class Controls:
         running.failure(failed, None, mine, api_name=f"{name}_failed", **quick)
 
     def stoppable(self, visit: Any) -> None:
-        """Let the other button stop whatever the visitor started."""
+        """Connect the stop button with the visitor's work."""
         self.halt.click(
             stop, [visit], [self.status], queue=False, show_progress="hidden", api_name=f"{self.name}_stop"
         )
@@ -76,14 +77,14 @@ class Controls:
     def _handler(
         self, run: Callable[..., Iterator[Mapping[Any, Any]]], named: Mapping[str, Any]
     ) -> Callable[..., Iterator[dict[Any, Any]]]:
-        """The same generator for clients other than the page, too.
+        """Wrap a generator so that other clients than the page can call it, too.
 
-        The last thing that it yields is everything in its last state, and its named controls may be left out.
+        It finally yields all components in their last state, and clients may leave out the named controls.
         """
 
-        def handler(*given: Any, **told: Any) -> Iterator[dict[Any, Any]]:
+        def handler(*given: Any, **controls: Any) -> Iterator[dict[Any, Any]]:
             whole: dict[Any, Any] = {}
-            for changes in run(*given, **told):
+            for changes in run(*given, **controls):
                 whole |= changes
                 yield dict(changes)
             yield whole | self.over()
@@ -95,16 +96,16 @@ class Controls:
         return handler
 
     def over(self) -> dict[Any, Any]:
-        """Nothing runs any more."""
+        """Set the buttons for no running work."""
         return {self.go: gr.update(interactive=True), self.halt: gr.update(interactive=False)}
 
     def refused(self, visit: Visit, error: EditkitError) -> dict[Any, Any]:
-        """Why nothing was begun."""
+        """Show why no work was started."""
         visit.stop = None
         return {self.status: theme.problem(str(error))}
 
     def follow(self, device: Device, visit: Visit, work: Work) -> Iterator[Any]:
-        """What the work tells; a stop or an error ends it with a change of the page, a dict."""
+        """Run work and yield its reports; a stop or an error is a dict with a change of the page."""
         for event in device.stream(visit, work):
             if isinstance(event, StoppedError):
                 yield {self.status: theme.status("Stopped.")}
@@ -115,17 +116,17 @@ class Controls:
 
 
 def begin(visit: Visit) -> tuple[Any, ...]:
-    """Something was asked for, and may have to wait for its turn."""
+    """Set the page for work that may have to wait for its turn."""
     visit.stop = threading.Event()
     waiting = theme.status("Waiting for the device.")
     return visit, waiting, gr.update(interactive=False), gr.update(interactive=True)
 
 
 def stop(visit: Visit) -> str:
-    """Ends what runs or waits for the visitor within one step."""
+    """Stop the visitor's work within one step."""
     return theme.status("Stopping." if ask_to_stop(visit) else "Nothing is running.")
 
 
 def failed() -> tuple[Any, ...]:
-    """What nobody foresaw, which is in the server's log."""
+    """Set the page after an unexpected error, which is in the server's log."""
     return theme.problem(UNFORESEEN), gr.update(interactive=True), gr.update(interactive=False)

@@ -1,11 +1,12 @@
-"""Teach the embedded model an edit that it does not know: put a frame of some colour around the picture.
+"""Teach the embedded model a new edit: put a frame of some colour around the picture.
 
-    python demos/new_kind.py draw                     # pairs for training and held-out ones, in out/frames
+    python demos/new_kind.py draw                     # training pairs and held-out pairs, in out/frames
     editkit train configs/tiny/kontext-frames.yaml
     python demos/new_kind.py score kontext out/tiny/kontext-frames/export
     python demos/new_kind.py score kontext            # without it
 
-The same for icedit and aceplus, whose own adapters are gone on with. Other kinds of edits are scored too.
+icedit and aceplus work the same way; their training goes on from their own adapters. Other kinds of edits are
+scored too.
 """
 
 import argparse
@@ -31,7 +32,7 @@ TRAINED, HELD_OUT, OTHERS = 1000, 100, 500
 
 
 def pair(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
-    """Source, answer and instruction of a seed; the frame's colour is not the background's."""
+    """Make source, answer and instruction from a seed; the frame's colour is not the background's."""
     scene = world.example(seed, "recolour").source
     assert scene is not None
     rng = random.Random(f"frame {seed}")
@@ -45,7 +46,7 @@ def pair(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
 
 
 def draw() -> None:
-    """Write pairs of training seeds and of held-out ones."""
+    """Write the pairs of training seeds and of held-out seeds."""
     for name, start, count in (("train", world.TRAINING_START, TRAINED), ("held-out", 0, HELD_OUT)):
         folder = FOLDER / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,7 @@ def draw() -> None:
 
 
 def score(method: str, adapter: str | None) -> None:
-    """Print the success of held-out frames, and of edits that were known before."""
+    """Print the success of held-out frames, and of the edits that the model knew before."""
     editor = editkit.load("tiny")
     if adapter:
         editor.load_adapter(adapter, method=method)
@@ -80,18 +81,20 @@ def score(method: str, adapter: str | None) -> None:
         succeeded += scores.score(before, truth, edited, "local").success
     print(f"frames: {succeeded / HELD_OUT:.3f} of {HELD_OUT} succeed", flush=True)
     others = evaluation.evaluate(editor, method, n=OTHERS)["categories"]
-    told = ", ".join(f"{name} {others[name]['success']:.3f}" for name in ("local", "global"))
-    print(f"edits known before: {told} of {OTHERS}")
+    known = ", ".join(f"{name} {others[name]['success']:.3f}" for name in ("local", "global"))
+    print(f"edits known before: {known} of {OTHERS}")
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Parse the command line and run its command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("draw", help="write pairs into out/frames")
-    scoring = commands.add_parser("score", help="count what succeeds")
+    scoring = commands.add_parser("score", help="count successful edits")
     scoring.add_argument("method")
-    scoring.add_argument("adapter", nargs="?", help="trained on frames; the method's own where left out")
+    scoring.add_argument(
+        "adapter", nargs="?", help="adapter trained on frames; the method's default if not given"
+    )
     arguments = parser.parse_args()
     if arguments.command == "draw":
         draw()

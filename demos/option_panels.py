@@ -1,4 +1,4 @@
-"""A drawer of options for each method, from its record: a new method's appears by itself."""
+"""A drawer of options for each method, made from its record; a new method gets one without changes here."""
 
 from __future__ import annotations
 
@@ -9,50 +9,54 @@ from typing import Any
 import gradio as gr
 
 from demos import theme, widgets
+from editkit.config import Options
 from editkit.editor import Editor
+from editkit.fields import summary
 from editkit.method import Method
-from editkit.types import EditRequest
+from editkit.request import EditRequest
 
 
 class Drawer:
-    """What one method can be told."""
+    """The options of one method on the page."""
 
-    def __init__(self, method: Method) -> None:
+    def __init__(self, method: Method[Options]) -> None:
         self.method = method
         with gr.Accordion(f"Options of {method.name}", open=False):
             gr.HTML(theme.hint(method.paper))
-            self.guidance = gr.Number(value=None, minimum=0, label="guidance", info="Empty: its own.")
-            self.task = None
+            guidance = gr.Number(None, minimum=0, label="guidance", info=summary(EditRequest, "guidance"))
+            self.fields: dict[str, Any] = {"guidance": guidance}
             if method.tasks:
                 listed = [(f"{task.name}: {task.summary}", task.name) for task in method.tasks]
-                self.task = gr.Dropdown([("fitting what is given", ""), *listed], value="", label="task")
+                choices = [("fitting what is given", ""), *listed]
+                self.fields["task"] = gr.Dropdown(choices, value="", label="task")
             self.options = widgets.controls(method.config)
 
     def named(self) -> dict[str, Any]:
-        """The controls by their names in the API."""
-        controls = {"guidance": self.guidance, "task": self.task, **self.options}
-        return {f"{self.method.name}_{key}": control for key, control in controls.items() if control}
+        """Return the controls by their names in the API."""
+        controls = {**self.fields, **self.options}
+        return {f"{self.method.name}_{key}": control for key, control in controls.items()}
 
-    def chosen(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        """The method's options, where they differ from its own."""
+    def chosen(self, shown: Mapping[str, Any]) -> dict[str, Any]:
+        """Read the method's options that differ from its defaults."""
         prefix = f"{self.method.name}_"
-        mine = {key.removeprefix(prefix): value for key, value in told.items() if key.startswith(prefix)}
+        mine = {key.removeprefix(prefix): value for key, value in shown.items() if key.startswith(prefix)}
         return widgets.values(self.method.config, {key: mine[key] for key in self.options if key in mine})
 
-    def asked(self, request: EditRequest, told: Mapping[str, Any]) -> EditRequest:
-        """A request with the method's own guidance and task."""
-        name = self.method.name
-        return replace(request, guidance=told.get(f"{name}_guidance"), task=told.get(f"{name}_task") or None)
+    def request_with(self, request: EditRequest, shown: Mapping[str, Any]) -> EditRequest:
+        """Add the method's own fields to a request."""
+        values = {key: shown.get(f"{self.method.name}_{key}") for key in self.fields}
+        fields: dict[str, Any] = {key: None if value == "" else value for key, value in values.items()}
+        return replace(request, **fields)
 
 
 def apply(
-    drawers: Mapping[str, Drawer], editor: Editor, requests: Sequence[EditRequest], told: Mapping[str, Any]
+    drawers: Mapping[str, Drawer], editor: Editor, requests: Sequence[EditRequest], shown: Mapping[str, Any]
 ) -> list[tuple[Editor, EditRequest]]:
-    """Requests with what the drawers of their methods say.
+    """Give requests the options and fields that the drawers show; return them with their editor.
 
     Raises:
         EditkitError: for an option that a method does not take.
     """
-    options = {request.method: drawers[request.method].chosen(told) for request in requests}
+    options = {request.method: drawers[request.method].chosen(shown) for request in requests}
     configured = editor.configured(options)
-    return [(configured, drawers[request.method].asked(request, told)) for request in requests]
+    return [(configured, drawers[request.method].request_with(request, shown)) for request in requests]

@@ -1,8 +1,8 @@
-"""Pictures as they come from the page: checked, and with a sentence in place of an exception."""
+"""Read pictures from the page and write pictures for it; problems become sentences."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +23,25 @@ UNREADABLE = "The picture is damaged or in no known format; give a PNG, JPEG or 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Painted:
-    """A picture and what was painted on it.
+    """A picture and the paint on it.
 
     Attributes:
-        image: None where there is none.
-        mask: white where paint is; None without any.
+        image: the picture; None where there is none.
+        mask: white where there is paint; None without paint.
         problem: why the picture cannot be used; empty where it can.
+        notes: remarks in plain words on what had to be decided on it.
     """
 
     image: Image.Image | None = None
     mask: Image.Image | None = None
     problem: str = ""
+    notes: tuple[str, ...] = ()
 
     def checked(self) -> Image.Image:
-        """The picture.
+        """Return the picture.
 
         Raises:
-            EditkitError: where there is none that can be used.
+            EditkitError: where there is none or it cannot be used.
         """
         if self.problem:
             raise EditkitError(self.problem)
@@ -49,54 +51,63 @@ class Painted:
 
 
 def painting(pixels: int, payload: dict[str, Any] | None, editor: Any) -> Painted:
-    """What `gr.ImageEditor` sent.
+    """Read a picture and its paint from the payload of `gr.ImageEditor`.
 
-    Handlers get payloads as they come (`preprocess=False`), so that what is wrong is said in a sentence.
+    Handlers get payloads as they come (`preprocess=False`), so that what is wrong is said in a sentence. A
+    picture that came as a file is read as that file; Gradio would drop its orientation, depth and colours.
     """
     if payload is None:
         return Painted()
     try:
-        found = editor.preprocess(EditorData(**payload))
+        given = EditorData(**payload)
+        found = editor.preprocess(given.model_copy(update={"background": None, "composite": None}))
     except Exception:  # a decoder may raise anything on bytes that are no picture
         return Painted(problem=UNREADABLE)
-    if not found or found["background"] is None:
+    # What the browser painted on comes without a file.
+    source = given.background.path if given.background else found["background"]
+    if source is None:
         return Painted()
-    image, layers = found["background"], found["layers"]
-    if problem := too_large(image.size, pixels):
-        return Painted(problem=problem)
-    page = Image.new("RGBA", image.size, "white")
-    page.alpha_composite(image.convert("RGBA"))
-    return Painted(image=page.convert("RGB"), mask=_mask(layers, image.size))
+    try:
+        read = opened(source, pixels)
+    except EditkitError as error:
+        return Painted(problem=str(error))
+    assert read.image is not None
+    return replace(read, mask=_mask(found["layers"], read.image.size))
 
 
 def photo(pixels: int, payload: dict[str, Any] | None) -> Painted:
-    """What `gr.Image` sent."""
+    """Read a picture from the payload of `gr.Image`."""
     if payload is None or not payload.get("path"):
         return Painted()
     try:
-        return Painted(image=opened(payload["path"], pixels))
+        return opened(payload["path"], pixels)
     except EditkitError as error:
         return Painted(problem=str(error))
 
 
-def opened(path: str, pixels: int) -> Image.Image:
-    """An uploaded picture, upright and in RGB.
+def opened(source: str | Image.Image, pixels: int) -> Painted:
+    """An uploaded picture as the loader reads it, on white where it is clear.
 
     Raises:
-        EditkitError: where it is none, or too large; the server's path is not told.
+        EditkitError: where it is no picture or too large; the message hides the server's path.
     """
     try:
-        with images.opened(path) as file:
-            size = file.size
+        if isinstance(source, Image.Image):
+            size = source.size
+        else:
+            with images.opened(source) as file:
+                size = file.size
         if problem := too_large(size, pixels):
             raise EditkitError(problem)
-        return images.picture(images.tensor(images.load(path))[0])
+        read = images.load(source)
     except EditkitError as error:
+        path = source if isinstance(source, str) else ""
         raise EditkitError(str(error).replace(path, Path(path).name)) from error
+    return Painted(image=Image.fromarray(images.flattened(read)), notes=read.notes)
 
 
 def too_large(size: tuple[int, int], pixels: int) -> str:
-    """Why a picture of this size is not taken; empty where it is."""
+    """Say why a picture of this size is refused; empty where it is not."""
     if size[0] * size[1] <= pixels:
         return ""
     given = f"{size[0]}x{size[1]}"
@@ -104,15 +115,15 @@ def too_large(size: tuple[int, int], pixels: int) -> str:
 
 
 def shown(image: Image.Image, visit: Visit) -> str:
-    """A file with a picture as the page shows it, a small one with its pixels repeated.
+    """Write a picture to a file for the page; a small one is enlarged by repeating its pixels.
 
-    Gradio takes files as they are. A picture in memory it writes in place, under a name that hangs on its
-    pixels: again and again, and also while a browser is fetching it.
+    Gradio serves files as they are. It would write a picture in memory to a file named after its pixels,
+    again and again, also while a browser fetches the file.
     """
     made = image.convert("RGB")
     if max(made.size) <= theme.SMALL:
         made = enlarged(made, SIDE)
-    file = visit.place() / "shown.png"
+    file = visit.new_folder() / "shown.png"
     made.save(file, compress_level=1)
     return str(file)
 

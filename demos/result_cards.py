@@ -1,4 +1,4 @@
-"""One method's result: before and after, difference, figures, recipe, file."""
+"""The card of a method's result: before and after, difference, figures, recipe and download."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from PIL import Image
 from demos import theme
 from demos.device import Visit
 from demos.pictures import shown
+from editkit.config import Options
 from editkit.imaging import images
 from editkit.inference import comparison
 from editkit.method import Method
@@ -21,7 +22,7 @@ from editkit.types import EditResult
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """The components of one method."""
+    """The components of a method's card."""
 
     whole: Any
     slider: Any
@@ -34,7 +35,7 @@ class Card:
     go_on: Any
 
     def waiting(self, visible: bool) -> dict[Any, Any]:
-        """Nothing yet."""
+        """Show that there is no result yet."""
         return {
             self.whole: gr.update(visible=visible),
             self.slider: None,
@@ -45,14 +46,14 @@ class Card:
         }
 
     def preview(self, source: Image.Image, pointed: Image.Image, visit: Visit) -> dict[Any, Any]:
-        """Where the edit points while it is made."""
+        """Show a preview while the edit runs."""
         return {
             self.slider: (shown(source, visit), shown(pointed, visit)),
-            self.facts: theme.hint("A preview: where the edit points now."),
+            self.facts: theme.hint("A preview: how the edit would look now."),
         }
 
     def result(self, source: Image.Image, entry: comparison.Entry, visit: Visit) -> dict[Any, Any]:
-        """What became of it."""
+        """Show the result or the error."""
         result = entry.result
         if result.image is None:
             return {self.slider: None, self.facts: theme.problem(str(result.error))}
@@ -68,8 +69,8 @@ class Card:
         }
 
 
-def card(method: Method) -> Card:
-    """A method's card, hidden until there is something to show."""
+def card(method: Method[Options]) -> Card:
+    """Make a method's card, hidden until there is something to show."""
     name = method.name
     with gr.Column(visible=False, min_width=280, elem_classes="card", elem_id=f"card-{name}") as whole:
         gr.HTML(theme.heading(name, method.summary))
@@ -99,7 +100,7 @@ def card(method: Method) -> Card:
 
 
 def figures(entry: comparison.Entry) -> list[str]:
-    """What there is to say of a result in numbers."""
+    """Write a result's figures."""
     return [
         f"{entry.seconds:.2f} s",
         f"{entry.result.recipe['steps']} steps",
@@ -110,9 +111,9 @@ def figures(entry: comparison.Entry) -> list[str]:
 
 
 def saved(result: EditResult, visit: Visit) -> str:
-    """A PNG with its recipe, to be downloaded."""
+    """Write a PNG with its recipe for download."""
     assert result.image is not None
     words = re.sub(r"[^a-z0-9]+", "-", str(result.recipe["instruction"]).lower())[:40].strip("-") or "edit"
-    file = visit.place() / f"{words}-{result.method}-{result.seed}.png"
+    file = visit.new_folder() / f"{words}-{result.method}-{result.seed}.png"
     images.save(result.image, file, result.recipe)
     return str(file)

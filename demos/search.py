@@ -1,4 +1,4 @@
-"""The Seed search tab: previews of several seeds, what the judge said of them, another one by hand."""
+"""The Seed search tab: previews of several seeds, the judge's replies, and finishing a seed by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from demos.pictures import photo, shown
 from demos.result_cards import saved
 from editkit import api
 from editkit.errors import EditkitError
-from editkit.inference import seed_search
+from editkit.inference import search_settings
 from editkit.judges import JUDGES
 from editkit.types import EditRequest, EditResult, SearchFindings
 
@@ -26,7 +26,7 @@ MOST = 16
 
 
 class Search:
-    """The tab's components, and what they do; arguments as of `Compare`."""
+    """The components of the tab and their handlers; `Compare` explains the arguments."""
 
     def __init__(self, device: Device, visit: Any, pixels: int) -> None:
         self.device, self.visit, self.pixels = device, visit, pixels
@@ -64,10 +64,10 @@ class Search:
                 value=None, precision=0, minimum=1, label="Steps", info="Empty: the method's own number."
             )
             self.mode = gr.Radio(
-                list(seed_search.MODES),
+                list(search_settings.MODES),
                 value="continue",
-                label="What becomes of the winner",
-                info="continue: goes on from its preview. restart: is made anew, as ICEdit's authors do.",
+                label="How the winner is finished",
+                info="continue: goes on from its preview. restart: starts again, as ICEdit's authors do.",
             )
         self.controls = Controls("search", "Search")
 
@@ -102,12 +102,12 @@ class Search:
             *(self.empty, self.found, self.gallery, self.finish, self.picked),
             *(self.edited, self.slider, self.facts, self.download, self.reasons),
         ]
-        asked = [self.picture, self.instruction, self.method, self.seeds, self.judge, self.mode, self.seed]
+        inputs = [self.picture, self.instruction, self.method, self.seeds, self.judge, self.mode, self.seed]
         self.controls.wire(
             [self.controls.go.click, self.instruction.submit],
             self.search,
             self.visit,
-            [*asked, self.steps],
+            [*inputs, self.steps],
             outputs,
         )
         self.controls.wire(
@@ -134,12 +134,13 @@ class Search:
         seed: int | None,
         steps: int | None = None,
     ) -> Iterator[dict[Any, Any]]:
-        """Previews as they come, then the judge's comparisons and the winner."""
+        """Yield previews, then the judge's comparisons and the winner."""
         try:
-            source = photo(self.pixels, picture).checked()
+            given = photo(self.pixels, picture)
+            source = given.checked()
             if not isinstance(seeds, int) or not 2 <= seeds <= MOST:
                 raise EditkitError(f"{seeds} seeds are not allowed; give 2 to {MOST}.")
-            asked = seed_search.build({"seeds": seeds, "judge": judge, "mode": mode})
+            settings = search_settings.build({"seeds": seeds, "judge": judge, "mode": mode})
         except EditkitError as error:
             yield self.controls.refused(visit, error)
             return
@@ -149,10 +150,10 @@ class Search:
             method=method,
             seed=seed or 0,
             steps=steps or None,
-            search=asked,
+            search=settings,
         )
         yield {
-            self.controls.status: theme.status("Starting.", 0),
+            self.controls.status: theme.status("Starting.", 0, given.notes),
             self.empty: gr.update(visible=False),
             self.found: gr.update(visible=True),
             self.gallery: [],
@@ -163,7 +164,7 @@ class Search:
         yield from self._follow(visit, source, request)
 
     def finished(self, visit: Visit, seed: int | None) -> Iterator[dict[Any, Any]]:
-        """The rest of the steps for a seed that the judge did not choose."""
+        """Finish the edit of a seed that the judge did not choose."""
         if visit.search is None or seed is None:
             yield self.controls.refused(visit, EditkitError("Choose one of the previews first."))
             return
@@ -229,7 +230,7 @@ class Search:
 
 
 def pick(visit: Visit, chosen: gr.SelectData) -> tuple[Any, Any]:
-    """The seed of a preview, ready to be finished."""
+    """Return the seed of the chosen preview, and show the button that finishes it."""
     if visit.search is None:
         return None, gr.update(visible=False)
     seed = list(visit.search[1])[chosen.index]
@@ -237,7 +238,7 @@ def pick(visit: Visit, chosen: gr.SelectData) -> tuple[Any, Any]:
 
 
 def reasons(report: SearchFindings) -> str:
-    """The judge's comparisons as a table."""
+    """Make a table of the judge's comparisons."""
     rows = []
     for each in report.comparisons:
         said = "; ".join(verdict.reply for verdict in each.verdicts)

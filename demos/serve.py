@@ -1,4 +1,4 @@
-"""Starts the page and keeps it up."""
+"""Serve the page until it is stopped."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -17,41 +18,42 @@ from editkit import api
 from editkit.errors import EditkitError
 
 MEGABYTES = 40
-"""Largest file that a visitor may upload."""
-AT_HOME = ("127.0.0.1", "localhost", "::1")
+"""Size of the largest file that a visitor may upload."""
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(
     backbone: str,
     device: str | None,
     *,
+    lora: Mapping[str, float],
     host: str,
     port: int,
     share: bool,
     password: str | None,
     pixels: int,
 ) -> None:
-    """Serve the page until it is told to stop.
+    """Serve the page until Ctrl-C or SIGTERM.
 
     Raises:
         EditkitError: where gradio is missing, the address is taken, or the backbone or device is unknown.
     """
     check_address(host, port)
     folder = tempfile.mkdtemp(prefix="editkit-demo-")
-    # Read when gradio is imported: the only folder that files are served from, and no word to anybody.
+    # Gradio reads these at import: the only folder that it serves files from, and no analytics.
     os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
     before = signal.signal(signal.SIGTERM, _leave)
     try:
         app = _app()
-        # Strangers may edit; to keep the machine busy for hours they need the password.
-        trains = password is not None or (host in AT_HOME and not share)
+        # Everybody may edit; training, which takes hours, needs a local page or the password.
+        trains = password is not None or (host in LOCAL_HOSTS and not share)
         options = app.PageOptions(pixels=pixels, trains=trains)
-        with app.opened(api.load(backbone, device), options) as (page, runner):
+        with app.opened(api.load(backbone, device, lora=lora), options) as (page, runner):
             _, address, shared = page.launch(
                 server_name=host,
                 server_port=port,
                 share=share,
-                auth=_door(password),
+                auth=_authenticator(password),
                 auth_message="Any user name, and the page's password." if password else None,
                 max_file_size=MEGABYTES * 2**20,
                 **app.LOOKS,
@@ -67,7 +69,7 @@ def serve(
 
 
 def check_address(host: str, port: int) -> None:
-    """Say in time that nobody can be served there.
+    """Check that the page can be served at an address.
 
     Raises:
         EditkitError: where the port is taken or the host is not this machine's.
@@ -94,8 +96,8 @@ def _app() -> Any:
     return app
 
 
-def _door(password: str | None) -> Any:
-    """Lets in whoever knows the password, under any name; None lets everybody in."""
+def _authenticator(password: str | None) -> Any:
+    """Make a check that admits any name with the password; None admits everybody."""
     if password is None:
         return None
     return lambda _, given: hmac.compare_digest(given.encode(), password.encode())

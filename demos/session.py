@@ -1,4 +1,4 @@
-"""The Session tab: edit after edit on the chosen result, with a way back and a measure of drift."""
+"""The Session tab: edits in a row on the chosen result, with undo and a measure of drift."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START = "Upload a picture and press Start, or choose Go on in Session under a re
 
 
 class Turns:
-    """The tab's components, and what they do; arguments as of `Compare`."""
+    """The components of the tab and their handlers; `Compare` explains the arguments."""
 
     def __init__(self, device: Device, visit: Any, pixels: int) -> None:
         self.device, self.visit, self.pixels = device, visit, pixels
@@ -74,12 +74,12 @@ class Turns:
             *(self.controls.status, self.empty, self.now, self.slider, self.facts, self.past),
             *self.history.outputs,
         ]
-        asked = [self.instruction, self.method, self.seed, self.preserve]
+        inputs = [self.instruction, self.method, self.seed, self.preserve]
         self.controls.wire(
             [self.controls.go.click, self.instruction.submit],
             self.edit,
             self.visit,
-            asked,
+            inputs,
             [*self.outputs[1:], self.instruction],
         )
         self.controls.stoppable(self.visit)
@@ -105,29 +105,30 @@ class Turns:
     def start(self, picture: dict[str, Any] | None, visit: Visit) -> dict[Any, Any]:
         """A session of one picture, which replaces the one before."""
         try:
-            source = photo(self.pixels, picture).checked()
-            visit.session = self.device.editor_of(visit).session(source, folder=visit.place())
+            given = photo(self.pixels, picture)
+            source = given.checked()
+            visit.session = self.device.editor_of(visit).session(source, folder=visit.new_folder())
         except EditkitError as error:
             return {self.visit: visit, self.controls.status: theme.problem(str(error))}
-        return {self.visit: visit, **self.shown(visit, "Started; say what to change.")}
+        return {self.visit: visit, **self.shown(visit, "Started; say what to change.", given.notes)}
 
     def take(self, visit: Visit, method: str) -> dict[Any, Any]:
-        """A session that begins with a result of Compare."""
+        """Start a session with a result of Compare as its first turn."""
         try:
             if method not in visit.results:
                 raise EditkitError("There is no result to go on from; press Compare first.")
             source, result = visit.results[method]
-            session = self.device.editor_of(visit).session(source, folder=visit.place())
+            session = self.device.editor_of(visit).session(source, folder=visit.new_folder())
             session.adopt(result)
         except EditkitError as error:
             return {self.controls.status: theme.problem(str(error))}
         visit.session = session
-        return self.shown(visit, "Taken over from Compare; say what to change next.")
+        return self.shown(visit, "Started from Compare; say what to change next.")
 
     def edit(
         self, visit: Visit, instruction: str, method: str, seed: int | None, preserve: bool
     ) -> Iterator[dict[Any, Any]]:
-        """The next turn."""
+        """Make the next turn."""
         session = visit.session
         if session is None:
             yield self.controls.refused(visit, EditkitError(f"There is no session yet. {START}"))
@@ -135,8 +136,8 @@ class Turns:
         before = session.current.image
 
         def work(tell: Any, watch: Any) -> None:
-            asked = {"seed": seed or 0, "preserve": preserve or None, "watch": watch}
-            tell(session.edit(instruction or "", method, **asked))
+            fields = {"seed": seed or 0, "preserve": preserve or None, "watch": watch}
+            tell(session.edit(instruction or "", method, **fields))
 
         yield {self.controls.status: theme.status("Starting.", 0)}
         for event in self.controls.follow(self.device, visit, work):
@@ -156,23 +157,23 @@ class Turns:
                 yield done | {self.instruction: ""}
 
     def branch(self, visit: Visit, chosen: gr.SelectData) -> dict[Any, Any]:
-        """Go on from any turn."""
+        """Go on from the chosen turn."""
         act = self._act(lambda session: session.branch(int(chosen.index)), "The next edit branches off here.")
         return act(visit)
 
     def exported(self, visit: Visit) -> dict[Any, Any]:
-        """The session's folder as a zip, and its strip."""
+        """Offer the session's folder as a zip, and its strip."""
         session = visit.session
         if session is None:
             return {self.controls.status: theme.problem(START)}
         try:
-            saved = self.history.saved(session, visit.place())
+            saved = self.history.saved(session, visit.new_folder())
         except EditkitError as error:
             return {self.controls.status: theme.problem(str(error))}
         return {self.controls.status: theme.status("Ready to download.")} | saved
 
     def _act(self, do: Callable[[Session], Any], words: str) -> Callable[[Visit], dict[Any, Any]]:
-        """A handler for a step within the session's tree."""
+        """Make a handler that moves within the session's tree."""
 
         def act(visit: Visit) -> dict[Any, Any]:
             try:
@@ -185,15 +186,15 @@ class Turns:
 
         return act
 
-    def shown(self, visit: Visit, words: str) -> dict[Any, Any]:
-        """The session as it stands."""
+    def shown(self, visit: Visit, words: str, notes: tuple[str, ...] = ()) -> dict[Any, Any]:
+        """The session as it stands, with further notes."""
         session = visit.session
         assert session is not None
         now = session.current
         before = session.turns[now.parent] if now.parent is not None else now
         pair = shown(before.image, visit), shown(now.image, visit)
         return {
-            self.controls.status: theme.status(words, notes=now.notes),
+            self.controls.status: theme.status(words, notes=(*notes, *now.notes)),
             self.empty: gr.update(visible=False),
             self.now: gr.update(visible=True),
             self.slider: pair,

@@ -1,4 +1,4 @@
-"""Edits held-out ShapesWorld scenes with the embedded backbone: docs/strip.png."""
+"""Draw docs/strip.png: edits of held-out ShapesWorld scenes by the embedded backbone."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How the page looks: theme, style sheet, and the small pieces of HTML between Gradio's components."""
+"""The look of the page: theme, style sheet, and pieces of HTML between Gradio's components."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ MARK = f"""document.addEventListener("load", ({{target}}) => {{
 }}, true);"""
 """Marks small pictures for the style sheet, which cannot ask for a file's own size."""
 TOP = 0.1
-"""Drift at which the meter is full."""
+"""Drift that fills the meter."""
 CLEAR = 0.02
-"""Drift that eyes begin to notice on flat colours: 5 of 255 levels."""
+"""Drift that is visible on flat colours: 5 of 255 levels."""
 
 
 def head() -> str:
@@ -29,7 +29,7 @@ def head() -> str:
 
 
 def theme() -> Any:
-    """Fonts of the visitor's own system, and text dark enough (4.5 to 1) where Gradio's is not."""
+    """Make Gradio's theme with system fonts and with a contrast of text of at least 4.5 to 1."""
     system = ["system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
     return gr.themes.Default(
         primary_hue="indigo",
@@ -57,7 +57,7 @@ def theme() -> Any:
 
 
 def masthead(what: str) -> str:
-    """The page's name, what it is for, and what it runs on."""
+    """Make the page's head: its name, its purpose, and the device that it runs on."""
     return (
         '<header class="masthead"><h1>editkit</h1>'
         "<p>One picture, one instruction, every method side by side.</p>"
@@ -66,40 +66,40 @@ def masthead(what: str) -> str:
 
 
 def empty(title: str, text: str) -> str:
-    """What stands where nothing is yet."""
+    """Make the text of an empty area."""
     return f'<div class="blank"><strong>{escape(title)}</strong>{escape(text)}</div>'
 
 
 def hint(text: str) -> str:
-    """A line of explanation."""
+    """Make a line of explanation."""
     return f'<p class="hint">{escape(text)}</p>'
 
 
 def status(text: str, share: float | None = None, notes: Iterable[str] = ()) -> str:
-    """A line on how things stand, with a bar where the share that is done is known."""
+    """Make a status line, with a progress bar where the share done is known."""
     bar = "" if share is None else f'<progress max="1" value="{share:.3f}" aria-label="Progress"></progress>'
-    told = "".join(f'<p class="note">{escape(note)}</p>' for note in dict.fromkeys(notes))
-    return f'<div class="status" role="status">{bar}<p>{escape(text)}</p>{told}</div>'
+    listed = "".join(f'<p class="note">{escape(note)}</p>' for note in dict.fromkeys(notes))
+    return f'<div class="status" role="status">{bar}<p>{escape(text)}</p>{listed}</div>'
 
 
 def problem(text: str) -> str:
-    """Why something could not be done."""
+    """Make an error line."""
     return f'<div class="status"><p class="problem" role="alert">{escape(text)}</p></div>'
 
 
 def heading(title: str, text: str) -> str:
-    """The top of a card."""
+    """Make the heading of a card."""
     return f"<h3>{escape(title)}</h3><p>{escape(text)}</p>"
 
 
 def listing(title: str, text: str) -> str:
-    """Text as a terminal shows it."""
+    """Make a block of text as in a terminal."""
     caption = f"<figcaption>{escape(title)}</figcaption>"
     return f'<figure class="listing">{caption}<pre tabindex="0">{escape(text)}</pre></figure>'
 
 
 def chips(facts: Iterable[str]) -> str:
-    """Figures in a row."""
+    """Make a row of figures."""
     return (
         '<div class="chips">'
         + "".join(f'<span class="chip">{escape(fact)}</span>' for fact in facts)
@@ -108,7 +108,7 @@ def chips(facts: Iterable[str]) -> str:
 
 
 def meter(drift: float) -> str:
-    """How far pixels that no turn was meant to change have moved since the start."""
+    """Make the meter of a session's drift."""
     words = "none" if drift == 0 else "hard to see" if drift < CLEAR else "visible; re-anchor on the original"
     return (
         '<div class="meter"><span>Drift</span>'
@@ -119,7 +119,7 @@ def meter(drift: float) -> str:
 
 
 def left(seconds: float) -> str:
-    """Time left in words."""
+    """Say how much time is left."""
     if seconds < 1:
         return "less than a second left"
     return f"about {seconds:.0f} s left" if seconds < 90 else f"about {seconds / 60:.0f} min left"

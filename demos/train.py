@@ -1,4 +1,4 @@
-"""The Train tab: choose a config, see its plan, start, watch, stop, go on, try the adapter in Compare."""
+"""The Train tab: choose a config, see its plan, start, watch, stop, resume, try the adapter in Compare."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from demos.training import Training
 from editkit.errors import EditkitError
 
 EVERY = 2.0
-"""Seconds between looks at a run's files."""
+"""Seconds between reads of a run's files."""
 EMPTY = "Choose what to train and press Start; loss and held-out edits appear here while it runs."
 
 
 class Train:
-    """The tab's components, and what they do.
+    """The components of the tab and their handlers.
 
     Args:
-        device: on whose backbone adapters are tried.
+        device: its backbone runs the trained adapters.
         visit: state with a `Visit`.
-        run: the page's one run.
+        run: the training run of the page.
     """
 
     def __init__(self, device: Device, visit: Any, run: Training) -> None:
@@ -60,7 +60,7 @@ class Train:
         usual = [name for name, recipe in self.recipes.items() if recipe.method == USUAL]
         first = next(iter([*usual, *self.recipes]), None)
         self.config = gr.Dropdown(list(self.recipes), value=first, label="Config", elem_id="train-config")
-        self.words = gr.HTML(self.told(first))
+        self.words = gr.HTML(self.description(first))
         self.steps = gr.Number(
             value=100,
             precision=0,
@@ -81,15 +81,15 @@ class Train:
             *(self.begin, self.halt, self.resume, self.timer),
         ]
         quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "preprocess": False}
-        asked = [self.config, self.steps]
-        self.begin.click(self.start, asked, self.outputs, api_name="train_start", **quick)
+        inputs = [self.config, self.steps]
+        self.begin.click(self.start, inputs, self.outputs, api_name="train_start", **quick)
         self.resume.click(self.go_on, [self.steps], self.outputs, api_name="train_resume", **quick)
         self.halt.click(self.stop, None, self.outputs, api_name="train_stop", **quick)
-        self.config.change(self.told, [self.config], [self.words], api_name="train_about", **quick)
+        self.config.change(self.description, [self.config], [self.words], api_name="train_about", **quick)
         self.timer.tick(self.shown, None, self.outputs, api_name="train_status", **quick)
         self.ask.click(
             self.planned,
-            asked,
+            inputs,
             [self.plan, self.status],
             concurrency_id=QUEUE,
             concurrency_limit=1,
@@ -99,14 +99,14 @@ class Train:
             api_name="train_plan",
         )
 
-    def told(self, name: str | None) -> str:
-        """What a config says of itself."""
+    def description(self, name: str | None) -> str:
+        """Show the description of a config."""
         return theme.hint(
             self.recipes[name].words if name in self.recipes else "No config trains this backbone."
         )
 
     def planned(self, name: str, steps: int) -> dict[Any, Any]:
-        """What the run would take."""
+        """Show the plan of a run."""
         try:
             text = training.plan(self._recipe(name).name, steps)
         except EditkitError as error:
@@ -114,7 +114,7 @@ class Train:
         return {self.plan: theme.listing("Plan", text), self.status: theme.status("Planned.")}
 
     def start(self, name: str, steps: int) -> dict[Any, Any]:
-        """A new run."""
+        """Start a new run."""
         try:
             self.run.start(self._recipe(name), steps)
         except EditkitError as error:
@@ -122,7 +122,7 @@ class Train:
         return self.shown()
 
     def go_on(self, steps: int) -> dict[Any, Any]:
-        """The last run again, from where it was."""
+        """Resume the last run."""
         try:
             self.run.resume(steps)
         except EditkitError as error:
@@ -130,12 +130,12 @@ class Train:
         return self.shown()
 
     def stop(self) -> dict[Any, Any]:
-        """The run saves and ends after its step."""
+        """Stop the run; it saves after its step."""
         words = "Stopping: it saves first." if self.run.stop() else "Nothing is running."
         return {self.status: theme.status(words)}
 
     def shown(self) -> dict[Any, Any]:
-        """The run as its files tell of it."""
+        """Show the state of the run from its files."""
         run, rows = self.run, self.run.figures()
         begun = run.output is not None
         pictures = run.pictures()
@@ -152,7 +152,7 @@ class Train:
         }
 
     def attempted(self, visit: Visit) -> tuple[str, str]:
-        """The visitor's method wears what was trained; what to say of it in Compare, and here."""
+        """Give the visitor's method the trained adapter; return the words for Compare and for this tab."""
         folder, recipe = self.run.adapter(), self.run.recipe
         try:
             if folder is None or recipe is None:
@@ -162,8 +162,8 @@ class Train:
         except EditkitError as error:
             return "", theme.problem(str(error))
         trained = f"{folder.parent.name} ({folder.name})"
-        words = f"{recipe.method} wears {trained}, trained here; reload the page to undo."
-        return theme.status("", notes=[words]), theme.status("It is on in Compare.")
+        words = f"{recipe.method} uses {trained}, trained here; reload the page to undo."
+        return theme.status("", notes=[words]), theme.status("The adapter is active in Compare.")
 
     def _words(self) -> str:
         run = self.run
@@ -181,12 +181,12 @@ class Train:
 
     def _recipe(self, name: str) -> training.Recipe:
         if name not in self.recipes:
-            raise EditkitError(f"There is no config {name!r} for this backbone; choose one of the list.")
+            raise EditkitError(f"There is no config {name!r} for this backbone; choose one from the list.")
         return self.recipes[name]
 
 
 def frame(rows: list[dict[str, Any]]) -> Any:
-    """Rows as Gradio's plots take them."""
+    """Turn rows into a data frame for Gradio's plots."""
     import pandas as pd
 
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""The one training run that a page may have: a process of its own, of which the page reads the files."""
+"""The training run of a page: a process of its own, whose files the page reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_STEPS = 1_000_000
 CONFIGS = packages.ROOT / "configs"
 PLAN_SECONDS = 120
 SAVED = (0, 143)
-"""What a run exits with that is done or was told to stop."""
+"""Exit statuses of a run that is done or was stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,8 @@ class Recipe:
 
     Attributes:
         name: its path below `configs`.
-        method: that it trains.
-        words: the comment that it starts with.
+        method: name of the method that it trains.
+        words: the comment in its first line.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Recipe:
 
 
 def recipes(backbone: str) -> dict[str, Recipe]:
-    """Configs that train an adapter of a backbone and whose data are there, by name."""
+    """Find configs that train an adapter of a backbone and whose data exist, by name."""
     found = {}
     for path in sorted(CONFIGS.rglob("*.yaml")):
         values = config.read(path)
@@ -54,7 +54,7 @@ def recipes(backbone: str) -> dict[str, Recipe]:
 
 
 def plan(name: str, steps: int) -> str:
-    """What a run would take, as `editkit train --plan` says it.
+    """Return the output of `editkit train --plan` for a run.
 
     Raises:
         EditkitError: where it cannot be planned.
@@ -74,12 +74,12 @@ def plan(name: str, steps: int) -> str:
 
 @dataclass(kw_only=True)
 class Training:
-    """A run and what its files say.
+    """A training run and its files.
 
     Attributes:
-        recipe: what is trained; None before the first run.
-        steps: how many there are to be.
-        output: the run's folder.
+        recipe: the config that is trained; None before the first run.
+        steps: number of steps to train.
+        output: folder of the run.
     """
 
     recipe: Recipe | None = None
@@ -93,10 +93,10 @@ class Training:
         return self._process is not None and self._process.poll() is None
 
     def start(self, recipe: Recipe, steps: int) -> None:
-        """Begin anew, in a folder of its own.
+        """Start a new run in a folder of its own.
 
         Raises:
-            EditkitError: where one is running.
+            EditkitError: where a run is going on.
         """
         self._free()
         name = Path(recipe.name).with_suffix("").as_posix().replace("/", "-")
@@ -105,10 +105,10 @@ class Training:
         self._run()
 
     def resume(self, steps: int) -> None:
-        """Go on from the last checkpoint.
+        """Resume the run from its last checkpoint.
 
         Raises:
-            EditkitError: where one is running or there is none.
+            EditkitError: where a run is going on, or there is none to resume.
         """
         self._free()
         if self.output is None or not self.output.is_dir():
@@ -117,14 +117,14 @@ class Training:
         self._run("fit.resume=latest")
 
     def stop(self) -> bool:
-        """Ask it to save and end after its step; whether there was anything to stop."""
+        """Ask the run to save and end after its step; return whether one was going on."""
         if not self.running or self._process is None:
             return False
         self._process.send_signal(signal.SIGTERM)
         return True
 
     def end(self) -> None:
-        """Stop, and wait until it has saved."""
+        """Stop the run and wait until it has saved."""
         if self.stop() and self._process is not None:
             try:
                 self._process.wait(timeout=60)
@@ -132,37 +132,37 @@ class Training:
                 self._process.kill()
 
     def problem(self) -> str:
-        """Why it ended, where it did not end well."""
+        """Return the error of a failed run; empty otherwise."""
         if self._process is None or self.running or self._process.returncode in SAVED or self.output is None:
             return ""
         return _sentence(self._log().read_text(encoding="utf-8", errors="replace"))
 
     def figures(self) -> list[dict[str, Any]]:
-        """Loss by step, of the data trained on and of those held out."""
-        told = (("training", "log.jsonl", "loss"), ("held out", "validation.jsonl", "held-out loss"))
+        """Return the loss by step on training data and on held-out data."""
+        logs = (("training", "log.jsonl", "loss"), ("held out", "validation.jsonl", "held-out loss"))
         return [
             {"step": row["step"], "loss": row[key], "of": name}
-            for name, file, key in told
+            for name, file, key in logs
             for row in self._read(file)
         ]
 
     def step(self) -> int:
-        """The last step that was logged."""
+        """Return the last logged step."""
         logged = self._read("log.jsonl")
         return int(logged[-1]["step"]) if logged else 0
 
     def pictures(self) -> list[Path]:
-        """Sheets of held-out edits, the newest first."""
+        """List the sheets of held-out edits, newest first."""
         return sorted(self.output.glob("validation/step-*.png"), reverse=True) if self.output else []
 
     def adapter(self) -> Path | None:
-        """What was trained: the export, or the best so far."""
+        """Return the folder of the trained adapter: the export, or the best so far."""
         folders = [self.output / name for name in ("export", "best")] if self.output else []
         return next((folder for folder in folders if folder.is_dir()), None)
 
     def _free(self) -> None:
         if self.running:
-            raise EditkitError("A run is under way already; stop it first, or wait for its end.")
+            raise EditkitError("A run is already going on; stop it first, or wait for its end.")
 
     def _run(self, *overrides: str) -> None:
         assert self.recipe is not None
@@ -174,7 +174,7 @@ class Training:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 env=_environment(),
-                start_new_session=True,  # so that Ctrl-C reaches the page alone, which then lets it save
+                start_new_session=True,  # Ctrl-C then reaches only the page, which lets the run save
             )
 
     def _log(self) -> Path:
@@ -185,7 +185,7 @@ class Training:
         path = self.output / name if self.output else None
         if path is None or not path.is_file():
             return []
-        # The last line may be half written.
+        # The last line may be incomplete.
         return [
             json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")
         ]
@@ -203,8 +203,8 @@ def _command(name: str, steps: int) -> list[str]:
         "validation.examples": 4,
         "fit.trackers": "[]",
     }
-    told = [f"{key}={value}" for key, value in overrides.items()]
-    return [sys.executable, "-m", "editkit", "train", str(CONFIGS / name), *told]
+    changes = [f"{key}={value}" for key, value in overrides.items()]
+    return [sys.executable, "-m", "editkit", "train", str(CONFIGS / name), *changes]
 
 
 def _environment() -> dict[str, str]:
@@ -212,6 +212,6 @@ def _environment() -> dict[str, str]:
 
 
 def _sentence(errors: str) -> str:
-    """The last line of what a command said."""
-    lines = errors.strip().splitlines() or ["The run ended without a word."]
+    """Return the last line of a command's errors."""
+    lines = errors.strip().splitlines() or ["The run ended without a message."]
     return lines[-1].removeprefix("editkit: ")

@@ -1,12 +1,9 @@
-"""Controls for a dataclass of options, explained by what stands below each field in its source."""
+"""Controls for a dataclass of options, explained by the strings below its fields."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
 import re
-import textwrap
 import types
 from collections.abc import Mapping
 from functools import cache
@@ -16,20 +13,21 @@ import gradio as gr
 
 from editkit import config
 from editkit.errors import EditkitError
+from editkit.fields import explained
 
 TRAINING = "Training:"
-"""Starts the explanation of fields that an edit does not read."""
+"""Beginning of the explanation of fields that edits do not use."""
 NOTHING = ""
-"""What a control shows for None."""
+"""Value that a control shows for None."""
 
 
 def controls(options: type) -> dict[str, Any]:
-    """A control for each field that an edit reads and one control can show, by the field's name."""
+    """Make a control for each field that edits use and that one control can show, by the field's name."""
     return {name: _control(options, name) for name in fields(options)}
 
 
 def values(options: type, shown: Mapping[str, Any]) -> dict[str, Any]:
-    """What controls say, as options; those at their defaults are left out."""
+    """Read options from the values of controls, without those at their defaults."""
     defaults: Any = config.build(options, {})
     found = {name: _read(kind, shown[name]) for name, kind in fields(options).items() if name in shown}
     return {name: value for name, value in found.items() if value != getattr(defaults, name)}
@@ -37,7 +35,7 @@ def values(options: type, shown: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def fields(options: type) -> Mapping[str, Any]:
-    """Types of the fields with a control, by name."""
+    """Return the types of the fields with a control, by name."""
     hints, words = get_type_hints(options), explained(options)
     return {
         field.name: hints[field.name]
@@ -46,22 +44,8 @@ def fields(options: type) -> Mapping[str, Any]:
     }
 
 
-@cache
-def explained(options: type) -> Mapping[str, str]:
-    """The text below each field in a dataclass' source, by the field's name."""
-    (made,) = ast.parse(textwrap.dedent(inspect.getsource(options))).body
-    assert isinstance(made, ast.ClassDef)
-    found = {}
-    for line, below in zip(made.body, made.body[1:], strict=False):
-        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-            text = getattr(getattr(below, "value", None), "value", None)
-            if isinstance(below, ast.Expr) and isinstance(text, str):
-                found[line.target.id] = " ".join(text.split())
-    return found
-
-
 def _plain(kind: Any) -> Any:
-    """str, int, float, bool or tuple behind a type that may allow None; None for what no control shows."""
+    """Return str, int, float, bool or tuple for a type that may allow None; None for other types."""
     if get_origin(kind) in (Union, types.UnionType):
         inner = [each for each in get_args(kind) if each is not type(None)]
         return _plain(inner[0]) if len(inner) == 1 else None
@@ -77,32 +61,32 @@ def _optional(kind: Any) -> bool:
 def _control(options: type, name: str) -> Any:
     kind, value = fields(options)[name], getattr(config.build(options, {}), name)
     text = explained(options).get(name, "")
-    told: dict[str, Any] = {"label": name.replace("_", " "), "info": text, "interactive": True}
+    common: dict[str, Any] = {"label": name.replace("_", " "), "info": text, "interactive": True}
     match _plain(kind):
         case plain if plain is bool:
-            return gr.Checkbox(value=value, **told)
+            return gr.Checkbox(value=value, **common)
         case plain if plain in (int, float):
-            return gr.Number(value=value, precision=0 if plain is int else None, **told)
+            return gr.Number(value=value, precision=0 if plain is int else None, **common)
         case plain if plain is tuple:
-            return gr.Textbox(value="\n".join(value), lines=2, max_lines=6, **told)
+            return gr.Textbox(value="\n".join(value), lines=2, max_lines=6, **common)
     choices = _choices(options, name, text, value)
     if not choices:
-        return gr.Textbox(value=value or NOTHING, **told)
+        return gr.Textbox(value=value or NOTHING, **common)
     listed = [(NOTHING if choice is None else choice, choice or NOTHING) for choice in choices]
     if _optional(kind):
         listed = [("none", NOTHING), *(pair for pair in listed if pair[1])]
     return gr.Dropdown(
-        listed, value=value or NOTHING, allow_custom_value=_takes(options, name, "anything else"), **told
+        listed, value=value or NOTHING, allow_custom_value=_is_valid(options, name, "anything else"), **common
     )
 
 
 def _choices(options: type, name: str, text: str, value: Any) -> list[Any]:
-    """The words in backticks that the dataclass takes for this field."""
-    words = [word for word in re.findall(r"`([^`=]+)`", text) if _takes(options, name, word)]
+    """List the words in backticks of the explanation that are valid values of the field."""
+    words = [word for word in re.findall(r"`([^`=]+)`", text) if _is_valid(options, name, word)]
     return list(dict.fromkeys([*words, value])) if words else []
 
 
-def _takes(options: type, name: str, value: str) -> bool:
+def _is_valid(options: type, name: str, value: str) -> bool:
     try:
         config.build(options, {name: value})
     except EditkitError:

@@ -6,10 +6,11 @@ if TYPE_CHECKING:
     from editkit.api import backbones, load, load_session, methods, replay
     from editkit.editor import Editor
     from editkit.errors import EditkitError
-    from editkit.inference.seed_search import SeedSearch
+    from editkit.inference.search_settings import SeedSearch
+    from editkit.request import EditRequest
     from editkit.sessions.replay import Replay
     from editkit.sessions.session import Session
-    from editkit.types import EditRequest, EditResult
+    from editkit.types import EditResult
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,12 +30,12 @@ __all__ = [
 
 # Names are imported when first used, so that `import editkit` and `editkit --help` stay fast.
 _HOMES = {
-    "EditRequest": "editkit.types",
+    "EditRequest": "editkit.request",
     "EditResult": "editkit.types",
     "EditkitError": "editkit.errors",
     "Editor": "editkit.editor",
     "Replay": "editkit.sessions.replay",
-    "SeedSearch": "editkit.inference.seed_search",
+    "SeedSearch": "editkit.inference.search_settings",
     "Session": "editkit.sessions.session",
     "backbones": "editkit.api",
     "load": "editkit.api",

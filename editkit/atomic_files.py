@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and their hashes."""
+"""Write files and folders whole or not at all, and hash them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+from platformdirs import user_cache_path
+
 from editkit.errors import EditkitError
 
+HEX = re.compile(r"[0-9a-f]{64}")
+KEPT_FROM = 16 << 20
+"""Bytes of a file whose digest is worth keeping: reading it takes some hundredths of a second."""
 MARKED = re.compile(r"\.[0-9a-f]{16}\.part")
-"""Names of what is being written."""
+"""Pattern of the names of files and folders that are being written."""
 
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """A path to write a file or a folder at, which then takes the place of what is at `path`.
+    """Give a path to write a file or a folder at, which afterwards replaces what is at `path`.
 
-    Folders above it are made. After an error what was at `path` is still there, untouched.
+    Folders above it are made. After an error the old content of `path` is still there, untouched.
 
     Raises:
-        OSError: where that fails.
+        OSError: where a folder cannot be made or the old content cannot be replaced.
     """
     mark = os.urandom(8).hex()
     partial, old = (path.with_name(f".{mark}.{kind}") for kind in ("part", "old"))
@@ -44,7 +49,7 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 def clean(folder: Path) -> None:
-    """Remove what was half-written, here and below, by a process that was killed."""
+    """Remove the half-written files that a killed process left in a folder or below it."""
     for left in folder.rglob(".*.part"):
         if MARKED.fullmatch(left.name):
             _remove(left)
@@ -59,7 +64,7 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to fill that appears at `path`, over what is there, when it is complete; folders are made.
+    """Open a file that appears at `path` once it is complete and closed; folders above it are made.
 
     Raises:
         EditkitError: where it cannot be written; an older file is then still there, untouched.
@@ -69,7 +74,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-    except (OSError, ValueError, SystemError) as error:  # the last from Pillow's older encoders
+    except (OSError, ValueError, SystemError) as error:  # Pillow's older encoders raise SystemError
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         advice = "free some space" if full else "choose another place or format"
         problem = getattr(error, "strerror", None) or str(error).rstrip(".")
@@ -78,7 +83,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill that appears at `folder`, instead of what is there, when it is complete.
+    """Make a folder that appears at `folder` once it is complete, instead of an older one.
 
     Raises:
         EditkitError: where it cannot be written; an older folder is then still there.
@@ -94,7 +99,10 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def sha256(path: str | Path) -> str:
-    """The hexadecimal digest of a weights file, computed once for as long as its size and time stay the same.
+    """Return the hexadecimal digest of a weights file, cached while its size and time stay the same.
+
+    Large files' digests outlive the process: in the user's cache folder, one small file each. Files in the
+    Hub's cache need no reading, as their names are their digests.
 
     Raises:
         EditkitError: where the file cannot be read.
@@ -107,9 +115,37 @@ def sha256(path: str | Path) -> str:
         raise EditkitError(f"The weights {path} cannot be read ({error.strerror}); check it.") from error
 
 
+def forget() -> None:
+    """Forget the digests that this process remembers, as a new one would."""
+    _sha256.cache_clear()
+
+
 @cache
 def _sha256(path: Path, size: int, mtime_ns: int) -> str:
-    """`size` and `mtime_ns` only tell the cache when the file has changed."""
+    """`size` and `mtime_ns` only tell the caches when the file has changed."""
+    in_hub = path.parent.name == "blobs" and path.parent.parent.name.startswith("models--")
+    if in_hub and HEX.fullmatch(path.name):  # Git LFS' way; other files go by git's own, shorter hash
+        return path.name
+    if size < KEPT_FROM:
+        return _read_sha256(path)
+    entry = user_cache_path("editkit") / "sha256" / hashlib.sha256(os.fsencode(path)).hexdigest()
+    known = _known(entry).removeprefix(f"{size} {mtime_ns} ")
+    if HEX.fullmatch(known):
+        return known
+    digest = _read_sha256(path)
+    with suppress(OSError), beside(entry) as partial:  # several processes may write the same
+        partial.write_text(f"{size} {mtime_ns} {digest}", encoding="ascii")
+    return digest
+
+
+def _known(entry: Path) -> str:
+    try:
+        return entry.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""
+
+
+def _read_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

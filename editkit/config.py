@@ -1,13 +1,20 @@
-"""Configs: frozen dataclasses hold the defaults, YAML the differences, a dotlist the last word."""
+"""Configs: frozen dataclasses hold the defaults, YAML files override them, `key=value` overrides both."""
 
 import difflib
 from collections.abc import Mapping, Sequence
+from numbers import Number
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from editkit.errors import EditkitError, first_sentence
 
 T = TypeVar("T")
+
+
+class Options(Protocol):
+    """A frozen dataclass of options that `build` made, of a method or a training run."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -36,10 +43,10 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def layered(path: str | Path, changes: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """A YAML mapping with those of further files laid over it, and the `key=value` changes that are left.
+    """Merge a YAML mapping with the YAML files among the changes; return it and the `key=value` changes.
 
     Raises:
-        EditkitError: as `read` does.
+        EditkitError: where `read` raises it.
     """
     from omegaconf import DictConfig, OmegaConf
 
@@ -66,7 +73,7 @@ def build(cls: type[T], values: Mapping[str, Any], overrides: Sequence[str] = ()
     schema = OmegaConf.structured(cls)
     try:
         merged = OmegaConf.merge(
-            schema, OmegaConf.create(dict(values)), OmegaConf.from_dotlist(list(overrides))
+            schema, OmegaConf.create(_plain(values)), OmegaConf.from_dotlist(list(overrides))
         )
         return cast(T, OmegaConf.to_object(merged))
     except ConfigKeyError as error:
@@ -80,6 +87,15 @@ def build(cls: type[T], values: Mapping[str, Any], overrides: Sequence[str] = ()
         place = getattr(error, "full_key", None)
         where = f" at {place}" if place else ""
         raise EditkitError(f"The config does not fit{where}: {first_sentence(error)}.") from error
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value.item() if isinstance(value, Number) and hasattr(value, "item") else value
 
 
 def _keys(node: Any, prefix: str = "") -> list[str]:

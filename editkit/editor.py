@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editkit import config, registry
+from editkit import config, notes, registry
 from editkit.adapters.manager import AdapterManager
 from editkit.errors import EditkitError
-from editkit.types import EditRequest, EditResult
+from editkit.request import FIELDS, EditRequest
+from editkit.types import EditResult
 
 if TYPE_CHECKING:
-    from editkit.inference import pipeline
-    from editkit.inference.inputs import Prepared
-    from editkit.inference.seed_search import SeedSearch
+    from editkit.backbone import Backbone
+    from editkit.config import Options
+    from editkit.inference.inputs import PreparedRequest
+    from editkit.inference.progress import Watch
+    from editkit.inference.search_settings import SeedSearch
     from editkit.judges import Judge
     from editkit.method import Method
     from editkit.sessions.session import Session
@@ -28,25 +31,37 @@ class Editor:
     Args:
         backbone: what `load` gives.
         options: options by method name; the method's defaults where absent.
+        lora: adapters that every method wears on top of its own, with their scales: files, folders, Hub ids.
+
+    Raises:
+        EditkitError: for an unknown method or option, or a scale that is no number.
     """
 
-    def __init__(self, backbone: Any, options: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        lora: Mapping[str, float] | None = None,
+    ) -> None:
         self.backbone = backbone
         self._options = dict(options or {})
-        self._built: dict[str, Any] = {}
-        self._adapters = AdapterManager(backbone)
+        self._built: dict[str, Options] = {}
+        self._adapters = AdapterManager(backbone, lora)
         self._judges: dict[str, Judge] = {}
+        for name in self._options:
+            self.method(name)  # raises now for a wrong option
 
     def configured(self, options: Mapping[str, Mapping[str, Any]]) -> Editor:
-        """Another editor of this backbone with other options by method name, which keeps judges and adapters.
+        """Make another editor of this backbone with other options; it keeps the judges and adapters.
+
+        Args:
+            options: options by method name.
 
         Raises:
             EditkitError: for an unknown method or option.
         """
         other = Editor(self.backbone, options)
         other._adapters, other._judges = self._adapters.copy(), self._judges
-        for name in options:
-            other.method(name)  # so that what is wrong with an option is said now
         return other
 
     def edit(
@@ -66,65 +81,60 @@ class Editor:
         align: bool = False,
         negative: str | None = None,
         search: SeedSearch | Mapping[str, Any] | None = None,
-        watch: pipeline.Watch | None = None,
+        watch: Watch | None = None,
     ) -> EditResult:
-        """Edit one picture; the result is exactly as large as it. See `EditRequest` for the arguments.
+        """Edit one picture; the result is exactly as large as the picture.
 
-        `watch` is called after each step with an `pipeline.Progress`; what it raises ends the edit there.
+        `EditRequest` explains the arguments. Each note of the result is raised as a warning too. `watch` is
+        called after each step with a `progress.Progress`; an exception from it ends the edit.
 
         Raises:
-            EditkitError: in one sentence, where the request cannot be carried out.
+            EditkitError: where the request cannot be carried out.
+        """
+        given = locals()
+        result = self.run(EditRequest(**{name: given[name] for name in FIELDS}), watch=watch)
+        notes.warn(result.notes)
+        return result
+
+    def run(self, request: EditRequest, *, watch: Watch | None = None) -> EditResult:
+        """Carry out one request; its notes are in the result and are not raised as warnings.
+
+        Raises:
+            EditkitError: where the request cannot be carried out.
         """
         from editkit.inference.inputs import prepare
 
-        request = EditRequest(
-            image=image,
-            instruction=instruction,
-            method=method,
-            task=task,
-            mask=mask,
-            references=references,
-            seed=seed,
-            steps=steps,
-            guidance=guidance,
-            size=size,
-            preserve=preserve,
-            align=align,
-            negative=negative,
-            search=search,
-        )
-        (result,) = self._run([prepare(request)], watch)
-        for note in result.notes:
-            warnings.warn(note, stacklevel=2)
-        return result
+        with notes.collected() as collected:
+            (result,) = self._run([prepare(request)], watch)
+        return replace(result, notes=(*collected, *result.notes))
 
     def session(self, image: ImageInput, folder: str | Path | None = None) -> Session:
-        """Start a session: edit after edit of a picture, kept in a folder, a fresh temporary one where None.
+        """Start a session of edits in a row, kept in a folder; a new temporary one where None.
 
         Raises:
-            EditkitError: where the picture cannot be read or the folder holds something.
+            EditkitError: where the picture cannot be read or the folder is not empty.
         """
         from editkit.sessions import session
 
         return session.start(self, image, folder)
 
     def load(self, request: EditRequest) -> None:
-        """Load what a request needs, adapters included, before it is needed.
+        """Load the weights and adapters of a request ahead of its edit.
 
         Raises:
-            EditkitError: where it cannot be had.
+            EditkitError: where they cannot be fetched or loaded.
         """
         record, options = self.method(request.method)
-        self._adapters.wear(record, options, request)
+        self._adapters.activate(record, options, request)
         self.backbone.load(record.role_under(options))
 
     def edit_many(
-        self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: pipeline.Watch | None = None
+        self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: Watch | None = None
     ) -> list[EditResult]:
-        """Edit many pictures in batches of requests that fit together, in the order given.
+        """Edit many pictures in batches of similar requests; return the results in the order given.
 
         A request that fails gives a result without an image whose `error` says why; the others go on. `watch`
-        is called as for `edit`, once a step of each batch; what it raises ends them all.
+        is called as in `edit`, once for each step of a batch; an exception from it ends all edits.
 
         Raises:
             EditkitError: where `batch_size` is not positive.
@@ -132,7 +142,7 @@ class Editor:
         if batch_size < 1:
             raise EditkitError(f"batch_size={batch_size} is not allowed; it must be at least 1.")
         results: dict[int, EditResult] = {}
-        groups: dict[Any, list[tuple[int, Prepared]]] = {}
+        groups: dict[Any, list[tuple[int, PreparedRequest]]] = {}
         for place, request in enumerate(requests):
             prepared = self._prepare(request)
             if isinstance(prepared, EditResult):
@@ -144,21 +154,26 @@ class Editor:
                 results |= self._batch(group[start : start + batch_size], watch)
         return [results[place] for place in range(len(requests))]
 
-    def _run(self, batch: Sequence[Prepared], watch: pipeline.Watch | None = None) -> list[EditResult]:
-        """Results of one group's requests; one whose seed is searched for is a group of its own."""
-        from editkit.inference import pipeline, seed_search
+    def _run(self, batch: Sequence[PreparedRequest], watch: Watch | None = None) -> list[EditResult]:
+        """Edit a batch of one group; a request with a seed search is a group of its own."""
+        from editkit.inference import pipeline, search_settings, seed_search
+        from editkit.inference.memory import enough_memory
 
         request = batch[0].request
         record, options = self.method(request.method)
-        with pipeline.enough_memory():
-            self._adapters.wear(record, options, request)
+        with enough_memory():
+            self._adapters.activate(record, options, request)
+        made = pipeline.Pipeline(self.backbone, record, options)
         if request.search is None:
-            return pipeline.run(self.backbone, record, options, batch, watch)
-        search = seed_search.build(request.search)
-        return [seed_search.run(self.backbone, record, options, batch[0], search, self._judges, watch)]
+            results = pipeline.run(made, batch, watch)
+        else:
+            search = search_settings.build(request.search)
+            results = [seed_search.run(made, batch[0], search, self._judges, watch)]
+        worn = self._adapters.recipe(record)
+        return [replace(each, recipe={**each.recipe, **worn}) for each in results]
 
-    def _prepare(self, request: EditRequest) -> Prepared | EditResult:
-        """A request that is ready to run, or the result that says why it cannot."""
+    def _prepare(self, request: EditRequest) -> PreparedRequest | EditResult:
+        """Prepare a request, or return a result that says why it cannot run."""
         from editkit.inference.inputs import prepare
 
         try:
@@ -168,9 +183,9 @@ class Editor:
             return _failed(request, error)
 
     def _batch(
-        self, members: Sequence[tuple[int, Any]], watch: pipeline.Watch | None = None
+        self, members: Sequence[tuple[int, PreparedRequest]], watch: Watch | None = None
     ) -> dict[int, EditResult]:
-        """Results by place; a batch that fails is tried again one by one, so that one item fails alone."""
+        """Edit a batch and return results by place; a failing batch is run again one by one."""
         try:
             done = self._run([prepared for _, prepared in members], watch)
             return {place: result for (place, _), result in zip(members, done, strict=True)}
@@ -181,25 +196,25 @@ class Editor:
         return {place: result for results in alone for place, result in results.items()}
 
     def load_adapter(self, path: str | Path, method: str = "kontext", name: str | None = None) -> str:
-        """Load an adapter that a method wears from now on; returns its name (the file's if None).
+        """Load an adapter and let a method use it from now on; returns its name, the file's where None.
 
         Raises:
-            EditkitError: where it is missing, is no safetensors LoRA, or does not fit.
+            EditkitError: where the file is missing, is no safetensors LoRA, or does not fit.
         """
         return self._adapters.load(*self.method(method), Path(path), name)
 
     def use_adapters(
         self, names: Sequence[str], scales: Sequence[float] | None = None, method: str = "kontext"
     ) -> None:
-        """The adapters that a method wears from now on, instead of its own; none at all gives the base.
+        """Choose the adapters that a method uses from now on instead of its default; none gives the base.
 
         Raises:
-            EditkitError: for one that was not loaded, or another number of scales.
+            EditkitError: for an adapter that was not loaded, or another number of scales than of names.
         """
         self._adapters.use(*self.method(method), names, scales)
 
-    def method(self, name: str) -> tuple[Method, Any]:
-        """A method's record and its options on this editor.
+    def method(self, name: str) -> tuple[Method[Options], Options]:
+        """Return a method's record and its options on this editor.
 
         Raises:
             EditkitError: for an unknown method or option.

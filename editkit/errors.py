@@ -1,4 +1,4 @@
-"""The one exception that is written for people."""
+"""Errors and warnings whose messages are written for people."""
 
 import difflib
 import re
@@ -6,21 +6,25 @@ from collections.abc import Iterable
 
 
 class EditkitError(Exception):
-    """One sentence: what was given, what is allowed, what to do. The CLI exits with status 2 on it."""
+    """An error in one sentence: what was given, what is allowed, what to do. The CLI then exits with 2."""
 
 
-def first_sentence(error: Exception) -> str:
+class NoAdapterError(EditkitError):
+    """An error for a method without a default adapter for a base model; it can run without one."""
+
+
+def first_sentence(error: BaseException) -> str:
     """The start of a library's message, short enough to stand within a sentence of one's own."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return re.split(r"[.!?]\s", line)[0][:200].rstrip(".: ")
 
 
 class EditkitWarning(UserWarning):
-    """Something that a person should know and that stops nothing, in one sentence."""
+    """A warning in one sentence; it stops nothing."""
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """One sentence for a name that is not there."""
+    """Write the error sentence for an unknown name, with the known names and the nearest one."""
     known = list(known)
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {close[0]!r}" if close else ""

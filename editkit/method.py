@@ -1,14 +1,16 @@
-"""The contract: what a method is, and the parts that methods share."""
+"""The contract of a method, and the parts that methods share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, final, runtime_checkable
 
 from editkit import flow
-from editkit.backbone import Backbone
+from editkit.backbone import AdapterSignature, Backbone
+from editkit.config import Options
 from editkit.types import EditInputs, Plan
 
 if TYPE_CHECKING:
@@ -18,120 +20,169 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from editkit.adapters.lora import LoraOptions
+    from editkit.backbone import CollapsedAdapter, Transformer
     from editkit.types import EditRequest
 
+OptionsT = TypeVar("OptionsT", bound=Options)
+"""A method's own options."""
 
-class Conditioner(ABC):
-    """What a method invents; its sampler and its trainer both use it, so they cannot drift apart."""
 
-    def __init__(self, backbone: Backbone, config: Any) -> None:
+class Conditioner(ABC, Generic[OptionsT]):
+    """Makes a plan of a request: canvas, filled slots and text. Sampling and training share it."""
+
+    def __init__(self, backbone: Backbone, config: OptionsT) -> None:
         self.backbone, self.config = backbone, config
 
     @abstractmethod
-    def arrange(self, inputs: EditInputs) -> Plan:
-        """Fit the canvas and fill the pixel slots; everything of a plan but its text."""
+    def plan_without_text(self, inputs: EditInputs) -> Plan:
+        """Fit the canvas and fill the slots with encoded pixels."""
 
     def prompts(self, instructions: Sequence[str]) -> list[str]:
-        """The method's wording around the instructions."""
+        """Turn instructions into prompts in the method's own wording."""
         return list(instructions)
 
     def target(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
-        """The whole canvas as it should come out, pixels BCHW in [0, 1]."""
+        """Make the training target: pixels BCHW in [0, 1] of the whole canvas."""
         from editkit.imaging import canvas
 
-        return canvas.place(answer_BCHW, self.arrange(inputs).canvas)
+        return canvas.place(answer_BCHW, self.plan_without_text(inputs).canvas)
 
     def target_tokens(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
-        """`target` as packed latents BLC."""
+        """Encode the training target as packed latents BLC."""
         return self.backbone.encode(self.target(inputs, answer_BCHW))
 
     def plan(self, inputs: EditInputs) -> Plan:
-        """A complete plan."""
-        return self.worded(self.arrange(inputs), inputs.prompts, inputs.negatives)
+        """Make a complete plan, text included."""
+        return self.with_text(self.plan_without_text(inputs), inputs.prompts, inputs.negatives)
 
-    def worded(self, plan: Plan, instructions: Sequence[str], negatives: Sequence[str] | None = None) -> Plan:
-        """An arranged plan with its text."""
+    def with_text(
+        self, plan: Plan, instructions: Sequence[str], negatives: Sequence[str] | None = None
+    ) -> Plan:
+        """Add the encoded prompts, and the negative ones, to a plan without text."""
         text = self.backbone.text(self.prompts(instructions))
         negative = self.backbone.text(self.prompts(negatives)) if negatives else None
         return replace(plan, conditioning=replace(plan.conditioning, text=text, negative=negative))
 
 
-class Sampler:
-    """Noise to answer for one plan. A method overrides what its paper changes."""
+@runtime_checkable
+class Guided(Protocol):
+    """Options of a method that takes negative prompts."""
 
-    def __init__(self, backbone: Backbone, config: Any) -> None:
+    @property
+    def true_cfg(self) -> float:
+        """Scale of true classifier-free guidance."""
+
+
+class Sampler(Generic[OptionsT]):
+    """Denoises one plan. A method overrides what its paper changes."""
+
+    def __init__(self, backbone: Backbone, config: OptionsT) -> None:
         self.backbone, self.config = backbone, config
 
     def predict(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
-        """The network's prediction under the plan's text."""
+        """Predict the velocity under the plan's text, BLC."""
         return self.backbone.velocity(x_BLC, t, plan, guidance)
 
     def velocity(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
-        """What Euler follows: the prediction, pushed away from the negative prompt's where there is one.
+        """Return the velocity that Euler integrates, BLC.
 
-        diffusers' `true_cfg_scale` with `negative_prompt`; the scale is the option `true_cfg`.
+        With a negative prompt this is true classifier-free guidance, diffusers' `true_cfg_scale` with
+        `negative_prompt`; the scale is the option `true_cfg`.
         """
         predicted_BLC = self.predict(x_BLC, t, plan, guidance)
         negative = plan.conditioning.negative
         if negative is None:
             return predicted_BLC
+        assert isinstance(self.config, Guided)  # requests with a negative prompt are refused otherwise
         unwanted = replace(plan, conditioning=replace(plan.conditioning, text=negative))
         unwanted_BLC, scale = self.predict(x_BLC, t, unwanted, guidance), float(self.config.true_cfg)
         return unwanted_BLC + scale * (predicted_BLC - unwanted_BLC)
 
-    def walk(self, plan: Plan, noise_BLC: Tensor, times: Tensor, guidance: float) -> Iterator[Tensor]:
-        """x after each step over any span of a schedule."""
-        return flow.walk(lambda x_BLC, t: self.velocity(x_BLC, t, plan, guidance), noise_BLC, times)
+    def start(self, plan: Plan, noise_BLC: Tensor) -> Tensor:
+        """Return the tensor at time 1, from which Euler starts: the noise, BLC."""
+        return noise_BLC
+
+    @final
+    def euler_steps(self, plan: Plan, noise_BLC: Tensor, times: Tensor, guidance: float) -> Iterator[Tensor]:
+        """Denoise over a whole schedule as an edit does; yield x_t, BLC, after each Euler step."""
+        velocity = partial(self.velocity, plan=plan, guidance=guidance)
+        return flow.euler_steps(velocity, self.start(plan, noise_BLC), times)
 
 
-class Trainer:
-    """What a method's training adds to the common step."""
+class Trainer(Generic[OptionsT]):
+    """Adds a method's own parts to the shared training step."""
 
-    def __init__(self, backbone: Backbone, config: Any) -> None:
+    def __init__(self, backbone: Backbone, config: OptionsT) -> None:
         self.backbone, self.config = backbone, config
 
     def reword(self, instruction: str, rng: random.Random) -> str:
-        """The instruction as it is trained on, for example left out now and then."""
+        """Change an instruction for training, for example drop it at random."""
         return instruction
 
     def weights(self, plan: Plan, inputs: EditInputs) -> Tensor | None:
-        """Loss weights BL over the canvas' tokens, whose sum is what a sample counts; None is a mean."""
+        """Return loss weights BL of the canvas' tokens; they sum to a sample's weight. None means a mean."""
         return None
 
-    def attach(self, transformer: Any, options: LoraOptions) -> None:
-        """Add the adapter that trains where not the whole transformer does."""
+    def attach(self, transformer: Transformer, options: LoraOptions) -> None:
+        """Add a new adapter to the transformer and make it the only part that trains."""
         from editkit import adapters
 
         adapters.attach(transformer, options)
 
-    def load(self, transformer: Any, path: Path) -> None:
-        """Put on an adapter that was trained before, which is then the only part that trains."""
+    def load(self, transformer: Transformer, path: Path) -> None:
+        """Load a trained adapter and make it the only part that trains."""
         from editkit import adapters
 
         adapters.resume(transformer, path)
 
-    def save(self, transformer: Any, folder: Path) -> None:
+    def save(self, transformer: Transformer, folder: Path) -> None:
         """Write the trained adapter."""
         from editkit import adapters
 
         adapters.save(transformer, folder)
 
     def penalty(self) -> Tensor | None:
-        """A term to add to the loss after a forward pass, scaled already."""
+        """Return a scaled term to add to the loss after a forward pass."""
         return None
 
     def figures(self) -> dict[str, float]:
-        """What the last forward pass says about training, by name, to be logged beside the loss."""
+        """Return figures of the last forward pass by name, to be logged beside the loss."""
         return {}
+
+
+class Collapse(Protocol):
+    """Turns a method's own kind of adapter into a plain LoRA."""
+
+    def __call__(
+        self,
+        state: Mapping[str, Tensor],
+        *,
+        way: str,
+        weights: Mapping[str, Sequence[float]] | None,
+        rank: int | None,
+        scale: float,
+    ) -> CollapsedAdapter:
+        """Collapse an adapter.
+
+        Args:
+            state: the adapter's tensors by key.
+            way: name of the algorithm.
+            weights: each expert's mean weight over tokens, by module; equal weights where None.
+            rank: rank of the result; the adapter's rank where None.
+            scale: scale of the adapter.
+
+        Raises:
+            EditkitError: where the tensors are of another kind, or an argument does not fit.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """A use of a method that has several; methods add to it what theirs differ in.
+    """A use case, for methods that have several; methods add fields to it.
 
     Attributes:
-        name: what a request calls it.
-        summary: one line.
+        name: value of a request's `task`.
+        summary: one line for lists.
     """
 
     name: str
@@ -139,24 +190,26 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Method:
+class Method(Generic[OptionsT]):
     """A record that a method's folder exports as `METHOD`.
 
     Attributes:
         name: the folder's name.
-        summary: one line.
-        paper: where it is described.
-        role: the backbone's transformer that it runs on by default.
-        role_of: the transformer under given options, where these can ask for another one.
-        config: dataclass of its options; `true_cfg` is among them where it takes negative prompts.
-        conditioner: fills the slots.
-        sampler: walks the flow.
-        trainer: what its training adds.
-        defaults: steps and guidance where they are not the role's own.
-        tasks: what it can be used for, where it is told apart by the request's `task`.
-        adapter: the adapter that the method wears unasked, from its options, the backbone's name and the
-            request: a file, a folder, a Hub id or hf://OWNER/NAME/FILE; None where it goes without.
-        load_adapter: puts an adapter file on a transformer under a name; `adapters.load` where None.
+        summary: one line for lists.
+        paper: title and year of the paper.
+        role: the transformer of the backbone that it runs on by default.
+        role_of: gives the role from the options, where these can choose another one.
+        config: dataclass of its options; has `true_cfg` where the method takes negative prompts.
+        conditioner: makes plans.
+        sampler: denoises.
+        trainer: adds the method's own parts to training.
+        defaults: `steps` and `guidance`, where they differ from the role's.
+        tasks: its use cases, chosen by the request's `task`; empty where there is only one.
+        adapter: gives the adapter that the method uses by default, from its options, the backbone's base and
+            the request: a file, a folder, a Hub id or hf://OWNER/NAME/FILE; None for no adapter. It raises
+            NoAdapterError where there is none for this base.
+        signature: marks by which its adapter files are recognised; None where there are none.
+        load_adapter: loads an adapter file onto a transformer under a name; `adapters.load` where None.
         collapse_adapter: turns the method's own kind of adapter into a plain LoRA; None where it has none.
     """
 
@@ -164,17 +217,18 @@ class Method:
     summary: str
     paper: str
     role: str
-    config: type[Any]
-    conditioner: type[Conditioner]
-    sampler: type[Sampler] = Sampler
-    trainer: type[Trainer] = Trainer
+    config: type[OptionsT]
+    conditioner: type[Conditioner[OptionsT]]
+    sampler: type[Sampler[OptionsT]] = Sampler
+    trainer: type[Trainer[OptionsT]] = Trainer
     defaults: Mapping[str, float] | None = None
     tasks: tuple[Task, ...] = ()
-    adapter: Callable[[Any, str, EditRequest], str | None] | None = None
-    load_adapter: Callable[[Any, Path, str], object] | None = None
-    collapse_adapter: Callable[..., Any] | None = None
-    role_of: Callable[[Any], str] | None = None
+    adapter: Callable[[OptionsT, str | None, EditRequest], str | None] | None = None
+    signature: AdapterSignature | None = None
+    load_adapter: Callable[[Transformer, Path, str], object] | None = None
+    collapse_adapter: Collapse | None = None
+    role_of: Callable[[OptionsT], str] | None = None
 
-    def role_under(self, options: Any) -> str:
-        """The backbone's transformer that it runs on under its options."""
+    def role_under(self, options: OptionsT) -> str:
+        """Return the role of the transformer that the method runs on under its options."""
         return self.role_of(options) if self.role_of else self.role

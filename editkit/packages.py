@@ -1,9 +1,8 @@
-"""editkit's outer packages, which the core finds by name and never imports by itself."""
+"""Find editkit's outer packages by name; the core never imports them directly."""
 
 import importlib
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,9 +21,3 @@ def own_package(name: str) -> ModuleType:
             f"take that folder off the import path or run from elsewhere."
         )
     return package
-
-
-def backbones(part: str) -> Any:
-    """A module of the FLUX border: `specs` (the table), `flux`, `random_init`, `lora.files`, ..."""
-    own_package("backbones")
-    return importlib.import_module(f"backbones.{part}")

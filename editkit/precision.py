@@ -1,4 +1,4 @@
-"""Where training in bf16 is worth it."""
+"""Decide where bf16 is faster than float32."""
 
 import torch
 
@@ -6,11 +6,10 @@ import torch
 def bf16_pays(device: str | None = None) -> bool:
     """Whether a kind of device multiplies bf16 faster than float32.
 
-    GPUs do, CPUs only with instructions for it: others convert every number, and a product takes up to ten
-    times as long.
+    GPUs do. CPUs do only with instructions for bf16: others convert every number, which is slower.
 
     Args:
-        device: torch's name of its type, or None for the one that training finds by itself.
+        device: torch's name of the device type; None for the one that training chooses.
     """
     if device is None:
         device = "cuda" if torch.accelerator.is_available() else "cpu"

@@ -1,4 +1,7 @@
-"""Finds methods, backbones and training recipes by name, without importing torch."""
+"""Finds methods and training recipes by name, without importing torch.
+
+Backbones are found by `editkit.backbone.provider`.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +15,26 @@ from editkit.errors import EditkitError, unknown
 from editkit.packages import own_package
 
 if TYPE_CHECKING:
+    from editkit.config import Options
     from editkit.method import Method
 
 RECIPES = {
-    "autoencoder": "backbones.autoencoder",
+    "autoencoder": "editkit.shapesworld.recipes.autoencoder",
     "edit": "editkit.train.finetune",
-    "inpaint": "backbones.inpaint",
+    "inpaint": "editkit.shapesworld.recipes.inpaint",
     "judge": "editkit.shapesworld.recipes.judge",
 }
 
 
 @cache
 def method_names() -> tuple[str, ...]:
-    """Folders below `methods`, in alphabetical order."""
+    """List the folders below `methods` in alphabetical order."""
     package = own_package("methods")
     return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg))
 
 
-def method(name: str) -> Method:
-    """A method's record.
+def method(name: str) -> Method[Options]:
+    """Return a method's record.
 
     Raises:
         EditkitError: where no method has this name.
@@ -38,12 +42,12 @@ def method(name: str) -> Method:
     known = method_names()
     if name not in known:
         raise EditkitError(unknown("method", name, known))
-    record: Method = importlib.import_module(f"methods.{name}").METHOD
+    record: Method[Options] = importlib.import_module(f"methods.{name}").METHOD
     return record
 
 
 def recipe(name: str) -> ModuleType:
-    """The module that holds a training recipe's `CONFIG` and `JOB`.
+    """Import the module that holds a training recipe's `CONFIG` and `JOB`.
 
     Raises:
         EditkitError: where no recipe has this name.

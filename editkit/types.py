@@ -1,4 +1,4 @@
-"""The records that data walks through, from a request to a result.
+"""The records that an edit passes on, from a request to a result.
 
 Shape letters, here and everywhere: B batch, C channels, H W pixels, h w latent cells (8 pixels a side),
 L image tokens of the canvas (2 latent cells a side), S tokens that join the sequence, T text tokens, D width.
@@ -10,25 +10,27 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from editkit.request import EditRequest as EditRequest
+from editkit.request import SearchSettings as SearchSettings
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Generator, Tensor
 
-    ImageInput = str | Path | Image.Image
+    from editkit.request import ImageInput as ImageInput
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """One answer.
+    """A judge's answer to one comparison.
 
     Attributes:
         better: `first`, `second`, or empty for neither.
-        reply: what the judge said, word for word.
-        seconds: that it took.
-        problem: why the reply could not be used, which counts as a tie; empty where it could.
+        reply: the judge's words.
+        seconds: duration.
+        problem: why the reply could not be used; it then counts as a tie. Empty otherwise.
         lead: how much likelier `first` was than `second`, in log-odds; None where the judge cannot tell.
     """
 
@@ -41,31 +43,19 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Two candidates before the judge, by seed; `verdicts` holds one answer, or one for each order."""
+    """A comparison of two seeds' previews; `verdicts` holds one answer, or one for each picture order."""
 
     seeds: tuple[int, int]
     better: int | None
     verdicts: tuple[Verdict, ...]
 
 
-class SearchSettings(Protocol):
-    """How to search over seeds; `editkit.SeedSearch` is one."""
-
-    @property
-    def seeds(self) -> int:
-        """Candidates, counted up from the request's seed."""
-
-    @property
-    def judge(self) -> str:
-        """Name of the judge that compares them."""
-
-
 class SearchFindings(Protocol):
-    """What a search over seeds saw."""
+    """The findings of a search over seeds."""
 
     @property
     def previews(self) -> Mapping[int, Image.Image]:
-        """Pictures that the judge saw, by seed."""
+        """The previews that the judge saw, by seed."""
 
     @property
     def comparisons(self) -> Sequence[Comparison]:
@@ -73,71 +63,33 @@ class SearchFindings(Protocol):
 
     @property
     def seed(self) -> int:
-        """The winner."""
+        """Seed of the winner."""
 
     @property
     def steps(self) -> int:
         """Euler steps of all seeds together."""
 
     def summary(self) -> dict[str, Any]:
-        """All but the pictures, in JSON's types."""
+        """Return everything but the pictures, in JSON's types."""
 
     def contact_sheet(self) -> Image.Image:
-        """All previews side by side, the winner's framed."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EditRequest:
-    """What a person asks for.
-
-    Attributes:
-        image: the picture to edit, a path or a PIL image; None for text to image.
-        instruction: the edit in words, or the picture's description where there is no image.
-        method: a name from `editkit.methods()`.
-        task: one of the method's own tasks, where it has any; it chooses by what is given where None.
-        mask: where the edit may land, white on black, as large as the image.
-        references: further pictures that the instruction speaks of.
-        seed: of the noise; the same seed gives the same picture.
-        steps: Euler steps; the backbone's default where None.
-        guidance: distilled guidance; the backbone's default where None.
-        size: (width, height) that the network works at; fitted to the image where None.
-        preserve: keep pixels outside the change identical to the image; where None, only if a mask is given.
-        align: move the edit back onto the image's grid where it is found shifted or scaled against it.
-        negative: what the picture should not show; switches true classifier-free guidance on.
-        search: try several seeds, from `seed` on, and finish the one that a judge prefers: a `SeedSearch`, or
-            a dict of its fields.
-    """
-
-    image: ImageInput | None
-    instruction: str
-    method: str = "kontext"
-    task: str | None = None
-    mask: ImageInput | None = None
-    references: Sequence[ImageInput] = ()
-    seed: int = 0
-    steps: int | None = None
-    guidance: float | None = None
-    size: tuple[int, int] | None = None
-    preserve: bool | None = None
-    align: bool = False
-    negative: str | None = None
-    search: SearchSettings | Mapping[str, Any] | None = None
+        """Draw all previews on one picture, with a frame around the winner's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EditInputs:
-    """Requests of one batch as tensors; everything in it has one size.
+    """The requests of one batch as tensors of one size.
 
     Attributes:
         source_BCHW: pictures to edit; None for text to image.
         mask_B1HW: 1 where the edit may land.
         prompts: B instructions.
-        task: one of the method's own, or None.
-        references: each BCHW, each of its own size.
+        task: name of the method's use case, or None.
+        references: pictures BCHW, each of its own size.
         negatives: B negative prompts, or None.
-        size: (width, height) asked for, or None.
-        generators: the B generators that the noise will be drawn from, for methods whose official sampler
-            draws from them before; empty in training.
+        size: the request's (width, height), or None.
+        generators: the B generators of the noise, for methods whose official sampler draws something else
+            from them first; empty in training.
     """
 
     prompts: tuple[str, ...]
@@ -162,15 +114,15 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Canvas:
-    """What is denoised, and the way back to the input's pixels.
+    """The picture that is denoised, and how to get back to the input's pixels.
 
     Attributes:
-        width: of the whole canvas in pixels, a multiple of 16.
-        height: likewise.
+        width: width of the whole canvas in pixels, a multiple of 16.
+        height: height of the whole canvas in pixels, a multiple of 16.
         answer: the panel of the canvas in which the answer appears.
         content: where the scaled input lies within that panel; the rest of the panel is padding.
         original: (width, height) of the input, which the result has again.
-        apart: whether the answer's panel is encoded and decoded without what lies beside it.
+        apart: whether the answer's panel is encoded and decoded by itself, without its neighbours.
     """
 
     width: int
@@ -186,9 +138,9 @@ class Text:
     """Encoded prompts.
 
     Attributes:
-        tokens_BTD: T5 features.
+        tokens_BTD: T5's features.
         pooled_BD: CLIP's pooled feature.
-        ids_T3: position ids of the tokens; all 0 where None, as FLUX was trained.
+        ids_T3: position ids of the tokens; where None, all 0, as in FLUX's training.
     """
 
     tokens_BTD: Tensor
@@ -206,9 +158,9 @@ class Conditioning:
         channel_BLC: joins the noise on channels (FLUX.1 Fill and what builds on it).
         sequence_BSC: joins the noise on the sequence (Kontext's context, references).
         sequence_ids_S3: position ids (image, row, column) of `sequence_BSC`.
-        ids_L3: position ids of the canvas' own tokens; one grid where None.
-        valid_BN: which tokens of the canvas, and behind them of `sequence_BSC`, are there at all; the others
-            pad a batch of several sizes and nothing attends to them. All where None.
+        ids_L3: position ids of the canvas' tokens; one grid where None.
+        valid_BN: mask of the real tokens, those of the canvas first and then those of `sequence_BSC`; the
+            others are padding that nothing attends to. Where None, all are real.
     """
 
     text: Text | None = None
@@ -222,7 +174,7 @@ class Conditioning:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """One prepared batch: a canvas, its conditioning, and the transformer that it is for."""
+    """The plan of a batch: its canvas, its conditioning, and the role of the transformer to run."""
 
     canvas: Canvas
     conditioning: Conditioning
@@ -231,14 +183,14 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alignment:
-    """Where things of the first picture are in the second.
+    """Shift and scale of a second picture's content against a first one.
 
     Attributes:
-        right: shift in pixels, in the middle of the picture.
-        down: likewise.
-        wider: scale across, 1 where there is none.
-        taller: likewise.
-        blocks: how many could be compared.
+        right: shift to the right in pixels, in the middle of the picture.
+        down: shift downwards in pixels, in the middle of the picture.
+        wider: horizontal scale, 1 for none.
+        taller: vertical scale, 1 for none.
+        blocks: number of blocks that could be compared.
     """
 
     right: float
@@ -253,27 +205,27 @@ class Alignment:
         return math.hypot(self.right, self.down)
 
     def stretch(self, width: int, height: int) -> float:
-        """How far the scale moves an edge of a picture of this size, in pixels."""
+        """Return how far the scale moves an edge of a picture of this size, in pixels."""
         return max(abs(self.wider - 1) * width, abs(self.taller - 1) * height) / 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EditResult:
-    """What a person gets.
+    """The result of an edit.
 
     Attributes:
-        image: exactly as large as the input; None where this request failed in a batch.
-        method: its method's name.
-        seed: of its noise.
-        recipe: everything needed to make it again.
+        image: the edited picture, exactly as large as the input; None where the request failed in a batch.
+        method: name of the method.
+        seed: seed of the noise.
+        recipe: everything that is needed to make the picture again.
         timings: seconds by stage.
         notes: warnings in plain words.
-        error: why it failed, in one sentence.
-        search: what a seed search saw; None where there was none.
-        change: gray, as large as the source: white where this edit was meant to change it, which is the mask
-            that was given, else what was inferred; None where there was no source.
-        alignment: where things of the source are in the edit, measured outside the change, before any
-            correction; None where there was no source or too little of it to measure by.
+        error: why the request failed, in one sentence; None otherwise.
+        search: the findings of a seed search; None where there was none.
+        change: a gray picture of the source's size, white where the edit was meant to change something: the
+            given mask, else what was inferred; None without a source.
+        alignment: shift and scale against the source, measured outside the change and before any
+            correction; None without a source or where too little of it can be compared.
     """
 
     image: Image.Image | None

@@ -10,18 +10,17 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
-from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from torch import Tensor
 
-from backbones.conversion import state_dict
+from backbones.conversion import autoencoder, state_dict
 from backbones.conversion.reader import DTYPES, Stored
+from backbones.conversion.weights import PICKLES
 from editkit import atomic_files
 from editkit.errors import EditkitError
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
-PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
@@ -63,18 +62,6 @@ def convert(source: Path, destination: Path, axes: tuple[int, ...] | None = None
     except OSError as error:
         raise EditkitError(f"{destination} cannot be written: {error.strerror or error}.") from error
     return destination
-
-
-def read_native(path: Path, axes: tuple[int, ...] | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A native transformer file as diffusers' config and state dict.
-
-    Raises:
-        EditkitError: where it is damaged, no FLUX transformer, or its axes cannot be inferred.
-    """
-    with ExitStack() as stack:
-        stored = Stored([path], stack)
-        config = state_dict.infer_config(stored.layout(), axes)
-        return config, state_dict.native_to_diffusers(stored)
 
 
 def _check_paths(source: Path, destination: Path) -> None:
@@ -136,38 +123,10 @@ def _from_native(stored: Stored, axes: tuple[int, ...] | None) -> Converted:
 def _autoencoder(native: Mapping[str, Tensor]) -> Converted:
     """FLUX's native autoencoder, read whole: a third of a gigabyte at most."""
     state = dict(native)
-    try:
-        config = _autoencoder_config(state)
-        converted: dict[str, Tensor] = convert_ldm_vae_checkpoint(state, config)
-    except (KeyError, IndexError) as error:
-        raise EditkitError(f"this is no complete FLUX autoencoder (at {error}); give another.") from error
-    known = {tensor.data_ptr() for tensor in converted.values()}
-    # The library leaves tensors that it does not know out without a word.
-    if unknown := [name for name, tensor in state.items() if tensor.data_ptr() not in known]:
-        few = ", ".join(unknown[:3])
-        raise EditkitError(f"{len(unknown)} tensors are none of FLUX's autoencoder ({few}); give another.")
+    config = autoencoder.inferred_config(state)
+    converted = autoencoder.native_to_diffusers(state, config)
     layout = {name: tensor.to("meta") for name, tensor in converted.items()}
     return Converted(layout=layout, tensors=converted.items(), config=_fitting(AutoencoderKL, config, layout))
-
-
-def _autoencoder_config(native: Mapping[str, Tensor]) -> dict[str, Any]:
-    levels = max(1, len({name.split(".")[2] for name in native if name.startswith("decoder.up.")}))
-    blocks = len({name.split(".")[4] for name in native if name.startswith("encoder.down.0.block.")})
-    widths = [native[f"encoder.down.{level}.block.0.conv1.weight"].shape[0] for level in range(levels)]
-    return {
-        "in_channels": native["encoder.conv_in.weight"].shape[1],
-        "out_channels": native["decoder.conv_out.weight"].shape[0],
-        "latent_channels": native["decoder.conv_in.weight"].shape[1],
-        "block_out_channels": widths,
-        "layers_per_block": blocks,
-        "down_block_types": ["DownEncoderBlock2D"] * levels,
-        "up_block_types": ["UpDecoderBlock2D"] * levels,
-        "use_quant_conv": False,
-        "use_post_quant_conv": False,
-        "sample_size": 1024,
-        "scaling_factor": 0.3611,
-        "shift_factor": 0.1159,
-    }
 
 
 def _fitting(model: Any, config: dict[str, Any], layout: Mapping[str, Tensor]) -> str:

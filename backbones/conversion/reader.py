@@ -43,13 +43,27 @@ class Stored(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._handles)
 
+    def metadata(self) -> dict[str, str]:
+        """What the files' headers say besides tensors."""
+        found: dict[str, str] = {}
+        for handle in self._handles.values():
+            found |= handle.metadata() or {}
+        return found
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape, nothing read."""
+        return tuple(self._handles[name].get_slice(name).get_shape())
+
+    def code(self, name: str) -> str:
+        """A tensor's dtype as safetensors writes it, nothing read."""
+        return str(self._handles[name].get_slice(name).get_dtype())
+
     def layout(self) -> dict[str, Tensor]:
         """The same tensors on the meta device: shapes and dtypes, nothing read."""
         layout = {}
-        for name, handle in self._handles.items():
-            part = handle.get_slice(name)
-            code = part.get_dtype()
+        for name in self._handles:
+            code = self.code(name)
             if code not in DTYPES:
                 raise EditkitError(f"{name} has dtype {code}; FLUX's weights are one of {', '.join(DTYPES)}.")
-            layout[name] = torch.empty(part.get_shape(), dtype=DTYPES[code], device="meta")
+            layout[name] = torch.empty(self.shape(name), dtype=DTYPES[code], device="meta")
         return layout

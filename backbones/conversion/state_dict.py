@@ -107,7 +107,8 @@ def split_native(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         tensor = state[names[native]]
         if native in SWAPPED:
             _require_rows(native, tensor, 2 * width)
-            yield parts[0], torch.cat((tensor[width:], tensor[:width]))
+            # Quantized rows can be split and joined, and nothing else; GGUF's want a list.
+            yield parts[0], torch.cat([*tensor.split(width)][::-1])
         elif len(parts) == 1:
             yield parts[0], tensor
         else:

@@ -8,28 +8,65 @@ import torch
 from torch import Tensor
 
 from backbones.conversion import state_dict
-from backbones.loading import COLUMNS
+from backbones.lora.keys import PREFIX
+from backbones.widening import COLUMNS
+from editkit.backbone import Transformer
 from editkit.errors import EditkitError
 
-PREFIX = "transformer."
 MATRICES = {".lora_A.weight": "A", ".lora_B.weight": "B"}
 BESIDE = (".lora_B.bias", ".lora_magnitude_vector", ".lora_magnitude_vector.weight")
 """What peft may keep with a pair of matrices: a bias, and DoRA's magnitudes."""
 EXPERTS = re.compile(r"\.expert_\d+\.|\.lora_route\.")
 """In the keys of a LoRA-MoE's experts and routers."""
-MADE_FOR = {64: "FLUX.1 [dev] or Kontext", 384: "FLUX.1 Fill", 448: "ACE++'s widened FLUX.1 Fill"}
-"""Networks by the channels that they take."""
+KINDS = (
+    (EXPERTS, "a LoRA-MoE; load it for a method that has experts, or run `editkit lora collapse`"),
+    (
+        re.compile(r"\.(query|key)_norm\.|\.norm_(added_)?[qk]\."),
+        "a control LoRA of FLUX.1 Tools, which changes norms too; give a plain LoRA",
+    ),
+    (
+        re.compile(r"\.(lokr|hada)_"),
+        "a LoKr or LoHa, which edits load alone and no `editkit lora` command takes; give a plain LoRA",
+    ),
+    (re.compile(r"\.diff(_b)?$"), "changes of norms or biases as they are; give a plain LoRA"),
+    (re.compile(r"\.b?oft_|\.oft_diag"), "an OFT, which is not known; give a plain LoRA"),
+    (re.compile(r"\.on_input$|\.ia3_"), "an IA3, which is not known; give a plain LoRA"),
+    (re.compile(r"\.[ab][12](\.weight)?$"), "a GLoRA, which is not known; give a plain LoRA"),
+)
+"""What keys of other kinds of adapters have in them, and what these are."""
+HINTS = {
+    64: "; load it on FLUX.1 [dev] or Kontext",
+    128: "; it is a control LoRA of FLUX.1 Tools, which no method takes",
+    384: "; load it on FLUX.1 Fill",
+    448: "; load it on ACE++'s widened FLUX.1 Fill",
+}
+"""What to do with an adapter, by the channels that its x_embedder takes."""
 
 
-def check(transformer: Any, state: Mapping[str, Tensor]) -> None:
-    """Refuse a plain LoRA in peft's naming that would not land whole; other namings pass unchecked.
+def named(keys: Iterable[str]) -> str:
+    """A sentence on the first key that is of a known kind of adapter but no plain LoRA; empty without one."""
+    return next((f"The tensor {key} is of {kind}." for key in keys if (kind := _kind(key))), "")
+
+
+def _kind(key: str) -> str:
+    return next((kind for pattern, kind in KINDS if pattern.search(key)), "")
+
+
+def check(transformer: Transformer, state: Mapping[str, Tensor]) -> None:
+    """Refuse a LoRA in diffusers' layout that would not land whole.
 
     Raises:
         EditkitError: naming the first tensor or module that does not fit.
     """
-    if any(key.endswith(tuple(MATRICES)) for key in state):
-        check_shapes(transformer, shapes(state))
-        check_finite(state.values())
+    found = shapes(state)
+    check_shapes(transformer, found)
+    check_finite(state.values())
+    magnitudes = sum(".lora_magnitude_vector" in key for key in state)
+    if magnitudes not in (0, len(found)):
+        raise EditkitError(
+            f"{magnitudes} of {len(found)} modules are of a DoRA, the others of a plain LoRA; "
+            "give a file of one kind."
+        )
 
 
 def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
@@ -41,10 +78,9 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
         end = next((end for end in (*MATRICES, *BESIDE) if key.endswith(end)), "")
-        if EXPERTS.search(key):
-            way = "load it for a method that has experts, or run `editkit lora collapse`"
-            raise EditkitError(f"The tensor {key} is of a LoRA-MoE; {way}.")
         if not end or not key.startswith(PREFIX):
+            if kind := named([key]):
+                raise EditkitError(kind)
             raise EditkitError(f"The tensor {key} is no part of a plain LoRA; give a file with nothing else.")
         found = pairs.setdefault(key.removeprefix(PREFIX).removesuffix(end), {})
         if end in MATRICES:
@@ -71,16 +107,17 @@ def widened(state: Mapping[str, Tensor], in_channels: int) -> Mapping[str, Tenso
     return state if way is None else {**state, key: state_dict.widen_input(state[key], in_channels, way)}
 
 
-def check_shapes(transformer: Any, wanted: Mapping[str, tuple[int, int]]) -> None:
+def check_shapes(transformer: Transformer, wanted: Mapping[str, tuple[int, int]]) -> None:
     """Refuse modules, by name with their outputs and inputs, that the transformer has not.
 
     Raises:
         EditkitError: naming the first.
     """
-    held = {
-        name: (module.out_features, module.in_features)
-        for name, module in transformer.named_modules()
-        if hasattr(module, "in_features")
+    bases = {name: _base(module) for name, module in transformer.named_modules()}
+    held: dict[str, tuple[Any, Any]] = {
+        name: (base.out_features, base.in_features)
+        for name, base in bases.items()
+        if hasattr(base, "in_features")
     }
     for module, (outputs, inputs) in wanted.items():
         if module not in held:
@@ -88,11 +125,16 @@ def check_shapes(transformer: Any, wanted: Mapping[str, tuple[int, int]]) -> Non
                 f"The transformer has no linear layer {module}; the adapter is for another one."
             )
         if held[module] != (outputs, inputs):
-            hint = f"; load it on {MADE_FOR[inputs]}" if module == "x_embedder" and inputs in MADE_FOR else ""
+            hint = HINTS.get(inputs, "") if module == "x_embedder" else ""
             raise EditkitError(
                 f"The adapter's {module} is {inputs} to {outputs}, "
                 f"the transformer's {held[module][1]} to {held[module][0]}{hint}."
             )
+
+
+def _base(module: Any) -> Any:
+    """The layer under a module's adapters."""
+    return module.get_base_layer() if hasattr(module, "get_base_layer") else module
 
 
 def check_finite(tensors: Iterable[Tensor]) -> None:

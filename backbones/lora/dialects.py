@@ -1,4 +1,4 @@
-"""LoRAs of FLUX in four dialects, and the way from each to each.
+"""LoRAs of FLUX in four dialects, and the way from each to each; `keys` has their other spellings.
 
 | dialect   | names                      | matrices             | alpha                            |
 |-----------|----------------------------|----------------------|----------------------------------|
@@ -9,50 +9,49 @@
 
 Tensors pass bit by bit, except where parts are fused (see `fused_modules`) or a scale is folded in.
 
-diffusers' own converters are not used. They count on 19 and 38 blocks of width 3072. From kohya they lose
-the updates of `img_in`, `txt_in`, `time_in` and `vector_in`, whose keys they leave without prefix, ignore the
-last layer's alpha, and read alphas, which meta tensors have not; from BFL they want every module. Tensors of
-kinds that they do not know are dropped without an error, parts share memory, which safetensors does not save,
-and there is no way back. The names are those of `backbones.conversion.state_dict` instead, as for whole
-checkpoints.
+diffusers' own converters are used for XLabs' naming alone. Those of the dialects above count on 19 and 38
+blocks of width 3072. From kohya they lose the updates of `img_in`, `txt_in`, `time_in` and `vector_in`, whose
+keys they leave without prefix, ignore the last layer's alpha, and read alphas, which meta tensors have not;
+from BFL they want every module. Tensors of kinds that they do not know are dropped without an error, parts
+share memory, which safetensors does not save, and there is no way back. The names are those of
+`backbones.conversion.state_dict` instead, as for whole checkpoints.
 """
 
 import json
-import math
-import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from backbones.lora import fused_modules
+from backbones.lora import coverage, fused_modules, keys, matrices, metadata, xlabs
 from backbones.lora.fused_modules import Update
-from editkit.errors import EditkitError, EditkitWarning
+from backbones.lora.keys import PREFIX, TEXT_ENCODERS
+from editkit.adapters import METADATA
+from editkit.errors import EditkitError
 
-METADATA, PREFIX = "lora_adapter_metadata", "transformer."
+__all__ = [
+    "DIALECTS",
+    "METADATA",
+    "PREFIX",
+    "TEXT_ENCODERS",
+    "Lora",
+    "Update",
+    "dialect",
+    "from_diffusers",
+    "in_diffusers",
+    "read",
+    "to_diffusers",
+]
+
 DIALECTS = ("diffusers", "kohya", "bfl", "comfyui")
-MATRICES = {
-    ".lora_A.weight": "down", ".lora_down.weight": "down",
-    ".lora_B.weight": "up", ".lora_up.weight": "up", ".alpha": "alpha",
-}  # fmt: skip
+"""Those that can be written."""
 WRITTEN = {
     "kohya": ("lora_unet_", "_", "lora_down", "lora_up"),
     "bfl": ("", ".", "lora_A", "lora_B"),
     "comfyui": ("diffusion_model.", ".", "lora_down", "lora_up"),
 }
-READ = (
-    ("diffusers", PREFIX, "."), ("diffusers", "", "."), ("kohya", "lora_transformer_", "_"),
-)  # fmt: skip
-"""Spellings of diffusers' names: dialect, prefix, and what stands for a dot."""
-READ_NATIVE = (
-    ("kohya", "lora_unet_", "_"), ("comfyui", "diffusion_model.", "."),
-    ("comfyui", "model.diffusion_model.", "."), ("bfl", "", "."), ("bfl", "base_model.model.", "."),
-)  # fmt: skip
-TEXT_ENCODERS = ("lora_te", "text_encoder")
-"""What keys of text encoders' LoRAs start with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,13 +59,15 @@ class Lora:
     """A LoRA apart from its file's spelling.
 
     Attributes:
-        dialect: one of `DIALECTS`.
+        dialect: one of `DIALECTS`, or `xlabs`.
         updates: by module, native or diffusers' as the dialect has it.
-        unplaced: keys that are no part of a plain LoRA on FLUX's linear modules.
+        beside: keys of biases and of DoRA's magnitudes, which a plain LoRA has not.
+        unplaced: keys that are no part of a LoRA on FLUX's linear modules.
     """
 
     dialect: str
     updates: dict[str, Update]
+    beside: tuple[str, ...] = ()
     unplaced: tuple[str, ...] = ()
 
 
@@ -74,11 +75,16 @@ def dialect(state: Mapping[str, Tensor]) -> str:
     """The dialect of a LoRA's keys.
 
     Raises:
-        EditkitError: where they are of none, or of two.
+        EditkitError: where they are of none, or of two, or of another kind of adapter.
     """
-    places = _places(fused_modules.blocks(state))
-    found = {places[stem][0] for stem, matrix in map(_part, state) if matrix and stem in places}
+    if xlabs.speaks(state):
+        return "xlabs"
+    blocks = fused_modules.blocks(state)
+    places = [keys.place(stem, blocks) for stem, part in map(keys.part, state) if part in ("down", "up")]
+    found = {place.dialect for place in places if place}
     if not found:
+        if named := coverage.named(state):
+            raise EditkitError(named)
         start = f", its keys start with {next(iter(state))}" if state else ""
         raise EditkitError(
             f"There is no LoRA of FLUX's transformer in {' or '.join(DIALECTS)} naming here{start}; "
@@ -94,26 +100,37 @@ def read(state: Mapping[str, Tensor], about: Mapping[str, str] | None = None) ->
 
     Args:
         state: tensors by key, on any device; an alpha on the meta device counts as the rank.
-        about: metadata of the file, where diffusers keeps alpha.
+        about: metadata of the file, where diffusers and peft keep alpha.
 
     Raises:
         EditkitError: where the dialect is unknown or mixed, matrices are missing, do not fit or are not
             finite, or the metadata cannot be read.
     """
-    spoken, places = dialect(state), _places(fused_modules.blocks(state))
+    spoken = dialect(state)
+    state = xlabs.in_diffusers(state) if spoken == "xlabs" else state
+    blocks = fused_modules.blocks(state)
     found: dict[str, dict[str, Tensor]] = {}
-    unplaced = []
+    beside, unplaced = [], []
     for key, tensor in state.items():
-        stem, matrix = _part(key)
-        if not matrix or stem not in places:
-            unplaced.append(key)
-        elif matrix in found.setdefault(places[stem][1], {}):
-            raise EditkitError(f"{places[stem][1]} is there twice, the second time as {key}; keep one.")
+        stem, part = keys.part(key)
+        place = keys.place(stem, blocks) if part else None
+        if place is None:
+            unplaced += [] if _without_effect(key, tensor) else [key]
+        elif part in found.setdefault(place.module, {}):
+            raise EditkitError(f"{place.module} is there twice, the second time as {key}; keep one.")
         else:
-            found[places[stem][1]][matrix] = tensor
-    alpha = _declared(about or {})
-    updates = {module: _update(module, matrices, alpha) for module, matrices in found.items()}
-    return Lora(dialect=spoken, updates=updates, unplaced=tuple(unplaced))
+            found[place.module][part] = tensor
+            beside += [key] if part in ("bias", "magnitude") else []
+    alpha = metadata.alpha(about or {})
+    updates = {
+        module: matrices.update(module, parts, alpha(module, len(parts.get("down", ()))))
+        for module, parts in found.items()
+    }
+    if metadata.config(about or {}).get("use_dora") and not any(
+        "magnitude" in parts for parts in found.values()
+    ):
+        raise EditkitError("The file's metadata say DoRA, but it holds no magnitudes; give the whole file.")
+    return Lora(dialect=spoken, updates=updates, beside=tuple(beside), unplaced=tuple(unplaced))
 
 
 def to_diffusers(state: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> Lora:
@@ -123,34 +140,43 @@ def to_diffusers(state: Mapping[str, Tensor], about: Mapping[str, str] | None = 
         EditkitError: as `read`, and where fused modules do not come apart.
     """
     lora = read(state, about)
-    return Lora(dialect=lora.dialect, updates=fused_modules.split(lora.updates), unplaced=lora.unplaced)
+    return replace(lora, updates=fused_modules.split(lora.updates))
 
 
 def in_diffusers(
     state: Mapping[str, Tensor], about: Mapping[str, str] | None = None
 ) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
-    """Tensors and metadata of a file as diffusers reads them; untouched where they are no LoRA of FLUX.
+    """Tensors and metadata of a file as diffusers' pipelines write them; untouched where they are so already.
 
-    A text encoder's part is left out, with a warning: FLUX's are shared by all methods.
+    A text encoder's part is left out, with a note: FLUX's are shared by all methods.
 
     Raises:
         EditkitError: as `read`, and where tensors would be lost.
     """
-    if all(key.startswith(PREFIX) and not key.endswith(".alpha") for key in state):
-        return state, about or {}
-    try:
-        dialect(state)
-    except EditkitError:
-        return state, about or {}  # diffusers says better what is wrong with it
-    lora = to_diffusers(state, about)
-    lost = [key for key in lora.unplaced if not key.startswith(TEXT_ENCODERS)]
-    if lost:
+    about = about or {}
+    blocks = fused_modules.blocks(state)
+    if state and all(_as_written(key, blocks) for key in state):
+        metadata.alpha(about)
+        if metadata.prefixed(about):
+            return state, about
+    lora = to_diffusers(keys.without_text_encoders(state), about)
+    if lost := lora.unplaced:
         raise EditkitError(
-            f"{len(lost)} tensors are of no plain LoRA ({', '.join(lost[:3])}); give one that is."
+            coverage.named(lost)
+            or f"The tensor {lost[0]} is no part of a plain LoRA, one of {len(lost)} such; "
+            "give a file with nothing else."
         )
-    if lora.unplaced:
-        warnings.warn("The LoRA's part for text encoders is left out.", EditkitWarning, stacklevel=2)
     return from_diffusers(lora.updates, "diffusers")
+
+
+def _as_written(key: str, blocks: int) -> bool:
+    """Whether a key is spelled as diffusers' pipelines do, be it of a module of FLUX or not."""
+    stem, part = keys.part(key)
+    ends = {"down": ".lora_A.weight", "up": ".lora_B.weight", "bias": ".lora_B.bias"}
+    ends["magnitude"] = ".lora_magnitude_vector"
+    place = keys.place(stem, blocks)
+    known = place is None or (place.dialect == "diffusers" and stem == PREFIX + place.module)
+    return known and stem.startswith(PREFIX) and key == stem + ends.get(part, "?")
 
 
 def from_diffusers(updates: Mapping[str, Update], to: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -167,6 +193,8 @@ def from_diffusers(updates: Mapping[str, Update], to: str) -> tuple[dict[str, Te
         raise EditkitError(f"There is no dialect {to!r}; there are {', '.join(DIALECTS)}.")
     if to == "diffusers":
         return _diffusers(fused_modules.split(updates))
+    if any(update.beside for update in updates.values()):
+        raise EditkitError(f"A DoRA, or a LoRA with biases, cannot be written in the dialect {to!r}.")
     prefix, dot, down, up = WRITTEN[to]
     state: dict[str, Tensor] = {}
     for native, update in fused_modules.join(updates).items():
@@ -183,6 +211,10 @@ def _diffusers(updates: Mapping[str, Update]) -> tuple[dict[str, Tensor], dict[s
     for module, update in updates.items():
         state[f"{PREFIX}{module}.lora_A.weight"] = update.down_rI
         state[f"{PREFIX}{module}.lora_B.weight"] = update.up_Or
+        if update.bias_O is not None:
+            state[f"{PREFIX}{module}.lora_B.bias"] = update.bias_O
+        if update.magnitude_O is not None:
+            state[f"{PREFIX}{module}.lora_magnitude_vector"] = update.magnitude_O
     (rank, _), *others = Counter(update.rank for update in updates.values()).most_common()
     if not others and all(update.alpha == rank for update in updates.values()):
         return state, {}
@@ -194,66 +226,15 @@ def _diffusers(updates: Mapping[str, Update]) -> tuple[dict[str, Tensor], dict[s
         "alpha_pattern": {f"^{name}": u.alpha for name, u in updates.items() if u.alpha != alpha},
         "target_modules": list(updates),
     }
+    config |= {"use_dora": True} if any(u.magnitude_O is not None for u in updates.values()) else {}
+    config |= {"lora_bias": True} if any(u.bias_O is not None for u in updates.values()) else {}
     about = {f"{PREFIX}{key}": value for key, value in config.items()}
     return state, {METADATA: json.dumps(about, sort_keys=True)}
 
 
-@cache
-def _places(count: int) -> dict[str, tuple[str, str]]:
-    """Stem of a key -> dialect and module."""
-    places = {}
-    for native, parts in fused_modules.modules(count, count).items():
-        spellings = [(native, READ_NATIVE), *((part, READ) for part in parts)]
-        for module, ways in spellings:
-            for spoken, prefix, dot in ways:
-                places[prefix + module.replace(".", dot)] = (spoken, module)
-    return places
-
-
-def _part(key: str) -> tuple[str, str]:
-    for end, matrix in MATRICES.items():
-        if key.endswith(end):
-            return key.removesuffix(end), matrix
-    return key, ""
-
-
-def _update(module: str, matrices: Mapping[str, Tensor], alpha: Callable[[str, int], float]) -> Update:
-    if lacking := {"down", "up"} - set(matrices):
-        raise EditkitError(f"{module} lacks its {' and '.join(sorted(lacking))} matrix; give the whole file.")
-    down_rI, up_Or = matrices["down"], matrices["up"]
-    if down_rI.ndim != 2 or up_Or.ndim != 2 or not len(down_rI) or down_rI.shape[0] != up_Or.shape[1]:
-        shapes = f"{tuple(down_rI.shape)} and {tuple(up_Or.shape)}"
-        raise EditkitError(f"{module} has matrices of {shapes}, which share no rank; give a sound file.")
-    value = alpha(module, len(down_rI))
-    if "alpha" in matrices and not matrices["alpha"].is_meta:
-        if matrices["alpha"].numel() != 1:
-            raise EditkitError(f"{module} has {matrices['alpha'].numel()} alphas; give one.")
-        value = float(matrices["alpha"])
-    sound = [tensor.is_meta or bool(tensor.float().isfinite().all()) for tensor in (down_rI, up_Or)]
-    if not all(sound) or not math.isfinite(value):
-        raise EditkitError(f"{module} holds values that are not finite; the file is damaged.")
-    return Update(down_rI=down_rI, up_Or=up_Or, alpha=value)
-
-
-def _declared(about: Mapping[str, str]) -> Callable[[str, int], float]:
-    """Alpha by module and rank, as the file's LoraConfig has it."""
-    try:
-        values = json.loads(about.get(METADATA, "{}")).items()
-        config = {k.removeprefix(PREFIX): value for k, value in values if k.startswith(PREFIX)}
-        patterns = {str(key): float(value) for key, value in (config.get("alpha_pattern") or {}).items()}
-        common = None if config.get("lora_alpha") is None else float(config["lora_alpha"])
-    except (ValueError, TypeError, AttributeError) as error:
-        raise EditkitError(f"The metadata {METADATA} cannot be read; remove them or mend them.") from error
-    if config.get("use_dora"):
-        raise EditkitError("The file holds a DoRA, which is no plain LoRA; give one without.")
-
-    def alpha(module: str, rank: int) -> float:
-        from peft.utils.other import get_pattern_key
-
-        value = patterns.get(get_pattern_key(list(patterns), module), common) if patterns else common
-        return float(rank) if value is None else value * (rank**0.5 if config.get("use_rslora") else 1)
-
-    return alpha
+def _without_effect(key: str, tensor: Tensor) -> bool:
+    """Whether a tensor adds nothing: some trainers write changes of biases and norms that are all zero."""
+    return key.endswith((".diff", ".diff_b")) and not tensor.is_meta and not tensor.any()
 
 
 def _scalar(update: Update) -> Tensor:

@@ -137,8 +137,10 @@ def _check_rank(rank: int | None) -> None:
 def _sound(state: Mapping[str, Tensor], about: Mapping[str, str]) -> dialects.Lora:
     """A plain LoRA with nothing beside it but text encoders' parts."""
     found = dialects.read(state, about)
-    if lost := [key for key in found.unplaced if not key.startswith(dialects.TEXT_ENCODERS)]:
-        routed = summary.experts(state, about)
+    if lost := [
+        key for key in (*found.beside, *found.unplaced) if not key.startswith(dialects.TEXT_ENCODERS)
+    ]:
+        routed = summary.has_experts(state)
         way = "run `editkit lora collapse` first" if routed else "give a plain LoRA"
         raise EditkitError(f"{len(lost)} tensors have no place elsewhere, such as {lost[0]}; {way}.")
     return found

@@ -21,11 +21,21 @@ SWAPPED = {name.removesuffix(".weight") for name in state_dict.SWAPPED}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Update:
-    """What is added to a module's weight: down (r, I) and up (O, r), scaled by alpha / r."""
+    """What is added to a module's weight: down (r, I) and up (O, r), scaled by alpha / r.
+
+    Attributes:
+        down_rI: the first matrix.
+        up_Or: the second one.
+        alpha: the scale times the rank.
+        bias_O: added to the module's bias, at the same scale; None for a plain LoRA.
+        magnitude_O: the length of each row of the new weight, of a DoRA; None for a plain LoRA.
+    """
 
     down_rI: Tensor
     up_Or: Tensor
     alpha: float
+    bias_O: Tensor | None = None
+    magnitude_O: Tensor | None = None
 
     @property
     def rank(self) -> int:
@@ -36,6 +46,11 @@ class Update:
     def scale(self) -> float:
         """Alpha by rank."""
         return self.alpha / self.rank
+
+    @property
+    def beside(self) -> bool:
+        """Whether it is more than a plain LoRA's."""
+        return self.bias_O is not None or self.magnitude_O is not None
 
     def folded(self) -> "Update":
         """The same with a scale of 1: exact where the scale is a power of two, else rounded to the dtype."""
@@ -95,7 +110,8 @@ def split(updates: Mapping[str, Update]) -> dict[str, Update]:
     """The same by diffusers' modules; those that are named so already stay as they are.
 
     Where each rank of a fused update belongs to one part, as `join` stacks them, each part gets its own back;
-    otherwise each gets its rows of up and a copy of down. A part without any rank is left out.
+    otherwise each gets its rows of up and a copy of down. A part without any rank is left out, unless it has
+    a bias or magnitudes.
 
     Raises:
         EditkitError: where rows do not divide, or two updates are for one module.
@@ -146,14 +162,24 @@ def _apart(native: str, parts: tuple[str, ...], update: Update) -> Iterator[tupl
     rows = len(update.up_Or)
     if rows % sum(units):
         raise EditkitError(f"{native} has {rows} rows, which is no multiple of {sum(units)}.")
-    pieces = update.up_Or.split([unit * rows // sum(units) for unit in units])
-    for part, up, kept in zip(parts, pieces, _kept(pieces), strict=True):
-        if kept.all():
+    sizes = [unit * rows // sum(units) for unit in units]
+    pieces = torch.split(update.up_Or, sizes)
+    biases, magnitudes = _rows(update.bias_O, sizes), _rows(update.magnitude_O, sizes)
+    for part, up, kept, bias, magnitude in zip(parts, pieces, _kept(pieces), biases, magnitudes, strict=True):
+        piece = replace(update, bias_O=bias, magnitude_O=magnitude)
+        if kept.all() or update.beside:
             # Copies: tensors that share memory could be neither saved by safetensors nor trained apart.
-            yield part, replace(update, down_rI=update.down_rI.clone(), up_Or=up.clone())
+            yield part, replace(piece, down_rI=update.down_rI.clone(), up_Or=up.clone())
         elif kept.any():
             alpha = update.alpha * int(kept.sum()) / update.rank
             yield part, Update(down_rI=update.down_rI[kept], up_Or=up[:, kept].contiguous(), alpha=alpha)
+
+
+def _rows(vector_O: Tensor | None, sizes: list[int]) -> list[Tensor | None]:
+    """Each part's own copy of its rows of a vector."""
+    return (
+        [None] * len(sizes) if vector_O is None else [rows.clone() for rows in torch.split(vector_O, sizes)]
+    )
 
 
 def _kept(pieces: Iterable[Tensor]) -> Tensor:
@@ -196,7 +222,17 @@ def _swapped(native: str, update: Update) -> Update:
         return update
     if len(update.up_Or) % 2:
         raise EditkitError(f"{native} has {len(update.up_Or)} rows, which is no multiple of 2.")
-    return replace(update, up_Or=torch.cat(update.up_Or.chunk(2)[::-1]))
+    return replace(
+        update,
+        up_Or=_turned(update.up_Or),
+        bias_O=None if update.bias_O is None else _turned(update.bias_O),
+        magnitude_O=None if update.magnitude_O is None else _turned(update.magnitude_O),
+    )
+
+
+def _turned(rows: Tensor) -> Tensor:
+    """The second half of the rows before the first."""
+    return torch.cat(rows.chunk(2)[::-1])
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -3,87 +3,37 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from backbones.lora import coverage, dialects, fused_modules
 from backbones.lora.fused_modules import Update
+from editkit.backbone import AdapterSignature, ExpertsSummary, LoraSummary
 from editkit.errors import EditkitError
 
 FULL = (3072, 19, 38)
 """Width and blocks of every FLUX published."""
-METHODS = {64: "kontext", 384: "icedit or aceplus", 448: "aceplus"}
-"""By the tokens that x_embedder takes; 64 is FLUX.1-dev's width as well."""
 EXPERT = re.compile(r"(?:transformer\.)?(.+)\.lora_A\.expert_(\d+)\.weight")
-MOE = "icedit_moe"
-"""Where the metadata keep the routing."""
 OUTPUTS = ("context_embedder", "linear_1", "linear_2", "ff.net.2", "ff_context.net.2", "x_embedder")
 """Ends of modules whose outputs are as wide as the transformer; all others have such inputs."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Experts:
-    """The LoRA-MoE in a file.
-
-    Attributes:
-        modules: that carry experts.
-        number: of experts on each.
-        rank: of an expert.
-        top_k: experts that a token uses.
-        router: `released` or `paper`.
-        alpha: of an expert.
-    """
-
-    modules: int
-    number: int
-    rank: int
-    top_k: int
-    router: str
-    alpha: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Summary:
-    """What is in a LoRA file; modules are diffusers' throughout.
-
-    Attributes:
-        dialect: one of `lora.DIALECTS`.
-        method: kontext, icedit or aceplus, as the metadata, experts or x_embedder tell; else unknown.
-        width: of the transformer.
-        x_embedder: channels of the tokens that it takes; None where the file leaves it alone.
-        ranks: modules by rank.
-        alphas: modules by alpha.
-        kinds: modules by kind, blocks taken together.
-        modules: that a plain LoRA adapts.
-        possible: linear modules of the transformer, of FLUX's 19 and 38 blocks where it is as wide as FLUX,
-            else of as many blocks as the file knows.
-        experts: the LoRA-MoE; None where there is none.
-        unplaced: keys that are left unloaded once the file is in diffusers' layout.
-    """
-
-    dialect: str
-    method: str
-    width: int
-    x_embedder: int | None
-    ranks: dict[int, int]
-    alphas: dict[float, int]
-    kinds: dict[str, int]
-    modules: int
-    possible: int
-    experts: Experts | None
-    unplaced: tuple[str, ...]
-
-
-def inspect(state: Mapping[str, Tensor], about: Mapping[str, str]) -> Summary:
+def inspect(
+    state: Mapping[str, Tensor], about: Mapping[str, str], signatures: Mapping[str, AdapterSignature]
+) -> LoraSummary:
     """What a file's tensors and metadata tell.
+
+    Args:
+        state: tensors by key.
+        about: metadata of the file.
+        signatures: how each method's files are recognised, by the method's name.
 
     Raises:
         EditkitError: where there is no sound LoRA of FLUX's transformer among them.
     """
-    routed = experts(state, about)
+    routed = experts(state, about, signatures)
     _check_experts(state)
     # A LoRA-MoE can do without a plain LoRA, but has a first expert on each of its modules.
     first = {key.replace(".expert_0.", "."): tensor for key, tensor in state.items() if ".expert_0." in key}
@@ -92,9 +42,9 @@ def inspect(state: Mapping[str, Tensor], about: Mapping[str, str]) -> Summary:
     width = _width(both.updates)
     embedder = updates.get("x_embedder")
     takes = embedder.down_rI.shape[1] if embedder else None
-    return Summary(
+    return LoraSummary(
         dialect=both.dialect,
-        method=_method(about, routed is not None, takes),
+        method=_method(about, routed is not None, takes, signatures),
         width=width,
         x_embedder=takes,
         ranks=dict(Counter(update.rank for update in updates.values()).most_common()),
@@ -111,7 +61,14 @@ def _is_expert(module: str, state: Mapping[str, Tensor]) -> bool:
     return any(f"{prefix}{module}.lora_A.expert_0.weight" in state for prefix in (dialects.PREFIX, ""))
 
 
-def experts(state: Mapping[str, Tensor], about: Mapping[str, str]) -> Experts | None:
+def has_experts(state: Iterable[str]) -> bool:
+    """Whether these are keys of a LoRA-MoE."""
+    return any(map(EXPERT.fullmatch, state))
+
+
+def experts(
+    state: Mapping[str, Tensor], about: Mapping[str, str], signatures: Mapping[str, AdapterSignature]
+) -> ExpertsSummary | None:
     """The LoRA-MoE among tensors and metadata; None where there is none.
 
     Raises:
@@ -126,9 +83,11 @@ def experts(state: Mapping[str, Tensor], about: Mapping[str, str]) -> Experts | 
     }
     if damaged := [key for key, tensor in parts.items() if not tensor.float().isfinite().all()]:
         raise EditkitError(f"{damaged[0]} holds values that are not finite; the file is damaged.")
+    key = next((sign.routing for sign in signatures.values() if sign.routing in about), None)
     try:
-        routing: dict[str, Any] = {"top_k": 1, "router": "released"} | json.loads(about.get(MOE, "{}"))
-        return Experts(
+        told = {} if key is None else json.loads(about[key])
+        routing: dict[str, Any] = {"top_k": 1, "router": "released"} | told
+        return ExpertsSummary(
             modules=len({match[1] for match in found}),
             number=len({match[2] for match in found}),
             rank=rank,
@@ -137,7 +96,7 @@ def experts(state: Mapping[str, Tensor], about: Mapping[str, str]) -> Experts | 
             alpha=float(routing.get("alpha") or rank),
         )
     except (ValueError, TypeError) as error:
-        raise EditkitError(f"The metadata {MOE} cannot be read; remove them or mend them.") from error
+        raise EditkitError(f"The metadata {key} cannot be read; remove them or mend them.") from error
 
 
 def _check_experts(state: Mapping[str, Tensor]) -> None:
@@ -155,15 +114,20 @@ def _check_experts(state: Mapping[str, Tensor]) -> None:
             raise EditkitError(f"The experts of {stem} differ in rank; only experts of one rank are known.")
 
 
-def _method(about: Mapping[str, str], routed: bool, takes: int | None) -> str:
-    if routed or MOE in about:
-        return "icedit"
-    if takes in METHODS:
-        return METHODS[takes]
+def _method(
+    about: Mapping[str, str], routed: bool, takes: int | None, signatures: Mapping[str, AdapterSignature]
+) -> str:
+    """The method that a file is for, by the surest sign that it has."""
     named = " ".join(
         about.get(key, "") for key in ("modelspec.architecture", "ss_base_model_version")
     ).lower()
-    return "kontext" if "kontext" in named else "unknown"
+    found = (
+        [name for name, sign in signatures.items() if sign.routing and (routed or sign.routing in about)]
+        or [name for name, sign in signatures.items() if takes in sign.channels]
+        or [name for name, sign in signatures.items() if sign.architecture and sign.architecture in named]
+    )
+    # Who knows fewer kinds of transformers is the likelier.
+    return " or ".join(sorted(found, key=lambda name: len(signatures[name].channels))) or "unknown"
 
 
 def _width(updates: Mapping[str, Update]) -> int:

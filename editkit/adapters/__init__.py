@@ -1,33 +1,33 @@
-"""LoRA adapters: the layers on a transformer, and which ones each method wears."""
+"""LoRA adapters: layers on a transformer, and the choice of them for each method."""
 
+from editkit.adapters.files import FILE, METADATA, digest, file, is_adapter, read
 from editkit.adapters.lora import (
-    FILE,
     LoraOptions,
-    active,
     attach,
     eject,
-    enable,
-    file,
     install,
-    layers,
     load,
     metadata,
-    read,
     resume,
     save,
     state,
     unfreeze,
 )
+from editkit.adapters.peft_layers import active, check_scales, enable, layers
 
 __all__ = [
     "FILE",
+    "METADATA",
     "LoraOptions",
     "active",
     "attach",
+    "check_scales",
+    "digest",
     "eject",
     "enable",
     "file",
     "install",
+    "is_adapter",
     "layers",
     "load",
     "metadata",

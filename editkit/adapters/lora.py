@@ -1,37 +1,42 @@
-"""LoRA adapters through peft: attach, load, save, enable, eject. Works on any diffusers transformer."""
+"""LoRA adapters through peft: attach, load, save, eject; for any diffusers transformer."""
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from editkit import atomic_files, packages
+from editkit import atomic_files
+from editkit.adapters.files import FILE, METADATA, file, read
+from editkit.backbone import Transformer, provider
 from editkit.errors import EditkitError, first_sentence
 
-FILE = "pytorch_lora_weights.safetensors"
+PREFIX = "transformer."
+"""Before a module's name in diffusers' layout."""
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 FEED_FORWARD = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2", "proj_mlp")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoraOptions:
-    """peft's LoraConfig, the part that people change."""
+    """The options of peft's LoraConfig that people change."""
 
     rank: int = 16
     alpha: float | None = None
-    """Equals the rank where null, which is a scale of 1."""
+    """Numerator of the LoRA's scale; where null, the rank, which is a scale of 1."""
     dropout: float = 0.0
     targets: tuple[str, ...] = (*ATTENTION, *FEED_FORWARD)
-    """Ends of module names."""
+    """Layers that get a LoRA, as ends of module names."""
     exclude: str | None = None
-    """A regular expression; modules whose whole name it is stay as they are, though an end matches."""
+    """A regular expression; modules whose whole name it matches get no LoRA."""
     ranks: dict[str, int] = field(default_factory=dict)
-    """Other ranks, by ends of module names among the targets. A rank as high as a layer has outputs is any
-    update of its weight: of x_embedder, the input layer, for one."""
+    """Other ranks, by ends of module names among the targets. With a rank equal to its number of outputs, a
+    layer such as x_embedder, the input layer, can learn any update."""
     rslora: bool = False
-    """Scale by alpha over the root of the rank instead of the rank (arXiv 2312.03732)."""
+    """Divide alpha by the square root of the rank instead of the rank (arXiv 2312.03732)."""
     dora: bool = False
     """Train each weight's magnitude apart from its direction (arXiv 2402.09353)."""
 
@@ -40,13 +45,15 @@ class LoraOptions:
             raise ValueError(f"lora.ranks.{strange[0]} must be at least 1, not {self.ranks[strange[0]]}")
         if self.rank < 1:
             raise ValueError(f"lora.rank must be at least 1, not {self.rank}")
+        if self.alpha is not None and not self.alpha > 0:
+            raise ValueError(f"lora.alpha must be above 0, or null for the rank, not {self.alpha}")
 
 
-def attach(transformer: Any, options: LoraOptions, name: str = "default") -> None:
-    """Add a fresh adapter that changes nothing yet and is the only part that trains.
+def attach(transformer: Transformer, options: LoraOptions, name: str = "default") -> None:
+    """Add a new LoRA that has no effect yet and is the only part that trains.
 
     Raises:
-        EditkitError: where no module has one of the names.
+        EditkitError: where no module's name ends in a target.
     """
     from peft import LoraConfig
 
@@ -54,7 +61,7 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
         r=options.rank,
         rank_pattern=dict(options.ranks),
         lora_alpha=options.alpha or options.rank,
-        # The same scale at every rank.
+        # alpha grows with the rank, so that the scale stays the same.
         alpha_pattern={
             name: (options.alpha or options.rank) * (rank / options.rank) ** (0.5 if options.rslora else 1)
             for name, rank in options.ranks.items()
@@ -68,7 +75,8 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
     )
     transformer.requires_grad_(False)
     try:
-        transformer.add_adapter(lora, adapter_name=name)
+        with _no_peft_warnings():
+            transformer.add_adapter(lora, adapter_name=name)
     except ValueError as error:
         raise EditkitError(f"The adapter cannot be attached: {first_sentence(error)}.") from error
     adapted = [key for key, layer in transformer.named_modules() if name in getattr(layer, "r", ())]
@@ -76,133 +84,102 @@ def attach(transformer: Any, options: LoraOptions, name: str = "default") -> Non
         if not any(re.fullmatch(rf"(.*\.)?({end})", key) for key in adapted):
             eject(transformer, name)
             raise EditkitError(f"lora.ranks names {end}, which lora.targets does not; name it in both.")
-    packages.backbones("loading").regroup(transformer)
+    provider().regroup(transformer)
 
 
-def resume(transformer: Any, path: str | Path, name: str = "default") -> None:
-    """Load an adapter so that it is the only part that trains.
+def resume(transformer: Transformer, path: str | Path, name: str = "default") -> None:
+    """Load a LoRA and make it the only part that trains.
 
-    On an input wider than its own it begins as what it was: what is new has no effect yet.
+    A LoRA of FLUX.1 Fill fits ACE++'s wider input: its weights for the additional channels start at zero.
 
     Raises:
-        EditkitError: as `load` does.
+        EditkitError: where `load` raises it.
     """
     transformer.requires_grad_(False)
     load(transformer, path, name, widen=True)
     unfreeze(transformer, name)
+    if not any(parameter.requires_grad for parameter in transformer.parameters()):
+        eject(transformer, name)
+        raise EditkitError(
+            f"The adapter {file(path)} is no LoRA, so it cannot train on; give a LoRA or DoRA."
+        )
 
 
-def unfreeze(transformer: Any, name: str) -> None:
-    """Let a LoRA train."""
+def unfreeze(transformer: Transformer, name: str) -> None:
+    """Make a LoRA's weights trainable."""
     for key, parameter in transformer.named_parameters():
         if ".lora_" in key and f".{name}" in key:
             parameter.requires_grad_(True)
 
 
-def load(transformer: Any, path: str | Path, name: str, *, widen: bool = False) -> None:
-    """Load a LoRA file of any dialect, or a folder with one, under a name, next to others.
+def load(transformer: Transformer, path: str | Path, name: str, *, widen: bool = False) -> None:
+    """Load an adapter file of any dialect, or a folder with one, under a name, next to others.
 
     Args:
-        transformer: any diffusers transformer.
+        transformer: a FluxTransformer2DModel.
         path: the file or folder.
         name: what it is called from now on.
         widen: fit a LoRA of FLUX.1 Fill to ACE++'s wider input.
 
     Raises:
-        EditkitError: where the file is missing, is no LoRA in safetensors, or does not fit the transformer.
+        EditkitError: where the file is missing, is no adapter in safetensors, or does not fit.
     """
-    state, about = packages.backbones("lora.dialects").in_diffusers(*read(path))
-    if widen:
-        state = packages.backbones("lora.coverage").widened(state, transformer.config.in_channels)
-    install(transformer, state, name, about, f"The adapter {file(path)}")
-
-
-def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Tensors and metadata of an adapter's file, or of the one in a folder.
-
-    Raises:
-        EditkitError: where it is missing or is no sound safetensors file.
-    """
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
-
-    path = file(path)
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise EditkitError(f"The adapter {path} is not a .safetensors file that exists.")
+    (state, about), formats, what = read(path), provider().lora, f"The adapter {file(path)}"
     try:
-        state = load_file(path)
-        with safe_open(path, framework="pt") as opened:
-            about = opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise EditkitError(f"The adapter {path} cannot be read ({first_sentence(error)}).") from error
-    return state, about
+        with _no_peft_warnings():
+            done = formats.load_lycoris(transformer, state, about, name)
+        plain, told = (state, about) if done else formats.in_diffusers(state, about)
+    except EditkitError as error:
+        raise EditkitError(f"{what} cannot be loaded: {error}") from error
+    if done:
+        provider().regroup(transformer)
+        return
+    if widen:
+        plain = formats.widened(plain, transformer.config.in_channels)
+    install(transformer, plain, name, told, what)
 
 
 def install(
-    transformer: Any,
+    transformer: Transformer,
     state: Mapping[str, Any],
     name: str,
     about: Mapping[str, str],
     what: str = "The adapter",
 ) -> None:
-    """Put a LoRA's tensors on a transformer.
+    """Add a LoRA's tensors to a transformer.
 
     Args:
         transformer: any diffusers transformer.
-        state: tensors by key, in one of the dialects that diffusers reads.
+        state: tensors by key, in diffusers' layout.
         name: of the adapter.
         about: metadata of the file that they are from.
         what: they are called in errors.
 
     Raises:
-        EditkitError: where they do not fit.
+        EditkitError: where the tensors do not fit.
     """
     try:
-        packages.backbones("lora.coverage").check(transformer, state)
+        provider().lora.check_fit(transformer, state)
     except EditkitError as error:
         raise EditkitError(f"{what} does not fit this transformer: {error}") from error
     try:
-        config = json.loads(about.get("lora_adapter_metadata", "null"))
-        transformer.load_lora_adapter(dict(state), prefix="transformer", adapter_name=name, metadata=config)
-    except (ValueError, RuntimeError, IndexError, KeyError) as error:
+        config = json.loads(about.get(METADATA, "null"))
+        with _no_peft_warnings():
+            transformer.load_lora_adapter(
+                dict(state), prefix=PREFIX.rstrip("."), adapter_name=name, metadata=config
+            )
+    except (ValueError, RuntimeError, IndexError, KeyError, TypeError) as error:
         problem = first_sentence(error)
         raise EditkitError(f"{what} does not fit this transformer ({problem}).") from error
-    if name not in getattr(transformer, "peft_config", {}):
-        raise EditkitError(f"{what} holds no tensor of this transformer.")
-    packages.backbones("loading").regroup(transformer)
+    landed = {key for key, layer in transformer.named_modules() if name in getattr(layer, "r", ())}
+    if lost := [key for key in state if key.removeprefix(PREFIX).partition(".lora_")[0] not in landed]:
+        eject(transformer, name)
+        raise EditkitError(f"{what} does not fit this transformer: peft left {lost[0]} out.")
+    provider().regroup(transformer)
 
 
-def file(path: str | Path) -> Path:
-    """The LoRA file that a path stands for: itself, or the one in a folder."""
-    path = Path(path)
-    return path / FILE if path.is_dir() else path
-
-
-def active(transformer: Any) -> dict[str, float]:
-    """Adapters that are switched on, with their scales relative to how they were trained."""
-    return {
-        name: layer.scaling[name] * _divisor(layer, name) / layer.lora_alpha[name]
-        for layer in layers(transformer)
-        if not layer.disable_adapters
-        for name in layer.active_adapters
-        if name in layer.scaling
-    }
-
-
-def _divisor(layer: Any, name: str) -> float:
-    rank = float(layer.r[name])
-    return rank**0.5 if layer.use_rslora.get(name) else rank
-
-
-def layers(transformer: Any) -> list[Any]:
-    """All layers that carry adapters, of peft's kinds and of methods' own."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    return [module for module in transformer.modules() if isinstance(module, BaseTunerLayer)]
-
-
-def save(transformer: Any, folder: Path, name: str = "default") -> Path:
-    """Write an adapter in diffusers' layout, whole or not at all; the file's metadata hold its LoraConfig."""
+def save(transformer: Transformer, folder: Path, name: str = "default") -> Path:
+    """Write a LoRA in diffusers' layout, whole or not at all; the file's metadata hold its LoraConfig."""
     from safetensors.torch import save_file
 
     about = metadata(transformer, name) | {"format": "pt"}
@@ -211,55 +188,50 @@ def save(transformer: Any, folder: Path, name: str = "default") -> Path:
     return folder / FILE
 
 
-def state(transformer: Any, name: str) -> dict[str, Any]:
-    """An adapter's tensors in diffusers' layout."""
+def state(transformer: Transformer, name: str) -> dict[str, Any]:
+    """Return a LoRA's tensors by key, in diffusers' layout."""
     from peft.utils import get_peft_model_state_dict
 
     tensors = get_peft_model_state_dict(transformer, adapter_name=name)
-    # peft also lists whatever other kinds of adapter layers hold.
+    # peft also lists the tensors of other kinds of adapters.
     return {
-        f"transformer.{key}": value.detach().cpu().contiguous()
+        f"{PREFIX}{key}": value.detach().cpu().contiguous()
         for key, value in tensors.items()
         if ".lora_" in key
     }
 
 
-def metadata(transformer: Any, name: str) -> dict[str, str]:
-    """An adapter's LoraConfig as diffusers keeps it in a file."""
-    config = _plain(transformer.peft_config[name].to_dict())
-    about = {f"transformer.{key}": value for key, value in config.items()}
-    return {"lora_adapter_metadata": json.dumps(about, sort_keys=True)}
+def metadata(transformer: Transformer, name: str) -> dict[str, str]:
+    """Return a LoRA's LoraConfig as metadata of a file, in diffusers' form."""
+    config = _plain(_configs(transformer)[name].to_dict())
+    about = {f"{PREFIX}{key}": value for key, value in config.items()}
+    return {METADATA: json.dumps(about, sort_keys=True)}
 
 
-def enable(transformer: Any, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
-    """Switch to exactly these adapters; none at all gives the base model.
-
-    Raises:
-        EditkitError: for an adapter that was not loaded, or another number of scales than of names.
-    """
-    found = layers(transformer)
-    loaded = dict.fromkeys(name for layer in found for name in layer.r)
-    if strange := [name for name in names if name not in loaded]:
-        raise EditkitError(f"The adapter {strange[0]!r} is not among those loaded ({', '.join(loaded)}).")
-    if scales is not None and len(scales) != len(names):
-        raise EditkitError(f"{len(names)} adapters cannot take {len(scales)} scales; give one for each.")
-    for layer in found:
-        layer.enable_adapters(bool(names))
-        layer.set_adapter(list(names))
-        for name, scale in zip(names, scales or [1.0] * len(names), strict=True):
-            layer.set_scale(name, scale)
-
-
-def eject(transformer: Any, name: str) -> None:
-    """Remove an adapter; the base weights are bit-identical to before."""
+def eject(transformer: Transformer, name: str) -> None:
+    """Remove a LoRA; the base weights are bit-identical to before."""
     transformer.delete_adapters(name)
-    if not getattr(transformer, "peft_config", None):
+    if not _configs(transformer):
         transformer.unload_lora()
-    packages.backbones("loading").regroup(transformer)
+    provider().regroup(transformer)
+
+
+def _configs(transformer: Transformer) -> Mapping[str, Any]:
+    """Return peft's LoraConfig by adapter; a transformer without adapters may lack the attribute."""
+    found: Mapping[str, Any] = getattr(transformer, "peft_config", {})
+    return found
+
+
+@contextmanager
+def _no_peft_warnings() -> Iterator[None]:
+    """Silence peft's warnings on several adapters and on unmatched names, which editkit checks itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="peft")
+        yield
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """A LoraConfig as JSON: sets become lists."""
+    """Turn a LoraConfig's values into JSON's types: sets become lists."""
     return {
         key: sorted(value) if isinstance(value, set) else value
         for key, value in values.items()

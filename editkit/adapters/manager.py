@@ -1,86 +1,98 @@
-"""Which adapters each method wears, and where they come from."""
+"""The adapter manager: which adapters each method uses, and where they come from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from editkit import packages
-from editkit.errors import EditkitError
+from editkit import notes
+from editkit.backbone import provider
+from editkit.errors import EditkitError, NoAdapterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from editkit.backbone import Backbone, Transformer
+    from editkit.config import Options
     from editkit.types import EditRequest
 
 HUB = "hf://"
 """Before the path of a file in a repository on the Hub."""
+CONFIG = "*adapter_config.json"
+"""What peft keeps beside an adapter's file, where there is one."""
 
 
 class AdaptedMethod(Protocol):
-    """What the manager needs of a method; `editkit.method.Method` says what each part is."""
+    """The parts of `editkit.method.Method` that the manager needs."""
 
     @property
     def name(self) -> str:
         """The folder's name."""
 
     @property
-    def adapter(self) -> Callable[[Any, str, EditRequest], str | None] | None:
-        """The adapter that it wears unasked."""
+    def adapter(self) -> Callable[[Options, str | None, EditRequest], str | None] | None:
+        """The adapter that it uses by default."""
 
     @property
-    def load_adapter(self) -> Callable[[Any, Path, str], object] | None:
-        """Its own way to load an adapter file."""
+    def load_adapter(self) -> Callable[[Transformer, Path, str], object] | None:
+        """Loads an adapter file of the method's own kind."""
 
-    def role_under(self, options: Any) -> str:
+    def role_under(self, options: Options) -> str:
         """The backbone's transformer that it runs on."""
 
 
 class AdapterManager:
-    """The adapters of one editor's methods; options are those that a method has on that editor.
+    """Decides which adapters a transformer uses for which method of one editor.
 
     Args:
         backbone: whose transformers wear them.
+        lora: files, folders or Hub ids that every method wears on top of its own adapter, with their scales.
+
+    Raises:
+        EditkitError: for a scale that is no number.
     """
 
-    def __init__(self, backbone: Any) -> None:
-        self.backbone = backbone
-        self._worn: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
+    def __init__(self, backbone: Backbone, lora: Mapping[str, float] | None = None) -> None:
+        from editkit import adapters
+
+        self.backbone, self.lora = backbone, dict(lora or {})
+        adapters.check_scales(self.lora)
+        self._chosen: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
         self._paths: dict[str, Path] = {}
 
     def copy(self) -> AdapterManager:
         """The same, for another editor of this backbone."""
-        other = AdapterManager(self.backbone)
-        other._worn, other._paths = dict(self._worn), self._paths
+        other = AdapterManager(self.backbone, self.lora)
+        other._chosen, other._paths = dict(self._chosen), self._paths
         return other
 
-    def load(self, method: AdaptedMethod, options: Any, path: Path, name: str | None) -> str:
-        """Load an adapter that a method wears from now on; returns its name (the file's if None).
+    def load(self, method: AdaptedMethod, options: Options, path: Path, name: str | None) -> str:
+        """Load an adapter and let a method use it from now on; returns its name, the file's where None.
 
-        Files of different folders are often called alike; a second one's name ends in its hash.
+        Files of different folders often share a name; the second one's name then ends in its hash.
 
         Raises:
             EditkitError: where it is missing, is no safetensors LoRA, or does not fit.
         """
-        from editkit import adapters, atomic_files
+        from editkit import adapters
 
         role = method.role_under(options)
         if name is not None:
             self._load(method, role, path, name)
         else:
             name = path.stem.replace(".", "_")  # torch allows no dots in a module's name
-            if adapters.file(path).is_file() and self._taken(role, name):
-                name = f"{name}-{atomic_files.sha256(adapters.file(path))[:8]}"
-            if not self._taken(role, name):
+            if adapters.file(path).is_file() and self._is_loaded(role, name):
+                name = f"{name}-{adapters.digest(path)[:8]}"
+            if not self._is_loaded(role, name):
                 self._load(method, role, path, name)
         self.use(method, options, [name], None)
         return name
 
     def use(
-        self, method: AdaptedMethod, options: Any, names: Sequence[str], scales: Sequence[float] | None
+        self, method: AdaptedMethod, options: Options, names: Sequence[str], scales: Sequence[float] | None
     ) -> None:
-        """The adapters that a method wears from now on, instead of its own; none at all gives the base.
+        """Let a method use exactly these adapters from now on; none at all gives the base.
 
         Raises:
             EditkitError: for one that was not loaded, or another number of scales.
@@ -89,35 +101,60 @@ class AdapterManager:
 
         role = method.role_under(options)
         adapters.enable(self.backbone.transformer(role), names, scales)
-        self._worn[method.name] = names, scales
+        self._chosen[method.name] = names, scales
 
-    def wear(self, method: AdaptedMethod, options: Any, request: EditRequest) -> None:
-        """Switch to the method's adapters, exactly; another method may have had the transformer before.
+    def activate(self, method: AdaptedMethod, options: Options, request: EditRequest) -> None:
+        """Switch the method's transformer to exactly its adapters; methods may share a transformer.
 
         Raises:
-            EditkitError: where its own one cannot be had.
+            EditkitError: where the default adapter cannot be fetched or loaded.
         """
         role = method.role_under(options)
-        worn: tuple[Sequence[str], Sequence[float] | None] = ((), None)
-        if method.name in self._worn:
-            worn = self._worn[method.name]
-        elif own := method.adapter and method.adapter(options, self.backbone.name, request):
-            worn = [self._own(method, role, own)], None
-        self.backbone.wear(role, *worn)
+        if method.name in self._chosen:
+            self.backbone.set_adapters(role, *self._chosen[method.name])
+            return
+        own = self._own(method, options, request)
+        names = [self._load_once(method, role, own, method.name)] if own else []
+        scales = [1.0] * len(names)
+        for source, scale in self.lora.items():
+            name = self._load_once(method, role, source)
+            if name in names:
+                raise EditkitError(f"The adapter {source} is given twice; give it once, with one scale.")
+            names.append(name)
+            scales.append(scale)
+        self.backbone.set_adapters(role, names, scales)
 
-    def _own(self, method: AdaptedMethod, role: str, adapter: str) -> str:
-        """The name of a method's own adapter, which another editor of this backbone may have loaded."""
-        from editkit import adapters, atomic_files
+    def recipe(self, method: AdaptedMethod) -> dict[str, dict[str, float]]:
+        """What a recipe says of the adapters on top of a method's own; nothing where there are none."""
+        return {"lora": dict(self.lora)} if self.lora and method.name not in self._chosen else {}
+
+    def _own(self, method: AdaptedMethod, options: Options, request: EditRequest) -> str | None:
+        """Find the adapter that a method uses by default."""
+        if method.adapter is None:
+            return None
+        try:
+            return method.adapter(options, self.backbone.base, request)
+        except NoAdapterError as error:
+            notes.tell(f"{error} Give one with the option adapter=FILE.")
+            return None
+
+    def _load_once(self, method: AdaptedMethod, role: str, adapter: str, start: str | None = None) -> str:
+        """The name of an adapter, which another editor of this backbone may have loaded.
+
+        It is a start, the file's where None, and the file's hash.
+        """
+        from editkit import adapters
 
         if adapter not in self._paths:
             self._paths[adapter] = _find(adapter)
         path = self._paths[adapter]
-        name = f"{method.name}-{atomic_files.sha256(adapters.file(path))[:8]}"
-        if not self._taken(role, name):
+        start = start or path.stem.replace(".", "_")  # torch allows no dots in a module's name
+        name = f"{start}-{adapters.digest(path)[:8]}"
+        if not self._is_loaded(role, name):
             self._load(method, role, path, name)
         return name
 
-    def _taken(self, role: str, name: str) -> bool:
+    def _is_loaded(self, role: str, name: str) -> bool:
         from editkit import adapters
 
         return any(name in layer.r for layer in adapters.layers(self.backbone.transformer(role)))
@@ -129,20 +166,24 @@ class AdapterManager:
 
 
 def _find(adapter: str) -> Path:
-    """An adapter's file or folder: as it is, or fetched by its Hub id."""
+    """Find an adapter's file or folder on disk, or fetch it by its Hub id."""
     from editkit import adapters
 
     if Path(adapter).exists():
         return Path(adapter)
-    fetch = packages.backbones("hub").fetch
+    fetch = provider().fetch
     if adapter.startswith(HUB):
         owner, repository, *inside = (*adapter.removeprefix(HUB).split("/"), "", "")
         inside = [part for part in inside if part]
         if not (owner and repository and inside):
             raise EditkitError(f"The adapter {adapter} is no file on the Hub; give hf://OWNER/NAME/FILE.")
-        folder: Path = fetch(f"{owner}/{repository}", None, ["/".join(inside)])
+        folder: Path = fetch(f"{owner}/{repository}", None, ["/".join(inside), CONFIG])
         return folder.joinpath(*inside)
-    if adapter.count("/") != 1 or adapter.endswith(".safetensors"):
+    if adapter.count("/") != 1 or adapters.is_adapter(adapter):
         raise EditkitError(f"The adapter {adapter} is no file or folder that exists, and no Hub id.")
-    found: Path = fetch(adapter, None, [adapters.FILE])
+    found: Path = fetch(adapter, None, [adapters.FILE, CONFIG])
+    if not adapters.file(found).is_file():
+        raise EditkitError(
+            f"{adapter} on the Hub holds no {adapters.FILE}; name its file as hf://{adapter}/FILE."
+        )
     return found

@@ -1,14 +1,26 @@
 """The command line: a thin layer of options over the API. Exit status 0, or 2 with one sentence on stderr."""
 
-import logging
-import os
 import sys
 import warnings
 from typing import Any
 
 import typer
 
-from editkit.cli import compare, data, demo, edit, evaluate, lists, lora, replay, stages, train, weights
+from editkit import packages
+from editkit.cli import (
+    compare,
+    data,
+    demo,
+    doctor,
+    edit,
+    evaluate,
+    lists,
+    lora,
+    replay,
+    stages,
+    train,
+    weights,
+)
 from editkit.errors import EditkitError, EditkitWarning
 
 # typer brings its own click in newer releases, so the class is reached through a name that typer exports.
@@ -34,6 +46,7 @@ COMMANDS = (
     train.train,
     stages.stages,
     demo.demo,
+    doctor.doctor,
 )
 for command in COMMANDS:
     app.command()(command)
@@ -43,10 +56,7 @@ for name, group in (("eval", evaluate), ("data", data), ("weights", weights), ("
 
 def main() -> None:
     """Run the command line; every failure that a person can mend is one sentence and status 2."""
-    for library in ("DIFFUSERS", "TRANSFORMERS"):
-        os.environ.setdefault(f"{library}_VERBOSITY", "error")
-    # Which diffusers imports where it is installed, and which then speaks of kernels that it would like.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    packages.own_package("backbones")  # which silences libraries, if it comes before them
     warnings.showwarning = _note  # type: ignore[assignment]
     try:
         status = app(standalone_mode=False)

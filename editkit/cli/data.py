@@ -2,11 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from editkit.errors import EditkitError
+
+if TYPE_CHECKING:
+    from editkit.data.check import Check
+
+SIZES = 8
+"""The most that are listed."""
 
 app = typer.Typer(help="Look at training data.", no_args_is_help=True)
 
@@ -43,8 +49,42 @@ def check(
     sheet = found.sheet()
     if output and sheet:
         images.save(sheet, output)
-    print(json.dumps(found.summary()) if as_json else checks.table(found))
+    print(json.dumps(found.summary()) if as_json else findings_table(found))
     if found.failed:
         errors = {name: count for name, count in found.problems().items() if name in checks.ERRORS}
         told = ", ".join(f"{count} {name}" for name, count in errors.items())
         raise EditkitError(f"The data have errors: {told}; mend or leave out these records.")
+
+
+def findings_table(found: "Check") -> str:
+    """What is in a dataset and what is wrong with it, as text."""
+    from editkit.cli.tables import columns, text
+    from editkit.data.check import ERRORS
+
+    sizes = [
+        (f"  {width}x{height}", count, f"{width / height:.2f}")
+        for (width, height), count in list(found.sizes.items())[:SIZES]
+    ]
+    problems = []
+    for problem, count in found.problems().items():
+        first = next(each for each in found.findings if each.problem == problem)
+        told = f"first: record {first.index}, {first.detail}"
+        problems.append(("error" if problem in ERRORS else "warning", problem, count, told))
+    return "\n".join(
+        [
+            f"{found.count} records, {len(found.sizes)} sizes, {len(found.kinds)} kinds",
+            *([text(columns("<>>", sizes))] if sizes else []),
+            text(columns("<<><", problems)) if problems else "nothing wrong",
+            *_unreadable(found),
+        ]
+    )
+
+
+def _unreadable(found: "Check") -> list[str]:
+    """Each record behind the first one that a run would leave out, as far as there is room."""
+    from editkit.data.check import SHOWN
+
+    others = [each for each in found.findings if each.problem == "unreadable"][1:]
+    lines = [f"  record {each.index}: {each.detail}" for each in others[:SHOWN]]
+    left = len(others) - SHOWN
+    return lines + ([f"  and {left} more; --json names all"] if left > 0 else [])

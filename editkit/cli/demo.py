@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.options import Backbone, Device, no_bars
+from editkit.cli.options import Backbone, Device, Lora, scaled
 from editkit.errors import EditkitError
 
 
@@ -22,6 +22,7 @@ def demo(
     password: Annotated[
         str | None, typer.Option(envvar="EDITKIT_PASSWORD", help="Ask visitors for it.", show_envvar=True)
     ] = None,
+    lora: Lora = None,
     max_pixels: Annotated[int, typer.Option(help="Of a visitor's picture.")] = 25_000_000,
 ) -> None:
     """Open a page in the browser: compare methods, edit in turns, search over seeds, train."""
@@ -30,8 +31,14 @@ def demo(
 
     if not 1 <= max_pixels <= images.MAX_PIXELS:
         raise EditkitError(f"--max-pixels {max_pixels} is not allowed; give 1 to {images.MAX_PIXELS:,}.")
-    no_bars()
     packages.own_package("demos")
     importlib.import_module("demos.serve").serve(
-        backbone, device, host=host, port=port, share=share, password=password or None, pixels=max_pixels
+        backbone,
+        device,
+        lora=scaled(lora),
+        host=host,
+        port=port,
+        share=share,
+        password=password or None,
+        pixels=max_pixels,
     )

@@ -1,25 +1,30 @@
 """`editkit eval`: measure edits."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from editkit.cli.options import Backbone, Device, Dtype, Method, Negative, Options, Steps, no_bars, pairs
+from editkit.cli import options
+from editkit.cli.options import Backbone, Device, Dtype, Lora, Options
+from editkit.cli.request import takes
 
 app = typer.Typer(help="Measure edits.", no_args_is_help=True)
 
+BatchSize = Annotated[int, typer.Option(help="Edits that run together.")]
+
 
 @app.command()
+@takes("method", "steps", "negative")
 def shapesworld(
-    method: Method = "kontext",
+    asked: dict[str, Any],
     backbone: Backbone = "tiny",
     n: Annotated[int, typer.Option(help="Held-out examples.")] = 1000,
     sessions: Annotated[int, typer.Option(help="Held-out sessions of five edits in a row.")] = 0,
-    steps: Steps = None,
-    negative: Negative = None,
-    batch_size: Annotated[int, typer.Option(help="Edits that run together.")] = 32,
+    *,
+    batch_size: BatchSize = 32,
     option: Options = None,
+    lora: Lora = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for report.json and grid.png.")
     ] = Path("out/shapesworld"),
@@ -27,33 +32,31 @@ def shapesworld(
     dtype: Dtype = None,
 ) -> None:
     """Success on held-out ShapesWorld edits, by category and kind, with ceiling and copy baseline."""
-    from editkit import api
     from editkit.imaging import images
     from editkit.shapesworld import evaluate as scores
 
     images.check_folder(output)
-    editor = api.load(backbone, device, dtype, options={method: pairs(option)})
-    no_bars()
-    report = scores.evaluate(
-        editor, method, n=n, sessions=sessions, steps=steps, negative=negative, batch_size=batch_size
-    )
-    print(scores.table(report))
+    editor = options.editor(backbone, device, dtype, {asked["method"]: options.pairs(option)}, lora=lora)
+    report = scores.evaluate(editor, n=n, sessions=sessions, batch_size=batch_size, **asked)
+    print(edits_table(report))
     scores.write(report, output)
     print(f"{output / 'report.json'}  {output / 'grid.png'}")
 
 
 @app.command()
+@takes("steps", "negative")
 def masked(
+    asked: dict[str, Any],
     method: Annotated[str, typer.Option("-m", "--method", help="One with tasks.")],
     backbone: Backbone = "tiny",
     n: Annotated[int, typer.Option(help="Held-out examples of each kind.")] = 500,
     kind: Annotated[
         list[str] | None, typer.Option(help="One kind; may be repeated. All if not given.")
     ] = None,
-    steps: Steps = None,
-    negative: Negative = None,
-    batch_size: Annotated[int, typer.Option(help="Edits that run together.")] = 32,
+    *,
+    batch_size: BatchSize = 32,
     option: Options = None,
+    lora: Lora = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.json.")] = Path(
         "out/masked"
     ),
@@ -61,17 +64,50 @@ def masked(
     dtype: Dtype = None,
 ) -> None:
     """Success on held-out ShapesWorld edits under masks and from references, by task."""
-    from editkit import api
     from editkit.imaging import images
     from editkit.shapesworld import evaluate_masked as scores
     from editkit.shapesworld.evaluate import write_report
 
     images.check_folder(output)
-    editor = api.load(backbone, device, dtype, options={method: pairs(option)})
-    no_bars()
-    report = scores.evaluate(
-        editor, method, kind or (), n=n, steps=steps, negative=negative, batch_size=batch_size
-    )
-    print(scores.table(report))
+    editor = options.editor(backbone, device, dtype, {method: options.pairs(option)}, lora=lora)
+    report = scores.evaluate(editor, method, kind or (), n=n, batch_size=batch_size, **asked)
+    print(masked_table(report))
     write_report(report, output)
     print(output / "report.json")
+
+
+def edits_table(report: dict[str, Any]) -> str:
+    """The report of `shapesworld` as text."""
+    from editkit.cli.tables import columns, text
+
+    head = ("", "n", "success", "ceiling", "copy", "inside", "outside")
+    digits = {"success": 3, "ceiling": 3, "copy": 3, "inside": 4, "outside": 4}
+    sections = [("overall", report["overall"]), *report["categories"].items()]
+    sections += [(f"  {kind}", row) for kind, row in report["kinds"].items()]
+    rows = [
+        (name, row["n"], *(f"{row[column]:.{places}f}" for column, places in digits.items()))
+        for name, row in sections
+        if row["n"]
+    ]
+    if sessions := report.get("sessions"):
+        rows.append(("five turns in a row", sessions["n"], f"{sessions['success']:.3f}"))
+    made = text(columns("<>>>>>>", rows, head))
+    if sessions:
+        made += f"\ndrift by turn  {' '.join(f'{value:.4f}' for value in sessions['drift'])}"
+    return made
+
+
+def masked_table(report: dict[str, Any]) -> str:
+    """The report of `masked` as text."""
+    from editkit.cli.tables import columns, text
+
+    figures = ("success", "inside", "outside", "moved", "seconds")
+    rows: list[tuple[object, ...]] = []
+    for name, row in report["kinds"].items():
+        rows.append((name, row["n"], *(f"{row[figure]:.3f}" for figure in figures)))
+        rows += [
+            (f"  {kind}", success["n"], f"{success['success']:.3f}")
+            for kind, success in row["kinds"].items()
+            if kind != name
+        ]
+    return text(columns("<>>>>>>", rows, ("", "n", *figures)))

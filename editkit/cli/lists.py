@@ -13,21 +13,26 @@ def methods(
     import dataclasses
 
     from editkit import api, config, registry
+    from editkit.cli.tables import columns, text
 
-    for method in api.methods() if name is None else [registry.method(name)]:
-        print(f"{method.name:<12}{method.summary}\n{'':<12}role {method.role}; {method.paper}")
-        if name is None:
-            continue
-        if method.tasks:
-            print("\ntasks (--task NAME)")
-        for task in method.tasks:
-            known = dataclasses.asdict(task)
-            told = {key: value for key, value in known.items() if key not in ("name", "summary")}
-            print(f"  {task.name:<16}{task.summary}\n{'':<18}{_listed(told)}")
-        print("\noptions (--option key=value)")
-        options = dataclasses.asdict(config.build(method.config, {}))
-        for key, value in options.items():
-            print(f"  {key:<18}{_word(value)}")
+    found = api.methods() if name is None else [registry.method(name)]
+    about = [((each.name, each.summary), ("", f"role {each.role}; {each.paper}")) for each in found]
+    print(text(columns("<<", (row for rows in about for row in rows))))
+    if name is None:
+        return
+    (method,) = found
+    if method.tasks:
+        tasks = [row for task in method.tasks for row in _task(dataclasses.asdict(task))]
+        print("\ntasks (--task NAME)", text(columns("<<", tasks)), sep="\n")
+    options = dataclasses.asdict(config.build(method.config, {}))
+    rows = ((f"  {key}", _word(value)) for key, value in options.items())
+    print("\noptions (--option key=value)", text(columns("<<", rows)), sep="\n")
+
+
+def _task(known: dict[str, Any]) -> list[tuple[str, str]]:
+    """Its name and summary, and what else is known of it."""
+    rest = {key: value for key, value in known.items() if key not in ("name", "summary")}
+    return [(f"  {known['name']}", known["summary"]), ("", _listed(rest))]
 
 
 def _listed(values: dict[str, Any]) -> str:
@@ -46,16 +51,20 @@ def _word(value: Any) -> str:
 
 def backbones() -> None:
     """List the backbones with their roles, licences and needs."""
-    from editkit import packages
+    from editkit.backbone import provider
+    from editkit.cli.tables import columns, text
 
-    for family in packages.backbones("specs").FAMILIES.values():
+    for family in provider().families.values():
         print(f"{family.name}: {family.summary}")
+        rows = []
         for name, role in family.roles.items():
             guidance = "no guidance" if role.guidance is None else f"guidance {role.guidance:g}"
             source = role.file or role.source
             if Path(source).is_absolute():
                 source = f"{role.start}, widened" if role.start else Path(source).name
-            print(
-                f"  {name:<8} {source:<37} {role.in_channels:>3} channels, {role.steps} steps, {guidance}, "
+            needs = (
+                f"{role.in_channels} channels, {role.steps} steps, {guidance}, "
                 f"{role.disk_gb:g} GB disk, {role.memory_gb:g} GB memory; {role.licence}"
             )
+            rows.append((f"  {name}", source, needs))
+        print(text(columns("<<<", rows)))

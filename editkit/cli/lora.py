@@ -6,11 +6,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from editkit.cli.options import split_scale
 from editkit.errors import EditkitError
+
+if TYPE_CHECKING:
+    from editkit.backbone import AdapterSignature, LoraSummary
+    from editkit.method import Collapse
 
 app = typer.Typer(help="Look into LoRA files, convert and merge them.", no_args_is_help=True)
 
@@ -24,11 +29,12 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Print what a LoRA file is, what it adapts, and what would be left unloaded."""
-    from editkit import adapters, packages
+    from editkit import adapters
+    from editkit.backbone import provider
 
     state, about = adapters.read(file)
     try:
-        summary = packages.backbones("lora.summary").inspect(state, about)
+        summary = provider().lora.inspect(state, about, _signatures())
     except EditkitError as error:
         raise EditkitError(f"{adapters.file(file)} cannot be read as a LoRA: {error}") from error
     print(json.dumps(asdict(summary)) if as_json else _table(summary))
@@ -44,9 +50,9 @@ def convert(
     ] = None,
 ) -> None:
     """Write a LoRA in another dialect, with the same update of every weight, or of a lower rank."""
-    from editkit import packages
+    from editkit.backbone import provider
 
-    _written(destination, rank, *packages.backbones("lora.files").convert(source, destination, to, rank))
+    _written(destination, rank, *provider().lora.convert(source, destination, to, rank))
 
 
 @app.command()
@@ -58,10 +64,10 @@ def merge(
     rank: Annotated[int | None, typer.Option(help="The highest rank; ranks add up if not given.")] = None,
 ) -> None:
     """Write the sum of LoRAs as one, in diffusers' dialect."""
-    from editkit import packages
+    from editkit.backbone import provider
 
-    terms = [_scaled(source) for source in sources]
-    _written(destination, rank, *packages.backbones("lora.files").merge(terms, destination, rank))
+    terms = [(Path(path), scale) for path, scale in map(split_scale, sources)]
+    _written(destination, rank, *provider().lora.merge(terms, destination, rank))
 
 
 @app.command()
@@ -77,22 +83,23 @@ def collapse(
     ] = None,
 ) -> None:
     """Turn a LoRA-MoE into a plain LoRA in diffusers' layout, and say how much that loses."""
-    from editkit import adapters, packages
+    from editkit import adapters
+    from editkit.backbone import provider
 
-    files = packages.backbones("lora.files")
-    files.check(destination)
+    lora = provider().lora
+    lora.check_destination(destination)
     state, about = adapters.read(source)
     try:
-        experts = packages.backbones("lora.summary").inspect(state, about).experts
+        experts = lora.inspect(state, about, _signatures()).experts
         if experts is None:
             raise EditkitError("there are no experts in it; give a LoRA-MoE.")
         routing = _routing(weights, state) if weights else None
         scale = experts.alpha / experts.rank
         plain = _collapser()(state, way=way, weights=routing, rank=rank, scale=scale)
-        tensors, metadata = files.plain(state, plain.state, about)
+        tensors, metadata = lora.plain(state, plain.state, about)
     except EditkitError as error:
         raise EditkitError(f"{adapters.file(source)} cannot be collapsed: {error}") from error
-    files.write(tensors, metadata, destination)
+    lora.write(tensors, metadata, destination)
     worst = max(plain.errors, key=plain.errors.__getitem__)
     if experts.router == "paper" and not routing:
         print(
@@ -111,21 +118,6 @@ def collapse(
     print(f"worst {plain.errors[worst]:.4f} at {worst}")
 
 
-def _scaled(source: str) -> tuple[Path, float]:
-    path, _, number = source.rpartition("=")
-    if Path(source).exists():  # a folder may be called rank=16
-        return Path(source), 1.0
-    try:
-        scale = float(number)
-    except ValueError:
-        return Path(source), 1.0
-    if not path or not math.isfinite(scale):
-        raise EditkitError(
-            f"{source} names no file with a scale; give FILE=SCALE, such as a.safetensors=0.5."
-        )
-    return Path(path), scale
-
-
 def _written(destination: Path, rank: int | None, left: Sequence[str], lost: float) -> None:
     if left:
         print(f"note: {len(left)} tensors of text encoders were left out, such as {left[0]}", file=sys.stderr)
@@ -134,7 +126,15 @@ def _written(destination: Path, rank: int | None, left: Sequence[str], lost: flo
         print(f"relative error {lost:.4f}")
 
 
-def _collapser() -> Any:
+def _signatures() -> "dict[str, AdapterSignature]":
+    """How each method's adapter files are recognised."""
+    from editkit import registry
+
+    signatures = {name: registry.method(name).signature for name in registry.method_names()}
+    return {name: signature for name, signature in signatures.items() if signature}
+
+
+def _collapser() -> "Collapse":
     """The collapse of the method whose adapters carry experts."""
     from editkit import registry
 
@@ -164,27 +164,25 @@ def _numbers(values: Any) -> bool:
     )
 
 
-def _table(summary: Any) -> str:
+def _table(summary: "LoraSummary") -> str:
+    from editkit.cli.tables import columns, text
+
     takes = f", x_embedder takes {summary.x_embedder}" if summary.x_embedder else ", no x_embedder"
-    alphas = ", ".join(f"{alpha:g}" for alpha in summary.alphas)
-    lines = [
-        f"dialect   {summary.dialect}",
-        f"method    {summary.method}{' (LoRA-MoE)' if summary.experts else ''}",
-        f"width     {summary.width}{takes}",
-        f"rank      {', '.join(map(str, summary.ranks))}",
-        f"alpha     {alphas}",
-        f"coverage  {summary.modules} of {summary.possible} linear modules",
-        *(f"{number:>14}  {kind}" for kind, number in summary.kinds.items()),
+    rows: list[tuple[str, object]] = [
+        ("dialect", summary.dialect),
+        ("method", f"{summary.method}{' (LoRA-MoE)' if summary.experts else ''}"),
+        ("width", f"{summary.width}{takes}"),
+        ("rank", ", ".join(map(str, summary.ranks))),
+        ("alpha", ", ".join(f"{alpha:g}" for alpha in summary.alphas)),
+        ("coverage", f"{summary.modules} of {summary.possible} linear modules"),
+        ("", columns("><", ((number, kind) for kind, number in summary.kinds.items()))),
     ]
     if experts := summary.experts:
-        lines.append(
-            f"experts   {experts.number} of rank {experts.rank}, alpha {experts.alpha:g}, on "
-            f"{experts.modules} more modules; top-k {experts.top_k}, router {experts.router}"
-        )
+        each = f"{experts.number} of rank {experts.rank}, alpha {experts.alpha:g}"
+        routed = f"on {experts.modules} more modules; top-k {experts.top_k}, router {experts.router}"
+        rows.append(("experts", f"{each}, {routed}"))
     few = ", ".join(summary.unplaced[:2]) + (", ..." if len(summary.unplaced) > 2 else "")
     # Experts are no part of a plain LoRA; whoever loads the file with diffusers alone loses them.
     where = " by diffusers alone, not by editkit" if summary.experts else ""
-    lines.append(
-        f"unloaded  {len(summary.unplaced)} tensors ({few}){where}" if summary.unplaced else "unloaded  none"
-    )
-    return "\n".join(lines)
+    left = f"{len(summary.unplaced)} tensors ({few}){where}" if summary.unplaced else "none"
+    return text(columns("<<", [*rows, ("unloaded", left)]))

@@ -1,20 +1,94 @@
 """Options that commands share, and how they are read."""
 
-from typing import Annotated, Any
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from editkit.errors import EditkitError
 
-Method = Annotated[str, typer.Option("-m", "--method", help="A name from `editkit methods`.")]
+if TYPE_CHECKING:
+    from editkit.editor import Editor
+
 Backbone = Annotated[
     str, typer.Option("-b", "--backbone", help="A name from `editkit backbones`, a folder or Hub id.")
 ]
-Steps = Annotated[int | None, typer.Option(help="Euler steps.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best one here if not given.")]
-Options = Annotated[list[str] | None, typer.Option("--option", help="An option of the method, key=value.")]
-Negative = Annotated[str | None, typer.Option(help="What not to show; switches true guidance on.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+Options = Annotated[list[str] | None, typer.Option("--option", help="An option of the method, key=value.")]
+Load = Annotated[list[str] | None, typer.Option("--load", help="An option of the backbone, key=value.")]
+Lora = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lora", help="An adapter to wear too, FILE[=SCALE]: a file, folder or Hub id; may be repeated."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")]
+
+
+def editor(
+    backbone: str,
+    device: str | None,
+    dtype: str | None,
+    options: Mapping[str, Mapping[str, Any]],
+    load: list[str] | None = None,
+    lora: list[str] | None = None,
+) -> Editor:
+    """The editor that a command's options ask for, with options by method name.
+
+    Raises:
+        EditkitError: for an unknown name or option.
+    """
+    from editkit import api
+    from editkit.backbone import provider
+
+    provider().check_options(loaded := pairs(load, "--load"))  # none but these are keywords of `load`
+    return api.load(backbone, device, dtype, options=options, lora=scaled(lora), **loaded)
+
+
+def say(notes: Iterable[str]) -> None:
+    """Print notes where they are not in the way of what a command prints."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def scaled(sources: Iterable[str] | None) -> dict[str, float]:
+    """FILE[=SCALE] options as scales by file, 1 where none is given.
+
+    Raises:
+        EditkitError: where a scale is none, or a file is given twice.
+    """
+    found: dict[str, float] = {}
+    for file, scale in map(split_scale, sources or ()):
+        if file in found:
+            raise EditkitError(f"--lora {file} is given twice; give it once, with one scale.")
+        found[file] = scale
+    return found
+
+
+def split_scale(source: str) -> tuple[str, float]:
+    """FILE[=SCALE] as both; a file's name may hold an equals sign.
+
+    Raises:
+        EditkitError: where what stands before the scale is nothing, or the scale is not finite.
+    """
+    path, _, number = source.rpartition("=")
+    if Path(source).exists():  # a folder may be called rank=16
+        return source, 1.0
+    try:
+        scale = float(number)
+    except ValueError:
+        return source, 1.0
+    if not path or not math.isfinite(scale):
+        raise EditkitError(
+            f"{source} names no file with a scale; give FILE=SCALE, such as a.safetensors=0.5."
+        )
+    return path, scale
 
 
 def pairs(options: list[str] | None, name: str = "--option") -> dict[str, Any]:
@@ -37,14 +111,3 @@ def pairs(options: list[str] | None, name: str = "--option") -> dict[str, Any]:
                 f"{name} {option} is not YAML behind the equals sign; quote the value."
             ) from error
     return found
-
-
-def no_bars() -> None:
-    """Weights load without a bar on stderr, which is for one sentence; downloads keep theirs."""
-    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
-    from transformers.utils import logging
-
-    shown = not are_progress_bars_disabled()
-    logging.disable_progress_bar()
-    if shown:
-        enable_progress_bars()

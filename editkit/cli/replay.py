@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.options import Device, no_bars
+from editkit.cli.options import Device, Lora, scaled
 
 
 def replay(
@@ -20,6 +20,7 @@ def replay(
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write what is made now.")] = None,
     device: Device = None,
+    lora: Lora = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Make a picture again from its recipe: identical, close, or different and why.
@@ -31,14 +32,14 @@ def replay(
 
     if output:
         images.check_output(output)
-    no_bars()
-    found = made_again(picture, image=image, mask=mask, references=tuple(reference or ()), device=device)
+    pictures = tuple(reference or ())
+    found = made_again(picture, image=image, mask=mask, references=pictures, device=device, lora=scaled(lora))
     if output:
         images.save(found.image, output, found.recipe)
     if as_json:
         told = {"verdict": found.verdict, "greatest": found.greatest, "mean": found.mean}
         print(json.dumps({**told, "reasons": list(found.reasons)}))
     else:
-        print(f"{picture}: {found.told()}")
+        print(f"{picture}: {found.summary_line()}")
     if not found.same:
         raise typer.Exit(1)

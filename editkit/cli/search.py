@@ -1,58 +1,71 @@
-"""The options of a seed search, for every command that has one."""
+"""The options of a seed search, made from the fields of `SeedSearch`."""
 
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from editkit.cli.options import pairs
 from editkit.errors import EditkitError
+from editkit.fields import summary
+from editkit.inference.search_settings import SeedSearch
 
-Search = Annotated[int, typer.Option(help="Try this many seeds and keep the one a judge prefers.")]
-Judge = Annotated[
-    str | None, typer.Option(help="Who judges: preserve, tiny, qwen-vl or openai.  [default: preserve]")
-]
-SearchMode = Annotated[str | None, typer.Option(help="continue or restart the winner.  [default: continue]")]
-PreviewSteps = Annotated[
-    int | None, typer.Option(help="Steps before the judge looks; a quarter of all if not given.")
-]
-BothOrders = Annotated[
-    bool | None,
-    typer.Option(
-        "--both-orders/--one-order",
-        help="Ask the judge twice, the pictures swapped; or once.  [default: both-orders]",
-    ),
-]
-JudgeOption = Annotated[list[str] | None, typer.Option(help="An option of the judge, key=value.")]
+FLAGS: Mapping[str, str] = {
+    "seeds": "--search",
+    "judge": "--judge",
+    "mode": "--search-mode",
+    "preview_steps": "--preview-steps",
+    "both_orders": "--both-orders/--one-order",
+    "options": "--judge-option",
+}
+"""How the fields are written."""
 ContactSheet = Annotated[Path | None, typer.Option(help="Picture of all previews to write.")]
 
 
-def asked(
-    seeds: int,
-    judge: str | None,
-    mode: str | None,
-    preview_steps: int | None,
-    both_orders: bool | None,
-    judge_option: list[str] | None,
-    contact_sheet: Path | None,
-) -> dict[str, Any] | None:
-    """The fields of a `SeedSearch` that were given, or None where there is nothing to search.
+def parameters() -> Iterator[inspect.Parameter]:
+    """The fields as typer reads them; all but the number of seeds are None where they were not given."""
+    types = get_type_hints(SeedSearch)
+    for field in fields(SeedSearch):
+        kind, default = types[field.name] | None, None
+        about = f"{summary(SeedSearch, field.name)}{_usual(field)}"
+        if field.name == "seeds":
+            kind, default = int, 1
+        elif field.name == "options":
+            kind, about = list[str] | None, f"{about[:-1]}, key=value."
+        option = typer.Option(FLAGS[field.name], help=about)
+        yield inspect.Parameter(
+            f"search_{field.name}",
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=Annotated[kind, option],
+        )
+
+
+def _usual(field: Field[Any]) -> str:
+    if isinstance(field.default, bool):
+        return f"  [default: {FLAGS[field.name].partition('/')[0][2:]}]"
+    return f"  [default: {field.default}]" if isinstance(field.default, str) else ""
+
+
+def taken(given: dict[str, Any]) -> dict[str, Any]:
+    """The fields that were given, out of what was given, which no longer holds them then."""
+    found = {field.name: given.pop(f"search_{field.name}") for field in fields(SeedSearch)}
+    found["options"] = pairs(found["options"], "--judge-option") or None
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def asked(given: dict[str, Any], contact_sheet: Path | None) -> dict[str, Any] | None:
+    """What `taken` gives, or None where there is nothing to search.
 
     Raises:
         EditkitError: for options of a search that is not asked for.
     """
-    options = pairs(judge_option, "--judge-option")
-    given = {
-        "judge": judge,
-        "mode": mode,
-        "preview_steps": preview_steps,
-        "both_orders": both_orders,
-        "options": options or None,
-    }
-    given = {key: value for key, value in given.items() if value is not None}
-    if seeds != 1 or contact_sheet is not None:
-        return {"seeds": seeds, **given}
-    if given:
+    if given["seeds"] != 1 or contact_sheet is not None:
+        return given
+    if len(given) > 1:
         raise EditkitError(
             "--judge, --search-mode, --preview-steps, --both-orders, --one-order and --judge-option need "
             "--search with several seeds."

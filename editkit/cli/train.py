@@ -1,11 +1,16 @@
 """`editkit train`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from editkit.errors import EditkitError
+
+if TYPE_CHECKING:
+    from editkit.train.estimate.plan import TrainPlan
+    from editkit.train.job import Job, RunConfig
+    from editkit.train.settings import EditTrainConfig
 
 
 def train(
@@ -25,21 +30,22 @@ def train(
     from editkit import config as configs
     from editkit import registry
     from editkit.train.loop import fit, own_device
-    from editkit.train.preflight import check
+    from editkit.train.preflight import check_run
 
     values, changes = configs.layered(config, overrides or [])
     module = registry.recipe(str(values.get("recipe", "edit")))
-    settings = configs.build(module.CONFIG, values, changes)
+    settings: RunConfig = configs.build(module.CONFIG, values, changes)
     if plan or device:
         _plan(settings, device)
         return
     own_device()
-    check(settings.fit)  # before the job, whose making can take long
-    loss = fit(module.JOB(settings), settings.fit)
+    check_run(settings.fit, settings)  # before the job, whose making can take long
+    job: Job = module.JOB(settings)
+    loss = fit(job, settings.fit)
     print(f"{settings.fit.output}/export (loss {loss:.4f} after {settings.fit.steps} steps)")
 
 
-def _plan(settings: Any, device: str | None) -> None:
+def _plan(settings: "RunConfig", device: str | None) -> None:
     from editkit.train.estimate import plan as plans
     from editkit.train.settings import EditTrainConfig
 
@@ -50,6 +56,35 @@ def _plan(settings: Any, device: str | None) -> None:
             "--plan knows published backbones alone: no fresh one, and no text encoders that train."
         )
     found = plans.plan(settings, device)
-    print(plans.table(found, settings))
+    print(table(found, settings))
     if not found.fits:
         raise EditkitError(f"The run needs {found.peak / 1e9:.0f} GB; see above what would fit.")
+
+
+def table(found: "TrainPlan", settings: "EditTrainConfig") -> str:
+    """A plan as text."""
+    from editkit.cli.tables import columns, text
+    from editkit.train.estimate import devices
+    from editkit.train.estimate.plan import UTILIZATION
+
+    share = found.trainable / found.total
+    sizes = [*found.memory.items(), ("peak", found.peak)]
+    rows: list[tuple[str, object]] = [
+        ("trains", f"{found.trainable:,} of {found.total:,} parameters ({share:.2%})"),
+        (
+            "a step",
+            f"{settings.fit.samples} samples of {found.tokens} tokens, {found.flops / 1e12:.3g} TFLOP",
+        ),
+        ("memory", columns("<>", ((part, f"{size / 1e9:.2f} GB") for part, size in sizes))),
+    ]
+    if found.device is None:
+        rows.append(("device", f"none found; name one of {', '.join(devices.KNOWN)} with --device"))
+        return text(columns("<<", rows))
+    verdict = "fits" if found.fits else "does not fit"
+    rows.append(("device", f"{found.device}: {verdict} into {found.capacity / 1e9:.0f} GB"))
+    if found.seconds is not None:
+        hours, reached = found.seconds / 3600, f"if {UTILIZATION:.0%} of its peak is reached"
+        rows.append(("time", f"{hours:.1f} h for {settings.fit.steps} steps, {reached}"))
+    if found.advice:
+        rows.append(("would fit", found.advice))
+    return text(columns("<<", rows))

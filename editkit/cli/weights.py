@@ -21,10 +21,10 @@ def convert(
     ] = None,
 ) -> None:
     """Turn BFL's native FLUX naming into a diffusers folder, or back, exact to the bit."""
-    from editkit import packages
+    from editkit.backbone import provider
 
     try:
         split = tuple(int(part) for part in axes.split(",")) if axes else None
     except ValueError as error:
         raise EditkitError(f"--axes {axes} is not allowed; give whole numbers such as 16,56,56.") from error
-    print(packages.backbones("conversion.checkpoints").convert(source, destination, split))
+    print(provider().convert(source, destination, split))

@@ -1,4 +1,4 @@
-"""Records as arranged plans and target latents."""
+"""Records as plans without text, and target latents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from editkit.backbone import Backbone
+from editkit.config import Options
 from editkit.data.records import MixedConfig, Record
 from editkit.method import Conditioner, Trainer
 from editkit.types import EditInputs, Plan
@@ -20,10 +21,10 @@ class EditBatch:
     """What one training step needs.
 
     Attributes:
-        plan: arranged, without text.
+        plan: a plan without text.
         x0_BLC: packed latents of the whole canvas as it should come out.
-        worded: for samples that share a plan of their own, that plan and their instructions, reworded by the
-            method's trainer.
+        groups: for samples that share a plan of their own, that plan and their instructions, after the
+            trainer's `reword`.
         weights_BL: loss weights, or None.
         seeds: one per sample, for its noise and time.
         places: where each sample's own tokens are, where the batch is padded.
@@ -32,7 +33,7 @@ class EditBatch:
 
     plan: Plan
     x0_BLC: Tensor
-    worded: list[tuple[Plan, list[str]]]
+    groups: list[tuple[Plan, list[str]]]
     weights_BL: Tensor | None
     seeds: list[int]
     places: list[Tensor] | None = None
@@ -83,12 +84,15 @@ def shape_of(record: Record) -> tuple[Any, ...]:
 
 
 @torch.no_grad()
-def arrange(
-    records: Sequence[Record], backbone: Backbone, conditioner: Conditioner, trainer: Trainer
+def encode_records(
+    records: Sequence[Record],
+    backbone: Backbone,
+    conditioner: Conditioner[Options],
+    trainer: Trainer[Options],
 ) -> tuple[Plan, dict[str, Tensor]]:
-    """The plan of some records and what is stacked of it: x0, filled slots, loss weights."""
+    """Encode records of one shape as a plan and the tensors of a bucket: x0, filled slots, loss weights."""
     inputs, answer_BCHW = collate(records)
-    plan = conditioner.arrange(inputs)
+    plan = conditioner.plan_without_text(inputs)
     tensors = {"x0_BLC": conditioner.target_tokens(inputs, answer_BCHW)}
     tensors |= {name: slot for name in SLOTS if (slot := getattr(plan.conditioning, name)) is not None}
     weights_BL = trainer.weights(plan, inputs)

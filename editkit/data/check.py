@@ -20,7 +20,15 @@ from editkit.imaging import canvas, images, registration
 from editkit.imaging.contact_sheet import rows
 
 ERRORS = ("unreadable", "sizes differ", "shifted", "scaled", "no caption")
-WARNINGS = ("nothing changes", "twice", "change outside the mask", "mask without change", "long caption")
+WARNINGS = (
+    "nothing changes",
+    "twice",
+    "change outside the mask",
+    "mask without change",
+    "long caption",
+    "transparent",
+    "picture",
+)
 """What is wrong with records: the first should stop a run, the second may be meant."""
 SHIFT, SCALE = 1.5, 0.01
 OUTSIDE = 0.25
@@ -120,7 +128,7 @@ def check(dataset: Dataset, limit: int | None = None) -> Check:
 
 def problems(record: Record) -> list[tuple[str, str, float]]:
     """What is wrong with one record: kind, detail, how bad."""
-    found = _caption(record.instruction)
+    found = _caption(record.instruction) + _decided(record)
     if record.source is None:
         return found
     if sizes := record.stretched():
@@ -151,6 +159,15 @@ def _caption(words: str) -> list[tuple[str, str, float]]:
         return [("no caption", "control characters", 1.0)]
     count = len(words.split())
     return [("long caption", f"{count} words", float(count))] if count > WORDS else []
+
+
+def _decided(record: Record) -> list[tuple[str, str, float]]:
+    """What was decided when its pictures were read."""
+    found = [("picture", note, 1.0) for note in record.notes]
+    if record.transparent:
+        detail = f"{record.transparent} pixels, which are shown on white"
+        found.append(("transparent", detail, float(record.transparent)))
+    return found
 
 
 def _masked(mask_HW: NDArray[np.uint8], change_11HW: Tensor) -> list[tuple[str, str, float]]:
@@ -188,15 +205,3 @@ def _worst(
         title = f"{found.index}: {found.problem}, {found.detail}"
         shown.append((title, Image.fromarray(record.answer), source))
     return shown
-
-
-def table(found: Check) -> str:
-    """What was found, as text."""
-    lines = [f"{found.count} records, {len(found.sizes)} sizes, {len(found.kinds)} kinds"]
-    for (width, height), count in list(found.sizes.items())[:8]:
-        lines.append(f"  {width}x{height:<8}{count:>8}   {width / height:.2f}")
-    for problem, count in found.problems().items():
-        mark = "error" if problem in ERRORS else "warning"
-        first = next(each for each in found.findings if each.problem == problem)
-        lines.append(f"{mark:<9}{problem:<26}{count:>6}   first: record {first.index}, {first.detail}")
-    return "\n".join(lines if found.findings else [*lines, "nothing wrong"])

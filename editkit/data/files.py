@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from editkit.data import layouts
+from editkit.data import folders, layouts
 from editkit.data.columns import columns
 from editkit.data.records import DataConfig, Record
 from editkit.errors import EditkitError, first_sentence
 from editkit.imaging import images
+
+READING = 2
+"""Of the way in which pictures are read; latents of another one are encoded anew."""
 
 
 class Files:
@@ -28,6 +31,7 @@ class Files:
         self.path, self.tasks = Path(config.path), config.tasks
         self.columns = columns(config)
         self.rows = layouts.LAYOUTS[config.name](self.path, config)
+        self._check_columns(config)
         self.places: Sequence[int] = range(len(self.rows))
         if config.types:
             self.places = [place for place in self.places if self._wanted(self.rows[place], config.types)]
@@ -42,8 +46,20 @@ class Files:
         where = f"record {index} of {self.path}"
         try:
             return self._record(self.rows[self.places[index]], where)
+        except EditkitError as error:
+            # Names that are no Unicode text can be written nowhere.
+            raise EditkitError(str(error).encode(errors="backslashreplace").decode()) from error
         except (OSError, ValueError, UnidentifiedImageError) as error:  # UnicodeDecodeError is a ValueError
             raise EditkitError(f"The {where} cannot be read ({first_sentence(error)}).") from error
+
+    def _check_columns(self, config: DataConfig) -> None:
+        known = layouts.names(self.rows) if config.columns and self.rows else None
+        for field, column in config.columns.items():
+            if known is not None and column not in known:
+                raise EditkitError(
+                    f"data.columns.{field} names {column!r}, which no record of {self.path} has; it has "
+                    f"{', '.join(sorted(known))}."
+                )
 
     def _record(self, row: Mapping[str, Any], where: str) -> Record:
         found = {field: row.get(column) for field, column in self.columns.items()}
@@ -52,17 +68,21 @@ class Files:
             words = words[0]  # of several wordings
         if not isinstance(words, str):
             raise EditkitError(f"The {where} has no instruction under {self.columns['instruction']!r}.")
-        answer = self._picture(found.get("answer"), f"answer of {where}")
+        read = Reading(self._loaded)
+        answer = read.one(found.get("answer"), f"answer of {where}")
         if answer is None:
             raise EditkitError(f"The {where} has no answer under {self.columns['answer']!r}.")
-        sources = self._pictures(found.get("source"), f"source of {where}")
+        sources = read.several(found.get("source"), f"source of {where}")
         source = sources[0] if sources else None
-        references = (*sources[1:], *self._pictures(found.get("references"), f"reference of {where}"))
+        references = (*sources[1:], *read.several(found.get("references"), f"reference of {where}"))
         height, width = (answer if source is None else source).shape[:2]
         mask = self._loaded(found.get("mask"), f"mask of {where}")
-        kind, task = str(found.get("kind") or ""), found.get("task")
+        kind, task = _kind(found.get("kind")), found.get("task")
         if task is not None and not isinstance(task, str):
             raise EditkitError(f"The {where} has a task that is no text.")
+        for field, text in (("instruction", words), ("kind", kind), ("task", task or "")):
+            if text != text.encode(errors="ignore").decode():
+                raise EditkitError(f"The {field} of {where} is no Unicode text; mend it or leave it out.")
         return Record(
             answer=answer,
             instruction=words,
@@ -71,6 +91,8 @@ class Files:
             references=references,
             kind=kind,
             task=task or self.tasks.get(kind),
+            transparent=read.transparent,
+            notes=(*read.notes, *(f"the mask: {note}" for note in (mask.notes if mask else ()))),
         )
 
     def digest(self) -> str:
@@ -80,12 +102,14 @@ class Files:
         would trust size and time just the same. A file that was copied or touched is thus a new one.
         """
         known = getattr(self.rows, "_fingerprint", None)  # Hugging Face keeps one of its own
-        made = hashlib.blake2b(str(known).encode(), digest_size=16)
+        made = hashlib.blake2b(f"{READING} {known}".encode(), digest_size=16)
         for place in () if known else self.places:
             made.update(json.dumps(self._stamped(self.rows[place]), default=str).encode())
         return made.hexdigest()
 
     def _stamped(self, row: Mapping[str, Any]) -> list[Any]:
+        if isinstance(row, folders.Fault):
+            return [row.problem]
         if isinstance(row, layouts.Member):
             return [(name, *_stamp(place[0]), *place[1:]) for name, place in row.places.items()]
         folder = self.path if self.path.is_dir() else self.path.parent
@@ -98,18 +122,10 @@ class Files:
 
     def _wanted(self, row: Mapping[str, Any], types: Sequence[str]) -> bool:
         try:
-            kind = str(row.get(self.columns.get("kind", "kind")) or "")
-        except ValueError:  # of a part of a shard; it is told when the record is read
+            kind = _kind(row.get(self.columns.get("kind", "kind")))
+        except (EditkitError, ValueError):  # it is told when the record is read
             return True
         return any(re.search(pattern, kind) for pattern in types)
-
-    def _pictures(self, value: Any, what: str) -> list[NDArray[np.uint8]]:
-        several = value if isinstance(value, list | tuple) else [value]
-        return [picture for each in several if (picture := self._picture(each, what)) is not None]
-
-    def _picture(self, value: Any, what: str) -> NDArray[np.uint8] | None:
-        found = self._loaded(value, what)
-        return None if found is None else found.rgb
 
     def _loaded(self, value: Any, what: str) -> images.Picture | None:
         """A picture from a path, bytes as Hugging Face keeps them, or one that is decoded already."""
@@ -128,6 +144,47 @@ class Files:
         return images.load(value, what)
 
 
+class Reading:
+    """Reads the pictures of a record, what is clear in them as white, and keeps count of it.
+
+    Attributes:
+        transparent: pixels so far that are not opaque.
+        notes: on what had to be decided on their pictures.
+    """
+
+    def __init__(self, load: Callable[[Any, str], images.Picture | None]) -> None:
+        self.load, self.transparent, self.notes = load, 0, list[str]()
+
+    def one(self, value: Any, what: str) -> NDArray[np.uint8] | None:
+        """A picture; None where there is none."""
+        found = self.load(value, what)
+        if found is None:
+            return None
+        if found.alpha is not None:
+            self.transparent += int((found.alpha < 255).sum())
+        self.notes += [f"the {what.partition(' ')[0]}: {note}" for note in found.notes]
+        return images.flattened(found)
+
+    def several(self, value: Any, what: str) -> list[NDArray[np.uint8]]:
+        """One picture, or those of a list, which has no gaps.
+
+        Raises:
+            EditkitError: where the list has.
+        """
+        if not isinstance(value, list | tuple):
+            found = self.one(value, what)
+            return [] if found is None else [found]
+        pictures = [self.one(each, what) for each in value]
+        if any(picture is None for picture in pictures):
+            raise EditkitError(f"One {what} is empty; give a picture, or a shorter list.")
+        return [picture for picture in pictures if picture is not None]
+
+
+def _kind(value: Any) -> str:
+    """Numbers are kinds too."""
+    return "" if value is None else str(value)
+
+
 def _held(value: Any) -> bytes:
     """A picture that a row holds in itself, as Hugging Face has them."""
     data = value.get("bytes") if isinstance(value, Mapping) else value
@@ -137,7 +194,7 @@ def _held(value: Any) -> bytes:
 def _stamp(path: Path) -> tuple[str, int, int]:
     try:
         status = path.stat()
-    except OSError:  # absent, or no path at all
+    except (OSError, ValueError):  # absent, or no path at all
         return str(path), 0, 0
     return str(path.resolve()), status.st_size, status.st_mtime_ns
 

@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader
 
 from editkit import atomic_files
 from editkit.backbone import Backbone
-from editkit.data.buckets import Bucket, arrange, laid_out, shape_of
+from editkit.config import Options
+from editkit.data.buckets import Bucket, encode_records, laid_out, shape_of
 from editkit.data.datasets import Dataset, Guarded
 from editkit.data.records import Record
 from editkit.errors import EditkitError, EditkitWarning, first_sentence
@@ -39,13 +40,18 @@ VERSION = 4
 KEPT = {"weights_BL": torch.float32}
 """What is not kept in bf16: in it a sample's weights would not sum to what it counts."""
 LEFT_OUT = "left out.txt"
-"""The file that says which records are not there; empty where all are."""
+"""The file that says which records are not there or had to be changed; empty where all are as they were."""
 
 Arrange = Callable[[Sequence[Record]], tuple[Plan, dict[str, Tensor]]]
 
 
 def buckets(
-    dataset: Dataset, backbone: Backbone, conditioner: Conditioner, trainer: Trainer, key: Any, folder: Path
+    dataset: Dataset,
+    backbone: Backbone,
+    conditioner: Conditioner[Options],
+    trainer: Trainer[Options],
+    key: Any,
+    folder: Path,
 ) -> list[Bucket]:
     """All of a dataset, from disk where the same dataset, weights and options were arranged before.
 
@@ -65,7 +71,7 @@ def buckets(
         # Kept in bf16, so they may be computed in it.
         kind = backbone.device.type
         with torch.autocast(kind, torch.bfloat16, enabled=bf16_pays(kind)):
-            return arrange(records, backbone, conditioner, trainer)
+            return encode_records(records, backbone, conditioner, trainer)
 
     if not kept.is_dir():
         said = Encoder(dataset, arranged, kept, chunks)()
@@ -77,7 +83,7 @@ def buckets(
     loaded = []
     for path in sorted(kept.glob("*.json")):
         about = json.loads(path.read_text())
-        plan, _ = arrange([dataset[about["first"]]], backbone, conditioner, trainer)
+        plan, _ = encode_records([dataset[about["first"]]], backbone, conditioner, trainer)
         tensors = load_file(path.with_suffix(".safetensors"))
         loaded.append(Bucket(plan=plan, tensors=tensors, instructions=about["instructions"]))
     return loaded
@@ -98,7 +104,7 @@ class Encoder:
         self.bad: list[str] = []
 
     def __call__(self) -> str:
-        """Encode, and say what was left out; nothing where nothing was.
+        """Encode, and say what was left out or changed; nothing where nothing was.
 
         Raises:
             EditkitError: where everything was, or the folder cannot be written.
@@ -116,13 +122,21 @@ class Encoder:
                 self.chunk(waiting.pop(max(waiting, key=lambda each: len(waiting[each]))))
         for members in waiting.values():
             self.chunk(members)
+        return " ".join(filter(None, (self._left_out(), self._shown_on_white())))
+
+    def _left_out(self) -> str:
         if not self.bad:
             return ""
         count = len(self.dataset)
         said = f"{len(self.bad)} of {count} records were left out; the first: {self.bad[0]}"
         if len(self.bad) == count:
             raise EditkitError(said)
-        return said
+        return f"{said} All are named by `editkit data check`." if len(self.bad) > 1 else said
+
+    def _shown_on_white(self) -> str:
+        count = sum(about.get("transparent", 0) for _, about in _read(self.chunks))
+        told = f"{count} of {len(self.dataset)} records have transparent pixels, which are learnt as white."
+        return told if count else ""
 
     def _records(self) -> Iterator[tuple[int, Record | str]]:
         """Those that are in no chunk, or what is wrong with them."""
@@ -130,7 +144,8 @@ class Encoder:
         missing = [index for index in range(len(self.dataset)) if index not in done]
         source: Any = Guarded(self.dataset)  # any sequence serves; torch's Dataset is no base class of ours
         as_it_is: Any = _as_it_is  # records stay numpy arrays, so that workers share no tensors
-        workers = min(READERS, os.cpu_count() or 1)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = min(READERS, cores)
         loader: Iterable[Record | str] = DataLoader(
             source,
             batch_size=None,
@@ -149,7 +164,7 @@ class Encoder:
         except EditkitError as error:
             if len(members) == 1:
                 self.bad.append(f"record {indices[0]}: {error}")
-            else:  # one by one, to tell which the method cannot arrange
+            else:  # one by one, to tell which the method cannot encode
                 for pair in members:
                     self.chunk([pair])
             return
@@ -159,6 +174,7 @@ class Encoder:
             "bucket": _digest(key),
             "indices": indices,
             "instructions": [record.instruction for record in records],
+            "transparent": sum(record.transparent > 0 for record in records),
         }
         held = {name: each.to("cpu", KEPT.get(name, torch.bfloat16)) for name, each in tensors.items()}
         path = self.chunks / f"{_digest(indices)}.safetensors"

@@ -3,18 +3,17 @@
 import csv
 import io
 import json
-import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from editkit.data import folders
 from editkit.data.columns import columns
 from editkit.data.records import DRAWN, DataConfig
 from editkit.errors import EditkitError, first_sentence
 
 SEPARATOR = "#;#"
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -41,14 +40,26 @@ def _json_lines(path: Path, config: DataConfig) -> Rows:
     rows, known = [], set(columns(config).values())
     for number, line in _lines(path):
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = json.loads(line, object_pairs_hook=_once)
+        except KeyError as error:
+            raise EditkitError(f"Line {number} of {path} has {error} twice; keep one of them.") from error
+        except (ValueError, RecursionError) as error:
             raise EditkitError(f"Line {number} of {path} is no JSON; give one object a line.") from error
         if not isinstance(row, dict) or not known & set(row):
             keys = ", ".join(sorted(known))
             raise EditkitError(f"Line {number} of {path} is no object with any of the keys {keys}.")
         rows.append(row)
     return rows
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys come once, where JSON's own rule is that the last one counts."""
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            raise KeyError(key)
+        made[key] = value
+    return made
 
 
 def _separated(path: Path, config: DataConfig) -> Rows:
@@ -67,46 +78,34 @@ def _separated(path: Path, config: DataConfig) -> Rows:
 
 def _table(path: Path, _: DataConfig) -> Rows:
     """Comma- or tab-separated values under a row of names, as DiffSynth has it; a cell may be a JSON list."""
-    reader = csv.DictReader(io.StringIO(_text(path)), delimiter="\t" if path.suffix == ".tsv" else ",")
-
-    def cell(value: Any) -> Any:
-        listed = isinstance(value, str) and value.startswith("[")
-        try:
-            return json.loads(value) if listed else value
-        except ValueError:
-            return value
-
-    return [{name: cell(value) for name, value in row.items()} for row in reader]
-
-
-def _folders(path: Path, config: DataConfig) -> Rows:
-    """Answers with captions of the same stem in one folder, their sources in others (ai-toolkit, musubi)."""
-    folders = {field: path / config.folders.get(field, field) for field in ("answer", "source", "mask")}
-    if not folders["answer"].is_dir():
-        raise EditkitError(
-            f"The folder {folders['answer']} of answers is missing; name it in data.folders.answer."
-        )
-    answers, masks = (
-        {picture.stem: str(picture.relative_to(path)) for picture in _pictures(folders[field])}
-        for field in ("answer", "mask")
-    )
-    sources: dict[str, list[str]] = {}
-    for picture in _pictures(folders["source"]):
-        # Several sources of one answer are numbered: name_0, name_1 (musubi). Answers may end in numbers too.
-        stem = picture.stem if picture.stem in answers else re.sub(r"_\d+$", "", picture.stem)
-        sources.setdefault(stem, []).append(str(picture.relative_to(path)))
-    captions = path / config.folders.get("instruction", config.folders.get("answer", "answer"))
-    rows = []
-    for stem, answer in answers.items():
-        caption = captions / f"{stem}.txt"
-        words = _text(caption).strip() if caption.is_file() else None
-        row = {"answer": answer, "instruction": words, "mask": masks.get(stem)}
-        rows.append(row | {"source": sources.get(stem, [])})
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
+    names: list[str] = []
+    rows, start = [], 1
+    try:
+        for cells in reader:
+            if not names:
+                names = cells
+                if twice := [name for name in names if names.count(name) > 1]:
+                    raise EditkitError(f"The table {path} has a column {twice[0]!r} twice; rename one.")
+            elif cells and len(cells) != len(names):
+                raise EditkitError(
+                    f"Line {start} of {path} has {len(cells)} cells, where its first row has {len(names)}."
+                )
+            elif cells:
+                rows.append({name: _cell(value) for name, value in zip(names, cells, strict=True)})
+            start = reader.line_num + 1
+    except csv.Error as error:
+        problem = first_sentence(error)
+        raise EditkitError(f"Line {start} of {path} is no row ({problem}); check its quotes.") from error
     return rows
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return [file for file in sorted(folder.glob("*")) if file.suffix.lower() in PICTURES]
+def _cell(value: str) -> Any:
+    try:
+        return json.loads(value) if value.startswith("[") else value
+    except ValueError:
+        return value
 
 
 def _shards(path: Path, _: DataConfig) -> Rows:
@@ -189,7 +188,39 @@ def _huggingface(path: Path, config: DataConfig) -> Rows:
         rows: Rows = list(found.take(config.count or DRAWN)) if config.streaming else found
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise EditkitError(f"The dataset {where} cannot be read ({first_sentence(error)}).") from error
-    return rows
+    labels = {
+        name: feature
+        for name, feature in (found.features or {}).items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
+    return Labelled(rows, labels) if labels else rows
+
+
+class Labelled(Sequence[Mapping[str, Any]]):
+    """Rows of Hugging Face whose class labels, kept as numbers, are their names."""
+
+    def __init__(self, rows: Rows, labels: Mapping[str, Any]) -> None:
+        self.rows, self.labels = rows, labels
+        self._fingerprint = getattr(rows, "_fingerprint", None)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        row = dict(self.rows[place])
+        for name, feature in self.labels.items():
+            # A label that is absent is None, or -1 as in test sets.
+            row[name] = feature.int2str(row[name]) if (row[name] or 0) >= 0 and row[name] is not None else ""
+        return row
+
+
+def names(rows: Rows) -> set[str] | None:
+    """Columns that any row has; None where that is not told without reading records."""
+    if (held := getattr(getattr(rows, "rows", rows), "column_names", None)) is not None:
+        return set(held)
+    if any(isinstance(row, Member) for row in rows):
+        return None
+    return {name for row in rows for name in row}
 
 
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
@@ -197,7 +228,7 @@ LAYOUTS: dict[str, Callable[[Path, DataConfig], Rows]] = {
     "jsonl": _json_lines,
     "csv": _separated,
     "table": _table,
-    "folders": _folders,
+    "folders": folders.rows,
     "webdataset": _shards,
     "huggingface": _huggingface,
 }

@@ -34,6 +34,8 @@ class Record:
         references: further pictures.
         kind: what sort of edit it is.
         task: which of the method's tasks it is for, where it has several.
+        transparent: pixels of its pictures that were not opaque, and are shown on white.
+        notes: remarks in plain words on what had to be decided on its pictures.
     """
 
     answer: NDArray[np.uint8]
@@ -43,6 +45,8 @@ class Record:
     references: tuple[NDArray[np.uint8], ...] = ()
     kind: str = ""
     task: str | None = None
+    transparent: int = 0
+    notes: tuple[str, ...] = ()
 
     def stretched(self) -> str | None:
         """Both sizes in words, where source and answer differ in aspect ratio by more than rounding does."""
@@ -79,7 +83,8 @@ class DataConfig:
     """`shapesworld`: its edits and captions; `shapesworld masked`: edits under a mask and from references;
     `shapesworld holes`: its pictures, single and paired, with holes to be painted. Files: `jsonl`, one object
     a line; `csv`, fields between `#;#`; `table`, comma- or tab-separated under names; `folders`, answers with
-    captions and sources of the same stem; `webdataset`, tar shards; `huggingface`: parquet, arrow, Hub id."""
+    captions and sources of the same stem, several with numbers; `webdataset`, tar shards; `huggingface`:
+    parquet, arrow, Hub id."""
     count: int | None = None
     """How many: of a file the first ones, all where null; 10,000 of ShapesWorld or with `streaming` then."""
     start: int | None = None

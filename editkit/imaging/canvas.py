@@ -17,7 +17,6 @@ from editkit.types import Box, Canvas
 
 GRID = 16
 MAX_SIDE = 8192
-LUMA = (0.299, 0.587, 0.114)
 
 
 def fit(
@@ -120,11 +119,6 @@ def restore(pixels_BCHW: Tensor, canvas: Canvas) -> Tensor:
     left, top = canvas.answer.left + canvas.content.left, canvas.answer.top + canvas.content.top
     content_BCHW = pixels_BCHW[..., top : top + canvas.content.height, left : left + canvas.content.width]
     return resize(content_BCHW, *canvas.original)
-
-
-def gray(pixels_BCHW: Tensor) -> Tensor:
-    """Rec. 601 luminance, B1HW."""
-    return (pixels_BCHW * pixels_BCHW.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
 
 
 def grown(mask_B1HW: Tensor, reach: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in rows with words."""
+"""Contact sheets: pictures in rows, with words where they need any."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,30 @@ LETTERS, LINE, LINES = 12, 16, 3
 GRAY, LIGHT = "#666666", "#bbbbbb"
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def grid(
+    pictures: Sequence[Image.Image | None], columns: int, *, gap: int = 0, margin: int = 0, below: int = 0
+) -> tuple[Image.Image, list[tuple[int, int]]]:
+    """Pictures of one size in rows on white, and where the left upper corner of each is.
+
+    Args:
+        pictures: row by row; None leaves a place empty.
+        columns: pictures to a row.
+        gap: pixels between pictures.
+        margin: pixels around all of them.
+        below: pixels under each, for words.
+    """
+    width, height = next(picture.size for picture in pictures if picture)
+    count = -(-len(pictures) // columns)
+    across, down = width + gap, height + below + gap
+    size = (columns * across - gap + 2 * margin, count * down - gap + 2 * margin)
+    sheet, corners = Image.new("RGB", size, "white"), []
+    for place, picture in enumerate(pictures):
+        corners.append((margin + place % columns * across, margin + place // columns * down))
+        if picture:
+            sheet.paste(picture.convert("RGB"), corners[-1])
+    return sheet, corners
 
 
 def rows(

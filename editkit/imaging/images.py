@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from editkit import atomic_files
 from editkit.errors import EditkitError
-from editkit.imaging import color
+from editkit.imaging import color, color_spaces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,8 +95,7 @@ def load(image: str | Path | Image.Image, what: str = "image") -> Picture:
 def load_mask(mask: str | Path | Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
     """The mask of an image of `size` (width, height): (H, W) in [0, 1], 1 (white) where the edit may land.
 
-    Brightness counts, times opacity; where all pixels have one colour and only their opacity differs, as
-    painting tools export masks, opacity alone.
+    Opacity counts where it differs, whatever the colours are, as painting tools export; else brightness.
 
     Raises:
         EditkitError: as for `load`, and for another size, a mode of print or video, or nothing over mid-gray.
@@ -121,8 +120,14 @@ def brightness(picture: Picture) -> NDArray[np.float32]:
     if picture.alpha is None:
         return values_HW
     opacity_HW: NDArray[np.float32] = np.divide(picture.alpha, 255, dtype=np.float32)
-    painted = np.ptp(opacity_HW) > 0 and not (picture.rgb != picture.rgb[0, 0]).any()
-    return opacity_HW if painted else values_HW * opacity_HW
+    return opacity_HW if np.ptp(opacity_HW) > 0 else values_HW * opacity_HW
+
+
+def flattened(picture: Picture) -> NDArray[np.uint8]:
+    """The colours on a white page, (H, W, 3); as they are where the picture has no opacity."""
+    if picture.alpha is None:
+        return picture.rgb
+    return np.array(color.on_white(Image.fromarray(np.dstack((picture.rgb, picture.alpha)))))
 
 
 def tensor(picture: Picture) -> Tensor:
@@ -220,12 +225,15 @@ def _decoded(image: Image.Image, label: str, notes: list[str]) -> Picture:
     if not 0 < image.width * image.height <= MAX_PIXELS:
         given = f"{image.width}x{image.height} pixels"
         raise EditkitError(f"{label} has {given}, where 1 to {MAX_PIXELS:,} are allowed; scale it first.")
-    image.load()
-    upright = color.eight_bit(color.upright(image), notes)
+    codes = color_spaces.codes(image)  # both look at the file as it is before it is decoded
+    decoded = color.clear(image)
+    decoded.load()
+    profile = color_spaces.told(image, codes, label, notes)
+    upright = color.eight_bit(color.upright(decoded), notes)
     if upright.mode in ("P", "PA"):
         upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     alpha = np.array(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
-    rgb = np.array(color.srgb(upright, notes))
+    rgb = np.array(color.srgb(upright, profile, notes))
     return Picture(rgb=rgb, alpha=alpha, mode=image.mode, notes=tuple(notes))
 
 
@@ -235,9 +243,7 @@ def _encoded(image: Image.Image, options: Mapping[str, Any], recipe: Mapping[str
     if recipe is not None:
         chunks.add_itxt(RECIPE_KEY, json.dumps(recipe))
     if options["format"] == "JPEG":
-        page = Image.new("RGBA", image.size, "white")
-        page.alpha_composite(image.convert("RGBA"))
-        image = page.convert("RGB")
+        image = color.on_white(image)
     buffer = BytesIO()
     image.save(buffer, pnginfo=chunks, **options)
     return buffer.getvalue()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editkit.imaging import canvas
+from editkit.imaging import canvas, color
 from editkit.imaging.phase_correlation import TEXTURE, shifts
 from editkit.types import Alignment
 
@@ -22,7 +22,7 @@ FEWEST = 6
 FOR_SCALE = 12
 """Blocks without which a slope could be the edit's."""
 AGREE, MOST = 0.75, 0.6
-"""How near to the common motion, in pixels, how many of the blocks have to be."""
+"""How near to the common motion, in pixels, how many of the blocks have to be; and what refines it."""
 POINTS, POINTS_LEAST, ROUNDS = 20_000, 100, 3
 """Most and fewest pixels that refine what the blocks found, and how often they do."""
 UNSURE = 0.2
@@ -50,9 +50,7 @@ def measure(first_1CHW: Tensor, second_1CHW: Tensor, changed_11HW: Tensor | None
         cut = [picture_1CHW[0, :, top : top + tall, left : left + wide] for top, left in corners]
         return torch.stack(cut)
 
-    shifts_N2, sound_N = shifts(
-        *(canvas.gray(blocks(picture))[:, 0] for picture in (first_1CHW, second_1CHW))
-    )
+    shifts_N2, sound_N = shifts(*(color.luma(blocks(picture))[:, 0] for picture in (first_1CHW, second_1CHW)))
     if changed_11HW is not None:
         outside_N = sound_N & (blocks(changed_11HW).flatten(1).mean(1) <= 0.5)
         sound_N = outside_N if int(outside_N.sum()) >= FEWEST else sound_N
@@ -93,7 +91,9 @@ def _refined(
 ) -> Alignment | None:
     """The motion to a fraction of a pixel, from one that is nearly right.
 
-    None where too few pixels say how the picture moved. A scale that the blocks cannot tell stays out.
+    None where too few pixels say how the picture moved, or where they contradict the blocks: pixels of an
+    edit that changed every edge fit best to a motion that is none. A scale that the blocks cannot tell stays
+    out.
     """
     height, width = first_1CHW.shape[-2:]
     # Scale, like shift, is in pixels: those by which it moves an edge.
@@ -103,10 +103,10 @@ def _refined(
     pixels = _telling(first_1CHW, second_1CHW, moved_4, changed_11HW)
     if pixels is None:
         return None
-    moved_4, error = _solved(pixels, canvas.gray(second_1CHW), moved_4, coarse.blocks >= FOR_SCALE)
-    if not error <= UNSURE:
+    found_4, error = _solved(pixels, color.luma(second_1CHW), moved_4, coarse.blocks >= FOR_SCALE)
+    if not error <= UNSURE or float((found_4 - moved_4)[:2].abs().max()) > AGREE:
         return None
-    right, down, across, along = moved_4.tolist()
+    right, down, across, along = found_4.tolist()
     return Alignment(
         right=right,
         down=down,
@@ -132,7 +132,7 @@ def _telling(
         return first_1CHW[:, :, rows + down][..., columns + right]
 
     right_RC, down_RC = (
-        (canvas.gray(ahead) - canvas.gray(behind))[0, 0] / 2
+        (color.luma(ahead) - color.luma(behind))[0, 0] / 2
         for ahead, behind in ((near(0, 1), near(0, -1)), (near(1, 0), near(-1, 0)))
     )
     textured_RC = torch.hypot(right_RC, down_RC) > TEXTURE
@@ -143,7 +143,7 @@ def _telling(
         counts_RC &= changed_11HW[0, 0, rows][:, columns] <= 0.5
     if int(counts_RC.sum()) < POINTS_LEAST:
         return None
-    pixels_RC = (canvas.gray(near(0, 0))[0, 0], right_RC, down_RC, x_RC, y_RC)
+    pixels_RC = (color.luma(near(0, 0))[0, 0], right_RC, down_RC, x_RC, y_RC)
     return tuple(values_RC[counts_RC] for values_RC in pixels_RC)
 
 

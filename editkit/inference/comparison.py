@@ -1,4 +1,4 @@
-"""One picture and instruction through several methods, on one canvas and seed: what differs is theirs."""
+"""Compare methods on one picture and instruction, each method on the canvas that it was trained on."""
 
 from __future__ import annotations
 
@@ -11,32 +11,30 @@ from PIL import Image, ImageDraw, ImageFont
 
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
-from editkit.imaging.contact_sheet import wrapped
+from editkit.imaging.contact_sheet import grid, wrapped
 from editkit.types import EditRequest, EditResult
 
 if TYPE_CHECKING:
-    from editkit.inference import pipeline
     from editkit.inference.editor import PictureEditor
+    from editkit.inference.progress import Watch
     from editkit.judges import Judge
     from editkit.types import ImageInput
 
-AREA = 1024 * 1024
-"""Largest number of pixels of the shared canvas where no method names sizes of its own."""
 SHOWN = 256
-"""Pixels that the longer side of a picture has at least on a sheet."""
+"""Smallest length, in pixels, of the longer side of a picture on a sheet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """What one method made of it.
+    """One method's result and its figures.
 
     Attributes:
         result: the edit, or why it failed.
-        seconds: that it took, once everything was loaded.
-        tokens: of its canvas; 0 where it failed.
+        seconds: duration of the edit, without loading.
+        tokens: number of tokens of its canvas; 0 where the edit failed.
         changed: share of the picture's pixels that changed visibly.
-        moved: mean absolute difference of the others to the source, pixels in [0, 1].
-        wins: duels that a judge decided for it, 1/2 for a tie; None without a judge.
+        moved: mean absolute difference of the other pixels to the source, pixels in [0, 1].
+        wins: duels that the method won, 1/2 for a tie; None without a judge.
     """
 
     result: EditResult
@@ -47,7 +45,7 @@ class Entry:
     wins: float | None = None
 
     def summary(self) -> dict[str, Any]:
-        """All but the picture, in JSON's types."""
+        """Return everything but the picture, in JSON's types."""
         return {
             "method": self.result.method,
             "seed": self.result.seed,
@@ -60,7 +58,7 @@ class Entry:
         }
 
     def lines(self) -> list[str]:
-        """What stands under its picture."""
+        """Return the lines of text under the picture on a sheet."""
         if self.result.error:
             return [self.result.method, self.result.error]
         duels = [] if self.wins is None else [f"judge {self.wins:g}"]
@@ -79,24 +77,25 @@ def compare(
     *,
     size: tuple[int, int] | None = None,
     judge: Judge | None = None,
-    **asked: Any,
+    **fields: Any,
 ) -> list[Entry]:
-    """Edit with each method in turn.
+    """Edit a picture with each method in turn.
 
     Args:
-        editor: with any backbone.
-        image: to edit.
-        instruction: in words.
-        methods: names.
-        size: of the shared canvas; fitted to the picture where None.
-        judge: lets every two results duel.
-        asked: seed, steps, mask and whatever else an `EditRequest` takes.
+        editor: an editor of any backbone.
+        image: picture to edit.
+        instruction: the edit in words.
+        methods: names of methods.
+        size: width and height that all methods work at. Where None, each method uses the canvas that it was
+            trained on. The results have the picture's size in both cases.
+        judge: compares every two results; None for no judge.
+        fields: further fields of an `EditRequest`, such as seed, steps and mask.
 
     Raises:
         EditkitError: where the picture cannot be read, a method is unknown or named twice, or none is named.
     """
-    asking = requests(editor, image, instruction, methods, size=size, **asked)
-    entries = list(run([(editor, request) for request in asking]))
+    made = requests(editor, image, instruction, methods, size=size, **fields)
+    entries = list(run_requests([(editor, request) for request in made]))
     if judge is None:
         return entries
     return _judged(entries, judge, images.picture(images.tensor(images.load(image))[0]), instruction)
@@ -109,36 +108,32 @@ def requests(
     methods: Sequence[str],
     *,
     size: tuple[int, int] | None = None,
-    **asked: Any,
+    **fields: Any,
 ) -> list[EditRequest]:
-    """One request a method, all for the same canvas and seed; see `compare` for the arguments.
+    """Make one request for each method, all with the same seed; `compare` explains the arguments.
 
     Raises:
-        EditkitError: as `compare`.
+        EditkitError: where `compare` raises it.
     """
     if not methods or len(set(methods)) < len(methods):
         raise EditkitError("Name one method or several, each once.")
-    known = [editor.method(name) for name in methods]
-    roles = [method.role_under(options) for method, options in known]
-    source = images.load(image)
-    if size is None and not all(
-        editor.backbone.sizes(role) for role in roles if role in editor.backbone.roles
-    ):
-        panel = canvas.fit(source.size, area=AREA)
-        size = panel.width, panel.height
+    for name in methods:
+        editor.method(name)  # an unknown method is refused before any edit
+    images.load(image)  # a picture that cannot be read, too
     return [
-        EditRequest(image=image, instruction=instruction, method=name, size=size, **asked) for name in methods
+        EditRequest(image=image, instruction=instruction, method=name, size=size, **fields)
+        for name in methods
     ]
 
 
-def run(
-    asked: Sequence[tuple[PictureEditor, EditRequest]], watch: pipeline.Watch | None = None
+def run_requests(
+    jobs: Sequence[tuple[PictureEditor, EditRequest]], watch: Watch | None = None
 ) -> Iterator[Entry]:
-    """What becomes of each request by its editor, one by one; `watch` is told of every step.
+    """Run each request with its editor, one by one, and yield its entry; `watch` is called after each step.
 
-    Editors of one backbone may differ in their methods' options: see `PictureEditor.configured`.
+    Editors of one backbone may differ in the options of their methods; see `Editor.configured`.
     """
-    for editor, request in asked:
+    for editor, request in jobs:
         assert request.image is not None
         try:
             editor.load(request)
@@ -150,14 +145,14 @@ def run(
 
 
 def difference(before: Image.Image, after: Image.Image, strength: float = 4.0) -> Image.Image:
-    """How far the pixels of two pictures of one size differ, by their largest channel; black where not."""
+    """Draw the difference of two pictures of one size, by the largest channel; black for none."""
     first_1CHW, second_1CHW = (images.tensor(images.load(each)) for each in (before, after))
     apart_11HW = (second_1CHW - first_1CHW).abs().amax(1, keepdim=True)
     return images.picture((strength * apart_11HW).clamp(max=1).expand_as(first_1CHW))
 
 
 def sheet(image: ImageInput, entries: Sequence[Entry]) -> Image.Image:
-    """The source and each method's result side by side, with their figures below."""
+    """Draw the source and each method's result side by side, with their figures below."""
     source = images.load(image)
     scale = max(1, -(-SHOWN // max(source.size)))
     width, height = (side * scale for side in source.size)
@@ -166,20 +161,19 @@ def sheet(image: ImageInput, entries: Sequence[Entry]) -> Image.Image:
     line, gap = round(letters * 1.4), max(4, width // 32)
     pictures = [images.picture(images.tensor(source)[0]), *(entry.result.image for entry in entries)]
     texts = [["source"], *(entry.lines() for entry in entries)]
-    wide, below = (width + gap) * len(pictures) + gap, 4 * line
-    made = Image.new("RGB", (wide, height + gap + below), "white")
+    large = [
+        each and each.convert("RGB").resize((width, height), Image.Resampling.NEAREST) for each in pictures
+    ]
+    made, corners = grid(large, len(large), gap=gap, margin=gap, below=4 * line - gap)
     draw = ImageDraw.Draw(made)
-    for place, (picture, lines) in enumerate(zip(pictures, texts, strict=True)):
-        left = gap + place * (width + gap)
-        if picture is not None:
-            made.paste(picture.convert("RGB").resize((width, height), Image.Resampling.NEAREST), (left, gap))
-        else:
-            draw.rectangle((left, gap, left + width - 1, gap + height - 1), outline="firebrick")
+    for picture, lines, (left, top) in zip(pictures, texts, corners, strict=True):
+        if picture is None:
+            draw.rectangle((left, top, left + width - 1, top + height - 1), outline="firebrick")
         shown = [lines[0], *(part for text in lines[1:] for part in wrapped(text, font, width).split("\n"))][
             :4
         ]
         for number, text in enumerate(shown):
-            draw.text((left, height + gap + number * line), text, fill="black", font=font)
+            draw.text((left, top + height + number * line), text, fill="black", font=font)
     return made
 
 

@@ -1,12 +1,14 @@
-"""What comparisons, sessions and replays need of an editor."""
+"""The part of an editor that comparisons, sessions and replays use."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from editkit.inference import pipeline
+    from editkit.backbone import Backbone
+    from editkit.config import Options
+    from editkit.inference.progress import Watch
     from editkit.method import Method
     from editkit.types import EditRequest, EditResult
 
@@ -15,20 +17,20 @@ class PictureEditor(Protocol):
     """Edits pictures with any method by name; `editkit.Editor` is one."""
 
     @property
-    def backbone(self) -> Any:
-        """The FLUX family behind it."""
+    def backbone(self) -> Backbone:
+        """The loaded FLUX family."""
 
-    def method(self, name: str) -> tuple[Method, Any]:
-        """A method's record and its options."""
+    def method(self, name: str) -> tuple[Method[Options], Options]:
+        """Return a method's record and its options."""
 
     def load(self, request: EditRequest) -> None:
-        """Load what a request needs before it is needed."""
+        """Load the weights and adapters of a request ahead of its edit."""
 
     @property
     def edit(self) -> Callable[..., EditResult]:
-        """Edits one picture; takes the fields of an `EditRequest`."""
+        """Edit one picture; takes the fields of an `EditRequest`."""
 
     def edit_many(
-        self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: pipeline.Watch | None = None
+        self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: Watch | None = None
     ) -> list[EditResult]:
-        """Edit many pictures, in the order given."""
+        """Edit many pictures; return the results in the order given."""

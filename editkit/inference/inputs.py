@@ -1,10 +1,11 @@
-"""A request, checked, with its pictures as tensors."""
+"""Check requests, read their pictures as tensors, and collate them into batches."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ MAX_STEPS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class PreparedRequest:
     """A checked request with its pictures as tensors 1CHW in [0, 1]."""
 
     request: EditRequest
@@ -34,34 +35,28 @@ class Prepared:
 
     @property
     def group(self) -> tuple[Any, ...]:
-        """What requests must share to run as one batch."""
+        """Key that requests must share to run as one batch."""
         if self.request.search is not None:
             return (id(self),)
         tensors = (self.source_1CHW, self.mask_11HW, *self.references)
         shapes = tuple(None if tensor is None else tuple(tensor.shape) for tensor in tensors)
         request = self.request
-        asked = request.method, request.task, request.steps, request.guidance, request.size
-        return *asked, shapes, request.negative is None
+        settings = request.method, request.task, request.steps, request.guidance, request.size
+        return *settings, shapes, request.negative is None
 
     @property
     def preserves(self) -> bool:
-        """Whether pixels outside the change are to stay the source's."""
+        """Whether pixels outside the change stay identical to the source's."""
         if self.source_1CHW is None:
             return False
-        asked = self.request.preserve
-        return asked if asked is not None else self.mask_11HW is not None
+        preserve = self.request.preserve
+        return preserve if preserve is not None else self.mask_11HW is not None
 
-    def asked(self) -> dict[str, Any]:
-        """The part of a recipe that the request decides."""
+    def recipe_settings(self) -> dict[str, Any]:
+        """Return the part of a recipe that the request decides."""
         request = self.request
         return {
-            "instruction": request.instruction,
-            "negative": request.negative,
-            "task": request.task,
-            "seed": request.seed,
-            "size": list(request.size) if request.size else None,
-            "preserve": request.preserve,
-            "align": request.align,
+            **provenance.request_settings(request),
             "mask": self.mask_11HW is not None,
             "references": len(self.references),
             "source_sha256": provenance.pixels_sha256(self.source) if self.source else None,
@@ -75,13 +70,14 @@ class Prepared:
         }
 
 
-def prepare(request: EditRequest) -> Prepared:
+def prepare(request: EditRequest) -> PreparedRequest:
     """Check a request and read its pictures.
 
     Raises:
-        EditkitError: for anything that cannot be edited, in one sentence.
+        EditkitError: for a value out of range or a picture that cannot be read.
     """
     _check(request)
+    request = _plain(request)
     source = images.load(request.image) if request.image is not None else None
     if request.mask is not None and source is None:
         raise EditkitError("A mask needs an image to lie on; give one, or leave the mask out.")
@@ -93,7 +89,7 @@ def prepare(request: EditRequest) -> Prepared:
         *(source.notes if source else ()),
         *(note for reference in references for note in reference.notes),
     )
-    return Prepared(
+    return PreparedRequest(
         request=request,
         source=source,
         source_1CHW=images.tensor(source) if source else None,
@@ -104,8 +100,8 @@ def prepare(request: EditRequest) -> Prepared:
     )
 
 
-def collate(batch: Sequence[Prepared]) -> EditInputs:
-    """Prepared requests of one group as one set of inputs."""
+def collate(batch: Sequence[PreparedRequest]) -> EditInputs:
+    """Stack prepared requests of one group into one set of inputs."""
     first = batch[0]
 
     def stack(tensors: Sequence[Tensor | None]) -> Tensor | None:
@@ -145,16 +141,14 @@ def _check(request: EditRequest) -> None:
     if not isinstance(request.references, (tuple, list)):
         raise EditkitError(f"references={request.references} is not allowed; give a list of pictures.")
     steps, guidance, seed = request.steps, request.guidance, request.seed
-    if steps is not None and not (isinstance(steps, int) and 1 <= steps <= MAX_STEPS):
+    if steps is not None and not (_whole(steps) and 1 <= steps <= MAX_STEPS):
         raise EditkitError(f"steps={steps} is not allowed; give a whole number from 1 to {MAX_STEPS}.")
-    if guidance is not None and not (isinstance(guidance, (int, float)) and 0 <= guidance < math.inf):
+    if guidance is not None and not (_number(guidance) and 0 <= guidance < math.inf):
         raise EditkitError(f"guidance={guidance} is not allowed; give a finite number that is not negative.")
     check_seed(seed)
     size = request.size
     if size is not None and not (
-        isinstance(size, (tuple, list))
-        and len(size) == 2
-        and all(isinstance(side, int) and side > 0 for side in size)
+        isinstance(size, (tuple, list)) and len(size) == 2 and all(_whole(side) and side > 0 for side in size)
     ):
         raise EditkitError(f"size={size} is not allowed; give a positive width and height, such as 1024x768.")
     if size is not None and max(size) > canvas.MAX_SIDE:
@@ -162,15 +156,35 @@ def _check(request: EditRequest) -> None:
 
 
 def _path(picture: object) -> str | None:
-    """Where a picture was given as a file."""
+    """Return a picture's path where it was given as one."""
     return str(picture) if isinstance(picture, (str, Path)) else None
 
 
 def check_seed(seed: Any) -> None:
-    """Refuse what no generator takes.
+    """Check that a generator takes a seed.
 
     Raises:
-        EditkitError: where it is no whole number from 0 to 2^63 - 1.
+        EditkitError: where the seed is no whole number from 0 to 2^63 - 1.
     """
-    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+    if not _whole(seed) or not 0 <= seed < 2**63:
         raise EditkitError(f"seed={seed} is not allowed; give a whole number from 0 to 2^63 - 1.")
+
+
+def _number(value: Any) -> bool:
+    """Whether it is a number, of Python or NumPy; yes and no are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> bool:
+    return _number(value) and isinstance(value, Integral)
+
+
+def _plain(request: EditRequest) -> EditRequest:
+    """A checked request with Python's numbers in place of NumPy's, as recipes and generators take them."""
+
+    def plain(value: Any) -> Any:
+        return value.item() if hasattr(value, "item") else value
+
+    size = None if request.size is None else (plain(request.size[0]), plain(request.size[1]))
+    numbers = {name: plain(getattr(request, name)) for name in ("seed", "steps", "guidance")}
+    return replace(request, size=size, **numbers)

@@ -1,230 +1,259 @@
-"""One edit, top to bottom: tensors, plan, noise, schedule, Euler, decode, restore, paste, result."""
+"""Run an edit, from request to result, in eight steps.
+
+1. Read: `inputs.prepare` checks a request and makes its pictures tensors; `inputs.collate` makes a batch.
+2. Plan: the method's conditioner fits the canvas, encodes text and pixels, and fills a slot.
+3. Draw noise: each picture has its own CPU generator.
+4. Make the schedule.
+5. Denoise: Euler over any span of the schedule.
+6. Decode: latents become pixels of the source's exact size.
+7. Postprocess: measure motion, align, preserve.
+8. Return results, each with its recipe.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from editkit import flow
+from editkit import flow, notes
+from editkit.backbone import Backbone
+from editkit.config import Options
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
 from editkit.inference import postprocess, provenance
-from editkit.inference.inputs import Prepared, collate
-from editkit.inference.postprocess import Finished
-from editkit.method import Method, Sampler
-from editkit.types import EditRequest, EditResult, Plan
+from editkit.inference.inputs import PreparedRequest, collate
+from editkit.inference.memory import enough_memory
+from editkit.inference.postprocess import EditedImage
+from editkit.inference.progress import Progress, Stopwatch, Watch
+from editkit.method import Method
+from editkit.types import EditInputs, EditRequest, EditResult, Plan
 
 
-@dataclass(kw_only=True)
-class Stopwatch:
-    """Seconds by stage."""
+class Pipeline:
+    """A method on a backbone, with its conditioner and its sampler.
 
-    laps: dict[str, float] = field(default_factory=dict)
-    _last: float = field(default_factory=time.perf_counter)
+    Args:
+        backbone: the loaded backbone.
+        method: the method's record.
+        options: the method's options.
+    """
 
-    def lap(self, stage: str) -> None:
-        """Book the time since the last lap under a stage."""
-        now = time.perf_counter()
-        self.laps[stage] = self.laps.get(stage, 0.0) + now - self._last
-        self._last = now
+    def __init__(self, backbone: Backbone, method: Method[Options], options: Options) -> None:
+        self.backbone, self.method, self.options = backbone, method, options
+        self.conditioner = method.conditioner(backbone, options)
+        self.sampler = method.sampler(backbone, options)
+
+    def defaults(self, role: str, request: EditRequest) -> tuple[int, float]:
+        """Return steps and guidance of the request, of the method on its default role, or of the role."""
+        steps, guidance = self.backbone.defaults(role)
+        own = (self.method.defaults or {}) if role == self.method.role else {}
+        chosen_steps = request.steps if request.steps is not None else int(own.get("steps", steps))
+        # A role whose default is 1 was trained without guidance; a method's value is for roles with guidance.
+        preferred = own.get("guidance", guidance) if guidance > 1 else guidance
+        if request.guidance is None:
+            return chosen_steps, preferred
+        if guidance <= 1 and request.guidance != preferred:
+            notes.tell(
+                f"{self.backbone.name} was trained without guidance, so guidance={request.guidance:g} spoils "
+                f"its pictures or does nothing; leave it out."
+            )
+        return chosen_steps, request.guidance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
-    """What a watcher is told after each Euler step.
+class DenoiseState:
+    """The state of a batch between noise and answer.
 
     Attributes:
-        step: how many are done.
-        steps: how many there are, up to the end or up to a seed search's previews.
-        seeds: of the pictures that are being made.
-        preview: makes the pictures that the last step points at, in the order of the seeds.
+        x_BLC: packed latents.
+        step: number of Euler steps taken.
+        before_BLC: `x_BLC` one step earlier, for previews; None before the first step.
     """
 
-    step: int
-    steps: int
-    seeds: tuple[int, ...]
-    preview: Callable[[], list[Image.Image]]
+    x_BLC: Tensor
+    step: int = 0
+    before_BLC: Tensor | None = None
 
 
-Watch = Callable[[Progress], None]
-"""Called after each step; what it raises ends the edit there."""
-
-
-@dataclass(kw_only=True)
-class Run:
-    """One batch on its way through the schedule.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedBatch:
+    """A batch that is ready to be denoised.
 
     Attributes:
-        x_BLC: where it stands.
-        place: how many steps it has taken.
-        before_BLC: where it stood a step earlier.
-        watch: told of each step.
+        pipeline: the method on its backbone.
+        batch: requests of one group.
+        inputs: the requests' tensors.
+        plan: canvas, conditioning, role.
+        start: the noise.
+        times: times of the schedule, (steps + 1,), from 1 down to 0.
+        guidance: distilled guidance.
+        velocity: the function that Euler integrates.
     """
 
-    backbone: Any
-    method: Method
-    options: Any
-    batch: Sequence[Prepared]
+    pipeline: Pipeline
+    batch: Sequence[PreparedRequest]
+    inputs: EditInputs
     plan: Plan
-    sampler: Sampler
+    start: DenoiseState
     times: Tensor
     guidance: float
-    x_BLC: Tensor
-    clock: Stopwatch
-    place: int = 0
-    before_BLC: Tensor | None = None
-    watch: Watch | None = None
-
-    def walk(self, until: int | None = None) -> None:
-        """Euler up to a place of the schedule, or to its end."""
-        last = len(self.times) - 1 if until is None else until
-        span = self.times[self.place : last + 1]
-        for step_BLC in self.sampler.walk(self.plan, self.x_BLC, span, self.guidance):
-            self.before_BLC, self.x_BLC = self.x_BLC, step_BLC
-            self.place += 1
-            if self.watch:
-                seeds = tuple(item.request.seed for item in self.batch)
-                self.watch(Progress(step=self.place, steps=last, seeds=seeds, preview=self.previews))
-        self.clock.lap("sample")
-
-    def previews(self) -> list[Image.Image]:
-        """The pictures that the last step points at."""
-        assert self.before_BLC is not None, "a preview needs a step"
-        now, then = self.times[self.place - 1].item(), self.times[self.place].item()
-        finished = self.finished(flow.endpoint(self.before_BLC, self.x_BLC, now, then))
-        return [_picture(item, each) for item, each in zip(self.batch, finished, strict=True)]
-
-    def finished(self, x0_BLC: Tensor) -> list[Finished]:
-        """Latents as pictures of the input's size, with what must be kept pasted back."""
-        tokens_BLC, planned = canvas.decoded(x0_BLC, self.plan.canvas, self.backbone.panels_alone)
-        decoded_BCHW = self.backbone.decode(tokens_BLC, planned.width, planned.height)
-        pixels_BCHW = canvas.restore(decoded_BCHW, planned).cpu()
-        if not (torch.isfinite(x0_BLC).all() and torch.isfinite(pixels_BCHW).all()):
-            raise EditkitError(
-                "The result is not finite; use dtype float32 or bfloat16, and weights that are not damaged."
-            )
-        suspects: Sequence[Tensor | None] = [None] * len(self.batch)
-        inputs = collate(self.batch)
-        if inputs.source_BCHW is not None and inputs.mask_B1HW is None:
-            source_BLC = self.backbone.encode(canvas.place(inputs.source_BCHW, self.plan.canvas))
-            answer_BLC = canvas.panel(x0_BLC, self.plan.canvas)
-            suspects = list(torch.split(postprocess.suspects(source_BLC, answer_BLC, self.plan.canvas), 1))
-        each = zip(self.batch, torch.split(pixels_BCHW, 1), suspects, strict=True)
-        finished = [postprocess.finish(*parts) for parts in each]
-        self.clock.lap("decode")
-        return finished
-
-    def results(self) -> list[EditResult]:
-        """What became of each request, with its recipe."""
-        finished = self.finished(self.x_BLC)
-        timings = {stage: seconds / len(self.batch) for stage, seconds in self.clock.laps.items()}
-        shared = {
-            "method": self.method.name,
-            "options": asdict(self.options),
-            "backbone": self.backbone.name,
-            "loading": self.backbone.loading(),
-            "weights": self.backbone.fingerprints(self.plan.role),
-            "canvas": [self.plan.canvas.width, self.plan.canvas.height],
-            "tokens": self.x_BLC.shape[1],
-            "steps": len(self.times) - 1,
-            "guidance": self.guidance,
-            "precision": str(self.backbone.dtype).removeprefix("torch."),
-            "device": str(self.backbone.device),
-        }
-        return [
-            EditResult(
-                image=_picture(item, made),
-                method=self.method.name,
-                seed=item.request.seed,
-                recipe=provenance.make(**item.asked(), **shared),
-                timings=timings,
-                notes=(*item.notes, *self.backbone.remarks(item.request.instruction), *made.notes),
-                change=None if made.change_11HW is None else images.gray(made.change_11HW),
-                alignment=made.alignment,
-            )
-            for item, made in zip(self.batch, finished, strict=True)
-        ]
+    velocity: flow.Velocity
 
 
 @torch.no_grad()
-def run(
-    backbone: Any, method: Method, options: Any, batch: Sequence[Prepared], watch: Watch | None = None
-) -> list[EditResult]:
-    """Edit one batch whose members share a group.
+def run(pipeline: Pipeline, batch: Sequence[PreparedRequest], watch: Watch | None = None) -> list[EditResult]:
+    """Edit a batch of requests of one group.
 
     Raises:
         EditkitError: where the network's result is not finite or memory runs out.
     """
+    clock = Stopwatch()
     with enough_memory():
-        running = begin(backbone, method, options, batch, watch)
-        running.walk()
-        return running.results()
+        planned = plan_batch(pipeline, batch)
+        clock.lap("plan")
+        state = denoise(planned.velocity, planned.start, planned.times, on_step=step_callback(planned, watch))
+        clock.lap("sample")
+        edited = decode(planned, state.x_BLC)
+        clock.lap("decode")
+        return results(planned, edited, clock.shared(len(batch)))
 
 
-def begin(
-    backbone: Any, method: Method, options: Any, batch: Sequence[Prepared], watch: Watch | None = None
-) -> Run:
-    """Plan a batch and draw its noise; it has not taken a step yet."""
-    request, clock = batch[0].request, Stopwatch()
-    conditioner, sampler = method.conditioner(backbone, options), method.sampler(backbone, options)
-    backbone.settle(method.role_under(options))
-    # Fit the canvas, encode text and pixels, fill the slots.
+def plan_batch(pipeline: Pipeline, batch: Sequence[PreparedRequest]) -> PlannedBatch:
+    """Do steps 1 to 4: everything before the first Euler step."""
+    backbone, request = pipeline.backbone, batch[0].request
+    # 1. Requests become one set of tensors.
+    inputs = collate(batch)
+    # 2. Fit the canvas, encode text and pixels, fill a slot. Some official samplers draw from the generators
+    # here, before the noise is drawn.
+    backbone.use_parts_of(pipeline.method.role_under(pipeline.options))
     generators = tuple(torch.Generator().manual_seed(item.request.seed) for item in batch)
-    plan = conditioner.plan(replace(collate(batch), generators=generators))
-    clock.lap("plan")
-    # From one CPU generator an image, so that a batch gives what single edits give.
+    plan = pipeline.conditioner.plan(replace(inputs, generators=generators))
+    # 3. One CPU generator for each picture, so that a batch gives what single edits give.
     noise_BLC = backbone.noise(plan.canvas, generators)
-    steps, guidance = defaults(backbone, method, plan.role, request)
-    return Run(
-        backbone=backbone,
-        method=method,
-        options=options,
+    # 4. Shift times as the role's own scheduler does.
+    steps, guidance = pipeline.defaults(plan.role, request)
+    times = flow.schedule(steps, noise_BLC.shape[1], backbone.time_shift(plan.role))
+    backbone.reset_caches()  # they hold steps of the previous picture
+    return PlannedBatch(
+        pipeline=pipeline,
         batch=batch,
+        inputs=inputs,
         plan=plan,
-        sampler=sampler,
-        times=flow.schedule(steps, noise_BLC.shape[1]),
+        start=DenoiseState(x_BLC=pipeline.sampler.start(plan, noise_BLC)),
+        times=times,
         guidance=guidance,
-        x_BLC=noise_BLC,
-        clock=clock,
-        watch=watch,
+        velocity=partial(pipeline.sampler.velocity, plan=plan, guidance=guidance),
     )
 
 
-@contextmanager
-def enough_memory() -> Iterator[None]:
-    """Say in one sentence that there was too little.
+def denoise(
+    velocity: flow.Velocity,
+    state: DenoiseState,
+    times: Tensor,
+    until: int | None = None,
+    on_step: Callable[[DenoiseState, int], None] | None = None,
+) -> DenoiseState:
+    """Do step 5: Euler from a state to the step `until` of a schedule, or to its end.
+
+    Two calls, the second from the state that the first returned, give the same tensors as one call.
+
+    Args:
+        velocity: the function to integrate.
+        state: the state to start from.
+        times: times of the whole schedule.
+        until: number of the step to stop after; the last one where None.
+        on_step: called after each step with its state and the last step's number.
+    """
+    last = len(times) - 1 if until is None else until
+    for x_BLC in flow.euler_steps(velocity, state.x_BLC, times[state.step : last + 1]):
+        state = DenoiseState(x_BLC=x_BLC, step=state.step + 1, before_BLC=state.x_BLC)
+        if on_step:
+            on_step(state, last)
+    return state
+
+
+def decode(planned: PlannedBatch, x0_BLC: Tensor) -> list[EditedImage]:
+    """Do steps 6 and 7: turn latents into pictures of the input's size, aligned and preserved as requested.
 
     Raises:
-        EditkitError: then.
+        EditkitError: where latents or pixels are not finite.
     """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        # torch has a class of its own for accelerators; on a CPU only the words tell.
-        full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
-        if not full:
-            raise
+    # 6. Decode, cut off the padding, restore the exact size.
+    backbone, inputs = planned.pipeline.backbone, planned.inputs
+    tokens_BLC, panel = canvas.decoded(x0_BLC, planned.plan.canvas, backbone.panels_alone)
+    pixels_BCHW = canvas.restore(backbone.decode(tokens_BLC, panel.width, panel.height), panel).cpu()
+    if not (torch.isfinite(x0_BLC).all() and torch.isfinite(pixels_BCHW).all()):
         raise EditkitError(
-            "The device has too little memory for this edit; give a smaller size, or bfloat16."
-        ) from error
+            "The result is not finite; use dtype float32 or bfloat16, and weights that are not damaged."
+        )
+    # 7. Without a mask, the change is inferred; latents that differ from the source's help.
+    suspects: Sequence[Tensor | None] = [None] * len(planned.batch)
+    if inputs.source_BCHW is not None and inputs.mask_B1HW is None:
+        source_BLC = backbone.encode(canvas.place(inputs.source_BCHW, planned.plan.canvas))
+        answer_BLC = canvas.panel(x0_BLC, planned.plan.canvas)
+        suspects = list(torch.split(postprocess.suspects(source_BLC, answer_BLC, planned.plan.canvas), 1))
+    each = zip(planned.batch, torch.split(pixels_BCHW, 1), suspects, strict=True)
+    return [postprocess.finish(*parts) for parts in each]
 
 
-def defaults(backbone: Any, method: Method, role: str, request: EditRequest) -> tuple[int, float]:
-    """Steps and guidance: asked for, else the method's on its own role, else the role's."""
-    steps, guidance = backbone.defaults(role)
-    own = (method.defaults or {}) if role == method.role else {}
-    chosen_steps = request.steps if request.steps is not None else int(own.get("steps", steps))
-    # A role whose default is 1 was trained without guidance; a method's number is for those with it.
-    preferred = own.get("guidance", guidance) if guidance > 1 else guidance
-    return chosen_steps, request.guidance if request.guidance is not None else preferred
+def results(
+    planned: PlannedBatch, edited: Sequence[EditedImage], timings: dict[str, float]
+) -> list[EditResult]:
+    """Do step 8: make each request's result, with its recipe and its notes."""
+    pipeline, backbone = planned.pipeline, planned.pipeline.backbone
+    shared = {
+        "method": pipeline.method.name,
+        "options": asdict(pipeline.options),
+        "backbone": backbone.name,
+        "loading": backbone.loading(),
+        "weights": backbone.fingerprints(planned.plan.role),
+        "canvas": [planned.plan.canvas.width, planned.plan.canvas.height],
+        "tokens": planned.start.x_BLC.shape[1],
+        "steps": len(planned.times) - 1,
+        "guidance": planned.guidance,
+        "precision": str(backbone.dtype).removeprefix("torch."),
+        "device": str(backbone.device),
+    }
+    return [
+        EditResult(
+            image=_picture(item, made),
+            method=pipeline.method.name,
+            seed=item.request.seed,
+            recipe=provenance.make(**item.recipe_settings(), **shared),
+            timings=timings,
+            notes=(*item.notes, *backbone.remarks(item.request.instruction), *made.notes),
+            change=None if made.change_11HW is None else images.gray(made.change_11HW),
+            alignment=made.alignment,
+        )
+        for item, made in zip(planned.batch, edited, strict=True)
+    ]
 
 
-def _picture(item: Prepared, finished: Finished) -> Image.Image:
-    return images.picture(finished.pixels_1CHW, item.source.alpha if item.source else None)
+def previews(planned: PlannedBatch, state: DenoiseState) -> list[Image.Image]:
+    """Extrapolate a state's last step to time 0 and decode it: what the edit would look like now."""
+    assert state.before_BLC is not None, "a preview needs a step"
+    now, then = planned.times[state.step - 1].item(), planned.times[state.step].item()
+    edited = decode(planned, flow.endpoint(state.before_BLC, state.x_BLC, now, then))
+    return [_picture(item, each) for item, each in zip(planned.batch, edited, strict=True)]
+
+
+def step_callback(planned: PlannedBatch, watch: Watch | None) -> Callable[[DenoiseState, int], None] | None:
+    """Make a callback for `denoise` that reports each step, and a way to preview it, to a watcher."""
+    if watch is None:
+        return None
+    seeds = tuple(item.request.seed for item in planned.batch)
+
+    def on_step(state: DenoiseState, last: int) -> None:
+        preview = partial(previews, planned, state)
+        watch(Progress(step=state.step, steps=last, seeds=seeds, preview=preview))
+
+    return on_step
+
+
+def _picture(item: PreparedRequest, edited: EditedImage) -> Image.Image:
+    return images.picture(edited.pixels_1CHW, item.source.alpha if item.source else None)

@@ -1,4 +1,4 @@
-"""What an edit was meant to change, and the source's own pixels everywhere else."""
+"""Infer what an edit changed, align it, and paste the source's pixels back elsewhere."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from editkit.imaging import canvas, registration
-from editkit.inference.inputs import Prepared
+from editkit.inference.inputs import PreparedRequest
 from editkit.types import Alignment, Canvas
 
 LATENT, OF_MEDIAN = 0.25, 3.0
-"""Difference of latents, whose own deviation is about 1, from which a cell is suspected: this, and this
-many times the median over all cells, which is what coding alone makes of pictures that have not changed."""
+"""Thresholds for suspected cells: a difference of latents, whose standard deviation is about 1, and a
+multiple of the median difference, which encoding alone causes."""
 SHOWN, SUSPECTED = 0.1, 0.03
-"""Difference of pixels from which they have changed: by themselves, and in suspected cells."""
+"""Differences from which a pixel counts as changed: anywhere, and in suspected cells."""
 FINE = 256
-"""Side of a picture, in pixels, for each pixel that a change grows and its edge is feathered."""
+"""Side of a picture, in pixels, per pixel of feather."""
 RING, FEWEST = 4, 64
-"""Width of the band around a change that its tone is matched on, in multiples of the feather, and the
-fewest pixels that it takes."""
+"""Width of the band around a change on which tone is matched, in multiples of the feather, and the fewest
+pixels that it needs."""
 FURTHEST, SPREAD = 0.1, 0.05
-"""The most that tone is moved by, and the largest median deviation in the band that is still one tone."""
+"""Largest correction of tone, and largest median deviation in a band that counts as one tone."""
 WARNED, NOTICED = 0.5, 0.1
-"""Pixels of motion that are worth a warning, and those that are worth resampling where that is asked for."""
+"""Pixels of motion from which an edit gets a note, and from which `align` resamples it."""
 
 
 def suspects(source_BLC: Tensor, answer_BLC: Tensor, planned: Canvas) -> Tensor:
-    """Where packed latents of the answer's panel differ, B1HW in the source's pixels, as booleans."""
+    """Find where packed latents of the answer's panel differ; booleans B1HW in the source's pixels."""
     panel = canvas.alone(planned)
     rows, columns = panel.height // canvas.GRID, panel.width // canvas.GRID
     apart_BL = (answer_BLC.float() - source_BLC.float()).square().mean(-1).sqrt()
@@ -39,7 +39,7 @@ def suspects(source_BLC: Tensor, answer_BLC: Tensor, planned: Canvas) -> Tensor:
 
 
 def change(source_BCHW: Tensor, edited_BCHW: Tensor, suspects_B1HW: Tensor | None = None) -> Tensor:
-    """What an edit changed, B1HW: 1 inside, without specks and grown by the feather."""
+    """Infer what an edit changed, B1HW: 1 inside, without specks and grown by the feather."""
     return canvas.change(
         source_BCHW,
         edited_BCHW,
@@ -51,20 +51,20 @@ def change(source_BCHW: Tensor, edited_BCHW: Tensor, suspects_B1HW: Tensor | Non
 
 
 def feather(picture_BCHW: Tensor) -> int:
-    """Width in pixels of the edge of a change in a picture of this size."""
+    """Return the width, in pixels, of the soft edge of a change in a picture of this size."""
     return max(2, round(max(picture_BCHW.shape[-2:]) / FINE))
 
 
 def kept(source_1CHW: Tensor, edited_1CHW: Tensor, mask_11HW: Tensor) -> Tensor:
-    """The edit inside the mask, in the source's tone; outside it the source's pixels, bit for bit."""
+    """Paste the source back outside the mask, bit for bit; inside, match the edit's tone to the source's."""
     toned_1CHW = toned(source_1CHW, edited_1CHW, mask_11HW)
     return canvas.paste(source_1CHW, toned_1CHW, mask_11HW, feather=feather(source_1CHW))
 
 
 def toned(source_1CHW: Tensor, edited_1CHW: Tensor, mask_11HW: Tensor) -> Tensor:
-    """The edit less the shift of colour that the band around the mask shows.
+    """Subtract from the edit the colour shift that is measured in the band around the mask.
 
-    As it is where that band is too small, or where it was painted anew rather than toned.
+    The edit stays as it is where the band is too small or shows other content rather than another tone.
     """
     inside_11HW = mask_11HW > 0.5
     ring_11HW = canvas.grown(inside_11HW, RING * feather(source_1CHW)) & ~inside_11HW
@@ -79,8 +79,8 @@ def toned(source_1CHW: Tensor, edited_1CHW: Tensor, mask_11HW: Tensor) -> Tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finished:
-    """A picture at the end of its edit; see `EditResult` for `change` and `alignment`."""
+class EditedImage:
+    """An edited picture; `EditResult` explains `change` and `alignment`."""
 
     pixels_1CHW: Tensor
     change_11HW: Tensor | None = None
@@ -88,10 +88,10 @@ class Finished:
     notes: tuple[str, ...] = ()
 
 
-def finish(item: Prepared, edited_1CHW: Tensor, suspects_11HW: Tensor | None) -> Finished:
-    """The last stage of an edit: back on the source's grid and with its pixels, where that was asked for."""
+def finish(item: PreparedRequest, edited_1CHW: Tensor, suspects_11HW: Tensor | None) -> EditedImage:
+    """Measure motion, align where requested, infer the change, and preserve the source where requested."""
     if item.source_1CHW is None:
-        return Finished(pixels_1CHW=edited_1CHW)
+        return EditedImage(pixels_1CHW=edited_1CHW)
     moved = registration.measure(item.source_1CHW, edited_1CHW, item.mask_11HW)
     height, width = item.source_1CHW.shape[-2:]
     most = 0.0 if moved is None else max(moved.shift, moved.stretch(width, height))
@@ -101,15 +101,15 @@ def finish(item: Prepared, edited_1CHW: Tensor, suspects_11HW: Tensor | None) ->
     mask_11HW = item.mask_11HW
     if mask_11HW is None:
         mask_11HW = change(item.source_1CHW, edited_1CHW, suspects_11HW)
-    return Finished(
+    return EditedImage(
         pixels_1CHW=kept(item.source_1CHW, edited_1CHW, mask_11HW) if item.preserves else edited_1CHW,
         change_11HW=mask_11HW,
         alignment=moved,
-        notes=(_told(moved, width, height, corrected),) if moved is not None and most > WARNED else (),
+        notes=(_motion_note(moved, width, height, corrected),) if moved is not None and most > WARNED else (),
     )
 
 
-def _told(moved: Alignment, width: int, height: int, corrected: bool) -> str:
+def _motion_note(moved: Alignment, width: int, height: int, corrected: bool) -> str:
     found = f"shifted by {moved.right:+.1f}, {moved.down:+.1f} pixels (right, down)"
     if moved.stretch(width, height) > WARNED:
         found += f" and scaled by {moved.wider:.3f}, {moved.taller:.3f}"

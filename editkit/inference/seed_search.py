@@ -1,76 +1,53 @@
-"""The early filter: many seeds, a few steps each, a judge, and the rest of the steps for the winner alone.
+"""Search over seeds: make a preview of each seed, let a judge choose, and finish the winner alone.
 
-ICEdit, section 3.3, for any method. `restart` is the paper's: short edits as previews, the winner anew.
-`continue` stops whole edits early, looks at where their last step points, and goes on with the winner.
+ICEdit's early filter (section 3.3), for any method. `restart` is the paper's mode: previews are short edits,
+and the winner is edited from the beginning. `continue` stops full edits early, extrapolates their last step
+to a preview, and goes on with the winner.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from editkit import config
-from editkit.errors import EditkitError, unknown
+from editkit.errors import EditkitError
 from editkit.imaging import images
-from editkit.imaging.contact_sheet import enlarged
-from editkit.inference import inputs, pipeline
-from editkit.inference.inputs import Prepared
-from editkit.judges import JUDGES, Case, Judge, judge
+from editkit.imaging.contact_sheet import enlarged, grid
+from editkit.inference import inputs
+from editkit.inference.inputs import PreparedRequest
+from editkit.inference.memory import enough_memory
+from editkit.inference.pipeline import (
+    DenoiseState,
+    Pipeline,
+    decode,
+    denoise,
+    plan_batch,
+    previews,
+    results,
+    step_callback,
+)
+from editkit.inference.progress import Stopwatch, Watch
+from editkit.inference.search_settings import SeedSearch
+from editkit.judges import Case, Judge, load_judge
 from editkit.judges.tournament import bubble
-from editkit.method import Method
-from editkit.types import Comparison, EditResult, SearchSettings
-
-MODES = ("continue", "restart")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedSearch:
-    """How to search.
-
-    Attributes:
-        seeds: how many, counted up from the request's.
-        judge: one of `editkit.judges.JUDGES`.
-        mode: `continue` or `restart`.
-        preview_steps: steps before the judge looks; a quarter of the edit's, rounded up, where None.
-        both_orders: ask a judge twice, with the pictures swapped; the surer answer counts, or none where
-            the judge contradicts itself and cannot tell how sure it was.
-        options: of the judge.
-    """
-
-    seeds: int = 8
-    judge: str = "preserve"
-    mode: str = "continue"
-    preview_steps: int | None = None
-    both_orders: bool = True
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise ValueError(f"seeds must be at least 1, not {self.seeds}")
-        if self.mode not in MODES:
-            raise ValueError(f"mode must be continue or restart, not {self.mode!r}")
-        if self.judge not in JUDGES:
-            raise ValueError(unknown("judge", self.judge, JUDGES).rstrip("."))
-        if self.preview_steps is not None and self.preview_steps < 1:
-            raise ValueError(f"preview_steps must be at least 1, not {self.preview_steps}")
+from editkit.types import Comparison, EditResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchReport:
-    """Everything that a search saw.
+    """The findings of a search.
 
     Attributes:
-        previews: by seed.
-        comparisons: in order.
-        seed: the winner's.
-        steps_by_seed: Euler steps that each took; the winner's in both its preview and its edit.
+        previews: previews by seed.
+        comparisons: the judge's comparisons, in order.
+        seed: seed of the winner.
+        steps_by_seed: Euler steps of each seed; those of the winner are of its preview and its edit.
     """
 
     previews: dict[int, Image.Image]
@@ -80,11 +57,11 @@ class SearchReport:
 
     @property
     def steps(self) -> int:
-        """Euler steps in all, over all seeds."""
+        """Euler steps of all seeds together."""
         return sum(self.steps_by_seed.values())
 
     def summary(self) -> dict[str, Any]:
-        """All but the pictures, in JSON's types."""
+        """Return everything but the pictures, in JSON's types."""
         compared = [
             {
                 "seeds": list(each.seeds),
@@ -97,96 +74,100 @@ class SearchReport:
             for each in self.comparisons
         ]
         spent = {str(seed): steps for seed, steps in self.steps_by_seed.items()}
-        told = {"seeds": list(self.previews), "seed": self.seed, "steps": self.steps, "steps_by_seed": spent}
-        return {**told, "comparisons": compared}
+        summary = {
+            "seeds": list(self.previews),
+            "seed": self.seed,
+            "steps": self.steps,
+            "steps_by_seed": spent,
+        }
+        return {**summary, "comparisons": compared}
 
     def contact_sheet(self) -> Image.Image:
-        """All previews side by side, in rows of four, small ones enlarged, the winner's framed."""
-        pictures = {seed: enlarged(picture.convert("RGB")) for seed, picture in self.previews.items()}
-        width, height = next(iter(pictures.values())).size
+        """Draw all previews in rows of four, small ones enlarged, with a frame around the winner's."""
+        pictures = [enlarged(picture.convert("RGB")) for picture in self.previews.values()]
+        width, height = pictures[0].size
         gap = max(2, min(width, height) // 32)
         columns = min(4, len(pictures))
-        rows = math.ceil(len(pictures) / columns)
-        sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), "white")
-        for place, (seed, picture) in enumerate(pictures.items()):
-            left = gap + place % columns * (width + gap)
-            top = gap + place // columns * (height + gap)
-            if seed == self.seed:
-                frame = (left - gap, top - gap, left + width + gap, top + height + gap)
-                sheet.paste("limegreen", frame)
-            sheet.paste(picture, (left, top))
+        sheet, corners = grid(pictures, columns, gap=gap, margin=gap)
+        left, top = corners[list(self.previews).index(self.seed)]
+        frame = (left - gap, top - gap, left + width + gap - 1, top + height + gap - 1)
+        ImageDraw.Draw(sheet).rectangle(frame, outline="limegreen", width=gap)
         return sheet
 
 
 @torch.no_grad()
 def run(
-    backbone: Any,
-    method: Method,
-    options: Any,
-    prepared: Prepared,
+    pipeline: Pipeline,
+    prepared: PreparedRequest,
     search: SeedSearch,
     judges: dict[str, Judge],
-    watch: pipeline.Watch | None = None,
+    watch: Watch | None = None,
 ) -> EditResult:
-    """One edit whose seed is searched for.
+    """Edit a picture with the seed that a search finds.
 
     Args:
-        backbone: with the method's role.
-        method: any.
-        options: the method's.
+        pipeline: a method on a backbone.
         prepared: the edit.
-        search: how.
-        judges: those made before, to be used again; a new one is put there.
-        watch: told of each step, first of all seeds', then of the winner's.
+        search: settings of the search.
+        judges: loaded judges, to be used again; a new one is added.
+        watch: called after each step, first of all seeds together, then of the winner.
 
     Raises:
         EditkitError: where the edit or the judge fails.
     """
-    first, start = prepared.request.seed, time.perf_counter()
-    role = method.role_under(options)
-    n, _ = pipeline.defaults(backbone, method, role, prepared.request)
+    clock, request, whole = Stopwatch(), prepared.request, search.mode == "continue"
+    n, _ = pipeline.defaults(pipeline.method.role_under(pipeline.options), request)
     k = min(search.preview_steps or preview_steps(n), n)
-    steps = k if search.mode == "restart" else prepared.request.steps
-    batch = [
-        replace(prepared, request=replace(prepared.request, seed=first + number, steps=steps))
-        for number in range(search.seeds)
-    ]
-    referee = _judge(search, judges) if search.seeds > 1 else None
-    inputs.check_seed(first + search.seeds - 1)
+    seeds = range(request.seed, request.seed + search.seeds)
+    referee = _judge(search, judges) if len(seeds) > 1 else None
+    inputs.check_seed(seeds[-1])
     if referee is not None and referee.needs_source and prepared.source_1CHW is None:
         raise EditkitError(f"The judge {search.judge!r} needs a source picture; choose another judge.")
-    with pipeline.enough_memory():
-        running = pipeline.begin(backbone, method, options, batch, watch)
-        running.walk(k)
-        previews = {first + number: picture for number, picture in enumerate(running.previews())}
+    with enough_memory():
+        # All seeds, stopped early.
+        every = plan_batch(pipeline, [_with(prepared, seed, request.steps if whole else k) for seed in seeds])
+        early = denoise(every.velocity, every.start, every.times, k, step_callback(every, watch))
+        pictures = dict(zip(seeds, previews(every, early), strict=True))
+        # The judge chooses.
         source = images.picture(prepared.source_1CHW[0]) if prepared.source_1CHW is not None else None
-        case = Case(source=source, instruction=prepared.request.instruction)
-        seed, comparisons = bubble(referee, case, previews, search.both_orders)
-        x_BLC, spent = running.x_BLC[seed - first :][:1], dict.fromkeys(previews, k)
-        if len(batch) > 1 or search.mode == "restart":
-            winner = replace(prepared, request=replace(prepared.request, seed=seed))
-            seconds = time.perf_counter() - start
-            running = pipeline.begin(backbone, method, options, [winner], watch)
-            running.clock.laps["search"] = seconds
-        if search.mode == "continue":
-            running.x_BLC, running.place = x_BLC, k
-        spent[seed] += n - running.place
-        running.walk()
-        (result,) = running.results()
-    report = SearchReport(previews=previews, comparisons=tuple(comparisons), seed=seed, steps_by_seed=spent)
+        case = Case(source=source, instruction=request.instruction)
+        seed, comparisons = bubble(referee, case, pictures, search.both_orders)
+        clock.lap("search")
+        # The winner alone, from where it was stopped or from its noise.
+        one = (
+            every
+            if len(seeds) == 1 and whole
+            else plan_batch(pipeline, [_with(prepared, seed, request.steps)])
+        )
+        place = seeds.index(seed)
+        stopped = DenoiseState(x_BLC=early.x_BLC[place : place + 1], step=k)
+        clock.lap("plan")
+        state = stopped if whole else one.start
+        last = denoise(one.velocity, state, one.times, on_step=step_callback(one, watch))
+        clock.lap("sample")
+        edited = decode(one, last.x_BLC)
+        clock.lap("decode")
+        (result,) = results(one, edited, clock.laps)
+    spent = dict.fromkeys(seeds, k) | {seed: k + n - state.step}
+    report = SearchReport(previews=pictures, comparisons=tuple(comparisons), seed=seed, steps_by_seed=spent)
     notes = (*result.notes, *_unread(comparisons), *_one_order(referee, search))
     return replace(result, search=report, notes=notes)
+
+
+def _with(prepared: PreparedRequest, seed: int, steps: int | None) -> PreparedRequest:
+    """Copy a request with another seed and number of steps."""
+    return replace(prepared, request=replace(prepared.request, seed=seed, steps=steps))
 
 
 def _judge(search: SeedSearch, judges: dict[str, Judge]) -> Judge:
     key = f"{search.judge} {json.dumps(search.options, sort_keys=True, default=str)}"
     if key not in judges:
-        judges[key] = judge(search.judge, search.options)
+        judges[key] = load_judge(search.judge, search.options)
     return judges[key]
 
 
 def _unread(comparisons: Sequence[Comparison]) -> list[str]:
-    """A note where a judge's replies could not be used."""
+    """Make a note where replies of the judge could not be used."""
     problems = [verdict.problem for comparison in comparisons for verdict in comparison.verdicts]
     count = sum(map(bool, problems))
     if not count:
@@ -195,25 +176,12 @@ def _unread(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _one_order(referee: Judge | None, search: SeedSearch) -> list[str]:
-    """A note where a judge's liking for the first or the second place may have decided."""
+    """Make a note where the picture order may have decided."""
     if referee is None or referee.symmetric or search.both_orders:
         return []
-    return ["The judge saw each two pictures in one order alone, which may have swayed it."]
+    return ["The judge saw each two pictures in one order only, which may have swayed it."]
 
 
 def preview_steps(steps: int) -> int:
-    """Steps before a judge looks, where nobody says otherwise."""
+    """Return the default number of steps of a preview."""
     return math.ceil(steps / 4)
-
-
-def build(search: SearchSettings | Mapping[str, Any]) -> SeedSearch:
-    """A search from itself or from a dict of its fields.
-
-    Raises:
-        EditkitError: for an unknown field or a value out of range.
-    """
-    if isinstance(search, SeedSearch):
-        search = asdict(search)  # built in Python, where nothing has looked at its types
-    if not isinstance(search, Mapping):
-        raise EditkitError(f"search={search!r} is not allowed; give a SeedSearch or a dict of its fields.")
-    return config.build(SeedSearch, search)

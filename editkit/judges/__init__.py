@@ -1,4 +1,4 @@
-"""Judges: which of two edits of a picture follows its instruction better."""
+"""Judges: compare two edits of a picture by how well they follow its instruction."""
 
 import importlib
 from typing import Any
@@ -15,14 +15,14 @@ JUDGES = {
     "openai": "editkit.judges.vlm.remote",
 }
 
-__all__ = ["JUDGES", "TIE", "Case", "Judge", "Verdict", "judge"]
+__all__ = ["JUDGES", "TIE", "Case", "Judge", "Verdict", "load_judge"]
 
 
-def judge(name: str, options: dict[str, Any] | None = None) -> Judge:
-    """A judge by name.
+def load_judge(name: str, options: dict[str, Any] | None = None) -> Judge:
+    """Load a judge by name.
 
     Raises:
-        EditkitError: for an unknown name or option, or where the judge cannot be had.
+        EditkitError: for an unknown name or option, or where its model cannot be loaded.
     """
     if name not in JUDGES:
         raise EditkitError(unknown("judge", name, JUDGES))

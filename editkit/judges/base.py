@@ -1,4 +1,4 @@
-"""What a judge is asked, and what it answers."""
+"""The interface of judges."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ TIE = ""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """A picture and what was to be done to it; `source` is None for text to image."""
+    """A source picture and its instruction; `source` is None for text to image."""
 
     source: Image.Image | None
     instruction: str
@@ -22,8 +22,8 @@ class Judge(ABC):
     """Compares two edits of one case.
 
     Attributes:
-        symmetric: whether the order of the two cannot matter, so that asking once is enough.
-        needs_source: whether it cannot judge pictures that were made from text alone.
+        symmetric: whether the picture order cannot matter, so that asking once is enough.
+        needs_source: whether the judge needs a source picture, and so cannot judge text to image.
     """
 
     symmetric = False
@@ -31,4 +31,4 @@ class Judge(ABC):
 
     @abstractmethod
     def compare(self, case: Case, first: Image.Image, second: Image.Image) -> Verdict:
-        """Which edit is better."""
+        """Decide which edit is better."""

@@ -15,10 +15,10 @@ from editkit.types import Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class PreserveConfig:
-    """When two edits count as alike."""
+    """Options of the judge `preserve`."""
 
     margin: float = 0.001
-    """Difference of mean absolute errors outside the change, pixels in [0, 1], below which it is a tie."""
+    """Largest difference of the mean absolute errors outside the change, pixels in [0, 1], that is a tie."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin <= 1:
@@ -26,7 +26,7 @@ class PreserveConfig:
 
 
 class PreserveJudge(Judge):
-    """Looks at agreement with the source outside the changed region; it cannot tell what was asked for."""
+    """Compares agreement with the source outside the change; it does not read the instruction."""
 
     symmetric = True
     needs_source = True
@@ -35,7 +35,7 @@ class PreserveJudge(Judge):
         self.config = config
 
     def compare(self, case: Case, first: Image.Image, second: Image.Image) -> Verdict:
-        """The edit with the smaller error outside its change; one that changed nothing loses.
+        """Prefer the edit with the smaller error outside its change; an edit that changed nothing loses.
 
         Raises:
             EditkitError: for text to image, where there is nothing to preserve.
@@ -57,7 +57,7 @@ def _tensor(picture: Image.Image) -> Tensor:
 
 
 def _error(source_1CHW: Tensor, edited_1CHW: Tensor) -> float:
-    """Mean absolute error over unchanged pixels; 1 where all or none changed."""
+    """Return the mean absolute error over unchanged pixels; 1 where all or none changed."""
     same = canvas.change(source_1CHW, edited_1CHW) == 0
     if same.all() or not same.any():
         return 1.0

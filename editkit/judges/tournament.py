@@ -1,4 +1,4 @@
-"""One bubble pass over pictures: the best so far against the next. ICEdit, section 3.3."""
+"""A tournament in one bubble pass: the best picture so far against the next (ICEdit, section 3.3)."""
 
 from collections.abc import Mapping
 
@@ -11,13 +11,13 @@ from editkit.types import Comparison, Verdict
 def bubble(
     referee: Judge | None, case: Case, previews: Mapping[int, Image.Image], both_orders: bool = True
 ) -> tuple[int, list[Comparison]]:
-    """The best so far against the next, once through; a tie leaves the best so far in its place.
+    """Find the best preview in one pass: the best so far against the next; a tie keeps the best so far.
 
     Args:
-        referee: may be None where there is but one preview.
-        case: what was asked for.
-        previews: by seed.
-        both_orders: ask twice where the judge's answer may depend on the order.
+        referee: the judge; may be None for a single preview.
+        case: the source and the instruction.
+        previews: previews by seed.
+        both_orders: ask in both picture orders where the answer may depend on the order.
 
     Returns:
         The winner's seed, and the comparisons.
@@ -29,14 +29,14 @@ def bubble(
         verdicts = [referee.compare(case, previews[best], previews[challenger])]
         if both_orders and not referee.symmetric:
             verdicts.append(referee.compare(case, previews[challenger], previews[best]))
-        chosen = {"first": best, "second": challenger}.get(_settled(*verdicts))
+        chosen = {"first": best, "second": challenger}.get(_merged(*verdicts))
         comparisons.append(Comparison(seeds=(best, challenger), better=chosen, verdicts=tuple(verdicts)))
         best = best if chosen is None else chosen
     return best, comparisons
 
 
-def _settled(forth: Verdict, back: Verdict | None = None) -> str:
-    """What a judge thinks that was asked about two pictures, and perhaps again about the same two swapped."""
+def _merged(forth: Verdict, back: Verdict | None = None) -> str:
+    """Merge the verdicts for both picture orders; return which picture is better, or a tie."""
     if back is None:
         return forth.better
     if forth.lead is not None and back.lead is not None:

@@ -1,1 +1,1 @@
-"""Edits in a row, kept on disk, and edits made again."""
+"""Sessions of edits in a row, kept on disk, and replays of edits."""

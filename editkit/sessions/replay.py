@@ -1,4 +1,4 @@
-"""Make a picture again from the recipe that it carries, and say how near it comes and why not nearer."""
+"""Make a picture again from the recipe in its file, and say how near it comes and why not nearer."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ if TYPE_CHECKING:
     from editkit.types import ImageInput
 
 GREATEST, MEAN = 16.0, 1.0
-"""Levels of 255 up to which a picture is close: what another device or batch rounds otherwise."""
+"""Largest and mean difference, in levels of 255, of a picture that counts as close: rounding differences
+between devices or batches."""
 NEEDED = ("instruction", "method", "backbone", "seed", "steps", "guidance", "precision", "options")
 COMPARED = ("weights", "versions", "device", "precision", "loading", "options", "canvas")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replay:
-    """What came of making a picture again.
+    """The result of making a picture again.
 
     Attributes:
         verdict: identical (bit for bit), close or different.
         greatest: largest difference of a pixel's channel, in levels of 255.
-        mean: mean of the same.
-        reasons: what was otherwise when the picture was made, in plain words; empty where nothing is known.
+        mean: mean difference of the pixels' channels, in levels of 255.
+        reasons: differences between the two recipes, in plain words; empty where none is known.
         image: the picture that was made now.
-        recipe: how.
+        recipe: the recipe of that picture.
     """
 
     verdict: str
@@ -47,15 +48,15 @@ class Replay:
 
     @property
     def same(self) -> bool:
-        """Whether it is identical or close."""
+        """Whether the pictures are identical or close."""
         return self.verdict != "different"
 
-    def told(self) -> str:
-        """One line."""
+    def summary_line(self) -> str:
+        """Say in one line how near the picture comes, and why not nearer."""
         if self.verdict == "identical":
             return "identical"
         apart = f"at most {self.greatest:g} of 255 levels apart, {self.mean:.3g} on average"
-        known = "; ".join(self.reasons) or "nothing that the recipe tells is otherwise"
+        known = "; ".join(self.reasons) or "the recipes do not differ"
         return f"{self.verdict}: {apart}; {known}"
 
 
@@ -67,29 +68,29 @@ def replay(
     references: Sequence[ImageInput] = (),
     editor: Callable[[Mapping[str, Any]], PictureEditor],
 ) -> Replay:
-    """Make a picture again from its recipe and compare.
+    """Make a picture again from its recipe, and compare the two.
 
     Args:
         path: a PNG that editkit wrote.
-        image: its source, where that is no longer where the recipe says, nor beside the picture.
-        mask: its mask, likewise.
-        references: all its references, likewise.
-        editor: gives the editor that makes it, from the recipe.
+        image: the source, where it is neither at the recipe's path nor in the picture's folder.
+        mask: the mask, where it is at neither place.
+        references: all references, where one of them is at neither place.
+        editor: gives an editor for a recipe.
 
     Raises:
-        EditkitError: where the picture holds no recipe of an edit, what it was made from cannot be found or
-            is another picture by its hash, or the edit cannot be carried out here.
+        EditkitError: where the picture holds no recipe of an edit, its inputs cannot be found or have other
+            hashes, or the edit cannot be carried out here.
     """
-    path, told = Path(path), provenance.read(path)
-    if missing := [key for key in NEEDED if key not in told]:
+    path, recipe = Path(path), provenance.read(path)
+    if missing := [key for key in NEEDED if key not in recipe]:
         raise EditkitError(
-            f"The recipe in {path} is not that of one edit (it has no {missing[0]}); give a picture that "
+            f"The recipe in {path} is not one of an edit (it has no {missing[0]}); give a picture that "
             "`editkit edit` or `editkit generate` wrote."
         )
     made = images.load(path)
     try:
-        request = _request(path, told, image, mask, references)
-        chosen = editor(told)
+        request = _request(path, recipe, image, mask, references)
+        chosen = editor(recipe)
     except (TypeError, ValueError, AttributeError, LookupError) as error:
         raise EditkitError(f"The recipe in {path} is damaged; give another copy.") from error
     (result,) = chosen.edit_many([request])
@@ -108,7 +109,7 @@ def replay(
         verdict=verdict if greatest else "identical",
         greatest=greatest,
         mean=mean,
-        reasons=tuple(_reasons(told, result.recipe)) if greatest else (),
+        reasons=tuple(_reasons(recipe, result.recipe)) if greatest else (),
         image=result.image,
         recipe=result.recipe,
     )
@@ -116,46 +117,33 @@ def replay(
 
 def _request(
     path: Path,
-    told: Mapping[str, Any],
+    recipe: Mapping[str, Any],
     image: ImageInput | None,
     mask: ImageInput | None,
     references: Sequence[ImageInput],
 ) -> EditRequest:
-    paths, digests = told.get("paths") or {}, told.get("references_sha256") or []
+    paths, digests = recipe.get("paths") or {}, recipe.get("references_sha256") or []
     source = found_mask = None
-    if told.get("source_sha256"):
-        source = _found(path, "image", image, paths.get("image"), told["source_sha256"], _picture_sha256)
+    if recipe.get("source_sha256"):
+        source = _found(path, "image", image, paths.get("image"), recipe["source_sha256"], _picture_sha256)
     elif image is not None:
         raise EditkitError(f"The picture {path} was made without a source; leave --image out.")
-    if told.get("mask"):
-        found_mask = _found(path, "mask", mask, paths.get("mask"), told.get("mask_sha256"), _mask_sha256)
-    count = int(told.get("references") or 0)
+    if recipe.get("mask"):
+        found_mask = _found(path, "mask", mask, paths.get("mask"), recipe.get("mask_sha256"), _mask_sha256)
+    count = int(recipe.get("references") or 0)
     if references and len(references) != count:
         raise EditkitError(f"The picture {path} has {count} references; give all of them, or none.")
-    size = told.get("size")
-    return EditRequest(
-        image=source,
-        instruction=told["instruction"],
-        method=told["method"],
-        task=told.get("task"),
-        mask=found_mask,
-        references=tuple(
-            _found(path, "reference", given, known, digest, _picture_sha256)
-            for given, known, digest in zip(
-                _filled(references, count),
-                _filled(paths.get("references"), count),
-                _filled(digests, count),
-                strict=True,
-            )
-        ),
-        seed=told["seed"],
-        steps=told["steps"],
-        guidance=told["guidance"],
-        size=tuple(size) if size else None,
-        preserve=told.get("preserve"),
-        align=bool(told.get("align")),
-        negative=told.get("negative"),
-    )
+    found_references = [
+        _found(path, "reference", given, known, digest, _picture_sha256)
+        for given, known, digest in zip(
+            _filled(references, count),
+            _filled(paths.get("references"), count),
+            _filled(digests, count),
+            strict=True,
+        )
+    ]
+    settings = provenance.settings(recipe)
+    return EditRequest(image=source, mask=found_mask, references=tuple(found_references), **settings)
 
 
 def _found(
@@ -166,19 +154,19 @@ def _found(
     digest: str | None,
     hashed: Callable[[ImageInput], str],
 ) -> ImageInput:
-    """A picture that was put in: what is given, else where it was, else beside what came out; by its hash."""
+    """Find an input picture by its hash: the given one, the recipe's file, or one beside the result."""
     if given is not None:
         if digest is not None and hashed(given) != digest:
             raise EditkitError(
                 f"The {what} {_name(given)} is not the one that {path} was made from (its pixels have "
-                f"another SHA-256); give that one by --{what}."
+                f"another SHA-256); give the original one by --{what}."
             )
         return given
     for place in (Path(known), path.parent / known, path.parent / Path(known).name) if known else ():
         if digest is not None and place.is_file() and hashed(place) == digest:
             return place
-    was = f"it was {known}, which is not there or was changed" if known else "its recipe knows no file"
-    raise EditkitError(f"The {what} that {path} was made from is not at hand ({was}); give it by --{what}.")
+    was = f"it was {known}, which is missing or was changed" if known else "the recipe names no file"
+    raise EditkitError(f"The {what} that {path} was made from cannot be found ({was}); give it by --{what}.")
 
 
 def _picture_sha256(picture: ImageInput) -> str:
@@ -194,18 +182,18 @@ def _name(picture: ImageInput) -> str:
 
 
 def _filled(values: Sequence[Any] | None, count: int) -> list[Any]:
-    """As many as there must be, with None for those that are not there."""
+    """Fill a list up to a length with None."""
     return [*(values or ()), *[None] * count][:count]
 
 
 def _levels(picture: images.Picture) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """Colours and opacity, (H, W, 4)."""
+    """Return colours and opacity, (H, W, 4)."""
     opacity = np.full(picture.rgb.shape[:2], 255, np.uint8) if picture.alpha is None else picture.alpha
     return np.concatenate((picture.rgb, opacity[..., None]), axis=-1).astype(np.int16)
 
 
 def _reasons(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """What differs between two recipes of one request."""
+    """Yield the differences between two recipes of one request, in plain words."""
     for key in COMPARED:
         before, after = then.get(key), now.get(key)
         if before == after or before is None:

@@ -1,4 +1,4 @@
-"""Edit after edit: each turn on disk before anyone sees it, a tree to go back and forth in, and drift."""
+"""Sessions: edits in a row as a tree of turns, each on disk before it is returned, and their drift."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ STRIP = "strip.png"
 
 
 class Session:
-    """A picture and what became of it; `Editor.session` starts one, `load_session` goes on with one.
+    """A tree of edits of one picture; `Editor.session` starts a session, `load_session` loads one.
 
     Attributes:
         editor: makes the edits.
-        folder: where the turns are.
-        turns: all that were made, in order; turn 0 is the original.
+        folder: folder of the turns.
+        turns: all turns in the order in which they were made; turn 0 is the original.
     """
 
     def __init__(
@@ -54,23 +54,23 @@ class Session:
         """The turn that the next edit starts from."""
         return self.turns[self._current]
 
-    def edit(self, instruction: str, method: str = "kontext", **asked: Any) -> EditResult:
+    def edit(self, instruction: str, method: str = "kontext", **fields: Any) -> EditResult:
         """Edit the current picture; the result is on disk as the next turn when this returns.
 
-        `asked` is whatever else `Editor.edit` takes.
+        `fields` are further arguments of `Editor.edit`.
 
         Raises:
-            EditkitError: where the edit cannot be carried out or kept; the session is then as it was.
+            EditkitError: where the edit cannot be carried out or written; the session is then unchanged.
         """
-        result = self.editor.edit(self.current.path, instruction, method, **asked)
+        result = self.editor.edit(self.current.path, instruction, method, **fields)
         self.adopt(result)
         return result
 
     def adopt(self, result: EditResult) -> Turn:
-        """Make a result that was made elsewhere from the current picture the next turn.
+        """Add a result as the next turn that was made outside the session from the current picture.
 
         Raises:
-            EditkitError: where it holds no picture, or one that was made from another; or it cannot be kept.
+            EditkitError: where the result holds no picture, was made from another one, or cannot be written.
         """
         before = images.load(self.current.path)
         if result.image is None:
@@ -82,18 +82,18 @@ class Session:
                 f"The result was not made from turn {self._current}, which is the current one; "
                 "branch to the turn that it was made from first."
             )
-        told, change = dict(result.recipe), result.change
-        if "paths" in told:  # what it was made from lies beside it, wherever the folder goes
-            mask = store.change_name(len(self.turns)) if told.get("mask") and change is not None else None
-            told["paths"] = {**told["paths"], "image": self.current.path.name, "mask": mask}
+        recipe, change = dict(result.recipe), result.change
+        if "paths" in recipe:  # relative, so that the folder can be moved
+            mask = store.change_name(len(self.turns)) if recipe.get("mask") and change is not None else None
+            recipe["paths"] = {**recipe["paths"], "image": self.current.path.name, "mask": mask}
         if change is None:
             change = images.gray(postprocess.change(images.tensor(before), images.tensor(after)))
         return self._add(
             result.image,
             change,
-            instruction=str(told.get("instruction", "")),
+            instruction=str(recipe.get("instruction", "")),
             method=result.method,
-            recipe=told,
+            recipe=recipe,
             notes=result.notes,
             alignment=result.alignment,
         )
@@ -107,10 +107,10 @@ class Session:
         parent = self.current.parent
         if parent is None:
             raise EditkitError("There is nothing to undo; this is the original picture.")
-        return self._settle(self.turns, parent, (*self._ahead, self._current))
+        return self._commit(self.turns, parent, (*self._ahead, self._current))
 
     def redo(self) -> Turn:
-        """Go forth again the way that was undone.
+        """Go forward again to the turn that was undone last.
 
         Raises:
             EditkitError: where nothing was undone since the last edit or branch.
@@ -118,29 +118,29 @@ class Session:
         if not self._ahead:
             raise EditkitError("There is nothing to redo; no turn was undone since the last edit or branch.")
         *ahead, following = self._ahead
-        return self._settle(self.turns, following, tuple(ahead))
+        return self._commit(self.turns, following, tuple(ahead))
 
     def branch(self, number: int) -> Turn:
-        """Make any turn current; those that were made after it stay.
+        """Make any turn current; later turns are kept.
 
         Raises:
             EditkitError: where there is no such turn.
         """
         if not isinstance(number, int) or not 0 <= number < len(self.turns):
             raise EditkitError(f"There is no turn {number}; give one from 0 to {len(self.turns) - 1}.")
-        return self._settle(self.turns, number, ())
+        return self._commit(self.turns, number, ())
 
     def path(self) -> tuple[Turn, ...]:
-        """From the original to the current turn."""
+        """Return the turns from the original to the current one."""
         found = [self.current]
         while found[-1].parent is not None:
             found.append(self.turns[found[-1].parent])
         return tuple(reversed(found))
 
     def drift(self) -> float:
-        """Mean absolute difference to the original, in [0, 1], over pixels that no turn was meant to change.
+        """Measure the mean absolute difference to the original, in [0, 1], where nothing should have changed.
 
-        The turns are those on the path; 0 where there is no such pixel.
+        It is over the pixels that no turn on the path was meant to change; 0 where there are none.
         """
         changed_11HW, original_1CHW = store.changed(self.path()), _pixels(self.turns[0])
         still = (changed_11HW < 0.5).expand_as(original_1CHW)
@@ -149,10 +149,10 @@ class Session:
         return float((_pixels(self.current) - original_1CHW).abs()[still].mean())
 
     def anchor(self) -> Turn:
-        """A new turn with the original's own pixels wherever no turn on the path was meant to change them.
+        """Add a turn with the original's pixels wherever no turn on the path was meant to change them.
 
         Raises:
-            EditkitError: where it cannot be kept.
+            EditkitError: where it cannot be written.
         """
         kept_1CHW = postprocess.kept(
             _pixels(self.turns[0]), _pixels(self.current), store.changed(self.path())
@@ -171,20 +171,20 @@ class Session:
         )
 
     def recipes(self) -> dict[str, Any]:
-        """How the pictures of the path were made, in order, for the strip."""
+        """Return the recipes of the turns on the path, in order, for the strip."""
         return {"session": [dict(turn.recipe) for turn in self.path()]}
 
     def strip(self) -> Image.Image:
-        """The path's pictures side by side under their instructions."""
+        """Draw the pictures of the path side by side under their instructions."""
         return contact_sheet.strip([(turn.instruction, turn.image) for turn in self.path()])
 
     def save(self, folder: str | Path) -> Path:
-        """Write everything into a folder: pictures with recipes, session.json and strip.png.
+        """Write the session into a folder: pictures with recipes, session.json and strip.png.
 
-        The folder appears whole or not at all; a session that was saved there before gives way to this one.
+        The folder appears whole or not at all. It replaces a session that was saved there before.
 
         Raises:
-            EditkitError: where something else is there, or it cannot be written.
+            EditkitError: where the folder holds something else or cannot be written.
         """
         folder = images.check_folder(folder)
         if folder.resolve() == self.folder.resolve():
@@ -202,25 +202,25 @@ class Session:
     def _add(self, image: Image.Image, change: Image.Image | None, **values: Any) -> Turn:
         number = len(self.turns)
         turn = store.write(self.folder, image, change, number=number, parent=self._current, **values)
-        return self._settle((*self.turns, turn), number, ())
+        return self._commit((*self.turns, turn), number, ())
 
-    def _settle(self, made: tuple[Turn, ...], current: int, ahead: tuple[int, ...]) -> Turn:
-        """On disk first, so that a failure or a kill leaves what was there before."""
-        store.index(self.folder, made, current, ahead)
-        self.turns, self._current, self._ahead = made, current, ahead
+    def _commit(self, turns: tuple[Turn, ...], current: int, ahead: tuple[int, ...]) -> Turn:
+        """Write the new state to disk, then take it over, so that a failure changes nothing."""
+        store.index(self.folder, turns, current, ahead)
+        self.turns, self._current, self._ahead = turns, current, ahead
         return self.current
 
 
 def start(editor: PictureEditor, image: ImageInput, folder: str | Path | None = None) -> Session:
-    """A session of one turn, the original.
+    """Start a session with one turn, the original.
 
     Raises:
-        EditkitError: where the picture cannot be read, or the folder holds something or cannot be written.
+        EditkitError: where the picture cannot be read, or the folder is not empty or cannot be written.
     """
     original = images.load(image)
     if folder is None:
         folder = tempfile.mkdtemp(prefix="editkit-session-")
-    folder = images.check_folder(folder).absolute()  # a program may change its directory
+    folder = images.check_folder(folder).absolute()  # since the program may change its directory
     store.check_free(folder)
     upright = images.picture(images.tensor(original), original.alpha)
     turn = store.write(
@@ -231,14 +231,14 @@ def start(editor: PictureEditor, image: ImageInput, folder: str | Path | None = 
 
 
 def load(folder: str | Path, editor: Callable[[Sequence[Turn]], PictureEditor]) -> Session:
-    """Go on with a session that was kept or saved in a folder, at the turn where it was left.
+    """Load a session from its folder, at the turn that was current.
 
     Args:
-        folder: a session's.
-        editor: gives the editor that goes on with these turns.
+        folder: the session's folder.
+        editor: gives an editor for the turns.
 
     Raises:
-        EditkitError: where a file is missing or damaged, or the backbone cannot be had.
+        EditkitError: where a file is missing or damaged, or the backbone cannot be loaded.
     """
     folder = Path(folder).absolute()
     turns, current, ahead = store.read(folder)

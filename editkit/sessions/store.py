@@ -1,4 +1,4 @@
-"""Turns of a session on disk: a picture with its recipe, and what it was meant to change."""
+"""The session store: turns on disk, each a picture with its recipe and a picture of its change."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Turn:
     """One picture of a session.
 
     Attributes:
-        number: from 0, the original, in the order in which they were made.
-        parent: the turn that it started from; None for the original.
-        instruction: what was asked for.
-        method: by which method; empty for the original and for an anchor.
-        folder: where its files are.
+        number: place in the order in which turns were made; 0 is the original.
+        parent: number of the turn that it started from; None for the original.
+        instruction: the edit in words.
+        method: name of the method; empty for the original and for an anchor.
+        folder: folder of its files.
         recipe: how the picture was made; empty for the original.
         notes: warnings in plain words.
-        alignment: where things of the parent's picture were in it; see `EditResult`.
-        digests: SHA-256 of its files, by name.
+        alignment: shift and scale against the parent's picture; see `EditResult`.
+        digests: SHA-256 of its files, by file name.
     """
 
     number: int
@@ -59,22 +59,22 @@ class Turn:
         """The picture, read from disk.
 
         Raises:
-            EditkitError: where it is gone or damaged.
+            EditkitError: where the file is missing or damaged.
         """
         return _opened(self.path)
 
     @property
     def change(self) -> Image.Image | None:
-        """Gray, white where the turn was meant to change its parent's picture; None where nowhere.
+        """A gray picture, white where the turn was meant to change its parent's; None for no change.
 
         Raises:
-            EditkitError: where the file is gone or damaged.
+            EditkitError: where the file is missing or damaged.
         """
         name = change_name(self.number)
         return _opened(self.folder / name) if name in self.digests else None
 
     def entry(self) -> dict[str, Any]:
-        """All that the pictures do not hold, in JSON's types."""
+        """Return what the pictures' files do not hold, in JSON's types."""
         return {
             "number": self.number,
             "parent": self.parent,
@@ -87,17 +87,17 @@ class Turn:
 
 
 def picture_name(number: int) -> str:
-    """The file of a turn's picture."""
+    """Name the file of a turn's picture."""
     return f"turn-{number:03}.png"
 
 
 def change_name(number: int) -> str:
-    """The file that says where a turn was meant to change something."""
+    """Name the file of a turn's change."""
     return f"change-{number:03}.png"
 
 
 def write(folder: Path, image: Image.Image, change: Image.Image | None = None, **values: Any) -> Turn:
-    """Put a turn's files on disk and return it; `values` are the other fields of a `Turn`.
+    """Write a turn's files and return the turn; `values` are the other fields of a `Turn`.
 
     Raises:
         EditkitError: where they cannot be written.
@@ -113,12 +113,12 @@ def write(folder: Path, image: Image.Image, change: Image.Image | None = None, *
 
 
 def index(folder: Path, turns: Sequence[Turn], current: int, ahead: Sequence[int]) -> None:
-    """Write down which turns there are, the one that is current, and those that `redo` would go to.
+    """Write session.json: all turns, the current one, and those that `redo` goes to.
 
     Raises:
         EditkitError: where it cannot be written.
     """
-    told = {
+    session = {
         "format": FORMAT,
         "versions": provenance.versions(),
         "current": current,
@@ -126,24 +126,26 @@ def index(folder: Path, turns: Sequence[Turn], current: int, ahead: Sequence[int
         "turns": [turn.entry() for turn in turns],
     }
     with atomic_files.whole(folder / FILE) as file:
-        file.write(json.dumps(told, indent=1).encode())
+        file.write(json.dumps(session, indent=1).encode())
 
 
 def read(folder: Path) -> tuple[tuple[Turn, ...], int, tuple[int, ...]]:
-    """The turns of a folder, the number of the current one, and those ahead.
+    """Read the turns of a folder, the number of the current one, and the turns that `redo` goes to.
 
     Raises:
-        EditkitError: where a file is missing, damaged, or not as `write` and `index` left it.
+        EditkitError: where a file is missing, damaged, or other than `write` and `index` wrote it.
     """
     path = folder / FILE
     try:
-        told = json.loads(path.read_bytes())
-        if told["format"] != FORMAT:
-            raise EditkitError(f"The session {folder} has the format {told['format']}; use a newer editkit.")
-        turns = tuple(_turn(folder, place, entry) for place, entry in enumerate(told["turns"]))
+        session = json.loads(path.read_bytes())
+        if session["format"] != FORMAT:
+            raise EditkitError(
+                f"The session {folder} has the format {session['format']}; use a newer editkit."
+            )
+        turns = tuple(_turn(folder, place, entry) for place, entry in enumerate(session["turns"]))
         current, ahead = (
-            turns[told["current"]].number,
-            tuple(turns[number].number for number in told["ahead"]),
+            turns[session["current"]].number,
+            tuple(turns[number].number for number in session["ahead"]),
         )
         return turns, current, ahead
     except OSError as error:
@@ -155,10 +157,10 @@ def read(folder: Path) -> tuple[tuple[Turn, ...], int, tuple[int, ...]]:
 
 
 def changed(path: Sequence[Turn]) -> Tensor:
-    """Where any of these turns was meant to change something, 11HW: 1 inside.
+    """Join the changes of turns, 11HW: 1 where any of them was meant to change something.
 
     Raises:
-        EditkitError: where a file is gone or damaged.
+        EditkitError: where a file is missing or damaged.
     """
     width, height = path[0].image.size
     changed_HW = np.zeros((height, width), dtype=bool)
@@ -169,18 +171,18 @@ def changed(path: Sequence[Turn]) -> Tensor:
 
 
 def check_free(folder: Path, *, replace: bool = False) -> None:
-    """Make sure that nobody's files are in a folder, but for a session's where it may be replaced.
+    """Check that a folder is empty or, with `replace`, holds a session.
 
     Raises:
-        EditkitError: where some are.
+        EditkitError: where it holds other files.
     """
-    there = folder.exists() and any(folder.iterdir())
+    filled = folder.exists() and any(folder.iterdir())
     session = (folder / FILE).exists()
-    if there and session and not replace:
+    if filled and session and not replace:
         raise EditkitError(
             f"The folder {folder} holds a session; load it by editkit.load_session, or give another folder."
         )
-    if there and not session:
+    if filled and not session:
         raise EditkitError(f"The folder {folder} is not empty and holds no session; give another folder.")
 
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from editkit.imaging.color import LUMA
 from editkit.shapesworld.world import COLOURS, LETTERS, SHAPES, STYLES, Scene, Thing, draw_scene
 
 HELD_OUT = range(0, 10_000)
@@ -127,7 +128,7 @@ def style_reference(rng: random.Random) -> Edit:
     colour, shape = rng.choice(scene.new_colours()), rng.choice(scene.new_shapes())
     backgrounds = [other for other in COLOURS if other not in (colour, scene.background)]
     if scene.style == "gray":
-        backgrounds = [other for other in backgrounds if abs(_luminance(other) - _luminance(colour)) > 32]
+        backgrounds = [other for other in backgrounds if abs(_luma(other) - _luma(colour)) > 32]
     thing = Thing(shape=shape, colour=colour, slot="", x=0, y=0, size=ADDED_SIZE).at(
         rng.choice(scene.free_slots())
     )
@@ -149,9 +150,8 @@ def character_reference(rng: random.Random) -> Edit:
     return scene, f"{subject} in the {slot} on a {colour} background", answer
 
 
-def _luminance(colour: str) -> float:
-    red, green, blue = COLOURS[colour]
-    return 0.299 * red + 0.587 * green + 0.114 * blue
+def _luma(colour: str) -> float:
+    return sum(weight * channel for weight, channel in zip(LUMA, COLOURS[colour], strict=True))
 
 
 ON_SCENE: dict[str, tuple[str, Callable[[random.Random, Scene], Edit]]] = {

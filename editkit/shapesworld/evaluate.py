@@ -13,7 +13,7 @@ from PIL import Image
 from editkit import atomic_files
 from editkit import shapesworld as world
 from editkit.errors import EditkitError
-from editkit.imaging import images
+from editkit.imaging import contact_sheet, images
 from editkit.inference.editor import PictureEditor
 from editkit.shapesworld.scores import Pixels, changed, score
 from editkit.types import EditRequest
@@ -209,12 +209,12 @@ def write(report: dict[str, Any], folder: Path) -> None:
     Raises:
         EditkitError: where they cannot be written.
     """
-    height, width = report["grid"][0][0][0].shape[:2] if report["grid"][0] else (world.SIZE, world.SIZE)
-    sheet = np.ones((len(report["grid"]) * height, SHOWN * 3 * width, 3), dtype=np.float32)
-    for row, triples in enumerate(report["grid"]):
-        for column, picture in enumerate(picture for triple in triples for picture in triple):
-            sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = picture
-    images.save(_picture(sheet), folder / "grid.png")
+    columns, places = 3 * SHOWN, []
+    for triples in report["grid"]:
+        shown = [_picture(pixels) for triple in triples for pixels in triple]
+        places += [*shown, *[None] * (columns - len(shown))]
+    sheet, _ = contact_sheet.grid(places, columns)
+    images.save(sheet, folder / "grid.png")
     write_report({key: value for key, value in report.items() if key != "grid"}, folder)
 
 

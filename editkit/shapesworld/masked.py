@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from editkit.imaging.color import LUMA
 from editkit.shapesworld.edits import ON_SCENE, character_reference, style_reference
-from editkit.shapesworld.render import CELL, LUMA, SIZE, render
+from editkit.shapesworld.render import CELL, SIZE, render
 from editkit.shapesworld.world import JITTER, SIZES, SLOTS, Scene, draw_scene
 
 Mask = NDArray[np.uint8]

@@ -6,13 +6,13 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
+from editkit.imaging.color import LUMA
 from editkit.shapesworld.world import COLOURS, Scene, Thing
 
 CELLS, CELL = 32, 4
 """Cells across a picture, pixels across a cell."""
 SIZE = CELLS * CELL
 STRIPE_PERIOD = 4
-LUMA = np.array([0.299, 0.587, 0.114])
 
 Picture = NDArray[np.uint8]
 Plane = NDArray[np.bool_]

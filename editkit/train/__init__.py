@@ -1,1 +1,1 @@
-"""Training: a loop for everything that trains, and the jobs that it runs."""
+"""Training: one loop for all jobs, and the job that fine-tunes a method."""

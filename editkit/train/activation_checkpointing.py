@@ -1,4 +1,4 @@
-"""Activations that are computed again in the backward pass: all of a block's, or all but the dear ones."""
+"""Activation checkpointing of transformer blocks: of all activations, or of the cheap ones only."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
+from editkit.backbone import Transformer
+
 aten: Any = torch.ops.aten
-DEAR = frozenset(
+EXPENSIVE = frozenset(
     (
         aten.mm.default,
         aten.addmm.default,
@@ -19,11 +21,11 @@ DEAR = frozenset(
         aten._scaled_dot_product_cudnn_attention.default,
     )
 )
-"""Matrix products and attention."""
+"""Operations whose results selective checkpointing keeps: matrix products and attention."""
 
 
-def switch_on(transformer: Any, selective: bool) -> None:
-    """Checkpoint a diffusers transformer's blocks; `selective` keeps the results of what costs most."""
+def switch_on(transformer: Transformer, selective: bool) -> None:
+    """Checkpoint a diffusers transformer's blocks; `selective` keeps the results of expensive operations."""
     transformer.enable_gradient_checkpointing(_selective if selective else None)
 
 
@@ -33,4 +35,4 @@ def _selective(block: Callable[..., Any], *inputs: Any) -> Any:
 
 
 def _policy(_: Any, operation: Any, *arguments: Any, **named: Any) -> CheckpointPolicy:
-    return CheckpointPolicy.MUST_SAVE if operation in DEAR else CheckpointPolicy.PREFER_RECOMPUTE
+    return CheckpointPolicy.MUST_SAVE if operation in EXPENSIVE else CheckpointPolicy.PREFER_RECOMPUTE

@@ -1,7 +1,6 @@
-"""Checkpoints: a folder that is complete or absent, safetensors and JSON only, each file with its hash."""
+"""Checkpoints: folders of safetensors and JSON that are complete or absent; each file has its hash."""
 
 import json
-import os
 import shutil
 import warnings
 from pathlib import Path
@@ -20,7 +19,7 @@ from editkit.train.optim import Ema
 
 STATE = "state.json"
 SETTINGS = ("peak", "weight_decay", "betas")
-"""What the config says of an optimizer's groups, also where a run goes on under another one."""
+"""Settings of an optimizer's groups that a resumed run takes from its config instead of the checkpoint."""
 
 
 def save(
@@ -30,18 +29,20 @@ def save(
     optimizers: list[torch.optim.Optimizer],
     ema: Ema | None,
     keep: int,
+    settings: dict[str, Any] | None = None,
     main: bool = True,
 ) -> Path:
-    """Write `checkpoint-<step>` whole, then drop the oldest beyond `keep`.
+    """Write `checkpoint-<step>` whole, with the settings it is of, then drop the oldest beyond `keep`.
 
-    All processes of a run call it, since none may have all of the weights; the main one writes.
+    All processes of a run must call it, since weights may be in shards; the main one writes.
     """
     folder = output / f"checkpoint-{step:07d}"
-    partial = output / f".{folder.name}.partial"
     tensors = {"weights": fsdp.gathered({name: p.detach() for name, p in parameters.items()}, main)}
     if ema:
         tensors["ema"] = fsdp.gathered(ema.state(), main)
     state: dict[str, Any] = {"step": step, "optimizers": []}
+    if settings is not None:
+        state["settings"] = settings
     for number, optimizer in enumerate(optimizers):
         moved = [p for group in optimizer.param_groups for p in group["params"]]
         values = {
@@ -49,7 +50,7 @@ def save(
             for index, parameter in enumerate(moved)
             for name, value in optimizer.state.get(parameter, {}).items()
         }
-        # Quantized states share their tables, which safetensors does not have.
+        # Quantized states share tables, and safetensors cannot store shared memory.
         seen: set[int] = set()
         for name, value in values.items():
             if not isinstance(value, DTensor):
@@ -60,42 +61,38 @@ def save(
     if not main:
         return folder
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name, values in tensors.items():
-            save_file(values, partial / f"{name}.safetensors")
-        state["files"] = {
-            path.name: atomic_files.sha256(path) for path in sorted(partial.glob("*.safetensors"))
-        }
-        (partial / STATE).write_text(json.dumps(state))
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+        with atomic_files.beside(folder) as partial:
+            partial.mkdir()
+            for name, values in tensors.items():
+                save_file(values, partial / f"{name}.safetensors")
+            files = sorted(partial.glob("*.safetensors"))
+            state["files"] = {path.name: atomic_files.sha256(path) for path in files}
+            (partial / STATE).write_text(json.dumps(state))
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
         problem = first_sentence(error)
         raise EditkitError(f"{folder} cannot be written ({problem}); free some space and resume.") from error
-    for old in everything(output)[:-keep]:
+    for old in complete(output)[:-keep]:
         shutil.rmtree(old)
     return folder
 
 
 def set_aside(output: Path, step: int) -> None:
-    """Rename checkpoints behind a step from which the run goes on, so that none of them is the latest."""
+    """Rename checkpoints of later steps than this one, so that none of them counts as the latest."""
     for folder in output.glob("checkpoint-*"):
         number = folder.name.removeprefix("checkpoint-")
         if number.isdigit() and int(number) > step:
             aside = output / f"abandoned-{folder.name}"
             shutil.rmtree(aside, ignore_errors=True)
-            os.replace(folder, aside)
+            folder.rename(aside)
 
 
-def everything(output: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
+def complete(output: Path) -> list[Path]:
+    """List the complete checkpoints of a run, oldest first."""
     return sorted(path for path in output.glob("checkpoint-*") if (path / STATE).is_file())
 
 
 def damage(folder: Path) -> str:
-    """What is wrong with a checkpoint's files; empty where they are as they were written."""
+    """Say what is wrong with a checkpoint's files; empty where they are as they were written."""
     try:
         files = json.loads((folder / STATE).read_text())["files"]
         changed = [name for name, digest in files.items() if atomic_files.sha256(folder / name) != digest]
@@ -105,22 +102,24 @@ def damage(folder: Path) -> str:
 
 
 def find(output: Path, resume: str | None) -> Path | None:
-    """The checkpoint that `resume` names: None, "latest", or a folder.
+    """Find the checkpoint that `resume` names: None, "latest", or a folder.
 
-    The latest is the newest that is sound; damaged ones are named in a warning and passed over.
+    "latest" is the newest undamaged one; damaged ones are skipped with a warning.
 
     Raises:
-        EditkitError: where a folder is named that holds no checkpoint, or all there are are damaged.
+        EditkitError: where a folder holds no checkpoint, or all checkpoints are damaged.
     """
     if resume is None:
         return None
     if resume == "latest":
-        found = everything(output)
+        found = complete(output)
         while found and (problem := damage(found[-1])):
-            said = f"The checkpoint {found.pop()} is damaged ({problem}) and passed over."
+            said = f"The checkpoint {found.pop()} is damaged ({problem}) and was skipped."
             warnings.warn(said, EditkitWarning, stacklevel=2)
-        if not found and everything(output):
-            raise EditkitError(f"No checkpoint in {output} is sound; start anew with another fit.output.")
+        if not found and complete(output):
+            raise EditkitError(
+                f"All checkpoints in {output} are damaged; start again with another fit.output."
+            )
         return found[-1] if found else None
     folder = Path(resume)
     if not (folder / STATE).is_file():
@@ -134,7 +133,7 @@ def load(
     optimizers: list[torch.optim.Optimizer],
     ema: Ema | None,
 ) -> int:
-    """Restore everything from a checkpoint and return the number of finished steps.
+    """Restore weights, optimizers and average from a checkpoint; return the number of finished steps.
 
     Raises:
         EditkitError: where the checkpoint is damaged or belongs to other weights or another optimizer.
@@ -163,14 +162,18 @@ def _load(
         raise ValueError("it holds other weights than this config trains")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            fsdp.own(parameter).copy_(fsdp.own(fsdp.spread(weights[name], parameter)))
+            fsdp.local_shard(parameter).copy_(fsdp.local_shard(fsdp.spread(weights[name], parameter)))
         if ema:
             averages: dict[str, Tensor] = load_file(folder / "ema.safetensors")
             for name, average in averages.items():
                 shadow = ema.shadow[name]
-                fsdp.own(shadow).copy_(fsdp.own(fsdp.spread(average, shadow)))
+                fsdp.local_shard(shadow).copy_(fsdp.local_shard(fsdp.spread(average, shadow)))
     state = json.loads((folder / STATE).read_text())
     for number, (optimizer, groups) in enumerate(zip(optimizers, state["optimizers"], strict=True)):
+        own = optimizer.state_dict()["param_groups"]
+        # Where settings are kept they tell it, and other versions of torch keep other keys.
+        if "settings" not in state and any(set(o) - set(g) for o, g in zip(own, groups, strict=True)):
+            raise ValueError(f"it holds the state of another optimizer than {type(optimizer).__name__}")
         restored: dict[int, dict[str, Any]] = {}
         moved = [p for group in optimizer.param_groups for p in group["params"]]
         for key, value in load_file(folder / f"optimizer-{number}.safetensors").items():
@@ -178,7 +181,7 @@ def _load(
             parameter = moved[int(index)]
             whole = value.shape == parameter.shape and value.ndim > 0
             restored.setdefault(int(index), {})[name] = (
-                fsdp.spread(value, parameter) if whole else _counted(value)
+                fsdp.spread(value, parameter) if whole else _integer(value)
             )
         wanted = [{key: group[key] for key in SETTINGS if key in group} for group in optimizer.param_groups]
         optimizer.load_state_dict({"state": restored, "param_groups": groups})
@@ -187,6 +190,6 @@ def _load(
     return int(state["step"])
 
 
-def _counted(value: Tensor) -> Tensor | int:
-    """A whole number as it was before it was written among tensors."""
+def _integer(value: Tensor) -> Tensor | int:
+    """Turn a tensor of one integer back into an int."""
     return int(value) if value.ndim == 0 and not value.is_floating_point() else value

@@ -1,4 +1,4 @@
-"""How long a run is, how large, how precise, and how weights move."""
+"""Configs of every training run: its length, batches, precision and optimizer."""
 
 import os
 from dataclasses import dataclass, field
@@ -11,17 +11,17 @@ SCHEDULES = ("constant", "linear", "cosine", "onecycle")
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """How weights move."""
+    """Options of the optimizer."""
 
     name: str = "adamw"
-    """`adamw`; `muon`: Muon on matrices inside transformer blocks and AdamW on everything else; `prodigy`:
-    finds its own rate, of which `lr`, usually 1, is a factor;
-    `adamw8bit`: bitsandbytes' AdamW, whose state takes a quarter; `schedulefree`: AdamW that averages its own
-    weights and needs no schedule."""
+    """`adamw`. `muon`: Muon for matrices inside transformer blocks and AdamW for everything else. `prodigy`:
+    finds its own learning rate; `lr`, usually 1, is a factor on it. `adamw8bit`: bitsandbytes' AdamW, whose
+    state takes a quarter of the memory. `schedulefree`: AdamW that averages its weights and needs no
+    schedule."""
     lr: float = 1e-4
     """AdamW's peak learning rate."""
     lr_of: dict[str, float] = field(default_factory=dict)
-    """AdamW's peak learning rate of parameters by the beginning of their names; the longest one counts."""
+    """AdamW's peak learning rate of parameters, by the beginning of their names; the longest match counts."""
     muon_lr: float = 0.02
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
@@ -29,16 +29,16 @@ class OptimConfig:
     warmup: int = 0
     """Steps of linear warm-up."""
     decay: float = 1.0
-    """Share of the run, at its end, over which `linear` and `cosine` go to zero."""
+    """Last share of the run over which `linear` and `cosine` fall to zero."""
     clip: float = 1.0
-    """Largest gradient norm."""
+    """Largest norm of the gradients; larger ones are scaled down."""
 
     def __post_init__(self) -> None:
         for value, allowed in ((self.name, OPTIMIZERS), (self.schedule, SCHEDULES)):
             if value not in allowed:
                 raise ValueError(f"{value!r} is not one of {', '.join(allowed)}")
         if self.name == "prodigy" and self.lr_of:
-            raise ValueError("optim.lr_of is not for prodigy, which has one rate for everything")
+            raise ValueError("optim.lr_of is not for prodigy, which has one learning rate for all parameters")
         if self.name == "schedulefree" and self.schedule != "constant":
             raise ValueError("optim.schedule must be constant with schedulefree; warmup may be given")
         if not 0 < self.decay <= 1:
@@ -47,32 +47,37 @@ class OptimConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """How long, how large, how precise, and where it is kept."""
+    """Options of every training run."""
 
     output: str = "out/train"
     steps: int = 1000
     batch: int = 16
-    """Samples in one forward pass of one process."""
+    """Number of samples in one forward pass of one process."""
     accumulate: int = 1
-    """Forward passes to an optimizer step."""
+    """Number of forward passes in one optimizer step."""
     precision: str = "auto"
-    """`bf16` (autocast over fp32 weights), `fp32`, or `auto`: bf16 but on CPUs that are slower in it."""
+    """`bf16` (autocast over float32 weights), `fp32`, or `auto`: bf16, except on CPUs that are slower in
+    it."""
     ema: float = 0.0
-    """Decay of the moving average of weights, which is what gets exported; 0 keeps none."""
+    """Decay of the moving average of the weights, which is exported; 0 for no average."""
     seed: int = 0
     save_every: int = 500
     keep: int = 2
     log_every: int = 20
     validate_every: int = 0
-    """Steps between looks at held-out edits; the best weights so far are kept in `best`. 0 for none."""
+    """Steps between validations on held-out edits; the best weights so far are in `best`. 0 for none."""
     spike: float = 20.0
-    """Stop where a batch's loss is so many times the highest of the last ten logged; 0 for never."""
+    """Stop at a loss that is this many times the highest of the last ten logged; 0 for never."""
     trackers: tuple[str, ...] = ("tensorboard",)
-    """Where figures go besides log.jsonl: accelerate's names, such as tensorboard and wandb."""
+    """Trackers that log figures besides log.jsonl, by accelerate's names, such as tensorboard and wandb."""
     resume: str | None = None
     """`latest`, or a checkpoint folder."""
+    allow_changes: tuple[str, ...] = ()
+    """Settings that may be other than the checkpoint's that is resumed, by name or its beginning, such as
+    `data` or `lora.alpha`: the run goes on with the new ones. Without it only rates, lengths and what is
+    written or watched may change."""
     device: str | None = None
-    """`cpu`, or null for what accelerate finds."""
+    """Device to train on: `cpu`, or null for the one that accelerate chooses."""
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:
@@ -82,13 +87,11 @@ class FitConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"fit.{name} must be at least 1, not {getattr(self, name)}")
         if self.optim.name == "schedulefree" and self.ema:
-            raise ValueError("fit.ema must be 0 with schedulefree, which averages by itself")
+            raise ValueError("fit.ema must be 0 with schedulefree, which averages its weights itself")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise ValueError(f"fit.precision must be auto, bf16 or fp32, not {self.precision!r}")
         if self.device not in (None, "cpu"):
-            raise ValueError(
-                f"fit.device must be cpu or null, for what accelerate finds, not {self.device!r}"
-            )
+            raise ValueError(f"fit.device must be cpu, or null for accelerate's choice, not {self.device!r}")
 
     @property
     def low(self) -> bool:
@@ -97,5 +100,5 @@ class FitConfig:
 
     @property
     def samples(self) -> int:
-        """Samples of one optimizer step, over all processes."""
+        """Number of samples in one optimizer step, over all processes."""
         return self.batch * self.accumulate * int(os.environ.get("WORLD_SIZE", "1"))

@@ -1,17 +1,18 @@
-"""Fine-tunes a method on a backbone, or trains a new backbone with it: the flow objective over any plan."""
+"""The job that fine-tunes a method on a backbone, or trains a new backbone with it."""
 
 import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from editkit import config, packages, registry
+from editkit import config, registry
+from editkit.backbone import Backbone, Role, provider
+from editkit.config import Options
 from editkit.data import padding
 from editkit.data.buckets import SLOTS, Bucket, EditBatch
 from editkit.data.cropping import Cropped
@@ -32,23 +33,24 @@ from editkit.train.validation import Validation
 from editkit.types import Plan
 
 TEXTS = 16
-"""Instructions that are encoded together."""
+"""Number of instructions that are encoded together."""
 
 
 class EditJob(Job):
-    """Wires a backbone, a method and a dataset together for `fit`."""
+    """Connects a backbone, a method and datasets for `fit`."""
 
     objective: FlowObjective
 
-    def __init__(self, settings: EditTrainConfig, method: Method | None = None) -> None:
+    def __init__(self, settings: EditTrainConfig, method: Method[Options] | None = None) -> None:
         if method is not None and settings.fit.validate_every:
             raise EditkitError("fit.validate_every is for methods that edit; leave it out here.")
         images.check_folder(settings.cache)
-        self.config, self.method = settings, method or registry.method(settings.method)
+        self.settings = self.config = settings
+        self.method = method or registry.method(settings.method)
         options = config.build(self.method.config, settings.options)
         self.role = self.method.role_under(options)
         self.backbone = self._backbone()
-        self.backbone.settle(self.role)
+        self.backbone.use_parts_of(self.role)
         self.conditioner = self.method.conditioner(self.backbone, options)
         self.trainer = self.method.trainer(self.backbone, options)
         self._prepare()
@@ -56,8 +58,8 @@ class EditJob(Job):
         wanted = settings.fit.validate_every > 0
         self._validation = Validation(self, settings.validation) if wanted else None
         mixture = [MixedConfig(data=settings.data), *settings.mixture.values()]
-        filled = [self._arranged(mixed) for mixed in mixture]
-        # Dealt by optimizer steps, so that it does not matter into how many parts a step's samples are cut.
+        filled = [self._buckets(mixed) for mixed in mixture]
+        # Datasets change with optimizer steps, so the number of forward passes in a step does not matter.
         streams = [
             Stream(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
             for each in filled
@@ -68,8 +70,8 @@ class EditJob(Job):
             self._encode_texts([bucket for each in filled for bucket in each])
             self.backbone.free()
 
-    def _arranged(self, mixed: MixedConfig) -> list[Bucket]:
-        """A dataset's samples as latents."""
+    def _buckets(self, mixed: MixedConfig) -> list[Bucket]:
+        """Encode a dataset as buckets, or read them from the latent cache."""
         records, settings = dataset(mixed.data), self.config
         if mixed.data.crop == "centre":
             records = Cropped(records, self.backbone.sizes(self.role))
@@ -88,46 +90,44 @@ class EditJob(Job):
 
     @torch.no_grad()
     def _encode_texts(self, filled: Sequence[Bucket]) -> None:
-        """Have every instruction encoded as training will want it; what is left out is one more."""
+        """Encode every instruction ahead of training, and the empty one of prompt dropout."""
         low = self.config.fit.low
         for bucket in filled:
             words = sorted({"", *bucket.instructions})
             for start in range(0, len(words), TEXTS):
                 with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=low):
-                    self.conditioner.worded(bucket.plan, words[start : start + TEXTS])
+                    self.conditioner.with_text(bucket.plan, words[start : start + TEXTS])
 
-    def _backbone(self) -> Any:
-        flux = packages.backbones("flux")
+    def _backbone(self) -> Backbone:
         if not self.config.fresh:
-            loaded = flux.load(
+            loaded = provider().load(
                 self.config.backbone,
                 device=self.config.fit.device,
                 dtype=self.config.dtype,
                 **self.config.load,
             )
             if fsdp.wanted():
-                # Each block goes to its device by itself as it is cut, so that none ever holds them all.
+                # FSDP moves block by block to the devices, so that no device ever holds all of them.
                 loaded.transformer_device = torch.device("cpu")
             if self.config.start:
-                loaded.settle(self.config.start)
-                packages.backbones("random_init").widen(loaded, self.role, self.config.start)
+                loaded.use_parts_of(self.config.start)
+                loaded.widen(self.role, self.config.start)
             return loaded
-        module = packages.backbones("random_init")
-        made = config.build(module.FreshConfig, self.config.fresh)
-        device = packages.backbones("hub").device(self.config.fit.device)
-        loading = config.build(packages.backbones("loading").LoadOptions, self.config.load)
-        return module.fresh(made, self.role, device, self.config.fit.seed, loading)
+        fit = self.config.fit
+        return provider().create(self.config.fresh, self.role, fit.device, fit.seed, self.config.load)
 
     def _prepare(self) -> None:
-        """Decide what trains."""
+        """Make the chosen parts trainable, and add or load an adapter."""
         transformer = self.backbone.transformer(self.role)
         if self.config.trainable == "full":
+            if getattr(transformer, "is_quantized", False):
+                raise EditkitError("Quantized weights cannot train; take others, or trainable=lora.")
             transformer.requires_grad_(True)
         elif self.config.trainable == "input":
             transformer.x_embedder.requires_grad_(True).float()
         else:
             with torch.random.fork_rng():
-                torch.manual_seed(self.config.fit.seed)  # all processes begin with one adapter
+                torch.manual_seed(self.config.fit.seed)  # the same adapter in all processes
                 if self.config.adapter:
                     self.trainer.load(transformer, Path(self.config.adapter))
                 else:
@@ -142,8 +142,7 @@ class EditJob(Job):
                 raise EditkitError("text_encoders=true does not work in shards; launch without FSDP.")
             self.backbone.encoders.clip.requires_grad_(True)
             self.backbone.encoders.t5.requires_grad_(True)
-            # CLIP's last hidden states feed nothing in FLUX, only its pooled feature does; every parameter
-            # still gets a gradient through it.
+            # FLUX reads CLIP's pooled feature only; every parameter gets a gradient through it.
         transformer.train()
 
     def batch(self, indices: Sequence[int]) -> EditBatch:
@@ -151,11 +150,11 @@ class EditJob(Job):
         pieces, tensors, mixed = [], [], MixedConfig()
         number, start = divmod(indices[0], self.config.fit.samples)
         for bucket, places in share(self.stream(number), start, len(indices)):
-            plan, taken = bucket.take(places, self.backbone.device)
+            plan, chosen = bucket.take(places, self.backbone.device)
             rngs = (random.Random(f"words {seed} {index}") for index in words)
             instructions = [self.trainer.reword(bucket.instructions[place], next(rngs)) for place in places]
             pieces.append((plan, instructions))
-            tensors.append(taken)
+            tensors.append(chosen)
             mixed = bucket.mixed  # a batch is from one dataset
         seeds = [hash((seed, index)) % 2**63 for index in indices]
         if len(pieces) > 1:
@@ -163,7 +162,7 @@ class EditJob(Job):
         return EditBatch(
             plan=pieces[0][0],
             x0_BLC=tensors[0]["x0_BLC"],
-            worded=pieces,
+            groups=pieces,
             weights_BL=tensors[0].get("weights_BL"),
             seeds=seeds,
             mixed=mixed,
@@ -172,7 +171,7 @@ class EditJob(Job):
     def _padded(
         self, pieces: list[tuple[Plan, list[str]]], tensors: list[dict[str, Tensor]], seeds: list[int]
     ) -> EditBatch:
-        """Samples of several sizes as one batch."""
+        """Pad samples of several sizes into one batch."""
         plans, sizes = [plan for plan, _ in pieces], [len(words) for _, words in pieces]
         grid = self.backbone.grid_ids
         own = [plan.conditioning.ids_L3 for plan in plans]
@@ -182,15 +181,15 @@ class EditJob(Job):
         ]
         plan, where, count = padding.plans(plans, ids, sizes)
         x0, weights = [], []
-        for taken, places_L in zip(tensors, where, strict=True):
-            x0.append(padding.padded(taken["x0_BLC"], places_L, count))
-            even_BL = torch.full_like(taken["x0_BLC"][..., 0], 1 / taken["x0_BLC"].shape[1])
-            weight_BL = taken.get("weights_BL", even_BL)
+        for chosen, places_L in zip(tensors, where, strict=True):
+            x0.append(padding.padded(chosen["x0_BLC"], places_L, count))
+            even_BL = torch.full_like(chosen["x0_BLC"][..., 0], 1 / chosen["x0_BLC"].shape[1])
+            weight_BL = chosen.get("weights_BL", even_BL)
             weights.append(padding.padded(weight_BL, places_L, count))
         return EditBatch(
             plan=plan,
             x0_BLC=torch.cat(x0),
-            worded=pieces,
+            groups=pieces,
             weights_BL=torch.cat(weights),
             seeds=seeds,
             places=[places_L for places_L, size in zip(where, sizes, strict=True) for _ in range(size)],
@@ -201,17 +200,17 @@ class EditJob(Job):
 
     def placed(self) -> None:
         if self.config.prior_share:
-            self.objective.remember()
+            self.objective.keep_initial_weights()
 
-    def _base(self, record: Any) -> str:
-        """Where the weights came from, in words that hold on any machine."""
+    def _base(self, record: Role) -> str:
+        """Name the origin of the weights, without paths of this machine."""
         if self.config.fresh:
             return "random weights"
         source = str(record.file or record.source)
         return self.config.backbone if Path(source).is_absolute() else source
 
     def validate(self, step: int, folder: Path | None) -> dict[str, float]:
-        assert self._validation is not None  # made at the start, so that what is wrong with it is said then
+        assert self._validation is not None  # made at the start, to raise its errors early
         figures = self._validation(step, folder)
         if self.config.cache_texts:
             self.backbone.free()
@@ -219,7 +218,7 @@ class EditJob(Job):
 
     def keep(self, indices: Sequence[int], folder: Path) -> bool:
         batch = self.batch(indices)
-        about = {"seeds": batch.seeds, "instructions": [words for _, each in batch.worded for words in each]}
+        about = {"seeds": batch.seeds, "instructions": [words for _, each in batch.groups for words in each]}
         about |= {"prior": batch.mixed.prior, "loss_weight": batch.mixed.loss_weight}
         tensors = {"x0_BLC": batch.x0_BLC, "weights_BL": batch.weights_BL}
         tensors |= {name: getattr(batch.plan.conditioning, name) for name in SLOTS}
@@ -233,7 +232,7 @@ class EditJob(Job):
     def export(self, folder: Path) -> None:
         role = self.role
         if self.config.trainable != "lora":
-            packages.backbones("random_init").save(self.backbone, role, folder / role)
+            self.backbone.save(role, folder / role)
         else:
             self.trainer.save(self.backbone.transformer(role), folder)
         record, output = self.backbone.role(self.config.start or role), Path(self.config.fit.output)

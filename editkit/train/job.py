@@ -1,36 +1,48 @@
-"""What trains: the interface between the training loop and everything that it runs."""
+"""The interface between the training loop and its jobs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from torch import nn
 
+from editkit.train.config import FitConfig
+
+
+class RunConfig(Protocol):
+    """The config of a training run: a frozen dataclass."""
+
+    @property
+    def fit(self) -> FitConfig:
+        """How long, how large, how precise."""
+
 
 class Job(ABC):
-    """What `fit` trains. The objective's forward takes a batch and returns the loss."""
+    """A job for `fit`. The forward pass of its objective takes a batch and returns the loss."""
 
     objective: nn.Module
+    settings: RunConfig | None = None
+    """All of the run's settings, a dataclass with a `fit`, which checkpoints keep; None for none."""
 
     @abstractmethod
-    def batch(self, indices: Sequence[int]) -> Any:
-        """The samples at these places of an endless, deterministic stream, as one batch."""
+    def batch(self, indices: Sequence[int]) -> object:
+        """Make a batch of the samples at these indices of an endless, deterministic stream."""
 
     def placed(self) -> None:
-        """Told once what trains stands where it will, in shards or whole, and no checkpoint is loaded yet."""
+        """Do what must follow the placement of the weights and precede the loading of a checkpoint."""
         return None
 
     def figures(self) -> dict[str, float]:
-        """Figures of the last step that are logged beside its loss, by name; none by default."""
+        """Return figures of the last step by name, to be logged beside its loss; none by default."""
         return {}
 
     def validate(self, step: int, folder: Path | None) -> dict[str, float]:
-        """Figures of the weights as they are, by name, and pictures into a folder; none by default."""
+        """Evaluate the current weights: return figures by name, write pictures; nothing by default."""
         return {}
 
     def keep(self, indices: Sequence[int], folder: Path) -> bool:
-        """Write a batch out for people to look at; whether that was done, which it is not by default."""
+        """Write a batch for inspection; return whether that was done. By default it is not."""
         return False
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The training loop, one for everything that trains: accelerate underneath, exact resume on top."""
+"""The training loop of all jobs: on accelerate, with exact resume."""
 
 import os
 import signal
@@ -15,22 +15,22 @@ from editkit.train.run_state import Run
 
 
 class StoppedError(EditkitError):
-    """The run was told to stop, and its checkpoint is written."""
+    """An error for a run that was told to stop; its checkpoint is written."""
 
     status = 143
-    """What a process that SIGTERM ended gives its parent."""
+    """Exit status of a process that SIGTERM ended."""
 
 
 def fit(job: Job, config: FitConfig) -> float:
-    """Train, checkpoint, export; returns the last logged loss.
+    """Train, write checkpoints, export; return the last logged loss.
 
-    A sample depends on its index alone and the global random state on step and process alone, so a resumed
-    run repeats what an uninterrupted one would have done. Several processes repeat one as far as the loss is
-    a plain mean over samples and nothing is dropped at random.
+    A resumed run repeats the uninterrupted one exactly: a sample depends on its index only, and the global
+    random state on step and process only. Several processes give the same run as one, as long as the loss is
+    a plain mean over samples and the model draws nothing at random.
 
     Raises:
         StoppedError: on SIGTERM, once the step is done and a checkpoint written.
-        EditkitError: where the loss stops being finite or a checkpoint does not fit.
+        EditkitError: where the loss is not finite or a checkpoint does not fit.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -43,7 +43,7 @@ def fit(job: Job, config: FitConfig) -> float:
             last = run.done == config.steps
             if run.done % config.log_every == 0 or last:
                 run.record()
-                progress.update(bar, description=run.told())
+                progress.update(bar, description=run.summary_line())
             asked = run.agreed(bool(stop))
             if run.done % config.save_every == 0 or last or asked:
                 run.check_losses()
@@ -65,10 +65,10 @@ def fit(job: Job, config: FitConfig) -> float:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[list[int]]:
-    """Holds a signal's number once SIGTERM has come, which ends nothing by itself within."""
+    """Catch SIGTERM within the block; the list holds the signal's number once it has arrived."""
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield asked  # signals are the main thread's
+        yield asked  # only the main thread gets signals
         return
     before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     try:
@@ -78,7 +78,7 @@ def _asked_to_stop() -> Iterator[list[int]]:
 
 
 def own_device() -> None:
-    """Make a launcher's choice of GPU for this process the one that everything is loaded to."""
+    """Load everything to the GPU that the launcher chose for this process."""
     rank = os.environ.get("LOCAL_RANK")
     if rank is not None and torch.cuda.is_available():
         torch.cuda.set_device(int(rank))

@@ -1,4 +1,4 @@
-"""What a run tells on its way: lines of JSON that a resumed run goes on with, its memory, and trackers."""
+"""Logs of a run as lines of JSON, which a resumed run continues; memory in use; trackers."""
 
 import json
 import math
@@ -14,10 +14,10 @@ from editkit.errors import EditkitError, unknown
 
 
 def append(path: Path, record: dict[str, Any]) -> None:
-    """Add a line.
+    """Append a record to a log.
 
     Raises:
-        EditkitError: where it cannot be written.
+        EditkitError: where the log cannot be written.
     """
     try:
         with path.open("a") as stream:
@@ -29,7 +29,7 @@ def append(path: Path, record: dict[str, Any]) -> None:
 
 
 def trim(log: Path, start: int) -> None:
-    """Drop what was logged after the checkpoint that the run goes on from; everything, for a new run."""
+    """Drop the lines of a log behind a step; all lines for step 0."""
     lines = log.read_text().splitlines(keepends=True) if start and log.is_file() else []
     kept = (line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start)
     with atomic_files.beside(log) as partial:
@@ -37,7 +37,7 @@ def trim(log: Path, start: int) -> None:
 
 
 def last_figures(output: Path) -> dict[str, float]:
-    """What a run logged last: loss, and figures of its validation."""
+    """Return the last logged loss and validation figures of a run."""
     found: dict[str, float] = {}
     for name in ("log.jsonl", "validation.jsonl"):
         path = output / name
@@ -48,13 +48,13 @@ def last_figures(output: Path) -> dict[str, float]:
 
 
 def recent_losses(log: Path, count: int) -> list[float]:
-    """The last mean losses that a run logged, at most so many."""
+    """Return the last logged losses of a run, `count` at most."""
     lines = log.read_text().splitlines()[-count:] if log.is_file() else []
     return [json.loads(line)["loss"] for line in lines]
 
 
 def better(figures: dict[str, float], best: dict[str, float] | None) -> bool:
-    """Whether these figures beat the best so far: by success where it is counted, else by the first."""
+    """Whether figures beat the best so far: a higher success if it is counted, else a lower first figure."""
     if best is None or not all(map(math.isfinite, best.values())):
         return True
     if "success" in figures and "success" in best:
@@ -64,7 +64,7 @@ def better(figures: dict[str, float], best: dict[str, float] | None) -> bool:
 
 
 def best_of(path: Path) -> dict[str, float] | None:
-    """The best figures of a run that goes on."""
+    """Find the best figures in a validation log."""
     best = None
     for line in path.read_text().splitlines():
         figures = {name: value for name, value in json.loads(line).items() if name != "step"}
@@ -73,16 +73,20 @@ def best_of(path: Path) -> dict[str, float] | None:
 
 
 def memory() -> int:
-    """Bytes: the GPU's at the peak so far, or this process's now."""
+    """Return bytes in use: the GPU's peak so far, or this process's memory now."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    import psutil  # which accelerate needs too
+    import psutil  # a dependency of accelerate
 
     return int(psutil.Process().memory_info().rss)
 
 
 def trackers(names: Sequence[str]) -> list[str]:
-    """Those that are installed; a missing TensorBoard is no reason not to train."""
+    """Return the trackers that are installed; TensorBoard may be missing.
+
+    Raises:
+        EditkitError: where another one is unknown or not installed.
+    """
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     if strange := [name for name in names if name not in LOGGER_TYPE_TO_CLASS]:

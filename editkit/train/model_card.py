@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub import ModelCard, ModelCardData
 
 from editkit import atomic_files, registry
 from editkit.data.records import MixedConfig
 from editkit.inference import provenance
+from editkit.train.settings import EditTrainConfig
 
 
 def write(
     folder: Path,
-    settings: Any,
+    settings: EditTrainConfig,
     *,
     base: str,
     licence: str,
@@ -27,7 +29,7 @@ def write(
 
     Args:
         folder: that holds the weights.
-        settings: of the run, an `EditTrainConfig`.
+        settings: of the run.
         base: where the weights that it started from come from.
         licence: of those, which the new ones inherit.
         role: of the transformer.
@@ -40,8 +42,8 @@ def write(
         picture = "\n![Source, edit and answer of held-out records](samples.png)\n"
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.items())
     what = "A LoRA" if settings.trainable == "lora" else "A transformer"
-    text = f"""---
-{yaml.safe_dump(_front(settings, base, licence), sort_keys=False).strip()}
+    card = ModelCard(f"""---
+{_front(settings, base, licence)}
 ---
 
 # {settings.method} on {settings.backbone}
@@ -61,23 +63,23 @@ Base: {base}. Its licence holds for these weights too: {licence}.
 {picture}
 {_data(settings)} `editkit train config.yaml` repeats the run;
 `environment.json` holds the versions that it ran with.
-"""
-    _replace(folder / "README.md", text.encode())
+""")
+    _replace(folder / "README.md", str(card).encode())
     _replace(folder / "config.yaml", yaml.safe_dump(_plain(asdict(settings)), sort_keys=False).encode())
     _replace(folder / "environment.json", (json.dumps(provenance.versions(), indent=2) + "\n").encode())
 
 
-def _front(settings: Any, base: str, licence: str) -> dict[str, Any]:
+def _front(settings: EditTrainConfig, base: str, licence: str) -> ModelCardData:
     """What the Hub reads at the top of a model card."""
-    return {
-        "base_model": base,
-        "library_name": "diffusers",
-        "license": "apache-2.0" if "apache" in licence.lower() else "other",
-        "tags": ["editkit", settings.method, "image-editing", settings.trainable],
-    }
+    return ModelCardData(
+        base_model=base,
+        library_name="diffusers",
+        license="apache-2.0" if "apache" in licence.lower() else "other",
+        tags=["editkit", settings.method, "image-editing", settings.trainable],
+    )
 
 
-def _use(settings: Any, name: str, role: str) -> str:
+def _use(settings: EditTrainConfig, name: str, role: str) -> str:
     """The lines of Python that put the weights to use."""
     usual = registry.method(settings.method).role == role or not settings.options
     options = "" if usual else f", options={ {settings.method: _plain(settings.options)} }"
@@ -87,7 +89,7 @@ def _use(settings: Any, name: str, role: str) -> str:
     return f'{base}name = editor.load_adapter("{name}", method="{settings.method}")'
 
 
-def _data(settings: Any) -> str:
+def _data(settings: EditTrainConfig) -> str:
     """What the run was shown, a line for each dataset."""
     lines = []
     for name, mixed in ({"Data": MixedConfig(data=settings.data)} | settings.mixture).items():
@@ -106,5 +108,5 @@ def _plain(value: Any) -> Any:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    with atomic_files.beside(path) as partial:
-        partial.write_bytes(data)
+    with atomic_files.whole(path) as file:
+        file.write(data)

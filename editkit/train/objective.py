@@ -1,79 +1,86 @@
-"""The flow objective over any method's plan."""
+"""The flow objective, for plans of any method."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from editkit import flow
+from editkit.backbone import Backbone
+from editkit.config import Options
 from editkit.data import padding
 from editkit.data.buckets import EditBatch
 from editkit.method import Conditioner, Trainer
-from editkit.train.distributed.fsdp import changed, own
+from editkit.train.distributed.fsdp import drop_copies, local_shard
 from editkit.train.settings import EditTrainConfig
 
 CELLS = 4
-"""Latent cells of a token, whose values of one channel stand together."""
+"""Number of latent cells of a token; the values of one channel are neighbours."""
 
 
 class FlowObjective(nn.Module):
     """Mean squared error of the predicted velocity at random times.
 
     Args:
-        backbone: a FLUX family whose transformer for the conditioner's plans trains.
-        role: the transformer's.
+        backbone: a FLUX family whose transformer trains.
+        role: the transformer's role.
         conditioner: adds the text to a batch's plan.
-        trainer: what the method adds to the loss.
+        trainer: adds the method's own terms to the loss.
         settings: guidance, times, weighting and noise.
     """
 
     def __init__(
-        self, backbone: Any, role: str, conditioner: Conditioner, trainer: Trainer, settings: EditTrainConfig
+        self,
+        backbone: Backbone,
+        role: str,
+        conditioner: Conditioner[Options],
+        trainer: Trainer[Options],
+        settings: EditTrainConfig,
     ) -> None:
         super().__init__()
         self.backbone, self.settings = backbone, settings
         self.conditioner, self.trainer = conditioner, trainer
         self.transformer = backbone.transformer(role)
+        self.time_shift = backbone.time_shift(role)
         if settings.text_encoders:
             self.clip, self.t5 = backbone.encoders.clip, backbone.encoders.t5
-        self._before: list[tuple[Tensor, Tensor]] = []
+        self._initial: list[tuple[Tensor, Tensor]] = []
 
-    def remember(self) -> None:
-        """Keep what trains as it is now, for a mixture's `prior`."""
+    def keep_initial_weights(self) -> None:
+        """Keep a copy of the trainable weights, for a mixture's `prior`."""
         trained = [p.detach() for p in self.parameters() if p.requires_grad]
-        self._before = [(own(p), own(p).clone()) for p in trained]
+        self._initial = [(local_shard(p), local_shard(p).clone()) for p in trained]
 
     @contextmanager
-    def _as_before(self) -> Iterator[None]:
-        """What trains as it was when it was remembered, without gradients and anything drawn at random."""
-        assert self._before, "nothing was remembered"
+    def _with_initial_weights(self) -> Iterator[None]:
+        """Use the initial weights within the block, without gradients and dropout."""
+        assert self._initial, "keep_initial_weights was not called"
         training = self.transformer.training
         with torch.no_grad():
-            now = [weights.clone() for weights, _ in self._before]
-            for weights, before in self._before:
+            now = [weights.clone() for weights, _ in self._initial]
+            for weights, before in self._initial:
                 weights.copy_(before)
-            changed(self)
+            drop_copies(self)
             self.transformer.eval()
             try:
                 yield
             finally:
                 self.transformer.train(training)
-                for (weights, _), after in zip(self._before, now, strict=True):
+                for (weights, _), after in zip(self._initial, now, strict=True):
                     weights.copy_(after)
-                changed(self)
+                drop_copies(self)
 
     def forward(self, batch: EditBatch) -> Tensor:
         settings, device = self.settings, device_of(self)
-        noise_BLC, times_B = self.drawn(batch)
-        texts = [self.conditioner.worded(*piece).conditioning.text for piece in batch.worded]
+        noise_BLC, times_B = self.noise_and_times(batch)
+        texts = [self.conditioner.with_text(*piece).conditioning.text for piece in batch.groups]
         text = padding.texts([text for text in texts if text is not None])
         plan = replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
         x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))
         if batch.mixed.prior:
-            with self._as_before():
+            with self._with_initial_weights():
                 velocity_BLC = self.backbone.velocity(x_BLC, times_B.to(device), plan, settings.guidance)
         predicted_BLC = self.backbone.velocity(x_BLC, times_B.to(device), plan, settings.guidance)
         by_time_B = flow.time_weights(times_B, settings.weighting)
@@ -87,8 +94,8 @@ class FlowObjective(nn.Module):
         penalty = self.trainer.penalty()
         return loss if penalty is None else loss + penalty
 
-    def drawn(self, batch: EditBatch) -> tuple[Tensor, Tensor]:
-        """Each sample's noise and time from its own seed, as if it were alone."""
+    def noise_and_times(self, batch: EditBatch) -> tuple[Tensor, Tensor]:
+        """Draw each sample's noise and time from its own seed, independent of its batch."""
         settings = self.settings
         noises, times = [], []
         _, count, channels = batch.x0_BLC.shape
@@ -104,6 +111,7 @@ class FlowObjective(nn.Module):
                 flow.training_times(
                     1,
                     len(own),
+                    shift=self.time_shift,
                     generator=generator,
                     mean=settings.time_mean,
                     std=settings.time_std,
@@ -114,5 +122,5 @@ class FlowObjective(nn.Module):
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where a module's weights are."""
+    """Return the device of a module's weights."""
     return next(module.parameters()).device

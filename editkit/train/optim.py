@@ -1,4 +1,4 @@
-"""Optimizers, learning-rate schedule and the moving average of weights."""
+"""Optimizers, learning-rate schedule, and the moving average of weights."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -10,32 +10,32 @@ from torch import Tensor, nn
 from editkit.errors import EditkitError
 from editkit.train.config import OptimConfig
 from editkit.train.distributed import fsdp
-from editkit.train.distributed.fsdp import own
+from editkit.train.distributed.fsdp import local_shard
 
 STATE_BYTES = {"adamw": 8, "muon": 8, "prodigy": 16, "adamw8bit": 2, "schedulefree": 8}
-"""What an optimizer keeps for each parameter."""
+"""Bytes of state that an optimizer keeps for each parameter."""
 MUON_BYTES = 4
-"""Of the matrices that Muon moves itself."""
+"""Bytes of state for each parameter that Muon itself updates."""
 
 
 def check(config: OptimConfig) -> None:
-    """Say that an optimizer cannot be made before anything else is.
+    """Check that the optimizer can be made.
 
     Raises:
-        EditkitError: where the one asked for is not installed, or does not work in shards.
+        EditkitError: where it is not installed or does not work in shards.
     """
     _maker(config.name)
 
 
-def optimizers(
+def make_optimizers(
     parameters: Iterable[tuple[str, nn.Parameter]], config: OptimConfig
 ) -> list[torch.optim.Optimizer]:
-    """Optimizers over named parameters; each group keeps its peak rate under `peak`.
+    """Make optimizers for named parameters; each group has its peak learning rate under `peak`.
 
     Raises:
-        EditkitError: where the one asked for is not installed, or does not work in shards.
+        EditkitError: where the optimizer is not installed or does not work in shards.
     """
-    matrices, others = _dealt(parameters, config)
+    matrices, others = _split(parameters, config)
     rest: dict[float, list[nn.Parameter]] = {}
     for name, parameter in others:
         prefix = max((p for p in config.lr_of if name.startswith(p)), key=len, default="")
@@ -55,8 +55,8 @@ def optimizers(
 
 
 def state_bytes(parameters: Iterable[tuple[str, nn.Parameter]], config: OptimConfig) -> int:
-    """What the optimizers will keep in memory, in bytes."""
-    matrices, others = _dealt(parameters, config)
+    """Return the bytes of the optimizers' state."""
+    matrices, others = _split(parameters, config)
     by_muon = sum(MUON_BYTES * parameter.numel() for _, parameter in matrices)
     return by_muon + sum(STATE_BYTES[config.name] * parameter.numel() for _, parameter in others)
 
@@ -64,8 +64,8 @@ def state_bytes(parameters: Iterable[tuple[str, nn.Parameter]], config: OptimCon
 Named = list[tuple[str, nn.Parameter]]
 
 
-def _dealt(parameters: Iterable[tuple[str, nn.Parameter]], config: OptimConfig) -> tuple[Named, Named]:
-    """What Muon moves, and the rest."""
+def _split(parameters: Iterable[tuple[str, nn.Parameter]], config: OptimConfig) -> tuple[Named, Named]:
+    """Split parameters into those that Muon updates and the others."""
     matrices: Named = []
     others: Named = []
     for name, parameter in parameters:
@@ -83,7 +83,7 @@ def _maker(name: str) -> Callable[..., torch.optim.Optimizer]:
             return partial(Prodigy, use_bias_correction=True, safeguard_warmup=True)
         if name == "adamw8bit":
             if fsdp.wanted():
-                raise EditkitError("optim.name=adamw8bit does not work in shards; take adamw.")
+                raise EditkitError("optim.name=adamw8bit does not work in shards; use adamw.")
             from bitsandbytes import optim as bits
 
             made: Callable[..., torch.optim.Optimizer] = bits.AdamW8bit  # type: ignore[attr-defined]
@@ -98,16 +98,16 @@ def _maker(name: str) -> Callable[..., torch.optim.Optimizer]:
     return torch.optim.AdamW
 
 
-def set_training(movers: Iterable[torch.optim.Optimizer], training: bool) -> None:
-    """Tell those that keep an average of their own whether it should stand in for what trains."""
-    for mover in movers:
-        switch = getattr(mover, "train" if training else "eval", None)
+def set_training(optimizers: Iterable[torch.optim.Optimizer], training: bool) -> None:
+    """Switch optimizers that average the weights between training weights and average."""
+    for optimizer in optimizers:
+        switch = getattr(optimizer, "train" if training else "eval", None)
         if switch:
             switch()
 
 
 def rate(step: int, steps: int, config: OptimConfig) -> float:
-    """Factor on the peak learning rate at a step counted from 0."""
+    """Return the factor on the peak learning rate at a step, counted from 0."""
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     if config.schedule == "constant":
         return warm
@@ -121,7 +121,7 @@ def rate(step: int, steps: int, config: OptimConfig) -> float:
 
 
 class Ema:
-    """Exponential moving average of trainable weights, kept in fp32."""
+    """Exponential moving average of trainable weights, in float32."""
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
         self.decay = decay
@@ -130,20 +130,20 @@ class Ema:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Pull the average towards the weights; early steps use a shorter memory."""
+        """Move the average towards the weights; the decay is smaller in early steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        current = [own(p.detach()).float() for p in self.parameters.values()]
-        torch._foreach_lerp_([own(average) for average in self.shadow.values()], current, 1 - decay)
+        current = [local_shard(p.detach()).float() for p in self.parameters.values()]
+        torch._foreach_lerp_([local_shard(average) for average in self.shadow.values()], current, 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchange weights and average, for validation and export; a second call undoes the first."""
+        """Exchange weights and average; a second call undoes the first."""
         for name, parameter in self.parameters.items():
-            weights, average = own(parameter.detach()), own(self.shadow[name])
+            weights, average = local_shard(parameter.detach()), local_shard(self.shadow[name])
             before = weights.clone()
             weights.copy_(average)
             average.copy_(before)
 
     def state(self) -> dict[str, Tensor]:
-        """The average, by parameter name."""
+        """Return the average by parameter name."""
         return dict(self.shadow)

@@ -1,4 +1,4 @@
-"""A job under way: weights, optimizers and their average, step by step, with exact resume."""
+"""The state of a run: weights, optimizers and average, step by step, with exact resume."""
 
 import math
 import time
@@ -13,27 +13,27 @@ from torch import Tensor
 
 from editkit import atomic_files
 from editkit.errors import EditkitError, first_sentence
-from editkit.train import checkpoints, metrics_log
+from editkit.train import checkpoints, metrics_log, resuming
 from editkit.train.config import FitConfig
 from editkit.train.distributed import deepspeed, fsdp
 from editkit.train.job import Job
-from editkit.train.optim import Ema, optimizers, rate, set_training
-from editkit.train.optimizer_step import indices, set_rates, step
-from editkit.train.preflight import check
+from editkit.train.optim import Ema, make_optimizers, rate, set_training
+from editkit.train.optimizer_step import sample_indices, set_rates, take_step
+from editkit.train.preflight import check_run
 
 RECENT = 10
-"""Logged losses by which a batch's is judged."""
+"""Number of logged losses with which a batch's loss is compared."""
 
 
 class Run:
-    """A job's weights, optimizers and average, and how far they are.
+    """A run: a job's weights, optimizers and average, and the number of steps done.
 
     Attributes:
-        done: optimizer steps so far.
-        loss: the last one logged.
-        seconds: of a step, when that was.
-        main: whether this process writes.
-        sharded: whether no process has all of the weights.
+        done: number of optimizer steps done.
+        loss: the last logged loss.
+        seconds: the last logged seconds of a step.
+        main: whether this process writes files.
+        sharded: whether weights are in shards.
     """
 
     def __init__(self, job: Job, config: FitConfig) -> None:
@@ -42,7 +42,7 @@ class Run:
 
         self.job, self.config, self.output = job, config, Path(config.output)
         self.sharded = fsdp.wanted()
-        found = check(config)
+        found = check_run(config, job.settings)
         AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
         self.accelerator = Accelerator(
             mixed_precision="bf16" if config.low and not deepspeed.wanted() else "no",
@@ -56,17 +56,17 @@ class Run:
         self.accelerator.init_trackers("tracked")
         self.main: bool = self.accelerator.is_main_process
         self.output.mkdir(parents=True, exist_ok=True)
-        self.optimizers = optimizers(job.objective.named_parameters(), config.optim)
+        self.optimizers = make_optimizers(job.objective.named_parameters(), config.optim)
         self.objective, *self._prepared = self.accelerator.prepare(job.objective, *self.optimizers)
-        # Only now, since shards are other parameters than those that they were cut from.
+        # After prepare, which replaces parameters by their shards.
         self.parameters = {name: p for name, p in job.objective.named_parameters() if p.requires_grad}
         job.placed()
         set_training(self.optimizers, True)
         self.ema = Ema(self.parameters, config.ema) if config.ema else None
-        movers = self._whole()
-        self.done = checkpoints.load(found, self.parameters, movers, self.ema) if found else 0
+        whole = self._whole_optimizers()
+        self.done = checkpoints.load(found, self.parameters, whole, self.ema) if found else 0
         if deepspeed.wanted():
-            deepspeed.spread(movers[0], self._prepared[0].optimizer)
+            deepspeed.spread(whole[0], self._prepared[0].optimizer)
         self.seconds = math.nan
         self._log = self.output / "log.jsonl"
         if self.main:
@@ -81,31 +81,31 @@ class Run:
                 metrics_log.trim(self.output / "validation.jsonl", self.done)
             self.accelerator.wait_for_everyone()
             self._best = metrics_log.best_of(self.output / "validation.jsonl")
-        # Losses stay tensors until they are logged, so that an accelerator is not waited for at every step.
+        # Losses stay tensors until they are logged, so that steps do not wait for an accelerator.
         self._losses: list[Tensor] = []
         self._clock = time.perf_counter()
 
-    def _whole(self) -> list[torch.optim.Optimizer]:
-        """The optimizers; under DeepSpeed, which has these in shards, new ones over whole weights."""
+    def _whole_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Return the optimizers; under DeepSpeed, whose states are in shards, new ones over whole weights."""
         if not deepspeed.wanted():
             return self.optimizers
-        return optimizers(self.job.objective.named_parameters(), self.config.optim)
+        return make_optimizers(self.job.objective.named_parameters(), self.config.optim)
 
     def step(self) -> None:
-        """One optimizer step.
+        """Take one optimizer step.
 
         Raises:
-            EditkitError: where DeepSpeed left it out, since the gradients are not finite.
+            EditkitError: where DeepSpeed skipped it, since the gradients are not finite.
         """
         set_rates(self.optimizers, rate(self.done, self.config.steps, self.config.optim))
-        self._losses += step(
+        self._losses += take_step(
             self.job, self.objective, self._prepared, self.accelerator, self.config, self.done
         )
         if self.ema:
             self.ema.update(self.done)
         self.done += 1
-        if any(mover.step_was_skipped for mover in self._prepared):
-            self.check_losses()  # which says more, where it was the loss
+        if any(optimizer.step_was_skipped for optimizer in self._prepared):
+            self.check_losses()  # says more, if the loss is the reason
             raise EditkitError(
                 f"The gradients are not finite at step {self.done}; lower the learning rate and resume."
             )
@@ -118,10 +118,10 @@ class Run:
         return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
 
     def record(self) -> None:
-        """Log the mean loss since the last time.
+        """Log the mean loss since the last record.
 
         Raises:
-            EditkitError: where it is not finite.
+            EditkitError: where a loss is not finite.
         """
         self.check_losses()
         mean = torch.stack(self._losses).mean()
@@ -135,7 +135,7 @@ class Run:
         self._losses, self._clock = [], time.perf_counter()
 
     def _write(self, path: Path, figures: dict[str, float]) -> None:
-        """Log figures where there are any; all processes save and stop where the main one cannot."""
+        """Append figures to a log, if there are any; if that fails, all processes save and stop."""
         problem = None
         try:
             if self.main and figures:
@@ -144,22 +144,26 @@ class Run:
             problem = error
         if self.agreed(problem is not None):
             self.save()
-            raise problem or EditkitError(f"Another process stopped by step {self.done}; see what it says.")
+            raise problem or EditkitError(f"Another process stopped at step {self.done}; see its message.")
 
-    def told(self) -> str:
-        """Loss, speed and memory in one line."""
+    def summary_line(self) -> str:
+        """Describe loss, speed and memory in one line."""
         speed = f"{self.seconds:.2f} s a step, {self.config.samples / self.seconds:.1f} samples a second"
         return f"loss {self.loss:.4f}, {speed}, {metrics_log.memory() / 1e9:.1f} GB"
 
     def check_losses(self) -> None:
-        """Stop at the first batch whose loss is no number or far above the others, and keep it."""
-        before = max(self._recent, default=math.inf)  # datasets of a mixture may differ in their losses
+        """Stop at the first batch whose loss is not finite or far above the others, and write it.
+
+        Raises:
+            EditkitError: for such a batch.
+        """
+        before = max(self._recent, default=math.inf)  # losses differ between the datasets of a mixture
         limit = self.config.spike * before if self.config.spike else math.inf
         first = self.done - len(self._losses) // self.config.accumulate
         if not self._losses:
             return
         losses = torch.stack(self._losses).tolist()
-        # All processes stop where one has to, or the others would wait for it.
+        # All processes stop together, or the others would wait for one.
         if not self.agreed(any(not math.isfinite(loss) or loss > limit for loss in losses)):
             return
         for place, loss in enumerate(losses):
@@ -168,21 +172,21 @@ class Run:
             late, micro = divmod(place, self.config.accumulate)
             number = first + late + 1
             folder = self.output / f"batch-{number:07d}"
-            places = indices(self.config, self.accelerator, number - 1, micro)
+            places = sample_indices(self.config, self.accelerator, number - 1, micro)
             kept = f" (the batch is in {folder})" if self.job.keep(places, folder) else ""
             problem = f"{before:.3g} before" if math.isfinite(loss) else "no number"
             raise EditkitError(
                 f"The loss is {loss:.3g} at step {number}, {problem}{kept}; look at the data, "
                 "lower the learning rate, or set fit.spike=0, and resume."
             )
-        raise EditkitError(f"Another process stopped by step {self.done}; see what it says.")
+        raise EditkitError(f"Another process stopped at step {self.done}; see its message.")
 
     def validate(self) -> None:
-        """Look at held-out edits with the weights that would be exported, and keep the best."""
+        """Validate the weights that would be exported, and export them if they are the best so far."""
         figures: dict[str, float] = {}
         if self.main or self.sharded:
             with self._averaged():
-                # Where weights are in shards all processes take the same steps, or one would wait for others.
+                # With weights in shards all processes must take part, or one would wait for others.
                 figures = self.job.validate(self.done, self.output / "validation" if self.main else None)
         self._write(self.output / "validation.jsonl", figures)
         if not figures:
@@ -194,7 +198,7 @@ class Run:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The moving average in place of the weights, where there is one."""
+        """Use the moving average instead of the weights within the block, where there is one."""
         set_training(self.optimizers, False)
         if self.ema:
             self.ema.swap()
@@ -209,29 +213,36 @@ class Run:
         """Write a checkpoint.
 
         Raises:
-            EditkitError: where the weights are not finite or it cannot be written.
+            EditkitError: where the weights are not finite or the checkpoint cannot be written.
         """
-        finite = all(torch.isfinite(fsdp.own(p)).all() for p in self.parameters.values())
+        finite = all(torch.isfinite(fsdp.local_shard(p)).all() for p in self.parameters.values())
         if self.agreed(not finite):
-            # No such checkpoint could be resumed from, and it would push out one that can.
+            # Nobody can resume from such a checkpoint, and it would replace a good one.
             raise EditkitError(
                 f"The weights are not finite at step {self.done}; lower the learning rate and resume."
             )
-        movers = self._whole()
+        whole = self._whole_optimizers()
         if deepspeed.wanted():
-            deepspeed.gather(self.optimizers[0], movers[0], self.main)
+            deepspeed.gather(self.optimizers[0], whole[0], self.main)
         checkpoints.save(
-            self.output, self.done, self.parameters, movers, self.ema, self.config.keep, self.main
+            self.output,
+            self.done,
+            self.parameters,
+            whole,
+            self.ema,
+            self.config.keep,
+            None if self.job.settings is None else resuming.kept(self.job.settings),
+            self.main,
         )
 
     def export(self, folder: Path) -> None:
-        """Write the job's weights for use: the moving average where there is one.
+        """Export the job's weights for use, or their moving average where there is one.
 
         Raises:
             EditkitError: where they cannot be written.
         """
         try:
-            with self._averaged(), fsdp.whole(self.job.objective, self.main):
+            with self._averaged(), fsdp.whole_weights(self.job.objective, self.main):
                 if self.main:
                     self.job.export(folder)
         except (OSError, SafetensorError) as error:

@@ -6,67 +6,93 @@ from typing import Any
 from editkit import adapters, flow
 from editkit.data.records import FILES, DataConfig, MixedConfig
 from editkit.train.config import FitConfig
-from editkit.train.validation import ValidationConfig
+
+MOST = 10_000
+"""Number of edits that ShapesWorld holds out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """Options of validation."""
+
+    data: DataConfig | None = None
+    """Records for validation that the run is not trained on; ShapesWorld's held-out seeds where null."""
+    examples: int = 16
+    """Number of records for the held-out loss and the sheet of edits."""
+    success: int = 0
+    """Number of ShapesWorld edits whose success is counted; 0 for none."""
+    steps: int | None = None
+    """Number of Euler steps of an edit; the method's number where null."""
+
+    def __post_init__(self) -> None:
+        if self.examples < 1 or self.success < 0:
+            raise ValueError("validation.examples must be at least 1 and validation.success not negative")
+        if self.success > MOST or (self.steps is not None and self.steps < 1):
+            raise ValueError(f"validation.success must be at most {MOST} and validation.steps at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EditTrainConfig:
-    """A method's training run."""
+    """Config of a method's training run."""
 
     recipe: str = "edit"
     method: str = "kontext"
     backbone: str = "tiny"
     options: dict[str, Any] = field(default_factory=dict)
-    """The method's own options."""
+    """Options of the method."""
     load: dict[str, Any] = field(default_factory=dict)
-    """The backbone's loading options: backbones.loading.LoadOptions."""
+    """Loading options of the backbone: backbones.loading.LoadOptions."""
     fresh: dict[str, Any] = field(default_factory=dict)
     """A new backbone with random weights instead of `backbone`: backbones.random_init.FreshConfig."""
     start: str | None = None
-    """Role whose transformer the new one starts from, its input layer widened."""
+    """Role whose transformer, with a wider input layer, the trained one starts from."""
     dtype: str = "float32"
-    """Of frozen weights: `float32`, or `bfloat16` where not all train; what trains is always float32."""
+    """Precision of frozen weights: `float32`, or `bfloat16` where not all train. Trained weights are
+    float32."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them."""
     selective_checkpointing: bool = False
-    """Of these, keep the results of matrix products and attention, which cost most to compute again."""
+    """With gradient_checkpointing, keep the results of matrix products and attention, which cost most to
+    compute."""
     trainable: str = "lora"
-    """`lora`; `full`: the whole transformer; or `input`: its first layer alone, which `start` widens. The
-    first layer and a LoRA together are a LoRA: lora.ranks={x_embedder: its outputs}, which is any update."""
+    """Weights that train. `lora`: an adapter. `full`: the whole transformer. `input`: its first layer, which
+    `start` widens. To train the first layer and a LoRA, use `lora` with
+    lora.ranks={x_embedder: its outputs}."""
     text_encoders: bool = False
-    """Train the text encoders too; for small new backbones."""
+    """Train the text encoders too; meant for small new backbones."""
     lora: adapters.LoraOptions = field(default_factory=adapters.LoraOptions)
     adapter: str | None = None
-    """A LoRA to go on from, of any dialect; its ranks and modules count then, not those under `lora`. One of
-    FLUX.1 Fill begins on a wider input as what it was."""
+    """A LoRA of any dialect to go on from; it replaces `lora` with its own ranks and modules. A LoRA of
+    FLUX.1 Fill fits a wider input."""
     guidance: float = 1.0
-    """Guidance input during training; 1 is the un-guided regime."""
+    """Guidance input during training; 1 is without guidance."""
     times: str = "logit_normal"
     """How times are drawn: `logit_normal` (paper), `uniform`, `mode` or `cosmap`."""
     time_mean: float | None = None
-    """Mean of the times' logit; follows the resolution where null."""
+    """Mean of the logit of `logit_normal` times; where null, it follows the resolution."""
     time_std: float = 1.0
     weighting: str = "none"
     """Loss weight by time: `none`, `sigma_sqrt` or `cosmap`."""
     noise_offset: float = 0.0
-    """Size of an offset that a sample's noise has in common by channel."""
+    """Standard deviation of a constant that is added to each channel of a sample's noise."""
     mixed_sizes: bool = False
-    """Put samples of different canvas sizes in one batch, padded and masked; by size where false."""
+    """Put samples of different canvas sizes in one batch, padded and masked. Where false, a batch has one
+    size."""
     cache: str = "out/cache"
-    """Folder of latents that were encoded before."""
+    """Folder of the latent cache."""
     cache_texts: bool = False
-    """Encode all instructions before the first step, keep them in the cache too, and then let go of text
-    encoders and autoencoder, which take 10 GB of a GPU beside FLUX.1."""
+    """Encode all instructions before the first step, keep them in the cache, and then free text encoders and
+    autoencoder; for FLUX.1 these take 10 GB."""
     data: DataConfig = field(default_factory=DataConfig)
     mixture: dict[str, MixedConfig] = field(default_factory=dict)
-    """Further datasets under names of their own; a batch is from one of them."""
+    """Further datasets by name; each batch is from one dataset."""
     fit: FitConfig = field(default_factory=FitConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
-    """What is looked at every `fit.validate_every` steps."""
+    """Options of the validation after every `fit.validate_every` steps."""
 
     @property
     def prior_share(self) -> float:
-        """Share of batches that learn what the model said before training."""
+        """Share of batches with `prior`: they learn the model's own predictions before training."""
         total = 1 + sum(mixed.weight for mixed in self.mixture.values())
         return sum(mixed.weight for mixed in self.mixture.values() if mixed.prior) / total
 
@@ -79,7 +105,7 @@ class EditTrainConfig:
         if self.trainable not in ("lora", "full", "input"):
             raise ValueError(f"trainable must be lora, full or input, not {self.trainable!r}")
         if self.start and self.fresh:
-            raise ValueError("start is not for a fresh backbone")
+            raise ValueError("start cannot be used with fresh; give one of them")
         if self.fit.validate_every and self.data.name in FILES and self.validation.data is None:
             raise ValueError(
                 "fit.validate_every needs validation.data, records that the run is not trained on"
@@ -95,8 +121,12 @@ class EditTrainConfig:
         if self.dtype == "bfloat16":
             object.__setattr__(self, "fit", replace(self.fit, precision="bf16"))
         if self.cache_texts and (self.text_encoders or self.fresh):
-            raise ValueError("cache_texts needs text encoders that stay as they are: no fresh, text_encoders")
+            raise ValueError(
+                "cache_texts needs text encoders that do not train: leave out fresh and text_encoders"
+            )
         if self.prior_share and self.text_encoders:
-            raise ValueError("a mixture's prior needs text encoders that stay as they are: no text_encoders")
+            raise ValueError(
+                "a mixture's prior needs text encoders that do not train: leave out text_encoders"
+            )
         if self.text_encoders and self.trainable != "full":
-            raise ValueError("text_encoders trains only together with trainable=full")
+            raise ValueError("text_encoders needs trainable=full")

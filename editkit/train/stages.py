@@ -95,7 +95,7 @@ class Stage:
 
     def rewind(self) -> None:
         """Drop from the log what the run will do again, so that the log tells how far it is."""
-        found = checkpoints.everything(self.output)
+        found = checkpoints.complete(self.output)
         metrics_log.trim(self.output / "log.jsonl", int(found[-1].name.rpartition("-")[2]) if found else 0)
 
     def progress(self) -> tuple[int, float]:

@@ -1,67 +1,59 @@
-"""What a run shows of itself: held-out loss at fixed times, edits to look at, success where it is known."""
+"""Validation during a run: held-out loss at fixed times, a sheet of edits, and success where it is known."""
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Protocol, cast
 
 import torch
 from PIL import Image
 
 from editkit import adapters, flow
-from editkit.data.buckets import arrange
+from editkit.backbone import Backbone, Transformer
+from editkit.config import Options
+from editkit.data.buckets import encode_records
 from editkit.data.datasets import Guarded, World, dataset
 from editkit.data.records import FILES, DataConfig, Record
 from editkit.editor import Editor
 from editkit.errors import EditkitError, EditkitWarning
 from editkit.imaging import contact_sheet, images
 from editkit.inference.inputs import collate, prepare
+from editkit.method import Conditioner, Method, Trainer
+from editkit.train.settings import EditTrainConfig, ValidationConfig
 from editkit.types import EditRequest
 
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
 SHOWN = 12
-MOST = 10_000
-"""Edits that a world has to hold out."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ValidationConfig:
-    """Which records are held out, and how many are looked at."""
+class ValidatedJob(Protocol):
+    """The parts of an edit job that validation uses."""
 
-    data: DataConfig | None = None
-    """Records that the run is not trained on; ShapesWorld's held-out seeds where null."""
-    examples: int = 16
-    """For the loss and the sheet of edits."""
-    success: int = 0
-    """ShapesWorld edits whose success is counted; 0 for none."""
-    steps: int | None = None
-    """Euler steps of an edit."""
-
-    def __post_init__(self) -> None:
-        if self.examples < 1 or self.success < 0:
-            raise ValueError("validation.examples must be at least 1 and validation.success not negative")
-        if self.success > MOST or (self.steps is not None and self.steps < 1):
-            raise ValueError(f"validation.success must be at most {MOST} and validation.steps at least 1")
+    config: EditTrainConfig
+    method: Method[Options]
+    backbone: Backbone
+    role: str
+    conditioner: Conditioner[Options]
+    trainer: Trainer[Options]
 
 
 class Validation:
-    """Looks at an edit job's weights as they are.
+    """Validates an edit job's current weights.
 
     Args:
-        job: an `editkit.train.finetune.EditJob`.
-        settings: what to look at.
+        job: the job, such as `editkit.train.finetune.EditJob`.
+        settings: options of validation.
 
     Raises:
         EditkitError: where no record can be read and edited.
     """
 
-    def __init__(self, job: Any, settings: ValidationConfig) -> None:
+    def __init__(self, job: ValidatedJob, settings: ValidationConfig) -> None:
         self.job, self.settings = job, settings
         self.records = self._editable(held_out(settings, job.config.data))
 
     def _editable(self, records: Sequence[Record]) -> list[Record]:
-        """Those that the method edits and learns from, so that none ends the run when it is looked at."""
+        """Keep the records that the method can edit and learn from; warn of the others."""
         problems = [self._problem(record) for record in records]
         for problem in filter(None, problems):
             _left_out(problem)
@@ -71,11 +63,11 @@ class Validation:
 
     @torch.no_grad()
     def _problem(self, record: Record) -> str | None:
-        """What keeps a record from being looked at."""
+        """Say why a record cannot be validated; None where it can."""
         job = self.job
         try:
-            job.conditioner.arrange(collate([prepare(self._request(record, 0))]))
-            arrange([record], job.backbone, job.conditioner, job.trainer)
+            job.conditioner.plan_without_text(collate([prepare(self._request(record, 0))]))
+            encode_records([record], job.backbone, job.conditioner, job.trainer)
         except EditkitError as error:
             return str(error)
         return None
@@ -85,11 +77,11 @@ class Validation:
 
     @torch.no_grad()
     def __call__(self, step: int, folder: Path | None) -> dict[str, float]:
-        """Figures by name; the sheet of edits goes to `step-*.png` in the folder, where there is one."""
+        """Return figures by name, and write a sheet of edits, `step-*.png`, to the folder if there is one."""
         transformer = self.job.backbone.transformer(self.job.role)
         transformer.eval()
         try:
-            # Compiling for these batches, of other sizes than training's, would take longer than the look.
+            # Batches have other sizes than in training; compiling for them would take longer than running.
             with torch.compiler.set_stance("force_eager"):
                 figures = {"held-out loss": self._loss()}
                 editor = self._editor(transformer)
@@ -100,19 +92,19 @@ class Validation:
             transformer.train()
         return figures
 
-    def _editor(self, transformer: Any) -> Editor:
-        """An editor that wears what is being trained and nothing else."""
+    def _editor(self, transformer: Transformer) -> Editor:
+        """Make an editor whose only adapter is the one in training."""
         name = self.job.method.name
         editor = Editor(self.job.backbone, {name: self.job.config.options})
         editor.use_adapters(list(adapters.active(transformer)), method=name)
         return editor
 
     def _loss(self) -> float:
-        """The velocity's mean squared error at fixed times under fixed noise."""
+        """Return the mean squared error of the velocity at fixed times with fixed noise."""
         job, found = self.job, []
         for number, record in enumerate(self.records):
-            plan, tensors = arrange([record], job.backbone, job.conditioner, job.trainer)
-            plan, x0_BLC = job.conditioner.worded(plan, [record.instruction]), tensors["x0_BLC"].float()
+            plan, tensors = encode_records([record], job.backbone, job.conditioner, job.trainer)
+            plan, x0_BLC = job.conditioner.with_text(plan, [record.instruction]), tensors["x0_BLC"].float()
             noise_BLC = torch.randn(x0_BLC.shape, generator=torch.Generator().manual_seed(number)).to(x0_BLC)
             for time in TIMES:
                 time_B = torch.full((1,), time, device=x0_BLC.device)
@@ -124,7 +116,7 @@ class Validation:
 
     @property
     def _low(self) -> bool:
-        return bool(self.job.config.fit.low)
+        return self.job.config.fit.low
 
     def _sheet(self, editor: Editor, step: int, folder: Path | None) -> None:
         records = self.records[:SHOWN]
@@ -143,11 +135,11 @@ class Validation:
 
     def _success(self, editor: Editor) -> float:
         settings, trained = self.settings, self.job.config.data
-        return drawn(trained).success(editor, self.job.method.name, settings.success, settings.steps)
+        return world_of(trained).success(editor, self.job.method.name, settings.success, settings.steps)
 
 
 def held_out(settings: ValidationConfig, trained: DataConfig) -> Sequence[Record]:
-    """The records to look at: those named, or ShapesWorld's held-out ones of the kinds that are trained."""
+    """Load the validation records: those of `data`, or ShapesWorld's held-out ones of the trained kinds."""
     if settings.data is not None:
         records = Guarded(dataset(settings.data))
         found = [records[place] for place in range(min(settings.examples, len(records)))]
@@ -155,13 +147,13 @@ def held_out(settings: ValidationConfig, trained: DataConfig) -> Sequence[Record
             _left_out(problem)
         kept = [record for record in found if isinstance(record, Record)]
         if not kept:
-            raise EditkitError("None of the validation's records can be read; see data check.")
+            raise EditkitError("None of the validation's records can be read; run `editkit data check`.")
         return kept
-    return drawn(trained).held_out(settings.examples)
+    return world_of(trained).held_out(settings.examples)
 
 
-def drawn(trained: DataConfig) -> World:
-    """The world that a run's pairs are drawn from, or the default one for a run on files."""
+def world_of(trained: DataConfig) -> World:
+    """Return the world of a run's pairs, or the default one for a run on files."""
     return cast(World, dataset(DataConfig() if trained.name in FILES else trained))
 
 

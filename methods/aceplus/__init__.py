@@ -1,8 +1,9 @@
-"""ACE++: image, mask and noise joined on channels, references beside them; LoRA on Fill, or a full model."""
+"""ACE++: image, mask and noise join on channels, references stand beside; a LoRA on Fill or a full model."""
 
+from editkit.backbone import AdapterSignature
 from editkit.method import Method
 from methods.aceplus.conditioner import ACEPlusConditioner
-from methods.aceplus.config import ACEPlusConfig, adapter, role
+from methods.aceplus.config import ACEPlusConfig, default_adapter, role_of
 from methods.aceplus.sampler import ACEPlusSampler
 from methods.aceplus.tasks import TASKS
 from methods.aceplus.trainer import ACEPlusTrainer
@@ -12,12 +13,13 @@ METHOD = Method(
     summary="picture, mask and noise join on channels, references stand beside them",
     paper="ACE++: Instruction-Based Image Creation and Editing via Context-Aware Content Filling (2025)",
     role="fill",
-    role_of=role,
+    role_of=role_of,
     config=ACEPlusConfig,
     conditioner=ACEPlusConditioner,
     sampler=ACEPlusSampler,
     trainer=ACEPlusTrainer,
     defaults={"guidance": 50.0},
     tasks=TASKS,
-    adapter=adapter,
+    adapter=default_adapter,
+    signature=AdapterSignature(channels=(384, 448)),
 )

@@ -1,4 +1,4 @@
-"""ACE++'s conditioner: references and the picture to be edited as condition units, side by side."""
+"""ACE++'s conditioner: references and the edited picture become condition units, side by side."""
 
 import math
 import random
@@ -15,11 +15,11 @@ from editkit.imaging.canvas import GRID
 from editkit.method import Conditioner
 from editkit.types import Box, Canvas, Conditioning, EditInputs, Plan, Text
 from methods.aceplus import controls, lcu, tasks
-from methods.aceplus.config import ACEPlusConfig, role
+from methods.aceplus.config import ACEPlusConfig, role_of
 from methods.aceplus.tasks import IMAGE, ACETask
 
 LOST = 30
-"""Pixels of the target's left edge that the released script cuts off."""
+"""Pixels that the released script cuts off the target's left edge."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,24 +27,22 @@ class ACEPlan(Plan):
     """A plan that remembers its task and its units.
 
     Attributes:
-        task: which prompt it takes.
-        widths: of the units in pixels, references first.
+        task: the task, whose prompt prefix is used.
+        widths: widths of the units in pixels, references first.
     """
 
     task: ACETask
     widths: tuple[int, ...]
 
 
-class ACEPlusConditioner(Conditioner):
-    """Joins each unit's picture and mask to its noise on channels, and units by canvas or sequence."""
+class ACEPlusConditioner(Conditioner[ACEPlusConfig]):
+    """Joins picture and mask of a unit to its noise on channels, and the units by canvas or sequence."""
 
-    config: ACEPlusConfig
-
-    def arrange(self, inputs: EditInputs) -> Plan:
-        """References left of the target; without a picture the target is all to be painted.
+    def plan_without_text(self, inputs: EditInputs) -> Plan:
+        """Put references left of the target; without a picture, all of the target is painted.
 
         Raises:
-            EditkitError: where the task needs what is not given.
+            EditkitError: where an input of the task is missing.
         """
         task = _task(inputs)
         panel, pictures = self._panel(inputs)
@@ -56,29 +54,31 @@ class ACEPlusConditioner(Conditioner):
             channel_BLC = lcu.side_by_side(units).channels(self.backbone, generators)
         else:
             apart = [unit.channels(self.backbone, generators) for unit in units]
-            channel_BLC = lcu.rows_of(apart, panel.height)
-            # The target stands where every FLUX was trained to paint; references are pictures 1, 2, ...
+            channel_BLC = lcu.join_rows(apart, panel.height)
+            # The target has image index 0, as in FLUX's training; references have 1, 2, ...
             places = [*range(1, len(units)), 0]
-            ids_L3 = lcu.rows_of(
+            ids_L3 = lcu.join_rows(
                 [self._ids(u, image) for u, image in zip(units, places, strict=True)], panel.height
             )
         widths = tuple(unit.image_BCHW.shape[-1] for unit in units)
         whole = replace(canvas.beside(panel, sum(widths[:-1])), apart=ids_L3 is not None)
         if self.config.crop == "released" and len(widths) > 1:
-            whole = replace(whole, content=_cut(panel, LOST))
+            whole = replace(whole, content=_without_left_edge(panel, LOST))
         return ACEPlan(
             canvas=whole,
             conditioning=Conditioning(channel_BLC=channel_BLC, ids_L3=ids_L3),
-            role=role(self.config),
+            role=role_of(self.config),
             task=task,
             widths=widths,
         )
 
-    def worded(self, plan: Plan, instructions: Sequence[str], negatives: Sequence[str] | None = None) -> Plan:
-        """An arranged plan with the task's prompts, and the references' own with `unit_prompts`.
+    def with_text(
+        self, plan: Plan, instructions: Sequence[str], negatives: Sequence[str] | None = None
+    ) -> Plan:
+        """Add the task's prompts to a plan, and the references' own prompts with `unit_prompts`.
 
         Raises:
-            EditkitError: where an instruction has not one line for each unit.
+            EditkitError: where an instruction does not have one line for each unit.
         """
         assert isinstance(plan, ACEPlan)
         text = self._text(instructions, plan, "instruction")
@@ -86,17 +86,17 @@ class ACEPlusConditioner(Conditioner):
         return replace(plan, conditioning=replace(plan.conditioning, text=text, negative=negative))
 
     def target(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
-        """References as they are, and the answer."""
+        """Put the references left of the answer, unchanged."""
         panel, pictures = self._panel(inputs)
         return torch.cat([*pictures, canvas.place(answer_BCHW, panel)], dim=-1)
 
     def target_tokens(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
-        """`target` as latents, each unit encoded by itself where units are blocks of their own."""
+        """Encode `target`; with layout=sequence each unit by itself."""
         if self.config.layout == "canvas":
             return super().target_tokens(inputs, answer_BCHW)
         panel, pictures = self._panel(inputs)
         units = [*pictures, canvas.place(answer_BCHW, panel)]
-        return lcu.rows_of([self.backbone.encode(unit) for unit in units], panel.height)
+        return lcu.join_rows([self.backbone.encode(unit) for unit in units], panel.height)
 
     @property
     def _change(self) -> str | None:
@@ -112,7 +112,7 @@ class ACEPlusConditioner(Conditioner):
         if mask_B1HW is None:
             mask_B1HW = torch.ones_like(source_BCHW[:, :1])
             if "mask" in task.needs:
-                scale = 0.0  # all may change, so all has to be seen
+                scale = 0.0  # all of it may change, so all of it is shown
         if task.control is not None:
             source_BCHW = controls.annotated(source_BCHW, mask_B1HW, task.control)
         if self.config.scale is not None:
@@ -121,12 +121,12 @@ class ACEPlusConditioner(Conditioner):
         return lcu.masked(canvas.place(source_BCHW, panel), hole_B1HW, scale, self._change)
 
     def _panel(self, inputs: EditInputs) -> tuple[Canvas, list[Tensor]]:
-        """The target's panel, and the references as they stand beside it, all of its height."""
-        sizes, size = self.backbone.sizes(role(self.config)), inputs.size
+        """Fit the target's panel, and scale the references to stand beside it at its height."""
+        sizes, size = self.backbone.sizes(role_of(self.config)), inputs.size
         if inputs.source_BCHW is not None:
             height, width = inputs.source_BCHW.shape[-2:]
         else:
-            # The size asked for is the result's; the canvas keeps to its budget.
+            # The request's size is the result's; the canvas keeps to its budget of tokens.
             width, height = size or (sizes[0] if len(sizes) == 1 else (1024, 1024))
             size = None
         shapes = [tuple(picture.shape[-2:]) for picture in inputs.references]
@@ -140,17 +140,17 @@ class ACEPlusConditioner(Conditioner):
             fixed = size is not None or bool(sizes) or area <= GRID**2
             if fixed or wide * panel.height <= self.config.max_tokens * GRID**2:
                 break
-            area = area * 19 // 20  # what was rounded up to the grid went over the budget
+            area = area * 19 // 20  # rounding up to the grid exceeded the budget
         pictures = zip(inputs.references, scales, strict=True)
         return panel, [self._reference(picture, scale, panel.height) for picture, scale in pictures]
 
     @property
     def _fitted(self) -> str:
-        """How references are scaled."""
+        """The option `reference`, or the model's default."""
         return self.config.reference or ("keep" if self.config.model == "full" else "height")
 
     def _scale(self, tall: int, height: int) -> float:
-        """What a reference of this height is scaled by beside a picture of that height."""
+        """Return the scale of a reference `tall` pixels high beside a picture of this height."""
         full = height / tall
         return min(1.0, full * self.config.reference_rate) if self._fitted == "keep" else full
 
@@ -166,7 +166,7 @@ class ACEPlusConditioner(Conditioner):
             return canvas.place(pixels_BCHW, canvas.fit((across, tall), size=(width, height)))
         placed = []
         for pixels in pixels_BCHW:
-            share = _drawn(pixels) if self._fitted == "random" else 1.0
+            share = _random_share(pixels) if self._fitted == "random" else 1.0
             sides = (
                 max(1, min(limit, round(side * scale * share)))
                 for side, limit in ((across, width), (tall, height))
@@ -182,14 +182,14 @@ class ACEPlusConditioner(Conditioner):
         return self.backbone.grid_ids(width, height, image=image)
 
     def _text(self, instructions: Sequence[str], plan: ACEPlan, what: str) -> Text:
-        """The task's prompts, and behind them each reference's own instruction at that unit's image index."""
+        """Encode the task's prompts, followed by each reference's own instruction at its image index."""
         references = len(plan.widths) - 1 if self.config.unit_prompts else 0
         lines = [_lines(words, references + 1, what) if references else [words] for words in instructions]
         placeholders, prefix = self.config.placeholders, plan.task.prefix
-        if not self.backbone.takes(placeholders):
+        if not self.backbone.has_room_for(placeholders):
             placeholders, prefix = (), prefix.replace(IMAGE, "").lstrip()
         *own, last = zip(*lines, strict=True)
-        text = self.backbone.text([_begun(prefix, words) for words in last], placeholders)
+        text = self.backbone.text([_prefixed(prefix, words) for words in last], placeholders)
         if not own:
             return text
         parts_BTD = [text.tokens_BTD, *(self.backbone.text(words, placeholders).tokens_BTD for words in own)]
@@ -200,7 +200,7 @@ class ACEPlusConditioner(Conditioner):
 
 
 def _task(inputs: EditInputs) -> ACETask:
-    return tasks.chosen(
+    return tasks.choose(
         inputs.task,
         image=inputs.source_BCHW is not None,
         mask=inputs.mask_B1HW is not None,
@@ -209,35 +209,35 @@ def _task(inputs: EditInputs) -> ACETask:
 
 
 def _lines(words: str, count: int, what: str) -> list[str]:
-    """A line for each unit; of nothing, nothing for each."""
+    """Split words into one line for each unit; empty words give empty lines."""
     lines = words.splitlines() if words.strip() else [""] * count
     if len(lines) != count:
         raise EditkitError(
-            f"The {what} has {len(lines)} of {count} lines; with unit_prompts=true give one for each "
-            "reference and, last, one for the picture."
+            f"The {what} has {len(lines)} of {count} lines; with unit_prompts=true give one line for each "
+            "reference, and then one for the picture."
         )
     return lines
 
 
-def _begun(prefix: str, words: str) -> str:
-    """A prompt with the task's beginning, unless it is empty or written out already."""
+def _prefixed(prefix: str, words: str) -> str:
+    """Put the task's prefix before words, unless they are empty or have it already."""
     if not words.strip() or IMAGE in words or words.startswith(prefix.strip()):
         return words
     return prefix + words
 
 
 def _width(across: int, scale: float) -> int:
-    """What a reference of this width takes of the canvas."""
+    """Return the width on the canvas of a reference of this width, a multiple of the grid."""
     return max(1, math.ceil(across * scale / GRID)) * GRID
 
 
-def _cut(panel: Canvas, pixels: int) -> Box:
-    """A panel's content without its left edge."""
+def _without_left_edge(panel: Canvas, pixels: int) -> Box:
+    """Cut the left edge off a panel's content."""
     content = panel.content
     lost = min(pixels, content.width - 1)
     return replace(content, left=content.left + lost, width=content.width - lost)
 
 
-def _drawn(pixels_CHW: Tensor) -> float:
-    """A share of the full height from a third to all, always the same for a picture."""
+def _random_share(pixels_CHW: Tensor) -> float:
+    """Draw a share of the full height, from a third to 1; the same for the same picture."""
     return random.Random(pixels_CHW.cpu().numpy().tobytes()).uniform(1 / 3, 1)

@@ -1,9 +1,10 @@
-"""ACE++'s options, and the adapters that go with its tasks."""
+"""Options of ACE++, and the default adapters of its tasks."""
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from editkit.errors import NoAdapterError
 from editkit.types import EditRequest
 from methods.aceplus import tasks
 
@@ -17,14 +18,13 @@ ADAPTERS = {
     "tiny": {name: str(TINY / name) for name in ("local", "subject", "full")}
     | {"portrait": str(TINY / "subject")},
     "flux1-dev": RELEASED,
-    "black-forest-labs/FLUX.1-Fill-dev": RELEASED,
 }
-"""By backbone and by what a task asks for; `full` is what a full model is where it is no transformer."""
+"""Adapters by the backbone's base and by the task's adapter; `full` is a full model as an adapter."""
 PLACEHOLDERS = (
     *("<img>", "{image}", "{caption}", "{mask}", "{ref_image}"),
     *(f"{{image{number}}}" for number in range(1, 10)),
 )
-"""In the order of the released training, which fixes their tokens."""
+"""Placeholders in the order of the released training, which fixes their tokens."""
 CHOICES = {
     "model": ("lora", "full"),
     "layout": ("canvas", "sequence"),
@@ -38,48 +38,50 @@ CHOICES = {
 
 @dataclass(frozen=True, kw_only=True)
 class ACEPlusConfig:
-    """How condition units are made and joined, and how they are trained on."""
+    """Options of ACE++."""
 
     model: str = "lora"
-    """`lora`: FLUX.1 Fill with a task's LoRA, 384 channels; `full`: the full model, 448, role `ace`."""
+    """`lora`: FLUX.1 Fill with a task's LoRA, 384 channels; `full`: the full model, 448 channels, role
+    `ace`."""
     adapter: str | None = "default"
-    """The task's own where the backbone has it (`default`), one of local, subject, portrait and full whatever
-    the task, a file, a folder or a Hub id; null goes without."""
+    """`default`: the task's adapter, where the backbone has one. Or local, subject, portrait or full for
+    every task, a file, a folder or a Hub id; null for no adapter."""
     layout: str = "canvas"
     """How references join: `canvas` puts them left of the target on one grid (released); `sequence` makes
     each unit a block of tokens at an image index of its own (paper, equation 5)."""
     scale: float | None = None
-    """How much of the picture under the mask is taken away, 0 to 1; the task's own where null."""
+    """How much of the picture under the mask is removed, 0 to 1; the task's value where null."""
     change: str = "split"
-    """Full model, where the content under the mask is shown: `split`, in the change channels alone (released
-    MODIFY_MODE); `whole`, there and in the image's; `none`, nowhere."""
+    """Full model, where the content under the mask is shown: `split`, in the change channels only (released
+    MODIFY_MODE); `whole`, in the change and the image channels; `none`, nowhere."""
     reference: str | None = None
     """`height`: scaled to the picture's height. `keep`: its own pixels, up to `reference_rate` of that
     height, on mid-gray. `random`: a third to all of the height, on mid-gray, as the released training drew
-    it. As the released inference does where null: `height` for model=lora, `keep` for full."""
+    it. Where null, as in the released inference: `height` for model=lora, `keep` for model=full."""
     reference_rate: float = 0.8
-    """Largest share of the picture's height that a reference keeps with reference=keep."""
+    """With reference=keep, the largest share of the picture's height that a reference has."""
     unit_prompts: bool = False
-    """layout=sequence: an instruction's lines are the units' own, T_1, ..., T_m of equation 5, each at its
-    unit's image index: first the references', last the picture's."""
+    """With layout=sequence, each line of an instruction belongs to one unit and has its image index (T_1,
+    ..., T_m of equation 5): first the references' lines, then the picture's."""
     placeholders: tuple[str, ...] = PLACEHOLDERS
-    """Words that are tokens of their own to T5, where its embedding has room for them; the released diffusers
-    script registers `{image}` alone, which gives it another token than the training did."""
+    """Words that become tokens of their own for T5, where its embedding has room for them. The released
+    diffusers script registers only `{image}`, which gives it another token than in training."""
     max_tokens: int = 4096
     """Largest number of tokens of the whole canvas, references included; larger pictures are scaled down."""
     crop: str = "exact"
-    """`exact`: the target's panel. `released`: 30 pixels of its left edge are lost, the rest is stretched."""
+    """`exact`: the result is the target's panel. `released`: its left 30 pixels are cut off, the rest is
+    stretched."""
     encoding: str = "sample"
-    """Pictures under a mask: `sample` of the posterior, as released, or its `mode`."""
+    """How pictures are encoded: `sample` of the posterior, as released, or its `mode`."""
     true_cfg: float = 2.0
     """Scale of classifier-free guidance where a negative prompt is given."""
     prompt_dropout: float = 0.1
-    """Training: how often the prompt is left out (paper; the released code never does)."""
+    """Training: share of samples whose prompt is left out (paper; the released code leaves none out)."""
     loss: str = "paper"
     """Training: `paper`, the mean over each reference's tokens plus the mean over the target's (equation 6);
     `released`, one mean over the canvas, in which a wide reference counts for more."""
     mask_weight: float = 1.0
-    """Training: how much more a token that is all under the mask counts in its mean than one outside it."""
+    """Training: weight of a token that lies under the mask, against 1 for one outside it."""
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -103,23 +105,30 @@ class ACEPlusConfig:
             raise ValueError(f"mask_weight must be at least 1, not {self.mask_weight}")
 
 
-def adapter(options: ACEPlusConfig, backbone: str, request: EditRequest) -> str | None:
-    """The adapter that ACE++ wears for a request unless another is loaded by hand."""
+def default_adapter(options: ACEPlusConfig, base: str | None, request: EditRequest) -> str | None:
+    """Choose the default adapter for a request.
+
+    Raises:
+        NoAdapterError: where the default is asked for and there is none for the base model.
+    """
     if options.adapter is None:
         return None
-    known = ADAPTERS.get(backbone, {})
+    known = ADAPTERS.get(base or "", {})
     if options.adapter != "default":
         return known.get(options.adapter, options.adapter)
-    task = tasks.chosen(
+    task = tasks.choose(
         request.task,
         image=request.image is not None,
         mask=request.mask is not None,
         references=bool(request.references),
     )
-    # The full model was trained for every task at once.
-    return known.get(task.adapter if options.model == "lora" else "full")
+    if options.model == "full":
+        return known.get("full")  # the full model is trained for all tasks
+    if not known:
+        raise NoAdapterError("aceplus has no adapter for this backbone and edits without training.")
+    return known[task.adapter]
 
 
-def role(options: ACEPlusConfig) -> str:
-    """The transformer that the model runs on: of 448 channels for the full one."""
+def role_of(options: ACEPlusConfig) -> str:
+    """Return the role of the transformer: `ace`, of 448 channels, for the full model, else `fill`."""
     return "ace" if options.model == "full" else "fill"

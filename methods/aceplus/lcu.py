@@ -12,16 +12,16 @@ from editkit.imaging.canvas import GRID
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unit:
-    """One condition unit: a picture, what is to change in it, and where.
+    """A condition unit: a picture, its mask and, for the full model, the content to change.
 
-    Its noise X_t is the part of the canvas' noise that lies over it, and its instruction T is part of the
-    plan's text: both are the sampler's and the trainer's. On channels FLUX.1 Fill reads
-    [X_t 64, image 64, mask 256], the full model [X_t 64, image 64, change 64, mask 256].
+    Sampler and trainer add the unit's noise X_t, a part of the canvas' noise, and its instruction T, a part
+    of the plan's text. FLUX.1 Fill reads the channels [X_t 64, image 64, mask 256], the full model reads
+    [X_t 64, image 64, change 64, mask 256].
 
     Attributes:
-        image_BCHW: what of the picture is shown, pixels in [0, 1]; what is taken away is mid-gray.
-        mask_B1HW: 1 where the unit is to be painted, 0 where it is to stay.
-        change_BCHW: for the full model, the content to be changed; None on FLUX.1 Fill.
+        image_BCHW: the shown part of the picture, pixels in [0, 1]; removed pixels are mid-gray.
+        mask_B1HW: 1 where the unit is painted, 0 where it stays.
+        change_BCHW: for the full model, the content to change; None on FLUX.1 Fill.
     """
 
     image_BCHW: Tensor
@@ -29,21 +29,25 @@ class Unit:
     change_BCHW: Tensor | None = None
 
     def channels(self, backbone: Backbone, generators: Sequence[Generator] | None = None) -> Tensor:
-        """What joins the noise, B L 320 or B L 384; with generators, samples instead of posterior modes."""
+        """Encode the channels that join the noise, B L 320 or B L 384.
+
+        Pictures are posterior modes, or samples where there are generators.
+        """
         pictures = [self.image_BCHW] + ([] if self.change_BCHW is None else [self.change_BCHW])
         parts = [backbone.encode(picture, generators) for picture in pictures]
         return torch.cat((*parts, backbone.mask(self.mask_B1HW)), dim=-1)
 
 
 def masked(pixels_BCHW: Tensor, mask_B1HW: Tensor, scale: float, change: str | None) -> Unit:
-    """The unit of a picture to be edited.
+    """Make the unit of a picture to edit.
 
     Args:
         pixels_BCHW: the picture.
         mask_B1HW: 1 where it may change.
-        scale: how much is taken away there: 1 leaves mid-gray, 0 everything (repainting scale).
-        change: None on FLUX.1 Fill. Where the full model finds the content under the mask: `split`, in
-            `change` alone; `whole`, all of the picture in `change` and in the image too; `none`, in neither.
+        scale: how much of the picture is removed there: 1 leaves mid-gray, 0 removes nothing (repainting
+            scale).
+        change: None on FLUX.1 Fill. For the full model, where the content under the mask is shown: `split`,
+            in `change` only; `whole`, in `change` and in the image; `none`, in neither.
     """
     kept_BCHW = torch.lerp(pixels_BCHW, torch.full_like(pixels_BCHW, 0.5), scale * mask_B1HW)
     if change is None:
@@ -61,13 +65,13 @@ def masked(pixels_BCHW: Tensor, mask_B1HW: Tensor, scale: float, change: str | N
 
 
 def reference(pixels_BCHW: Tensor, change: str | None) -> Unit:
-    """The unit of a reference: all of it is shown and none of it is to be painted."""
+    """Make the unit of a reference: all of it is shown, and nothing of it is painted."""
     nowhere_B1HW = torch.zeros_like(pixels_BCHW[:, :1])
     return masked(pixels_BCHW, nowhere_B1HW, 0.0, change)
 
 
 def side_by_side(units: Sequence[Unit]) -> Unit:
-    """Units of one height as one, from left to right: the released canvas."""
+    """Join units of one height into one, from left to right, as on the released canvas."""
 
     def joined(name: str) -> Tensor:
         return torch.cat([getattr(unit, name) for unit in units], dim=-1)
@@ -76,11 +80,11 @@ def side_by_side(units: Sequence[Unit]) -> Unit:
     return whole if units[0].change_BCHW is None else replace(whole, change_BCHW=joined("change_BCHW"))
 
 
-def rows_of(tokens: Sequence[Tensor], height: int) -> Tensor:
-    """Tokens of pictures of one height, each ...LC, as rows of the canvas on which they stand side by side.
+def join_rows(tokens: Sequence[Tensor], height: int) -> Tensor:
+    """Join tokens ...LC of pictures of one height to rows of the canvas on which they stand side by side.
 
-    The transformer does not care for the order of its tokens, only for their position ids; kept in rows, the
-    canvas of separate units is cut like any other.
+    The transformer reads position ids and not the order of tokens. In rows, a canvas of separate units is cut
+    like any other canvas.
     """
     rows = height // GRID
     split = [each.reshape(*each.shape[:-2], rows, -1, each.shape[-1]) for each in tokens]

@@ -1,10 +1,8 @@
-"""ACE++'s sampler: the common walk, at the shift of the whole canvas, as released."""
+"""ACE++'s sampler: the shared one, at the time shift of the whole canvas, as released."""
 
 from editkit.method import Sampler
 from methods.aceplus.config import ACEPlusConfig
 
 
-class ACEPlusSampler(Sampler):
-    """The noise of every unit is denoised, the references' too; only the target's panel is kept."""
-
-    config: ACEPlusConfig
+class ACEPlusSampler(Sampler[ACEPlusConfig]):
+    """Denoises all units, references included; only the target's panel is kept."""

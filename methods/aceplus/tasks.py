@@ -1,4 +1,4 @@
-"""What ACE++ is used for, as data: what each task needs, says and shows (official model zoo and examples)."""
+"""Use cases of ACE++ as data: their inputs, prompts and masks (official model zoo and examples)."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ from editkit.method import Task
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ACETask(Task):
-    """A row of the table below.
+    """A use case of ACE++.
 
     Attributes:
-        needs: which of image, mask and references must be given; without a mask all may be painted.
-        adapter: the LoRA made for it: local, subject or portrait.
-        scale: how much of the picture under the mask is taken away, 0 to 1, before a LoRA on FLUX.1 Fill
-            sees it (repainting scale).
-        full_scale: the same for the full model, which sees it in channels of its own.
-        prefix: what the official prompts start with; `{image}` stands for the edited picture.
-        control: the annotator that the picture under the mask goes through.
+        needs: inputs that must be given, of image, mask and references.
+        adapter: the LoRA of the task: local, subject or portrait.
+        scale: how much of the picture under the mask is removed, 0 to 1, for a LoRA on FLUX.1 Fill
+            (repainting scale).
+        full_scale: the repainting scale for the full model, which sees the content in channels of its own.
+        prefix: beginning of the official prompts; `{image}` stands for the edited picture.
+        control: annotator for the picture under the mask; None for none.
     """
 
     needs: tuple[str, ...]
@@ -93,16 +93,16 @@ TASKS = (
 )
 
 
-def chosen(name: str | None, *, image: bool, mask: bool, references: bool) -> ACETask:
-    """The task asked for, or the one that fits what is given.
+def choose(name: str | None, *, image: bool, mask: bool, references: bool) -> ACETask:
+    """Choose the task by name, or one that fits the given inputs.
 
     Raises:
-        EditkitError: where there is none of this name, or it needs what is not given.
+        EditkitError: where no task has this name, or an input of the task is missing.
     """
     given = {"image": image, "mask": mask, "references": references}
     if name is None:
         if references:
-            # Where a reference is to go into a picture without a mask, all of it may change.
+            # A reference without a mask may change all of the picture.
             name = "local_reference" if image else "subject"
         else:
             name = ("local_editing" if mask else "instruction") if image else "generation"

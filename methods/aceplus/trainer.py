@@ -1,4 +1,4 @@
-"""ACE++'s training: the references are reconstructed beside the target (paper, equation 6)."""
+"""ACE++'s training: references are reconstructed beside the target (paper, equation 6)."""
 
 import random
 
@@ -13,20 +13,18 @@ from methods.aceplus.conditioner import ACEPlan
 from methods.aceplus.config import ACEPlusConfig
 
 MASK = 256
-"""Channels of the mask, the last ones that join the noise."""
+"""Number of the mask's channels, the last ones that join the noise."""
 
 
-class ACEPlusTrainer(Trainer):
-    """Adds the paper's two means, weight for what lies under the mask, and prompts left out."""
-
-    config: ACEPlusConfig
+class ACEPlusTrainer(Trainer[ACEPlusConfig]):
+    """Adds a loss mean for each unit, weight under the mask, and prompt dropout."""
 
     def reword(self, instruction: str, rng: random.Random) -> str:
-        """The instruction, or nothing now and then."""
+        """Drop an instruction at random."""
         return "" if rng.random() < self.config.prompt_dropout else instruction
 
     def weights(self, plan: Plan, inputs: EditInputs) -> Tensor | None:
-        """Each unit's own mean, or one over the canvas; None where that is a plain one."""
+        """Weight tokens to a mean for each unit or one over the canvas; None for an unweighted mean."""
         if self.config.loss == "released" and self.config.mask_weight == 1:
             return None
         assert isinstance(plan, ACEPlan)
@@ -42,7 +40,7 @@ class ACEPlusTrainer(Trainer):
 
 
 def _units(plan: ACEPlan) -> Tensor:
-    """Which unit each token of the canvas belongs to."""
+    """Return the number of the unit of each token of the canvas, shape (L,)."""
     rows = plan.canvas.height // GRID
     units = [torch.full((rows * width // GRID, 1), number) for number, width in enumerate(plan.widths)]
-    return lcu.rows_of(units, plan.canvas.height)[:, 0]
+    return lcu.join_rows(units, plan.canvas.height)[:, 0]

@@ -1,9 +1,10 @@
-"""ICEdit: a diptych, left half the source, right half painted by FLUX.1 Fill under a prompt about both."""
+"""ICEdit: FLUX.1 Fill paints the right half of a diptych whose left half is the source."""
 
+from editkit.backbone import AdapterSignature
 from editkit.method import Method
-from methods.icedit import collapse, moe
+from methods.icedit import collapse, moe, moe_file
 from methods.icedit.conditioner import ICEditConditioner
-from methods.icedit.config import ICEditConfig, adapter, role
+from methods.icedit.config import ICEditConfig, default_adapter, role_of
 from methods.icedit.sampler import ICEditSampler
 from methods.icedit.trainer import ICEditTrainer
 
@@ -13,13 +14,14 @@ METHOD = Method(
     paper="In-Context Edit: Enabling Instructional Image Editing with In-Context Generation "
     "in Large Scale Diffusion Transformer (2025)",
     role="fill",
-    role_of=role,
+    role_of=role_of,
     config=ICEditConfig,
     conditioner=ICEditConditioner,
     sampler=ICEditSampler,
     trainer=ICEditTrainer,
     defaults={"guidance": 50.0},
-    adapter=adapter,
+    adapter=default_adapter,
+    signature=AdapterSignature(routing=moe_file.METADATA, channels=(384,)),
     load_adapter=moe.load,
     collapse_adapter=collapse.collapse,
 )

@@ -1,4 +1,4 @@
-"""A LoRA-MoE as one plain LoRA, for programs that know no experts, and how much that loses."""
+"""Collapse a LoRA-MoE into one plain LoRA, for programs without experts, and measure the error."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,13 @@ WAYS = ("svd", "average")
 
 @dataclass(frozen=True, kw_only=True)
 class Collapsed:
-    """What became of a LoRA-MoE.
+    """A LoRA-MoE that was collapsed into a plain LoRA.
 
     Attributes:
-        state: a plain LoRA's tensors by key, scale 1.
-        errors: by module, the distance from the experts to their stand-in, relative to the experts' own size,
-            both root mean squares over experts by their weights; 0 is exact, 1 is as bad as leaving it out.
-            Each expert counts as a token's only one; where a token uses several, it compares ways and ranks
-            and is not the adapter's own error.
+        state: the plain LoRA's tensors by key, for scale 1.
+        errors: relative error by module: the distance of the experts to the plain LoRA by the size of the
+            experts, both as root mean squares weighted over experts. 0 is exact, 1 is as bad as no adapter.
+            It assumes one expert for each token; with several, it is good for comparing ways and ranks only.
     """
 
     state: dict[str, Tensor]
@@ -30,7 +29,7 @@ class Collapsed:
 
     @property
     def error(self) -> float:
-        """The mean over modules."""
+        """The mean error over modules."""
         return sum(self.errors.values()) / len(self.errors)
 
 
@@ -46,12 +45,12 @@ def collapse(
 
     Args:
         state: a LoRA-MoE's tensors by key.
-        way: `svd`, the nearest update of the rank to the experts' weighted mean; or `average`, the mean of
-            their matrices one by one, which people use and which is no mean of their products.
-        weights: each expert's mean weight over tokens, by module, as `Experts.weights` measures them;
-            all alike where None.
-        rank: of the result; the experts' own where None.
-        scale: of the experts, alpha by rank.
+        way: `svd`, the update of this rank that is nearest to the experts' weighted mean; or `average`, the
+            common mean of each matrix, which is not the mean of the products.
+        weights: each expert's mean weight over tokens, by module, as `Experts.weights` measures it; equal
+            weights where None.
+        rank: rank of the result; the experts' rank where None.
+        scale: scale of the experts, alpha divided by the rank.
 
     Raises:
         EditkitError: where the tensors are no LoRA-MoE, or an argument does not fit.
@@ -93,7 +92,7 @@ def _average(parts: Parts, weights_E: Tensor, rank: int | None) -> tuple[Tensor,
 
 
 def _error(parts: Parts, weights_E: Tensor, down_rI: Tensor, up_Or: Tensor) -> float:
-    """Experts act with a weight of one each, one token at a time; weights are how often."""
+    """Return the relative error of a collapsed module; a weight is how often its expert is used."""
     share_E = weights_E / weights_E.sum()
     strength = float(weights_E.sum())
     lost, whole = 0.0, 0.0

@@ -1,4 +1,4 @@
-"""ICEdit's conditioner: a diptych, the source on the left and on the right what is to be painted."""
+"""ICEdit's conditioner: a diptych with the source on the left and the part to paint on the right."""
 
 from collections.abc import Sequence
 
@@ -11,28 +11,28 @@ from editkit.imaging import canvas
 from editkit.method import Conditioner
 from editkit.types import Canvas, Conditioning, EditInputs, Plan
 from methods.icedit import inversion
-from methods.icedit.config import TEMPLATES, ICEditConfig, role
+from methods.icedit.config import TEMPLATES, ICEditConfig, role_of
 
 NO_PROMPT = " "
 
 
-class ICEditConditioner(Conditioner):
+class ICEditConditioner(Conditioner[ICEditConfig]):
     """Joins the masked diptych to the noise on channels (paper section 3.1, the inpainting framework)."""
 
-    config: ICEditConfig
-
     def plan(self, inputs: EditInputs) -> Plan:
-        """A complete plan; by text to image, the source is inverted for it."""
+        """Make a complete plan, text included; with framework=text, invert the source."""
         return self._inverted(inputs) if self.config.framework == "text" else super().plan(inputs)
 
-    def arrange(self, inputs: EditInputs) -> Plan:
-        """The right half is all to be painted, or the part of it under a mask where one is given.
+    def plan_without_text(self, inputs: EditInputs) -> Plan:
+        """Plan to paint the right half, or the part of it under the mask.
 
         Raises:
-            EditkitError: for inputs that a diptych has no place for, or training without Fill.
+            EditkitError: for references, a missing source, or framework=text, which cannot be trained.
         """
         if self.config.framework == "text":
-            raise EditkitError("framework=text is there to edit without training; train with inpainting.")
+            raise EditkitError(
+                "framework=text edits without training and cannot be trained; use framework=inpainting."
+            )
         source_BCHW = _source(inputs)
         panel = self._panel(source_BCHW, inputs.size)
         source_BCHW = canvas.place(source_BCHW, panel)
@@ -67,10 +67,10 @@ class ICEditConditioner(Conditioner):
             path_NBLC=inversion.invert(self.backbone, source, x0_BLC, times_N),
             left_L=ids_L3[:, 2] < panel.width // canvas.GRID,
         )
-        return self.worded(plan, inputs.prompts, inputs.negatives)
+        return self.with_text(plan, inputs.prompts, inputs.negatives)
 
     def prompts(self, instructions: Sequence[str]) -> list[str]:
-        """Each instruction within the template; none at all leaves the template out too."""
+        """Put each instruction into the template; an empty one becomes an empty prompt."""
         template = TEMPLATES[self.config.template]
         subject, description = self.config.subject, self.config.description
         return [
@@ -81,15 +81,15 @@ class ICEditConditioner(Conditioner):
         ]
 
     def target(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
-        """Source and answer side by side."""
+        """Put source and answer side by side."""
         source_BCHW = _source(inputs)
         panel = self._panel(source_BCHW, inputs.size)
         return torch.cat([canvas.place(half, panel) for half in (source_BCHW, answer_BCHW)], dim=-1)
 
     def _panel(self, source_BCHW: Tensor, size: tuple[int, int] | None) -> Canvas:
-        """One half: of the released width, as tall as the picture's shape wants it."""
+        """Fit one half to the picture: the width is the option's, the height keeps the picture's shape."""
         height, width = source_BCHW.shape[-2:]
-        sizes = self.backbone.sizes(role(self.config))
+        sizes = self.backbone.sizes(role_of(self.config))
         if size is not None or sizes:
             return canvas.fit((width, height), size=size, preferred=sizes)
         across = self.config.width
@@ -98,10 +98,10 @@ class ICEditConditioner(Conditioner):
         return canvas.fit((width, height), size=(across, min(wanted, tallest)))
 
     def _generators(self, inputs: EditInputs, whole: Canvas) -> Sequence[torch.Generator] | None:
-        """Generators for the masked picture's sample, at the place where FluxFillPipeline draws it.
+        """Return generators that draw the masked picture's sample as FluxFillPipeline does.
 
-        It draws a sample of the unmasked picture first, of which full noise leaves nothing, then the noise,
-        then this one, all of the same size.
+        The pipeline first draws a sample of the unmasked picture, which it does not use at full noise, then
+        the noise, and then this sample; all have the same size.
         """
         if self.config.encoding == "mode" or not inputs.generators:
             return None

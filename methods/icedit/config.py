@@ -1,10 +1,10 @@
-"""ICEdit's options, and its in-context prompts."""
+"""Options of ICEdit, its in-context prompts and its default adapters."""
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from editkit.errors import EditkitError
+from editkit.errors import EditkitError, NoAdapterError
 from editkit.types import EditRequest
 from methods.icedit.moe_layer import MoEOptions
 
@@ -20,48 +20,49 @@ TEMPLATES = {
     ),
     "none": "{instruction}",
 }
-"""The released script's prompt, the paper's (section 3.1), and the bare instruction."""
+"""Prompts: the released script's, the paper's (section 3.1), and the bare instruction."""
 
 TINY = Path(__file__).resolve().parent / "tiny"
 RELEASED = {"lora": "RiverZ/normal-lora", "moe": "sanaka87/ICEdit-MoE-LoRA"}
 ADAPTERS = {
     "tiny": {name: str(TINY / name) for name in ("moe", "lora")},
     "flux1-dev": RELEASED,
-    "black-forest-labs/FLUX.1-Fill-dev": RELEASED,
 }
-"""By backbone, the default first. Those on the Hub are the authors' and non-commercial."""
+"""Adapters by the backbone's base, the default first. Those on the Hub are the authors', for non-commercial
+use."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ICEditConfig:
-    """How the diptych is laid out, worded, encoded and trained."""
+    """Options of ICEdit."""
 
     framework: str = "inpainting"
-    """`inpainting`: FLUX.1 Fill paints the right half (released). `text`: text to image with the inverted
-    source's attention values in the left half, the paper's other way without training."""
+    """`inpainting`: FLUX.1 Fill paints the right half (released). `text`: text to image with the attention
+    values of the inverted source in the left half, the paper's other framework without training."""
     adapter: str | None = "default"
-    """`lora` or `moe` where the backbone has them, a file, a folder or a Hub id; null edits without training.
-    `default` is the backbone's first, if any."""
+    """`default`: the first adapter for the backbone, if there is one. Or `lora` or `moe` where the backbone
+    has them, a file, a folder or a Hub id; null for no adapter."""
     template: str = "released"
     """`released`, `paper` (which needs `subject` and `description`), or `none`: the bare instruction."""
     subject: str = "scene"
-    """What the paper's prompt calls the picture's subject."""
+    """Words for the picture's subject in the paper's prompt."""
     description: str = "scene"
-    """How the paper's prompt describes the source."""
+    """Description of the source in the paper's prompt."""
     width: int = 512
-    """Pixels across each half where the backbone names no sizes of its own; the released weights know 512."""
+    """Width of each half in pixels, for backbones without sizes of their own; the released weights need
+    512."""
     area: int = 1024 * 1024
-    """Largest number of pixels of each half; a taller picture is padded at its sides."""
+    """Largest number of pixels of each half; a taller picture gets padding at its sides."""
     encoding: str = "sample"
-    """Fill's masked picture: `sample` of the posterior, as diffusers draws it, or its `mode`."""
+    """How Fill's masked picture is encoded: `sample` of the posterior, as in diffusers, or its `mode`."""
     true_cfg: float = 2.0
     """Scale of classifier-free guidance where a negative prompt is given."""
     prompt_dropout: float = 0.1
-    """Training: how often the whole prompt is left out."""
+    """Training: share of samples whose whole prompt is left out."""
     loss: str = "both"
-    """Training: `both` halves count (released), or the `right` one alone."""
+    """Training: the loss is over `both` halves (released), or over the `right` half only."""
     moe: MoEOptions | None = None
-    """Training: experts in place of a plain LoRA."""
+    """Training: options of a LoRA-MoE; a plain LoRA where null."""
 
     def __post_init__(self) -> None:
         if self.framework not in FRAMEWORKS:
@@ -82,23 +83,24 @@ class ICEditConfig:
             raise ValueError(f"loss must be both or right, not {self.loss!r}")
 
 
-def adapter(options: ICEditConfig, backbone: str, _: EditRequest) -> str | None:
-    """The adapter that ICEdit wears on a backbone unless another is loaded by hand.
+def default_adapter(options: ICEditConfig, base: str | None, _: EditRequest) -> str | None:
+    """Choose the default adapter for a base model.
 
     Raises:
-        EditkitError: for a name that is none of the backbone's, and neither a file nor a folder.
+        NoAdapterError: where the default is asked for and there is none for the base model.
+        EditkitError: for an adapter that is none of the backbone's, no file, no folder and no Hub id.
     """
-    known = ADAPTERS.get(backbone, {})
+    known = ADAPTERS.get(base or "", {})
     if options.framework == "text" or options.adapter is None:
         return None
     if options.adapter == "default":
-        return next(iter(known.values()), None)
+        if not known:
+            raise NoAdapterError("icedit has no adapter for this backbone and edits without training.")
+        return next(iter(known.values()))
     chosen = options.adapter
     if chosen not in known and "/" not in chosen and not Path(chosen).suffix and not Path(chosen).exists():
         names = (
-            f"is none of those for {backbone} ({', '.join(known)})"
-            if known
-            else f"has no file for {backbone}"
+            f"is none of those for {base} ({', '.join(known)})" if known else "has no file for this backbone"
         )
         raise EditkitError(
             f"The adapter {chosen} {names}, no file or folder that exists, and no Hub id; give one of these."
@@ -106,6 +108,6 @@ def adapter(options: ICEditConfig, backbone: str, _: EditRequest) -> str | None:
     return known.get(chosen, chosen)
 
 
-def role(options: ICEditConfig) -> str:
-    """The transformer that the framework runs on."""
+def role_of(options: ICEditConfig) -> str:
+    """Return the role of the transformer that the framework runs on."""
     return "text" if options.framework == "text" else "fill"

@@ -1,6 +1,6 @@
-"""The training-free edit by text to image: an inverted source, and its attention values in the left half.
+"""Edit by text to image without training: invert the source, and inject its attention values on the left.
 
-ICEdit, section 3.1, which leaves open what README.md says under "Without training".
+ICEdit, section 3.1. README.md lists under "Without training" what the paper leaves open.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ UNGUIDED = 1.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InvertedPlan(Plan):
-    """A diptych for text to image, and the way of its left half from the source to noise.
+    """A plan of a diptych for text to image, with the inverted source.
 
     Attributes:
-        source: the plan of the source alone, under an empty prompt.
-        times_N: of the way, rising from 0 to 1.
+        source: plan of the source by itself, with an empty prompt.
+        times_N: times of the inversion, rising from 0 to 1.
         path_NBLC: packed latents of the source at these times.
-        left_L: which of the diptych's tokens are the left half's.
+        left_L: mask of the diptych's tokens that belong to the left half.
     """
 
     source: Plan
@@ -33,7 +33,7 @@ class InvertedPlan(Plan):
     left_L: Tensor
 
     def at(self, t: float) -> Tensor:
-        """The source at a time, BLC; straight between two known times."""
+        """Interpolate the inverted source linearly at a time, BLC."""
         later = int(torch.searchsorted(self.times_N, t).clamp(1, len(self.times_N) - 1))
         start, end = self.times_N[later - 1], self.times_N[later]
         share = ((t - start) / (end - start)).clamp(0, 1).item()
@@ -42,7 +42,7 @@ class InvertedPlan(Plan):
 
 @torch.no_grad()
 def invert(backbone: Backbone, source: Plan, x0_BLC: Tensor, times_N: Tensor) -> Tensor:
-    """The flow backwards from a picture to noise, NBLC, by the midpoint rule (RF-Solver's second order)."""
+    """Invert a picture to noise along the flow, NBLC, by the midpoint rule (RF-Solver's second order)."""
     path = [x0_BLC]
     for now, then in pairwise(times_N.tolist()):
         x_BLC, middle = path[-1].float(), (now + then) / 2
@@ -54,7 +54,7 @@ def invert(backbone: Backbone, source: Plan, x0_BLC: Tensor, times_N: Tensor) ->
 
 
 def velocity(backbone: Backbone, x_BLC: Tensor, t: float, plan: InvertedPlan, guidance: float) -> Tensor:
-    """The diptych's prediction, its left half attending to the values of the source at the same time."""
+    """Predict the diptych's velocity; its left half gets the source's attention values at this time."""
     with backbone.recorded_values(plan.role, int(plan.left_L.sum())) as values:
         backbone.velocity(plan.at(t), t, plan.source, UNGUIDED)
     with backbone.injected_values(plan.role, values, plan.left_L):
@@ -62,13 +62,13 @@ def velocity(backbone: Backbone, x_BLC: Tensor, t: float, plan: InvertedPlan, gu
 
 
 def start(plan: InvertedPlan, noise_BLC: Tensor) -> Tensor:
-    """Noise whose left half is the inverted source."""
+    """Replace the left half of the noise by the inverted source."""
     x_BLC = noise_BLC.clone()
     x_BLC[:, plan.left_L] = plan.path_NBLC[-1]
     return x_BLC
 
 
 def times(backbone: Backbone, tokens: int) -> Tensor:
-    """The sampler's own times at the role's steps, rising."""
+    """Return the sampler's times at the role's default steps, rising from 0 to 1."""
     steps, _ = backbone.defaults("text")
-    return flow.schedule(steps, tokens).flip(0)
+    return flow.schedule(steps, tokens, backbone.time_shift("text")).flip(0)

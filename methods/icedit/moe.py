@@ -1,4 +1,4 @@
-"""LoRA-MoE on a transformer: fresh, or from a file (ICEdit, section 3.2)."""
+"""Add a LoRA-MoE to a transformer, new or from a file (ICEdit, section 3.2)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from editkit import adapters
+from editkit.backbone import Transformer
 from editkit.errors import EditkitError
 from methods.icedit import moe_file
 from methods.icedit.moe_handle import Experts
 from methods.icedit.moe_layer import MoELinear, MoEOptions
 
 
-def chosen(transformer: Any, targets: Sequence[str]) -> dict[str, Any]:
-    """The linear layers inside blocks that have one of these ends of names, by name."""
+def target_layers(transformer: Transformer, targets: Sequence[str]) -> dict[str, Any]:
+    """Find the linear layers inside blocks whose names end in one of the targets; by name."""
     return {
         path: module
         for path, module in transformer.named_modules()
@@ -25,13 +26,13 @@ def chosen(transformer: Any, targets: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def attach(transformer: Any, options: MoEOptions, name: str = "icedit") -> Experts:
-    """Add fresh experts and a fresh plain LoRA, which change nothing yet and are all that trains.
+def attach(transformer: Transformer, options: MoEOptions, name: str = "icedit") -> Experts:
+    """Add new experts and a new plain LoRA; they have no effect yet and are the only parts that train.
 
     Raises:
-        EditkitError: where no module has one of the names.
+        EditkitError: where no module's name ends in a target.
     """
-    # Where both are asked for, experts it is.
+    # A layer in both lists gets experts.
     plain = tuple(end for end in options.plain if end not in options.targets)
     if plain:
         lora = adapters.LoraOptions(rank=options.rank, alpha=options.alpha, targets=plain)
@@ -39,7 +40,7 @@ def attach(transformer: Any, options: MoEOptions, name: str = "icedit") -> Exper
     else:
         transformer.requires_grad_(False)
     layers = {}
-    for path, module in chosen(transformer, options.targets).items():
+    for path, module in target_layers(transformer, options.targets).items():
         inputs, outputs = module.in_features, module.out_features
         device = module.weight.device
         layers[path] = MoELinear(
@@ -57,19 +58,20 @@ def attach(transformer: Any, options: MoEOptions, name: str = "icedit") -> Exper
 
 
 def inject(
-    transformer: Any,
+    transformer: Transformer,
     source: str | Path | Mapping[str, Tensor],
     *,
     options: MoEOptions | None = None,
     name: str = "icedit",
 ) -> Experts:
-    """Put a LoRA-MoE file, or its tensors, on a transformer.
+    """Add a LoRA-MoE from a file, or from its tensors, to a transformer.
 
     Args:
-        transformer: a FluxTransformer2DModel of FLUX.1 Fill, its weights quantized or not.
-        source: a .safetensors file, a folder with one, or its tensors by key.
-        options: how to route; from the file's metadata, or as released (one expert a token), where None.
-        name: of the plain LoRA that comes with the experts.
+        transformer: FLUX.1 Fill's transformer; its weights may be quantized.
+        source: a .safetensors file, a folder with one, or tensors by key.
+        options: options of the experts; where None, those of the file's metadata, or as released (one expert
+            for each token).
+        name: name of the adapter.
 
     Raises:
         EditkitError: where tensors are missing, left over, uneven, not finite, or do not fit the transformer.
@@ -91,25 +93,25 @@ def inject(
     for path, parts in experts.items():
         base = transformer.get_submodule(path)
         device = next(base.parameters()).device
-        # In the base's precision, as peft does with a plain LoRA; in less, tokens would be routed otherwise.
+        # The base's precision, as in peft's plain LoRA; a lower one would route tokens differently.
         tensors = (parts.down_ErI, parts.up_EOr, parts.route_EI)
         dtype = transformer.dtype if transformer.dtype.itemsize > 1 else parts.route_EI.dtype
         down_ErI, up_EOr, route_EI = (tensor.to(device, dtype) for tensor in tensors)
         layers[path] = MoELinear(base, name, down_ErI, up_EOr, route_EI, options)
     if plain:
         adapters.install(transformer, plain, name, about)
-    # In this order, since the plain LoRA's loader looks for linear layers.
+    # After the plain LoRA, whose loader looks for linear layers.
     handle = Experts(transformer, layers, name, bool(plain))
     for parameter in handle.parameters():
         parameter.requires_grad_(False)
     return handle
 
 
-def load(transformer: Any, path: Path, name: str) -> None:
-    """Put a file on a transformer under a name, be it a LoRA-MoE or a plain LoRA.
+def load(transformer: Transformer, path: Path, name: str) -> None:
+    """Load a LoRA-MoE or a plain LoRA from a file onto a transformer under a name.
 
     Raises:
-        EditkitError: where it is missing or does not fit.
+        EditkitError: where the file is missing or does not fit.
     """
     state, _ = adapters.read(path)
     if moe_file.has_experts(state):

@@ -1,4 +1,4 @@
-"""Files of ICEdit's adapters: the released layout, checked and taken apart."""
+"""Files of ICEdit's adapters in the released layout: split and check their tensors."""
 
 import json
 import re
@@ -10,15 +10,17 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from editkit import packages
+from editkit.backbone import Transformer, provider
 from editkit.errors import EditkitError, first_sentence
 
+METADATA = "icedit_moe"
+"""Key in a file's metadata under which the options of the experts are."""
 PREFIX = "transformer."
 PLAIN = (
     "x_embedder", "norm1.linear", "attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0",
     "norm.linear", "proj_mlp",
 )  # fmt: skip
-"""What the released weights adapt with a plain LoRA; `ff.net.2` and the blocks' `proj_out` carry experts."""
+"""Modules with a plain LoRA in the released weights; `ff.net.2` and the blocks' `proj_out` have experts."""
 EXPERT = re.compile(r"(.+)\.lora_([AB])\.expert_(\d+)\.weight")
 BLOCK = re.compile(r"(single_)?transformer_blocks\.\d+\.")
 ROUTE = re.compile(r"(.+)\.lora_route\.weight")
@@ -41,18 +43,20 @@ def has_experts(state: Mapping[str, Tensor]) -> bool:
 
 
 def ends(modules: Iterable[str]) -> tuple[str, ...]:
-    """Modules' names without the blocks that they are in, each once."""
+    """Strip the blocks from modules' names; return each end once."""
     return tuple(dict.fromkeys(BLOCK.sub("", module) for module in modules))
 
 
 def split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Parts]]:
-    """The plain LoRA's tensors by key, and each module's experts by module name.
+    """Split tensors into those of the plain LoRA, by key, and the experts, by module name.
 
     Raises:
         EditkitError: where a module lacks an expert or its router, or its experts differ in shape.
     """
     if strange := [key for key, tensor in state.items() if tensor.ndim != 2]:
-        raise EditkitError(f"The tensor {strange[0]} is no matrix, so it is no part of an ICEdit adapter.")
+        raise EditkitError(
+            f"The tensor {strange[0]} is no matrix, so it does not belong to an ICEdit adapter."
+        )
     plain: dict[str, Tensor] = {}
     found: dict[str, dict[str, dict[int, Tensor]]] = defaultdict(lambda: {"A": {}, "B": {}})
     routes: dict[str, Tensor] = {}
@@ -79,19 +83,21 @@ def _parts(module: str, letters: dict[str, dict[int, Tensor]], route_EI: Tensor)
                 f"give the whole file."
             )
         if len({tensor.shape for tensor in tensors.values()}) > 1:
-            raise EditkitError(f"The experts of {module} differ in rank; only experts of one rank are known.")
+            raise EditkitError(
+                f"The experts of {module} differ in rank; give a file whose experts have one rank."
+            )
         stacked[letter] = torch.stack([tensors[number] for number in numbers])
     down_ErI, up_EOr = stacked["A"], stacked["B"]
     rank, inputs = down_ErI.shape[1:]
     if not rank:
-        raise EditkitError(f"The experts of {module} have rank 0; give a sound file.")
+        raise EditkitError(f"The experts of {module} have rank 0; give an undamaged file.")
     if up_EOr.shape[2] != rank or route_EI.shape[1] != inputs:
-        raise EditkitError(f"The tensors of {module} do not fit each other; give a sound file.")
+        raise EditkitError(f"The tensors of {module} do not fit each other; give an undamaged file.")
     return Parts(down_ErI=down_ErI, up_EOr=up_EOr, route_EI=route_EI)
 
 
 def options(cls: type[T], about: Mapping[str, str], first: Parts) -> T:
-    """Routing as the file's metadata say, or as the released weights have it: one expert, weight 1.
+    """Read the options of the experts from metadata; without these, one expert of weight 1, as released.
 
     Raises:
         EditkitError: where the metadata cannot be read.
@@ -99,36 +105,39 @@ def options(cls: type[T], about: Mapping[str, str], first: Parts) -> T:
     experts, rank = first.down_ErI.shape[:2]
     values: dict[str, Any] = {"router": "released", "top_k": 1}
     try:
-        if told := _told(about):
+        if metadata := _metadata(about):
             known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-            values = {key: value for key, value in told.items() if key in known}
+            values = {key: value for key, value in metadata.items() if key in known}
             values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         return cls(**(values | {"experts": experts, "rank": rank}))
     except (ValueError, TypeError, AttributeError) as error:
         problem = first_sentence(error)
         raise EditkitError(
-            f"The metadata icedit_moe cannot be used ({problem}); mend or remove them."
+            f"The metadata {METADATA} cannot be used ({problem}); repair or remove them."
         ) from error
 
 
 def check(
-    transformer: Any, plain: Mapping[str, Tensor], experts: Mapping[str, Parts], about: Mapping[str, str]
+    transformer: Transformer,
+    plain: Mapping[str, Tensor],
+    experts: Mapping[str, Parts],
+    about: Mapping[str, str],
 ) -> None:
-    """Refuse tensors that would not all land on the transformer, or are not all that was saved.
+    """Check that all tensors fit the transformer and that none is missing.
 
-    Experts, and what the metadata say of the plain LoRA, are on every block.
+    Every block must have the experts, and the plain LoRA that the metadata name.
 
     Raises:
-        EditkitError: naming the first that does not.
+        EditkitError: for the first tensor that does not fit or is missing.
     """
-    told = _told(about)
-    wanted = told.get("in_channels", transformer.config.in_channels)
+    metadata = _metadata(about)
+    wanted = metadata.get("in_channels", transformer.config.in_channels)
     if wanted != transformer.config.in_channels:
         raise EditkitError(
             f"The adapter is for a transformer of {wanted} channels, and this one takes "
             f"{transformer.config.in_channels}; load it on FLUX.1 Fill."
         )
-    fit = packages.backbones("lora.coverage")
+    fit = provider().lora
     plain_shapes = fit.shapes(plain)
     if both := sorted(plain_shapes.keys() & experts.keys()):
         raise EditkitError(f"The adapter has experts and a plain LoRA on {both[0]}; it can have one.")
@@ -136,30 +145,30 @@ def check(
         module: (parts.up_EOr.shape[1], parts.down_ErI.shape[2]) for module, parts in experts.items()
     }
     fit.check_shapes(transformer, of_experts | plain_shapes)
-    _whole(transformer, ends(experts), experts, "experts")
-    _whole(transformer, told.get("plain", ()), plain_shapes, "a plain LoRA")
+    _check_complete(transformer, ends(experts), experts, "experts")
+    _check_complete(transformer, metadata.get("plain", ()), plain_shapes, "a plain LoRA")
     fit.check_finite(
         (*plain.values(), *(t for p in experts.values() for t in (p.down_ErI, p.up_EOr, p.route_EI)))
     )
 
 
-def _told(about: Mapping[str, str]) -> dict[str, Any]:
-    """What the metadata say; nothing where there are none."""
+def _metadata(about: Mapping[str, str]) -> dict[str, Any]:
+    """Read the file's metadata on experts; empty where there are none."""
     try:
-        told: dict[str, Any] = dict(json.loads(about.get("icedit_moe", "{}")))
-        lists = [told.get(key, ()) for key in ("targets", "plain")]
+        metadata: dict[str, Any] = dict(json.loads(about.get(METADATA, "{}")))
+        lists = [metadata.get(key, ()) for key in ("targets", "plain")]
         if not all(isinstance(name, str) for each in lists for name in each):
             raise TypeError("targets and plain are lists of names")
     except (ValueError, TypeError) as error:
         problem = first_sentence(error)
         raise EditkitError(
-            f"The metadata icedit_moe cannot be used ({problem}); mend or remove them."
+            f"The metadata {METADATA} cannot be used ({problem}); repair or remove them."
         ) from error
-    return told
+    return metadata
 
 
-def _whole(transformer: Any, names: Iterable[str], held: Container[str], what: str) -> None:
-    """Refuse a file that lacks some of the modules with these ends of names."""
+def _check_complete(transformer: Transformer, names: Iterable[str], held: Container[str], what: str) -> None:
+    """Check that all modules with these ends of names have an adapter."""
     for end in names:
         linear = [path for path, module in transformer.named_modules() if hasattr(module, "in_features")]
         there = [path for path in linear if path != end and BLOCK.sub("", path) == end] or [end]

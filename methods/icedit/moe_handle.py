@@ -1,17 +1,17 @@
-"""A handle on the LoRA-MoE of a transformer: scale, count, eject, save (ICEdit, section 3.2)."""
+"""Control the LoRA-MoE of a transformer: scale, count, eject, save (ICEdit, section 3.2)."""
 
 import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from editkit import adapters, atomic_files, packages
+from editkit import adapters, atomic_files
+from editkit.backbone import Transformer, provider
 from editkit.errors import EditkitError
 from methods.icedit import moe_file
 from methods.icedit.moe_layer import MoELinear
@@ -20,23 +20,25 @@ EVALUATIONS = ("dense", "sparse")
 
 
 class Experts:
-    """A handle on the experts of one transformer.
+    """Controls the experts of one transformer.
 
     Attributes:
-        layers: the layers that carry experts, by module name.
-        adapter: their name, and that of the plain LoRA that belongs to them.
-        plain: whether there is one.
+        layers: the layers with experts, by module name.
+        adapter: name of the adapter: of the experts and of their plain LoRA.
+        plain: whether the adapter has a plain LoRA.
     """
 
-    def __init__(self, transformer: Any, layers: Mapping[str, MoELinear], adapter: str, plain: bool) -> None:
+    def __init__(
+        self, transformer: Transformer, layers: Mapping[str, MoELinear], adapter: str, plain: bool
+    ) -> None:
         self.transformer, self.layers, self.adapter, self.plain = transformer, dict(layers), adapter, plain
         for name, layer in self.layers.items():
-            _put(transformer, name, layer)
-        packages.backbones("loading").regroup(transformer)
+            _set_module(transformer, name, layer)
+        provider().regroup(transformer)
 
     @property
     def scale(self) -> float:
-        """Strength of experts and plain LoRA alike; 1 is as trained."""
+        """Scale of the whole adapter, experts and plain LoRA; 1 is as trained."""
         layer = next(iter(self.layers.values()))
         return layer.scaling[self.adapter] * layer.r[self.adapter] / layer.lora_alpha[self.adapter]
 
@@ -48,7 +50,7 @@ class Experts:
 
     @property
     def expert_scale(self) -> float:
-        """Strength of the experts alone."""
+        """Scale of the experts, on top of `scale`; the plain LoRA keeps its own."""
         return next(iter(self.layers.values())).strength
 
     @expert_scale.setter
@@ -58,7 +60,7 @@ class Experts:
 
     @property
     def evaluation(self) -> str:
-        """`dense`: all experts on all tokens. `sparse`: each on its own; the two agree."""
+        """`dense`: all experts on all tokens. `sparse`: each expert on its own tokens. Both agree."""
         return next(iter(self.layers.values())).evaluation
 
     @evaluation.setter
@@ -69,28 +71,28 @@ class Experts:
             layer.evaluation = evaluation
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """What trains: experts and routers."""
+        """Yield the weights of experts and routers."""
         for layer in self.layers.values():
             yield from (layer.down_ErI, layer.up_EOr, layer.route_EI)
 
     def balance(self) -> Tensor | None:
-        """The mean load-balance loss of the last forward pass, or None where none was asked for."""
+        """Return the mean load-balance loss of the last forward pass; None where its weight is 0."""
         found = [layer.balance for layer in self.layers.values() if layer.balance is not None]
         return torch.stack(found).mean() if found else None
 
     def penalty(self) -> Tensor | None:
-        """The load-balance loss of the last forward pass by its weight, or None where it has none."""
+        """Return the weighted load-balance loss of the last forward pass; None where its weight is 0."""
         balance = self.balance()
         return None if balance is None else next(iter(self.layers.values())).options.balance * balance
 
     def count(self, on: bool = True) -> None:
-        """Start counting anew how many tokens each expert gets, or stop."""
+        """Start counting each expert's tokens from zero, or stop counting."""
         for layer in self.layers.values():
             layer.tokens_E = torch.zeros(len(layer.route_EI), dtype=torch.float64) if on else None
             layer.given_E = torch.zeros_like(layer.tokens_E) if layer.tokens_E is not None else None
 
     def shares(self) -> dict[str, list[float]]:
-        """Share of tokens that each expert got since `count`, by module."""
+        """Return each expert's share of the tokens since `count`, by module."""
         return {
             name: (layer.tokens_E / layer.tokens_E.sum().clamp(min=1)).tolist()
             for name, layer in self.layers.items()
@@ -98,7 +100,7 @@ class Experts:
         }
 
     def weights(self) -> dict[str, list[float]]:
-        """Mean weight that each expert got over all tokens since `count`, by module."""
+        """Return each expert's mean weight over all tokens since `count`, by module."""
         return {
             name: (layer.given_E * layer.options.top_k / layer.tokens_E.sum().clamp(min=1)).tolist()
             for name, layer in self.layers.items()
@@ -106,22 +108,22 @@ class Experts:
         }
 
     def eject(self) -> None:
-        """Put the base modules back; the base weights are bit-identical to before.
+        """Remove the adapter; the base weights are bit-identical to before.
 
         Raises:
-            EditkitError: where that was done before.
+            EditkitError: where it was removed before.
         """
         if not {*self.layers.values()} <= {*self.transformer.modules()}:
-            raise EditkitError("These experts are on no transformer any more; inject them anew.")
+            raise EditkitError("These experts were removed from their transformer; inject them again.")
         for name, layer in self.layers.items():
             around = self.transformer.get_submodule(name)
             if around is layer:
-                _put(self.transformer, name, layer.base_layer)
+                _set_module(self.transformer, name, layer.base_layer)
                 continue
-            while around.base_layer is not layer:  # adapters that came later are wrapped around it
-                around = around.base_layer
+            while around.base_layer is not layer:  # later adapters are wrapped around it
+                around = around.get_submodule("base_layer")
             around.base_layer = layer.base_layer
-        packages.backbones("loading").regroup(self.transformer)
+        provider().regroup(self.transformer)
         if self.plain:
             adapters.eject(self.transformer, self.adapter)
 
@@ -129,7 +131,7 @@ class Experts:
         """Write experts, routers and plain LoRA in the released layout, whole or not at all.
 
         Args:
-            folder: to write `pytorch_lora_weights.safetensors` in.
+            folder: folder for `pytorch_lora_weights.safetensors`.
             base: name of the backbone, for the file's metadata.
         """
         tensors: dict[str, Tensor] = {}
@@ -142,11 +144,11 @@ class Experts:
         plain = adapters.state(self.transformer, self.adapter) if self.plain else {}
         about = asdict(next(iter(self.layers.values())).options) | {
             "targets": moe_file.ends(self.layers),
-            "plain": moe_file.ends(packages.backbones("lora.coverage").shapes(plain)),
+            "plain": moe_file.ends(provider().lora.shapes(plain)),
             "base": base,
             "in_channels": self.transformer.config.in_channels,
         }
-        metadata = {"format": "pt", "icedit_moe": json.dumps(about)}
+        metadata = {"format": "pt", moe_file.METADATA: json.dumps(about)}
         if self.plain:
             tensors |= plain
             metadata |= adapters.metadata(self.transformer, self.adapter)
@@ -156,7 +158,7 @@ class Experts:
         return folder / adapters.FILE
 
 
-def _put(transformer: Any, name: str, module: nn.Module) -> None:
+def _set_module(transformer: Transformer, name: str, module: nn.Module) -> None:
     parent, _, child = name.rpartition(".")
     setattr(transformer.get_submodule(parent), child, module)
 

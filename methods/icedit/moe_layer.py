@@ -1,4 +1,4 @@
-"""A linear layer with LoRA-MoE: low-rank updates, chosen token by token (ICEdit, section 3.2)."""
+"""A linear layer with a LoRA-MoE: a router chooses experts for each token (ICEdit, section 3.2)."""
 
 import math
 from dataclasses import dataclass
@@ -16,22 +16,23 @@ ROUTERS = ("released", "paper")
 
 @dataclass(frozen=True, kw_only=True)
 class MoEOptions:
-    """Experts on some linear layers, plain LoRA on others."""
+    """Options of a LoRA-MoE: experts on some linear layers, a plain LoRA on others."""
 
     experts: int = 4
     rank: int = 32
-    """Of each expert."""
+    """Rank of each expert, and of the plain LoRA."""
     alpha: float | None = None
-    """Equals the rank where null, which is a scale of 1."""
+    """Numerator of the scale; where null, the rank, which is a scale of 1."""
     top_k: int = 1
-    """Experts that a token uses."""
+    """Number of experts that a token uses."""
     router: str = "paper"
-    """`paper`: softmax over all experts, the best kept at their value, so that it learns. `released`: softmax
-    over the best alone, always 1 for a single one: that router has no gradient, so it is for loading."""
+    """`paper`: softmax over all experts, of which the best keep their value; this router learns. `released`:
+    softmax over the best experts only. For one expert it is always 1 and has no gradient, so use it for
+    loading."""
     targets: tuple[str, ...] = ("ff.net.2", "proj_out")
-    """Ends of the names of modules inside blocks that get experts."""
+    """Modules inside blocks that get experts, as ends of names."""
     plain: tuple[str, ...] = moe_file.PLAIN
-    """Ends of the names of modules that get a plain LoRA of the same rank."""
+    """Modules that get a plain LoRA, as ends of names."""
     balance: float = 0.0
     """Weight of the load-balance loss (Switch Transformer, eq. 4)."""
     noise: float = 0.0
@@ -53,17 +54,17 @@ class MoEOptions:
 
 
 class MoELinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft is untyped
-    """A linear layer, of any kind, plus the update of the experts that a router picks for each token.
+    """A linear layer of any kind, plus the update of the experts that a router chooses for each token.
 
-    To peft and diffusers it is one more adapter layer, so they scale it and switch it off with the rest.
+    It is an adapter layer to peft and diffusers, which scale it and switch it off like others.
 
     Args:
-        base: what it wraps, under `base_layer`; it stays as it is.
-        adapter: the name that it goes by.
-        down_ErI: experts' first matrices (E experts, r rank, I inputs).
-        up_EOr: experts' second matrices (O outputs).
-        route_EI: the router, no bias.
-        options: top_k, router, alpha and noise.
+        base: the wrapped layer, under `base_layer`; it is not changed.
+        adapter: name of the adapter.
+        down_ErI: first matrices of the experts (E experts, r rank, I inputs).
+        up_EOr: second matrices of the experts (O outputs).
+        route_EI: matrix of the router, which has no bias.
+        options: options of the LoRA-MoE; top_k, router, alpha, balance and noise are used.
     """
 
     def __init__(
@@ -85,17 +86,17 @@ class MoELinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft is unt
         self.use_rslora = {adapter: False}
         self.in_features, self.out_features = down_ErI.shape[2], up_EOr.shape[1]
         self.strength = 1.0
-        """Of the experts alone, on top of the adapter's scale."""
+        """Scale of the experts, on top of the adapter's scale."""
         self.evaluation = "dense"
         self.tokens_E: Tensor | None = None
-        """Tokens that each expert was chosen for, counted while it is not None."""
+        """Number of tokens of each expert; counted where it is not None."""
         self.given_E: Tensor | None = None
-        """The sum of the weights that it was given for them."""
+        """Sum of each expert's weights over its tokens."""
         self.balance: Tensor | None = None
         """The load-balance loss of the last forward pass in training."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Base output plus the chosen experts' updates; x is (..., I)."""
+        """Add the chosen experts' updates to the base output; x is (..., I)."""
         out: Tensor = self.base_layer(x)
         active: Any = self.active_adapters
         scale = self.strength * sum(self.scaling.get(name, 0.0) for name in active)
@@ -107,20 +108,20 @@ class MoELinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft is unt
         return out + (scale * update).to(out.dtype)
 
     def set_adapter(self, adapter_names: str | list[str], inference_mode: bool = False) -> None:
-        """Which adapters are on, by peft's contract."""
+        """Set the active adapters (peft's interface)."""
         self._active_adapter = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
 
     def enable_adapters(self, enabled: bool) -> None:
-        """Switch all of it on or off, by peft's contract."""
+        """Switch all adapters of the layer on or off (peft's interface)."""
         self._disable_adapters = not enabled
 
     def set_scale(self, adapter: str, scale: float) -> None:
-        """The adapter's scale relative to how it was trained, by peft's contract."""
+        """Set an adapter's scale; 1 is as trained (peft's interface)."""
         if adapter in self.scaling:
             self.scaling[adapter] = scale * self.lora_alpha[adapter] / self.r[adapter]
 
     def routed(self, x: Tensor) -> Tensor:
-        """Weights of the experts (..., E), zero for those not chosen."""
+        """Return the experts' weights (..., E), zero for those not chosen."""
         options = self.options
         logits_E = F.linear(x, self.route_EI).float()
         if self.training and options.noise:
@@ -140,13 +141,13 @@ class MoELinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft is unt
         return weights_E.to(x.dtype)
 
     def _dense(self, x: Tensor, weights_E: Tensor) -> Tensor:
-        """All experts on all tokens: two matrix products as wide as all ranks together."""
+        """Compute all experts on all tokens, in two matrix products as wide as all ranks together."""
         hidden = F.linear(x, self.down_ErI.flatten(0, 1))
         hidden = hidden.reshape(*x.shape[:-1], *self.down_ErI.shape[:2])
         return F.linear((hidden * weights_E[..., None]).flatten(-2), self.up_EOr.transpose(0, 1).flatten(1))
 
     def _sparse(self, x: Tensor, weights_E: Tensor) -> Tensor:
-        """Each expert on its own tokens alone."""
+        """Compute each expert on its own tokens."""
         tokens, weights_NE = x.flatten(0, -2), weights_E.flatten(0, -2)
         update = tokens.new_zeros(len(tokens), self.up_EOr.shape[1])
         for number, (down_rI, up_Or) in enumerate(zip(self.down_ErI, self.up_EOr, strict=True)):

@@ -1,9 +1,9 @@
-"""Where tokens go: each expert's share of them, by layer and by kind of edit, and a picture of it."""
+"""Measure and plot each expert's share of the tokens, by layer and by kind of edit."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
+from editkit.backbone import Transformer
 from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.types import EditRequest
@@ -11,21 +11,21 @@ from methods.icedit.moe_handle import Experts
 from methods.icedit.moe_layer import MoELinear
 
 Shares = dict[str, list[float]]
-"""By module, a number for each expert."""
+"""A number for each expert, by module."""
 
 
 def measure(
     editor: Editor, requests: Mapping[str, Iterable[EditRequest]]
 ) -> dict[str, tuple[Shares, Shares]]:
-    """Edit, and count: by kind, each expert's share of tokens and its mean weight over all tokens.
+    """Edit, and count by kind of edit each expert's share of the tokens and its mean weight over all tokens.
 
     Raises:
-        EditkitError: where an edit fails, or the transformer wears no experts.
+        EditkitError: where an edit fails, or the transformer has no experts.
     """
     found = {}
     for kind, each in requests.items():
         batch = list(each)
-        _edit(editor, batch[:1])  # so that the method has put its adapter on
+        _edit(editor, batch[:1])  # activates the method's adapter
         handle = _experts(editor.backbone.transformer("fill"))
         handle.count()
         try:
@@ -43,7 +43,7 @@ def _edit(editor: Editor, batch: list[EditRequest]) -> None:
 
 
 def plot(shares: Mapping[str, Shares], path: Path) -> None:
-    """A panel an expert: layers downwards, kinds of edit across, the share of tokens as colour.
+    """Plot a panel for each expert: layers downwards, kinds of edit across, colour for the share of tokens.
 
     Raises:
         EditkitError: where matplotlib is missing or the picture cannot be written.
@@ -72,9 +72,9 @@ def plot(shares: Mapping[str, Shares], path: Path) -> None:
         ) from error
 
 
-def _experts(transformer: Any) -> Experts:
+def _experts(transformer: Transformer) -> Experts:
     layers = {n: m for n, m in transformer.named_modules() if isinstance(m, MoELinear)}
     if not layers:
-        raise EditkitError("The transformer wears no experts; load a LoRA-MoE first.")
+        raise EditkitError("The transformer has no experts; load a LoRA-MoE first.")
     (name,) = next(iter(layers.values())).r
     return Experts(transformer, layers, name, plain=True)

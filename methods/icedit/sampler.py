@@ -1,6 +1,4 @@
-"""ICEdit's sampler: plain Euler on Fill, as released; by text to image, the source's values join in."""
-
-from collections.abc import Iterator
+"""ICEdit's sampler: plain Euler on Fill, as released; text to image injects the source's attention values."""
 
 from torch import Tensor
 
@@ -10,19 +8,15 @@ from methods.icedit import inversion
 from methods.icedit.config import ICEditConfig
 
 
-class ICEditSampler(Sampler):
-    """The common walk; the plan says which of the paper's two frameworks it is."""
-
-    config: ICEditConfig
+class ICEditSampler(Sampler[ICEditConfig]):
+    """Denoises by the framework of the plan: inpainting, or text to image."""
 
     def predict(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
-        """The prediction over both halves."""
+        """Predict the velocity over both halves, BLC."""
         if isinstance(plan, inversion.InvertedPlan):
             return inversion.velocity(self.backbone, x_BLC, t, plan, guidance)
         return super().predict(x_BLC, t, plan, guidance)
 
-    def walk(self, plan: Plan, noise_BLC: Tensor, times: Tensor, guidance: float) -> Iterator[Tensor]:
-        """x after each step; a walk from t = 1 by text to image starts from the inverted source."""
-        if isinstance(plan, inversion.InvertedPlan) and times[0] == 1:
-            noise_BLC = inversion.start(plan, noise_BLC)
-        return super().walk(plan, noise_BLC, times, guidance)
+    def start(self, plan: Plan, noise_BLC: Tensor) -> Tensor:
+        """Return the noise; for text to image, its left half is the inverted source."""
+        return inversion.start(plan, noise_BLC) if isinstance(plan, inversion.InvertedPlan) else noise_BLC

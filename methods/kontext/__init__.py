@@ -1,5 +1,6 @@
-"""FLUX.1 Kontext: the source's tokens join the sequence, told apart by a RoPE offset."""
+"""FLUX.1 Kontext: the source's tokens join the sequence; a RoPE offset tells them apart."""
 
+from editkit.backbone import AdapterSignature
 from editkit.method import Method
 from methods.kontext.conditioner import KontextConditioner
 from methods.kontext.config import KontextConfig
@@ -15,4 +16,6 @@ METHOD = Method(
     conditioner=KontextConditioner,
     sampler=KontextSampler,
     trainer=KontextTrainer,
+    # FLUX.1 [dev] has the same channels.
+    signature=AdapterSignature(channels=(64,), architecture="kontext"),
 )

@@ -1,4 +1,4 @@
-"""Kontext's conditioner: context pictures become tokens behind the canvas' own."""
+"""Kontext's conditioner: context pictures become tokens behind the tokens of the canvas."""
 
 import torch
 from torch import Tensor
@@ -6,23 +6,21 @@ from torch import Tensor
 from editkit.imaging import canvas
 from editkit.method import Conditioner
 from editkit.types import Canvas, Conditioning, EditInputs, Plan
-from methods.kontext.config import KontextConfig
+from methods.kontext.config import RELEASED, KontextConfig
 
 
-class KontextConditioner(Conditioner):
+class KontextConditioner(Conditioner[KontextConfig]):
     """Puts source and references on the sequence (paper section 3; released weights: one, at offset 1)."""
 
-    config: KontextConfig
-
-    def arrange(self, inputs: EditInputs) -> Plan:
-        """Context tokens in the order source, references; none at all for text to image."""
+    def plan_without_text(self, inputs: EditInputs) -> Plan:
+        """Put source and references, in this order, on the sequence; nothing for text to image."""
         canvas_ = self.canvas(inputs)
         pictures = [canvas.place(inputs.source_BCHW, canvas_)] if inputs.source_BCHW is not None else []
         pictures += [self._reference(reference_BCHW) for reference_BCHW in inputs.references]
         if not pictures:
             role = "kontext" if "kontext" in self.backbone.roles else "text"
             return Plan(canvas=canvas_, conditioning=Conditioning(), role=role)
-        if self.config.layout == "stitch":
+        if self.layout == "stitch":
             pictures = [stitch(pictures)]
         conditioning = Conditioning(
             sequence_BSC=torch.cat([self.backbone.encode(picture) for picture in pictures], dim=1),
@@ -31,7 +29,7 @@ class KontextConditioner(Conditioner):
         return Plan(canvas=canvas_, conditioning=conditioning, role="kontext")
 
     def canvas(self, inputs: EditInputs) -> Canvas:
-        """Source and target share one grid: the canvas is the source's."""
+        """Fit the canvas to the source, so that source and target share one grid."""
         if inputs.source_BCHW is None:
             sizes = self.backbone.sizes("kontext" if "kontext" in self.backbone.roles else "text")
             size = inputs.size or (sizes[0] if len(sizes) == 1 else (1024, 1024))
@@ -41,8 +39,13 @@ class KontextConditioner(Conditioner):
         preferred = sizes if self.config.sizes == "preferred" else ()
         return canvas.fit((width, height), size=inputs.size, preferred=preferred, area=self.config.area)
 
+    @property
+    def layout(self) -> str:
+        """The option `layout`, or the layout that suits the weights."""
+        return self.config.layout or RELEASED.get(self.backbone.base or "", "index")
+
     def _reference(self, reference_BCHW: Tensor) -> Tensor:
-        """A reference keeps its own size, on its own grid."""
+        """Fit a reference to a grid of its own size."""
         height, width = reference_BCHW.shape[-2:]
         preferred = self.backbone.sizes("kontext") if self.config.sizes == "preferred" else ()
         return canvas.place(
@@ -53,7 +56,7 @@ class KontextConditioner(Conditioner):
         ids, right, bottom = [], 0, 0
         for number, picture_BCHW in enumerate(pictures, start=1):
             height, width = picture_BCHW.shape[-2:]
-            if self.config.layout != "offset":
+            if self.layout != "offset":
                 ids.append(self.backbone.grid_ids(width, height, image=number))
                 continue
             # The next picture goes where the box around all of them stays closest to a square.
@@ -64,7 +67,7 @@ class KontextConditioner(Conditioner):
 
 
 def stitch(pictures: list[Tensor]) -> Tensor:
-    """Pictures BCHW side by side, scaled to the first one's height, widths rounded to the grid."""
+    """Join pictures BCHW side by side, scaled to the height of the first, with widths rounded to the grid."""
     height = pictures[0].shape[-2]
     scaled = []
     for picture_BCHW in pictures:

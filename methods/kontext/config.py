@@ -4,15 +4,18 @@ import math
 from dataclasses import dataclass
 
 LAYOUTS = ("index", "offset", "stitch")
+RELEASED = {"flux1-dev": "offset"}
+"""Layout by the backbone's base, where its weights were trained with one picture at offset 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KontextConfig:
-    """How pictures join the sequence, and how it is trained."""
+    """Options of Kontext."""
 
-    layout: str = "index"
+    layout: str | None = None
     """Where context pictures stand: `index` (paper: picture i at offset i), `offset` (all at 1, side by side
-    in row or column positions) or `stitch` (joined into one wide picture before encoding)."""
+    in row or column positions) or `stitch` (joined into one wide picture before encoding). Where null,
+    `offset` on FLUX.1's released weights, which were trained with one offset, and `index` elsewhere."""
     sizes: str = "preferred"
     """`preferred`: the nearest of the sizes that the weights were trained at; `exact`: the source's own
     size, up to the role's area."""
@@ -21,10 +24,10 @@ class KontextConfig:
     true_cfg: float = 2.0
     """Scale of classifier-free guidance where a negative prompt is given."""
     prompt_dropout: float = 0.1
-    """Training: how often the instruction is left out."""
+    """Training: share of samples whose instruction is left out."""
 
     def __post_init__(self) -> None:
-        if self.layout not in LAYOUTS:
+        if self.layout not in (None, *LAYOUTS):
             raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, not {self.layout!r}")
         if self.sizes not in ("preferred", "exact"):
             raise ValueError(f"sizes must be preferred or exact, not {self.sizes!r}")

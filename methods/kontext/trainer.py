@@ -1,4 +1,4 @@
-"""Kontext's training: the loss is on the canvas alone, and some instructions are left out."""
+"""Kontext's training: the loss is over the canvas only, and some instructions are left out."""
 
 import random
 
@@ -6,11 +6,9 @@ from editkit.method import Trainer
 from methods.kontext.config import KontextConfig
 
 
-class KontextTrainer(Trainer):
+class KontextTrainer(Trainer[KontextConfig]):
     """Adds prompt dropout, which true classifier-free guidance needs."""
 
-    config: KontextConfig
-
     def reword(self, instruction: str, rng: random.Random) -> str:
-        """The instruction, or nothing now and then."""
+        """Drop an instruction at random."""
         return "" if rng.random() < self.config.prompt_dropout else instruction

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from page_server import Page as Server
-from page_server import served
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
+
+from tests import ROOT
+from tests.demos.page_server import Page as Server
+from tests.demos.page_server import served
 
 pytestmark = pytest.mark.browser
 
@@ -217,7 +218,7 @@ def test_a_session_with_undo_and_branch(opened: Callable[..., Page]) -> None:
     choose_sample(page)
     see(compare(page), "3 of 3 done")
     page.locator("#go-on-kontext").click()
-    see(page.locator("#session-status"), "Taken over from Compare")
+    see(page.locator("#session-status"), "Started from Compare")
     history = page.locator("#session-history .thumbnail-item")
     expect(history).to_have_count(2, timeout=PATIENCE)
     page.locator("#session-instruction textarea").fill("remove the pink diamond")

@@ -1,19 +1,24 @@
-"""Requests to an endpoint that answers in JSON: patient, bounded in time and size, silent about secrets."""
+"""Requests to an OpenAI-compatible endpoint: patient, bounded in time and size, silent about secrets."""
 
-import contextlib
 import json
 import re
-import socket
-import threading
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-import httpx
+import anyio
+import anyio.from_thread
+import httpx2
+import openai
 
 from editkit.errors import EditkitError, first_sentence
 
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
 LONGEST_REPLY = 1_000_000
+"""Bytes, after decompression."""
+REWRITTEN = ("content-encoding", "content-length", "transfer-encoding")
+"""Headers that do not hold of a reply any more once it was read."""
 
 
 class Endpoint:
@@ -31,80 +36,76 @@ class Endpoint:
     """
 
     def __init__(self, url: str, key: str, *, timeout: float, retries: int, longest_wait: float) -> None:
-        self._timeout, self._retries, self._longest_wait = timeout, retries, longest_wait
+        self._retries, self._longest_wait = retries, longest_wait
         key = key.strip()
         if not re.fullmatch("[!-~]*", key):
             raise EditkitError("OPENAI_API_KEY holds characters that no key has; set it anew.")
+        self._shown, password = _address(url)
+        self._secrets = [secret for secret in (key, password) if secret]
+        # The package asks for some key; a local endpoint has none, and is sent none.
+        self._headers = {} if key else {"Authorization": openai.Omit()}
         try:
-            address = httpx.URL(url)
-        except (httpx.InvalidURL, UnicodeError):
-            address = httpx.URL()
-        if address.scheme not in ("http", "https") or not address.host:
-            raise EditkitError(
-                "The judge's endpoint has an address that is none; give one such as http://localhost:8000/v1."
+            self._client = openai.AsyncOpenAI(
+                base_url=url,
+                api_key=key or "none",
+                max_retries=0,  # the package's own retries know no `longest_wait`
+                http_client=_BoundedClient(
+                    timeout=timeout,
+                    follow_redirects=False,
+                    # Each question has an event loop of its own, and no connection outlives its loop.
+                    limits=httpx2.Limits(max_keepalive_connections=0),
+                ),
             )
-        self._shown = str(address.copy_with(userinfo=b"", query=None, fragment=None))
-        self._secrets = [secret for secret in (key, address.password) if secret]
-        try:
-            self._client = httpx.Client(
-                base_url=address,
-                headers={"Authorization": f"Bearer {key}"} if key else {},
-                timeout=timeout,
-                # A deadline sees connections when they are made.
-                limits=httpx.Limits(max_keepalive_connections=0),
-            )
-        except (ImportError, ValueError, httpx.InvalidURL) as error:  # of a proxy in the environment
+        except (ImportError, ValueError, httpx2.InvalidURL) as error:  # of a proxy in the environment
             raise EditkitError(
                 f"The judge's endpoint cannot be asked ({self._hidden(first_sentence(error))}); "
                 "check the proxy that HTTP_PROXY, HTTPS_PROXY and ALL_PROXY name."
             ) from error
 
-    def ask(self, verb: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """One request, repeated while it fails in ways that pass; text where the reply is no JSON.
+    def models(self) -> Any:
+        """What the endpoint lists; text where the reply is no JSON.
 
         Raises:
             EditkitError: where the endpoint cannot be reached or refuses.
         """
+        listed = self._client.models.with_raw_response.list
+        return self._ask(lambda: listed(extra_headers=self._headers))
+
+    def chat(self, **body: Any) -> Any:
+        """The reply to a chat request; text where it is no JSON.
+
+        Raises:
+            EditkitError: where the endpoint cannot be reached or refuses.
+        """
+        made = self._client.chat.completions.with_raw_response.create
+        return self._ask(lambda: made(**body, extra_headers=self._headers))
+
+    def _ask(self, request: Callable[[], Awaitable[Any]]) -> Any:
+        """One request, repeated while it fails in ways that pass."""
         for attempt in range(self._retries + 1):
             wait = min(0.5 * 2**attempt, self._longest_wait)
             try:
-                status, headers, text = self._send(verb, path, body)
-            except (httpx.RequestError, UnicodeError) as error:  # the latter for a host that is no name
-                problem = f"cannot be reached at {self._shown} ({self._hidden(first_sentence(error))})"
-            else:
-                if status == 200:
-                    return _json(text)
-                problem = f"answers with status {status}"
-                if 400 <= status < 500 and (reason := _reason(_json(text))):
+                # A thread with an event loop, since the caller may be inside of one, as in a notebook.
+                with anyio.from_thread.start_blocking_portal() as portal:
+                    return _json(portal.call(request).content)
+            except openai.APIStatusError as error:
+                problem = f"answers with status {error.status_code}"
+                if 400 <= error.status_code < 500 and (reason := _reason(_json(error.response.content))):
                     problem += f" ({first_sentence(Exception(self._hidden(reason)))})"
-                if status not in RETRIED:
+                if error.status_code not in RETRIED:
                     break
-                asked = headers.get("retry-after", "")
+                asked = error.response.headers.get("retry-after", "")
                 if re.fullmatch(r"\d+(\.\d+)?", asked):
                     wait = min(float(asked), self._longest_wait)
+            except (
+                openai.APIConnectionError,
+                UnicodeError,
+            ) as error:  # the latter for a host that is no name
+                cause = first_sentence(error.__cause__ or error)
+                problem = f"cannot be reached at {self._shown} ({self._hidden(cause)})"
             if attempt < self._retries:
                 time.sleep(wait)
         raise EditkitError(f"The judge's endpoint {problem}; check its address, key and model, or wait.")
-
-    def _send(self, verb: str, path: str, body: dict[str, Any] | None) -> tuple[int, httpx.Headers, bytes]:
-        """A reply, read only as far and as long as is sensible."""
-        text = b""
-        with _Deadline(self._timeout) as deadline:
-            try:
-                with self._client.stream(
-                    verb, path, json=body, extensions={"trace": deadline.trace}
-                ) as response:
-                    for chunk in response.iter_bytes():
-                        text += chunk
-                        if len(text) > LONGEST_REPLY:
-                            raise httpx.ReadError("its reply is too long")
-            except httpx.TransportError as error:
-                if deadline.passed:
-                    raise httpx.ReadTimeout("its reply takes too long") from error
-                raise
-            if deadline.passed:  # a connection that was cut may look like a reply's end
-                raise httpx.ReadTimeout("its reply takes too long")
-            return response.status_code, response.headers, text
 
     def _hidden(self, text: str) -> str:
         for secret in self._secrets:
@@ -112,34 +113,42 @@ class Endpoint:
         return text
 
 
-class _Deadline:
-    """Cuts a connection after some seconds, since httpx counts each read of a byte alone."""
+class _BoundedClient(httpx2.AsyncClient):
+    """Reads a reply whole, up to `LONGEST_REPLY`; `timeout` counts for all of it, not for each byte."""
 
-    def __init__(self, seconds: float) -> None:
-        self.passed = False
-        self._stream: Any = None
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        try:
+            with anyio.fail_after(self.timeout.read):
+                return await self._read(await super().send(request, **{**options, "stream": True}))
+        except TimeoutError as error:
+            raise httpx2.ReadTimeout("its reply takes too long") from error
 
-    def __enter__(self) -> "_Deadline":
-        self._timer.start()
-        return self
+    async def _read(self, reply: httpx2.Response) -> httpx2.Response:
+        text = b""
+        try:
+            async for chunk in reply.aiter_bytes():
+                text += chunk
+                if len(text) > LONGEST_REPLY:
+                    raise httpx2.ReadError("its reply is too long")
+        finally:
+            await reply.aclose()
+        headers = [(name, value) for name, value in reply.headers.items() if name not in REWRITTEN]
+        return httpx2.Response(reply.status_code, headers=headers, content=text, request=reply.request)
 
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
 
-    def trace(self, event: str, info: dict[str, Any]) -> None:
-        """What httpx tells of a request; a new connection is among it, plain first and then encrypted."""
-        if hasattr(stream := info.get("return_value"), "get_extra_info"):
-            self._stream = stream
-            if self.passed:
-                self._cut()
-
-    def _cut(self) -> None:
-        self.passed = True
-        if self._stream is not None:
-            with contextlib.suppress(OSError):
-                self._stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+def _address(url: str) -> tuple[str, str]:
+    """An address as it may be shown, and its password."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(url)
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError as error:
+        raise EditkitError(
+            "The judge's endpoint has an address that is none; give one such as http://localhost:8000/v1."
+        ) from error
+    return f"{parts.scheme}://{host}{port}{parts.path}", unquote(parts.password or "")
 
 
 def _json(text: bytes) -> Any:

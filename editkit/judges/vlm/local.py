@@ -13,11 +13,12 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
+from editkit.backbone import provider
 from editkit.errors import EditkitError, first_sentence
 from editkit.judges.base import Case, Judge
 from editkit.judges.vlm.prompt import ANSWER, QUESTION, question, read
 from editkit.judges.vlm.weights import check_memory, folder_of
-from editkit.packages import backbones
+from editkit.quiet import no_bars
 from editkit.types import Verdict
 
 ANSWER_TOKEN = re.compile(r"(.*(?<![A-Za-z]))(?:A|B|tie)((?![A-Za-z]).*)")
@@ -70,9 +71,9 @@ class VisionLanguageJudge(Judge):
 
     def __init__(self, config: VisionLanguageConfig) -> None:
         self.config = config
-        sources = backbones("hub")
-        device = sources.device(config.device)
-        self._dtype = sources.dtype(config.dtype, device)
+        backbones = provider()
+        device = backbones.device(config.device)
+        self._dtype = backbones.dtype(config.dtype, device)
         folder = folder_of(config.model)
         if not config.quantization:
             check_memory(folder, device, self._dtype)
@@ -157,9 +158,9 @@ def _load(
     extra: dict[str, Any] = {}
     if quantization:
         extra = {"quantization_config": BitsAndBytesConfig(**quantization), "device_map": {"": device}}
-    model, found = AutoModelForImageTextToText.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **extra
-    )
+    options = {"use_safetensors": True, "trust_remote_code": False, "output_loading_info": True, **extra}
+    with no_bars():
+        model, found = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, **options)
     # transformers makes up what is missing and says so in a log only.
     if missing := sorted(found["missing_keys"]):
         raise ValueError(f"its files lack {len(missing)} tensors of its config, such as {missing[0]}")

@@ -11,7 +11,6 @@ from PIL import Image
 
 from editkit.errors import EditkitError
 from editkit.judges.base import Case, Judge
-from editkit.judges.vlm.http import Endpoint
 from editkit.judges.vlm.prompt import question, read
 from editkit.types import Verdict
 
@@ -57,6 +56,12 @@ class EndpointJudge(Judge):
             raise EditkitError(
                 "The judge 'openai' needs an address; set OPENAI_BASE_URL, such as http://localhost:8000/v1."
             )
+        try:
+            from editkit.judges.vlm.http import Endpoint
+        except ImportError as error:
+            raise EditkitError(
+                "The judge 'openai' needs a package: pip install 'editkit[judges]'."
+            ) from error
         self._endpoint = Endpoint(
             url,
             os.environ.get("OPENAI_API_KEY", ""),
@@ -81,8 +86,8 @@ class EndpointJudge(Judge):
         pictures = [picture for picture in (case.source, first, second) if picture is not None]
         asked: dict[str, Any] = {"type": "text", "text": question(case)}
         content = [*({"type": "image_url", "image_url": {"url": _url(p)}} for p in pictures), asked]
-        body = {"model": self._named(), "messages": [{"role": "user", "content": content}], **self._sampling}
-        reply = self._endpoint.ask("POST", "chat/completions", body)
+        messages = [{"role": "user", "content": content}]
+        reply = self._endpoint.chat(model=self._named(), messages=messages, **self._sampling)
         try:
             text = str(reply["choices"][0]["message"]["content"])
         except (KeyError, IndexError, TypeError):
@@ -93,7 +98,7 @@ class EndpointJudge(Judge):
     def _named(self) -> str:
         if not self._model:
             try:
-                self._model = str(self._endpoint.ask("GET", "models")["data"][0]["id"])
+                self._model = str(self._endpoint.models()["data"][0]["id"])
             except (KeyError, IndexError, TypeError) as error:
                 raise EditkitError("The judge's endpoint lists no models; name one with model=.") from error
         return self._model

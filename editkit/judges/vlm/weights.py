@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from editkit.backbone import provider
 from editkit.errors import EditkitError
-from editkit.packages import backbones
 
 WANTED = ["*.json", "*.txt", "*.jinja", "*.model", "*.safetensors"]
 ROOM = 1.1
@@ -38,7 +38,7 @@ def folder_of(model: str) -> Path:
             f"The judge's model {model} is no folder here and no Hub id; "
             f"give one of these, such as Qwen/Qwen2.5-VL-7B-Instruct."
         )
-    return backbones("hub").fetch(model, None, WANTED)  # type: ignore[no-any-return]
+    return provider().fetch(model, None, WANTED)
 
 
 def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None:

@@ -20,6 +20,7 @@ from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig
 from editkit.errors import EditkitError
 from editkit.imaging import canvas
+from editkit.inference.editor import PictureEditor
 
 CHUNK, TOGETHER = 256, 32
 """Records that are sorted into batches at once, and those of a batch."""
@@ -70,7 +71,7 @@ def _chunks(method: str, config: EndingsConfig) -> Iterator[range]:
         yield range(first, min(first + CHUNK, count))
 
 
-def _weights(editor: Any, method: str, config: EndingsConfig) -> dict[str, Any]:
+def _weights(editor: PictureEditor, method: str, config: EndingsConfig) -> dict[str, Any]:
     """Of everything that an edit depends on, by one edit."""
     (result,) = editor.edit_many([dataset(config.data)[0].request(method, 0, 1)])
     if result.error:
@@ -79,7 +80,9 @@ def _weights(editor: Any, method: str, config: EndingsConfig) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _ended(editor: Any, method: str, config: EndingsConfig, places: range) -> Iterator[tuple[Tensor, Tensor]]:
+def _ended(
+    editor: PictureEditor, method: str, config: EndingsConfig, places: range
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of tokens and answers."""
     from editkit.inference import inputs, pipeline
 
@@ -90,14 +93,14 @@ def _ended(editor: Any, method: str, config: EndingsConfig, places: range) -> It
         record = records[place]
         prepared = inputs.prepare(record.request(method, first_seed + place, config.steps))
         groups[prepared.group].append((prepared, record.answer))
-    found, options = editor.method(method)
+    made = pipeline.Pipeline(editor.backbone, *editor.method(method))
     for group in groups.values():
         for first in range(0, len(group), TOGETHER):
             batch, answers = zip(*group[first : first + TOGETHER], strict=True)
             editor.load(batch[0].request)
-            run = pipeline.begin(editor.backbone, found, options, batch)
-            run.walk()
+            planned = pipeline.plan_batch(made, batch)
+            state = pipeline.denoise(planned.velocity, planned.start, planned.times)
             levels_BCHW = torch.from_numpy(np.stack(answers)).permute(0, 3, 1, 2)
-            placed_BCHW = canvas.place(levels_BCHW.float() / 255, run.plan.canvas)
-            tokens_BLC = canvas.panel(run.x_BLC, run.plan.canvas)
+            placed_BCHW = canvas.place(levels_BCHW.float() / 255, planned.plan.canvas)
+            tokens_BLC = canvas.panel(state.x_BLC, planned.plan.canvas)
             yield tokens_BLC.bfloat16().cpu(), (placed_BCHW * 255).round().byte()

@@ -93,7 +93,7 @@ class JudgeJob(Job):
 
     def __init__(self, config: JudgeTrainConfig) -> None:
         torch.manual_seed(config.fit.seed)
-        self.config = config
+        self.settings = self.config = config
         if not Path(config.words).is_file():
             raise EditkitError(f"words={config.words} is no file that exists; give one with a word a line.")
         self.model, self.processor = judge_model.fresh(config.model, Path(config.words).read_text().split())

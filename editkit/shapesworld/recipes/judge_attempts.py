@@ -7,7 +7,6 @@ import random
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from editkit import atomic_files, shapesworld
 from editkit.errors import EditkitError
+from editkit.inference.editor import PictureEditor
 from editkit.shapesworld import Scene
 from editkit.shapesworld.masked import around_slot
 from editkit.shapesworld.recipes import judge_model, judge_pairs
@@ -152,7 +152,7 @@ def recorded(config: AttemptsConfig, size: int, start: int = shapesworld.TRAININ
     return Attempts(start=start, **load_file(path))
 
 
-def _made(editor: Any, config: AttemptsConfig, edits: list[int]) -> list[EditResult]:
+def _made(editor: PictureEditor, config: AttemptsConfig, edits: list[int]) -> list[EditResult]:
     """Every seed's attempt at each edit, in order."""
     requests = [
         EditRequest(
@@ -165,14 +165,14 @@ def _made(editor: Any, config: AttemptsConfig, edits: list[int]) -> list[EditRes
         for edit in edits
         for number in range(config.seeds)
     ]
-    results: list[EditResult] = editor.edit_many(requests, batch_size=TOGETHER)
+    results = editor.edit_many(requests, batch_size=TOGETHER)
     for result in results:
         if result.error:
             raise EditkitError(result.error)
     return results
 
 
-def _measured(editor: Any, config: AttemptsConfig, size: int, start: int) -> dict[str, Tensor]:
+def _measured(editor: PictureEditor, config: AttemptsConfig, size: int, start: int) -> dict[str, Tensor]:
     pixels, marks, misses = [], [], []
     edits = range(start, start + config.edits)
     for place in track(range(0, config.edits, TOGETHER), "attempts"):

@@ -1,1 +1,1 @@
-"""Weights and optimizer state shared out over processes."""
+"""Weights and optimizer state in shards over processes."""

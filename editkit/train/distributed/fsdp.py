@@ -1,4 +1,4 @@
-"""Weights in shards over several processes: FSDP2, as accelerate's launcher asks for it."""
+"""Weights in shards over several processes: FSDP2, as requested by accelerate's launcher."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -12,30 +12,30 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def wanted() -> bool:
-    """Whether the launcher asked for shards."""
+    """Whether the launcher asked for FSDP."""
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("1", "true")
 
 
 def plugin(low: bool, cpu: bool) -> Any:
-    """accelerate's, from the launcher's settings: gathered in bf16 where `low`, always reduced in float32."""
+    """Make accelerate's plugin for FSDP2; it gathers weights in bf16 if `low`, and reduces in float32."""
     from accelerate import DistributedType, FullyShardedDataParallelPlugin, PartialState
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
     state: Any = PartialState(cpu=cpu)
     if state.distributed_type == DistributedType.MULTI_CPU:
-        # accelerate leaves CPUs out, though FSDP2 works on them through gloo.
+        # accelerate supports no CPUs here, though FSDP2 works on them through gloo.
         state._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if low else None, reduce_dtype=torch.float32)
     return FullyShardedDataParallelPlugin(fsdp_version=2, mixed_precision_policy=policy)
 
 
-def own(tensor: Tensor) -> Tensor:
-    """This process's part of a tensor, in the same memory; all of one that is not in shards."""
+def local_shard(tensor: Tensor) -> Tensor:
+    """Return this process's shard of a tensor, in the same memory; an unsharded tensor is returned whole."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def gathered(tensors: Mapping[str, Tensor], main: bool) -> dict[str, Tensor]:
-    """Whole tensors, on the CPU where they were in shards; all processes take part, `main` gets them."""
+    """Gather tensors from their shards onto the CPU of the main process; all processes must call it."""
     found = {}
     for name, tensor in tensors.items():
         whole = tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
@@ -45,26 +45,26 @@ def gathered(tensors: Mapping[str, Tensor], main: bool) -> dict[str, Tensor]:
 
 
 def spread(whole: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, which every process has, in shards as another one is."""
+    """Cut a tensor that every process has into shards like those of another tensor."""
     if not isinstance(like, DTensor):
         return whole
     placed = whole.to(like.device_mesh.device_type)
     return distribute_tensor(placed, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def changed(module: nn.Module) -> None:
-    """To be told after weights were written in place: nothing made of them before may be used again."""
+def drop_copies(module: nn.Module) -> None:
+    """Drop the copies that were made of a module's weights; call it after writing weights in place."""
     torch.clear_autocast_cache()
     for part in module.modules():
         if isinstance(part, FSDPModule):
             part.reshard()
     if torch.cuda.is_available():
-        torch.cuda.current_stream().synchronize()  # shards are gathered on streams of their own
+        torch.cuda.current_stream().synchronize()  # shards are gathered on other streams
 
 
 @contextmanager
-def whole(module: nn.Module, main: bool) -> Iterator[None]:
-    """Whole weights in place of the shards of what trains, in the main process, for reading alone."""
+def whole_weights(module: nn.Module, main: bool) -> Iterator[None]:
+    """Give the main process whole trainable weights within the block, for reading only."""
     replaced = []
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from editkit import adapters
+from editkit.backbone import Transformer
 
 
-class Fused(torch.autograd.Function):
+class FusedAttention(torch.autograd.Function):
     """Attention as fused kernels do it: queries, keys, values and the result are kept, scores are not."""
 
     @staticmethod
@@ -31,10 +32,10 @@ class Fused(torch.autograd.Function):
 
 
 @contextmanager
-def attention(fused: bool) -> Iterator[list[float]]:
+def counted_attention(fused: bool) -> Iterator[list[float]]:
     """Replaces torch's attention, which on the meta device keeps all scores; collects its operations."""
     operations: list[float] = []
-    apply: Any = Fused.apply
+    apply: Any = FusedAttention.apply
     original = F.scaled_dot_product_attention
 
     def shapes(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
@@ -50,28 +51,28 @@ def attention(fused: bool) -> Iterator[list[float]]:
         F.scaled_dot_product_attention = original
 
 
-class Kept:
+class SavedActivations:
     """Counts the bytes that autograd keeps for the backward pass, in all and within each block."""
 
-    def __init__(self, transformer: Any) -> None:
+    def __init__(self, transformer: Transformer) -> None:
         self.weights = {p.untyped_storage()._cdata for p in transformer.parameters()}
         self.blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
         self.adapted = adapters.layers(transformer)
-        self.largest = max(sum(p.numel() for p in block.parameters()) for block in self.blocks)
+        self.largest_block = max(sum(p.numel() for p in block.parameters()) for block in self.blocks)
         self.storages: dict[int, int] = {}
-        self.copied = 0
+        self.adapter_copies = 0
         self.alive: list[Tensor] = []
-        self.within: list[int] = []
-        self.inputs = self.dear = 0
+        self.inside_blocks: list[int] = []
+        self.block_inputs = self.products = 0
 
-    def __enter__(self) -> "Kept":
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
+    def __enter__(self) -> "SavedActivations":
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._count_saved, lambda tensor: tensor)
         self.handles = [
             handle
             for block in self.blocks
             for handle in (
-                block.register_forward_pre_hook(self._enter, with_kwargs=True),
-                block.register_forward_hook(self._leave),
+                block.register_forward_pre_hook(self._enter_block, with_kwargs=True),
+                block.register_forward_hook(self._leave_block),
             )
         ]
         products = [
@@ -80,8 +81,10 @@ class Kept:
             for name, part in block.named_modules()
             if isinstance(part, nn.Linear)
         ]
-        self.handles += [part.register_forward_hook(partial(self._produced, name)) for name, part in products]
-        self.handles += [layer.register_forward_pre_hook(self._copy) for layer in self.adapted]
+        self.handles += [
+            part.register_forward_hook(partial(self._count_product, name)) for name, part in products
+        ]
+        self.handles += [layer.register_forward_pre_hook(self._count_copy) for layer in self.adapted]
         self.hooks.__enter__()
         return self
 
@@ -91,40 +94,40 @@ class Kept:
             handle.remove()
         self.alive.clear()
 
-    def _pack(self, tensor: Tensor) -> Tensor:
+    def _count_saved(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in self.weights and storage._cdata not in self.storages:
             self.storages[storage._cdata] = storage.nbytes()
             self.alive.append(tensor)  # or another tensor could get the same storage
         return tensor
 
-    def _enter(self, _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def _enter_block(self, _: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         given = [*arguments, *named.values()]
-        self.inputs += sum(t.numel() * t.element_size() for t in given if isinstance(t, Tensor))
-        self.within.append(-self.total())
+        self.block_inputs += sum(t.numel() * t.element_size() for t in given if isinstance(t, Tensor))
+        self.inside_blocks.append(-self.total_bytes())
 
-    def _copy(self, _: nn.Module, arguments: tuple[Any, ...]) -> None:
+    def _count_copy(self, _: nn.Module, arguments: tuple[Any, ...]) -> None:
         # peft hands an adapter its input in the adapter's own float32, of which autocast keeps a copy again.
-        self.copied += arguments[0].numel() * arguments[0].element_size()
+        self.adapter_copies += arguments[0].numel() * arguments[0].element_size()
 
-    def _produced(self, name: str, _: nn.Module, given: Any, result: Tensor) -> None:
+    def _count_product(self, name: str, _: nn.Module, given: Any, result: Tensor) -> None:
         # Attention's result is as large as its queries.
         queries = name.endswith(("to_q", "add_q_proj"))
-        self.dear += result.numel() * result.element_size() * (2 if queries else 1)
+        self.products += result.numel() * result.element_size() * (2 if queries else 1)
 
-    def _leave(self, *_: object) -> None:
-        self.within[-1] += self.total()
+    def _leave_block(self, *_: object) -> None:
+        self.inside_blocks[-1] += self.total_bytes()
 
-    def total(self) -> int:
+    def total_bytes(self) -> int:
         """Bytes so far."""
-        return sum(self.storages.values()) + self.copied
+        return sum(self.storages.values()) + self.adapter_copies
 
-    def needed(self, checkpointing: bool, selective: bool = False) -> float:
+    def peak_bytes(self, checkpointing: bool, selective: bool = False) -> float:
         """All of it, or with checkpointing blocks' inputs and the insides of the largest block.
 
         Where it is `selective`, also the results of all matrix products and attention within blocks.
         """
         if not checkpointing:
-            return float(self.total())
-        outside = self.total() - sum(self.within)
-        return float(outside + self.inputs + max(self.within) + selective * self.dear)
+            return float(self.total_bytes())
+        outside = self.total_bytes() - sum(self.inside_blocks)
+        return float(outside + self.block_inputs + max(self.inside_blocks) + selective * self.products)

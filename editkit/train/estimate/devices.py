@@ -39,7 +39,7 @@ KNOWN = {
 """Memory in bytes and dense bf16 operations a second, by their makers, and what torch calls them."""
 
 
-def named(name: str) -> Device:
+def by_name(name: str) -> Device:
     """A device by name, or several of them in shards, as 8xh100-80g.
 
     Raises:
@@ -52,15 +52,15 @@ def named(name: str) -> Device:
     return Device(name=name, kind=kind, count=int(count or 1), capacity=capacity, speed=speed)
 
 
-def found() -> Device | None:
+def first_gpu() -> Device | None:
     """The first GPU of this machine."""
     if not torch.cuda.is_available():
         return None
     properties = torch.cuda.get_device_properties(0)
-    return recognized(properties.name, float(properties.total_memory))
+    return from_torch(properties.name, float(properties.total_memory))
 
 
-def recognized(name: str, capacity: float) -> Device:
+def from_torch(name: str, capacity: float) -> Device:
     """A device as torch describes it, with its speed where it is known."""
     kind = next((kind for kind, (_, _, pattern) in KNOWN.items() if re.search(pattern, name)), None)
     return Device(name=name, kind=kind, capacity=capacity, speed=None if kind is None else KNOWN[kind][1])

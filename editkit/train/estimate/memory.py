@@ -1,8 +1,8 @@
-"""The memory of a run by part, from one rehearsed step."""
+"""The memory of a run by part, from what one step costs."""
 
 from dataclasses import dataclass
 
-from editkit.train.estimate.meta_step import Rehearsal
+from editkit.train.estimate.meta_step import StepCost
 from editkit.train.settings import EditTrainConfig
 
 BYTES = {"float32": 4, "bfloat16": 2}
@@ -11,7 +11,7 @@ QUANTIZED_4, QUANTIZED_8 = 0.5 + 4 / 64, 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Needs:
+class MemoryEstimate:
     """Bytes of one device.
 
     Attributes:
@@ -23,44 +23,44 @@ class Needs:
     peak: float
 
 
-def needs(settings: EditTrainConfig, step: Rehearsal, on_cpu: bool, shards: int) -> Needs:
+def estimate_memory(settings: EditTrainConfig, step: StepCost, on_cpu: bool, shards: int) -> MemoryEstimate:
     """What each device needs for a run of which this is a step."""
-    memory = _memory(settings, step, shards)
+    memory = _bytes_by_part(settings, step, shards)
     # Activations go as gradients come, so the two are never there in full at once. Then the optimizer moves
     # all weights together on a GPU, for which it wants as much again, and one by one on a CPU.
     standing = sum(memory.values()) - memory["gradients"] - memory["activations"]
     peak = standing + max(memory["activations"], memory["gradients"] * (1 if on_cpu else 2))
     # Before the first step the encoders are there too, whatever becomes of them.
-    peak = max(peak, memory["transformer"] + _encoders(settings, step))
-    return Needs(memory={part: size for part, size in memory.items() if size}, peak=peak)
+    peak = max(peak, memory["transformer"] + _encoder_bytes(settings, step))
+    return MemoryEstimate(memory={part: size for part, size in memory.items() if size}, peak=peak)
 
 
-def _memory(settings: EditTrainConfig, step: Rehearsal, shards: int) -> dict[str, float]:
+def _bytes_by_part(settings: EditTrainConfig, step: StepCost, shards: int) -> dict[str, float]:
     """Bytes of one device by part, of several that share the weights."""
-    count, kept = step.trainable, step.kept
+    count, saved = step.trainable, step.saved
     memory = {
-        "transformer": (step.frozen * _bytes(settings) + count * 4) / shards,
-        "autoencoder and encoders": 0.0 if settings.cache_texts else _encoders(settings, step),
+        "transformer": (step.frozen * _bytes_per_weight(settings) + count * 4) / shards,
+        "autoencoder and encoders": 0.0 if settings.cache_texts else _encoder_bytes(settings, step),
         "gradients": count * 4 / shards,
         "optimizer": step.optimizer / shards,
         "average of weights": count * 4 / shards if settings.fit.ema else 0,
         "weights before training": count * 4 / shards if settings.prior_share else 0,
-        "activations": kept.needed(settings.gradient_checkpointing, settings.selective_checkpointing),
+        "activations": saved.peak_bytes(settings.gradient_checkpointing, settings.selective_checkpointing),
     }
     if settings.fit.precision == "bf16" and settings.dtype == "float32" and shards == 1:
         # Autocast's copies of float32 weights, which the backward pass needs too.
-        memory["activations"] += 2 * (kept.largest if settings.gradient_checkpointing else step.total)
+        memory["activations"] += 2 * (saved.largest_block if settings.gradient_checkpointing else step.total)
     if shards > 1:
         # One block is in use while the next comes in.
-        memory["blocks gathered"] = 2 * kept.largest * _bytes(settings, gathered=True)
+        memory["blocks gathered"] = 2 * saved.largest_block * _bytes_per_weight(settings, gathered=True)
     return memory
 
 
-def _encoders(settings: EditTrainConfig, step: Rehearsal) -> float:
+def _encoder_bytes(settings: EditTrainConfig, step: StepCost) -> float:
     return float(step.encoders * BYTES[settings.dtype])
 
 
-def _bytes(settings: EditTrainConfig, gathered: bool = False) -> float:
+def _bytes_per_weight(settings: EditTrainConfig, gathered: bool = False) -> float:
     """What a frozen weight takes, or any weight that was gathered from shards."""
     quantization = settings.load.get("quantization") or {}
     if quantization.get("load_in_4bit"):

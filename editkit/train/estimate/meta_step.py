@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from editkit import config, packages, registry
-from editkit.data.buckets import SLOTS, arrange, shape_of
+from editkit import config, registry
+from editkit.backbone import Backbone, Transformer, provider
+from editkit.config import Options
+from editkit.data.buckets import SLOTS, encode_records, shape_of
 from editkit.data.datasets import Guarded, dataset
 from editkit.data.records import Record
 from editkit.errors import EditkitError
 from editkit.method import Conditioner, Trainer
-from editkit.train.estimate.activations import Kept, attention
+from editkit.train.estimate.activations import SavedActivations, counted_attention
 from editkit.train.optim import state_bytes
 from editkit.train.settings import EditTrainConfig
 from editkit.types import Plan
@@ -27,7 +29,7 @@ LOOKED_AT = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rehearsal:
+class StepCost:
     """What one step takes on a single device.
 
     Attributes:
@@ -37,7 +39,7 @@ class Rehearsal:
         optimizer: bytes of its state.
         tokens: of a sample, text included.
         flops: forward and backward, of one batch; the prior's forward pass by its share of batches.
-        kept: what autograd keeps.
+        saved: what autograd keeps.
     """
 
     trainable: int
@@ -46,7 +48,7 @@ class Rehearsal:
     optimizer: int
     tokens: int
     flops: float
-    kept: Kept
+    saved: SavedActivations
 
     @property
     def total(self) -> int:
@@ -54,7 +56,7 @@ class Rehearsal:
         return self.frozen + self.trainable
 
 
-def rehearse(settings: EditTrainConfig) -> Rehearsal:
+def step_cost(settings: EditTrainConfig) -> StepCost:
     """Take the first step of a run.
 
     Raises:
@@ -62,11 +64,10 @@ def rehearse(settings: EditTrainConfig) -> Rehearsal:
     """
     method = registry.method(settings.method)
     options = config.build(method.config, settings.options)
-    loading = config.build(packages.backbones("loading").LoadOptions, settings.load)
-    sketch = packages.backbones("meta_init").Sketch(settings.backbone, loading)
-    conditioner, trainer = method.conditioner(sketch, options), method.trainer(sketch, options)
+    backbone = provider().estimate(settings.backbone, settings.load)
+    conditioner, trainer = method.conditioner(backbone, options), method.trainer(backbone, options)
     role = method.role_under(options)
-    transformer = sketch.transformer(role)
+    transformer = backbone.transformer(role)
     if settings.trainable == "full":
         transformer.requires_grad_(True)
     elif settings.trainable == "input":
@@ -75,25 +76,28 @@ def rehearse(settings: EditTrainConfig) -> Rehearsal:
         trainer.load(transformer, Path(settings.adapter))
     else:
         trainer.attach(transformer, settings.lora)
-    planned, tensors, record = _largest(settings, sketch, conditioner, trainer)
-    planned = conditioner.worded(planned, [record.instruction] * settings.fit.batch)
-    kept, flops = _step(sketch, transformer, planned, tensors["x0_BLC"], settings)
+    planned, tensors, record = _largest(settings, backbone, conditioner, trainer)
+    planned = conditioner.with_text(planned, [record.instruction] * settings.fit.batch)
+    saved, flops = _step(backbone, transformer, planned, tensors["x0_BLC"], settings)
     slots = planned.conditioning
     assert slots.text is not None
     tokens = tensors["x0_BLC"].shape[1] + slots.text.tokens_BTD.shape[1]
-    return Rehearsal(
+    return StepCost(
         trainable=sum(p.numel() for p in transformer.parameters() if p.requires_grad),
         frozen=sum(p.numel() for p in transformer.parameters() if not p.requires_grad),
-        encoders=sum(sketch.parts(role).values()),
+        encoders=sum(backbone.parts(role).values()),
         optimizer=state_bytes(transformer.named_parameters(), settings.fit.optim),
         tokens=tokens + (0 if slots.sequence_BSC is None else slots.sequence_BSC.shape[1]),
         flops=flops,
-        kept=kept,
+        saved=saved,
     )
 
 
 def _largest(
-    settings: EditTrainConfig, sketch: Any, conditioner: Conditioner, trainer: Trainer
+    settings: EditTrainConfig,
+    backbone: Backbone,
+    conditioner: Conditioner[Options],
+    trainer: Trainer[Options],
 ) -> tuple[Plan, dict[str, Tensor], Record]:
     """A batch of that one of each dataset's first records which takes the most tokens."""
     shapes: dict[tuple[Any, ...], Record] = {}
@@ -107,29 +111,33 @@ def _largest(
         raise EditkitError("None of the first records can be read; see data check.")
 
     def tokens(record: Record) -> int:
-        planned, tensors = arrange([record], sketch, conditioner, trainer)
+        planned, tensors = encode_records([record], backbone, conditioner, trainer)
         beside_BSC = planned.conditioning.sequence_BSC
         return tensors["x0_BLC"].shape[1] + (0 if beside_BSC is None else beside_BSC.shape[1])
 
     found = list(shapes.values())
     record = max(found, key=tokens) if len(found) > 1 else found[0]
-    return *arrange([record] * settings.fit.batch, sketch, conditioner, trainer), record
+    return *encode_records([record] * settings.fit.batch, backbone, conditioner, trainer), record
 
 
 def _step(
-    sketch: Any, transformer: Any, planned: Plan, x0_BLC: Tensor, settings: EditTrainConfig
-) -> tuple[Kept, float]:
-    """Forward and backward: what was kept between them, and the arithmetic of both."""
+    backbone: Backbone, transformer: Transformer, planned: Plan, x0_BLC: Tensor, settings: EditTrainConfig
+) -> tuple[SavedActivations, float]:
+    """Forward and backward: what was saved between them, and the arithmetic of both."""
     # Autocast does not reach the meta device; nearly everything that it keeps is in bf16.
     dtype = torch.bfloat16 if settings.fit.precision == "bf16" else torch.float32
     transformer.to(dtype)
     x0_BLC = x0_BLC.to(dtype)
     fused = settings.load.get("attention") not in ("_native_math", "plain")
-    with Kept(transformer) as kept, FlopCounterMode(display=False) as counter, attention(fused) as attended:
-        predicted = sketch.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
+    with (
+        SavedActivations(transformer) as saved,
+        FlopCounterMode(display=False) as counter,
+        counted_attention(fused) as attended,
+    ):
+        predicted = backbone.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
         forward = counter.get_total_flops() + 2 / 7 * sum(attended)  # which counts both ways at once
-        predicted.float().pow(2).mean().backward()
-    return kept, counter.get_total_flops() + sum(attended) + settings.prior_share * forward
+        torch.autograd.backward(predicted.float().pow(2).mean())
+    return saved, counter.get_total_flops() + sum(attended) + settings.prior_share * forward
 
 
 def _lowered(planned: Plan, dtype: torch.dtype) -> Plan:

@@ -16,7 +16,9 @@ NF4 = (
 )
 SHARDS = (2, 4, 8)
 LAUNCH = "(in shards: accelerate launch --config_file configs/accelerate/fsdp2.yaml)"
-NONE = "none of batch 1, checkpointing, bfloat16, 4 bits and shards is enough: take a LoRA or a larger device"
+NOTHING_FITS = (
+    "none of batch 1, checkpointing, bfloat16, 4 bits and shards is enough: take a LoRA or a larger device"
+)
 
 Peak = Callable[[EditTrainConfig, int], float]
 """Of a run's settings and the number of devices, in bytes."""
@@ -26,24 +28,24 @@ def advice(settings: EditTrainConfig, device: Device, room: float, peak: Peak) -
     """The mildest of some sets of settings that fit, as a command line takes them, or that none does."""
     told: list[str] = []
     least = settings
-    for rung in _rungs(settings, device.count > 1):
+    for changes in _mildest_first(settings, device.count > 1):
         try:
-            changed = config.build(EditTrainConfig, asdict(settings), [*told, *rung])
+            changed = config.build(EditTrainConfig, asdict(settings), [*told, *changes])
         except EditkitError:  # they do not go together with what is set
             continue
         if changed == least:
             continue
-        told, least = [*told, *rung], changed
+        told, least = [*told, *changes], changed
         if peak(least, device.count) <= room:
             return " ".join(told)
     if device.kind is not None and settings.trainable != "lora":
         for count in SHARDS:
             if count > device.count and peak(least, count) <= room:
                 return " ".join([*told, f"--device {count}x{device.kind}", LAUNCH])
-    return NONE
+    return NOTHING_FITS
 
 
-def _rungs(settings: EditTrainConfig, shards: bool) -> Iterator[tuple[str, ...]]:
+def _mildest_first(settings: EditTrainConfig, shards: bool) -> Iterator[tuple[str, ...]]:
     """Changes from the mildest, each to be tried on top of those before."""
     fit = settings.fit
     yield ("cache_texts=true",)

@@ -1,0 +1,133 @@
+"""Weights whose values need a scale: fp8 and NVFP4 in their spellings, as diffusers' quantized parameters.
+
+| spelling | weight | scales beside it | hint |
+| --- | --- | --- | --- |
+| ComfyUI, first | fp8 | `scale_weight`, `scale_input` | one tensor `scaled_fp8` a file |
+| ComfyUI, now | fp8, NVFP4 | `weight_scale`, `weight_scale_2`, `input_scale` | `comfy_quant`, or the header |
+| diffusers' BFL quantizer | fp8, NVFP4 | `weight_scale`, `weight_scale_2`, `input_scale` | none |
+
+ComfyUI's NVFP4 has the first of two values in a byte's high half, and block scales in cuBLAS' tiles.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from diffusers.quantizers.bfl.utils import BFLQuantizedParameter
+from torch import Tensor
+
+from editkit.errors import EditkitError
+
+COMPANIONS = ("scale_weight", "scale_input", "weight_scale", "weight_scale_2", "input_scale", "comfy_quant")
+"""What stands beside `weight` in its module."""
+MARKER = "scaled_fp8"
+METADATA = "_quantization_metadata"
+FORMATS = ("float8_e4m3fn", "float8_e5m2", "nvfp4")
+BLOCK = 16
+HINTS = {"format", "full_precision_matrix_mult", "group_size"}
+"""What a layer's hint may say; a group is always NVFP4's 16 values, which the scales' shape tells too."""
+
+
+def parsed(module: str, text: bytes | str) -> dict[str, Any]:
+    """A layer's hint.
+
+    Raises:
+        EditkitError: where it asks for something unknown.
+    """
+    try:
+        hint = json.loads(text)
+    except ValueError as error:
+        raise EditkitError(f"The hint of {module} is no JSON; download the file again.") from error
+    return checked(module, hint)
+
+
+def checked(module: str, hint: Any) -> dict[str, Any]:
+    """A layer's hint, once everything in it is understood."""
+    if not isinstance(hint, dict) or hint.get("format") not in FORMATS:
+        kind = hint.get("format") if isinstance(hint, dict) else hint
+        raise EditkitError(
+            f"{module} is stored as ComfyUI's {kind}, which cannot be loaded; take the file in bf16, fp8, "
+            "NVFP4 or GGUF."
+        )
+    if strange := sorted(hint.keys() - HINTS):
+        raise EditkitError(
+            f"The hint of {module} asks for {', '.join(strange)}, which is unknown; take the file in bf16, "
+            "fp8 or GGUF."
+        )
+    return hint
+
+
+def unscaled(
+    module: str, weight: Tensor, companions: Mapping[str, Tensor], hint: Mapping[str, Any] | None
+) -> Tensor:
+    """A weight with its scales: quantized where diffusers knows how, else plain in float32.
+
+    Args:
+        module: name, for errors.
+        weight: as stored.
+        companions: `COMPANIONS` that the file has.
+        hint: ComfyUI's, if any.
+
+    Raises:
+        EditkitError: where scales are missing or of another shape.
+    """
+    if {"weight_scale", "scale_weight"} <= companions.keys():
+        raise EditkitError(f"{module} has both weight_scale and scale_weight; download the file again.")
+    scale = companions.get("weight_scale", companions.get("scale_weight"))
+    if scale is None:
+        if hint is not None or companions.keys() - {"scale_input", "input_scale"}:
+            raise EditkitError(f"{module} has no weight_scale, without which its values mean nothing.")
+        return weight
+    if weight.dtype == torch.uint8 and hint and hint["format"] != "nvfp4":
+        weight = weight.view(getattr(torch, hint["format"]))
+    if weight.dtype == torch.uint8:
+        return _nvfp4(module, weight, scale, companions, hint)
+    rows = _by_rows(module, weight, scale)
+    if weight.dtype == torch.float8_e4m3fn:
+        return BFLQuantizedParameter(weight, "fp8r", rows)
+    return weight.float() * rows.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def _by_rows(module: str, weight: Tensor, scale: Tensor) -> Tensor:
+    rows = len(weight) if weight.ndim else 1
+    if scale.numel() == 1:
+        return scale.float().reshape(1).repeat(rows)
+    if scale.numel() == rows and scale.shape[0] == rows:
+        return scale.float().reshape(rows)
+    raise EditkitError(
+        f"{module} has scales of shape {tuple(scale.shape)} for a weight of {tuple(weight.shape)}; known are "
+        "one, and one a row."
+    )
+
+
+def _nvfp4(
+    module: str,
+    weight: Tensor,
+    scale: Tensor,
+    companions: Mapping[str, Tensor],
+    hint: Mapping[str, Any] | None,
+) -> Tensor:
+    if "weight_scale_2" not in companions:
+        raise EditkitError(f"{module} holds bytes, and no weight_scale_2 that says what they mean.")
+    rows, blocks = weight.shape[0], weight.shape[1] * 2 // BLOCK
+    scale = scale if scale.dtype == torch.float8_e4m3fn else scale.view(torch.float8_e4m3fn)
+    if hint is not None:
+        weight = (weight >> 4) | (weight << 4)
+        scale = _from_tiles(module, scale, rows, blocks)
+    if scale.shape != (rows, blocks):
+        raise EditkitError(f"{module} has block scales of shape {tuple(scale.shape)}, not {(rows, blocks)}.")
+    # Where the file has none, activations are never quantized: `Weights.exact`.
+    inputs = companions.get("input_scale", torch.ones(()))
+    whole = companions["weight_scale_2"].float().reshape(())
+    return BFLQuantizedParameter(weight, "nvfp4", scale, whole, inputs.float().reshape(()))
+
+
+def _from_tiles(module: str, scale: Tensor, rows: int, columns: int) -> Tensor:
+    """Block scales out of cuBLAS' tiles of 128 rows and 4 columns, in which row 32 j + i stands at (i, j)."""
+    down, across = -(-rows // 128), -(-columns // 4)
+    if scale.numel() != down * across * 512:
+        raise EditkitError(f"{module} has {scale.numel()} block scales, not {down * across} tiles of 512.")
+    tiles = scale.contiguous().view(torch.uint8).reshape(down, across, 32, 4, 4)
+    plain = tiles.permute(0, 3, 2, 1, 4).reshape(down * 128, across * 4)[:rows, :columns]
+    return plain.contiguous().view(torch.float8_e4m3fn)

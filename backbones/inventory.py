@@ -1,0 +1,106 @@
+"""Which published weights are on this machine, and what they need in memory, by ways to load them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from backbones import hub
+from backbones.specs import FAMILIES, PARAMETERS
+from editkit.backbone import Held, Role, Way
+
+ROOM = 3e9
+"""Bytes that an edit of one megapixel needs besides weights, at most."""
+HALF, FULL = 2, 4
+FOUR_BITS = 0.5 + 4 / 64
+"""Bytes of a weight in NF4; 64 share a scale of 4 bytes."""
+Q4, Q8 = 18 / 32, 34 / 32
+"""Bytes of a weight in GGUF's Q4_0 and Q8_0, or Q4_K_S and others of their size: 32 share a scale."""
+T5_PLAIN = 24 * 10240 * 4096 + 32128 * 4096
+"""Parameters of T5 that stay in bfloat16: the last layer of each block, and the embedding."""
+LARGEST_BLOCK, OUTSIDE_BLOCKS = 339_831_296, 64_124_992
+"""Parameters of the transformer."""
+
+
+def held() -> list[Held]:
+    """Every role of every family, and how much of it is here."""
+    sizes = _cached()
+    return [
+        Held(
+            family=family.name,
+            role=name,
+            source=role.file or role.source,
+            state=_state(role),
+            size=sum(sizes.get(repository, 0) for repository in _repositories(role)),
+            whole=role.disk_gb * 1e9,
+        )
+        for family in FAMILIES.values()
+        for name, role in family.roles.items()
+    ]
+
+
+def ways(on_cpu: bool) -> list[Way]:
+    """Ways to load one role of FLUX.1, from the plainest, in the precision that a device has by default."""
+    transformer, t5 = PARAMETERS["transformer"], PARAMETERS["text_encoder_2"]
+    rest = PARAMETERS["vae"] + PARAMETERS["text_encoder"]
+    whole = transformer + t5 + rest
+    half, others = HALF * whole, HALF * (t5 + rest)
+    files = Q4 * transformer + Q8 * (t5 - T5_PLAIN) + HALF * (T5_PLAIN + rest)
+    named = "--load transformer=Q4.gguf --load text_encoder_2=Q8.gguf"
+    if on_cpu:
+        return [
+            Way(settings="", device=FULL * whole),
+            Way(settings="--dtype bfloat16", device=half),
+            Way(settings=f"--dtype bfloat16 {named}", device=files, needs="gguf"),
+        ]
+    four_bits, visiting = "--load quantization=... (4 bits)", HALF * (LARGEST_BLOCK + OUTSIDE_BLOCKS)
+    return [
+        Way(settings="", device=half),
+        Way(settings=four_bits, device=FOUR_BITS * transformer + others, needs="bitsandbytes"),
+        Way(settings=named, device=files, needs="gguf"),
+        Way(settings="--load offload=block", device=others + visiting, main=HALF * transformer),
+    ]
+
+
+def _state(role: Role) -> str:
+    """How much of a role is here: its own transformer, and what all roles share."""
+    if Path(role.source).is_absolute():
+        return "embedded"
+    needed = list(_needed(role))
+    found = [folder is not None and hub.held(folder, patterns) for folder, patterns in needed]
+    if all(found):
+        return "complete"
+    return "partly" if any(folder is not None for folder, _ in needed) else "absent"
+
+
+def _needed(role: Role) -> Iterator[tuple[Path | None, list[str]]]:
+    """Folders of the Hub's cache, or None, with the patterns of what a role needs from each."""
+    shared = ["vae", "text_encoder", "text_encoder_2"]
+    if role.file is None:
+        yield _snapshot(role.source), hub.weights([*shared, "transformer"], *hub.TOKENIZERS)
+    else:
+        repository, _, name = role.file.rpartition("/")
+        yield _snapshot(role.source), hub.weights(shared, *hub.TOKENIZERS)
+        yield _snapshot(repository), [name]
+
+
+def _snapshot(repository: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, local_files_only=True))
+    except OSError:
+        return None
+
+
+def _repositories(role: Role) -> set[str]:
+    return {role.source} | ({role.file.rpartition("/")[0]} if role.file else set())
+
+
+def _cached() -> dict[str, int]:
+    """Bytes of each repository in the Hub's cache."""
+    from huggingface_hub import constants, scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        return {found.repo_id: found.size_on_disk for found in scan_cache_dir(constants.HF_HUB_CACHE).repos}
+    except CacheNotFound:
+        return {}

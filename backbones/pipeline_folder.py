@@ -1,0 +1,60 @@
+"""A FLUX family's components as a diffusers pipeline folder."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    FluxFillPipeline,
+    FluxKontextPipeline,
+    FluxPipeline,
+)
+
+from backbones.components import Components
+from editkit import atomic_files, flow
+
+PIPELINES = {
+    "text": FluxPipeline,
+    "kontext": FluxKontextPipeline,
+    "fill": FluxFillPipeline,
+    "ace": FluxFillPipeline,
+}
+"""diffusers has none for ACE++'s 448 channels; Fill's says what is in the folder."""
+
+
+def save(family: Components, role: str, folder: Path) -> None:
+    """Write one role as a diffusers pipeline folder in bf16, whole or not at all."""
+    scheduler = FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True,
+        base_shift=flow.FLUX_DEV.base_shift,
+        max_shift=flow.FLUX_DEV.max_shift,
+        base_image_seq_len=flow.FLUX_DEV.base_tokens,
+        max_image_seq_len=flow.FLUX_DEV.max_tokens,
+    )
+    pipeline = PIPELINES[role](
+        scheduler=scheduler,
+        vae=_bf16(family.vae),
+        text_encoder=_bf16(family.encoders.clip),
+        tokenizer=family.encoders.clip_tokenizer,
+        text_encoder_2=_bf16(family.encoders.t5),
+        tokenizer_2=family.encoders.t5_tokenizer,
+        transformer=_bf16(family.transformer(role)),
+    )
+    with atomic_files.beside(folder) as partial:
+        pipeline.save_pretrained(partial)
+
+
+def _bf16(model: Any) -> Any:
+    """A bf16 copy, so that training goes on in full precision."""
+    state = {name: tensor.detach().to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+    with torch.device("meta"):
+        copy = (
+            # Where a model was loaded from is nobody else's business.
+            type(model).from_config({k: v for k, v in model.config.items() if k != "_name_or_path"})
+            if hasattr(model, "from_config")
+            else type(model)(model.config)
+        )
+    copy = copy.to_empty(device="cpu").to(torch.bfloat16)
+    copy.load_state_dict(state)
+    return copy

@@ -1,0 +1,102 @@
+"""FLUX as the core asks for it. Nothing heavy is imported before it is needed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backbones.specs import FAMILIES
+from editkit import config
+from editkit.backbone import Autoencoders, BackboneProvider, Family, Inventory, LoraFormats, Transformer
+
+if TYPE_CHECKING:
+    import torch
+
+    from backbones.flux import Flux
+    from backbones.meta_init import MetaFlux
+
+
+class FluxProvider:
+    """The published FLUX families, new ones, and their files. See `editkit.backbone.BackboneProvider`."""
+
+    @property
+    def families(self) -> Mapping[str, Family]:
+        return FAMILIES
+
+    @property
+    def lora(self) -> LoraFormats:
+        from backbones.lora import formats
+
+        return formats
+
+    @property
+    def autoencoders(self) -> Autoencoders:
+        from backbones import autoencoder
+
+        return autoencoder
+
+    @property
+    def inventory(self) -> Inventory:
+        from backbones import inventory
+
+        return inventory
+
+    def check_options(self, loading: Mapping[str, Any]) -> None:
+        from backbones.loading import LoadOptions
+
+        config.build(LoadOptions, loading)
+
+    def load(
+        self,
+        name: str,
+        device: "str | torch.device | None" = None,
+        dtype: "str | torch.dtype | None" = None,
+        **loading: Any,
+    ) -> "Flux":
+        from backbones import flux
+
+        return flux.load(name, device, dtype, **loading)
+
+    def create(
+        self, fresh: Mapping[str, Any], role: str, device: str | None, seed: int, loading: Mapping[str, Any]
+    ) -> "Flux":
+        from backbones import hub, random_init
+        from backbones.loading import LoadOptions
+
+        made = config.build(random_init.FreshConfig, fresh)
+        chosen = hub.device(device)
+        return random_init.fresh(made, role, chosen, seed, config.build(LoadOptions, loading))
+
+    def estimate(self, name: str, loading: Mapping[str, Any]) -> "MetaFlux":
+        from backbones.loading import LoadOptions
+        from backbones.meta_init import MetaFlux
+
+        return MetaFlux(name, config.build(LoadOptions, loading))
+
+    def device(self, name: str | None) -> "torch.device":
+        from backbones import hub
+
+        return hub.device(name)
+
+    def dtype(self, name: "str | torch.dtype | None", chosen: "torch.device") -> "torch.dtype":
+        from backbones import hub
+
+        return hub.dtype(name, chosen)
+
+    def fetch(self, repository: str, licence: str | None, wanted: Sequence[str]) -> Path:
+        from backbones import hub
+
+        return hub.fetch(repository, licence, wanted)
+
+    def convert(self, source: Path, destination: Path, axes: tuple[int, ...] | None) -> Path:
+        from backbones.conversion import checkpoints
+
+        return checkpoints.convert(source, destination, axes)
+
+    def regroup(self, transformer: Transformer) -> None:
+        from backbones import loading
+
+        loading.regroup(transformer)
+
+
+PROVIDER: BackboneProvider = FluxProvider()
+"""mypy checks here that FLUX is what the core takes a backbone for."""

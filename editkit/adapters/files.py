@@ -1,0 +1,87 @@
+"""Adapter files: where one is, and what is in it."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from editkit import atomic_files
+from editkit.errors import EditkitError, first_sentence
+
+FILE = "pytorch_lora_weights.safetensors"
+"""What diffusers and editkit call an adapter's file in a folder."""
+PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+"""What peft calls the file, and the LoraConfig beside it."""
+METADATA = "lora_adapter_metadata"
+"""Where the file's metadata hold the LoraConfig, in JSON."""
+SUFFIXES = (".safetensors", ".sft")
+
+
+def file(path: str | Path) -> Path:
+    """The adapter file that a path stands for: itself, or the one in a folder.
+
+    Raises:
+        EditkitError: where the folder holds several.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    found = sorted(each for each in path.iterdir() if is_adapter(each))
+    named = [path / name for name in (FILE, PEFT_FILE) if path / name in found]
+    if not named and len(found) > 1:
+        names = ", ".join(each.name for each in found[:3])
+        raise EditkitError(f"The folder {path} holds {len(found)} adapter files ({names}); name one of them.")
+    return (named or found or [path / FILE])[0]
+
+
+def digest(path: str | Path) -> str:
+    """The hexadecimal SHA-256 of an adapter, of its file and of the config beside it where there is one.
+
+    Raises:
+        EditkitError: where it cannot be read.
+    """
+    path = file(path)
+    own, beside = atomic_files.sha256(path), path.parent / PEFT_CONFIG
+    if not beside.is_file():
+        return own
+    return hashlib.sha256(f"{own}{atomic_files.sha256(beside)}".encode()).hexdigest()
+
+
+def is_adapter(path: str | Path) -> bool:
+    """Whether a file's name ends as an adapter's does."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Tensors and metadata of an adapter's file, or of the one in a folder.
+
+    A LoraConfig that peft wrote beside the file becomes part of the metadata, where these hold none.
+
+    Raises:
+        EditkitError: where it is missing or is no sound safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    path = file(path)
+    if not is_adapter(path) or not path.is_file():
+        raise EditkitError(f"The adapter {path} is not a .safetensors file that exists.")
+    try:
+        state = load_file(path)
+        with safe_open(path, framework="pt") as opened:
+            about = opened.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise EditkitError(f"The adapter {path} cannot be read ({first_sentence(error)}).") from error
+    beside = path.parent / PEFT_CONFIG
+    if METADATA not in about and beside.is_file():
+        about[METADATA] = _config(beside)
+    return state, about
+
+
+def _config(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+        json.loads(text)
+    except (OSError, ValueError) as error:
+        raise EditkitError(f"{path} cannot be read as JSON; mend it or take it away.") from error
+    return text

@@ -1,0 +1,72 @@
+"""The adapter layers of a transformer: which adapters are active, and at which scale."""
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+from editkit.backbone import Transformer
+from editkit.errors import EditkitError
+
+
+def layers(transformer: Transformer) -> list[Any]:
+    """List all adapter layers, of peft's kinds and of methods' own kinds."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [module for module in transformer.modules() if isinstance(module, BaseTunerLayer)]
+
+
+def active(transformer: Transformer) -> dict[str, float]:
+    """Return the active adapters and their scales; 1 is as trained."""
+    return {
+        name: layer.scaling[name] / _trained_scale(layer, name)
+        for layer in layers(transformer)
+        if not layer.disable_adapters
+        for name in layer.active_adapters
+        if name in layer.scaling
+    }
+
+
+def _trained_scale(layer: Any, name: str) -> float:
+    if not hasattr(layer, "lora_alpha"):  # LoKr and LoHa
+        return float(layer.alpha[name]) / float(layer.r[name])
+    rank = float(layer.r[name])
+    return float(layer.lora_alpha[name]) / (rank**0.5 if layer.use_rslora.get(name) else rank)
+
+
+def enable(transformer: Transformer, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
+    """Activate exactly these adapters; none gives the base model.
+
+    Raises:
+        EditkitError: for an adapter that was not loaded, or another number of scales than of names.
+    """
+    if isinstance(names, str):
+        raise EditkitError(f"The adapters' names are a list; give [{names!r}].")
+    found = layers(transformer)
+    loaded = dict.fromkeys(name for layer in found for name in layer.r)
+    if strange := [name for name in names if name not in loaded]:
+        raise EditkitError(f"The adapter {strange[0]!r} is not among those loaded ({', '.join(loaded)}).")
+    if twice := [name for name in names if list(names).count(name) > 1]:
+        raise EditkitError(f"The adapter {twice[0]!r} is named twice; name it once, with one scale.")
+    if scales is not None and len(scales) != len(names):
+        raise EditkitError(f"{len(names)} adapters cannot take {len(scales)} scales; give one for each.")
+    chosen = dict(zip(names, scales or [1.0] * len(names), strict=True))
+    check_scales(chosen)
+    for layer in found:
+        layer.enable_adapters(bool(names))
+        layer.set_adapter(list(names))
+        for name, scale in chosen.items():
+            layer.set_scale(name, scale)
+
+
+def check_scales(scales: Mapping[str, float]) -> None:
+    """Refuse scales that are no numbers.
+
+    Raises:
+        EditkitError: naming the first.
+    """
+    for name, scale in scales.items():
+        if isinstance(scale, bool) or not isinstance(scale, Real) or not math.isfinite(scale):
+            raise EditkitError(
+                f"The scale {scale!r} of the adapter {name!r} is no number; give one, such as 0.5."
+            )

@@ -1,0 +1,35 @@
+"""FLUX's autoencoder for those who train it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Posterior(Protocol):
+    """What an encoder says of pictures: a Gaussian for each element of their latents."""
+
+    mean: Tensor
+
+    def sample(self) -> Tensor:
+        """Latents BChw, drawn."""
+
+    def kl(self) -> Tensor:
+        """The divergence from a standard Gaussian, summed over a picture's latents, B."""
+
+
+class Autoencoders(Protocol):
+    """What FLUX offers to those who train its autoencoder; see `backbones.autoencoder`."""
+
+    def create(self, config: Mapping[str, Any]) -> nn.Module: ...
+    def make_linear(self, vae: nn.Module, pixels_BCHW: Tensor, power: float) -> None: ...
+    def load(self, folder: str) -> nn.Module: ...
+    def freeze_encoder(self, vae: nn.Module) -> None: ...
+    def encode(self, vae: nn.Module, pixels_BCHW: Tensor) -> Posterior: ...
+    def decode(self, vae: nn.Module, latents_BChw: Tensor) -> Tensor: ...
+    def latents(self, vae: nn.Module, tokens_BLC: Tensor, width: int, height: int) -> Tensor: ...
+    def save(self, vae: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None: ...

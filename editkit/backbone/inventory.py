@@ -1,0 +1,58 @@
+"""Published weights on this machine, and what they need in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """A role's weights in the Hub's cache.
+
+    Attributes:
+        family: name of the backbone.
+        role: name of the role.
+        source: repository or file.
+        state: `complete`, `partly` or `absent`; `embedded` where they come with editkit.
+        size: bytes of the repository that are here; roles may share one.
+        whole: bytes that the role needs on disk.
+    """
+
+    family: str
+    role: str
+    source: str
+    state: str
+    size: int
+    whole: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """A way to load a role of FLUX.1.
+
+    Attributes:
+        settings: what to add to the command, or nothing.
+        device: bytes of weights on the device.
+        main: bytes of weights in main memory.
+        needs: package that it takes, or None.
+    """
+
+    settings: str
+    device: float
+    main: float = 0.0
+    needs: str | None = None
+
+
+class Inventory(Protocol):
+    """What is here of the published weights, and what will fit."""
+
+    @property
+    def ROOM(self) -> float:
+        """Bytes that an edit of one megapixel needs besides weights, at most."""
+
+    def held(self) -> list[Held]:
+        """Every role of every family, and how much of it is here."""
+
+    def ways(self, on_cpu: bool) -> list[Way]:
+        """Ways to load one role of FLUX.1, from the plainest."""

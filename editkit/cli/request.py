@@ -1,0 +1,118 @@
+"""Options of commands that ask for an edit, made from the fields of `EditRequest`."""
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+
+from editkit.cli import search
+from editkit.errors import EditkitError
+from editkit.fields import summary
+from editkit.request import EditRequest
+
+FLAGS: Mapping[str, tuple[str, ...]] = {
+    "method": ("-m", "--method"),
+    "references": ("--ref",),
+    "preserve": ("--preserve",),
+    "align": ("--align",),
+}
+"""How fields are written where it is not their name behind two dashes."""
+FIRST = ("image", "instruction", "method")
+"""Fields that come before a command's own positional parameters."""
+TYPES = get_type_hints(EditRequest, localns={"ImageInput": Path})
+KNOWN: Mapping[str, Field[Any]] = {field.name: field for field in fields(EditRequest)}
+
+
+def takes(*names: str, **called: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take fields of an edit; it gets them, by name, as its first argument.
+
+    The command's own positional parameters stand behind the first fields, its keyword-only ones at the end.
+
+    Args:
+        names: of fields.
+        called: what a field is called on the command line where it is not its own name.
+    """
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        _, *own = inspect.signature(command).parameters.values()
+        last = [each for each in own if each.kind is each.KEYWORD_ONLY]
+        parameters = [
+            *(each for name in names if name in FIRST for each in _parameters(name, called)),
+            *(each for each in own if each not in last),
+            *(each for name in names if name not in FIRST for each in _parameters(name, called)),
+            *last,
+        ]
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            asked = {name: _taken(name, given, called) for name in names}
+            command(asked, **given)
+
+        keywords = [each.replace(kind=each.KEYWORD_ONLY) for each in parameters]
+        typed: Any = run  # typer reads these two
+        typed.__signature__ = inspect.Signature(keywords)
+        typed.__annotations__ = {each.name: each.annotation for each in keywords}
+        return run
+
+    return decorated
+
+
+def _parameters(name: str, called: Mapping[str, str]) -> Iterator[inspect.Parameter]:
+    """A field as typer reads it."""
+    if name == "search":
+        yield from search.parameters()
+        return
+    kind, default, about = _plain(TYPES[name]), KNOWN[name].default, summary(EditRequest, name)
+    info: Any = typer.Option(*FLAGS.get(name, ()), help=about)
+    if default is MISSING:
+        info, default = typer.Argument(help=about), inspect.Parameter.empty
+    elif kind is bool:
+        default = False
+    elif kind == tuple[int, int]:
+        info, kind = typer.Option(metavar="WIDTHxHEIGHT", help=about), str
+    elif get_origin(kind) is Sequence:
+        info.help, kind, default = f"{about[:-1]}; may be repeated.", list[Path], None
+    shown = kind | None if default is None else kind
+    yield inspect.Parameter(
+        called.get(name, name),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[shown, info],
+    )
+
+
+def _taken(name: str, given: dict[str, Any], called: Mapping[str, str]) -> Any:
+    """A field's value out of what was given, which no longer holds it then."""
+    if name == "search":
+        return search.taken(given)
+    kind, value = TYPES[name], given.pop(called.get(name, name))
+    if _plain(kind) == tuple[int, int]:
+        return sides(value)
+    if get_origin(kind) is Sequence:
+        return tuple(value or ())
+    return value or None if kind == bool | None else value
+
+
+def _plain(kind: Any) -> Any:
+    """A type without the None that it may allow."""
+    inner = [each for each in get_args(kind) if each is not type(None)]
+    return inner[0] if type(None) in get_args(kind) else kind
+
+
+def sides(text: str | None) -> tuple[int, int] | None:
+    """WIDTHxHEIGHT as numbers.
+
+    Raises:
+        EditkitError: where it is not of that form.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text.lower())
+    if found is None:
+        raise EditkitError(f"--size {text} is not allowed; give WIDTHxHEIGHT, such as 1024x768.")
+    return int(found[1]), int(found[2])

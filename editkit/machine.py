@@ -1,0 +1,108 @@
+"""What this machine has: devices and their memory, packages and their versions."""
+
+import platform
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+
+REQUIRED = (
+    "editkit",
+    "torch",
+    "diffusers",
+    "transformers",
+    "peft",
+    "accelerate",
+    "safetensors",
+    "huggingface-hub",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """A device that edits can run on.
+
+    Attributes:
+        name: as `--device` takes it.
+        model: what its maker calls it.
+        memory: bytes; a CPU's is main memory.
+        free: bytes of it that nothing uses now.
+    """
+
+    name: str
+    model: str
+    memory: int
+    free: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptionalPackage:
+    """A package that one thing needs and most do not.
+
+    Attributes:
+        package: its name in the package index.
+        extra: editkit's extra that brings it, or None where the package is asked for by name.
+        purpose: what it is for.
+    """
+
+    package: str
+    extra: str | None
+    purpose: str
+
+    @property
+    def version(self) -> str | None:
+        """The installed version, or None."""
+        return version(self.package)
+
+    @property
+    def install(self) -> str:
+        """The command that brings it."""
+        return f"pip install 'editkit[{self.extra}]'" if self.extra else f"pip install {self.package}"
+
+
+OPTIONAL = (
+    OptionalPackage(package="bitsandbytes", extra="train", purpose="weights in 4 and 8 bits, 8-bit AdamW"),
+    OptionalPackage(package="gguf", extra="gguf", purpose="weight files in GGUF"),
+    OptionalPackage(package="torchao", extra=None, purpose="TorchAoConfig: weights in int8 and fp8"),
+    OptionalPackage(package="optimum-quanto", extra=None, purpose="QuantoConfig: weights in int8 and fp8"),
+    OptionalPackage(package="openai", extra="judges", purpose="judges behind an endpoint"),
+    OptionalPackage(package="gradio", extra="demo", purpose="the page: editkit demo"),
+    OptionalPackage(package="kornia", extra="control", purpose="ACE++'s tasks from edges and lines"),
+    OptionalPackage(package="datasets", extra="train", purpose="training pairs from Hugging Face datasets"),
+    OptionalPackage(package="tensorboard", extra="train", purpose="curves of a training run"),
+    OptionalPackage(package="prodigyopt", extra="train", purpose="the optimizer Prodigy"),
+    OptionalPackage(package="schedulefree", extra="train", purpose="optimizers without a schedule"),
+    OptionalPackage(package="deepspeed", extra="deepspeed", purpose="training in DeepSpeed's shards"),
+    OptionalPackage(package="torchmetrics", extra="eval", purpose="measures of pictures"),
+    OptionalPackage(package="matplotlib", extra="eval", purpose="figures of measurements"),
+)
+
+
+def version(package: str) -> str | None:
+    """An installed package's version, or None."""
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of what editkit always needs; None for a bare checkout of editkit."""
+    return {"python": platform.python_version()} | {package: version(package) for package in REQUIRED}
+
+
+def devices() -> list[Device]:
+    """All devices here, the one that is chosen by default first."""
+    import psutil
+    import torch
+
+    memory = psutil.virtual_memory()
+    found = []
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        free, total = torch.cuda.mem_get_info(index)
+        name = "cuda" if index == 0 else f"cuda:{index}"
+        found.append(Device(name=name, model=torch.cuda.get_device_name(index), memory=total, free=free))
+    if torch.backends.mps.is_available():
+        total = torch.mps.recommended_max_memory()
+        free = total - torch.mps.driver_allocated_memory()
+        found.append(Device(name="mps", model=platform.processor() or "Apple", memory=total, free=free))
+    model = platform.processor() or platform.machine()
+    return [*found, Device(name="cpu", model=model, memory=memory.total, free=memory.available)]

@@ -1,0 +1,81 @@
+"""The request: the fields of an edit, written once.
+
+The command line's options, the page's controls and the recipe are made from these fields. The first sentence
+below a field is its help text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    ImageInput = str | Path | Image.Image
+
+
+class SearchSettings(Protocol):
+    """Settings of a search over seeds, such as `editkit.SeedSearch`."""
+
+    @property
+    def seeds(self) -> int:
+        """Number of seeds to try, counted up from the request's seed."""
+
+    @property
+    def judge(self) -> str:
+        """Name of the judge that compares the previews."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EditRequest:
+    """One edit as a person asks for it."""
+
+    image: ImageInput | None
+    """Picture to edit. A path or a PIL image; None for text to image."""
+    instruction: str
+    """The edit in words, or the whole picture where there is none to edit."""
+    method: str = "kontext"
+    """Name of a method; `editkit methods` lists them."""
+    task: str | None = None
+    """Use case, for methods that have several; `editkit methods NAME` lists them. Where None, the
+    method chooses one that fits the inputs."""
+    mask: ImageInput | None = None
+    """Mask: white where the edit may land. It has the picture's size."""
+    references: Sequence[ImageInput] = ()
+    """Reference picture that the instruction speaks of."""
+    seed: int = 0
+    """Random seed. The same seed gives the same picture."""
+    steps: int | None = None
+    """Number of Euler steps; the method's own if not given."""
+    guidance: float | None = None
+    """Distilled guidance; the method's own if not given."""
+    size: tuple[int, int] | None = None
+    """Width and height that the network works at; fitted to the picture if not given."""
+    preserve: bool | None = None
+    """Keep pixels outside the change identical. Where None, only with a mask."""
+    align: bool = False
+    """Undo a measured shift or scale against the source."""
+    negative: str | None = None
+    """Negative prompt, what not to show; it switches true classifier-free guidance on."""
+    search: SearchSettings | Mapping[str, Any] | None = None
+    """Try several seeds, from `seed` on, and finish the one that a judge prefers. A `SeedSearch`, or a dict
+    of its fields."""
+
+
+FIELDS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(EditRequest))
+"""Names of the fields of a request, in order."""
+PICTURES = ("image", "mask", "references")
+"""Fields that are pictures: a recipe holds their files and hashes."""
+TEXTS = ("instruction", "negative")
+"""Fields that are free text."""
+SETTINGS: tuple[str, ...] = (
+    *TEXTS,
+    *(name for name in FIELDS if name not in (*TEXTS, *PICTURES, "search")),
+)
+"""Fields that a recipe holds as they are, in its order. The recipe of a search holds the seed found."""
+USED = ("method", "steps", "guidance")
+"""Settings that a request may leave open; a recipe holds the values that were used."""

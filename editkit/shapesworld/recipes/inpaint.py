@@ -1,0 +1,74 @@
+"""Trains an inpainting FLUX (role `fill`) from a text-to-image one: FLUX.1 Fill's input, masked pictures."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from editkit.config import Options
+from editkit.errors import EditkitError
+from editkit.imaging import canvas
+from editkit.method import Conditioner, Method
+from editkit.train.finetune import EditJob
+from editkit.train.settings import EditTrainConfig
+from editkit.types import Conditioning, EditInputs, Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class InpaintOptions:
+    """There are none."""
+
+
+class Inpainting(Conditioner[InpaintOptions]):
+    """FLUX.1 Fill as it was published: a picture, a hole in it, and a caption."""
+
+    def plan_without_text(self, inputs: EditInputs) -> Plan:
+        """The picture outside the mask joins the noise on channels.
+
+        Raises:
+            EditkitError: where picture or mask is missing.
+        """
+        if inputs.source_BCHW is None or inputs.mask_B1HW is None:
+            raise EditkitError("Inpainting needs pictures with masks, such as data.name='shapesworld holes'.")
+        height, width = inputs.source_BCHW.shape[-2:]
+        planned = canvas.fit((width, height))
+        channel_BLC = self.backbone.inpainting(
+            canvas.place(inputs.source_BCHW, planned), canvas.place(inputs.mask_B1HW, planned)
+        )
+        return Plan(canvas=planned, conditioning=Conditioning(channel_BLC=channel_BLC), role="fill")
+
+
+METHOD = Method(
+    name="inpaint",
+    summary="paints a hole in a picture under a caption",
+    paper="FLUX.1 Fill [dev], model card (2024)",
+    role="fill",
+    config=InpaintOptions,
+    conditioner=Inpainting,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InpaintTrainConfig(EditTrainConfig):
+    """An inpainting network's training run."""
+
+    turned: bool = False
+    """Begin with what `start` knows of context pictures: the masked picture comes in as the context did, and
+    the heads that copy look to a diptych's left half instead of the context."""
+
+
+class InpaintJob(EditJob):
+    """The common objective on masked pictures."""
+
+    config: InpaintTrainConfig
+
+    def __init__(self, settings: InpaintTrainConfig) -> None:
+        # The job builds the options from the record itself, so they are of its kind.
+        super().__init__(settings, cast(Method[Options], METHOD))
+
+    def _prepare(self) -> None:
+        if self.config.turned:
+            panel, _ = self.backbone.sizes(self.role)[0]
+            self.backbone.look_left(self.role, panel)
+        super()._prepare()
+
+
+CONFIG, JOB = InpaintTrainConfig, InpaintJob

@@ -1,0 +1,95 @@
+"""Which settings a checkpoint keeps, and what a run that goes on from it may say otherwise."""
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from editkit.errors import EditkitError, EditkitWarning
+from editkit.train import checkpoints
+from editkit.train.config import FitConfig
+
+FREE = (
+    *(f"fit.{name}" for name in ("output", "resume", "allow_changes", "steps", "batch", "accumulate")),
+    *(f"fit.{name}" for name in ("save_every", "keep", "log_every", "validate_every", "spike", "trackers")),
+    *(f"fit.{name}" for name in ("precision", "device")),
+    *(f"fit.optim.{name}" for name in ("lr", "muon_lr", "betas", "weight_decay", "clip")),
+    *(f"fit.optim.{name}" for name in ("schedule", "warmup", "decay")),
+    *("validation", "cache", "cache_texts", "gradient_checkpointing", "selective_checkpointing"),
+    *("compile", "load.attention", "load.compile", "load.offload"),
+)
+"""What may change freely: where and how fast a run goes, how it is watched, and its rates."""
+FIXED = ("fit.optim.name", "fit.optim.lr_of")
+"""What decides what an optimizer's state means."""
+SAMPLES = "fit.samples"
+"""Samples of an optimizer step: fit.batch times fit.accumulate times processes."""
+
+
+def kept(settings: Any) -> dict[str, Any]:
+    """A run's settings that decide what it learns, by their names with dots, in JSON's types."""
+    found = {name: value for name, value in _flat(asdict(settings)) if not _among(name, FREE)}
+    told: dict[str, Any] = json.loads(json.dumps(found | {SAMPLES: settings.fit.samples}, default=str))
+    return told
+
+
+def check(folder: Path, fit: FitConfig, settings: Any) -> None:
+    """Refuse to go on from a checkpoint under settings that make another run of it.
+
+    Those that `fit.allow_changes` names are said in a warning instead. So it is said of a checkpoint that
+    keeps no settings.
+
+    Raises:
+        EditkitError: where other settings differ, or such that decide what the optimizer's state means.
+    """
+    try:
+        state = json.loads((folder / checkpoints.STATE).read_text())
+    except (OSError, ValueError):
+        return  # which is said when it is loaded
+    if not isinstance(state, dict) or "files" not in state:
+        return
+    before = state.get("settings")
+    if before is None:
+        said = f"The checkpoint {folder} keeps no settings; make sure that this run has the same as before."
+        warnings.warn(said, EditkitWarning, stacklevel=2)
+        return
+    now, usual = kept(settings), kept(type(settings)())
+    apart = {
+        name: (before.get(name, usual.get(name)), now.get(name, usual.get(name)))
+        for name in sorted({*before, *now})
+    }
+    apart = {name: values for name, values in apart.items() if values[0] != values[1]}
+    refused = [name for name in apart if _among(name, FIXED) or not _among(name, fit.allow_changes)]
+    if refused:
+        were = ", ".join(f"{name}={_shown(apart[name][0])}" for name in refused)
+        are = ", ".join(f"{name}={_shown(apart[name][1])}" for name in refused)
+        fixed = any(_among(name, FIXED) for name in refused)
+        way = "" if fixed else f", give fit.allow_changes=[{','.join(refused)}] to go on so"
+        raise EditkitError(
+            f"The checkpoint {folder} is of {were}, and this run has {are}{_explained(refused)}; resume with "
+            f"the same{way}, or start anew with another fit.output."
+        )
+    for name, (was, value) in apart.items():
+        said = f"The run goes on with {name}={_shown(value)}, where its checkpoint has {_shown(was)}."
+        warnings.warn(said, EditkitWarning, stacklevel=2)
+
+
+def _explained(names: Iterable[str]) -> str:
+    return " (fit.batch x fit.accumulate x processes)" if SAMPLES in names else ""
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _among(name: str, names: Iterable[str]) -> bool:
+    return any(name == each or name.startswith(f"{each}.") for each in names)
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)

@@ -1,0 +1,31 @@
+"""Adapter files for the transformers of random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+Made = Callable[..., Path]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    """Writes a LoRA on the last layer, which fits all roles."""
+
+    def write(name: str, seed: int, alpha: float = 2.0) -> Path:
+        generator = torch.Generator().manual_seed(seed)
+        save_file(
+            {
+                "transformer.proj_out.lora_A.weight": torch.randn(2, 64, generator=generator),
+                "transformer.proj_out.lora_B.weight": torch.randn(64, 2, generator=generator),
+                "transformer.proj_out.alpha": torch.tensor(alpha),
+            },
+            tmp_path / name,
+        )
+        return tmp_path / name
+
+    return write

@@ -1,0 +1,144 @@
+"""Surface: commands, their options, and the lists they print."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+import typer.main
+
+import editkit
+from backbones.specs import FAMILIES
+from editkit import registry
+from editkit.cli import app
+from tests import ROOT
+from tests.command_line import Cli
+
+METHODS = {path.parent.name for path in (ROOT / "methods").glob("*/__init__.py")}
+
+
+LOADING = {"-b", "--backbone", "--device", "--dtype"}
+
+SCORED = {"-m", "--method", "--n", "--steps", "--negative", "--batch-size", "--option", "--lora"}
+
+SAMPLING = {"-m", "--method", "--seed", "--steps", "--guidance", "--size", "--negative", "--option", "--load"}
+
+SAMPLING |= {"--lora"}
+
+OUTPUT = {"-o", "--output"}
+
+SEARCH = {"--search", "--judge", "--search-mode", "--preview-steps", "--judge-option", "--contact-sheet"}
+
+SEARCH |= {"--both-orders", "--one-order"}
+
+COMMANDS: dict[str, tuple[list[str], set[str]]] = {
+    "edit": (
+        ["image", "instruction"],
+        {
+            *LOADING,
+            *SAMPLING,
+            *OUTPUT,
+            *SEARCH,
+            "--json",
+            "--task",
+            "--mask",
+            "--ref",
+            "--preserve",
+            "--align",
+        },
+    ),
+    "generate": (["prompt"], {*LOADING, *SAMPLING, *OUTPUT, *SEARCH, "--json", "--task", "--ref"}),
+    "compare": (
+        ["image", "instruction"],
+        {*LOADING, *OUTPUT, "-m", "--method", "--mask", "--seed", "--steps", "--size", "--judge"}
+        | {"--ref", "--preserve", "--negative", "--option", "--load", "--lora", "--json"},
+    ),
+    "replay": (["picture"], {*OUTPUT, "--image", "--mask", "--reference", "--device", "--lora", "--json"}),
+    "methods": (["name"], set()),
+    "doctor": ([], {"--json"}),
+    "demo": (
+        [],
+        {"-b", "--backbone", "--device", "--host", "--port", "--share", "--password", "--max-pixels"}
+        | {"--lora"},
+    ),
+    "backbones": ([], set()),
+    "stages": (["path"], set()),
+    "train": (["config", "overrides"], {"--plan", "--device"}),
+    "eval shapesworld": ([], {*LOADING, *OUTPUT, *SCORED, "--sessions"}),
+    "data check": (["config", "overrides"], {"--limit", "--output", "-o", "--json"}),
+    "eval masked": ([], {*LOADING, *OUTPUT, *SCORED, "--kind"}),
+    "weights convert": (["source", "destination"], {"--axes"}),
+    "lora inspect": (["file"], {"--json"}),
+    "lora convert": (["source", "destination"], {"--to", "--rank"}),
+    "lora merge": (["sources", "destination"], {"--rank"}),
+    "lora collapse": (["source", "destination"], {"--way", "--rank", "--weights"}),
+}
+
+
+def leaves(command: Any, name: str = "") -> dict[str, Any]:
+    """Commands that do something, by their full names."""
+    if not hasattr(command, "commands"):
+        return {name: command}
+    found: dict[str, Any] = {}
+    for part, child in command.commands.items():
+        found |= leaves(child, f"{name} {part}".strip())
+    return found
+
+
+def test_commands() -> None:
+    found = {}
+    for name, command in leaves(typer.main.get_command(app)).items():
+        arguments = [each.name for each in command.params if each.param_type_name == "argument"]
+        options = {
+            opt
+            for each in command.params
+            if each.param_type_name == "option"
+            for opt in (*each.opts, *each.secondary_opts)
+        }
+        found[name] = (arguments, options - {"--help"})
+    assert found == COMMANDS
+
+
+def test_backbones_command(cli: Cli) -> None:
+    run = cli("backbones")
+    assert (run.status, run.err) == (0, "")
+    sections = re.split(r"^(?=\S)", run.out, flags=re.M)[1:]
+    assert [section.split(":")[0] for section in sections] == list(FAMILIES)
+    for section, family in zip(sections, FAMILIES.values(), strict=True):
+        head, *lines = section.splitlines()
+        assert family.summary in head
+        assert [line.split()[0] for line in lines] == list(family.roles)
+        for line, role in zip(lines, family.roles.values(), strict=True):
+            assert line.endswith(role.licence)
+            assert f"{role.disk_gb:g} GB disk" in line
+            assert ("Non-Commercial" in line) == bool(re.search(r"FLUX\.1-.*dev|ACE_Plus", line))
+    assert "Non-Commercial" in run.out
+
+
+def test_methods_command(cli: Cli) -> None:
+    run = cli("methods")
+    assert (run.status, run.err) == (0, "")
+    assert METHODS
+    assert {line.split()[0] for line in run.out.splitlines() if not line.startswith(" ")} == METHODS
+    for method in editkit.methods():
+        assert method.summary in run.out
+        assert method.paper in run.out
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_one_method_in_full(method: str, cli: Cli) -> None:
+    run = cli("methods", method)
+    assert (run.status, run.err) == (0, "")
+    record = registry.method(method)
+    for name in (*(task.name for task in record.tasks), *(f.name for f in dataclasses.fields(record.config))):
+        assert re.search(rf"^  {name}\b", run.out, re.M)
+    for task in record.tasks:
+        _, told = re.split(rf"\n  {task.name} +{re.escape(task.summary)}\n", run.out)
+        first = told.splitlines()[0]
+        for key, value in dataclasses.asdict(task).items():
+            if key not in ("name", "summary") and value not in (None, "", ()):
+                words = " ".join(value) if isinstance(value, tuple) else str(value)
+                assert f"{key} {words}" in first.replace("'", "")
+    assert ("tasks" in run.out) == bool(record.tasks)

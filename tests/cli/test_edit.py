@@ -1,0 +1,53 @@
+"""The recipe that `editkit edit` writes and prints."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from editkit import atomic_files
+from editkit.inference import provenance
+from tests.command_line import Cli, picture
+
+
+def test_recipe_in_the_picture(cli: Cli, random_pipeline: Path, tmp_path: Path) -> None:
+    """Everything needed to make it again, and the same in `--json`."""
+    source, output = picture(tmp_path / "image.png"), tmp_path / "o.png"
+    arguments = ["-b", random_pipeline, "-o", output, "--seed", 7, "--steps", 2, "--guidance", 2.5]
+    run = cli("edit", source, "make it blue", *arguments, "--size", "64x48", "--json")
+    assert run.status == 0
+    assert re.fullmatch("note: .* was trained without guidance, so guidance=2.5 .*\n", run.err)
+    printed, kept = json.loads(run.out), provenance.read(output)
+    assert printed.pop("output") == str(output)
+    assert set(printed.pop("timings")) == {"plan", "sample", "decode"}
+    assert printed.pop("alignment") is None  # a plain picture shows no motion
+    assert printed == kept
+    expected = {
+        "instruction": "make it blue",
+        "method": "kontext",
+        "backbone": str(random_pipeline),
+        "seed": 7,
+        "steps": 2,
+        "guidance": 2.5,
+        "size": [64, 48],
+        "canvas": [64, 48],
+        "tokens": 12,
+        "precision": "float32",
+        "device": "cpu",
+        "mask": False,
+        "references": 0,
+        "negative": None,
+    }
+    assert expected.items() <= kept.items()
+    weights = {
+        "vae": "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder": "text_encoder/model.safetensors",
+        "text_encoder_2": "text_encoder_2/model.safetensors",
+        "transformer": "transformer/diffusion_pytorch_model.safetensors",
+    }
+    assert kept["weights"] == {
+        part: atomic_files.sha256(random_pipeline / file) for part, file in weights.items()
+    }
+    assert {"python", "torch", "diffusers", "transformers"} <= set(kept["versions"])
+    assert re.fullmatch("[0-9a-f]{64}", kept["source_sha256"])

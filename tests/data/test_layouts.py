@@ -1,0 +1,297 @@
+"""Training pairs from files: every layout in a small sample of its real form, and what bad ones are told."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from editkit import EditkitError, config
+from editkit.data import columns
+from editkit.data.datasets import dataset
+from editkit.data.records import FILES, DataConfig, Record
+from tests.pictures import image
+
+NAMES = ("edit", "target", "mask", "ref")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number, name in enumerate(NAMES):
+        image(64 - 16 * (name == "mask"), 64 - 16 * (name == "mask"), number).save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+def shown(name: str, folder: Path) -> Any:
+    return np.asarray(Image.open(folder / f"{name}.png"))
+
+
+def read(name: str, path: Path, **more: Any) -> list[Record]:
+    found = dataset(config.build(DataConfig, {"name": name, "path": str(path)} | more))
+    return [found[place] for place in range(len(found))]
+
+
+def assert_pair(record: Record, folder: Path, words: str = "make it red") -> None:
+    assert record.instruction == words
+    assert np.array_equal(record.source, shown("edit", folder))
+    assert np.array_equal(record.answer, shown("target", folder))
+
+
+def test_json_lines(folder: Path) -> None:
+    rows = [
+        {"source": "edit.png", "mask": "mask.png", "answer": "target.png", "instruction": "make it red"},
+        {
+            "references": ["ref.png", "edit.png"],
+            "answer": "target.png",
+            "instruction": "",
+            "task": "portrait",
+        },
+    ]
+    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    first, second = read("jsonl", folder / "train.jsonl")
+    assert_pair(first, folder)
+    assert first.mask.shape == (64, 64)  # drawn at another size
+    assert (second.source, second.mask, second.task) == (None, None, "portrait")
+    assert [
+        np.array_equal(r, shown(n, folder)) for r, n in zip(second.references, ("ref", "edit"), strict=True)
+    ]
+
+
+def test_released_csv(folder: Path) -> None:
+    lines = [
+        "edit.png#;#mask.png#;##;#target.png#;#{image} make it red#;#local",
+        "#;##;#ref.png#;#target.png#;#a red circle#;#subject",
+    ]
+    (folder / "train.csv").write_text("\n".join(lines) + "\n\n")
+    first, second = read("csv", folder / "train.csv", tasks={"local": "local_editing"})
+    assert_pair(first, folder, "{image} make it red")
+    assert (first.task, first.kind, first.references) == ("local_editing", "local", ())
+    assert (second.source, second.mask, second.task) == (None, None, None)
+    assert np.array_equal(second.references[0], shown("ref", folder))
+    (only,) = read("csv", folder / "train.csv", types=["^sub"])
+    assert only.kind == "subject"
+    (folder / "turned.csv").write_text("a red circle#;#target.png")
+    (turned,) = read("csv", folder / "turned.csv", fields=["prompt", "target_image"])
+    assert turned.instruction == "a red circle"
+
+
+def test_diffsynth_table(folder: Path) -> None:
+    text = "image,prompt,kontext_images\ntarget.png,make it red,edit.png\n"
+    text += 'target.png,both,"[""edit.png"", ""ref.png""]"\n'
+    (folder / "metadata.csv").write_text(text)
+    one, two = read("table", folder / "metadata.csv", preset="diffsynth")
+    assert_pair(one, folder)
+    assert np.array_equal(two.references[0], shown("ref", folder))
+
+
+def test_own_columns(folder: Path) -> None:
+    (folder / "pairs.tsv").write_text("before\tafter\twords\nedit.png\ttarget.png\tmake it red\n")
+    columns = {"source": "before", "answer": "after", "instruction": "words"}
+    (record,) = read("table", folder / "pairs.tsv", columns=columns)
+    assert_pair(record, folder)
+    with pytest.raises(EditkitError, match=r"no field of a record called 'sources'.*'source'"):
+        read("table", folder / "pairs.tsv", columns={"sources": "before"})
+    with pytest.raises(EditkitError, match="no preset of columns called 'magicbrsh'"):
+        read("table", folder / "pairs.tsv", preset="magicbrsh")
+
+
+def test_control_folders(folder: Path) -> None:
+    """ai-toolkit's and musubi's: captions beside targets, control pictures of the same stem, or numbered."""
+    for name in ("targets", "control"):
+        (folder / name).mkdir()
+    image(64, 64, 1).save(folder / "targets" / "a.png")
+    image(64, 64, 1).save(folder / "targets" / "b.png")
+    (folder / "targets" / "a.txt").write_text("make it red\n")
+    (folder / "targets" / "b.txt").write_text("both")
+    image(64, 64, 0).save(folder / "control" / "a.png")
+    image(64, 64, 0).save(folder / "control" / "b_0.png")
+    image(64, 64, 3).save(folder / "control" / "b_1.png")
+    first, second = read("folders", folder, folders={"answer": "targets", "source": "control"})
+    assert_pair(first, folder)
+    assert_pair(second, folder, "both")
+    assert np.array_equal(second.references[0], shown("ref", folder))
+    with pytest.raises(EditkitError, match=r"answers is missing; name it in data\.folders"):
+        read("folders", folder)
+
+
+def test_numbered_answers_keep_their_sources(folder: Path) -> None:
+    for name in ("answer", "source"):
+        (folder / name).mkdir()
+    image(64, 64, 1).save(folder / "answer" / "img_001.png")
+    (folder / "answer" / "img_001.txt").write_text("make it red")
+    image(64, 64, 0).save(folder / "source" / "img_001.png")
+    (record,) = read("folders", folder)
+    assert_pair(record, folder)
+    assert record.references == ()
+
+
+def test_webdataset_shards(folder: Path) -> None:
+    for shard in range(2):
+        with tarfile.open(folder / f"{shard:05d}.tar", "w") as archive:
+            for place in range(2):
+                parts = {
+                    "source.png": (folder / "edit.png").read_bytes(),
+                    "answer.png": (folder / "target.png").read_bytes(),
+                    "txt": b"make it red",
+                    "json": json.dumps({"kind": "colour", "txt": "of no account"}).encode(),
+                }
+                for part, data in parts.items():
+                    member = tarfile.TarInfo(f"{shard}{place}.{part}")
+                    member.size = len(data)
+                    archive.addfile(member, io.BytesIO(data))
+    columns = {"source": "source.png", "answer": "answer.png", "instruction": "txt"}
+    records = read("webdataset", folder, columns=columns)
+    assert len(records) == 4
+    for record in records:
+        assert_pair(record, folder)
+        assert record.kind == "colour"
+    assert read("webdataset", folder, columns=columns, types=["colour"])
+    assert len(read("webdataset", folder / "00001.tar", columns=columns)) == 2
+
+
+def test_words_in_the_json_of_a_shard(folder: Path) -> None:
+    told = (b'{"instruction": "make it red"}', b"{", b"[]")
+    with tarfile.open(folder / "0.tar", "w") as archive:
+        for place, data in enumerate(told):
+            for part, held in (("png", (folder / "target.png").read_bytes()), ("json", data)):
+                member = tarfile.TarInfo(f"{place}.{part}")
+                member.size = len(held)
+                archive.addfile(member, io.BytesIO(held))
+    records = dataset(DataConfig(name="webdataset", path=str(folder), columns={"answer": "png"}))
+    assert records[0].instruction == "make it red"
+    with pytest.raises(EditkitError, match=r"record 1 of .* cannot be read"):
+        records[1]
+    with pytest.raises(EditkitError, match=r"record 2 of .* has no instruction under 'instruction'"):
+        records[2]
+    with pytest.raises(EditkitError, match=r"record 0 of .* cannot be read"):  # whatever its kind may be
+        read("webdataset", folder, columns={"answer": "png"}, types=["colour"])
+
+
+def test_a_folder_of_pictures_with_metadata(tmp_path: Path, folder: Path, monkeypatch: Any) -> None:
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in ("edit", "target"):
+        shutil.copy(folder / f"{name}.png", pictures)
+    row = {"source_file_name": "edit.png", "answer_file_name": "target.png", "instruction": "make it red"}
+    (pictures / "metadata.jsonl").write_text(json.dumps(row))
+    (record,) = read("huggingface", pictures)
+    assert_pair(record, folder)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_single_arrow_file(streaming: bool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+    row = {
+        name: Image.open(folder / f"{file}.png") for name, file in (("source", "edit"), ("answer", "target"))
+    }
+    made = datasets.Dataset.from_list([row | {"instruction": "make it red"}])
+    made.save_to_disk(str(folder / "saved"))
+    (file,) = (folder / "saved").glob("*.arrow")
+    shutil.copy(file, folder / "train.arrow")
+    (record,) = read("huggingface", folder / "train.arrow", streaming=streaming)
+    assert_pair(record, folder)
+
+
+@pytest.mark.parametrize("name", ["jsonl", "huggingface"])
+def test_the_first_records_alone(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+    rows = [{"answer": "target.png", "instruction": words, "kind": words[0]} for words in ("a1", "b1", "b2")]
+    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    datasets.Dataset.from_list(rows).to_parquet(str(folder / "train.parquet"))
+    path = folder / ("train.jsonl" if name == "jsonl" else "train.parquet")
+
+    def words(**more: Any) -> list[str]:
+        return [record.instruction for record in read(name, path, **more)]
+
+    assert words() == words(count=9) == ["a1", "b1", "b2"]
+    assert words(count=2) == ["a1", "b1"]
+    assert words(count=1, types=["b"]) == ["b1"]
+    assert len(dataset(DataConfig())) == 10_000
+
+
+@pytest.mark.parametrize("preset", ["magicbrush", "omniedit", "instructpix2pix", "relighting"])
+@pytest.mark.parametrize("form", ["parquet", "disk", "streaming"])
+def test_hugging_face(preset: str, form: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+    names = columns.COLUMNS[preset]
+    several = preset == "omniedit"
+    row = {
+        names["source"]: Image.open(folder / "edit.png"),
+        names["answer"]: Image.open(folder / "target.png"),
+        names["instruction"]: ["make it red", "red"] if several else "make it red",
+    }
+    made = datasets.Dataset.from_list([row, row])
+    for name in (names["source"], names["answer"]):
+        made = made.cast_column(name, datasets.Image())
+    if form == "disk":
+        made.save_to_disk(str(folder / "saved"))
+        records = read("huggingface", folder / "saved", preset=preset)
+    else:
+        made.to_parquet(str(folder / "train.parquet"))
+        more = {"streaming": True, "count": 1} if form == "streaming" else {}
+        records = read("huggingface", folder / "train.parquet", preset=preset, **more)
+        assert len(records) == (1 if form == "streaming" else 2)
+    assert_pair(records[0], folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("csv", "a.png#;#b.png", "Line 1 of .* has 2 fields"),
+        ("csv", "#;##;##;##;#words#;#x", "record 0 of .* has no answer under 'target_image'"),
+        ("jsonl", "{", "Line 1 of .* is no JSON"),
+        ("jsonl", "[]", "Line 1 of .* is no object"),
+        ("jsonl", '{"reply": "a.png"}', "any of the keys answer"),
+        ("jsonl", '{"answer": "edit.png"}', "no instruction under 'instruction'"),
+        ("jsonl", '{"answer": "absent.png", "instruction": "x"}', r"absent\.png cannot be read|absent\.png"),
+        ("jsonl", "", "no records"),
+        ("table", "", "no records"),
+        ("webdataset", "no tar", "The shard .* cannot be read"),
+    ],
+)
+def test_bad_records(folder: Path, name: str, text: str, words: str) -> None:
+    (folder / "records").write_text(text)
+    with pytest.raises(EditkitError, match=words):
+        read(name, folder / "records")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_records_that_are_not_there(name: str, tmp_path: Path) -> None:
+    with pytest.raises(EditkitError, match=r"needs data\.path"):
+        dataset(DataConfig(name=name))
+    with pytest.raises(EditkitError) as error:
+        read(name, tmp_path / "absent.jsonl")
+    assert str(error.value).endswith(".")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_called_missing(tmp_path: Path) -> None:
+    with pytest.raises(EditkitError, match=r"There are no records at .*absent\.jsonl"):
+        read("jsonl", tmp_path / "absent.jsonl")
+
+
+def test_a_changed_file_is_another_dataset(folder: Path) -> None:
+    row = {"source": "edit.png", "answer": "target.png", "instruction": "make it red"}
+    path = folder / "train.jsonl"
+    path.write_text(json.dumps(row))
+    settings = DataConfig(name="jsonl", path=str(path))
+    before = dataset(settings).digest()
+    assert dataset(settings).digest() == before
+    os.utime(folder / "target.png", ns=(1, 1))
+    touched = dataset(settings).digest()
+    assert touched != before
+    path.write_text(path.read_text() + "\n" + path.read_text())
+    assert dataset(settings).digest() not in (before, touched)

@@ -1,0 +1,1 @@
+"""Tests of edits, from request to result."""

@@ -1,0 +1,62 @@
+"""State dicts in the layouts of released adapters."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from methods.icedit import moe_file
+
+EXPERTS, RANK = 4, 3
+
+FULL = {
+    "in_channels": 384, "out_channels": 64, "num_layers": 19, "num_single_layers": 38,
+    "attention_head_dim": 128, "num_attention_heads": 24, "joint_attention_dim": 4096,
+    "pooled_projection_dim": 768, "guidance_embeds": True, "axes_dims_rope": [16, 56, 56],
+}  # fmt: skip
+
+
+def released(
+    transformer: nn.Module, rank: int, *, experts: int = 0, device: str = "cpu"
+) -> dict[str, Tensor]:
+    """A state dict in the layout of the released files: plain LoRA on all modules, or experts on some."""
+    generator = None if device == "meta" else torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device=device) / shape[-1] ** 0.5
+
+    state = {}
+    for name, module in transformer.named_modules():
+        if not isinstance(module, nn.Linear):
+            continue
+        key, inside = f"transformer.{name}", "blocks." in name
+        inputs, outputs = module.in_features, module.out_features
+        if inside and name.endswith((".ff.net.2", ".proj_out")) and experts:
+            state |= {f"{key}.lora_A.expert_{e}.weight": draw(rank, inputs) for e in range(experts)}
+            state |= {f"{key}.lora_B.expert_{e}.weight": draw(outputs, rank) for e in range(experts)}
+            state[f"{key}.lora_route.weight"] = draw(experts, inputs)
+        elif name == "x_embedder" or (
+            inside and name.endswith(tuple(f".{end}" for end in (*moe_file.PLAIN, "ff.net.2", "proj_out")))
+        ):
+            state |= {f"{key}.lora_A.weight": draw(rank, inputs), f"{key}.lora_B.weight": draw(outputs, rank)}
+    return state
+
+
+def ace(rank: int) -> dict[str, Tensor]:
+    """The released ACE++ LoRAs: 304 stems."""
+    state = {}
+    sizes = {
+        "attn_qkv": (3072, 9216), "attn_proj": (3072, 3072), "mlp_0": (3072, 12288), "mlp_2": (12288, 3072),
+        "mod_lin": (3072, 18432), "linear1": (3072, 21504), "linear2": (15360, 3072),
+        "modulation_lin": (3072, 9216),
+    }  # fmt: skip
+    names = [f"double_blocks_{i}_{s}" for i in range(19) for s in ("img", "txt")]
+    names += [f"single_blocks_{i}" for i in range(38)]
+    for name in names:
+        for kind, (inputs, outputs) in sizes.items():
+            if name.startswith("single") == (kind in ("linear1", "linear2", "modulation_lin")):
+                stem = f"lora_unet_{name}_{kind}"
+                state[f"{stem}.lora_down.weight"] = torch.empty(rank, inputs, device="meta")
+                state[f"{stem}.lora_up.weight"] = torch.empty(outputs, rank, device="meta")
+                state[f"{stem}.alpha"] = torch.empty((), device="meta")
+    return state

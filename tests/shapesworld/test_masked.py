@@ -1,0 +1,39 @@
+"""Masked examples and the tasks they are for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from editkit import shapesworld
+from editkit.data import buckets
+from editkit.data.datasets import dataset
+from editkit.data.records import DataConfig
+from methods.aceplus import tasks
+
+
+@pytest.mark.parametrize("name", sorted(shapesworld.MASKED))
+def test_masked_examples(name: str) -> None:
+    for seed in range(4):
+        example = shapesworld.masked_example(seed, name)
+        again = shapesworld.masked_example(seed, name)
+        assert example.instruction == again.instruction
+        assert set(example.instruction.replace(",", "").split()) <= shapesworld.words()
+        given = {
+            "image": example.source is not None,
+            "mask": example.mask is not None,
+            "references": bool(example.references),
+        }
+        assert tasks.choose(example.task, **given).name == example.task
+        if example.mask is None:
+            continue
+        before, after = (shapesworld.render(scene).astype(int) for scene in (example.source, example.answer))
+        outside = example.mask == 0
+        assert (np.abs(after - before)[outside] <= 2).all()
+        assert (np.abs(after - before)[~outside] > 32).any()
+
+
+def test_records_of_one_task_stand_together() -> None:
+    masked = dataset(DataConfig(name="shapesworld masked", count=40))
+    shapes = {buckets.shape_of(masked[n]) for n in range(40)}
+    assert len(shapes) == len({masked[n].task for n in range(40)}) >= 5

@@ -1,0 +1,67 @@
+"""Configs: defaults, values and overrides, and what a wrong one is told."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from editkit import EditkitError, adapters, config
+from editkit.train.settings import EditTrainConfig
+
+
+def test_defaults_values_overrides_in_that_order() -> None:
+    built = config.build(
+        EditTrainConfig, {"fit": {"steps": 7, "batch": 3}, "trainable": "full"}, ["fit.steps=9"]
+    )
+    assert isinstance(built, EditTrainConfig)
+    assert (built.fit.steps, built.fit.batch, built.fit.accumulate) == (9, 3, 1)
+    assert built.trainable == "full"
+    assert built.lora == adapters.LoraOptions()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        built.guidance = 2.0
+
+
+@pytest.mark.parametrize(
+    ("values", "overrides", "right"),
+    [
+        ({"trainabel": "full"}, [], "trainable"),
+        ({"fit": {"step": 3}}, [], "fit.steps"),
+        ({}, ["fit.optim.learning_rat=1"], None),
+        ({}, ["fit.optim.warmpu=1"], "fit.optim.warmup"),
+        ({}, ["lora.rnk=1"], "lora.rank"),
+    ],
+)
+def test_a_misspelt_key_names_the_right_one(
+    values: dict[str, Any], overrides: list[str], right: str | None
+) -> None:
+    with pytest.raises(EditkitError, match="Unknown key") as caught:
+        config.build(EditTrainConfig, values, overrides)
+    if right:
+        assert f"did you mean '{right}'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "overrides"),
+    [
+        ({"fit": {"steps": 0}}, []),
+        ({"fit": {"steps": "many"}}, []),
+        ({"fit": 3}, []),
+        ({"trainable": "half"}, []),
+        ({"text_encoders": True}, []),
+        ({}, ["fit.optim.name=sgd"]),
+        ({}, ["fit.optim.decay=0"]),
+        ({}, ["lora.rank=0"]),
+        ({}, ["data.count=0"]),
+        ({}, ["fit.precision=fp8"]),
+        ({}, ["fit.steps"]),
+        ({}, ["guidance=[1"]),
+        ({"guidance": None}, []),
+    ],
+)
+def test_bad_values_are_one_sentence(values: dict[str, Any], overrides: list[str]) -> None:
+    with pytest.raises(EditkitError) as caught:
+        config.build(EditTrainConfig, values, overrides)
+    assert str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,116 @@
+"""Behaviour: a run goes on under the settings that its checkpoint is of, or says what is other."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from editkit import EditkitError, config
+from editkit.train import checkpoints, optim, resuming
+from editkit.train.config import OptimConfig
+from editkit.train.preflight import check_run
+from editkit.train.settings import EditTrainConfig
+
+BASE = ("lora.rank=2", "data.name=jsonl", "data.path=a.jsonl", "mixture.known.data.count=9")
+
+
+def settings(folder: Path, *changes: str) -> EditTrainConfig:
+    return config.build(EditTrainConfig, {"fit": {"output": str(folder)}}, [*BASE, *changes])
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """A run that has a checkpoint."""
+    weight = {"weight": nn.Parameter(torch.zeros(2, 2))}
+    made = optim.make_optimizers(weight.items(), OptimConfig())
+    checkpoints.save(tmp_path, 1, weight, made, None, 1, resuming.kept(settings(tmp_path)))
+    return tmp_path
+
+
+def resumed(folder: Path, *changes: str) -> list[str]:
+    """What is said when the run goes on with some changes."""
+    chosen = settings(folder, "fit.resume=latest", *changes)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert check_run(chosen.fit, chosen) == folder / "checkpoint-0000001"
+    return [str(each.message) for each in said]
+
+
+CHANGES = (
+    "lora.alpha=200",
+    "lora.rslora=true",
+    "lora.targets=[to_q]",
+    "lora.exclude=proj_out",
+    "trainable=full",
+    "method=icedit",
+    "options.area=64",
+    "guidance=3.5",
+    "weighting=cosmap",
+    "data.path=b.jsonl",
+    "data.count=3",
+    "mixture.known.data.count=8",
+    "mixture.known.prior=true",
+    "fit.seed=1",
+    "fit.batch=3",
+    "fit.ema=0.9",
+    "load.quantization.type=BitsAndBytesConfig",
+)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_makes_another_run_is_refused_by_name_or_allowed(begun: Path, change: str) -> None:
+    name = change.partition("=")[0].replace("fit.batch", "fit.samples")
+    with pytest.raises(EditkitError) as caught:
+        resumed(begun, change)
+    assert f"{name}=" in str(caught.value)
+    assert f"fit.allow_changes=[{name}]" in str(caught.value)
+    (said,) = resumed(begun, change, f"fit.allow_changes=[{name}]")
+    assert f"goes on with {name}=" in said
+
+
+@pytest.mark.parametrize("change", ["fit.optim.name=prodigy", "fit.optim.name=schedulefree"])
+def test_another_optimizer_is_never_gone_on_with(begun: Path, change: str) -> None:
+    for more in ([], ["fit.allow_changes=[fit]"]):
+        with pytest.raises(EditkitError, match=r'fit\.optim\.name="adamw".*start anew') as caught:
+            resumed(begun, change, *more)
+        assert "allow_changes" not in str(caught.value)
+
+
+def test_rates_and_lengths_and_what_is_watched_may_change(begun: Path) -> None:
+    changes = ("fit.steps=9", "fit.optim.lr=1", "fit.optim.schedule=linear", "fit.save_every=2")
+    assert resumed(begun, *changes, "fit.batch=8", "fit.accumulate=2", "cache=elsewhere") == []
+
+
+def test_a_beginning_allows_all_below_it(begun: Path) -> None:
+    said = resumed(begun, "data.path=b.jsonl", "data.count=3", "fit.allow_changes=[data]")
+    assert len(said) == 2
+
+
+def test_a_checkpoint_without_settings_says_so(begun: Path) -> None:
+    file = begun / "checkpoint-0000001" / "state.json"
+    state = json.loads(file.read_text())
+    del state["settings"]
+    file.write_text(json.dumps(state))
+    (said,) = resumed(begun, "lora.alpha=200")
+    assert "keeps no settings" in said
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [("adamw", "prodigy"), ("prodigy", "adamw"), ("adamw", "schedulefree")],
+)
+def test_the_state_of_another_optimizer_does_not_fit(tmp_path: Path, before: str, now: str) -> None:
+    weight = {"weight": nn.Parameter(torch.zeros(2, 2))}
+
+    def made(name: str) -> Sequence[torch.optim.Optimizer]:
+        return optim.make_optimizers(weight.items(), OptimConfig(name=name))
+
+    folder = checkpoints.save(tmp_path, 1, weight, list(made(before)), None, 1)
+    with pytest.raises(EditkitError, match="state of another optimizer"):
+        checkpoints.load(folder, weight, list(made(now)), None)
