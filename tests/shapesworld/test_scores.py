@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import planted_faults as faults
 import pytest
 
 from editkit import shapesworld as world
 from editkit.shapesworld import Example
 from editkit.shapesworld.render import Picture, cells, enlarged
 from editkit.shapesworld.scores import REFERENCE_CATEGORIES, Score, score
+from tests.shapesworld import planted_faults as faults
 from tests.shapesworld.planted_faults import Fault
 
 SEEDS = range(20)
