@@ -11,9 +11,8 @@ import torch
 from diffusers import FluxFillPipeline
 
 from editkit import EditkitError, config
-from editkit.shapesworld.recipes.inpaint import InpaintJob
+from editkit.shapesworld.recipes.inpaint import InpaintJob, InpaintTrainConfig
 from editkit.train.loop import fit
-from editkit.train.settings import EditTrainConfig
 from editkit.types import Conditioning
 from tests import ROOT
 
@@ -25,7 +24,7 @@ def test_inpainting_starts_as_text_to_image(tmp_path: Path, let_go: bool) -> Non
     small = ("fit.steps=2", "fit.batch=2", "fit.optim.warmup=0", "fit.precision=fp32", "fit.device=cpu")
     # Muon multiplies in bf16, for which many CPUs have no instructions.
     few = ("fit.optim.name=adamw", f"cache_texts={let_go}")
-    chosen = config.build(EditTrainConfig, values, (*changes, *small, *few))
+    chosen = config.build(InpaintTrainConfig, values, (*changes, *small, *few))
     job = InpaintJob(chosen)
     assert (job.backbone._vae is None) == let_go
     assert not let_go or job.backbone._encoders is None
@@ -51,7 +50,7 @@ def test_the_input_layer_alone(tmp_path: Path) -> None:
         "fit.device=cpu",
         "fit.ema=0",
     )
-    job = InpaintJob(config.build(EditTrainConfig, values, (*changes, *small)))
+    job = InpaintJob(config.build(InpaintTrainConfig, values, (*changes, *small)))
     transformer = job.backbone.transformer("fill")
     before = {name: tensor.clone() for name, tensor in transformer.state_dict().items()}
     fit(job, job.config.fit)
@@ -62,4 +61,4 @@ def test_the_input_layer_alone(tmp_path: Path) -> None:
     for name in before:
         assert torch.equal(built[name].bfloat16(), after[name].bfloat16()), name
     with pytest.raises(EditkitError, match="start cannot be used with fresh"):
-        config.build(EditTrainConfig, values | {"fresh": {"vae": "x"}})
+        config.build(InpaintTrainConfig, values | {"fresh": {"vae": "x"}})
