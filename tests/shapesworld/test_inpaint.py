@@ -20,7 +20,13 @@ from tests import ROOT
 @pytest.mark.parametrize("let_go", [False, True])
 def test_inpainting_starts_as_text_to_image(tmp_path: Path, let_go: bool) -> None:
     values = config.read(ROOT / "configs" / "tiny" / "fill.yaml")
-    changes = ("load.compile=false", "data.count=8", f"cache={tmp_path}", f"fit.output={tmp_path / 'run'}")
+    changes = (
+        "turned=false",
+        "load.compile=false",
+        "data.count=8",
+        f"cache={tmp_path}",
+        f"fit.output={tmp_path / 'run'}",
+    )
     small = ("fit.steps=2", "fit.batch=2", "fit.optim.warmup=0", "fit.precision=fp32", "fit.device=cpu")
     # Muon multiplies in bf16, for which many CPUs have no instructions.
     few = ("fit.optim.name=adamw", f"cache_texts={let_go}")
