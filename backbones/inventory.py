@@ -4,20 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backbones import hub
+from backbones.low_memory import HALF, LARGEST_BLOCK, OUTSIDE_BLOCKS
 from backbones.specs import FAMILIES, PARAMETERS
 from editkit.backbone import Held, Role, Way
 
-ROOM = 3e9
-"""Bytes that an edit of one megapixel needs besides weights, at most."""
-HALF, FULL = 2, 4
+FULL = 4
 FOUR_BITS = 0.5 + 4 / 64
 """Bytes of a weight in NF4; 64 share a scale of 4 bytes."""
 Q4, Q8 = 18 / 32, 34 / 32
 """Bytes of a weight in GGUF's Q4_0 and Q8_0, or Q4_K_S and others of their size: 32 share a scale."""
 T5_PLAIN = 24 * 10240 * 4096 + 32128 * 4096
 """Parameters of T5 that stay in bfloat16: the last layer of each block, and the embedding."""
-LARGEST_BLOCK, OUTSIDE_BLOCKS = 339_831_296, 64_124_992
-"""Parameters of the transformer."""
 
 
 def held() -> list[Held]:
