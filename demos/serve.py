@@ -25,6 +25,7 @@ def serve(
     backbone: str,
     device: str | None,
     *,
+    low_memory: str | None = None,
     host: str,
     port: int,
     share: bool,
@@ -46,7 +47,7 @@ def serve(
         # Strangers may edit; to keep the machine busy for hours they need the password.
         trains = password is not None or (host in AT_HOME and not share)
         options = app.PageOptions(pixels=pixels, trains=trains)
-        with app.opened(api.load(backbone, device), options) as (page, runner):
+        with app.opened(api.load(backbone, device, low_memory=low_memory), options) as (page, runner):
             _, address, shared = page.launch(
                 server_name=host,
                 server_port=port,

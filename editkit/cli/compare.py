@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from editkit.cli import options
-from editkit.cli.options import Backbone, Device, Dtype, Json, Load
+from editkit.cli.options import Backbone, Device, Dtype, Json, Load, LowMemory
 from editkit.cli.request import takes
 from editkit.errors import EditkitError
 
@@ -28,6 +28,7 @@ def compare(
         list[str] | None, typer.Option("--option", help="An option of a method, method.key=value.")
     ] = None,
     load: Load = None,
+    low_memory: LowMemory = None,
     as_json: Json = False,
 ) -> None:
     """One edit by every method, with one seed: a sheet with seconds, tokens and scores."""
@@ -38,7 +39,7 @@ def compare(
 
     images.check_output(output)
     names = registry.method_names() if method == "all" else [name.strip() for name in method.split(",")]
-    editor = options.editor(backbone, device, dtype, _by_method(option), load)
+    editor = options.editor(backbone, device, dtype, _by_method(option), load, low_memory)
     referee = judges.judge(judge) if judge else None
     entries = comparison.compare(editor, methods=names, judge=referee, **asked)
     errors = {entry.result.method: entry.result.error for entry in entries if entry.result.error}

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.options import Backbone, Device
+from editkit.cli.options import Backbone, Device, LowMemory
 from editkit.errors import EditkitError
 
 
 def demo(
     backbone: Backbone = "tiny",
     device: Device = None,
+    low_memory: LowMemory = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
@@ -32,5 +33,12 @@ def demo(
         raise EditkitError(f"--max-pixels {max_pixels} is not allowed; give 1 to {images.MAX_PIXELS:,}.")
     packages.own_package("demos")
     importlib.import_module("demos.serve").serve(
-        backbone, device, host=host, port=port, share=share, password=password or None, pixels=max_pixels
+        backbone,
+        device,
+        low_memory=low_memory,
+        host=host,
+        port=port,
+        share=share,
+        password=password or None,
+        pixels=max_pixels,
     )

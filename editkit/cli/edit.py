@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from editkit.cli import options, search
-from editkit.cli.options import Backbone, Device, Dtype, Json, Load, Options
+from editkit.cli.options import Backbone, Device, Dtype, Json, Load, LowMemory, Options
 from editkit.cli.request import takes
 from editkit.cli.search import ContactSheet
 from editkit.errors import EditkitError
@@ -30,10 +30,12 @@ def edit(
     dtype: Dtype = None,
     option: Options = None,
     load: Load = None,
+    low_memory: LowMemory = None,
     as_json: Json = False,
 ) -> None:
     """Edit a picture; the result is exactly as large as it."""
-    _edit(asked, output, contact_sheet, (backbone, device, dtype, option, load), as_json)
+    loading = (backbone, device, dtype, option, load, low_memory)
+    _edit(asked, output, contact_sheet, loading, as_json)
 
 
 @takes(*(name for name in FIELDS if name not in SOURCE), instruction="prompt")
@@ -47,17 +49,19 @@ def generate(
     dtype: Dtype = None,
     option: Options = None,
     load: Load = None,
+    low_memory: LowMemory = None,
     as_json: Json = False,
 ) -> None:
     """Make a picture from text and references, with the same network."""
-    _edit({"image": None, **asked}, output, contact_sheet, (backbone, device, dtype, option, load), as_json)
+    loading = (backbone, device, dtype, option, load, low_memory)
+    _edit({"image": None, **asked}, output, contact_sheet, loading, as_json)
 
 
 def _edit(
     asked: dict[str, Any],
     output: Path,
     contact_sheet: Path | None,
-    loading: tuple[str, str | None, str | None, list[str] | None, list[str] | None],
+    loading: tuple[str, str | None, str | None, list[str] | None, list[str] | None, str | None],
     as_json: bool,
 ) -> None:
     from editkit.imaging import images
@@ -68,8 +72,9 @@ def _edit(
         images.check_output(contact_sheet)
         if contact_sheet.absolute() == output.absolute():
             raise EditkitError(f"-o and --contact-sheet are both {output}; give two files.")
-    backbone, device, dtype, option, load = loading
-    editor = options.editor(backbone, device, dtype, {request.method: options.pairs(option)}, load)
+    backbone, device, dtype, option, load, low_memory = loading
+    named = {request.method: options.pairs(option)}
+    editor = options.editor(backbone, device, dtype, named, load, low_memory)
     result = editor.run(request)
     options.say(result.notes)
     assert result.image is not None

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from editkit.cli import options
-from editkit.cli.options import Backbone, Device, Dtype, Options
+from editkit.cli.options import Backbone, Device, Dtype, LowMemory, Options
 from editkit.cli.request import takes
 
 app = typer.Typer(help="Measure edits.", no_args_is_help=True)
@@ -29,13 +29,15 @@ def shapesworld(
     ] = Path("out/shapesworld"),
     device: Device = None,
     dtype: Dtype = None,
+    low_memory: LowMemory = None,
 ) -> None:
     """Success on held-out ShapesWorld edits, by category and kind, with ceiling and copy baseline."""
     from editkit.imaging import images
     from editkit.shapesworld import evaluate as scores
 
     images.check_folder(output)
-    editor = options.editor(backbone, device, dtype, {asked["method"]: options.pairs(option)})
+    named = {asked["method"]: options.pairs(option)}
+    editor = options.editor(backbone, device, dtype, named, low_memory=low_memory)
     report = scores.evaluate(editor, n=n, sessions=sessions, batch_size=batch_size, **asked)
     print(edits_table(report))
     scores.write(report, output)
@@ -60,6 +62,7 @@ def masked(
     ),
     device: Device = None,
     dtype: Dtype = None,
+    low_memory: LowMemory = None,
 ) -> None:
     """Success on held-out ShapesWorld edits under masks and from references, by task."""
     from editkit.imaging import images
@@ -67,7 +70,8 @@ def masked(
     from editkit.shapesworld.evaluate import write_report
 
     images.check_folder(output)
-    editor = options.editor(backbone, device, dtype, {method: options.pairs(option)})
+    named = {method: options.pairs(option)}
+    editor = options.editor(backbone, device, dtype, named, low_memory=low_memory)
     report = scores.evaluate(editor, method, kind or (), n=n, batch_size=batch_size, **asked)
     print(masked_table(report))
     write_report(report, output)

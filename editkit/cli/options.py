@@ -20,6 +20,10 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best one
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
 Options = Annotated[list[str] | None, typer.Option("--option", help="An option of the method, key=value.")]
 Load = Annotated[list[str] | None, typer.Option("--load", help="An option of the backbone, key=value.")]
+LowMemory = Annotated[
+    str | None,
+    typer.Option(metavar="PRESET", help="Keeps few weights on the device: 16g, 24g, 48g or auto."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")]
 
 
@@ -29,6 +33,7 @@ def editor(
     dtype: str | None,
     options: Mapping[str, Mapping[str, Any]],
     load: list[str] | None = None,
+    low_memory: str | None = None,
 ) -> Editor:
     """The editor that a command's options ask for, with options by method name.
 
@@ -38,7 +43,15 @@ def editor(
     from editkit import api
     from editkit.backbone import provider
 
-    provider().check_options(loaded := pairs(load, "--load"))  # none but these are keywords of `load`
+    loaded = pairs(load, "--load")
+    if low_memory is not None:
+        if "low_memory" in loaded:
+            raise EditkitError(
+                f"--low-memory {low_memory} and --load low_memory={loaded['low_memory']} choose two presets; "
+                "leave one of them out."
+            )
+        loaded["low_memory"] = low_memory
+    provider().check_options(loaded)  # none but these are keywords of `load`
     return api.load(backbone, device, dtype, options=options, **loaded)
 
 

@@ -99,11 +99,6 @@ class EditJob(Job):
                     self.conditioner.worded(bucket.plan, words[start : start + TEXTS])
 
     def _backbone(self) -> Backbone:
-        if self.config.load.get("low_memory"):
-            raise EditkitError(
-                "load.low_memory is for edits, and a run keeps what trains on its device; leave it out, and "
-                "ask --plan what fits."
-            )
         if not self.config.fresh:
             loaded = provider().load(
                 self.config.backbone,
