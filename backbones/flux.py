@@ -121,9 +121,8 @@ class Flux(Components):
         latents_BChw = packing.unpack(tokens_BLC.to(self.dtype), width, height)
         latents_BChw = latents_BChw / config.scaling_factor + config.shift_factor
         vae = self._vae_for(width * height)
-        parts = [vae.decode(part_BChw).sample for part_BChw in self._parts(latents_BChw)]
-        pixels_BCHW = torch.cat(parts)
-        return cast(Tensor, (pixels_BCHW.float() / 2 + 0.5).clamp(0, 1))
+        pixels_BCHW = torch.cat([vae.decode(part_BChw).sample for part_BChw in self._parts(latents_BChw)])
+        return (pixels_BCHW.float() / 2 + 0.5).clamp(0, 1)
 
     def _vae_for(self, area: int) -> AutoencoderKL:
         """The autoencoder on the device; tile by tile for pictures of more pixels than a preset allows."""

@@ -49,17 +49,17 @@ class Ledger:
         self._bytes.pop(owner, None)
 
 
-class CountedGroup(ModuleGroup):
+class CountedGroup(ModuleGroup):  # type: ignore[misc]
     """diffusers' group of modules that travel together, which tells a ledger."""
 
     ledger: Ledger
 
-    @torch.compiler.disable()
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def onload_(self) -> None:
         self.ledger.come(self, group_tensors(self))
         super().onload_()
 
-    @torch.compiler.disable()
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def offload_(self) -> None:
         super().offload_()
         self.ledger.go(self)
@@ -142,10 +142,12 @@ class Placement:
         """Have the text encoders, by name, on the device; afterwards they wait where the preset says so."""
         for name, model in models.items():
             self.visit(name, model)
-        yield
-        if self.preset and self.preset.encoders_wait:
-            for name in models:
-                self.leave(name)
+        try:
+            yield
+        finally:
+            if self.preset and self.preset.encoders_wait:
+                for name in models:
+                    self.leave(name)
 
     def clear(self) -> None:
         """Send all models to wait on the CPU."""
