@@ -21,6 +21,10 @@ from backbones.loading import LoadOptions
 from backbones.low_memory import Preset, Sizes
 from backbones.placement import size, tensors
 from backbones.specs import Family, Role
+from editkit import config, machine
+from editkit.errors import EditkitError
+from editkit.imaging import images
+from editkit.train.settings import EditTrainConfig
 from tests import ROOT
 from tests.pictures import image as colourful
 from tests.random_weights import CLIP, LETTERS, T5, autoencoder, liven, transformer_config
@@ -31,6 +35,12 @@ BLOCKS = {"num_layers": 6, "num_single_layers": 8, "num_attention_heads": 4}
 DEEP = T5 | {"d_ff": 512, "num_layers": 24}
 SOURCE, MASK = colourful(48, 32), Image.new("L", (48, 32), 255)
 CPU = torch.device("cpu")
+INSTRUCTIONS = {
+    "kontext": "make the red circle blue",
+    "icedit": "make the circle green",
+    "aceplus": "add a square",
+}
+"""Each its own, so that every edit encodes one."""
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +86,9 @@ def editor(family: Family, **loading: Any) -> editkit.Editor:
 
 def edits(made: editkit.Editor) -> Iterator[tuple[str, bytes]]:
     """Kontext, ICEdit, ACE++, and ICEdit again, whose transformer was let go of meanwhile."""
-    for method, given in (("kontext", {}), ("icedit", {}), ("aceplus", {"mask": MASK}), ("icedit", {})):
-        picture = made.edit(SOURCE, f"make it blue for {method}", method, **given).image
+    cases: list[tuple[str, dict[str, Any]]] = [("kontext", {}), ("icedit", {}), ("aceplus", {"mask": MASK})]
+    for method, given in (*cases, cases[1]):
+        picture = made.edit(SOURCE, INSTRUCTIONS[method], method, **given).image
         assert picture is not None
         yield method, picture.tobytes()
 
@@ -105,7 +116,13 @@ def plain(family: Family) -> editkit.Editor:
 
 @pytest.fixture(scope="module")
 def pictures(plain: editkit.Editor) -> list[tuple[str, bytes]]:
-    return list(edits(plain))
+    made = list(edits(plain))
+    assert made[1] == made[3]
+    bare = editkit.Editor(plain.backbone, {"icedit": {"adapter": None}})
+    without = bare.edit(SOURCE, INSTRUCTIONS["icedit"], "icedit").image
+    assert without is not None
+    assert without.tobytes() != made[1][1]  # so that an adapter that got lost would show
+    return made
 
 
 @pytest.fixture
@@ -146,3 +163,102 @@ def test_all_methods_in_one_process_stay_below_the_bound(
     adapters = 0.1 * about.transformer
     assert 0 < ledger.peak <= min(preset.weights, low_memory.peak(preset, about) + adapters)
     assert len(low.backbone.transformers) == preset.transformers
+
+
+def test_models_take_turns_where_not_all_fit(
+    family: Family, plain: editkit.Editor, pictures: list[tuple[str, bytes]], scaled: dict[str, Preset]
+) -> None:
+    """A transformer that fits whole goes to the CPU while a prompt is encoded, by the bound alone."""
+    about = sizes(plain.backbone)
+    low = editor(family, low_memory="24g")
+    bound = 1.1 * about.transformer
+    placement = low.backbone.placement
+    placement.preset = replace(scaled["24g"], weights=bound, encoders_wait=False)
+    assert about.encoders + about.transformer > bound
+    assert list(edits(low)) == pictures
+    assert about.transformer <= placement.ledger.peak <= bound
+
+
+def test_encoders_wait_as_soon_as_a_prompt_is_encoded(family: Family, scaled: dict[str, Preset]) -> None:
+    for name, preset in scaled.items():
+        backbone = editor(family, low_memory=name).backbone
+        backbone.text(["make it blue"])
+        held = {id(tensor) for tensor in backbone.placement.ledger.tensors()}
+        waits = id(backbone.encoders.t5.shared.weight) not in held
+        assert waits == preset.encoders_wait
+
+
+def test_previews_are_decoded_in_parts(family: Family, plain: editkit.Editor) -> None:
+    low = editor(family, low_memory="24g")
+    batches: list[int] = []
+    low.backbone.vae.decoder.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
+    search = {"seeds": 5, "preview_steps": 1}
+    found = [each.edit(SOURCE, "make it blue", search=search).image for each in (low, plain)]
+    assert max(batches) == low_memory.PRESETS["24g"].together
+    assert batches[:3] == [2, 2, 1]
+    assert found[0] == found[1]
+
+
+def test_large_pictures_go_tile_by_tile(family: Family, plain: editkit.Editor) -> None:
+    low = editor(family, low_memory="24g")
+    low.backbone.placement.preset = replace(low_memory.PRESETS["24g"], tile=128 * 128)
+    tokens = torch.randn(1, (256 // 16) * (128 // 16), 64, generator=torch.Generator().manual_seed(0))
+    whole = plain.backbone.decode(tokens, 256, 128)
+    shapes: list[int] = []
+    low.backbone.vae.decoder.register_forward_pre_hook(lambda _, given: shapes.append(given[0].shape[-1]))
+    tiled = low.backbone.decode(tokens, 256, 128)
+    assert len(shapes) > 1
+    assert max(shapes) == 128 // 8
+    assert tiled.shape == whole.shape
+    assert (tiled - whole).abs().mean() < 0.05
+    shapes.clear()
+    assert torch.equal(
+        low.backbone.decode(tokens[:, :64], 128, 128), plain.backbone.decode(tokens[:, :64], 128, 128)
+    )
+    assert shapes == [128 // 8]
+
+
+def test_an_explicit_offload_wins(family: Family, scaled: dict[str, Preset]) -> None:
+    def grouped(**loading: Any) -> int:
+        backbone = editor(family, low_memory="24g", **loading).backbone
+        transformer = backbone.visiting("kontext")
+        return sum(hasattr(module, "_diffusers_hook") for module in transformer.modules())
+
+    assert grouped() == grouped(offload="block")
+    assert grouped(offload="leaf") > 2 * grouped()
+    with pytest.raises(EditkitError, match=r"offload=none keeps .* low_memory allows"):
+        grouped(offload="none")
+
+
+def test_auto_goes_by_memory() -> None:
+    chosen = {memory: low_memory.fitting(memory * 1e9) for memory in (12, 15.8, 23.5, 25.2, 47.6, 80)}
+    assert chosen == {12: None, 15.8: "16g", 23.5: "24g", 25.2: "24g", 47.6: "48g", 80: "48g"}
+    assert [low_memory.takes_all(memory * 1e9) for memory in (80, 141)] == [False, True]
+    memory = machine.devices()[-1].memory
+    if low_memory.takes_all(memory):
+        assert low_memory.chosen("auto", "cpu") is None
+    elif name := low_memory.fitting(memory):
+        assert low_memory.chosen("auto", "cpu") == low_memory.PRESETS[name]
+    else:
+        with pytest.raises(EditkitError, match="finds no preset"):
+            low_memory.chosen("auto", "cpu")
+
+
+def test_a_role_of_flux_fits_its_presets() -> None:
+    for preset in low_memory.PRESETS.values():
+        assert low_memory.peak(preset, low_memory.published()) <= preset.weights
+
+
+def test_the_preset_is_in_the_recipe(random_pipeline: Path, tmp_path: Path) -> None:
+    low = editkit.load(str(random_pipeline), "cpu", low_memory="16g")
+    SOURCE.save(tmp_path / "source.png")
+    result = low.edit(tmp_path / "source.png", "make it blue", steps=2)
+    assert result.recipe["loading"] == {"low_memory": "16g"}
+    assert result.image is not None
+    images.save(result.image, tmp_path / "out.png", result.recipe)
+    assert editkit.replay(tmp_path / "out.png").verdict == "identical"
+
+
+def test_training_refuses_a_preset() -> None:
+    with pytest.raises(EditkitError, match="low_memory is for edits"):
+        config.build(EditTrainConfig, {"load": {"low_memory": "24g"}})
