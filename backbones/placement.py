@@ -204,6 +204,8 @@ def _group(model: nn.Module, device: torch.device, kind: str, stream: bool) -> N
         offload_type=f"{kind}_level",
         num_blocks_per_group=1 if kind == "block" else None,
         use_stream=stream,
+        # Copies pinned beforehand are rounded up to powers of two: half as much main memory again.
+        low_cpu_mem_usage=stream,
     )
 
 

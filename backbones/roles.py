@@ -1,5 +1,6 @@
 """A FLUX family's transformers: loaded when first needed, switched by role, adapted by LoRA."""
 
+import gc
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
@@ -138,6 +139,7 @@ class RoleTransformers:
             key = lasting.pop(0)
             del self.transformers[key]
             self.placement.forget(key)
+            gc.collect()  # hooks and their module hold each other
 
     def _placed(self, transformer: FluxTransformer2DModel) -> FluxTransformer2DModel:
         return place(transformer, self.transformer_device, self.options, self.placement)

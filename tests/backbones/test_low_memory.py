@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -179,6 +181,14 @@ def test_models_take_turns_where_not_all_fit(
     assert about.transformer <= placement.ledger.peak <= bound
 
 
+def test_a_transformer_that_is_let_go_leaves_no_trace(family: Family, scaled: dict[str, Preset]) -> None:
+    low = editor(family, low_memory="24g")
+    low.edit(SOURCE, INSTRUCTIONS["icedit"], "icedit", steps=1)
+    before = weakref.ref(low.backbone.transformer("fill"))
+    low.edit(SOURCE, INSTRUCTIONS["kontext"], "kontext", steps=1)
+    assert before() is None
+
+
 def test_encoders_wait_as_soon_as_a_prompt_is_encoded(family: Family, scaled: dict[str, Preset]) -> None:
     for name, preset in scaled.items():
         backbone = editor(family, low_memory=name).backbone
@@ -262,3 +272,19 @@ def test_the_preset_is_in_the_recipe(random_pipeline: Path, tmp_path: Path) -> N
 def test_training_refuses_a_preset() -> None:
     with pytest.raises(EditkitError, match="low_memory is for edits"):
         config.build(EditTrainConfig, {"load": {"low_memory": "24g"}})
+
+
+def test_the_quickstart_tells_the_same_presets() -> None:
+    told = (ROOT / "docs" / "quickstart.md").read_text()
+    for name, preset in low_memory.PRESETS.items():
+        side = math.isqrt(preset.tile)
+        encoders = "wait in main memory" if preset.encoders_wait else "stay on the GPU"
+        cells = (
+            f"`{name}`",
+            f"{preset.weights / 1e9:.0f} GB",
+            preset.transformers,
+            encoders,
+            f"{side}x{side}",
+            preset.together,
+        )
+        assert f"| {' | '.join(map(str, cells))} |" in told
