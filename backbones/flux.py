@@ -80,8 +80,9 @@ class Flux(Components):
 
         def make(places: list[int]) -> Tensor:
             scaled_BCHW = (pixels_BCHW[places] * 2 - 1).to(self.dtype)
-            vae = self._vae_for(pixels_BCHW.shape[-1] * pixels_BCHW.shape[-2])
-            moments = [vae.encode(part_BCHW).latent_dist.parameters for part_BCHW in self._parts(scaled_BCHW)]
+            area = pixels_BCHW.shape[-1] * pixels_BCHW.shape[-2]
+            vae, parts = self._vae_for(area), self._parts(scaled_BCHW, area)
+            moments = [vae.encode(part_BCHW).latent_dist.parameters for part_BCHW in parts]
             posterior = DiagonalGaussianDistribution(torch.cat(moments))
             if generators is None:
                 latents_BChw = posterior.mode()
@@ -120,21 +121,21 @@ class Flux(Components):
         config = self.vae.config
         latents_BChw = packing.unpack(tokens_BLC.to(self.dtype), width, height)
         latents_BChw = latents_BChw / config.scaling_factor + config.shift_factor
-        vae = self._vae_for(width * height)
-        pixels_BCHW = torch.cat([vae.decode(part_BChw).sample for part_BChw in self._parts(latents_BChw)])
+        vae, parts = self._vae_for(width * height), self._parts(latents_BChw, width * height)
+        pixels_BCHW = torch.cat([vae.decode(part_BChw).sample for part_BChw in parts])
         return (pixels_BCHW.float() / 2 + 0.5).clamp(0, 1)
 
     def _vae_for(self, area: int) -> AutoencoderKL:
         """The autoencoder on the device; tile by tile for pictures of more pixels than a preset allows."""
         self.placement.visit("vae", self.vae)
         if preset := self.placement.preset:
-            self.vae.use_tiling = area > preset.tile
+            self.vae.use_tiling = area > preset.pixels
         return self.vae
 
-    def _parts(self, batch: Tensor) -> tuple[Tensor, ...]:
-        """A batch in parts of as many pictures as a preset allows at once."""
+    def _parts(self, batch: Tensor, area: int) -> tuple[Tensor, ...]:
+        """A batch in parts of as many pictures of this many pixels as a preset allows at once."""
         preset = self.placement.preset
-        return torch.split(batch, preset.together if preset else len(batch))
+        return torch.split(batch, max(1, preset.pixels // area) if preset else len(batch))
 
     def grid_ids(self, width: int, height: int, *, image: int = 0, left: int = 0, top: int = 0) -> Tensor:
         return packing.grid_ids(width, height, image=image, left=left, top=top).to(self.device)

@@ -26,16 +26,15 @@ class Preset:
         transformers: how many stay loaded. The one used least recently is let go, and loaded again with its
             adapters when it is needed.
         encoders_wait: whether the text encoders move to the CPU as soon as a prompt is encoded.
-        tile: pixels of the largest picture that the autoencoder takes whole; larger ones go tile by tile.
-        together: pictures that are encoded or decoded at once, such as the previews of a seed search.
+        pixels: how many the autoencoder takes at once. A larger picture goes tile by tile; of smaller ones,
+            such as the previews of a seed search, as many go together as fit.
     """
 
     weights: float
     stream: bool
     transformers: int
     encoders_wait: bool
-    tile: int
-    together: int
+    pixels: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,15 +54,9 @@ class Sizes:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "16g": Preset(
-        weights=12e9, stream=True, transformers=1, encoders_wait=True, tile=1024 * 1024, together=1
-    ),
-    "24g": Preset(
-        weights=20e9, stream=True, transformers=1, encoders_wait=True, tile=1536 * 1536, together=2
-    ),
-    "48g": Preset(
-        weights=42e9, stream=True, transformers=2, encoders_wait=False, tile=2048 * 2048, together=4
-    ),
+    "16g": Preset(weights=12e9, stream=True, transformers=1, encoders_wait=True, pixels=1024 * 1024),
+    "24g": Preset(weights=20e9, stream=True, transformers=1, encoders_wait=True, pixels=1536 * 1536),
+    "48g": Preset(weights=42e9, stream=True, transformers=2, encoders_wait=False, pixels=2048 * 2048),
 }
 """From the smallest."""
 
@@ -103,7 +96,7 @@ def fitting(memory: float) -> str | None:
 
 def takes_all(memory: float) -> bool:
     """Whether the largest family's roles fit in this many bytes together, without any preset."""
-    roles = max(len(family.roles) for family in FAMILIES.values() if family.name != "tiny")
+    roles = max(len(family.roles) for family in FAMILIES.values())
     sizes = published()
     return sizes.whole + (roles - 1) * sizes.transformer + ROOM <= memory
 
