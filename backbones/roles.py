@@ -132,14 +132,14 @@ class RoleTransformers:
         """Let go of transformers that can be loaded again, as many as the preset asks for."""
         if self.placement.preset is None:
             return
-        if self.options.quantization:
-            self.placement.clear()  # it is made on the device, at a size that is known only then
         lasting = [key for key in self.transformers if key not in self._made]
         while lasting and len(self.transformers) >= self.placement.preset.transformers:
             key = lasting.pop(0)
             del self.transformers[key]
             self.placement.forget(key)
             gc.collect()  # hooks and their module hold each other
+        if self.options.quantization:
+            self.placement.clear()  # the next is made on the device, at a size that is known only then
 
     def _placed(self, transformer: FluxTransformer2DModel) -> FluxTransformer2DModel:
         return place(transformer, self.transformer_device, self.options, self.placement)

@@ -29,6 +29,7 @@ from editkit.imaging import images
 from editkit.train.settings import EditTrainConfig
 from tests import ROOT
 from tests.pictures import image as colourful
+from tests.pictures import photo
 from tests.random_weights import CLIP, LETTERS, T5, autoencoder, liven, transformer_config
 from tests.released_adapters import released
 
@@ -79,9 +80,9 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Family:
     return family
 
 
-def editor(family: Family, **loading: Any) -> editkit.Editor:
+def editor(family: Family, device: torch.device = CPU, **loading: Any) -> editkit.Editor:
     return editkit.Editor(
-        Flux(family, CPU, torch.float32, LoadOptions(**loading)),
+        Flux(family, device, torch.float32, LoadOptions(**loading)),
         {"icedit": {"adapter": str(Path(family.roles["fill"].source).parent / "experts.safetensors")}},
     )
 
@@ -179,6 +180,50 @@ def test_models_take_turns_where_not_all_fit(
     assert about.encoders + about.transformer > bound
     assert list(edits(low)) == pictures
     assert about.transformer <= placement.ledger.peak <= bound
+
+
+def test_encoders_and_autoencoder_visit_layer_by_layer(
+    family: Family, plain: editkit.Editor, pictures: list[tuple[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where even they are larger than the bound."""
+    about = sizes(plain.backbone)
+    for bound, uses in ((0.6 * about.encoders, "everything"), (0.5 * about.vae, "the autoencoder")):
+        preset = replace(low_memory.PRESETS["16g"], weights=bound, stream=False)
+        monkeypatch.setattr(low_memory, "PRESETS", {"16g": preset})
+        low = editor(family, low_memory="16g")
+        if uses == "everything":
+            assert list(edits(low)) == pictures
+        else:
+            pixels = photo(64, 64, 0)
+            latents = plain.backbone.encode(pixels)
+            assert torch.equal(low.backbone.encode(pixels), latents)
+            assert torch.equal(low.backbone.decode(latents, 64, 64), plain.backbone.decode(latents, 64, 64))
+        assert 0 < low.backbone.placement.ledger.peak <= bound
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", low_memory.PRESETS)
+def test_the_ledger_tells_where_weights_are(name: str, family: Family, scaled: dict[str, Preset]) -> None:
+    """On CUDA with streams: what the ledger holds is on the device, and all else that is loaded is not."""
+    cuda = torch.device("cuda")
+    scaled[name] = replace(scaled[name], stream=True)
+    low = editor(family, cuda, low_memory=name)
+    backbone = low.backbone
+    wanted = list(edits(editor(family, cuda)))
+
+    def where(*_: Any) -> None:
+        held = {id(tensor) for tensor in backbone.placement.ledger.tensors()}
+        loaded = [*backbone.transformers.values(), backbone.vae, backbone.encoders.clip, backbone.encoders.t5]
+        for parameter in (each for model in loaded for each in model.parameters()):
+            assert (parameter.device.type == "cuda") == (id(parameter) in held)
+
+    watch = torch.nn.modules.module.register_module_forward_pre_hook(where)
+    try:
+        found = list(edits(low))
+    finally:
+        watch.remove()
+    assert found == wanted
+    assert 0 < backbone.placement.ledger.peak <= scaled[name].weights
 
 
 def test_a_transformer_that_is_let_go_leaves_no_trace(family: Family, scaled: dict[str, Preset]) -> None:
