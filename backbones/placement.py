@@ -9,6 +9,7 @@ import torch
 from diffusers.hooks import apply_group_offloading
 from diffusers.hooks.group_offloading import GroupOffloadingHook, ModuleGroup
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from backbones.low_memory import Preset
 from editkit.errors import EditkitError
@@ -173,9 +174,17 @@ def group_tensors(group: ModuleGroup) -> Iterator[Tensor]:
 
 
 def size(held: Iterable[Tensor]) -> int:
-    """Bytes of weights; those of quantized ones are packed."""
-    once = {id(tensor): tensor for tensor in held}
-    return sum(tensor.numel() * tensor.element_size() for tensor in once.values())
+    """Bytes of weights, each counted once; of quantized ones, what they are packed in and their scales."""
+    return sum(map(_bytes, {id(tensor): tensor for tensor in held}.values()))
+
+
+def _bytes(tensor: Tensor) -> int:
+    if is_traceable_wrapper_subclass(tensor):  # torchao's and quanto's, which look as large as they were
+        names, _ = tensor.__tensor_flatten__()
+        return sum(_bytes(getattr(tensor, name)) for name in names)
+    state = getattr(tensor, "quant_state", None)  # bitsandbytes'
+    scales = _bytes(state.absmax) if state is not None else 0
+    return tensor.numel() * tensor.element_size() + scales
 
 
 def _largest_visit(groups: list[ModuleGroup]) -> int:

@@ -118,6 +118,8 @@ class RoleTransformers:
                 )
             self._register(record.key, self._placed(loaded))
             self._again.restore(record.key, loaded)
+            if self.options.quantization:
+                self.placement.visit(record.key, loaded)  # it was made on the device
         elif self.placement.preset:
             self.transformers[record.key] = self.transformers.pop(record.key)  # the one used last at the end
         return self.transformers[record.key]

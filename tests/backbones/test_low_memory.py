@@ -15,6 +15,7 @@ from diffusers import FluxTransformer2DModel
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
+from torch.testing._internal.two_tensor import TwoTensor
 
 import editkit
 from backbones import low_memory, text
@@ -199,6 +200,13 @@ def test_encoders_and_autoencoder_visit_layer_by_layer(
             assert torch.equal(low.backbone.encode(pixels), latents)
             assert torch.equal(low.backbone.decode(latents, 64, 64), plain.backbone.decode(latents, 64, 64))
         assert 0 < low.backbone.placement.ledger.peak <= bound
+
+
+def test_quantized_weights_count_as_packed() -> None:
+    """A tensor of two stands for torchao's, which hold bytes and scales and look like what they were."""
+    packed, scales = torch.zeros(4, 8), torch.zeros(4, 8)
+    assert size([TwoTensor(packed, scales)]) == 2 * size([packed])
+    assert size([packed, packed]) == 4 * 8 * 4
 
 
 @pytest.mark.gpu
