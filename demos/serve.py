@@ -27,6 +27,7 @@ def serve(
     device: str | None,
     *,
     lora: Mapping[str, float],
+    low_memory: str | None = None,
     host: str,
     port: int,
     share: bool,
@@ -48,7 +49,8 @@ def serve(
         # Everybody may edit; training, which takes hours, needs a local page or the password.
         trains = password is not None or (host in LOCAL_HOSTS and not share)
         options = app.PageOptions(pixels=pixels, trains=trains)
-        with app.opened(api.load(backbone, device, lora=lora), options) as (page, runner):
+        loaded = api.load(backbone, device, lora=lora, low_memory=low_memory)
+        with app.opened(loaded, options) as (page, runner):
             _, address, shared = page.launch(
                 server_name=host,
                 server_port=port,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from editkit.cli import options
-from editkit.cli.options import Backbone, Device, Dtype, Json, Load, Lora
+from editkit.cli.options import Backbone, Device, Dtype, Json, Load, Lora, LowMemory
 from editkit.cli.request import takes
 from editkit.errors import EditkitError
 
@@ -29,6 +29,7 @@ def compare(
     ] = None,
     load: Load = None,
     lora: Lora = None,
+    low_memory: LowMemory = None,
     as_json: Json = False,
 ) -> None:
     """One edit by every method, with one seed: a sheet with seconds, tokens and scores."""
@@ -39,7 +40,7 @@ def compare(
 
     images.check_output(output)
     names = registry.method_names() if method == "all" else [name.strip() for name in method.split(",")]
-    editor = options.editor(backbone, device, dtype, _by_method(option), load, lora)
+    editor = options.editor(backbone, device, dtype, _by_method(option), load, lora, low_memory)
     referee = judges.load_judge(judge) if judge else None
     entries = comparison.compare(editor, methods=names, judge=referee, **asked)
     errors = {entry.result.method: entry.result.error for entry in entries if entry.result.error}

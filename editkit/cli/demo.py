@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.options import Backbone, Device, Lora, scaled
+from editkit.cli.options import Backbone, Device, Lora, LowMemory, scaled
 from editkit.errors import EditkitError
 
 
 def demo(
     backbone: Backbone = "tiny",
     device: Device = None,
+    low_memory: LowMemory = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
@@ -36,6 +37,7 @@ def demo(
         backbone,
         device,
         lora=scaled(lora),
+        low_memory=low_memory,
         host=host,
         port=port,
         share=share,

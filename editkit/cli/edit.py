@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from editkit.cli import options, search
-from editkit.cli.options import Backbone, Device, Dtype, Json, Load, Lora, Options
+from editkit.cli.options import Backbone, Device, Dtype, Json, Load, Lora, LowMemory, Options
 from editkit.cli.request import takes
 from editkit.cli.search import ContactSheet
 from editkit.errors import EditkitError
@@ -16,7 +16,7 @@ from editkit.request import FIELDS, EditRequest
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Picture to write; replaced if it exists.")]
 Listed = list[str] | None
-Loading = tuple[str, str | None, str | None, Listed, Listed, Listed]
+Loading = tuple[str, str | None, str | None, Listed, Listed, Listed, str | None]
 """Backbone, device, dtype, and the options of method and backbone and the adapters."""
 SOURCE = ("image", "mask", "preserve", "align")
 """Fields that mean nothing without a picture to edit."""
@@ -34,10 +34,12 @@ def edit(
     option: Options = None,
     load: Load = None,
     lora: Lora = None,
+    low_memory: LowMemory = None,
     as_json: Json = False,
 ) -> None:
     """Edit a picture; the result is exactly as large as it."""
-    _edit(asked, output, contact_sheet, (backbone, device, dtype, option, load, lora), as_json)
+    loading = (backbone, device, dtype, option, load, lora, low_memory)
+    _edit(asked, output, contact_sheet, loading, as_json)
 
 
 @takes(*(name for name in FIELDS if name not in SOURCE), instruction="prompt")
@@ -52,10 +54,11 @@ def generate(
     option: Options = None,
     load: Load = None,
     lora: Lora = None,
+    low_memory: LowMemory = None,
     as_json: Json = False,
 ) -> None:
     """Make a picture from text and references, with the same network."""
-    loading = (backbone, device, dtype, option, load, lora)
+    loading = (backbone, device, dtype, option, load, lora, low_memory)
     _edit({"image": None, **asked}, output, contact_sheet, loading, as_json)
 
 
@@ -74,8 +77,9 @@ def _edit(
         images.check_output(contact_sheet)
         if contact_sheet.absolute() == output.absolute():
             raise EditkitError(f"-o and --contact-sheet are both {output}; give two files.")
-    backbone, device, dtype, option, load, lora = loading
-    editor = options.editor(backbone, device, dtype, {request.method: options.pairs(option)}, load, lora)
+    backbone, device, dtype, option, load, lora, low_memory = loading
+    named = {request.method: options.pairs(option)}
+    editor = options.editor(backbone, device, dtype, named, load, lora, low_memory)
     result = editor.run(request)
     options.say(result.notes)
     assert result.image is not None

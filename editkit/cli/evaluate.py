@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from editkit.cli import options
-from editkit.cli.options import Backbone, Device, Dtype, Lora, Options
+from editkit.cli.options import Backbone, Device, Dtype, Lora, LowMemory, Options
 from editkit.cli.request import takes
 
 app = typer.Typer(help="Measure edits.", no_args_is_help=True)
@@ -30,13 +30,15 @@ def shapesworld(
     ] = Path("out/shapesworld"),
     device: Device = None,
     dtype: Dtype = None,
+    low_memory: LowMemory = None,
 ) -> None:
     """Success on held-out ShapesWorld edits, by category and kind, with ceiling and copy baseline."""
     from editkit.imaging import images
     from editkit.shapesworld import evaluate as scores
 
     images.check_folder(output)
-    editor = options.editor(backbone, device, dtype, {asked["method"]: options.pairs(option)}, lora=lora)
+    named = {asked["method"]: options.pairs(option)}
+    editor = options.editor(backbone, device, dtype, named, lora=lora, low_memory=low_memory)
     report = scores.evaluate(editor, n=n, sessions=sessions, batch_size=batch_size, **asked)
     print(edits_table(report))
     scores.write(report, output)
@@ -62,6 +64,7 @@ def masked(
     ),
     device: Device = None,
     dtype: Dtype = None,
+    low_memory: LowMemory = None,
 ) -> None:
     """Success on held-out ShapesWorld edits under masks and from references, by task."""
     from editkit.imaging import images
@@ -69,7 +72,8 @@ def masked(
     from editkit.shapesworld.evaluate import write_report
 
     images.check_folder(output)
-    editor = options.editor(backbone, device, dtype, {method: options.pairs(option)}, lora=lora)
+    named = {method: options.pairs(option)}
+    editor = options.editor(backbone, device, dtype, named, lora=lora, low_memory=low_memory)
     report = scores.evaluate(editor, method, kind or (), n=n, batch_size=batch_size, **asked)
     print(masked_table(report))
     write_report(report, output)

@@ -25,8 +25,12 @@ Load = Annotated[list[str] | None, typer.Option("--load", help="An option of the
 Lora = Annotated[
     list[str] | None,
     typer.Option(
-        "--lora", help="An adapter to wear too, FILE[=SCALE]: a file, folder or Hub id; may be repeated."
+        "--lora", help="Adapter to use as well, FILE[=SCALE]: a file, folder or Hub id; may be repeated."
     ),
+]
+LowMemory = Annotated[
+    str | None,
+    typer.Option(metavar="PRESET", help="Keep few weights on the device: 16g, 24g, 48g or auto."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")]
 
@@ -38,6 +42,7 @@ def editor(
     options: Mapping[str, Mapping[str, Any]],
     load: list[str] | None = None,
     lora: list[str] | None = None,
+    low_memory: str | None = None,
 ) -> Editor:
     """The editor that a command's options ask for, with options by method name.
 
@@ -47,7 +52,15 @@ def editor(
     from editkit import api
     from editkit.backbone import provider
 
-    provider().check_options(loaded := pairs(load, "--load"))  # none but these are keywords of `load`
+    loaded = pairs(load, "--load")
+    if low_memory is not None:
+        if "low_memory" in loaded:
+            raise EditkitError(
+                f"--low-memory {low_memory} and --load low_memory={loaded['low_memory']} choose two presets; "
+                "leave one of them out."
+            )
+        loaded["low_memory"] = low_memory
+    provider().check_options(loaded)  # none but these are keywords of `load`
     return api.load(backbone, device, dtype, options=options, lora=scaled(lora), **loaded)
 
 

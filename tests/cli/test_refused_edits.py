@@ -68,6 +68,11 @@ REQUESTS: dict[str, Case] = {
         lambda p: edit(p, "--load", "ofload=block"),
         "'ofload'.*did you mean 'offload'",
     ),
+    "two presets": (
+        lambda p: edit(p, "--low-memory", "24g", "--load", "low_memory=16g"),
+        "choose two presets; leave one",
+    ),
+    "unknown preset": (lambda p: edit(p, "--low-memory", "8g"), "low_memory must be 16g"),
     "argument of another option": (lambda p: edit(p, "--load", "device=cpu"), "Unknown key 'device'"),
     "backbone's option without equals sign": (
         lambda p: edit(p, "--load", "offload"),
