@@ -45,6 +45,11 @@ class Editor:
         for name in self._options:
             self.method(name)  # so that what is wrong with an option is said now
 
+    def __repr__(self) -> str:
+        device, dtype = self.backbone.device, self.backbone.dtype
+        options = f", options={self._options}" if self._options else ""
+        return f"Editor({self.backbone.name!r}, device={str(device)!r}, dtype={str(dtype)!r}{options})"
+
     def configured(self, options: Mapping[str, Mapping[str, Any]]) -> Editor:
         """Another editor of this backbone with other options by method name, which keeps judges and adapters.
 

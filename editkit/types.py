@@ -238,3 +238,9 @@ class EditResult:
     search: SearchFindings | None = None
     change: Image.Image | None = None
     alignment: Alignment | None = None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from editkit.notebook import html
+
+        return html(self)
