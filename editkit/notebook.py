@@ -8,16 +8,15 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from editkit.types import EditResult
+    from PIL import Image
 
 
-def html(result: EditResult) -> str:
-    """The picture with its method, seed, seconds and notes, or why there is none."""
-    told = f"{result.method}, seed {result.seed}, {sum(result.timings.values()):.1f} s"
-    if result.image is None:
-        return f"<p>{escape(f'{told}: {result.error}')}</p>"
+def html(picture: Image.Image | None, caption: str) -> str:
+    """A picture and what stands below it, or the words alone."""
+    if picture is None:
+        return f"<p>{escape(caption)}</p>"
     file = BytesIO()
-    result.image.save(file, "PNG")
-    picture = base64.b64encode(file.getvalue()).decode()
-    caption = escape("; ".join((told, *result.notes)))
-    return f'<figure><img src="data:image/png;base64,{picture}"><figcaption>{caption}</figcaption></figure>'
+    picture.save(file, "PNG")
+    data = base64.b64encode(file.getvalue()).decode()
+    below = f"<figcaption>{escape(caption)}</figcaption>"
+    return f'<figure><img src="data:image/png;base64,{data}">{below}</figure>'

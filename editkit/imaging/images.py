@@ -203,7 +203,7 @@ def save(image: Image.Image, path: str | Path, recipe: Mapping[str, Any] | None 
     """
     path = check_output(path)
     with atomic_files.whole(path) as file:
-        file.write(_encoded(image, FORMATS[path.suffix.lower()], recipe))
+        file.write(encoded(image, FORMATS[path.suffix.lower()], recipe))
 
 
 @contextmanager
@@ -237,8 +237,8 @@ def _decoded(image: Image.Image, label: str, notes: list[str]) -> Picture:
     return Picture(rgb=rgb, alpha=alpha, mode=image.mode, notes=tuple(notes))
 
 
-def _encoded(image: Image.Image, options: Mapping[str, Any], recipe: Mapping[str, Any] | None) -> bytes:
-    """In memory, since Pillow's encoders that write to a file hide why writing failed."""
+def encoded(image: Image.Image, options: Mapping[str, Any], recipe: Mapping[str, Any] | None) -> bytes:
+    """A picture file in memory, since Pillow's encoders that write to a file hide why writing failed."""
     chunks = PngImagePlugin.PngInfo()
     if recipe is not None:
         chunks.add_itxt(RECIPE_KEY, json.dumps(recipe))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,7 @@ def compare(
     *,
     size: tuple[int, int] | None = None,
     judge: Judge | None = None,
+    watch: Callable[[str], Watch] | None = None,
     **asked: Any,
 ) -> list[Entry]:
     """Edit with each method in turn.
@@ -89,13 +90,18 @@ def compare(
         size: to work at, the same for all; where None, each method plans the canvas that it was trained on.
             The results have the picture's size in both cases.
         judge: lets every two results duel.
+        watch: gives, by a method's name, what is told of each step of its edit.
         asked: seed, steps, mask and whatever else an `EditRequest` takes.
 
     Raises:
         EditkitError: where the picture cannot be read, a method is unknown or named twice, or none is named.
     """
     asking = requests(editor, image, instruction, methods, size=size, **asked)
-    entries = list(run([(editor, request) for request in asking]))
+    entries = [
+        entry
+        for request in asking
+        for entry in run([(editor, request)], watch(request.method) if watch else None)
+    ]
     if judge is None:
         return entries
     return _judged(entries, judge, images.picture(images.tensor(images.load(image))[0]), instruction)
