@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.options import Device
+from editkit.cli import pictures
+from editkit.imaging import images
 
 
 def replay(
@@ -19,18 +20,24 @@ def replay(
         list[Path] | None, typer.Option(help="A reference, likewise; all of them in order.")
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write what is made now.")] = None,
-    device: Device = None,
+    # Its own option: what a person usually runs on must not stand over what the recipe says.
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or mps; the recipe's, else the best one here, if not given.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Make a picture again from its recipe: identical, close, or different and why.
 
     Exit status 0 if identical or close, 1 if different, 2 if it cannot be made again.
     """
-    from editkit.api import replay as made_again
-    from editkit.imaging import images
-
     if output:
         images.check_output(output)
+    pictures.check_sources([picture], "picture")
+    pictures.check_sources([image])
+    pictures.check_sources([mask], "mask")
+    pictures.check_sources(reference or (), "reference")
+    from editkit.api import replay as made_again
+
     found = made_again(picture, image=image, mask=mask, references=tuple(reference or ()), device=device)
     if output:
         images.save(found.image, output, found.recipe)

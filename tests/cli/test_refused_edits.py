@@ -102,7 +102,7 @@ REQUESTS: dict[str, Case] = {
     "unknown option": (lambda p: edit(p, "--stepz", 3), "No such option"),
     "option of another command": (lambda p: ["generate", "a circle", "--mask", p.image], "No such option"),
     "missing argument": (lambda p: ["edit", p.image], "Missing argument"),
-    "argument too many": (lambda p: [*edit(p), "more"], "more"),
+    "argument too many": (lambda p: [*edit(p), "more"], "make it blue cannot be read"),
     "option without its value": (lambda p: [*edit(p), "--seed"], "--seed"),
     "generate nothing": (
         lambda p: ["generate", "", "-b", p.backbone, "-o", p.output],
