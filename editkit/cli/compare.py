@@ -10,7 +10,6 @@ from editkit.cli import options, pictures, terminal
 from editkit.cli.options import Backbone, Device, Dtype, Json, Load
 from editkit.cli.request import takes
 from editkit.errors import EditkitError
-from editkit.imaging import images
 
 
 @takes("image", "instruction", "mask", "references", "seed", "steps", "size", "preserve", "negative")
@@ -32,6 +31,8 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """One edit by every method, with one seed: a sheet with seconds, tokens and scores."""
+    from editkit.imaging import images
+
     images.check_output(output)
     pictures.check_sources([asked["image"]])
     pictures.check_sources([asked["mask"]], "mask")

@@ -15,7 +15,6 @@ from editkit.cli.request import takes
 from editkit.cli.search import ContactSheet
 from editkit.cli.terminal import verbosity
 from editkit.errors import EditkitError
-from editkit.imaging import images
 from editkit.request import FIELDS, EditRequest
 from editkit.types import EditResult
 
@@ -109,6 +108,8 @@ def _check_outputs(output: Path, contact_sheet: Path | None, as_json: bool) -> N
     if as_json and output == pictures.PIPE:
         raise EditkitError("--json and -o - both write to stdout; leave one out.")
     if contact_sheet:
+        from editkit.imaging import images
+
         images.check_output(contact_sheet)
         if contact_sheet.absolute() == output.absolute():
             raise EditkitError(f"-o and --contact-sheet are both {output}; give two files.")
@@ -118,7 +119,7 @@ def _keep(result: EditResult, output: Path, contact_sheet: Path | None) -> None:
     assert result.image is not None
     pictures.write(result.image, output, result.recipe)
     if contact_sheet and result.search:
-        images.save(result.search.contact_sheet(), contact_sheet, result.recipe)
+        pictures.write(result.search.contact_sheet(), contact_sheet, result.recipe)
 
 
 def _tell(result: EditResult, output: Path, as_json: bool) -> None:

@@ -8,7 +8,6 @@ import typer
 from editkit.cli import options, terminal
 from editkit.cli.options import Backbone, Device, Dtype, Options
 from editkit.cli.request import takes
-from editkit.imaging import images
 
 app = typer.Typer(help="Measure edits.", no_args_is_help=True)
 
@@ -32,6 +31,8 @@ def shapesworld(
     dtype: Dtype = None,
 ) -> None:
     """Success on held-out ShapesWorld edits, by category and kind, with ceiling and copy baseline."""
+    from editkit.imaging import images
+
     images.check_folder(output)
     from editkit.shapesworld import evaluate as scores
 
@@ -65,6 +66,8 @@ def masked(
     dtype: Dtype = None,
 ) -> None:
     """Success on held-out ShapesWorld edits under masks and from references, by task."""
+    from editkit.imaging import images
+
     images.check_folder(output)
     from editkit import shapesworld as world
     from editkit.shapesworld import evaluate_masked as scores

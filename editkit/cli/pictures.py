@@ -6,16 +6,16 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
-
-from PIL import Image, UnidentifiedImageError
+from typing import TYPE_CHECKING, Any
 
 from editkit.errors import EditkitError
-from editkit.imaging import images
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PIPE = Path("-")
 """Stdin as a source, stdout as an output."""
-SUFFIXES = (*images.FORMATS, ".bmp", ".gif", ".tif", ".tiff", ".avif", ".mpo")
+SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".mpo")
 """Names of a folder's files that are taken for pictures."""
 
 
@@ -28,15 +28,15 @@ def jobs(sources: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
     Raises:
         EditkitError: where a source cannot be opened, or an output cannot be written or would be a source.
     """
+    from editkit.imaging import images
+
     if len(sources) == 1 and not sources[0].is_dir():
         check_output(output)
         check_sources(sources)
         return [(sources[0], output)]
     found = [each for source in sources for each in _expanded(source)]
     if output == PIPE or output.suffix.lower() in images.FORMATS:
-        raise EditkitError(
-            f"-o {output} holds one picture, and there are {len(found)}; give a folder: -o out/."
-        )
+        raise EditkitError(f"-o {output} is one picture; several, or a folder's, need a folder: -o out/.")
     images.check_folder(output)
     made = [(source, output / f"{source.stem}.png") for source in found]
     _check_targets(made)
@@ -80,6 +80,8 @@ def check_sources(sources: Iterable[Path | None], what: str = "image") -> None:
     Raises:
         EditkitError: for one that cannot be read; stdin is read later.
     """
+    from editkit.imaging import images
+
     for source in sources:
         if source is not None and source != PIPE:
             with images.opened(source, what):
@@ -92,6 +94,8 @@ def check_output(output: Path) -> None:
     Raises:
         EditkitError: where not.
     """
+    from editkit.imaging import images
+
     if output != PIPE:
         images.check_output(output)
     elif sys.stdout.isatty():
@@ -106,6 +110,8 @@ def read(source: Path) -> Path | Image.Image:
     Raises:
         EditkitError: where stdin holds no picture.
     """
+    from PIL import Image, UnidentifiedImageError
+
     if source != PIPE:
         return source
     try:
@@ -120,6 +126,8 @@ def write(image: Image.Image, output: Path, recipe: Mapping[str, Any]) -> None:
     Raises:
         EditkitError: where it cannot be written.
     """
+    from editkit.imaging import images
+
     if output != PIPE:
         images.save(image, output, recipe)
         return

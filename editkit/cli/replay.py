@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from editkit.cli import pictures
-from editkit.imaging import images
 
 
 def replay(
@@ -30,6 +29,8 @@ def replay(
 
     Exit status 0 if identical or close, 1 if different, 2 if it cannot be made again.
     """
+    from editkit.imaging import images
+
     if output:
         images.check_output(output)
     pictures.check_sources([picture], "picture")

@@ -25,7 +25,7 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
 """How fields are written where it is not their name behind two dashes."""
 FIRST = ("image", "instruction", "method")
 """Fields that come before a command's own positional parameters."""
-MANY = "Picture to edit; several of them or a folder with -o FOLDER; - reads stdin."
+MANY = "several, or a folder, with -o FOLDER; - for stdin."
 TYPES = get_type_hints(EditRequest, localns={"ImageInput": Path})
 KNOWN: Mapping[str, Field[Any]] = {field.name: field for field in fields(EditRequest)}
 
@@ -78,7 +78,7 @@ def _parameters(name: str, called: Mapping[str, str], many: str = "") -> Iterato
     if default is MISSING:
         info, default = typer.Argument(help=about), inspect.Parameter.empty
         if name == many:
-            info.help, kind = MANY, list[Path]
+            info.help, kind = f"{about[:-1]}; {MANY}", list[Path]
     elif kind is bool:
         default = False
     elif kind == tuple[int, int]:
