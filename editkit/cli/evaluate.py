@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from editkit.cli import options
+from editkit.cli import options, terminal
 from editkit.cli.options import Backbone, Device, Dtype, Lora, LowMemory, Options
 from editkit.cli.request import takes
 
@@ -34,12 +34,16 @@ def shapesworld(
 ) -> None:
     """Success on held-out ShapesWorld edits, by category and kind, with ceiling and copy baseline."""
     from editkit.imaging import images
-    from editkit.shapesworld import evaluate as scores
 
     images.check_folder(output)
+    from editkit.shapesworld import evaluate as scores
+
     named = {asked["method"]: options.pairs(option)}
     editor = options.editor(backbone, device, dtype, named, lora=lora, low_memory=low_memory)
-    report = scores.evaluate(editor, n=n, sessions=sessions, batch_size=batch_size, **asked)
+    with terminal.progress("edits", n + sessions * scores.TURNS) as bar:
+        report = scores.evaluate(
+            editor, n=n, sessions=sessions, batch_size=batch_size, watch=bar.count, **asked
+        )
     print(edits_table(report))
     scores.write(report, output)
     print(f"{output / 'report.json'}  {output / 'grid.png'}")
@@ -68,13 +72,18 @@ def masked(
 ) -> None:
     """Success on held-out ShapesWorld edits under masks and from references, by task."""
     from editkit.imaging import images
+
+    images.check_folder(output)
+    from editkit import shapesworld as world
     from editkit.shapesworld import evaluate_masked as scores
     from editkit.shapesworld.evaluate import write_report
 
-    images.check_folder(output)
     named = {method: options.pairs(option)}
     editor = options.editor(backbone, device, dtype, named, lora=lora, low_memory=low_memory)
-    report = scores.evaluate(editor, method, kind or (), n=n, batch_size=batch_size, **asked)
+    with terminal.progress("edits", n * len(kind or world.MASKED)) as bar:
+        report = scores.evaluate(
+            editor, method, kind or (), n=n, batch_size=batch_size, watch=bar.count, **asked
+        )
     print(masked_table(report))
     write_report(report, output)
     print(output / "report.json")

@@ -19,7 +19,7 @@ from tests.command_line import Cli
 METHODS = {path.parent.name for path in (ROOT / "methods").glob("*/__init__.py")}
 
 
-LOADING = {"-b", "--backbone", "--device", "--dtype"}
+LOADING = {"-b", "--backbone", "--device", "--dtype", "--quiet", "--verbose"}
 
 SCORED = {"-m", "--method", "--n", "--steps", "--negative", "--batch-size", "--option", "--lora"}
 
@@ -70,7 +70,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         | {"--max-pixels", "--lora"},
     ),
     "backbones": ([], {"--device"}),
-    "train": (["config", "overrides"], {"--plan", "--device"}),
+    "train": (["config", "overrides"], {"--plan", "--plan-device", "--device"}),
     "eval shapesworld": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--sessions"}),
     "data check": (["config", "overrides"], {"--limit", "--output", "-o", "--json"}),
     "eval masked": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--kind"}),

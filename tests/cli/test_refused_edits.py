@@ -38,8 +38,8 @@ PICTURES: dict[str, Case] = {
         "over 100,000,000 pixels",
     ),
     "text as image": (lambda p: edit(p, image=p.file("a.png", "hello")), "no known picture format"),
-    "folder as image": (lambda p: edit(p, image=p.folder), "Is a directory"),
-    "empty name of image": (lambda p: edit(p, image=""), "cannot be read"),
+    "folder as image": (lambda p: edit(p, image=p.folder), "output.png is one picture; .* need a folder"),
+    "empty name of image": (lambda p: edit(p, image=""), "output.png is one picture"),
     "missing mask": (lambda p: edit(p, "--mask", "none.png"), "mask none.png cannot be read"),
     "mask of another size": (
         lambda p: edit(p, "--mask", picture(p.folder / "m.png", (24, 40), (255,) * 3)),
@@ -107,7 +107,7 @@ REQUESTS: dict[str, Case] = {
     "unknown option": (lambda p: edit(p, "--stepz", 3), "No such option"),
     "option of another command": (lambda p: ["generate", "a circle", "--mask", p.image], "No such option"),
     "missing argument": (lambda p: ["edit", p.image], "Missing argument"),
-    "argument too many": (lambda p: [*edit(p), "more"], "more"),
+    "argument too many": (lambda p: [*edit(p), "more"], "make it blue cannot be read"),
     "option without its value": (lambda p: [*edit(p), "--seed"], "--seed"),
     "generate nothing": (
         lambda p: ["generate", "", "-b", p.backbone, "-o", p.output],
