@@ -123,7 +123,7 @@ class SavedActivations:
         return sum(self.storages.values()) + self.adapter_copies
 
     def peak_bytes(self, checkpointing: bool, selective: bool = False) -> float:
-        """Return all bytes, or with checkpointing those of blocks' inputs and the inside of the largest block.
+        """Return all bytes, or with checkpointing those of block inputs and of the largest block's inside.
 
         `selective` checkpointing adds the results of all matrix products and of attention within blocks.
         """

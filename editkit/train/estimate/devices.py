@@ -36,7 +36,7 @@ KNOWN = {
     "h200-141g": (141e9, 989e12, r"H200$"),
     "b200-192g": (192e9, 2250e12, r"B200$"),
 }
-"""Memory in bytes and dense bf16 operations a second, by their makers, and a pattern for the name in torch."""
+"""Memory in bytes and dense bf16 operations a second, by their makers, and a pattern for torch's name."""
 
 
 def by_name(name: str) -> Device:
