@@ -1,7 +1,7 @@
 """Plan the canvas of an input, for all methods.
 
-The planner scales the input uniformly and pads it to the grid by repeating its edge. The canvas records both, so
-`restore` returns a picture of exactly the input's size, without shift or stretch.
+The planner scales the input uniformly and pads it to the grid by repeating its edge. The canvas records both,
+so `restore` returns a picture of exactly the input's size, without shift or stretch.
 """
 
 import math

@@ -38,7 +38,7 @@ class StepCost:
         encoders: number of parameters of the autoencoder and the text encoders.
         optimizer: bytes of the optimizer's state.
         tokens: number of tokens of a sample, text included.
-        flops: operations of one batch, forward and backward; the prior's forward pass by its share of batches.
+        flops: operations of one batch, both passes; the prior's forward pass by its share of batches.
         saved: activations that autograd keeps.
     """
 
