@@ -60,7 +60,7 @@ class Record:
         return f"source {wide}x{tall}, answer {broad}x{high}"
 
     def request(self, method: str, seed: int, steps: int | None = None) -> EditRequest:
-        """Build the request that asks a method for this answer; it names the task only if the method has tasks."""
+        """Build the request that asks a method for this answer; the task only if the method has tasks."""
         height, width = self.answer.shape[:2]
         return EditRequest(
             image=None if self.source is None else Image.fromarray(self.source),
