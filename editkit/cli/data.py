@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from editkit.data.check import Check
 
 SIZES = 8
-"""Largest number of findings that are listed."""
+"""Largest number of sizes that are listed."""
 
 app = typer.Typer(help="Look at training data.", no_args_is_help=True)
 
