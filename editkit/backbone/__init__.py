@@ -1,4 +1,4 @@
-"""What FLUX offers to the core and to methods: records, protocols, and the provider of backbones."""
+"""Define the records, protocols and provider through which core and methods use FLUX."""
 
 from editkit.backbone.adapter_files import (
     AdapterSignature,

@@ -69,7 +69,7 @@ def _plan(settings: "RunConfig", device: str | None) -> None:
 
 
 def table(found: "TrainPlan", settings: "EditTrainConfig") -> str:
-    """A plan as text."""
+    """Format a plan as text."""
     from editkit.cli.tables import columns, text
     from editkit.train.estimate import devices
     from editkit.train.estimate.plan import UTILIZATION
