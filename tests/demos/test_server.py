@@ -277,7 +277,7 @@ def test_training_from_the_page(client: Client, page: Page) -> None:
         time.sleep(1)
     note, said = client.predict(api_name="/train_try")
     assert "kontext uses" in words(note)
-    assert "on in Compare" in words(said)
+    assert "active in Compare" in words(said)
     told = json.loads(compared(client)["kontext: recipe"])
     assert any(name.startswith("adapter") for name in told["weights"]), told["weights"]
     other = Client(page.url, auth=("another", PASSWORD), verbose=False)
