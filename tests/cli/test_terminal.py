@@ -107,3 +107,20 @@ def test_a_picture_does_not_go_to_the_terminal(
 def test_no_progress_without_a_terminal(cli: Cli, place: Place) -> None:
     run = cli(*command(place, "--steps", 1))
     assert (run.status, run.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["eval", "shapesworld", "--n", "6", "--batch-size", "2", "--steps", "8"], r"edits .*[1-6]/6 "),
+        (["compare", "image.png", "make it blue", "-m", "kontext", "--steps", "30"], r"kontext .*\d+/30 "),
+        (["generate", "a red circle", "--steps", "30", "-o", "o.png"], r"generate .*\d+/30 "),
+    ],
+    ids=["eval", "compare", "generate"],
+)
+def test_progress_of_other_commands(arguments: list[object], shown: str, place: Place) -> None:
+    picture(place.folder / "image.png")
+    terminal = Terminal(*arguments, "-b", place.backbone, cwd=place.folder)
+    seen = terminal.read()
+    assert terminal.end()[0] == 0, seen
+    assert re.search(shown, seen), seen
