@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from demos import option_panels, theme
+from demos import option_panels, theme, widgets
 from demos.device import Device, Step, Visit
 from demos.jobs import QUICK, Controls
 from demos.pictures import PAINT, opened, painting
@@ -118,9 +118,7 @@ class Compare:
             )
             self.randomise = gr.Checkbox(value=False, label="New seed each time", min_width=120)
         with gr.Accordion("More for all methods", open=False, elem_id="compare-more"):
-            self.steps = gr.Number(
-                value=None, precision=0, minimum=1, label="Steps", info="Empty: each method's own number."
-            )
+            self.steps = widgets.number_field("Steps", info="Empty: each method's own number.")
             self.preserve = gr.Checkbox(
                 value=False,
                 label="Keep pixels outside the change identical",
@@ -177,7 +175,7 @@ class Compare:
             check_seed(seed)  # before the page shows it
             asked: dict[str, Any] = {
                 "seed": seed,
-                "steps": steps or None,
+                "steps": widgets.number("steps", steps, whole=True),
                 "preserve": preserve or None,
                 "mask": painted.mask,
             }

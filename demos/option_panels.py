@@ -23,7 +23,7 @@ class Drawer:
         self.method = method
         with gr.Accordion(f"Options of {method.name}", open=False):
             gr.HTML(theme.hint(method.paper))
-            guidance = gr.Number(None, minimum=0, label="guidance", info=summary(EditRequest, "guidance"))
+            guidance = widgets.number_field("guidance", info=summary(EditRequest, "guidance"))
             self.fields: dict[str, Any] = {"guidance": guidance}
             if method.tasks:
                 listed = [(f"{task.name}: {task.summary}", task.name) for task in method.tasks]
@@ -43,9 +43,14 @@ class Drawer:
         return widgets.values(self.method.config, {key: mine[key] for key in self.options if key in mine})
 
     def asked(self, request: EditRequest, told: Mapping[str, Any]) -> EditRequest:
-        """A request with the method's own fields."""
+        """A request with the method's own fields.
+
+        Raises:
+            EditkitError: where the guidance is no number.
+        """
         shown = {key: told.get(f"{self.method.name}_{key}") for key in self.fields}
         asked: dict[str, Any] = {key: None if value == "" else value for key, value in shown.items()}
+        asked["guidance"] = widgets.number("guidance", asked["guidance"])
         return replace(request, **asked)
 
 

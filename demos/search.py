@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from demos import theme
+from demos import theme, widgets
 from demos.device import USUAL, Device, Step, Visit
 from demos.jobs import QUICK, Controls
 from demos.pictures import photo, shown
@@ -60,9 +60,7 @@ class Search:
             self.judge = gr.Dropdown(list(JUDGES), value="preserve", label="Judge", min_width=120)
             self.seed = gr.Number(value=0, precision=0, minimum=0, label="First seed", min_width=120)
         with gr.Accordion("More", open=False):
-            self.steps = gr.Number(
-                value=None, precision=0, minimum=1, label="Steps", info="Empty: the method's own number."
-            )
+            self.steps = widgets.number_field("Steps", info="Empty: the method's own number.")
             self.mode = gr.Radio(
                 list(search_settings.MODES),
                 value="continue",
@@ -140,6 +138,7 @@ class Search:
             source = given.checked()
             if not isinstance(seeds, int) or not 2 <= seeds <= MOST:
                 raise EditkitError(f"{seeds} seeds are not allowed; give 2 to {MOST}.")
+            steps = widgets.number("steps", steps, whole=True)
             asked = search_settings.build({"seeds": seeds, "judge": judge, "mode": mode})
         except EditkitError as error:
             yield self.controls.refused(visit, error)
@@ -149,7 +148,7 @@ class Search:
             instruction=instruction or "",
             method=method,
             seed=seed or 0,
-            steps=steps or None,
+            steps=steps,
             search=asked,
         )
         yield {
