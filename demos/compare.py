@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from demos import option_panels, theme, widgets
+from demos import option_panels, theme, views, widgets
 from demos.device import Device, Step, Visit
 from demos.jobs import QUICK, Controls
 from demos.pictures import PAINT, opened, painting
@@ -30,7 +30,6 @@ EXAMPLES = (
     ("lettered.png", "remove the blue triangle"),
 )
 SEEDS = 2**31
-BEFORE_AFTER, DIFFERENCE = "Before and after", "Difference"
 EMPTY = "Choose a sample or upload a picture, say what to change, and press Compare."
 
 
@@ -55,13 +54,7 @@ class Compare:
                 self._settings()
         self.controls.status.render()
         self.worn = gr.HTML(elem_id="compare-worn")
-        self.view = gr.Radio(
-            [BEFORE_AFTER, DIFFERENCE],
-            value=BEFORE_AFTER,
-            label="Show results as",
-            visible=False,
-            elem_id="compare-view",
-        )
+        self.view = views.chooser("compare", visible=False)
         self.empty = gr.HTML(theme.empty("No results yet", EMPTY))
         with gr.Row(elem_classes="cards"):
             self.cards = {name: card(method) for name, method in self.methods.items()}
@@ -133,7 +126,7 @@ class Compare:
         self.drawers = {name: option_panels.Drawer(method) for name, method in self.methods.items()}
 
     def _wire(self) -> None:
-        parts = [part for each in self.cards.values() for part in vars(each).values()]
+        parts = [part for each in self.cards.values() for part in each.parts()]
         asked = [self.painting, self.instruction, self.chosen, self.references]
         self.controls.wire(
             [self.controls.go.click, self.instruction.submit],
@@ -144,13 +137,8 @@ class Compare:
             {key: control for drawer in self.drawers.values() for key, control in drawer.named().items()},
         )
         self.controls.stoppable(self.visit)
-        pictures = [part for each in self.cards.values() for part in (each.slider, each.difference)]
-        self.view.change(self.shown, [self.view], pictures, api_name="compare_view", **QUICK)
+        views.chosen(self.view, [each.views for each in self.cards.values()], "compare")
         self.samples.select(sample, None, [self.painting, self.instruction], api_name="sample", **QUICK)
-
-    def shown(self, view: str) -> list[Any]:
-        """Sliders or differences."""
-        return [gr.update(visible=view == each) for _ in self.cards for each in (BEFORE_AFTER, DIFFERENCE)]
 
     def compare(
         self,
@@ -165,7 +153,7 @@ class Compare:
         preserve: bool = False,
         **told: Any,
     ) -> Iterator[dict[Any, Any]]:
-        """Results as they come: the slider of each method, its figures and recipe."""
+        """Results as they come: the pictures of each method, its figures and recipe."""
         try:
             painted = painting(self.pixels, picture, self.painting)
             source = painted.checked()

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from demos import theme, widgets
+from demos import theme, views, widgets
 from demos.device import USUAL, Device, Step, Visit
 from demos.jobs import QUICK, Controls
 from demos.pictures import photo, shown
@@ -87,10 +87,9 @@ class Search:
         self.picked = gr.Number(value=None, precision=0, label="Seed to finish", visible=False)
 
     def _result(self) -> None:
-        with gr.Column(visible=False) as self.edited:
-            self.slider = gr.ImageSlider(
-                label="Before and after", format="png", type="pil", interactive=False, max_height=420
-            )
+        with gr.Column(visible=False, elem_id="search-edited") as self.edited:
+            self.view = views.chooser("search")
+            self.shown = views.Views()
             self.facts = gr.HTML()
             self.download = gr.DownloadButton("Download", size="sm")
         self.reasons = gr.HTML(elem_id="search-reasons")
@@ -98,7 +97,7 @@ class Search:
     def _wire(self) -> None:
         outputs = [
             *(self.empty, self.found, self.gallery, self.finish, self.picked),
-            *(self.edited, self.slider, self.facts, self.download, self.reasons),
+            *(self.edited, *self.shown.parts, self.facts, self.download, self.reasons),
         ]
         asked = [self.picture, self.instruction, self.method, self.seeds, self.judge, self.mode, self.seed]
         self.controls.wire(
@@ -112,6 +111,7 @@ class Search:
             [self.finish.click], self.finished, self.visit, [self.picked], outputs, name="search_finish"
         )
         self.controls.stoppable(self.visit)
+        views.chosen(self.view, [self.shown], "search")
         self.gallery.select(
             pick,
             [self.visit],
@@ -197,8 +197,8 @@ class Search:
             previews = zip(event.seeds, event.pictures, strict=True)
             changes[self.gallery] = [(shown(each, visit), f"seed {seed}") for seed, each in previews]
         elif event.pictures:
-            pair = shown(source, visit), shown(event.pictures[0], visit)
-            changes |= {self.edited: gr.update(visible=True), self.slider: pair}
+            changes[self.edited] = gr.update(visible=True)
+            changes |= self.shown.pointed(source, event.pictures[0], visit)
         return changes
 
     def _done(
@@ -208,7 +208,7 @@ class Search:
         changes: dict[Any, Any] = {
             self.controls.status: theme.status(f"Done: seed {result.seed}.", 1, result.notes),
             self.edited: gr.update(visible=True),
-            self.slider: (shown(source, visit), shown(result.image, visit)),
+            **self.shown.done(source, result.image, visit),
             self.facts: theme.chips(
                 [
                     f"seed {result.seed}",

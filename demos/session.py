@@ -7,11 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from demos import theme
+from demos import theme, views
 from demos.device import QUEUE, USUAL, Device, Step, Visit
 from demos.history import History
 from demos.jobs import Controls
-from demos.pictures import photo, shown
+from demos.pictures import photo
 from editkit import api
 from editkit.errors import EditkitError
 from editkit.sessions.session import Session
@@ -58,20 +58,14 @@ class Turns:
     def _now(self) -> None:
         self.controls.status.render()
         self.empty = gr.HTML(theme.empty("No session yet", START))
-        with gr.Column(visible=False) as self.now:
-            self.slider = gr.ImageSlider(
-                label="Before and after the last turn",
-                format="png",
-                type="pil",
-                interactive=False,
-                max_height=420,
-                elem_id="session-slider",
-            )
+        with gr.Column(visible=False, elem_id="session-now") as self.now:
+            self.view = views.chooser("session")
+            self.turn = views.Views()
             self.facts = gr.HTML(elem_id="session-facts")
 
     def _wire(self) -> None:
         self.outputs = [
-            *(self.controls.status, self.empty, self.now, self.slider, self.facts, self.past),
+            *(self.controls.status, self.empty, self.now, *self.turn.parts, self.facts, self.past),
             *self.history.outputs,
         ]
         asked = [self.instruction, self.method, self.seed, self.preserve]
@@ -83,6 +77,7 @@ class Turns:
             [*self.outputs[1:], self.instruction],
         )
         self.controls.stoppable(self.visit)
+        views.chosen(self.view, [self.turn], "session")
         calm: dict[str, Any] = {"concurrency_id": QUEUE, "concurrency_limit": 1, "show_progress": "minimal"}
         calm |= {"show_progress_on": self.controls.status, "preprocess": False}
         self.begin.click(
@@ -149,7 +144,7 @@ class Turns:
                     self.controls.status: theme.status(words, event.step / event.steps)
                 }
                 if event.pictures:
-                    changes[self.slider] = shown(before, visit), shown(event.pictures[0], visit)
+                    changes |= self.turn.pointed(before, event.pictures[0], visit)
                 yield changes
             else:
                 seconds = sum(event.timings.values())
@@ -192,12 +187,11 @@ class Turns:
         assert session is not None
         now = session.current
         before = session.turns[now.parent] if now.parent is not None else now
-        pair = shown(before.image, visit), shown(now.image, visit)
         return {
             self.controls.status: theme.status(words, notes=(*notes, *now.notes)),
             self.empty: gr.update(visible=False),
             self.now: gr.update(visible=True),
-            self.slider: pair,
+            **self.turn.done(before.image, now.image, visit),
             self.facts: theme.chips(_facts(session)),
             self.past: gr.update(visible=True),
             **self.history.shown(session, visit),
