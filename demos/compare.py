@@ -171,6 +171,7 @@ class Compare:
             asked["references"] = tuple(each.image for each in extra)
             notes = [note for each in (painted, *extra) for note in each.notes]
             editor = self.device.editor_of(visit)
+            notes += self.device.remarks(source)
             requests = comparison.requests(editor, source, instruction or "", methods, **asked)
             configured = option_panels.apply(self.drawers, editor, requests, told)
         except EditkitError as error:
@@ -179,7 +180,7 @@ class Compare:
         waiting = [each.waiting(name in methods) for name, each in self.cards.items()]
         yield {
             self.seed: seed,
-            self.controls.status: theme.status("Starting.", 0),
+            self.controls.status: theme.status("Starting.", 0, notes),
             self.empty: gr.update(visible=False),
             self.view: gr.update(visible=True),
             **{part: change for changes in waiting for part, change in changes.items()},

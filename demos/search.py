@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -143,6 +143,7 @@ class Search:
         except EditkitError as error:
             yield self.controls.refused(visit, error)
             return
+        notes = (*given.notes, *self.device.remarks(source))
         request = EditRequest(
             image=source,
             instruction=instruction or "",
@@ -152,7 +153,7 @@ class Search:
             search=asked,
         )
         yield {
-            self.controls.status: theme.status("Starting.", 0, given.notes),
+            self.controls.status: theme.status("Starting.", 0, notes),
             self.empty: gr.update(visible=False),
             self.found: gr.update(visible=True),
             self.gallery: [],
@@ -160,7 +161,7 @@ class Search:
             self.edited: gr.update(visible=False),
             self.reasons: "",
         }
-        yield from self._follow(visit, source, request)
+        yield from self._follow(visit, source, request, notes)
 
     def finished(self, visit: Visit, seed: int | None) -> Iterator[dict[Any, Any]]:
         """The rest of the steps for a seed that the judge did not choose."""
@@ -171,7 +172,9 @@ class Search:
         assert isinstance(request.image, Image.Image)
         yield from self._follow(visit, request.image, replace(request, seed=seed, search=None))
 
-    def _follow(self, visit: Visit, source: Image.Image, request: EditRequest) -> Iterator[dict[Any, Any]]:
+    def _follow(
+        self, visit: Visit, source: Image.Image, request: EditRequest, notes: Sequence[str] = ()
+    ) -> Iterator[dict[Any, Any]]:
         editor = self.device.editor_of(visit)
 
         def work(tell: Any, watch: Any) -> None:
@@ -184,15 +187,15 @@ class Search:
             if isinstance(event, dict):
                 yield event
             elif isinstance(event, Step):
-                yield self._step(event, source, visit)
+                yield self._step(event, source, visit, notes)
             else:
                 yield self._done(event, source, request, visit)
 
-    def _step(self, event: Step, source: Image.Image, visit: Visit) -> dict[Any, Any]:
+    def _step(self, event: Step, source: Image.Image, visit: Visit, notes: Sequence[str]) -> dict[Any, Any]:
         many = len(event.seeds) > 1
         who = f"Previews of {len(event.seeds)} seeds" if many else f"Seed {event.seeds[0]}"
         words = f"{who}: step {event.step} of {event.steps}"
-        changes: dict[Any, Any] = {self.controls.status: theme.status(words, event.step / event.steps)}
+        changes: dict[Any, Any] = {self.controls.status: theme.status(words, event.step / event.steps, notes)}
         if event.pictures and many:
             previews = zip(event.seeds, event.pictures, strict=True)
             changes[self.gallery] = [(shown(each, visit), f"seed {seed}") for seed, each in previews]

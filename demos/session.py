@@ -102,10 +102,11 @@ class Turns:
         try:
             given = photo(self.pixels, picture)
             source = given.checked()
+            notes = (*given.notes, *self.device.remarks(source))
             visit.session = self.device.editor_of(visit).session(source, folder=visit.place())
         except EditkitError as error:
             return {self.visit: visit, self.controls.status: theme.problem(str(error))}
-        return {self.visit: visit, **self.shown(visit, "Started; say what to change.", given.notes)}
+        return {self.visit: visit, **self.shown(visit, "Started; say what to change.", notes)}
 
     def take(self, visit: Visit, method: str) -> dict[Any, Any]:
         """A session that begins with a result of Compare."""
