@@ -11,9 +11,10 @@ from typing import Any
 import gradio as gr
 
 from demos import theme
-from demos.compare import SAMPLES, Compare
+from demos.compare import Compare
 from demos.device import QUEUE, WAITING, Device, Visit, forget
 from demos.jobs import QUICK
+from demos.pictures import SAMPLES
 from demos.search import Search
 from demos.session import Turns
 from demos.train import Train

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,8 +12,9 @@ from PIL import Image
 
 from demos import option_panels, theme, views, widgets
 from demos.device import Device, Step, Visit
+from demos.instruction import Instruction
 from demos.jobs import QUICK, Controls
-from demos.pictures import PAINT, opened, painting
+from demos.pictures import PAINT, SAMPLES, opened, painting
 from demos.result_cards import card
 from editkit import api
 from editkit.editor import Editor
@@ -23,7 +23,6 @@ from editkit.inference import comparison
 from editkit.inference.inputs import check_seed
 from editkit.types import EditRequest
 
-SAMPLES = Path(__file__).parent / "samples"
 EXAMPLES = (
     ("three_shapes.png", "make the orange square green"),
     ("red_circle.png", "make the red circle blue"),
@@ -56,7 +55,7 @@ class Compare:
         self.worn = gr.HTML(elem_id="compare-worn")
         self.view = views.chooser("compare", visible=False)
         self.empty = gr.HTML(theme.empty("No results yet", EMPTY))
-        with gr.Row(elem_classes="cards"):
+        with gr.Row(elem_classes="cards", elem_id="compare-results"):
             self.cards = {name: card(method) for name, method in self.methods.items()}
         self._wire()
 
@@ -88,16 +87,14 @@ class Compare:
         )
 
     def _asking(self) -> None:
-        self.instruction = gr.Textbox(
-            label="Instruction", placeholder=EXAMPLES[0][1], lines=2, elem_id="compare-instruction"
-        )
+        self.instruction = Instruction("compare", "Instruction", EXAMPLES[0][1])
         self.chosen = gr.CheckboxGroup(
             [(f"{name}: {method.summary}", name) for name, method in self.methods.items()],
             value=list(self.methods),
             label="Methods",
             elem_id="compare-methods",
         )
-        self.controls = Controls("compare", "Compare")
+        self.controls = Controls("compare", "Compare", "compare-results")
 
     def _settings(self) -> None:
         with gr.Row():
@@ -127,18 +124,18 @@ class Compare:
 
     def _wire(self) -> None:
         parts = [part for each in self.cards.values() for part in each.parts()]
-        asked = [self.painting, self.instruction, self.chosen, self.references]
+        asked = [self.painting, self.instruction.box, self.chosen, self.references]
         self.controls.wire(
-            [self.controls.go.click, self.instruction.submit],
+            [self.controls.go.click, self.instruction.box.submit],
             self.compare,
             self.visit,
             [*asked, self.seed, self.randomise, self.steps, self.preserve],
-            [self.seed, self.view, self.empty, *parts],
+            [self.seed, self.view, self.empty, self.instruction.problem, *parts],
             {key: control for drawer in self.drawers.values() for key, control in drawer.named().items()},
         )
         self.controls.stoppable(self.visit)
         views.chosen(self.view, [each.views for each in self.cards.values()], "compare")
-        self.samples.select(sample, None, [self.painting, self.instruction], api_name="sample", **QUICK)
+        self.samples.select(sample, None, [self.painting, self.instruction.box], api_name="sample", **QUICK)
 
     def compare(
         self,
@@ -154,6 +151,9 @@ class Compare:
         **told: Any,
     ) -> Iterator[dict[Any, Any]]:
         """Results as they come: the pictures of each method, its figures and recipe."""
+        if missing := self.instruction.missing(instruction):
+            yield self.controls.idle(visit) | missing
+            return
         try:
             painted = painting(self.pixels, picture, self.painting)
             source = painted.checked()
@@ -172,7 +172,7 @@ class Compare:
             notes = [note for each in (painted, *extra) for note in each.notes]
             editor = self.device.editor_of(visit)
             notes += self.device.remarks(source)
-            requests = comparison.requests(editor, source, instruction or "", methods, **asked)
+            requests = comparison.requests(editor, source, instruction, methods, **asked)
             configured = option_panels.apply(self.drawers, editor, requests, told)
         except EditkitError as error:
             yield self.controls.refused(visit, error)
@@ -182,6 +182,7 @@ class Compare:
             self.seed: seed,
             self.controls.status: theme.status("Starting.", 0, notes),
             self.empty: gr.update(visible=False),
+            **self.instruction.fine(),
             self.view: gr.update(visible=True),
             **{part: change for changes in waiting for part, change in changes.items()},
         }

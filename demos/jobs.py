@@ -15,6 +15,10 @@ from editkit.errors import EditkitError
 
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "undocumented"}
 """For handlers that compute nothing and that only the page needs."""
+IN_VIEW = """() => setTimeout(() => {
+  if (![...document.querySelectorAll('[role=alert]')].some(e => e.checkVisibility()))
+    document.getElementById('%s')?.scrollIntoView({ block: 'nearest' });
+}, 300)"""
 UNFORESEEN = "Something went wrong here that is not your doing; the server's log says what."
 
 
@@ -24,10 +28,11 @@ class Controls:
     Args:
         name: of the handler in the API.
         start: the words on the button that starts it.
+        results: id of the element that comes into view at the end, where no problem is told.
     """
 
-    def __init__(self, name: str, start: str) -> None:
-        self.name = name
+    def __init__(self, name: str, start: str, results: str) -> None:
+        self.name, self.results = name, results
         with gr.Row(elem_classes="actions"):
             self.go = gr.Button(start, variant="primary", scale=3, min_width=120, elem_id=f"{name}-go")
             self.halt = gr.Button(
@@ -65,6 +70,7 @@ class Controls:
             show_progress_on=self.status,
             api_name=name,
         )
+        running.success(None, None, None, js=IN_VIEW % self.results, api_visibility="private")
         running.failure(failed, None, mine, api_name=f"{name}_failed", **quick)
 
     def stoppable(self, visit: Any) -> None:
@@ -97,6 +103,11 @@ class Controls:
     def over(self) -> dict[Any, Any]:
         """Nothing runs any more."""
         return {self.go: gr.update(interactive=True), self.halt: gr.update(interactive=False)}
+
+    def idle(self, visit: Visit) -> dict[Any, Any]:
+        """Nothing was begun, for a reason that is said elsewhere."""
+        visit.stop = None
+        return {self.status: theme.status("Ready.")}
 
     def refused(self, visit: Visit, error: EditkitError) -> dict[Any, Any]:
         """Why nothing was begun."""

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from html import escape
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from demos import theme, views, widgets
+from demos import theme, verdicts, views, widgets
 from demos.device import USUAL, Device, Step, Visit
+from demos.instruction import Instruction
 from demos.jobs import QUICK, Controls
-from demos.pictures import photo, shown
+from demos.pictures import SAMPLES, photo, shown
 from demos.result_cards import saved
 from editkit import api
 from editkit.errors import EditkitError
 from editkit.inference import search_settings
 from editkit.judges import JUDGES
-from editkit.types import EditRequest, EditResult, SearchFindings
+from editkit.types import EditRequest, EditResult
 
 EMPTY = "Give a picture and an instruction, and press Search: the judge compares a preview of each seed."
+OPEN = "add a square"
+"""Leaves colour and place free, so that seeds differ."""
 MOST = 16
 
 
@@ -41,6 +43,7 @@ class Search:
 
     def _asking(self) -> None:
         self.picture = gr.Image(
+            value=str(SAMPLES / "red_circle.png"),
             label="Picture",
             type="filepath",
             format="png",
@@ -49,9 +52,7 @@ class Search:
             elem_id="search-picture",
             placeholder="Drop a picture here, paste one, or click to upload",
         )
-        self.instruction = gr.Textbox(
-            label="Instruction", placeholder="make the red circle blue", lines=2, elem_id="search-instruction"
-        )
+        self.instruction = Instruction("search", "Instruction", OPEN, OPEN)
         with gr.Row():
             names = [each.name for each in api.methods()]
             self.method = gr.Dropdown(names, value=USUAL, label="Method", min_width=120)
@@ -67,7 +68,7 @@ class Search:
                 label="What becomes of the winner",
                 info="continue: goes on from its preview. restart: is made anew, as ICEdit's authors do.",
             )
-        self.controls = Controls("search", "Search")
+        self.controls = Controls("search", "Search", "search-edited")
 
     def _previews(self) -> None:
         self.controls.status.render()
@@ -98,17 +99,31 @@ class Search:
         outputs = [
             *(self.empty, self.found, self.gallery, self.finish, self.picked),
             *(self.edited, *self.shown.parts, self.facts, self.download, self.reasons),
+            self.instruction.problem,
         ]
-        asked = [self.picture, self.instruction, self.method, self.seeds, self.judge, self.mode, self.seed]
+        asked = [
+            self.picture,
+            self.instruction.box,
+            self.method,
+            self.seeds,
+            self.judge,
+            self.mode,
+            self.seed,
+        ]
         self.controls.wire(
-            [self.controls.go.click, self.instruction.submit],
+            [self.controls.go.click, self.instruction.box.submit],
             self.search,
             self.visit,
             [*asked, self.steps],
             outputs,
         )
         self.controls.wire(
-            [self.finish.click], self.finished, self.visit, [self.picked], outputs, name="search_finish"
+            [self.finish.click],
+            self.finished,
+            self.visit,
+            [self.picked],
+            outputs,
+            name="search_finish",
         )
         self.controls.stoppable(self.visit)
         views.chosen(self.view, [self.shown], "search")
@@ -133,6 +148,9 @@ class Search:
         steps: int | None = None,
     ) -> Iterator[dict[Any, Any]]:
         """Previews as they come, then the judge's comparisons and the winner."""
+        if missing := self.instruction.missing(instruction):
+            yield self.controls.idle(visit) | missing
+            return
         try:
             given = photo(self.pixels, picture)
             source = given.checked()
@@ -146,7 +164,7 @@ class Search:
         notes = (*given.notes, *self.device.remarks(source))
         request = EditRequest(
             image=source,
-            instruction=instruction or "",
+            instruction=instruction,
             method=method,
             seed=seed or 0,
             steps=steps,
@@ -160,6 +178,7 @@ class Search:
             self.finish: gr.update(visible=False),
             self.edited: gr.update(visible=False),
             self.reasons: "",
+            **self.instruction.fine(),
         }
         yield from self._follow(visit, source, request, notes)
 
@@ -178,6 +197,7 @@ class Search:
         editor = self.device.editor_of(visit)
 
         def work(tell: Any, watch: Any) -> None:
+            editor.load(request)  # so that seconds are the edit's alone
             (result,) = editor.edit_many([request], watch=watch)
             if result.error:
                 raise EditkitError(result.error)
@@ -227,7 +247,7 @@ class Search:
                 (shown(each, visit), f"seed {seed}" + ", the judge's" * (seed == report.seed))
                 for seed, each in report.previews.items()
             ]
-            changes[self.reasons] = reasons(report)
+            changes[self.reasons] = verdicts.table(report)
         return changes
 
 
@@ -237,16 +257,3 @@ def pick(visit: Visit, chosen: gr.SelectData) -> tuple[Any, Any]:
         return None, gr.update(visible=False)
     seed = list(visit.search[1])[chosen.index]
     return seed, gr.update(value=f"Finish seed {seed}", visible=True)
-
-
-def reasons(report: SearchFindings) -> str:
-    """The judge's comparisons as a table."""
-    rows = []
-    for each in report.comparisons:
-        said = "; ".join(verdict.reply for verdict in each.verdicts)
-        better = "tie" if each.better is None else f"seed {each.better}"
-        first, second = each.seeds
-        rows.append(f"<tr><td>{first} and {second}</td><td>{better}</td><td>{escape(said)}</td></tr>")
-    head = "<thead><tr><th>seeds</th><th>better</th><th>the judge's words</th></tr></thead>"
-    table = f'<table class="plain">{head}<tbody>{"".join(rows)}</tbody></table>'
-    return f'<div class="scroll">{table}{theme.hint(f"{report.steps} steps in all, over all seeds.")}</div>'

@@ -10,11 +10,13 @@ import gradio as gr
 from demos import theme, views
 from demos.device import QUEUE, USUAL, Device, Step, Visit
 from demos.history import History
+from demos.instruction import Instruction
 from demos.jobs import Controls
 from demos.pictures import photo
 from editkit import api
 from editkit.errors import EditkitError
 from editkit.sessions.session import Session
+from editkit.types import EditRequest
 
 START = "Upload a picture and press Start, or choose Go on in Session under a result of Compare."
 
@@ -44,16 +46,14 @@ class Turns:
             placeholder="Drop a picture here, paste one, or click to upload",
         )
         self.begin = gr.Button("Start", elem_id="session-start")
-        self.instruction = gr.Textbox(
-            label="Next edit", placeholder="make the red circle blue", lines=2, elem_id="session-instruction"
-        )
+        self.instruction = Instruction("session", "Next edit", "make the red circle blue")
         with gr.Row():
             self.method = gr.Dropdown(
                 [each.name for each in api.methods()], value=USUAL, label="Method", min_width=120
             )
             self.seed = gr.Number(value=0, precision=0, minimum=0, label="Seed", min_width=120)
         self.preserve = gr.Checkbox(value=True, label="Keep pixels outside the change identical")
-        self.controls = Controls("session", "Edit")
+        self.controls = Controls("session", "Edit", "session-now")
 
     def _now(self) -> None:
         self.controls.status.render()
@@ -68,13 +68,13 @@ class Turns:
             *(self.controls.status, self.empty, self.now, *self.turn.parts, self.facts, self.past),
             *self.history.outputs,
         ]
-        asked = [self.instruction, self.method, self.seed, self.preserve]
+        asked = [self.instruction.box, self.method, self.seed, self.preserve]
         self.controls.wire(
-            [self.controls.go.click, self.instruction.submit],
+            [self.controls.go.click, self.instruction.box.submit],
             self.edit,
             self.visit,
             asked,
-            [*self.outputs[1:], self.instruction],
+            [*self.outputs[1:], self.instruction.box, self.instruction.problem],
         )
         self.controls.stoppable(self.visit)
         views.chosen(self.view, [self.turn], "session")
@@ -129,13 +129,18 @@ class Turns:
         if session is None:
             yield self.controls.refused(visit, EditkitError(f"There is no session yet. {START}"))
             return
+        if missing := self.instruction.missing(instruction):
+            yield self.controls.idle(visit) | missing
+            return
         before = session.current.image
 
         def work(tell: Any, watch: Any) -> None:
+            # Loaded first, so that seconds are the edit's alone.
+            self.device.editor_of(visit).load(EditRequest(image=None, instruction=instruction, method=method))
             asked = {"seed": seed or 0, "preserve": preserve or None, "watch": watch}
-            tell(session.edit(instruction or "", method, **asked))
+            tell(session.edit(instruction, method, **asked))
 
-        yield {self.controls.status: theme.status("Starting.", 0)}
+        yield {self.controls.status: theme.status("Starting.", 0), **self.instruction.fine()}
         for event in self.controls.follow(self.device, visit, work):
             if isinstance(event, dict):
                 yield event
@@ -150,7 +155,7 @@ class Turns:
             else:
                 seconds = sum(event.timings.values())
                 done = self.shown(visit, f"Turn {session.current.number} done in {seconds:.1f} s.")
-                yield done | {self.instruction: ""}
+                yield done | {self.instruction.box: ""}
 
     def branch(self, visit: Visit, chosen: gr.SelectData) -> dict[Any, Any]:
         """Go on from any turn."""

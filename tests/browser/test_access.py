@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -93,5 +94,21 @@ def test_controls_have_names_keys_and_contrast(opened: Callable[..., Page], sche
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.type"))
     assert {"compare-go", "checkbox"} <= reached
-    page.locator("#compare-instruction textarea").press("Shift+Enter")
+    page.locator("#compare-instruction textarea").press("End")
+    page.keyboard.press("Shift+Enter")
+    expect(page.locator("#compare-instruction textarea")).to_have_value(re.compile("green\n$"))
+    see(page.locator("#compare-status"), "Ready.")
+    page.keyboard.press("Enter")
     see(page.locator("#compare-status"), "3 of 3 done")
+
+
+def test_all_tabs_are_of_one_width(opened: Callable[..., Page]) -> None:
+    page = opened()
+    places = set()
+    for tab in TABS:
+        page.get_by_role("tab", name=tab).click()
+        expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
+        box = page.locator(".thirds:visible").first.bounding_box()
+        assert box
+        places.add((round(box["x"]), round(box["width"])))
+    assert len(places) == 1, places

@@ -37,6 +37,7 @@ def field(page: Page, label: str) -> Locator:
 
 def test_opening_a_drawer_changes_no_request(opened: Callable[..., Page]) -> None:
     page = opened()
+    page.locator("#compare-instruction textarea").fill("make it blue")
     closed = sent(page)
     for drawer in page.locator(".label-wrap:visible").all():
         drawer.click()

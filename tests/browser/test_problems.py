@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.browser.visitor import (
     choose_sample,
@@ -19,8 +19,11 @@ pytestmark = pytest.mark.browser
 
 def test_problems_are_said_on_the_page(opened: Callable[..., Page], tmp_path: Path) -> None:
     page = opened()
-    status = compare(page)
-    see(status.get_by_role("alert"), "There is no picture yet")
+    compare(page)
+    see(page.locator("#compare-instruction-problem"), "The instruction is empty")
+    expect(page.locator("[role=alert]:visible")).to_have_count(1)
+    page.locator("#compare-instruction textarea").fill("x")
+    see(compare(page).get_by_role("alert"), "There is no picture yet")
     choose_sample(page)
     page.locator("#compare-instruction textarea").fill("make the unicorn blue")
     see(compare(page), "does not know the word unicorn")
