@@ -19,6 +19,7 @@ from demos.search import Search
 from demos.session import Turns
 from demos.train import Train
 from demos.training import Training
+from editkit import machine
 from editkit.editor import Editor
 
 HOUR = 3600
@@ -67,6 +68,9 @@ def build(device: Device, run: Training, options: PageOptions) -> Any:
     """The page's Blocks, ready to be launched."""
     backbone = device.editor.backbone
     told = f"{backbone.name} on {backbone.device}, {str(backbone.dtype).removeprefix('torch.')}"
+    told += "".join(
+        f", {each.free / 1e9:.0f} GB free" for each in machine.devices() if each.name == backbone.device.type
+    )
     with gr.Blocks(title="editkit", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as page:
         visit = gr.State(Visit(), delete_callback=forget)
         gr.HTML(theme.masthead(told))

@@ -10,10 +10,11 @@ import socket
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from editkit import api
+from editkit.editor import Editor
 from editkit.errors import EditkitError
 
 MEGABYTES = 40
@@ -22,8 +23,7 @@ AT_HOME = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(
-    backbone: str,
-    device: str | None,
+    load: Callable[[], Editor],
     *,
     host: str,
     port: int,
@@ -31,7 +31,7 @@ def serve(
     password: str | None,
     pixels: int,
 ) -> None:
-    """Serve the page until it is told to stop.
+    """Serve the page of the editor that `load` gives until it is told to stop.
 
     Raises:
         EditkitError: where gradio is missing, the address is taken, or the backbone or device is unknown.
@@ -46,7 +46,7 @@ def serve(
         # Strangers may edit; to keep the machine busy for hours they need the password.
         trains = password is not None or (host in AT_HOME and not share)
         options = app.PageOptions(pixels=pixels, trains=trains)
-        with app.opened(api.load(backbone, device), options) as (page, runner):
+        with app.opened(load(), options) as (page, runner):
             _, address, shared = page.launch(
                 server_name=host,
                 server_port=port,

@@ -5,13 +5,16 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.options import Backbone, Device
+from editkit.cli import options
+from editkit.cli.options import Backbone, Device, Dtype, Load
 from editkit.errors import EditkitError
 
 
 def demo(
     backbone: Backbone = "tiny",
     device: Device = None,
+    dtype: Dtype = None,
+    load: Load = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
@@ -32,5 +35,10 @@ def demo(
         raise EditkitError(f"--max-pixels {max_pixels} is not allowed; give 1 to {images.MAX_PIXELS:,}.")
     packages.own_package("demos")
     importlib.import_module("demos.serve").serve(
-        backbone, device, host=host, port=port, share=share, password=password or None, pixels=max_pixels
+        lambda: options.editor(backbone, device, dtype, {}, load),
+        host=host,
+        port=port,
+        share=share,
+        password=password or None,
+        pixels=max_pixels,
     )
