@@ -6,13 +6,15 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from numpy.typing import NDArray
 from torch import Tensor
 
-from backbones import attention_values, hub, packing
+from backbones import attention_values, hub, known_pictures, packing
 from backbones.components import Components
 from backbones.encoding_cache import KeptTexts, Memory
 from backbones.loading import LoadOptions
@@ -46,6 +48,9 @@ class Flux(Components):
                 f"The instruction is longer than {self.encoders.length} tokens; its end is not read."
             )
         return remarks
+
+    def remarks_on_picture(self, picture_HW3: NDArray[np.uint8]) -> list[str]:
+        return known_pictures.remarks(self.name, picture_HW3) if self.base == "tiny" else []
 
     def text(self, prompts: Sequence[str], placeholders: Sequence[str] = ()) -> Text:
         extra = tuple(placeholders)

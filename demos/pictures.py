@@ -14,6 +14,7 @@ from editkit.errors import EditkitError
 from editkit.imaging import images
 
 PAINT = "#ff2d9b"
+SAMPLES = Path(__file__).parent / "samples"
 SIDE = 384
 """Largest side, in pixels, to which a small picture is enlarged."""
 UNREADABLE = "The picture is damaged or in no known format; give a PNG, JPEG or WebP."

@@ -10,11 +10,11 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from editkit import api
+from editkit.editor import Editor
 from editkit.errors import EditkitError
 
 MEGABYTES = 40
@@ -23,18 +23,15 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(
-    backbone: str,
-    device: str | None,
+    load: Callable[[], Editor],
     *,
-    lora: Mapping[str, float],
-    low_memory: str | None = None,
     host: str,
     port: int,
     share: bool,
     password: str | None,
     pixels: int,
 ) -> None:
-    """Serve the page until Ctrl-C or SIGTERM.
+    """Serve the page of the editor that `load` gives until it is told to stop.
 
     Raises:
         EditkitError: where gradio is missing, the address is taken, or the backbone or device is unknown.
@@ -49,8 +46,7 @@ def serve(
         # Everybody may edit; training, which takes hours, needs a local page or the password.
         trains = password is not None or (host in LOCAL_HOSTS and not share)
         options = app.PageOptions(pixels=pixels, trains=trains)
-        loaded = api.load(backbone, device, lora=lora, low_memory=low_memory)
-        with app.opened(loaded, options) as (page, runner):
+        with app.opened(load(), options) as (page, runner):
             _, address, shared = page.launch(
                 server_name=host,
                 server_port=port,
