@@ -81,7 +81,9 @@ class Components(RoleTransformers):
         return self.options.part(part) or self.home / part
 
     def _load(self, part: str) -> Any:
-        return parts.load(self.options, part, lambda: self.home, self.dtype).to(self.device)
+        loaded = parts.load(self.options, part, lambda: self.home, self.dtype)
+        self.placement.put(loaded, self.device, level="leaf")
+        return loaded
 
     def _tokenizer(self, folder: Path, part: str) -> Any:
         try:
@@ -123,6 +125,8 @@ class Components(RoleTransformers):
         """Let go of the autoencoder and the text encoders, where they can be loaded again when needed."""
         if self._own_parts:
             self._vae = self._encoders = None
+            for part in parts.PARTS:
+                self.placement.forget(part)
 
     @property
     def encoders(self) -> Encoders:
@@ -145,6 +149,7 @@ class Components(RoleTransformers):
     ) -> None:
         """Use these components, however they were made, as the transformer of the roles with this key."""
         self._register(key, transformer)
+        self._made.add(key)
         self._vae, self._encoders, self._unsaved = vae or self._vae, encoders or self._encoders, True
         self._own_parts &= vae is None and encoders is None
 

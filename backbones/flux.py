@@ -6,11 +6,15 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from numpy.typing import NDArray
 from torch import Tensor
 
-from backbones import attention_values, hub, packing
+from backbones import attention_values, hub, known_pictures, packing
 from backbones.components import Components
 from backbones.encoding_cache import KeptTexts, Memory
 from backbones.loading import LoadOptions
@@ -45,6 +49,9 @@ class Flux(Components):
             )
         return remarks
 
+    def remarks_on_picture(self, picture_HW3: NDArray[np.uint8]) -> list[str]:
+        return known_pictures.remarks(self.name, picture_HW3) if self.base == "tiny" else []
+
     def text(self, prompts: Sequence[str], placeholders: Sequence[str] = ()) -> Text:
         extra = tuple(placeholders)
         if self._encoders and self._encoders.t5.shared.weight.requires_grad:
@@ -52,7 +59,8 @@ class Flux(Components):
 
         @torch.no_grad()
         def make(places: list[int]) -> list[tuple[Tensor, Tensor]]:
-            text = self.encoders([prompts[place] for place in places], extra)
+            with self.placement.visiting(text_encoder=self.encoders.clip, text_encoder_2=self.encoders.t5):
+                text = self.encoders([prompts[place] for place in places], extra)
             return list(zip(text.tokens_BTD, text.pooled_BD, strict=True))
 
         cast_down = torch.is_autocast_enabled(self.device.type)
@@ -77,7 +85,10 @@ class Flux(Components):
 
         def make(places: list[int]) -> Tensor:
             scaled_BCHW = (pixels_BCHW[places] * 2 - 1).to(self.dtype)
-            posterior = self.vae.encode(scaled_BCHW).latent_dist
+            area = pixels_BCHW.shape[-1] * pixels_BCHW.shape[-2]
+            vae, parts = self._vae_for(area), self._parts(scaled_BCHW, area)
+            moments = [vae.encode(part_BCHW).latent_dist.parameters for part_BCHW in parts]
+            posterior = DiagonalGaussianDistribution(torch.cat(moments))
             if generators is None:
                 latents_BChw = posterior.mode()
             else:
@@ -87,7 +98,7 @@ class Flux(Components):
                     for place in places
                 ]
                 latents_BChw = posterior.mean + posterior.std * torch.cat(draws).to(self.device)
-            config = self.vae.config
+            config = vae.config
             return packing.pack((latents_BChw - config.shift_factor) * config.scaling_factor)
 
         if generators is not None:
@@ -114,8 +125,22 @@ class Flux(Components):
     def decode(self, tokens_BLC: Tensor, width: int, height: int) -> Tensor:
         config = self.vae.config
         latents_BChw = packing.unpack(tokens_BLC.to(self.dtype), width, height)
-        pixels_BCHW = self.vae.decode(latents_BChw / config.scaling_factor + config.shift_factor).sample
-        return cast(Tensor, (pixels_BCHW.float() / 2 + 0.5).clamp(0, 1))
+        latents_BChw = latents_BChw / config.scaling_factor + config.shift_factor
+        vae, parts = self._vae_for(width * height), self._parts(latents_BChw, width * height)
+        pixels_BCHW = torch.cat([vae.decode(part_BChw).sample for part_BChw in parts])
+        return (pixels_BCHW.float() / 2 + 0.5).clamp(0, 1)
+
+    def _vae_for(self, area: int) -> AutoencoderKL:
+        """The autoencoder on the device; tile by tile for pictures of more pixels than a preset allows."""
+        self.placement.visit("vae", self.vae)
+        if preset := self.placement.preset:
+            self.vae.use_tiling = area > preset.pixels
+        return self.vae
+
+    def _parts(self, batch: Tensor, area: int) -> tuple[Tensor, ...]:
+        """A batch in parts of as many pictures of this many pixels as a preset allows at once."""
+        preset = self.placement.preset
+        return torch.split(batch, max(1, preset.pixels // area) if preset else len(batch))
 
     def grid_ids(self, width: int, height: int, *, image: int = 0, left: int = 0, top: int = 0) -> Tensor:
         return packing.grid_ids(width, height, image=image, left=left, top=top).to(self.device)
@@ -141,7 +166,7 @@ class Flux(Components):
                 transformer._reset_stateful_cache()
 
     def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
-        slots, transformer = plan.conditioning, self.transformer(plan.role)
+        slots, transformer = plan.conditioning, self.visiting(plan.role)
         if slots.text is None:
             raise ValueError(
                 "the plan has no text yet; use Conditioner.plan, or Conditioner.with_text on this plan"

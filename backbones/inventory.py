@@ -3,21 +3,19 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from backbones import hub
+from backbones import hub, low_memory
+from backbones.low_memory import HALF, LARGEST_BLOCK, OUTSIDE_BLOCKS, PRESETS, Preset, Sizes
 from backbones.specs import FAMILIES, PARAMETERS
-from editkit.backbone import Held, Role, Way
+from editkit.backbone import Fit, Held, Role, Way
 
-ROOM = 3e9
-"""Bytes that an edit of one megapixel needs besides weights, at most."""
-HALF, FULL = 2, 4
+ROOM = low_memory.ROOM
+FULL = 4
 FOUR_BITS = 0.5 + 4 / 64
 """Bytes of a weight in NF4; 64 share a scale of 4 bytes."""
 Q4, Q8 = 18 / 32, 34 / 32
 """Bytes of a weight in GGUF's Q4_0 and Q8_0, or Q4_K_S and others of their size: 32 share a scale."""
 T5_PLAIN = 24 * 10240 * 4096 + 32128 * 4096
 """Parameters of T5 that stay in bfloat16: the last layer of each block, and the embedding."""
-LARGEST_BLOCK, OUTSIDE_BLOCKS = 339_831_296, 64_124_992
-"""Parameters of the transformer."""
 
 
 def held() -> list[Held]:
@@ -54,10 +52,58 @@ def ways(on_cpu: bool) -> list[Way]:
     four_bits, visiting = "--load quantization=... (4 bits)", HALF * (LARGEST_BLOCK + OUTSIDE_BLOCKS)
     return [
         Way(settings="", device=half),
+        *(_preset_way(name, PRESETS[name]) for name in reversed(list(PRESETS))),
         Way(settings=four_bits, device=FOUR_BITS * transformer + others, needs="bitsandbytes"),
         Way(settings=named, device=files, needs="gguf"),
         Way(settings="--load offload=block", device=others + visiting, main=HALF * transformer),
     ]
+
+
+def fits(memory: float) -> list[Fit]:
+    """Every role of every family on a device of this many bytes, in the precision of GPUs."""
+    return [
+        _fit(family.name, name, _sizes(role), memory)
+        for family in FAMILIES.values()
+        for name, role in family.roles.items()
+    ]
+
+
+def preset(memory: float) -> str | None:
+    """The preset for several roles in one process; empty where none is needed, None where none helps."""
+    return "" if low_memory.takes_all(memory) else low_memory.fitting(memory)
+
+
+def _fit(family: str, role: str, sizes: Sizes, memory: float) -> Fit:
+    name = "" if sizes.whole + ROOM <= memory else low_memory.fitting(memory)
+    return Fit(
+        family=family,
+        role=role,
+        transformer=sizes.transformer,
+        encoders=sizes.encoders,
+        vae=sizes.vae,
+        preset=name,
+        peak=low_memory.peak(PRESETS[name], sizes) if name else sizes.whole,
+    )
+
+
+def _sizes(role: Role) -> Sizes:
+    folder = Path(role.source)
+    if not folder.is_absolute():
+        return low_memory.published()
+    parts = ("transformer", "text_encoder", "text_encoder_2", "vae")
+    transformer, clip, t5, vae = (
+        sum(file.stat().st_size for file in (folder / part).glob("*.safetensors")) for part in parts
+    )
+    # Far smaller than any preset's bound, so that it never visits in blocks.
+    return Sizes(transformer=transformer, block=transformer, outside=0, encoders=clip + t5, vae=vae)
+
+
+def _preset_way(name: str, preset: Preset) -> Way:
+    sizes = low_memory.published()
+    waiting = preset.transformers - (sizes.transformer <= preset.weights)
+    encoders = sizes.encoders if preset.encoders_wait else 0
+    main = waiting * sizes.transformer + encoders
+    return Way(settings=f"--low-memory {name}", device=preset.weights, main=main)
 
 
 def _state(role: Role) -> str:

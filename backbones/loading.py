@@ -10,12 +10,13 @@ from typing import Any, cast
 import diffusers
 import torch
 from diffusers import FluxTransformer2DModel
-from diffusers.hooks import apply_group_offloading
 from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_offloading
 
 from backbones import attention, folders
 from backbones.conversion import single_file
 from backbones.folders import LOADING_ERRORS
+from backbones.low_memory import AUTO, PRESETS
+from backbones.placement import CPU, Placement
 from backbones.quantized import built, fill, quantize
 from backbones.specs import ROLES
 from editkit.backbone import Transformer
@@ -25,7 +26,6 @@ from editkit.quiet import no_bars
 CACHES = ("FirstBlockCacheConfig", "TaylorSeerCacheConfig")
 """Those of diffusers that need no callback and know FLUX's blocks."""
 FILES = (".safetensors", ".gguf")
-CPU = torch.device("cpu")
 QUANTIZERS = ("BitsAndBytesConfig", "TorchAoConfig", "QuantoConfig", "NVIDIAModelOptConfig")
 
 
@@ -47,8 +47,12 @@ class LoadOptions:
     quantization: dict[str, Any] = field(default_factory=dict)
     """`type` names diffusers' class (BitsAndBytesConfig, TorchAoConfig, ...), the rest are its arguments;
     torchao's own config, such as Int8WeightOnlyConfig, goes by its name as `quant_type`."""
-    offload: str = "none"
-    """`none`, or `block` or `leaf`: weights wait on the CPU and visit the device group by group."""
+    offload: str | None = None
+    """Of transformers. `block` or `leaf`: weights wait on the CPU and visit the device group by group;
+    `none`: never. Without it `low_memory` decides."""
+    low_memory: str | None = None
+    """A preset for devices of little memory, `16g`, `24g` or `48g`, see `backbones.low_memory`; `auto`
+    takes the one that fits the device. Other options win over it."""
     attention: str | None = None
     """diffusers' attention backend, such as `native`, `flash`, `sage`; `plain` trains fastest on CPUs."""
     cache: dict[str, Any] = field(default_factory=dict)
@@ -57,8 +61,11 @@ class LoadOptions:
     """Compile the repeated blocks with torch.compile."""
 
     def __post_init__(self) -> None:
-        if self.offload not in ("none", "block", "leaf"):
+        if self.offload not in (None, "none", "block", "leaf"):
             raise ValueError(f"offload must be none, block or leaf, not {self.offload!r}")
+        if self.low_memory not in (None, AUTO, *PRESETS):
+            allowed = ", ".join(PRESETS)
+            raise ValueError(f"low_memory must be {allowed} or {AUTO}, not {self.low_memory!r}")
         named = self.transformer if isinstance(self.transformer, dict) else {}
         if strange := [role for role in named if role not in ROLES]:
             raise ValueError(f"transformer names roles, {', '.join(ROLES)}, and {strange[0]!r} is none")
@@ -134,25 +141,18 @@ def load_transformer(
 
 
 def place(
-    transformer: FluxTransformer2DModel, device: torch.device, options: LoadOptions
+    transformer: FluxTransformer2DModel,
+    device: torch.device,
+    options: LoadOptions,
+    placement: Placement | None = None,
 ) -> FluxTransformer2DModel:
-    """Move it to its device and switch on what the options ask for.
+    """Move it to its device, or let a preset's placement do so, and switch on what the options ask for.
 
     Raises:
         EditkitError: where diffusers refuses an option.
     """
     try:
-        if options.offload == "none":
-            if not options.quantization or transformer.device.type != device.type:
-                transformer.to(device)
-        else:
-            apply_group_offloading(
-                transformer,
-                onload_device=device,
-                offload_device=torch.device("cpu"),
-                offload_type=f"{options.offload}_level",
-                num_blocks_per_group=1 if options.offload == "block" else None,
-            )
+        (placement or Placement(device, None)).put(transformer, device, options.offload)
         if options.attention == attention.PLAIN:
             attention.use_plain(transformer)
         elif options.attention:

@@ -1,5 +1,6 @@
 """A FLUX family's transformers: loaded when first needed, switched by role, adapted by LoRA."""
 
+import gc
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
@@ -10,8 +11,11 @@ import torch
 from diffusers import FluxTransformer2DModel
 
 from backbones import copying, hub
+from backbones.adapter_restore import AdapterRestorer
 from backbones.encoding_cache import remember_positions
 from backbones.loading import LoadOptions, load_transformer, place
+from backbones.low_memory import chosen
+from backbones.placement import Placement
 from backbones.widening import widened
 from editkit import adapters
 from editkit.backbone import Family, Role, Transformer
@@ -37,8 +41,11 @@ class RoleTransformers:
         self.transformer_device = device
         """Where transformers are put, which is elsewhere until they are in shards."""
         self.transformers: dict[str, FluxTransformer2DModel] = {}
+        self.placement = Placement(device, chosen(self.options.low_memory, str(device)))
         self._adapters: dict[str, str] = {}
+        self._restorer = AdapterRestorer()
         self._unsaved = False  # some weights are in memory alone
+        self._made: set[str] = set()  # keys of transformers that cannot be loaded again
 
     def role(self, name: str) -> Role:
         """The role's record.
@@ -81,12 +88,15 @@ class RoleTransformers:
     ) -> None:
         """Load an adapter next to others on a role's transformer; a recipe names it by its hash."""
         load(self.transformer(role), path, name)
+        self._restorer.remember_loaded(self.role(role).key, path, name, load)
         self._adapters[name] = adapters.digest(path)
 
     def set_adapters(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
         """Switch a role's transformer to exactly these adapters; one that is not loaded yet has none."""
         if names or (role in self.roles and self.role(role).key in self.transformers):
             adapters.enable(self.transformer(role), names, scales)
+        if role in self.roles:
+            self._restorer.remember_active(self.role(role).key, names, scales)
 
     def folder(self, role: str) -> Path:
         """The role's pipeline folder on this machine, its transformer fetched if need be."""
@@ -97,6 +107,7 @@ class RoleTransformers:
         """The role's transformer; roles with one key share one."""
         record = self.role(role)
         if record.key not in self.transformers:
+            self._let_go()
             if start := self._start(role):
                 loaded = widened(self._apart(start), record.in_channels)
             else:
@@ -106,8 +117,35 @@ class RoleTransformers:
                     f"The transformer given takes {loaded.config.in_channels} channels, the role {role!r} of "
                     f"{self.name!r} {record.in_channels}; name files by role, as transformer={{{role}: ...}}."
                 )
-            self._register(record.key, place(loaded, self.transformer_device, self.options))
+            self._register(record.key, self._placed(loaded))
+            self._restorer.restore(record.key, loaded)
+            if self.options.quantization:
+                self.placement.visit(record.key, loaded)  # it was made on the device
+        elif self.placement.preset:
+            self.transformers[record.key] = self.transformers.pop(record.key)  # the one used last at the end
         return self.transformers[record.key]
+
+    def visiting(self, role: str) -> FluxTransformer2DModel:
+        """The role's transformer, ready to compute: on the device, where it does not visit it in groups."""
+        transformer = self.transformer(role)
+        self.placement.visit(self.role(role).key, transformer)
+        return transformer
+
+    def _let_go(self) -> None:
+        """Let go of transformers that can be loaded again, as many as the preset asks for."""
+        if self.placement.preset is None:
+            return
+        lasting = [key for key in self.transformers if key not in self._made]
+        while lasting and len(self.transformers) >= self.placement.preset.transformers:
+            key = lasting.pop(0)
+            del self.transformers[key]
+            self.placement.forget(key)
+            gc.collect()  # hooks and their module hold each other
+        if self.options.quantization:
+            self.placement.clear()  # the next is made on the device, at a size that is known only then
+
+    def _placed(self, transformer: FluxTransformer2DModel) -> FluxTransformer2DModel:
+        return place(transformer, self.transformer_device, self.options, self.placement)
 
     def _start(self, role: str) -> str | None:
         """The role whose transformer this one's is, but for a wider input."""
@@ -122,7 +160,7 @@ class RoleTransformers:
         """
         if self._start(role):
             raise EditkitError(f"{self.name} has no weights of its own for the role {role!r}; name another.")
-        if self.options.offload == "none":
+        if self.options.offload in (None, "none") and self.placement.preset is None:
             return self.transformer(role)
         return self._load_transformer(role)
 
@@ -146,7 +184,8 @@ class RoleTransformers:
         """
         made = widened(self.transformer(start), self.role(role).in_channels)
         self.transformers.pop(self.role(start).key)  # whose weights the wider one has taken over
-        self._register(self.role(role).key, place(made, self.transformer_device, self.options))
+        self._register(self.role(role).key, self._placed(made))
+        self._made.add(self.role(role).key)
         self._unsaved = True
 
     def look_left(self, role: str, pixels: int) -> None:

@@ -11,13 +11,15 @@ from typing import Any
 import gradio as gr
 
 from demos import theme
-from demos.compare import SAMPLES, Compare
+from demos.compare import Compare
 from demos.device import QUEUE, WAITING, Device, Visit, forget
 from demos.jobs import QUICK
+from demos.pictures import SAMPLES
 from demos.search import Search
 from demos.session import Turns
 from demos.train import Train
 from demos.training import Training
+from editkit import machine
 from editkit.editor import Editor
 
 HOUR = 3600
@@ -66,6 +68,9 @@ def build(device: Device, run: Training, options: PageOptions) -> Any:
     """Build the page's Blocks, ready to be launched."""
     backbone = device.editor.backbone
     summary = f"{backbone.name} on {backbone.device}, {str(backbone.dtype).removeprefix('torch.')}"
+    summary += "".join(
+        f", {each.free / 1e9:.0f} GB free" for each in machine.devices() if each.name == backbone.device.type
+    )
     with gr.Blocks(title="editkit", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as page:
         visit = gr.State(Visit(), delete_callback=forget)
         gr.HTML(theme.masthead(summary))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from demos import option_panels, theme
+from demos import option_panels, theme, views, widgets
 from demos.device import Device, Step, Visit
+from demos.instruction import Instruction
 from demos.jobs import QUICK, Controls
-from demos.pictures import PAINT, opened, painting
+from demos.pictures import PAINT, SAMPLES, opened, painting
 from demos.result_cards import card
 from editkit import api
 from editkit.editor import Editor
@@ -23,7 +23,6 @@ from editkit.inference import comparison
 from editkit.inference.inputs import check_seed
 from editkit.types import EditRequest
 
-SAMPLES = Path(__file__).parent / "samples"
 EXAMPLES = (
     ("three_shapes.png", "make the orange square green"),
     ("red_circle.png", "make the red circle blue"),
@@ -35,7 +34,6 @@ EXAMPLES = (
     ("triangle_and_ring.png", "add a star"),
 )
 SEEDS = 2**31
-BEFORE_AFTER, DIFFERENCE = "Before and after", "Difference"
 EMPTY = "Choose a sample or upload a picture, say what to change, and press Compare."
 
 
@@ -71,15 +69,9 @@ class Compare:
         )
         self.controls.status.render()
         self.adapter_note = gr.HTML(elem_id="compare-adapter")
-        self.view = gr.Radio(
-            [BEFORE_AFTER, DIFFERENCE],
-            value=BEFORE_AFTER,
-            label="Show results as",
-            visible=False,
-            elem_id="compare-view",
-        )
+        self.view = views.chooser("compare", visible=False)
         self.empty = gr.HTML(theme.empty("No results yet", EMPTY))
-        with gr.Row(elem_classes="cards"):
+        with gr.Row(elem_classes="cards", elem_id="compare-results"):
             self.cards = {name: card(method) for name, method in self.methods.items()}
         self._wire()
 
@@ -100,16 +92,14 @@ class Compare:
         gr.HTML(theme.hint("Paint on the picture to keep the edit inside the paint."))
 
     def _asking(self) -> None:
-        self.instruction = gr.Textbox(
-            label="Instruction", placeholder=EXAMPLES[0][1], lines=2, elem_id="compare-instruction"
-        )
+        self.instruction = Instruction("compare", "Instruction", EXAMPLES[0][1])
         self.chosen = gr.CheckboxGroup(
             [(f"{name}: {method.summary}", name) for name, method in self.methods.items()],
             value=list(self.methods),
             label="Methods",
             elem_id="compare-methods",
         )
-        self.controls = Controls("compare", "Compare")
+        self.controls = Controls("compare", "Compare", "compare-results")
 
     def _settings(self) -> None:
         with gr.Row():
@@ -123,9 +113,7 @@ class Compare:
             )
             self.randomise = gr.Checkbox(value=False, label="New seed each time", min_width=120)
         with gr.Accordion("More for all methods", open=False, elem_id="compare-more"):
-            self.steps = gr.Number(
-                value=None, precision=0, minimum=1, label="Steps", info="Empty: each method's own number."
-            )
+            self.steps = widgets.number_field("Steps", info="Empty: each method's own number.")
             self.preserve = gr.Checkbox(
                 value=False,
                 label="Keep pixels outside the change identical",
@@ -140,24 +128,19 @@ class Compare:
         self.drawers = {name: option_panels.Drawer(method) for name, method in self.methods.items()}
 
     def _wire(self) -> None:
-        parts = [part for each in self.cards.values() for part in vars(each).values()]
-        inputs = [self.painting, self.instruction, self.chosen, self.references]
+        parts = [part for each in self.cards.values() for part in each.parts()]
+        asked = [self.painting, self.instruction.box, self.chosen, self.references]
         self.controls.wire(
-            [self.controls.go.click, self.instruction.submit],
+            [self.controls.go.click, self.instruction.box.submit],
             self.compare,
             self.visit,
-            [*inputs, self.seed, self.randomise, self.steps, self.preserve],
-            [self.seed, self.view, self.empty, *parts],
+            [*asked, self.seed, self.randomise, self.steps, self.preserve],
+            [self.seed, self.view, self.empty, self.instruction.problem, *parts],
             {key: control for drawer in self.drawers.values() for key, control in drawer.named().items()},
         )
         self.controls.stoppable(self.visit)
-        pictures = [part for each in self.cards.values() for part in (each.slider, each.difference)]
-        self.view.change(self.shown, [self.view], pictures, api_name="compare_view", **QUICK)
-        self.samples.select(sample, None, [self.painting, self.instruction], api_name="sample", **QUICK)
-
-    def shown(self, view: str) -> list[Any]:
-        """Show the sliders or the differences."""
-        return [gr.update(visible=view == each) for _ in self.cards for each in (BEFORE_AFTER, DIFFERENCE)]
+        views.chosen(self.view, [each.views for each in self.cards.values()], "compare")
+        self.samples.select(sample, None, [self.painting, self.instruction.box], api_name="sample", **QUICK)
 
     def compare(
         self,
@@ -172,7 +155,10 @@ class Compare:
         preserve: bool = False,
         **options: Any,
     ) -> Iterator[dict[Any, Any]]:
-        """Yield the results one by one: the slider of each method, its figures and its recipe."""
+        """Results as they come: the pictures of each method, its figures and recipe."""
+        if missing := self.instruction.missing(instruction):
+            yield self.controls.idle(visit) | missing
+            return
         try:
             painted = painting(self.pixels, picture, self.painting)
             source = painted.checked()
@@ -182,7 +168,7 @@ class Compare:
             check_seed(seed)  # before the page shows it
             asked: dict[str, Any] = {
                 "seed": seed,
-                "steps": steps or None,
+                "steps": widgets.number("steps", steps, whole=True),
                 "preserve": preserve or None,
                 "mask": painted.mask,
             }
@@ -190,7 +176,8 @@ class Compare:
             asked["references"] = tuple(each.image for each in extra)
             notes = [note for each in (painted, *extra) for note in each.notes]
             editor = self.device.editor_of(visit)
-            requests = comparison.requests(editor, source, instruction or "", methods, **asked)
+            notes += self.device.remarks(source)
+            requests = comparison.requests(editor, source, instruction, methods, **asked)
             configured = option_panels.apply(self.drawers, editor, requests, options)
         except EditkitError as error:
             yield self.controls.refused(visit, error)
@@ -198,8 +185,9 @@ class Compare:
         waiting = [each.waiting(name in methods) for name, each in self.cards.items()]
         yield {
             self.seed: seed,
-            self.controls.status: theme.status("Starting.", 0),
+            self.controls.status: theme.status("Starting.", 0, notes),
             self.empty: gr.update(visible=False),
+            **self.instruction.fine(),
             self.view: gr.update(visible=True),
             **{part: change for changes in waiting for part, change in changes.items()},
         }

@@ -14,6 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
 
 from editkit import api
@@ -120,6 +121,10 @@ class Device:
                     self.editor.load(EditRequest(image=None, instruction="warm", method=method.name))
 
         self._worker.submit(load)
+
+    def remarks(self, picture: Image.Image) -> list[str]:
+        """What a visitor should know before a picture is edited here."""
+        return self.editor.backbone.remarks_on_picture(np.asarray(picture.convert("RGB")))
 
     def editor_of(self, visit: Visit) -> Editor:
         """Return the visitor's own editor of the shared backbone."""

@@ -14,20 +14,25 @@ from demos.device import QUEUE, Device, StoppedError, Visit, Work, ask_to_stop
 from editkit.errors import EditkitError
 
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "undocumented"}
-"""Arguments of handlers that compute nothing and that only the page uses."""
-UNFORESEEN = "Something went wrong on the server, not by your fault; its log says what."
+"""For handlers that compute nothing and that only the page needs."""
+IN_VIEW = """() => setTimeout(() => {
+  if (![...document.querySelectorAll('[role=alert]')].some(e => e.checkVisibility()))
+    document.getElementById('%s')?.scrollIntoView({ block: 'nearest' });
+}, 300)"""
+UNFORESEEN = "Something went wrong here that is not your doing; the server's log says what."
 
 
 class Controls:
     """The three components, and their connection with a handler that computes.
 
     Args:
-        name: name of the handler in the API.
-        start: label of the button that starts it.
+        name: of the handler in the API.
+        start: the words on the button that starts it.
+        results: id of the element that comes into view at the end, where no problem is told.
     """
 
-    def __init__(self, name: str, start: str) -> None:
-        self.name = name
+    def __init__(self, name: str, start: str, results: str) -> None:
+        self.name, self.results = name, results
         with gr.Row(elem_classes="actions"):
             self.go = gr.Button(start, variant="primary", scale=3, min_width=120, elem_id=f"{name}-go")
             self.halt = gr.Button(
@@ -66,6 +71,7 @@ class Controls:
             show_progress_on=self.status,
             api_name=name,
         )
+        running.success(None, None, None, js=IN_VIEW % self.results, api_visibility="private")
         running.failure(failed, None, mine, api_name=f"{name}_failed", **quick)
 
     def stoppable(self, visit: Any) -> None:
@@ -98,6 +104,11 @@ class Controls:
     def over(self) -> dict[Any, Any]:
         """Set the buttons for no running work."""
         return {self.go: gr.update(interactive=True), self.halt: gr.update(interactive=False)}
+
+    def idle(self, visit: Visit) -> dict[Any, Any]:
+        """Nothing was begun, for a reason that is said elsewhere."""
+        visit.stop = None
+        return {self.status: theme.status("Ready.")}
 
     def refused(self, visit: Visit, error: EditkitError) -> dict[Any, Any]:
         """Show why no work was started."""

@@ -23,7 +23,7 @@ class Drawer:
         self.method = method
         with gr.Accordion(f"Options of {method.name}", open=False):
             gr.HTML(theme.hint(method.paper))
-            guidance = gr.Number(None, minimum=0, label="guidance", info=summary(EditRequest, "guidance"))
+            guidance = widgets.number_field("guidance", info=summary(EditRequest, "guidance"))
             self.fields: dict[str, Any] = {"guidance": guidance}
             if method.tasks:
                 listed = [(f"{task.name}: {task.summary}", task.name) for task in method.tasks]
@@ -43,9 +43,14 @@ class Drawer:
         return widgets.values(self.method.config, {key: mine[key] for key in self.options if key in mine})
 
     def request_with(self, request: EditRequest, shown: Mapping[str, Any]) -> EditRequest:
-        """Add the method's own fields to a request."""
+        """Add the method's own fields to a request.
+
+        Raises:
+            EditkitError: where the guidance is no number.
+        """
         values = {key: shown.get(f"{self.method.name}_{key}") for key in self.fields}
         fields: dict[str, Any] = {key: None if value == "" else value for key, value in values.items()}
+        fields["guidance"] = widgets.number("guidance", fields["guidance"])
         return replace(request, **fields)
 
 

@@ -16,6 +16,7 @@ from editkit.imaging import images
 from editkit.imaging.contact_sheet import enlarged
 
 PAINT = "#ff2d9b"
+SAMPLES = Path(__file__).parent / "samples"
 SIDE = 3 * theme.SMALL
 """Pixels that a small picture is enlarged to at most: about what a card has on a screen of many pixels."""
 UNREADABLE = "The picture is damaged or in no known format; give a PNG, JPEG or WebP."

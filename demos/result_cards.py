@@ -12,7 +12,7 @@ from PIL import Image
 
 from demos import theme
 from demos.device import Visit
-from demos.pictures import shown
+from demos.views import Views
 from editkit.config import Options
 from editkit.imaging import images
 from editkit.inference import comparison
@@ -25,8 +25,7 @@ class Card:
     """The components of a method's card."""
 
     whole: Any
-    slider: Any
-    difference: Any
+    views: Views
     facts: Any
     more: Any
     recipe: Any
@@ -34,12 +33,16 @@ class Card:
     download: Any
     go_on: Any
 
+    def parts(self) -> list[Any]:
+        """All of them, one by one."""
+        own = [part for part in vars(self).values() if part is not self.views]
+        return [*own, *self.views.parts]
+
     def waiting(self, visible: bool) -> dict[Any, Any]:
         """Show that there is no result yet."""
         return {
             self.whole: gr.update(visible=visible),
-            self.slider: None,
-            self.difference: None,
+            **self.views.cleared(),
             self.facts: theme.hint("Waiting for its turn."),
             self.more: gr.update(visible=False),
             self.after: gr.update(visible=False),
@@ -48,19 +51,18 @@ class Card:
     def preview(self, source: Image.Image, pointed: Image.Image, visit: Visit) -> dict[Any, Any]:
         """Show a preview while the edit runs."""
         return {
-            self.slider: (shown(source, visit), shown(pointed, visit)),
-            self.facts: theme.hint("A preview: how the edit would look now."),
+            **self.views.pointed(source, pointed, visit),
+            self.facts: theme.hint("A preview: where the edit points now."),
         }
 
     def result(self, source: Image.Image, entry: comparison.Entry, visit: Visit) -> dict[Any, Any]:
         """Show the result or the error."""
         result = entry.result
         if result.image is None:
-            return {self.slider: None, self.facts: theme.problem(str(result.error))}
+            return {**self.views.cleared(), self.facts: theme.problem(str(result.error))}
         after = result.image.convert("RGB")
         return {
-            self.slider: (shown(source, visit), shown(after, visit)),
-            self.difference: shown(comparison.difference(source, after), visit),
+            **self.views.done(source, after, visit),
             self.facts: theme.chips(figures(entry)),
             self.more: gr.update(visible=True),
             self.recipe: json.dumps(dict(result.recipe), indent=2),
@@ -74,12 +76,7 @@ def card(method: Method[Options]) -> Card:
     name = method.name
     with gr.Column(visible=False, min_width=280, elem_classes="card", elem_id=f"card-{name}") as whole:
         gr.HTML(theme.heading(name, method.summary))
-        slider = gr.ImageSlider(
-            label=f"{name}: before and after", format="png", type="pil", interactive=False, max_height=420
-        )
-        difference = gr.Image(
-            label=f"{name}: difference, four times as strong", format="png", interactive=False, visible=False
-        )
+        views = Views(name)
         facts = gr.HTML()
         with gr.Accordion("Recipe", open=False, visible=False) as more:
             recipe = gr.Code(label=f"{name}: recipe", language="json", max_lines=14, interactive=False)
@@ -88,8 +85,7 @@ def card(method: Method[Options]) -> Card:
             go_on = gr.Button("Go on in Session", size="sm", min_width=90, elem_id=f"go-on-{name}")
     return Card(
         whole=whole,
-        slider=slider,
-        difference=difference,
+        views=views,
         facts=facts,
         more=more,
         recipe=recipe,

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from html import escape
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from demos import theme
+from demos import theme, verdicts, views, widgets
 from demos.device import USUAL, Device, Step, Visit
+from demos.instruction import Instruction
 from demos.jobs import QUICK, Controls
-from demos.pictures import photo, shown
+from demos.pictures import SAMPLES, photo, shown
 from demos.result_cards import saved
 from editkit import api
 from editkit.errors import EditkitError
 from editkit.inference import search_settings
 from editkit.judges import JUDGES
-from editkit.types import EditRequest, EditResult, SearchFindings
+from editkit.types import EditRequest, EditResult
 
 EMPTY = "Give a picture and an instruction, and press Search: the judge compares a preview of each seed."
+OPEN = "add a square"
+"""Leaves colour and place free, so that seeds differ."""
 MOST = 16
 
 
@@ -41,6 +43,7 @@ class Search:
 
     def _asking(self) -> None:
         self.picture = gr.Image(
+            value=str(SAMPLES / "red_circle.png"),
             label="Picture",
             type="filepath",
             format="png",
@@ -49,9 +52,7 @@ class Search:
             elem_id="search-picture",
             placeholder="Drop a picture here, paste one, or click to upload",
         )
-        self.instruction = gr.Textbox(
-            label="Instruction", placeholder="make the red circle blue", lines=2, elem_id="search-instruction"
-        )
+        self.instruction = Instruction("search", "Instruction", OPEN, OPEN)
         with gr.Row():
             names = [each.name for each in api.methods()]
             self.method = gr.Dropdown(names, value=USUAL, label="Method", min_width=120)
@@ -60,16 +61,14 @@ class Search:
             self.judge = gr.Dropdown(list(JUDGES), value="preserve", label="Judge", min_width=120)
             self.seed = gr.Number(value=0, precision=0, minimum=0, label="First seed", min_width=120)
         with gr.Accordion("More", open=False):
-            self.steps = gr.Number(
-                value=None, precision=0, minimum=1, label="Steps", info="Empty: the method's own number."
-            )
+            self.steps = widgets.number_field("Steps", info="Empty: the method's own number.")
             self.mode = gr.Radio(
                 list(search_settings.MODES),
                 value="continue",
                 label="How the winner is finished",
                 info="continue: goes on from its preview. restart: starts again, as ICEdit's authors do.",
             )
-        self.controls = Controls("search", "Search")
+        self.controls = Controls("search", "Search", "search-edited")
 
     def _previews(self) -> None:
         self.controls.status.render()
@@ -89,10 +88,9 @@ class Search:
         self.picked = gr.Number(value=None, precision=0, label="Seed to finish", visible=False)
 
     def _result(self) -> None:
-        with gr.Column(visible=False) as self.edited:
-            self.slider = gr.ImageSlider(
-                label="Before and after", format="png", type="pil", interactive=False, max_height=420
-            )
+        with gr.Column(visible=False, elem_id="search-edited") as self.edited:
+            self.view = views.chooser("search")
+            self.shown = views.Views()
             self.facts = gr.HTML()
             self.download = gr.DownloadButton("Download", size="sm")
         self.reasons = gr.HTML(elem_id="search-reasons")
@@ -100,20 +98,35 @@ class Search:
     def _wire(self) -> None:
         outputs = [
             *(self.empty, self.found, self.gallery, self.finish, self.picked),
-            *(self.edited, self.slider, self.facts, self.download, self.reasons),
+            *(self.edited, *self.shown.parts, self.facts, self.download, self.reasons),
+            self.instruction.problem,
         ]
-        inputs = [self.picture, self.instruction, self.method, self.seeds, self.judge, self.mode, self.seed]
+        asked = [
+            self.picture,
+            self.instruction.box,
+            self.method,
+            self.seeds,
+            self.judge,
+            self.mode,
+            self.seed,
+        ]
         self.controls.wire(
-            [self.controls.go.click, self.instruction.submit],
+            [self.controls.go.click, self.instruction.box.submit],
             self.search,
             self.visit,
-            [*inputs, self.steps],
+            [*asked, self.steps],
             outputs,
         )
         self.controls.wire(
-            [self.finish.click], self.finished, self.visit, [self.picked], outputs, name="search_finish"
+            [self.finish.click],
+            self.finished,
+            self.visit,
+            [self.picked],
+            outputs,
+            name="search_finish",
         )
         self.controls.stoppable(self.visit)
+        views.chosen(self.view, [self.shown], "search")
         self.gallery.select(
             pick,
             [self.visit],
@@ -134,34 +147,40 @@ class Search:
         seed: int | None,
         steps: int | None = None,
     ) -> Iterator[dict[Any, Any]]:
-        """Yield previews, then the judge's comparisons and the winner."""
+        """Previews as they come, then the judge's comparisons and the winner."""
+        if missing := self.instruction.missing(instruction):
+            yield self.controls.idle(visit) | missing
+            return
         try:
             given = photo(self.pixels, picture)
             source = given.checked()
             if not isinstance(seeds, int) or not 2 <= seeds <= MOST:
                 raise EditkitError(f"{seeds} seeds are not allowed; give 2 to {MOST}.")
-            settings = search_settings.build({"seeds": seeds, "judge": judge, "mode": mode})
+            steps = widgets.number("steps", steps, whole=True)
+            asked = search_settings.build({"seeds": seeds, "judge": judge, "mode": mode})
         except EditkitError as error:
             yield self.controls.refused(visit, error)
             return
+        notes = (*given.notes, *self.device.remarks(source))
         request = EditRequest(
             image=source,
-            instruction=instruction or "",
+            instruction=instruction,
             method=method,
             seed=seed or 0,
-            steps=steps or None,
-            search=settings,
+            steps=steps,
+            search=asked,
         )
         yield {
-            self.controls.status: theme.status("Starting.", 0, given.notes),
+            self.controls.status: theme.status("Starting.", 0, notes),
             self.empty: gr.update(visible=False),
             self.found: gr.update(visible=True),
             self.gallery: [],
             self.finish: gr.update(visible=False),
             self.edited: gr.update(visible=False),
             self.reasons: "",
+            **self.instruction.fine(),
         }
-        yield from self._follow(visit, source, request)
+        yield from self._follow(visit, source, request, notes)
 
     def finished(self, visit: Visit, seed: int | None) -> Iterator[dict[Any, Any]]:
         """Finish the edit of a seed that the judge did not choose."""
@@ -172,10 +191,13 @@ class Search:
         assert isinstance(request.image, Image.Image)
         yield from self._follow(visit, request.image, replace(request, seed=seed, search=None))
 
-    def _follow(self, visit: Visit, source: Image.Image, request: EditRequest) -> Iterator[dict[Any, Any]]:
+    def _follow(
+        self, visit: Visit, source: Image.Image, request: EditRequest, notes: Sequence[str] = ()
+    ) -> Iterator[dict[Any, Any]]:
         editor = self.device.editor_of(visit)
 
         def work(tell: Any, watch: Any) -> None:
+            editor.load(request)  # so that seconds are the edit's alone
             (result,) = editor.edit_many([request], watch=watch)
             if result.error:
                 raise EditkitError(result.error)
@@ -185,21 +207,21 @@ class Search:
             if isinstance(event, dict):
                 yield event
             elif isinstance(event, Step):
-                yield self._step(event, source, visit)
+                yield self._step(event, source, visit, notes)
             else:
                 yield self._done(event, source, request, visit)
 
-    def _step(self, event: Step, source: Image.Image, visit: Visit) -> dict[Any, Any]:
+    def _step(self, event: Step, source: Image.Image, visit: Visit, notes: Sequence[str]) -> dict[Any, Any]:
         many = len(event.seeds) > 1
         who = f"Previews of {len(event.seeds)} seeds" if many else f"Seed {event.seeds[0]}"
         words = f"{who}: step {event.step} of {event.steps}"
-        changes: dict[Any, Any] = {self.controls.status: theme.status(words, event.step / event.steps)}
+        changes: dict[Any, Any] = {self.controls.status: theme.status(words, event.step / event.steps, notes)}
         if event.pictures and many:
             previews = zip(event.seeds, event.pictures, strict=True)
             changes[self.gallery] = [(shown(each, visit), f"seed {seed}") for seed, each in previews]
         elif event.pictures:
-            pair = shown(source, visit), shown(event.pictures[0], visit)
-            changes |= {self.edited: gr.update(visible=True), self.slider: pair}
+            changes[self.edited] = gr.update(visible=True)
+            changes |= self.shown.pointed(source, event.pictures[0], visit)
         return changes
 
     def _done(
@@ -209,7 +231,7 @@ class Search:
         changes: dict[Any, Any] = {
             self.controls.status: theme.status(f"Done: seed {result.seed}.", 1, result.notes),
             self.edited: gr.update(visible=True),
-            self.slider: (shown(source, visit), shown(result.image, visit)),
+            **self.shown.done(source, result.image, visit),
             self.facts: theme.chips(
                 [
                     f"seed {result.seed}",
@@ -225,7 +247,7 @@ class Search:
                 (shown(each, visit), f"seed {seed}" + ", the judge's" * (seed == report.seed))
                 for seed, each in report.previews.items()
             ]
-            changes[self.reasons] = reasons(report)
+            changes[self.reasons] = verdicts.table(report)
         return changes
 
 
@@ -235,16 +257,3 @@ def pick(visit: Visit, chosen: gr.SelectData) -> tuple[Any, Any]:
         return None, gr.update(visible=False)
     seed = list(visit.search[1])[chosen.index]
     return seed, gr.update(value=f"Finish seed {seed}", visible=True)
-
-
-def reasons(report: SearchFindings) -> str:
-    """Make a table of the judge's comparisons."""
-    rows = []
-    for each in report.comparisons:
-        said = "; ".join(verdict.reply for verdict in each.verdicts)
-        better = "tie" if each.better is None else f"seed {each.better}"
-        first, second = each.seeds
-        rows.append(f"<tr><td>{first} and {second}</td><td>{better}</td><td>{escape(said)}</td></tr>")
-    head = "<thead><tr><th>seeds</th><th>better</th><th>the judge's words</th></tr></thead>"
-    table = f'<table class="plain">{head}<tbody>{"".join(rows)}</tbody></table>'
-    return f'<div class="scroll">{table}{theme.hint(f"{report.steps} steps in all, over all seeds.")}</div>'

@@ -10,11 +10,11 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from editkit import api
+from editkit.editor import Editor
 from editkit.errors import EditkitError
 
 MEGABYTES = 40
@@ -23,17 +23,15 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(
-    backbone: str,
-    device: str | None,
+    load: Callable[[], Editor],
     *,
-    lora: Mapping[str, float],
     host: str,
     port: int,
     share: bool,
     password: str | None,
     pixels: int,
 ) -> None:
-    """Serve the page until Ctrl-C or SIGTERM.
+    """Serve the page of the editor that `load` gives until it is told to stop.
 
     Raises:
         EditkitError: where gradio is missing, the address is taken, or the backbone or device is unknown.
@@ -48,7 +46,7 @@ def serve(
         # Everybody may edit; training, which takes hours, needs a local page or the password.
         trains = password is not None or (host in LOCAL_HOSTS and not share)
         options = app.PageOptions(pixels=pixels, trains=trains)
-        with app.opened(api.load(backbone, device, lora=lora), options) as (page, runner):
+        with app.opened(load(), options) as (page, runner):
             _, address, shared = page.launch(
                 server_name=host,
                 server_port=port,

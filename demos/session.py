@@ -7,14 +7,16 @@ from typing import Any
 
 import gradio as gr
 
-from demos import theme
+from demos import theme, views
 from demos.device import QUEUE, USUAL, Device, Step, Visit
 from demos.history import History
+from demos.instruction import Instruction
 from demos.jobs import Controls
-from demos.pictures import photo, shown
+from demos.pictures import photo
 from editkit import api
 from editkit.errors import EditkitError
 from editkit.sessions.session import Session
+from editkit.types import EditRequest
 
 START = "Upload a picture and press Start, or choose Go on in Session under a result of Compare."
 
@@ -44,45 +46,38 @@ class Turns:
             placeholder="Drop a picture here, paste one, or click to upload",
         )
         self.begin = gr.Button("Start", elem_id="session-start")
-        self.instruction = gr.Textbox(
-            label="Next edit", placeholder="make the red circle blue", lines=2, elem_id="session-instruction"
-        )
+        self.instruction = Instruction("session", "Next edit", "make the red circle blue")
         with gr.Row():
             self.method = gr.Dropdown(
                 [each.name for each in api.methods()], value=USUAL, label="Method", min_width=120
             )
             self.seed = gr.Number(value=0, precision=0, minimum=0, label="Seed", min_width=120)
         self.preserve = gr.Checkbox(value=True, label="Keep pixels outside the change identical")
-        self.controls = Controls("session", "Edit")
+        self.controls = Controls("session", "Edit", "session-now")
 
     def _now(self) -> None:
         self.controls.status.render()
         self.empty = gr.HTML(theme.empty("No session yet", START))
-        with gr.Column(visible=False) as self.now:
-            self.slider = gr.ImageSlider(
-                label="Before and after the last turn",
-                format="png",
-                type="pil",
-                interactive=False,
-                max_height=420,
-                elem_id="session-slider",
-            )
+        with gr.Column(visible=False, elem_id="session-now") as self.now:
+            self.view = views.chooser("session")
+            self.turn = views.Views()
             self.facts = gr.HTML(elem_id="session-facts")
 
     def _wire(self) -> None:
         self.outputs = [
-            *(self.controls.status, self.empty, self.now, self.slider, self.facts, self.past),
+            *(self.controls.status, self.empty, self.now, *self.turn.parts, self.facts, self.past),
             *self.history.outputs,
         ]
-        inputs = [self.instruction, self.method, self.seed, self.preserve]
+        asked = [self.instruction.box, self.method, self.seed, self.preserve]
         self.controls.wire(
-            [self.controls.go.click, self.instruction.submit],
+            [self.controls.go.click, self.instruction.box.submit],
             self.edit,
             self.visit,
-            inputs,
-            [*self.outputs[1:], self.instruction],
+            asked,
+            [*self.outputs[1:], self.instruction.box, self.instruction.problem],
         )
         self.controls.stoppable(self.visit)
+        views.chosen(self.view, [self.turn], "session")
         calm: dict[str, Any] = {"concurrency_id": QUEUE, "concurrency_limit": 1, "show_progress": "minimal"}
         calm |= {"show_progress_on": self.controls.status, "preprocess": False}
         self.begin.click(
@@ -107,10 +102,11 @@ class Turns:
         try:
             given = photo(self.pixels, picture)
             source = given.checked()
+            notes = (*given.notes, *self.device.remarks(source))
             visit.session = self.device.editor_of(visit).session(source, folder=visit.new_folder())
         except EditkitError as error:
             return {self.visit: visit, self.controls.status: theme.problem(str(error))}
-        return {self.visit: visit, **self.shown(visit, "Started; say what to change.", given.notes)}
+        return {self.visit: visit, **self.shown(visit, "Started; say what to change.", notes)}
 
     def take(self, visit: Visit, method: str) -> dict[Any, Any]:
         """Start a session with a result of Compare as its first turn."""
@@ -133,13 +129,18 @@ class Turns:
         if session is None:
             yield self.controls.refused(visit, EditkitError(f"There is no session yet. {START}"))
             return
+        if missing := self.instruction.missing(instruction):
+            yield self.controls.idle(visit) | missing
+            return
         before = session.current.image
 
         def work(tell: Any, watch: Any) -> None:
-            fields = {"seed": seed or 0, "preserve": preserve or None, "watch": watch}
-            tell(session.edit(instruction or "", method, **fields))
+            # Loaded first, so that seconds are the edit's alone.
+            self.device.editor_of(visit).load(EditRequest(image=None, instruction=instruction, method=method))
+            asked = {"seed": seed or 0, "preserve": preserve or None, "watch": watch}
+            tell(session.edit(instruction, method, **asked))
 
-        yield {self.controls.status: theme.status("Starting.", 0)}
+        yield {self.controls.status: theme.status("Starting.", 0), **self.instruction.fine()}
         for event in self.controls.follow(self.device, visit, work):
             if isinstance(event, dict):
                 yield event
@@ -149,12 +150,12 @@ class Turns:
                     self.controls.status: theme.status(words, event.step / event.steps)
                 }
                 if event.pictures:
-                    changes[self.slider] = shown(before, visit), shown(event.pictures[0], visit)
+                    changes |= self.turn.pointed(before, event.pictures[0], visit)
                 yield changes
             else:
                 seconds = sum(event.timings.values())
                 done = self.shown(visit, f"Turn {session.current.number} done in {seconds:.1f} s.")
-                yield done | {self.instruction: ""}
+                yield done | {self.instruction.box: ""}
 
     def branch(self, visit: Visit, chosen: gr.SelectData) -> dict[Any, Any]:
         """Go on from the chosen turn."""
@@ -192,12 +193,11 @@ class Turns:
         assert session is not None
         now = session.current
         before = session.turns[now.parent] if now.parent is not None else now
-        pair = shown(before.image, visit), shown(now.image, visit)
         return {
             self.controls.status: theme.status(words, notes=(*notes, *now.notes)),
             self.empty: gr.update(visible=False),
             self.now: gr.update(visible=True),
-            self.slider: pair,
+            **self.turn.done(before.image, now.image, visit),
             self.facts: theme.chips(_facts(session)),
             self.past: gr.update(visible=True),
             **self.history.shown(session, visit),

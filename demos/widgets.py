@@ -21,16 +21,51 @@ NOTHING = ""
 """Value that a control shows for None."""
 
 
+def number_field(label: str, value: float | None = None, **told: Any) -> Any:
+    """A field for a number that may stay empty.
+
+    It takes text, since Gradio's own for numbers sends 0 for an empty one once it was on the screen.
+    """
+    written = NOTHING if value is None else f"{value:.12g}"
+    attributes = gr.InputHTMLAttributes(autocorrect="off", spellcheck=False)
+    return gr.Textbox(value=written, label=label, max_lines=1, html_attributes=attributes, **told)
+
+
+def number(label: str, written: Any, *, whole: bool = False) -> Any:
+    """The number in such a field; None for an empty one, and what other clients send as it is.
+
+    Raises:
+        EditkitError: where it is no number.
+    """
+    if not isinstance(written, str):
+        return written
+    if not written.strip():
+        return None
+    try:
+        return int(written) if whole else float(written)
+    except ValueError:
+        kind = "a whole number" if whole else "a number"
+        raise EditkitError(f"{label}={written.strip()} is not {kind}; give one, or leave it empty.") from None
+
+
 def controls(options: type) -> dict[str, Any]:
     """Make a control for each field that edits use and that one control can show, by the field's name."""
     return {name: _control(options, name) for name in fields(options)}
 
 
 def values(options: type, shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Read options from the values of controls, without those at their defaults."""
+    """What controls say, as options; those at their defaults are left out, and so are numbers left empty.
+
+    Raises:
+        EditkitError: where a number is none.
+    """
     defaults: Any = config.build(options, {})
-    found = {name: _read(kind, shown[name]) for name, kind in fields(options).items() if name in shown}
-    return {name: value for name, value in found.items() if value != getattr(defaults, name)}
+    found = {name: _read(name, kind, shown[name]) for name, kind in fields(options).items() if name in shown}
+    return {
+        name: value
+        for name, value in found.items()
+        if value != getattr(defaults, name) and (value is not None or _optional(fields(options)[name]))
+    }
 
 
 @cache
@@ -66,7 +101,7 @@ def _control(options: type, name: str) -> Any:
         case plain if plain is bool:
             return gr.Checkbox(value=value, **common)
         case plain if plain in (int, float):
-            return gr.Number(value=value, precision=0 if plain is int else None, **common)
+            return number_field(value=value, **common)
         case plain if plain is tuple:
             return gr.Textbox(value="\n".join(value), lines=2, max_lines=6, **common)
     choices = _choices(options, name, text, value)
@@ -94,9 +129,13 @@ def _is_valid(options: type, name: str, value: str) -> bool:
     return True
 
 
-def _read(kind: Any, shown: Any) -> Any:
-    if _plain(kind) is tuple:
+def _read(name: str, kind: Any, shown: Any) -> Any:
+    plain = _plain(kind)
+    if plain is tuple:
         return tuple(line for line in (shown or "").splitlines() if line)
+    if plain in (int, float):
+        read = number(name, shown, whole=plain is int)
+        return int(read) if plain is int and isinstance(read, float) and read.is_integer() else read
     if shown in (None, NOTHING):
         return None if _optional(kind) else shown
-    return int(shown) if _plain(kind) is int else shown
+    return shown

@@ -51,6 +51,11 @@ class Editor:
         for name in self._options:
             self.method(name)  # raises now for a wrong option
 
+    def __repr__(self) -> str:
+        device, dtype = self.backbone.device, self.backbone.dtype
+        options = f", options={self._options}" if self._options else ""
+        return f"Editor({self.backbone.name!r}, device={str(device)!r}, dtype={str(dtype)!r}{options})"
+
     def configured(self, options: Mapping[str, Mapping[str, Any]]) -> Editor:
         """Make another editor of this backbone with other options; it keeps the judges and adapters.
 

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
+    from torch import Tensor
 
-    ImageInput = str | Path | Image.Image
+    ImageInput = str | Path | Image.Image | NDArray[np.uint8] | NDArray[np.floating[Any]] | Tensor
 
 
 class SearchSettings(Protocol):
@@ -35,7 +38,8 @@ class EditRequest:
     """One edit as a person asks for it."""
 
     image: ImageInput | None
-    """Picture to edit. A path or a PIL image; None for text to image."""
+    """Picture to edit. A path, a PIL image, or an array or tensor, height x width x channels, of uint8 or of
+    floats in [0, 1]; None for text to image."""
     instruction: str
     """The edit in words, or the whole picture where there is none to edit."""
     method: str = "kontext"

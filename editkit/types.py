@@ -238,3 +238,10 @@ class EditResult:
     search: SearchFindings | None = None
     change: Image.Image | None = None
     alignment: Alignment | None = None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the picture with its method, seed, seconds and notes, or why it failed."""
+        from editkit.notebook import html
+
+        told = f"{self.method}, seed {self.seed}, {sum(self.timings.values()):.1f} s"
+        return html(self.image, "; ".join((told, *self.notes, *([self.error] if self.error else []))))

@@ -56,7 +56,7 @@ SIGNATURES = {
     "Editor.session": "(self, image, folder=None)",
     "replay": "(path, *, image=None, mask=None, references=(), device=None, lora=None, editor=None)",
     "load_session": "(folder, editor=None)",
-    "Session.edit": "(self, instruction, method='kontext', **asked)",
+    "Session.edit": "(self, instruction, method='kontext', **fields)",
     "Session.adopt": "(self, result)",
     "Session.branch": "(self, number)",
     "Session.save": "(self, folder)",

@@ -1,4 +1,4 @@
-"""What FLUX offers to the core and to methods: records, protocols, and the provider of backbones."""
+"""Define the records, protocols and provider through which core and methods use FLUX."""
 
 from editkit.backbone.adapter_files import (
     AdapterSignature,
@@ -9,7 +9,7 @@ from editkit.backbone.adapter_files import (
 )
 from editkit.backbone.autoencoders import Autoencoders
 from editkit.backbone.backbone import Backbone, MetaBackbone, TextEncoders
-from editkit.backbone.inventory import Held, Inventory, Way
+from editkit.backbone.inventory import Fit, Held, Inventory, Way
 from editkit.backbone.providers import BackboneProvider, provider
 from editkit.backbone.records import Family, Role
 from editkit.backbone.transformer import Transformer, TransformerConfig
@@ -22,6 +22,7 @@ __all__ = [
     "CollapsedAdapter",
     "ExpertsSummary",
     "Family",
+    "Fit",
     "Held",
     "Inventory",
     "LoraFormats",

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from editkit.backbone.records import Role
@@ -181,6 +183,9 @@ class Backbone(Protocol):
 
     def remarks(self, instruction: str) -> list[str]:
         """What a person should know about an instruction before trusting the result."""
+
+    def remarks_on_picture(self, picture_HW3: NDArray[np.uint8]) -> list[str]:
+        """What a person should know about a picture to edit, sRGB in levels of 255; loads nothing."""
 
 
 class MetaBackbone(Backbone, Protocol):

@@ -28,6 +28,29 @@ class Held:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """What a role needs on a device, in bytes, and the preset that makes it fit.
+
+    Attributes:
+        family: name of the backbone.
+        role: name of the role.
+        transformer: of weights.
+        encoders: of weights, of both text encoders.
+        vae: of weights.
+        preset: value of the loading option low_memory; empty where none is needed, None where none helps.
+        peak: of weights on the device at once, with that preset.
+    """
+
+    family: str
+    role: str
+    transformer: float
+    encoders: float
+    vae: float
+    preset: str | None
+    peak: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
     """A way to load a role of FLUX.1.
 
@@ -53,6 +76,12 @@ class Inventory(Protocol):
 
     def held(self) -> list[Held]:
         """Every role of every family, and how much of it is here."""
+
+    def fits(self, memory: float) -> list[Fit]:
+        """Every role of every family on a device of this many bytes, in the precision of GPUs."""
+
+    def preset(self, memory: float) -> str | None:
+        """The preset for several roles in one process; empty where none is needed, None where none helps."""
 
     def ways(self, on_cpu: bool) -> list[Way]:
         """Ways to load one role of FLUX.1, from the plainest."""

@@ -1,15 +1,20 @@
-"""The command line: a thin layer of options over the API. Exit status 0, or 2 with one sentence on stderr."""
+"""The command line: a thin layer of options over the API.
+
+Exit status 0, 2 with one sentence on stderr, or 130 after Ctrl-C.
+"""
 
 import sys
+import traceback
 import warnings
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from editkit import packages
+from editkit import __version__, packages
 from editkit.cli import (
     compare,
     data,
+    defaults,
     demo,
     doctor,
     edit,
@@ -21,6 +26,9 @@ from editkit.cli import (
     train,
     weights,
 )
+from editkit.cli.defaults import EPILOG
+from editkit.cli.options import say
+from editkit.cli.terminal import Quiet, Verbose, verbosity
 from editkit.errors import EditkitError, EditkitWarning
 
 # typer brings its own click in newer releases, so the class is reached through a name that typer exports.
@@ -32,7 +40,7 @@ app = typer.Typer(
     name="editkit",
     help="Instruction-based image editing on FLUX, with interchangeable methods.",
     no_args_is_help=True,
-    add_completion=False,
+    epilog=EPILOG,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -48,6 +56,31 @@ COMMANDS = (
     demo.demo,
     doctor.doctor,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"editkit {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_version, is_eager=True, help="Print the version, and do nothing else."
+    ),
+]
+
+
+@app.callback()
+def root(
+    context: typer.Context, version: Version = False, quiet: Quiet = False, verbose: Verbose = False
+) -> None:
+    """Instruction-based image editing on FLUX, with interchangeable methods."""
+    verbosity.quiet, verbosity.verbose = quiet, verbose
+    context.default_map = defaults.by_command(context.command, defaults.kept())
+
+
 for command in COMMANDS:
     app.command()(command)
 for name, group in (("eval", evaluate), ("data", data), ("weights", weights), ("lora", lora)):
@@ -61,6 +94,8 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except EditkitError as error:
+        if verbosity.verbose:
+            traceback.print_exc()
         _fail(str(error), getattr(error, "status", 2))
     except UsageError as error:
         problem = error.format_message().rstrip(".?")
@@ -70,17 +105,17 @@ def main() -> None:
         problem = problem.replace(". Did you", "; did you")
         _fail(f"{problem}; run `editkit --help` to see what is allowed.")
     except (KeyboardInterrupt, typer.Abort):
-        _fail("Stopped.")
+        _fail("Stopped.", INTERRUPTED)
     if status == INTERRUPTED:
-        _fail("Stopped.")
+        _fail("Stopped.", INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _note(message: Any, category: type[Warning], *rest: Any) -> None:
     """editkit's own warnings as notes; libraries', which speak to programmers, where Python's -W asks."""
     if issubclass(category, EditkitWarning):
-        print(f"note: {message}", file=sys.stderr)
-    elif sys.warnoptions:
+        say([str(message)])
+    elif sys.warnoptions or verbosity.verbose:
         SHOWN(message, category, *rest)
 
 

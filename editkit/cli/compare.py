@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from editkit.cli import options
-from editkit.cli.options import Backbone, Device, Dtype, Json, Load, Lora
+from editkit.cli import options, pictures, terminal
+from editkit.cli.options import Backbone, Device, Dtype, Json, Load, Lora, LowMemory
 from editkit.cli.request import takes
 from editkit.errors import EditkitError
 
@@ -29,19 +29,25 @@ def compare(
     ] = None,
     load: Load = None,
     lora: Lora = None,
+    low_memory: LowMemory = None,
     as_json: Json = False,
 ) -> None:
     """One edit by every method, with one seed: a sheet with seconds, tokens and scores."""
-    from editkit import judges, registry
-    from editkit.cli import tables
     from editkit.imaging import images
-    from editkit.inference import comparison
 
     images.check_output(output)
+    pictures.check_sources([asked["image"]])
+    pictures.check_sources([asked["mask"]], "mask")
+    pictures.check_sources(asked["references"], "reference")
+    from editkit import judges, registry
+    from editkit.cli import tables
+    from editkit.inference import comparison
+
     names = registry.method_names() if method == "all" else [name.strip() for name in method.split(",")]
-    editor = options.editor(backbone, device, dtype, _by_method(option), load, lora)
+    editor = options.editor(backbone, device, dtype, _by_method(option), load, lora, low_memory)
     referee = judges.load_judge(judge) if judge else None
-    entries = comparison.compare(editor, methods=names, judge=referee, **asked)
+    with terminal.progress("compare") as bar:
+        entries = comparison.compare(editor, methods=names, judge=referee, watch=bar.begin, **asked)
     errors = {entry.result.method: entry.result.error for entry in entries if entry.result.error}
     if len(errors) == len(entries):
         raise EditkitError(next(iter(errors.values())))
@@ -57,10 +63,8 @@ def compare(
 
 
 def _by_method(given: list[str] | None) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for name, value in options.pairs(given).items():
-        method, dot, key = name.partition(".")
-        if not dot:
+    found = options.pairs(given)
+    for name, value in found.items():
+        if not isinstance(value, dict):
             raise EditkitError(f"--option {name}={value} must read method.key=value.")
-        found.setdefault(method, {})[key] = value
     return found

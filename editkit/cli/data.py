@@ -1,4 +1,4 @@
-"""`editkit data`: look at what a run would be trained on."""
+"""`editkit data`: check the training data of a run."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from editkit.data.check import Check
 
 SIZES = 8
-"""The most that are listed."""
+"""Largest number of sizes that are listed."""
 
 app = typer.Typer(help="Look at training data.", no_args_is_help=True)
 
@@ -57,7 +57,7 @@ def check(
 
 
 def findings_table(found: "Check") -> str:
-    """What is in a dataset and what is wrong with it, as text."""
+    """Format the contents and the problems of a dataset as text."""
     from editkit.cli.tables import columns, text
     from editkit.data.check import ERRORS
 

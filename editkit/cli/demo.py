@@ -5,13 +5,18 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.options import Backbone, Device, Lora, scaled
+from editkit.cli import options
+from editkit.cli.options import Backbone, Device, Dtype, Load, Lora, LowMemory
 from editkit.errors import EditkitError
 
 
 def demo(
     backbone: Backbone = "tiny",
     device: Device = None,
+    dtype: Dtype = None,
+    load: Load = None,
+    lora: Lora = None,
+    low_memory: LowMemory = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
@@ -22,8 +27,9 @@ def demo(
     password: Annotated[
         str | None, typer.Option(envvar="EDITKIT_PASSWORD", help="Ask visitors for it.", show_envvar=True)
     ] = None,
-    lora: Lora = None,
-    max_pixels: Annotated[int, typer.Option(help="Of a visitor's picture.")] = 25_000_000,
+    max_pixels: Annotated[
+        int, typer.Option(help="Largest number of pixels of a visitor's picture.")
+    ] = 25_000_000,
 ) -> None:
     """Open a page in the browser: compare methods, edit in turns, search over seeds, train."""
     from editkit import packages
@@ -33,9 +39,7 @@ def demo(
         raise EditkitError(f"--max-pixels {max_pixels} is not allowed; give 1 to {images.MAX_PIXELS:,}.")
     packages.own_package("demos")
     importlib.import_module("demos.serve").serve(
-        backbone,
-        device,
-        lora=scaled(lora),
+        lambda: options.editor(backbone, device, dtype, {}, load, lora, low_memory),
         host=host,
         port=port,
         share=share,

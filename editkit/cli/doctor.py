@@ -30,7 +30,7 @@ def doctor(
 
 
 def _found() -> dict[str, Any]:
-    """Everything in JSON's types."""
+    """Return the whole report in JSON's types."""
     from editkit import machine
     from editkit.backbone import provider
 
@@ -116,7 +116,7 @@ def _memory(found: dict[str, Any]) -> "Table":
 
 
 def _advise(found: dict[str, Any], console: "Console") -> None:
-    """What to do next."""
+    """Suggest the next step."""
     console.print('\ntiny runs here: editkit edit PICTURE "make the red circle blue"')
     way = next((way for way in found["memory"]["ways"] if way["fits"]), None)
     if way is None:

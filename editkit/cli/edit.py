@@ -1,28 +1,35 @@
 """`editkit edit` and `editkit generate`."""
 
 import json
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from editkit.cli import options, search
-from editkit.cli.options import Backbone, Device, Dtype, Json, Load, Lora, Options
+from editkit.cli import options, pictures, search, terminal
+from editkit.cli.options import Backbone, Device, Dtype, Json, Load, Lora, LowMemory, Options
 from editkit.cli.request import takes
 from editkit.cli.search import ContactSheet
+from editkit.cli.terminal import verbosity
 from editkit.errors import EditkitError
 from editkit.request import FIELDS, EditRequest
+from editkit.types import EditResult
 
-Output = Annotated[Path, typer.Option("-o", "--output", help="Picture to write; replaced if it exists.")]
+Output = Annotated[
+    Path,
+    typer.Option("-o", "--output", help="Picture to write or replace; a folder for several; - for stdout."),
+]
 Listed = list[str] | None
-Loading = tuple[str, str | None, str | None, Listed, Listed, Listed]
-"""Backbone, device, dtype, and the options of method and backbone and the adapters."""
+Loading = tuple[str, str | None, str | None, Listed, Listed, Listed, str | None]
+"""Backbone, device, dtype, options of the method and of the backbone, adapters, and a low-memory preset."""
 SOURCE = ("image", "mask", "preserve", "align")
 """Fields that mean nothing without a picture to edit."""
 
 
-@takes(*FIELDS)
+@takes(*FIELDS, many="image")
 def edit(
     asked: dict[str, Any],
     backbone: Backbone = "tiny",
@@ -34,10 +41,17 @@ def edit(
     option: Options = None,
     load: Load = None,
     lora: Lora = None,
+    low_memory: LowMemory = None,
     as_json: Json = False,
 ) -> None:
-    """Edit a picture; the result is exactly as large as it."""
-    _edit(asked, output, contact_sheet, (backbone, device, dtype, option, load, lora), as_json)
+    """Edit a picture, or several alike; each result is exactly as large as its source."""
+    sources = asked.pop("image")
+    if contact_sheet and (len(sources) > 1 or sources[0].is_dir()):
+        raise EditkitError("--contact-sheet shows one edit's seeds; give one picture, or leave it out.")
+    jobs = pictures.jobs(sources, output)
+    pictures.check_sources([asked["mask"]], "mask")
+    loading = (backbone, device, dtype, option, load, lora, low_memory)
+    _edit(asked, jobs, contact_sheet, loading, as_json)
 
 
 @takes(*(name for name in FIELDS if name not in SOURCE), instruction="prompt")
@@ -52,40 +66,83 @@ def generate(
     option: Options = None,
     load: Load = None,
     lora: Lora = None,
+    low_memory: LowMemory = None,
     as_json: Json = False,
 ) -> None:
     """Make a picture from text and references, with the same network."""
-    loading = (backbone, device, dtype, option, load, lora)
-    _edit({"image": None, **asked}, output, contact_sheet, loading, as_json)
+    pictures.check_output(output)
+    loading = (backbone, device, dtype, option, load, lora, low_memory)
+    _edit(asked, [(None, output)], contact_sheet, loading, as_json)
 
 
 def _edit(
     asked: dict[str, Any],
-    output: Path,
+    jobs: Sequence[tuple[Path | None, Path]],
     contact_sheet: Path | None,
     loading: Loading,
     as_json: bool,
 ) -> None:
-    from editkit.imaging import images
+    """Carry out one edit, or several of different pictures; one that fails does not stop the others."""
+    asked = {**asked, "search": search.asked(asked["search"], contact_sheet)}
+    pictures.check_sources(asked["references"], "reference")
+    _check_outputs(jobs[0][1], contact_sheet, as_json)
+    backbone, device, dtype, option, load, lora, low_memory = loading
+    with terminal.progress("load") as bar:
+        named = {asked["method"]: options.pairs(option)}
+        editor = options.editor(backbone, device, dtype, named, load, lora, low_memory)
 
-    request = EditRequest(**{**asked, "search": search.asked(asked["search"], contact_sheet)})
-    images.check_output(output)
+        def run(source: Path | None, output: Path) -> None:
+            image = pictures.read(source) if source else None
+            watch = bar.begin(source.name if source else "generate")
+            result = editor.run(EditRequest(image=image, **asked), watch=watch)
+            _keep(result, output, contact_sheet)
+            _tell(result, output, as_json)
+
+        if len(jobs) == 1:
+            run(*jobs[0])
+        elif failed := sum(not _done(run, *job) for job in jobs):
+            raise EditkitError(f"{failed} of {len(jobs)} pictures failed; see what is said of each above.")
+
+
+def _done(run: Callable[[Path | None, Path], None], source: Path | None, output: Path) -> bool:
+    """Whether one of several pictures could be edited; where not, say why."""
+    try:
+        run(source, output)
+    except EditkitError as error:
+        print(f"editkit: {source}: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _check_outputs(output: Path, contact_sheet: Path | None, as_json: bool) -> None:
+    if as_json and output == pictures.PIPE:
+        raise EditkitError("--json and -o - both write to stdout; leave one out.")
     if contact_sheet:
+        from editkit.imaging import images
+
         images.check_output(contact_sheet)
         if contact_sheet.absolute() == output.absolute():
             raise EditkitError(f"-o and --contact-sheet are both {output}; give two files.")
-    backbone, device, dtype, option, load, lora = loading
-    editor = options.editor(backbone, device, dtype, {request.method: options.pairs(option)}, load, lora)
-    result = editor.run(request)
-    options.say(result.notes)
+
+
+def _keep(result: EditResult, output: Path, contact_sheet: Path | None) -> None:
     assert result.image is not None
-    images.save(result.image, output, result.recipe)
+    pictures.write(result.image, output, result.recipe)
     if contact_sheet and result.search:
-        images.save(result.search.contact_sheet(), contact_sheet, result.recipe)
+        pictures.write(result.search.contact_sheet(), contact_sheet, result.recipe)
+
+
+def _tell(result: EditResult, output: Path, as_json: bool) -> None:
+    """Print where the result is, on stderr where stdout holds the picture."""
+    assert result.image is not None
+    options.say(result.notes)
+    if verbosity.verbose:
+        stages = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.timings.items())
+        print(f"{output}: {stages}", file=sys.stderr)
     if as_json:
         searched = {"search": result.search.summary()} if result.search else {}
         moved = {"alignment": None if result.alignment is None else asdict(result.alignment)}
         told = {"output": str(output), "timings": dict(result.timings), **moved, **searched, **result.recipe}
         print(json.dumps(told))
-    else:
+    elif output != pictures.PIPE:
         print(f"{output} ({result.image.width}x{result.image.height}, {sum(result.timings.values()):.1f} s)")

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from editkit.cli import options
-from editkit.cli.options import Backbone, Device, Dtype, Lora, Options
+from editkit.cli import options, terminal
+from editkit.cli.options import Backbone, Device, Dtype, Lora, LowMemory, Options
 from editkit.cli.request import takes
 
 app = typer.Typer(help="Measure edits.", no_args_is_help=True)
@@ -30,14 +30,20 @@ def shapesworld(
     ] = Path("out/shapesworld"),
     device: Device = None,
     dtype: Dtype = None,
+    low_memory: LowMemory = None,
 ) -> None:
     """Success on held-out ShapesWorld edits, by category and kind, with ceiling and copy baseline."""
     from editkit.imaging import images
-    from editkit.shapesworld import evaluate as scores
 
     images.check_folder(output)
-    editor = options.editor(backbone, device, dtype, {asked["method"]: options.pairs(option)}, lora=lora)
-    report = scores.evaluate(editor, n=n, sessions=sessions, batch_size=batch_size, **asked)
+    from editkit.shapesworld import evaluate as scores
+
+    named = {asked["method"]: options.pairs(option)}
+    editor = options.editor(backbone, device, dtype, named, lora=lora, low_memory=low_memory)
+    with terminal.progress("edits", n + sessions * scores.TURNS) as bar:
+        report = scores.evaluate(
+            editor, n=n, sessions=sessions, batch_size=batch_size, watch=bar.count, **asked
+        )
     print(edits_table(report))
     scores.write(report, output)
     print(f"{output / 'report.json'}  {output / 'grid.png'}")
@@ -62,15 +68,22 @@ def masked(
     ),
     device: Device = None,
     dtype: Dtype = None,
+    low_memory: LowMemory = None,
 ) -> None:
     """Success on held-out ShapesWorld edits under masks and from references, by task."""
     from editkit.imaging import images
+
+    images.check_folder(output)
+    from editkit import shapesworld as world
     from editkit.shapesworld import evaluate_masked as scores
     from editkit.shapesworld.evaluate import write_report
 
-    images.check_folder(output)
-    editor = options.editor(backbone, device, dtype, {method: options.pairs(option)}, lora=lora)
-    report = scores.evaluate(editor, method, kind or (), n=n, batch_size=batch_size, **asked)
+    named = {method: options.pairs(option)}
+    editor = options.editor(backbone, device, dtype, named, lora=lora, low_memory=low_memory)
+    with terminal.progress("edits", n * len(kind or world.MASKED)) as bar:
+        report = scores.evaluate(
+            editor, method, kind or (), n=n, batch_size=batch_size, watch=bar.count, **asked
+        )
     print(masked_table(report))
     write_report(report, output)
     print(output / "report.json")

@@ -49,11 +49,18 @@ def _word(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def backbones() -> None:
-    """List the backbones with their roles, licences and needs."""
+def backbones(
+    device: Annotated[
+        str | None, typer.Option(help="Say what fits a device, such as rtx4090-24g, and how.")
+    ] = None,
+) -> None:
+    """List the backbones with their roles, licences and needs, or with what fits a device."""
     from editkit.backbone import provider
     from editkit.cli.tables import columns, text
 
+    if device is not None:
+        _fits(device)
+        return
     for family in provider().families.values():
         print(f"{family.name}: {family.summary}")
         rows = []
@@ -68,3 +75,31 @@ def backbones() -> None:
             )
             rows.append((f"  {name}", source, needs))
         print(text(columns("<<<", rows)))
+
+
+def _fits(device: str) -> None:
+    """Each role's weights by part, and the preset with which it fits."""
+    from editkit.backbone import provider
+    from editkit.cli.tables import columns, text
+    from editkit.train.estimate import devices
+
+    known, inventory = devices.by_name(device), provider().inventory
+    head = ("", "", "transformer", "encoders", "VAE", "activations", "settings", "weights at once")
+    rows = []
+    for each in inventory.fits(known.capacity):
+        sizes = (each.transformer, each.encoders, each.vae, inventory.ROOM)
+        peak = "" if each.preset is None else _gigabytes(each.peak)
+        rows.append((each.family, each.role, *map(_gigabytes, sizes), _settings(each.preset), peak))
+    print(f"GB in bfloat16 on {known.name}; activations are those of one megapixel, at most.")
+    print(text(columns("<<>>>><>", rows, head)))
+    print(f"Several roles in one process: {_settings(inventory.preset(known.capacity))}")
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.3g}"
+
+
+def _settings(preset: str | None) -> str:
+    if preset is None:
+        return "does not fit"
+    return f"--low-memory {preset}" if preset else "none needed"

@@ -127,7 +127,7 @@ def _written(destination: Path, rank: int | None, left: Sequence[str], lost: flo
 
 
 def _signatures() -> "dict[str, AdapterSignature]":
-    """How each method's adapter files are recognised."""
+    """Return the signatures that recognise each method's adapter files."""
     from editkit import registry
 
     signatures = {name: registry.method(name).signature for name in registry.method_names()}
@@ -135,7 +135,7 @@ def _signatures() -> "dict[str, AdapterSignature]":
 
 
 def _collapser() -> "Collapse":
-    """The collapse of the method whose adapters carry experts."""
+    """Return the collapse of the method whose adapters carry experts."""
     from editkit import registry
 
     found = (registry.method(name).collapse_adapter for name in registry.method_names())

@@ -10,23 +10,43 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from editkit.cli.terminal import verbosity
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
     from editkit.editor import Editor
 
 Backbone = Annotated[
-    str, typer.Option("-b", "--backbone", help="A name from `editkit backbones`, a folder or Hub id.")
+    str,
+    typer.Option(
+        "-b",
+        "--backbone",
+        envvar="EDITKIT_BACKBONE",
+        help="A name from `editkit backbones`, a folder or Hub id.",
+    ),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best one here if not given.")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
-Options = Annotated[list[str] | None, typer.Option("--option", help="An option of the method, key=value.")]
-Load = Annotated[list[str] | None, typer.Option("--load", help="An option of the backbone, key=value.")]
+Device = Annotated[
+    str | None,
+    typer.Option(envvar="EDITKIT_DEVICE", help="cpu, cuda or mps; the best one here if not given."),
+]
+Dtype = Annotated[str | None, typer.Option(envvar="EDITKIT_DTYPE", help="float32, bfloat16 or float16.")]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="An option of the method, key=value, dots for nested keys."),
+]
+Load = Annotated[
+    list[str] | None,
+    typer.Option("--load", help="An option of the backbone, key=value, dots for nested keys."),
+]
 Lora = Annotated[
     list[str] | None,
     typer.Option(
-        "--lora", help="An adapter to wear too, FILE[=SCALE]: a file, folder or Hub id; may be repeated."
+        "--lora", help="Adapter to use as well, FILE[=SCALE]: a file, folder or Hub id; may be repeated."
     ),
+]
+LowMemory = Annotated[
+    str | None,
+    typer.Option(metavar="PRESET", help="Keep few weights on the device: 16g, 24g, 48g or auto."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")]
 
@@ -38,6 +58,7 @@ def editor(
     options: Mapping[str, Mapping[str, Any]],
     load: list[str] | None = None,
     lora: list[str] | None = None,
+    low_memory: str | None = None,
 ) -> Editor:
     """The editor that a command's options ask for, with options by method name.
 
@@ -47,13 +68,21 @@ def editor(
     from editkit import api
     from editkit.backbone import provider
 
-    provider().check_options(loaded := pairs(load, "--load"))  # none but these are keywords of `load`
+    loaded = pairs(load, "--load")
+    if low_memory is not None:
+        if "low_memory" in loaded:
+            raise EditkitError(
+                f"--low-memory {low_memory} and --load low_memory={loaded['low_memory']} choose two presets; "
+                "leave one of them out."
+            )
+        loaded["low_memory"] = low_memory
+    provider().check_options(loaded)  # none but these are keywords of `load`
     return api.load(backbone, device, dtype, options=options, lora=scaled(lora), **loaded)
 
 
 def say(notes: Iterable[str]) -> None:
     """Print notes where they are not in the way of what a command prints."""
-    for note in notes:
+    for note in () if verbosity.quiet else notes:
         print(f"note: {note}", file=sys.stderr)
 
 
@@ -92,22 +121,36 @@ def split_scale(source: str) -> tuple[str, float]:
 
 
 def pairs(options: list[str] | None, name: str = "--option") -> dict[str, Any]:
-    """key=value options as a dict; values are YAML.
+    """key=value options as a dict, nested where a key has dots; values are YAML.
 
     Raises:
-        EditkitError: where one is not of that form.
+        EditkitError: where one is not of that form, or sets both a key and what is nested in it.
     """
     import yaml
 
-    found = {}
+    found: dict[str, Any] = {}
     for option in options or ():
         key, equals, value = option.partition("=")
         if not equals:
             raise EditkitError(f"{name} {option} must read key=value.")
         try:
-            found[key] = yaml.safe_load(value)
+            read = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise EditkitError(
                 f"{name} {option} is not YAML behind the equals sign; quote the value."
             ) from error
+        _set(found, key, read, f"{name} {option}")
     return found
+
+
+def _set(found: dict[str, Any], key: str, value: Any, option: str) -> None:
+    *above, last = key.split(".")
+    for part in above:
+        found = found.setdefault(part, {})
+        if not isinstance(found, dict):
+            raise EditkitError(
+                f"{option} is nested in {part}, which another option sets as a whole; give one."
+            )
+    if isinstance(found.get(last), dict):
+        raise EditkitError(f"{option} sets {last} as a whole, and another option something in it; give one.")
+    found[last] = value

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.options import Device, Lora, scaled
+from editkit.cli import pictures
+from editkit.cli.options import Lora, scaled
 
 
 def replay(
@@ -19,7 +20,10 @@ def replay(
         list[Path] | None, typer.Option(help="A reference, likewise; all of them in order.")
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write what is made now.")] = None,
-    device: Device = None,
+    # Its own option: what a person usually runs on must not stand over what the recipe says.
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or mps; the recipe's, else the best one here, if not given.")
+    ] = None,
     lora: Lora = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
@@ -27,13 +31,20 @@ def replay(
 
     Exit status 0 if identical or close, 1 if different, 2 if it cannot be made again.
     """
-    from editkit.api import replay as made_again
     from editkit.imaging import images
 
     if output:
         images.check_output(output)
-    pictures = tuple(reference or ())
-    found = made_again(picture, image=image, mask=mask, references=pictures, device=device, lora=scaled(lora))
+    pictures.check_sources([picture], "picture")
+    pictures.check_sources([image])
+    pictures.check_sources([mask], "mask")
+    pictures.check_sources(reference or (), "reference")
+    from editkit.api import replay as made_again
+
+    references = tuple(reference or ())
+    found = made_again(
+        picture, image=image, mask=mask, references=references, device=device, lora=scaled(lora)
+    )
     if output:
         images.save(found.image, output, found.recipe)
     if as_json:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from editkit.cli import search
+from editkit.cli.terminal import Quiet, Verbose, verbosity
 from editkit.errors import EditkitError
 from editkit.fields import summary
 from editkit.request import EditRequest
@@ -24,17 +25,19 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
 """How fields are written where it is not their name behind two dashes."""
 FIRST = ("image", "instruction", "method")
 """Fields that come before a command's own positional parameters."""
+MANY = "several, or a folder, with -o FOLDER; - for stdin."
 TYPES = get_type_hints(EditRequest, localns={"ImageInput": Path})
 KNOWN: Mapping[str, Field[Any]] = {field.name: field for field in fields(EditRequest)}
 
 
-def takes(*names: str, **called: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes(*names: str, many: str = "", **called: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Let a command take fields of an edit; it gets them, by name, as its first argument.
 
     The command's own positional parameters stand behind the first fields, its keyword-only ones at the end.
 
     Args:
         names: of fields.
+        many: a field that comes as a list of paths.
         called: what a field is called on the command line where it is not its own name.
     """
 
@@ -42,14 +45,17 @@ def takes(*names: str, **called: str) -> Callable[[Callable[..., None]], Callabl
         _, *own = inspect.signature(command).parameters.values()
         last = [each for each in own if each.kind is each.KEYWORD_ONLY]
         parameters = [
-            *(each for name in names if name in FIRST for each in _parameters(name, called)),
+            *(each for name in names if name in FIRST for each in _parameters(name, called, many)),
             *(each for each in own if each not in last),
             *(each for name in names if name not in FIRST for each in _parameters(name, called)),
             *last,
+            inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet),
+            inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Verbose),
         ]
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
+            verbosity.add(given.pop("quiet"), given.pop("verbose"))
             asked = {name: _taken(name, given, called) for name in names}
             command(asked, **given)
 
@@ -62,7 +68,7 @@ def takes(*names: str, **called: str) -> Callable[[Callable[..., None]], Callabl
     return decorated
 
 
-def _parameters(name: str, called: Mapping[str, str]) -> Iterator[inspect.Parameter]:
+def _parameters(name: str, called: Mapping[str, str], many: str = "") -> Iterator[inspect.Parameter]:
     """A field as typer reads it."""
     if name == "search":
         yield from search.parameters()
@@ -71,6 +77,8 @@ def _parameters(name: str, called: Mapping[str, str]) -> Iterator[inspect.Parame
     info: Any = typer.Option(*FLAGS.get(name, ()), help=about)
     if default is MISSING:
         info, default = typer.Argument(help=about), inspect.Parameter.empty
+        if name == many:
+            info.help, kind = f"{about[:-1]}; {MANY}", list[Path]
     elif kind is bool:
         default = False
     elif kind == tuple[int, int]:

@@ -14,7 +14,7 @@ RIGHT = ">"
 
 
 def columns(sides: str, rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> Table:
-    """Rows whose cells stand below each other.
+    """Build a table of aligned cells.
 
     Args:
         sides: `<` or `>` for each column. Those on the right hold figures, which are never folded.
@@ -35,7 +35,7 @@ def columns(sides: str, rows: Iterable[Sequence[object]], head: Sequence[str] = 
 
 
 def text(table: Table) -> str:
-    """A table in plain letters, without spaces at the ends of lines."""
+    """Format a table in plain letters, without spaces at the ends of lines."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else ANY_WIDTH
     console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
     with console.capture() as captured:

@@ -22,21 +22,28 @@ def train(
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what it takes and whether it fits, and do nothing.")
     ] = False,
-    device: Annotated[
-        str | None, typer.Option(help="For --plan: rtx4090-24g, h100-80g, 8xh100-80g (in shards), ...")
+    plan_device: Annotated[
+        str | None,
+        typer.Option(
+            "--plan-device",
+            "--device",
+            help="Plan for this machine, which need not be here: rtx4090-24g, 8xh100-80g (in shards), ... "
+            "A run trains on the machine that it is started on.",
+        ),
     ] = None,
 ) -> None:
     """Train from a config; `fit.resume=latest` goes on where the last run stopped."""
     from editkit import config as configs
     from editkit import registry
+
+    values, changes = configs.layered(config, overrides or [])
     from editkit.train.loop import fit, own_device
     from editkit.train.preflight import check_run
 
-    values, changes = configs.layered(config, overrides or [])
     module = registry.recipe(str(values.get("recipe", "edit")))
     settings: RunConfig = configs.build(module.CONFIG, values, changes)
-    if plan or device:
-        _plan(settings, device)
+    if plan or plan_device:
+        _plan(settings, plan_device)
         return
     own_device()
     check_run(settings.fit, settings)  # before the job, whose making can take long
@@ -62,7 +69,7 @@ def _plan(settings: "RunConfig", device: str | None) -> None:
 
 
 def table(found: "TrainPlan", settings: "EditTrainConfig") -> str:
-    """A plan as text."""
+    """Format a plan as text."""
     from editkit.cli.tables import columns, text
     from editkit.train.estimate import devices
     from editkit.train.estimate.plan import UTILIZATION
@@ -78,7 +85,7 @@ def table(found: "TrainPlan", settings: "EditTrainConfig") -> str:
         ("memory", columns("<>", ((part, f"{size / 1e9:.2f} GB") for part, size in sizes))),
     ]
     if found.device is None:
-        rows.append(("device", f"none found; name one of {', '.join(devices.KNOWN)} with --device"))
+        rows.append(("device", f"none found; name one of {', '.join(devices.KNOWN)} with --plan-device"))
         return text(columns("<<", rows))
     verdict = "fits" if found.fits else "does not fit"
     rows.append(("device", f"{found.device}: {verdict} into {found.capacity / 1e9:.0f} GB"))

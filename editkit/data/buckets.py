@@ -1,4 +1,4 @@
-"""Records as plans without text, and target latents."""
+"""Encode records as plans without text and as target latents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ SLOTS = ("channel_BLC", "sequence_BSC")
 
 @dataclass(frozen=True, kw_only=True)
 class EditBatch:
-    """What one training step needs.
+    """The inputs of one training step.
 
     Attributes:
         plan: a plan without text.
@@ -50,14 +50,14 @@ class Bucket:
     mixed: MixedConfig = field(default_factory=MixedConfig)
 
     def take(self, places: Sequence[int], device: torch.device) -> tuple[Plan, dict[str, Tensor]]:
-        """The plan and tensors of some samples, on the device that trains."""
+        """Return the plan and tensors of some samples, on the device that trains."""
         chosen = {name: tensor[list(places)].to(device).float() for name, tensor in self.tensors.items()}
         slots: dict[str, Any] = {name: chosen[name] for name in SLOTS if name in chosen}
         return replace(self.plan, conditioning=replace(self.plan.conditioning, **slots)), chosen
 
 
 def collate(records: Sequence[Record]) -> tuple[EditInputs, Tensor]:
-    """Records of one shape as inputs and answers BCHW in [0, 1]."""
+    """Stack records of one shape into inputs and answers, BCHW in [0, 1]."""
 
     def stack(pictures: Sequence[Any]) -> Tensor:
         return torch.stack([torch.from_numpy(p) for p in pictures]).permute(0, 3, 1, 2).float() / 255
@@ -78,7 +78,7 @@ def collate(records: Sequence[Record]) -> tuple[EditInputs, Tensor]:
 
 
 def shape_of(record: Record) -> tuple[Any, ...]:
-    """What records must share to stand in one batch."""
+    """Return the task and shapes that records of one batch must share."""
     pictures = (record.source, record.mask, record.answer, *record.references)
     return record.task, *(None if picture is None else picture.shape for picture in pictures)
 
@@ -100,7 +100,7 @@ def encode_records(
 
 
 def laid_out(plan: Plan) -> tuple[Any, ...]:
-    """What samples of one bucket must share besides the shapes of their tensors."""
+    """Return the layout that samples of one bucket must share, besides the shapes of their tensors."""
     ids = (plan.conditioning.ids_L3, plan.conditioning.sequence_ids_S3)
     places = tuple(None if each is None else tuple(each.flatten().tolist()) for each in ids)
     return plan.canvas.width, plan.canvas.height, plan.canvas.answer, places

@@ -1,4 +1,4 @@
-"""Looks at a dataset before a run does: what cannot be read, is there twice, or does not belong together."""
+"""Check a dataset before a run: find records that are unreadable, repeated or inconsistent."""
 
 import hashlib
 import unicodedata
@@ -29,35 +29,35 @@ WARNINGS = (
     "transparent",
     "picture",
 )
-"""What is wrong with records: the first should stop a run, the second may be meant."""
+"""Problems of records: `ERRORS` should stop a run, `WARNINGS` may be intended."""
 SHIFT, SCALE = 1.5, 0.01
 OUTSIDE = 0.25
-"""Share of what changes that may lie outside a mask."""
+"""Largest share of the changed pixels that may lie outside a mask."""
 WORDS = 300
 SHOWN = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One record with something wrong."""
+    """One problem of one record."""
 
     index: int
     problem: str
     detail: str
     weight: float = 0.0
-    """How bad it is among those of its kind."""
+    """Severity among findings with the same problem."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What a look at a dataset found.
+    """The result of checking a dataset.
 
     Attributes:
-        count: records looked at.
+        count: number of checked records.
         findings: in the order of the records.
-        sizes: records by width and height of the answer.
-        kinds: records by kind.
-        pictures: source and answer of the worst, to look at.
+        sizes: number of records by width and height of the answer.
+        kinds: number of records by kind.
+        pictures: title, answer and source of the worst records.
     """
 
     count: int
@@ -67,7 +67,7 @@ class Check:
     pictures: tuple[tuple[str, Image.Image, Image.Image | None], ...] = field(repr=False)
 
     def problems(self) -> dict[str, int]:
-        """Records by problem, errors first."""
+        """Count the records by problem, errors first."""
         counted = Counter(finding.problem for finding in self.findings)
         return {problem: counted[problem] for problem in (*ERRORS, *WARNINGS) if counted[problem]}
 
@@ -77,7 +77,7 @@ class Check:
         return any(problem in ERRORS for problem in self.problems())
 
     def summary(self) -> dict[str, Any]:
-        """All but the pictures, in JSON's types."""
+        """Return everything but the pictures, in JSON's types."""
         return {
             "records": self.count,
             "sizes": {f"{width}x{height}": count for (width, height), count in self.sizes.items()},
@@ -90,13 +90,13 @@ class Check:
         }
 
     def sheet(self) -> Image.Image | None:
-        """The worst records, source and answer under what is wrong; None where all is well."""
+        """Draw source and answer of the worst records under their problem; None if there is no problem."""
         shown = [(title, [source, answer]) for title, answer, source in self.pictures]
         return rows(shown, ("source", "answer"))
 
 
 def check(dataset: Dataset, limit: int | None = None) -> Check:
-    """Look at the first `limit` records, all of them where None."""
+    """Check the first `limit` records, or all of them if None."""
     count = min(len(dataset), limit or len(dataset))
     findings: list[Finding] = []
     sizes: Counter[tuple[int, int]] = Counter()
@@ -127,7 +127,7 @@ def check(dataset: Dataset, limit: int | None = None) -> Check:
 
 
 def problems(record: Record) -> list[tuple[str, str, float]]:
-    """What is wrong with one record: kind, detail, how bad."""
+    """Find the problems of one record: problem, detail and severity."""
     found = _caption(record.instruction) + _decided(record)
     if record.source is None:
         return found
@@ -162,7 +162,7 @@ def _caption(words: str) -> list[tuple[str, str, float]]:
 
 
 def _decided(record: Record) -> list[tuple[str, str, float]]:
-    """What was decided when its pictures were read."""
+    """Report the decisions that were made when the record's pictures were read."""
     found = [("picture", note, 1.0) for note in record.notes]
     if record.transparent:
         detail = f"{record.transparent} pixels, which are shown on white"

@@ -1,4 +1,4 @@
-"""One training pair, for all methods, and where pairs come from."""
+"""Define a training pair for all methods, and the settings of a dataset."""
 
 import math
 import re
@@ -14,11 +14,11 @@ from editkit.types import EditRequest
 FILES = ("jsonl", "csv", "table", "folders", "webdataset", "huggingface")
 NAMES = ("shapesworld", "shapesworld masked", "shapesworld holes", *FILES)
 STRETCH = 0.01
-"""How far aspect ratios of one record's pictures may be apart."""
+"""Largest relative difference between the aspect ratios of one record's pictures."""
 DRAWN = 10_000
-"""Records that are taken where no number is given and there is no end."""
+"""Number of records that are taken from an endless dataset if no number is given."""
 FIELDS = ("edit_image", "edit_mask", "ref_image", "target_image", "prompt", "data_type")
-"""The released order."""
+"""Order of the fields in the released CSV files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Record:
     notes: tuple[str, ...] = ()
 
     def stretched(self) -> str | None:
-        """Both sizes in words, where source and answer differ in aspect ratio by more than rounding does."""
+        """Describe both sizes if the aspect ratios of source and answer differ by more than rounding."""
         if self.source is None:
             return None
         (tall, wide), (high, broad) = self.source.shape[:2], self.answer.shape[:2]
@@ -60,7 +60,7 @@ class Record:
         return f"source {wide}x{tall}, answer {broad}x{high}"
 
     def request(self, method: str, seed: int, steps: int | None = None) -> EditRequest:
-        """What a person would ask a method for, to get the answer; the task only where it has such."""
+        """Build the request that asks a method for this answer; the task only if the method has tasks."""
         height, width = self.answer.shape[:2]
         return EditRequest(
             image=None if self.source is None else Image.fromarray(self.source),

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from editkit.data.buckets import Bucket
 
 Picked = list[tuple[Bucket, list[int]]]
-"""Samples of a batch: buckets, and the places of theirs."""
+"""The samples of a batch: each bucket with its samples' places."""
 
 
 def share(picked: Picked, start: int, count: int) -> Picked:
-    """`count` of a step's samples from the one at `start` on."""
+    """Take `count` of a step's samples, beginning at `start`."""
     found: Picked = []
     for bucket, places in picked:
         own = places[max(0, start) : max(0, start + count)]
@@ -25,8 +25,8 @@ class Stream:
 
     Args:
         filled: all samples.
-        batch: how many go together.
-        seed: of the order.
+        batch: number of samples in a batch.
+        seed: seed of the order.
         mixed: whether samples of different buckets may go together.
     """
 
@@ -39,7 +39,7 @@ class Stream:
         self._order: list[Picked] = []
 
     def __call__(self, number: int) -> Picked:
-        """The samples of a batch."""
+        """Return the samples of batch `number`."""
         epoch, place = divmod(number, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._shuffled(epoch)
@@ -71,8 +71,8 @@ class Mixture:
     """Batches of several streams, by weight: after any number of them none is a whole batch behind its share.
 
     Args:
-        streams: each as it would be alone.
-        weights: relative, one for each.
+        streams: one stream for each dataset.
+        weights: relative weight of each stream.
     """
 
     def __init__(self, streams: Sequence[Stream], weights: Sequence[float]) -> None:
@@ -83,7 +83,7 @@ class Mixture:
         self._counts = [0] * len(streams)
 
     def __call__(self, number: int) -> Picked:
-        """The samples of a batch."""
+        """Return the samples of batch `number`."""
         while len(self._chosen) <= number:
             owed = [
                 share * (len(self._chosen) + 1) - count

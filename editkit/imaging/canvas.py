@@ -1,7 +1,7 @@
-"""One planner for all methods: what is not touched stays where it was.
+"""Plan the canvas of an input, for all methods.
 
-The input is scaled uniformly, padded to the grid by repeating its edge, and both are remembered, so that
-`restore` gives a picture of exactly the input's size in which nothing has shifted or been stretched.
+The planner scales the input uniformly and pads it to the grid by repeating its edge. The canvas records both,
+so `restore` returns a picture of exactly the input's size, without shift or stretch.
 """
 
 import math
@@ -35,7 +35,7 @@ def fit(
         area: without preferred sizes, the largest number of pixels; the input's own aspect ratio is kept.
 
     Raises:
-        EditkitError: where `size` is not positive or too large.
+        EditkitError: if `size` is not positive or too large.
     """
     width, height = original
     if size is not None:
@@ -68,19 +68,19 @@ def fit(
 
 
 def beside(panel: Canvas, width: int) -> Canvas:
-    """A planned panel with `width` more pixels of canvas to its left, for what it is derived from."""
+    """Add `width` pixels of canvas to the left of a planned panel."""
     answer = replace(panel.answer, left=panel.answer.left + width)
     return replace(panel, width=panel.width + width, answer=answer)
 
 
 def alone(canvas: Canvas) -> Canvas:
-    """The answer's panel as a canvas of its own."""
+    """Return the answer's panel as a canvas of its own."""
     box = canvas.answer
     return replace(canvas, width=box.width, height=box.height, answer=replace(box, left=0, top=0))
 
 
 def panel(tokens_BLC: Tensor, canvas: Canvas) -> Tensor:
-    """The tokens of the answer's panel, row by row, of those of the whole canvas."""
+    """Select the tokens of the answer's panel, row by row, from those of the whole canvas."""
     box = canvas.answer
     batch, _, channels = tokens_BLC.shape
     grid_BhwC = tokens_BLC.view(batch, canvas.height // GRID, canvas.width // GRID, channels)
@@ -97,14 +97,14 @@ def decoded(tokens_BLC: Tensor, canvas: Canvas, panels_alone: bool = False) -> t
 
 
 def resize(pixels_BCHW: Tensor, width: int, height: int) -> Tensor:
-    """Antialiased bicubic resize, clamped to [0, 1]; the same tensor where the size already fits."""
+    """Resize with antialiased bicubic, clamped to [0, 1]; return the same tensor if the size already fits."""
     if pixels_BCHW.shape[-2:] == (height, width):
         return pixels_BCHW
     return F.interpolate(pixels_BCHW, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def place(pixels_BCHW: Tensor, canvas: Canvas) -> Tensor:
-    """The input scaled and padded to the answer panel, BCHW."""
+    """Scale and pad the input to the answer panel, BCHW."""
     content = canvas.content
     scaled_BCHW = resize(pixels_BCHW, content.width, content.height)
     right = canvas.answer.width - content.width - content.left
@@ -115,14 +115,14 @@ def place(pixels_BCHW: Tensor, canvas: Canvas) -> Tensor:
 
 
 def restore(pixels_BCHW: Tensor, canvas: Canvas) -> Tensor:
-    """A decoded canvas back to the input's size: the answer panel, less its padding, scaled back."""
+    """Crop the padding off a decoded canvas' answer panel and scale it back to the input's size."""
     left, top = canvas.answer.left + canvas.content.left, canvas.answer.top + canvas.content.top
     content_BCHW = pixels_BCHW[..., top : top + canvas.content.height, left : left + canvas.content.width]
     return resize(content_BCHW, *canvas.original)
 
 
 def grown(mask_B1HW: Tensor, reach: int) -> Tensor:
-    """A mask of booleans, larger by `reach` pixels on every side."""
+    """Grow a boolean mask by `reach` pixels on every side."""
     for side in (-1, -2):
         size, width = mask_B1HW.shape[side], 1
         margin = (reach, reach, 0, 0) if side == -1 else (0, 0, reach, reach)
@@ -145,7 +145,7 @@ def change(
     suspects_B1HW: Tensor | None = None,
     suspected: float = 0.0,
 ) -> Tensor:
-    """Where an edit changed something: B1HW, 1 inside.
+    """Find the pixels that an edit changed: B1HW, 1 inside.
 
     Specks thinner than three pixels are dropped, what is left grows by `grow` pixels. Among the `suspects`,
     booleans, differences count from `suspected` on.
@@ -162,7 +162,7 @@ def change(
 
 
 def paste(source_BCHW: Tensor, edited_BCHW: Tensor, mask_B1HW: Tensor, *, feather: int = 2) -> Tensor:
-    """The edit inside the mask over the source outside it, feathered inwards.
+    """Paste the edit inside the mask over the source, feathered inwards.
 
     Outside the mask the result's pixels are the source's, bit for bit.
     """

@@ -1,4 +1,4 @@
-"""What a decoded file needs to become upright 8-bit sRGB, and how bright a colour is."""
+"""Convert a decoded file to upright 8-bit sRGB, and compute luma."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RGB16 = "RGB;16B"
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turned and mirrored as its EXIF orientation says."""
+    """Turn and mirror an image by its EXIF orientation."""
     with suppress(Exception):  # EXIF that is absent, says nothing of turns or cannot be read
         return image.transpose(TURNS[image.getexif()[ExifTags.Base.Orientation]])
     return image
@@ -82,9 +82,9 @@ def srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.I
 
 @lru_cache(maxsize=16)
 def _conversion(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From a profile to sRGB; None where that changes nothing, whatever the profile is called.
+    """Build the conversion from a profile to sRGB, or return None if it changes nothing.
 
-    Sparing sRGB the round trip keeps its pixels exact.
+    A picture in sRGB keeps its exact pixels without the round trip.
     """
     source = ImageCms.ImageCmsProfile(BytesIO(profile))
     target = ImageCms.createProfile("sRGB")
@@ -111,12 +111,12 @@ def _probe(mode: str) -> Image.Image:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """An image on a white page, as RGB."""
+    """Put an image on a white page, as RGB."""
     page = Image.new("RGBA", image.size, "white")
     page.alpha_composite(image.convert("RGBA"))
     return page.convert("RGB")
 
 
 def luma(pixels_BCHW: Tensor) -> Tensor:
-    """Rec. 601 luma of RGB, B1HW, in the range of its pixels."""
+    """Compute the Rec. 601 luma of RGB, B1HW, in the range of the pixels."""
     return (pixels_BCHW * pixels_BCHW.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)

@@ -18,10 +18,12 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from editkit import atomic_files
 from editkit.errors import EditkitError
-from editkit.imaging import color, color_spaces
+from editkit.imaging import arrays, color, color_spaces
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from editkit.request import ImageInput
 
 MAX_PIXELS = 100_000_000
 RECIPE_KEY = "editkit"
@@ -74,7 +76,7 @@ def opened(path: str | Path, what: str = "image") -> Iterator[Image.Image]:
         yield Image.open(file)
 
 
-def load(image: str | Path | Image.Image, what: str = "image") -> Picture:
+def load(image: ImageInput, what: str = "image") -> Picture:
     """Decode a picture of any mode, without changing the one given; `what` is its name in messages.
 
     Raises:
@@ -86,13 +88,11 @@ def load(image: str | Path | Image.Image, what: str = "image") -> Picture:
             frames = getattr(file, "n_frames", 1) if file.format != "MPO" else 1
             notes = [f"only the first of {frames} frames is used"] if frames > 1 else []
             return _decoded(file, f"The {what} {image}", notes)
-    if not isinstance(image, Image.Image):
-        raise EditkitError(f"The {what} is of type {type(image).__name__}; give a path or a PIL image.")
     with _in_words(f"The {what}"):
-        return _decoded(image, f"The {what}", [])
+        return _decoded(arrays.image(image, what), f"The {what}", [])
 
 
-def load_mask(mask: str | Path | Image.Image, size: tuple[int, int]) -> NDArray[np.float32]:
+def load_mask(mask: ImageInput, size: tuple[int, int]) -> NDArray[np.float32]:
     """The mask of an image of `size` (width, height): (H, W) in [0, 1], 1 (white) where the edit may land.
 
     Opacity counts where it differs, whatever the colours are, as painting tools export; else brightness.
@@ -203,7 +203,7 @@ def save(image: Image.Image, path: str | Path, recipe: Mapping[str, Any] | None 
     """
     path = check_output(path)
     with atomic_files.whole(path) as file:
-        file.write(_encoded(image, FORMATS[path.suffix.lower()], recipe))
+        file.write(encoded(image, FORMATS[path.suffix.lower()], recipe))
 
 
 @contextmanager
@@ -237,8 +237,8 @@ def _decoded(image: Image.Image, label: str, notes: list[str]) -> Picture:
     return Picture(rgb=rgb, alpha=alpha, mode=image.mode, notes=tuple(notes))
 
 
-def _encoded(image: Image.Image, options: Mapping[str, Any], recipe: Mapping[str, Any] | None) -> bytes:
-    """In memory, since Pillow's encoders that write to a file hide why writing failed."""
+def encoded(image: Image.Image, options: Mapping[str, Any], recipe: Mapping[str, Any] | None) -> bytes:
+    """A picture file in memory, since Pillow's encoders that write to a file hide why writing failed."""
     chunks = PngImagePlugin.PngInfo()
     if recipe is not None:
         chunks.add_itxt(RECIPE_KEY, json.dumps(recipe))

@@ -1,4 +1,4 @@
-"""Where blocks of one picture are in another, by phase correlation."""
+"""Find blocks of one picture in another by phase correlation."""
 
 import torch
 from torch import Tensor
@@ -10,9 +10,9 @@ PEAK = 0.1
 
 
 def shifts(first_NHW: Tensor, second_NHW: Tensor) -> tuple[Tensor, Tensor]:
-    """(down, right) of each block, and whether it says anything.
+    """Return the shift (down, right) of each block in pixels, and whether the shift is reliable.
 
-    By phase correlation under a Hann window, to a part of a pixel by a parabola through the peak.
+    Phase correlation uses a Hann window. A parabola through the peak gives fractions of a pixel.
     """
     count, height, width = first_NHW.shape
     window_HW = torch.hann_window(height)[:, None] * torch.hann_window(width)[None]

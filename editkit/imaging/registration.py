@@ -1,4 +1,4 @@
-"""How far a picture is shifted and scaled against another, and the way back.
+"""Measure how a picture is shifted and scaled against another, and undo it.
 
 Phase correlation block by block finds what most blocks agree on; blocks in which an edit changed something
 disagree with the rest, and medians do not mind them. Least squares over the pixels then give the fractions.
@@ -59,7 +59,7 @@ def measure(first_1CHW: Tensor, second_1CHW: Tensor, changed_11HW: Tensor | None
 
 
 def undone(picture_1CHW: Tensor, moved: Alignment) -> Tensor:
-    """The second of two pictures that were measured, back on the first one's grid."""
+    """Move the second of two measured pictures back onto the first one's grid."""
     height, width = picture_1CHW.shape[-2:]
     matrix_123 = picture_1CHW.new_tensor(
         [[[moved.wider, 0, 2 * moved.right / width], [0, moved.taller, 2 * moved.down / height]]]
@@ -69,7 +69,7 @@ def undone(picture_1CHW: Tensor, moved: Alignment) -> Tensor:
 
 
 def _common(places_N2: Tensor, shifts_N2: Tensor) -> Alignment | None:
-    """The motion that most blocks agree on; places are (row, column) from the middle."""
+    """Find the motion that most blocks agree on; places are (row, column) from the middle."""
     count = len(places_N2)
     if count < FEWEST:
         return None
@@ -169,7 +169,7 @@ def _solved(
 
 
 def _found(picture_1CHW: Tensor, moved_4: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """What lies in a picture where places of the other one have moved to."""
+    """Sample a picture at the moved places of the other picture."""
     height, width = picture_1CHW.shape[-2:]
     across = x + (moved_4[0] + moved_4[2] * x) * 2 / width
     along = y + (moved_4[1] + moved_4[3] * y) * 2 / height
@@ -185,7 +185,7 @@ def _sampled(picture_1CHW: Tensor, grid_1HW2: Tensor) -> Tensor:
 
 
 def _slope(places_N: Tensor, shifts_N: Tensor) -> float:
-    """Theil and Sen's: the median over all pairs."""
+    """Estimate the Theil-Sen slope: the median over all pairs."""
     apart_NN, more_NN = (values[:, None] - values for values in (places_N, shifts_N))
     pairs = apart_NN > 1
     return float((more_NN[pairs] / apart_NN[pairs]).median()) if pairs.any() else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,7 @@ def compare(
     *,
     size: tuple[int, int] | None = None,
     judge: Judge | None = None,
+    watch: Callable[[str], Watch] | None = None,
     **fields: Any,
 ) -> list[Entry]:
     """Edit a picture with each method in turn.
@@ -89,13 +90,18 @@ def compare(
         size: width and height that all methods work at. Where None, each method uses the canvas that it was
             trained on. The results have the picture's size in both cases.
         judge: compares every two results; None for no judge.
+        watch: makes, from a method's name, the callback for each step of its edit.
         fields: further fields of an `EditRequest`, such as seed, steps and mask.
 
     Raises:
         EditkitError: where the picture cannot be read, a method is unknown or named twice, or none is named.
     """
     made = requests(editor, image, instruction, methods, size=size, **fields)
-    entries = list(run_requests([(editor, request) for request in made]))
+    entries = [
+        entry
+        for request in made
+        for entry in run_requests([(editor, request)], watch(request.method) if watch else None)
+    ]
     if judge is None:
         return entries
     return _judged(entries, judge, images.picture(images.tensor(images.load(image))[0]), instruction)

@@ -123,11 +123,20 @@ def collate(batch: Sequence[PreparedRequest]) -> EditInputs:
     )
 
 
-def _check(request: EditRequest) -> None:
-    if not isinstance(request.instruction, str) or not request.instruction.strip():
+def check_instruction(instruction: str) -> None:
+    """Check that there is one.
+
+    Raises:
+        EditkitError: where it is empty.
+    """
+    if not isinstance(instruction, str) or not instruction.strip():
         raise EditkitError(
             "The instruction is empty; say in words what to change, such as 'make the red circle blue'."
         )
+
+
+def _check(request: EditRequest) -> None:
+    check_instruction(request.instruction)
     for name, text in (("instruction", request.instruction), ("negative prompt", request.negative)):
         if text is not None and (not isinstance(text, str) or text != text.encode(errors="ignore").decode()):
             raise EditkitError(f"The {name} is not Unicode text; give it in plain words.")

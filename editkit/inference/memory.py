@@ -25,5 +25,5 @@ def enough_memory() -> Iterator[None]:
         if not full:
             raise
         raise EditkitError(
-            "The device has too little memory for this edit; give a smaller size, or bfloat16."
+            "The device has too little memory for this edit; give a smaller size, bfloat16 or low_memory."
         ) from error

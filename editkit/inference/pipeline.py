@@ -226,7 +226,12 @@ def results(
             seed=item.request.seed,
             recipe=provenance.make(**item.recipe_settings(), **shared),
             timings=timings,
-            notes=(*item.notes, *backbone.remarks(item.request.instruction), *made.notes),
+            notes=(
+                *item.notes,
+                *(backbone.remarks_on_picture(item.source.rgb) if item.source else ()),
+                *backbone.remarks(item.request.instruction),
+                *made.notes,
+            ),
             change=None if made.change_11HW is None else images.gray(made.change_11HW),
             alignment=made.alignment,
         )

@@ -15,6 +15,7 @@ from editkit import shapesworld as world
 from editkit.errors import EditkitError
 from editkit.imaging import contact_sheet, images
 from editkit.inference.editor import PictureEditor
+from editkit.inference.progress import Watch
 from editkit.shapesworld.scores import Pixels, changed, score
 from editkit.types import EditRequest
 
@@ -31,6 +32,7 @@ def evaluate(
     steps: int | None = None,
     negative: str | None = None,
     batch_size: int = 32,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Edit the first `n` held-out examples and score them, and sessions of five edits in a row.
 
@@ -42,6 +44,7 @@ def evaluate(
         steps: the default where None.
         negative: the negative prompt of all edits, as in `EditRequest`.
         batch_size: edits that run together.
+        watch: told of each step of each batch.
 
     Returns:
         A JSON-able report, and under `grid` the rows of pictures (source, edit, truth) to look at.
@@ -57,7 +60,7 @@ def evaluate(
     sources = [_pixels(example.source) for example in examples]
     answers = [_pixels(example.answer) for example in examples]
     wanted = EditRequest(image=None, instruction="", method=method, steps=steps, negative=negative)
-    edited = _edit(editor, wanted, sources, [e.instruction for e in examples], range(n), batch_size)
+    edited = _edit(editor, wanted, sources, [e.instruction for e in examples], range(n), batch_size, watch)
     rounded = _through_vae(editor, answers, batch_size)
     rows = []
     for place, example in enumerate(examples):
@@ -84,7 +87,7 @@ def evaluate(
         "kinds": {k: _summary(r for r in rows if r["kind"] == k) for k in world.KINDS},
     }
     if sessions:
-        report["sessions"] = _sessions(editor, wanted, sessions, batch_size)
+        report["sessions"] = _sessions(editor, wanted, sessions, batch_size, watch)
     shown = [[p for p, e in enumerate(examples) if e.kind == kind][:SHOWN] for kind in world.KINDS]
     report["grid"] = [[(sources[p], edited[p], answers[p]) for p in places] for places in shown]
     return report
@@ -102,13 +105,14 @@ def _edit(
     instructions: Sequence[str],
     seeds: Iterable[int],
     batch_size: int,
+    watch: Watch | None = None,
 ) -> list[Pixels]:
     requests = [
         replace(wanted, image=_picture(source), instruction=instruction, seed=seed)
         for source, instruction, seed in zip(sources, instructions, seeds, strict=True)
     ]
     edited = []
-    for result in editor.edit_many(requests, batch_size=batch_size):
+    for result in editor.edit_many(requests, batch_size=batch_size, watch=watch):
         if result.image is None:
             raise EditkitError(str(result.error))
         edited.append(np.asarray(result.image, dtype=np.float32) / np.float32(255))
@@ -147,7 +151,9 @@ def _summary(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
     return {"n": len(rows)} | {name: round(float(np.mean(values)), 4) for name, values in means.items()}
 
 
-def _sessions(editor: PictureEditor, wanted: EditRequest, count: int, batch_size: int) -> dict[str, Any]:
+def _sessions(
+    editor: PictureEditor, wanted: EditRequest, count: int, batch_size: int, watch: Watch | None
+) -> dict[str, Any]:
     """Five edits in a row on each picture: success of the last picture, drift after each turn."""
     chains = [world.session(SESSION_START + number, TURNS) for number in range(count)]
     first = [_pixels(chain[0].source) for chain in chains]
@@ -156,7 +162,9 @@ def _sessions(editor: PictureEditor, wanted: EditRequest, count: int, batch_size
     for turn in range(TURNS):
         # A new seed each turn, since the same one adds its own pattern again and again.
         seeds = [number * TURNS + turn for number in range(count)]
-        current = _edit(editor, wanted, current, [c[turn].instruction for c in chains], seeds, batch_size)
+        current = _edit(
+            editor, wanted, current, [c[turn].instruction for c in chains], seeds, batch_size, watch
+        )
         for number, chain in enumerate(chains):
             untouched[number] &= ~changed(_pixels(chain[turn].source), _pixels(chain[turn].answer))
         moved = [

@@ -11,6 +11,7 @@ from PIL import Image
 from editkit import shapesworld as world
 from editkit.errors import EditkitError, unknown
 from editkit.inference.editor import PictureEditor
+from editkit.inference.progress import Watch
 from editkit.shapesworld.records import masked_record
 from editkit.shapesworld.scores import Score, score
 
@@ -24,6 +25,7 @@ def evaluate(
     steps: int | None = None,
     negative: str | None = None,
     batch_size: int = 32,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Edit the first `n` held-out examples of each kind as a person would ask for them, one seed each.
 
@@ -35,6 +37,7 @@ def evaluate(
         steps: the default where None.
         negative: the negative prompt of all edits, as in `EditRequest`.
         batch_size: edits that run together.
+        watch: told of each step of each batch.
 
     Returns:
         A JSON-able report by name; `moved` is the largest difference outside masks, in levels of 255.
@@ -54,7 +57,7 @@ def evaluate(
         start = time.perf_counter()
         asked = [masked_record(e).request(method, e.seed, steps) for e in held_out]
         results = editor.edit_many(
-            [replace(each, negative=negative) for each in asked], batch_size=batch_size
+            [replace(each, negative=negative) for each in asked], batch_size=batch_size, watch=watch
         )
         seconds = (time.perf_counter() - start) / n
         if errors := [result.error for result in results if result.error]:

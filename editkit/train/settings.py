@@ -104,6 +104,8 @@ class EditTrainConfig:
             raise ValueError(f"noise_offset must lie in [0, 1), not {self.noise_offset}")
         if self.trainable not in ("lora", "full", "input"):
             raise ValueError(f"trainable must be lora, full or input, not {self.trainable!r}")
+        if self.load.get("low_memory"):
+            raise ValueError("load.low_memory is for edits; leave it out, and ask --plan what fits")
         if self.start and self.fresh:
             raise ValueError("start cannot be used with fresh; give one of them")
         if self.fit.validate_every and self.data.name in FILES and self.validation.data is None:

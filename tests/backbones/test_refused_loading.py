@@ -23,6 +23,7 @@ LOADING: dict[str, tuple[Callable[[Place], dict[str, Any]], str]] = {
     "missing path": (lambda p: {"backbone": p.folder / "none"}, "no backbone"),
     "unknown option": (lambda p: {"ofload": "block"}, "'ofload'.*did you mean 'offload'"),
     "unknown offload": (lambda p: {"offload": "disk"}, "offload must be none, block or leaf"),
+    "unknown preset": (lambda p: {"low_memory": "8g"}, "low_memory must be 16g, 24g, 48g or auto"),
     "transformers in a list": (lambda p: {"transformer": [1]}, "a path, or paths by role"),
     "options of an unknown method": (lambda p: {"options": {"kontekst": {}}}, "did you mean 'kontext'"),
     "unknown option of a method": (

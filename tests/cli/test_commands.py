@@ -19,13 +19,15 @@ from tests.command_line import Cli
 METHODS = {path.parent.name for path in (ROOT / "methods").glob("*/__init__.py")}
 
 
-LOADING = {"-b", "--backbone", "--device", "--dtype"}
+LOADING = {"-b", "--backbone", "--device", "--dtype", "--quiet", "--verbose"}
 
 SCORED = {"-m", "--method", "--n", "--steps", "--negative", "--batch-size", "--option", "--lora"}
 
 SAMPLING = {"-m", "--method", "--seed", "--steps", "--guidance", "--size", "--negative", "--option", "--load"}
 
 SAMPLING |= {"--lora"}
+
+LOW_MEMORY = {"--low-memory"}
 
 OUTPUT = {"-o", "--output"}
 
@@ -39,6 +41,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         {
             *LOADING,
             *SAMPLING,
+            *LOW_MEMORY,
             *OUTPUT,
             *SEARCH,
             "--json",
@@ -49,10 +52,13 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
             "--align",
         },
     ),
-    "generate": (["prompt"], {*LOADING, *SAMPLING, *OUTPUT, *SEARCH, "--json", "--task", "--ref"}),
+    "generate": (
+        ["prompt"],
+        {*LOADING, *SAMPLING, *LOW_MEMORY, *OUTPUT, *SEARCH} | {"--json", "--task", "--ref"},
+    ),
     "compare": (
         ["image", "instruction"],
-        {*LOADING, *OUTPUT, "-m", "--method", "--mask", "--seed", "--steps", "--size", "--judge"}
+        {*LOADING, *LOW_MEMORY, *OUTPUT, "-m", "--method", "--mask", "--seed", "--steps", "--size", "--judge"}
         | {"--ref", "--preserve", "--negative", "--option", "--load", "--lora", "--json"},
     ),
     "replay": (["picture"], {*OUTPUT, "--image", "--mask", "--reference", "--device", "--lora", "--json"}),
@@ -60,15 +66,15 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "doctor": ([], {"--json"}),
     "demo": (
         [],
-        {"-b", "--backbone", "--device", "--host", "--port", "--share", "--password", "--max-pixels"}
-        | {"--lora"},
+        {*LOW_MEMORY, "-b", "--backbone", "--device", "--host", "--port", "--share", "--password"}
+        | {"--max-pixels", "--lora"},
     ),
-    "backbones": ([], set()),
+    "backbones": ([], {"--device"}),
     "stages": (["path"], set()),
-    "train": (["config", "overrides"], {"--plan", "--device"}),
-    "eval shapesworld": ([], {*LOADING, *OUTPUT, *SCORED, "--sessions"}),
+    "train": (["config", "overrides"], {"--plan", "--plan-device", "--device"}),
+    "eval shapesworld": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--sessions"}),
     "data check": (["config", "overrides"], {"--limit", "--output", "-o", "--json"}),
-    "eval masked": ([], {*LOADING, *OUTPUT, *SCORED, "--kind"}),
+    "eval masked": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--kind"}),
     "weights convert": (["source", "destination"], {"--axes"}),
     "lora inspect": (["file"], {"--json"}),
     "lora convert": (["source", "destination"], {"--to", "--rank"}),
@@ -142,3 +148,26 @@ def test_one_method_in_full(method: str, cli: Cli) -> None:
                 words = " ".join(value) if isinstance(value, tuple) else str(value)
                 assert f"{key} {words}" in first.replace("'", "")
     assert ("tasks" in run.out) == bool(record.tasks)
+
+
+def test_backbones_say_what_fits_a_device(cli: Cli) -> None:
+    """The figures are those of the doctor: what it says fits a card is the preset that is named here."""
+    from backbones import inventory
+    from editkit.train.estimate import devices
+
+    for name, (capacity, *_) in devices.KNOWN.items():
+        run = cli("backbones", "--device", name)
+        assert (run.status, run.err) == (0, "")
+        (line,) = re.findall(r"^flux1-dev +kontext +(.*)$", run.out, re.MULTILINE)
+        fitting = [
+            way.settings
+            for way in inventory.ways(on_cpu=False)
+            if not way.settings.startswith("--load") and way.device + inventory.ROOM <= capacity
+        ]
+        assert (fitting[0] or "none needed") in line
+
+
+def test_backbones_know_no_other_devices(cli: Cli) -> None:
+    run = cli("backbones", "--device", "rtx4090")
+    assert run.status == 2
+    assert "rtx4090-24g" in run.err

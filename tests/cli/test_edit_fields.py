@@ -59,9 +59,10 @@ def test_every_field_is_read() -> None:
 def test_help_is_the_fields_first_sentence() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     told = {each.name: each.help for each in commands["edit"].params}
-    for name in set(FIELDS) - {"search", "references"}:
+    for name in set(FIELDS) - {"search", "references", "image"}:
         assert told[name] == summary(EditRequest, name)
-    assert told["references"].startswith(summary(EditRequest, "references")[:-1])
+    for name in ("references", "image"):
+        assert told[name].startswith(summary(EditRequest, name)[:-1])
     assert told["search_seeds"] == summary(SeedSearch, "seeds")
     assert {each.name for each in commands["generate"].params} >= {"prompt", "seed", "search_judge"}
 

@@ -56,7 +56,7 @@ def test_interrupted_training_is_one_sentence(place: Place) -> None:
             _, err = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert (process.returncode, err) == (2, "editkit: Stopped.\n")
+    assert (process.returncode, err) == (130, "editkit: Stopped.\n")
 
 
 def test_too_little_memory_is_one_sentence(place: Place) -> None:

@@ -38,8 +38,8 @@ PICTURES: dict[str, Case] = {
         "over 100,000,000 pixels",
     ),
     "text as image": (lambda p: edit(p, image=p.file("a.png", "hello")), "no known picture format"),
-    "folder as image": (lambda p: edit(p, image=p.folder), "Is a directory"),
-    "empty name of image": (lambda p: edit(p, image=""), "cannot be read"),
+    "folder as image": (lambda p: edit(p, image=p.folder), "output.png is one picture; .* need a folder"),
+    "empty name of image": (lambda p: edit(p, image=""), "output.png is one picture"),
     "missing mask": (lambda p: edit(p, "--mask", "none.png"), "mask none.png cannot be read"),
     "mask of another size": (
         lambda p: edit(p, "--mask", picture(p.folder / "m.png", (24, 40), (255,) * 3)),
@@ -68,6 +68,11 @@ REQUESTS: dict[str, Case] = {
         lambda p: edit(p, "--load", "ofload=block"),
         "'ofload'.*did you mean 'offload'",
     ),
+    "two presets": (
+        lambda p: edit(p, "--low-memory", "24g", "--load", "low_memory=16g"),
+        "choose two presets; leave one",
+    ),
+    "unknown preset": (lambda p: edit(p, "--low-memory", "8g"), "low_memory must be 16g"),
     "argument of another option": (lambda p: edit(p, "--load", "device=cpu"), "Unknown key 'device'"),
     "backbone's option without equals sign": (
         lambda p: edit(p, "--load", "offload"),
@@ -102,7 +107,7 @@ REQUESTS: dict[str, Case] = {
     "unknown option": (lambda p: edit(p, "--stepz", 3), "No such option"),
     "option of another command": (lambda p: ["generate", "a circle", "--mask", p.image], "No such option"),
     "missing argument": (lambda p: ["edit", p.image], "Missing argument"),
-    "argument too many": (lambda p: [*edit(p), "more"], "more"),
+    "argument too many": (lambda p: [*edit(p), "more"], "make it blue cannot be read"),
     "option without its value": (lambda p: [*edit(p), "--seed"], "--seed"),
     "generate nothing": (
         lambda p: ["generate", "", "-b", p.backbone, "-o", p.output],

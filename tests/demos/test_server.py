@@ -255,6 +255,8 @@ def test_bad_options_are_one_sentence(cli: Cli, page: Page, monkeypatch: pytest.
     refused(cli("demo", "--port", port), rf"127.0.0.1:{port} cannot be used \(.*in use\); give another")
     refused(cli("demo", "--host", "256.1.1.1", "--port", free_port()), "cannot be used")
     refused(cli("demo", "--max-pixels", 0), "--max-pixels 0 is not allowed")
+    refused(cli("demo", "--load", "speed=9", "--port", free_port()), "speed")
+    refused(cli("demo", "--dtype", "float3", "--port", free_port()), "float3")
     refused(cli("demo", "-b", "nonesuch", "--port", free_port()), "nonesuch")
     for name in [name for name in sys.modules if name.split(".")[0] == "demos"]:
         monkeypatch.delitem(sys.modules, name)
@@ -277,7 +279,7 @@ def test_training_from_the_page(client: Client, page: Page) -> None:
         time.sleep(1)
     note, said = client.predict(api_name="/train_try")
     assert "kontext uses" in words(note)
-    assert "on in Compare" in words(said)
+    assert "active in Compare" in words(said)
     told = json.loads(compared(client)["kontext: recipe"])
     assert any(name.startswith("adapter") for name in told["weights"]), told["weights"]
     other = Client(page.url, auth=("another", PASSWORD), verbose=False)

@@ -12,6 +12,7 @@ import pytest
 import editkit
 from demos import widgets
 from editkit import config
+from editkit.errors import EditkitError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,8 @@ def test_a_dataclass_becomes_controls() -> None:
         "layout": gr.Dropdown,
         "adapter": gr.Dropdown,
         "word": gr.Textbox,
-        "depth": gr.Number,
-        "scale": gr.Number,
+        "depth": gr.Textbox,
+        "scale": gr.Textbox,
         "flip": gr.Checkbox,
         "parts": gr.Textbox,
     }
@@ -61,6 +62,20 @@ def test_a_dataclass_becomes_controls() -> None:
     assert found["depth"].info == "How deep."
     shown = {"layout": "tall", "adapter": "", "depth": 5.0, "scale": None, "flip": True, "parts": "a\nb"}
     assert widgets.values(Options, shown) == {"layout": "tall", "adapter": None, "depth": 5, "flip": True}
+
+
+@pytest.mark.parametrize("empty", [None, "", " "])
+def test_an_empty_number_is_none_at_all(empty: str | None) -> None:
+    assert widgets.values(Options, {"depth": empty, "scale": empty}) == {}
+    assert widgets.number("steps", empty) is None
+
+
+def test_numbers_are_read_as_they_are_written() -> None:
+    assert widgets.values(Options, {"depth": "5", "scale": "0"}) == {"depth": 5, "scale": 0.0}
+    with pytest.raises(EditkitError, match=r"depth=5\.5 is not a whole number; give one, or leave it empty"):
+        widgets.values(Options, {"depth": "5.5"})
+    with pytest.raises(EditkitError, match="scale=strong is not a number"):
+        widgets.values(Options, {"scale": "strong"})
 
 
 @pytest.mark.parametrize("method", editkit.methods(), ids=lambda method: method.name)

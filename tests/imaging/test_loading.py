@@ -260,7 +260,7 @@ BAD: dict[str, tuple[Make, str]] = {
     "zero size": (lambda p: Image.new("RGB", (0, 5)), "0x5"),
     "closed image": (closed_image, "damaged"),
     "none": (lambda p: None, "NoneType"),
-    "array": (lambda p: np.zeros((2, 2, 3)), "ndarray"),
+    "wrong type": (lambda p: 7, "of type int"),
     "bytes": (lambda p: b"a.png", "bytes"),
     "number": (lambda p: 7, "int"),
 }

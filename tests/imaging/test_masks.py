@@ -59,7 +59,7 @@ BAD_MASKS: dict[str, tuple[Make, str]] = {
     "zeros and ones": (lambda p: gray_row([0, 1]), "0% white"),
     "opaque black": (lambda p: strokes((0, 0, 0), [255, 255]), "0% white"),
     "clear white": (lambda p: strokes((255, 255, 255), [0, 0]), "0% white"),
-    "wrong type": (lambda p: np.ones((1, 2)), "ndarray"),
+    "wrong type": (lambda p: 7, "of type int"),
 }
 
 

@@ -28,7 +28,7 @@ def request(**more: Any) -> EditRequest:
 
 def test_numbers_of_numpy_are_plain_numbers_in_a_recipe() -> None:
     asked = prepare(request(**GIVEN))
-    assert json.dumps(asked.asked()) == json.dumps(prepare(request(**PLAIN)).asked())
+    assert json.dumps(asked.recipe_settings()) == json.dumps(prepare(request(**PLAIN)).recipe_settings())
     assert [type(each) for each in (asked.request.seed, asked.request.steps, asked.request.guidance)] == [
         int,
         int,

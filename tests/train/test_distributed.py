@@ -274,7 +274,7 @@ def test_killed_at_any_moment_it_ends_the_same(parts: tuple[str, str], tmp_path:
         if process.poll() is not None:
             break
         if kills % 2:  # while a checkpoint is being written
-            while process.poll() is None and not any(killed.glob(".*partial")):
+            while process.poll() is None and not any(killed.glob(".*.part")):
                 pass
             writing += process.poll() is None
         else:

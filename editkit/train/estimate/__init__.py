@@ -1,1 +1,1 @@
-"""What a run will take, known before it starts."""
+"""Estimate the memory, arithmetic and time of a run before it starts."""

@@ -1,4 +1,4 @@
-"""What autograd keeps of a forward pass, counted where nothing is computed."""
+"""Count the activations that autograd keeps, on the meta device."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ class FusedAttention(torch.autograd.Function):
 
 @contextmanager
 def counted_attention(fused: bool) -> Iterator[list[float]]:
-    """Replaces torch's attention, which on the meta device keeps all scores; collects its operations."""
+    """Replace torch's attention, which keeps all scores on the meta device, and collect its operations."""
     operations: list[float] = []
     apply: Any = FusedAttention.apply
     original = F.scaled_dot_product_attention
@@ -52,7 +52,7 @@ def counted_attention(fused: bool) -> Iterator[list[float]]:
 
 
 class SavedActivations:
-    """Counts the bytes that autograd keeps for the backward pass, in all and within each block."""
+    """Count the bytes that autograd keeps for the backward pass, in all and within each block."""
 
     def __init__(self, transformer: Transformer) -> None:
         self.weights = {p.untyped_storage()._cdata for p in transformer.parameters()}
@@ -119,13 +119,13 @@ class SavedActivations:
         self.inside_blocks[-1] += self.total_bytes()
 
     def total_bytes(self) -> int:
-        """Bytes so far."""
+        """Return the bytes that are counted so far."""
         return sum(self.storages.values()) + self.adapter_copies
 
     def peak_bytes(self, checkpointing: bool, selective: bool = False) -> float:
-        """All of it, or with checkpointing blocks' inputs and the insides of the largest block.
+        """Return all bytes, or with checkpointing those of block inputs and of the largest block's inside.
 
-        Where it is `selective`, also the results of all matrix products and attention within blocks.
+        `selective` checkpointing adds the results of all matrix products and of attention within blocks.
         """
         if not checkpointing:
             return float(self.total_bytes())

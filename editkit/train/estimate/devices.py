@@ -1,4 +1,4 @@
-"""Devices that a run can be planned for, by name."""
+"""Look up devices that a run can be planned for."""
 
 import re
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ class Device:
     """Devices of one kind.
 
     Attributes:
-        name: as people give it, count included; what torch says for one that is found and not known.
+        name: the name that a person gave, with its count, or the name that torch gives a GPU it found.
         kind: key of `KNOWN`, or None.
-        count: how many share the run in shards.
-        capacity: bytes of each.
-        speed: dense bf16 operations a second of each, or None where nobody says.
+        count: number of devices that share the run in shards.
+        capacity: memory of each device in bytes.
+        speed: dense bf16 operations a second of each device, or None if unknown.
     """
 
     name: str
@@ -36,14 +36,14 @@ KNOWN = {
     "h200-141g": (141e9, 989e12, r"H200$"),
     "b200-192g": (192e9, 2250e12, r"B200$"),
 }
-"""Memory in bytes and dense bf16 operations a second, by their makers, and what torch calls them."""
+"""Memory in bytes and dense bf16 operations a second, by their makers, and a pattern for torch's name."""
 
 
 def by_name(name: str) -> Device:
-    """A device by name, or several of them in shards, as 8xh100-80g.
+    """Look up a device by name, or several in shards, such as 8xh100-80g.
 
     Raises:
-        EditkitError: where none is called so.
+        EditkitError: if no device has this name.
     """
     count, kind = re.fullmatch(r"(?:(\d+)x)?(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
     if kind not in KNOWN or (count is not None and int(count) < 1):
@@ -53,7 +53,7 @@ def by_name(name: str) -> Device:
 
 
 def first_gpu() -> Device | None:
-    """The first GPU of this machine."""
+    """Describe the first GPU of this machine, or return None if it has no GPU."""
     if not torch.cuda.is_available():
         return None
     properties = torch.cuda.get_device_properties(0)
@@ -61,6 +61,6 @@ def first_gpu() -> Device | None:
 
 
 def from_torch(name: str, capacity: float) -> Device:
-    """A device as torch describes it, with its speed where it is known."""
+    """Build a device from torch's name and its memory in bytes; add the speed if it is known."""
     kind = next((kind for kind, (_, _, pattern) in KNOWN.items() if re.search(pattern, name)), None)
     return Device(name=name, kind=kind, capacity=capacity, speed=None if kind is None else KNOWN[kind][1])

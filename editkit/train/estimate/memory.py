@@ -1,4 +1,4 @@
-"""The memory of a run by part, from what one step costs."""
+"""Estimate the memory of a run by part from the cost of one step."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ from editkit.train.settings import EditTrainConfig
 
 BYTES = {"float32": 4, "bfloat16": 2}
 QUANTIZED_4, QUANTIZED_8 = 0.5 + 4 / 64, 1.0
-"""Bytes of a quantized weight; of 4 bits, 64 share a scale of 4 bytes."""
+"""Bytes of one quantized weight. 64 weights of 4 bits share one scale of 4 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryEstimate:
-    """Bytes of one device.
+    """The memory that one device needs, in bytes.
 
     Attributes:
-        memory: by part.
-        peak: the most that is there at once.
+        memory: bytes by part.
+        peak: largest number of bytes in use at once.
     """
 
     memory: dict[str, float]
@@ -24,7 +24,7 @@ class MemoryEstimate:
 
 
 def estimate_memory(settings: EditTrainConfig, step: StepCost, on_cpu: bool, shards: int) -> MemoryEstimate:
-    """What each device needs for a run of which this is a step."""
+    """Estimate the memory of each device for a run with this step."""
     memory = _bytes_by_part(settings, step, shards)
     # Activations go as gradients come, so the two are never there in full at once. Then the optimizer moves
     # all weights together on a GPU, for which it wants as much again, and one by one on a CPU.
@@ -36,7 +36,7 @@ def estimate_memory(settings: EditTrainConfig, step: StepCost, on_cpu: bool, sha
 
 
 def _bytes_by_part(settings: EditTrainConfig, step: StepCost, shards: int) -> dict[str, float]:
-    """Bytes of one device by part, of several that share the weights."""
+    """Count the bytes of one device by part, if `shards` devices share the weights."""
     count, saved = step.trainable, step.saved
     memory = {
         "transformer": (step.frozen * _bytes_per_weight(settings) + count * 4) / shards,
@@ -61,7 +61,7 @@ def _encoder_bytes(settings: EditTrainConfig, step: StepCost) -> float:
 
 
 def _bytes_per_weight(settings: EditTrainConfig, gathered: bool = False) -> float:
-    """What a frozen weight takes, or any weight that was gathered from shards."""
+    """Return the bytes of a frozen weight, or of any weight that was gathered from shards."""
     quantization = settings.load.get("quantization") or {}
     if quantization.get("load_in_4bit"):
         return QUANTIZED_4

@@ -1,6 +1,6 @@
-"""One step of a run on the meta device, where nothing is computed.
+"""Run one training step on the meta device, which computes nothing.
 
-What autograd would keep for the backward pass is counted tensor by tensor, arithmetic operation by operation.
+The step counts each tensor that autograd would keep for the backward pass, and each operation.
 """
 
 from dataclasses import dataclass, replace
@@ -25,21 +25,21 @@ from editkit.train.settings import EditTrainConfig
 from editkit.types import Plan
 
 LOOKED_AT = 64
-"""Records of each dataset among which the largest is looked for."""
+"""Number of records of each dataset that are searched for the largest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepCost:
-    """What one step takes on a single device.
+    """The cost of one step on a single device.
 
     Attributes:
-        trainable: parameters.
-        frozen: parameters of the transformer beside those.
-        encoders: parameters of the autoencoder and the text encoders.
-        optimizer: bytes of its state.
-        tokens: of a sample, text included.
-        flops: forward and backward, of one batch; the prior's forward pass by its share of batches.
-        saved: what autograd keeps.
+        trainable: number of trained parameters.
+        frozen: number of the transformer's other parameters.
+        encoders: number of parameters of the autoencoder and the text encoders.
+        optimizer: bytes of the optimizer's state.
+        tokens: number of tokens of a sample, text included.
+        flops: operations of one batch, both passes; the prior's forward pass by its share of batches.
+        saved: activations that autograd keeps.
     """
 
     trainable: int
@@ -52,15 +52,15 @@ class StepCost:
 
     @property
     def total(self) -> int:
-        """Parameters of the transformer with its adapters."""
+        """Number of parameters of the transformer with its adapters."""
         return self.frozen + self.trainable
 
 
 def step_cost(settings: EditTrainConfig) -> StepCost:
-    """Take the first step of a run.
+    """Measure the first step of a run.
 
     Raises:
-        EditkitError: where settings do not fit each other.
+        EditkitError: if settings contradict each other.
     """
     method = registry.method(settings.method)
     options = config.build(method.config, settings.options)
@@ -99,7 +99,7 @@ def _largest(
     conditioner: Conditioner[Options],
     trainer: Trainer[Options],
 ) -> tuple[Plan, dict[str, Tensor], Record]:
-    """A batch of that one of each dataset's first records which takes the most tokens."""
+    """Encode a batch of the record with the most tokens among the first records of all datasets."""
     shapes: dict[tuple[Any, ...], Record] = {}
     for data in (settings.data, *(mixed.data for mixed in settings.mixture.values())):
         records = Guarded(dataset(data))
@@ -123,7 +123,7 @@ def _largest(
 def _step(
     backbone: Backbone, transformer: Transformer, planned: Plan, x0_BLC: Tensor, settings: EditTrainConfig
 ) -> tuple[SavedActivations, float]:
-    """Forward and backward: what was saved between them, and the arithmetic of both."""
+    """Run forward and backward; return the saved activations and the number of operations."""
     # Autocast does not reach the meta device; nearly everything that it keeps is in bf16.
     dtype = torch.bfloat16 if settings.fit.precision == "bf16" else torch.float32
     transformer.to(dtype)
@@ -141,7 +141,7 @@ def _step(
 
 
 def _lowered(planned: Plan, dtype: torch.dtype) -> Plan:
-    """A plan whose tensors, but for position ids, have this dtype."""
+    """Convert a plan's tensors, except position ids, to this dtype."""
     slots = planned.conditioning
     assert slots.text is not None
     text = replace(

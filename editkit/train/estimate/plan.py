@@ -1,4 +1,4 @@
-"""What a run will take, before anything is downloaded or allocated: parameters, memory, arithmetic, time."""
+"""Plan a run's parameters, memory, arithmetic and time before anything is downloaded or allocated."""
 
 from dataclasses import dataclass, replace
 
@@ -11,24 +11,24 @@ from editkit.train.settings import EditTrainConfig
 UTILIZATION = 0.35
 """Share of a maker's figure that training usually reaches; an assumption, not a measurement."""
 OVERHEAD = 1.5e9
-"""What a GPU's context, its libraries' workspaces and fragmentation take."""
+"""Bytes for a GPU's context, its libraries' workspaces and fragmentation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainPlan:
-    """Figures of one run; memory in bytes by part.
+    """The figures of one run.
 
     Attributes:
-        trainable: parameters.
-        total: parameters of the transformer with its adapters.
-        tokens: of a sample, text included.
-        flops: of an optimizer step, forward and backward.
-        memory: by part.
-        peak: of one device.
-        device: name, or None where none is known.
-        capacity: of the device in bytes.
-        seconds: of the whole run on it.
-        advice: settings that would need less; None where it fits.
+        trainable: number of trained parameters.
+        total: number of parameters of the transformer with its adapters.
+        tokens: number of tokens of a sample, text included.
+        flops: operations of an optimizer step, forward and backward.
+        memory: bytes of one device by part.
+        peak: largest number of bytes in use at once on one device.
+        device: name of the device, or None if there is none.
+        capacity: memory of the device in bytes.
+        seconds: time of the whole run, or None if the device's speed is unknown.
+        advice: settings that need less memory, or None if the run fits.
     """
 
     trainable: int
@@ -44,20 +44,20 @@ class TrainPlan:
 
     @property
     def fits(self) -> bool:
-        """Whether the peak and what a device reserves are less than it has."""
+        """Whether the peak and the device's overhead fit into its memory."""
         return self.device is None or self.peak + OVERHEAD <= self.capacity
 
 
 def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
-    """Estimate what a run needs.
+    """Estimate the cost of a run.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         device: one of `devices.KNOWN`, or several of them in shards, as 8xh100-80g; the first GPU found
             where None.
 
     Raises:
-        EditkitError: for an unknown device, or settings that do not fit each other.
+        EditkitError: if the device is unknown, or settings contradict each other.
     """
     chosen = devices.first_gpu() if device is None else devices.by_name(device)
     if settings.fit.precision == "auto":
@@ -94,5 +94,5 @@ def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
 
 
 def _step_key(settings: EditTrainConfig) -> tuple[int, str, str]:
-    """What the cost of a step depends on, of all that advice changes."""
+    """Return the settings that advice changes and that a step's cost depends on."""
     return settings.fit.batch, settings.fit.precision, settings.fit.optim.name

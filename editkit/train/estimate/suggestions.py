@@ -1,4 +1,4 @@
-"""Settings under which a run that does not fit would."""
+"""Suggest settings that make a run fit into memory."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -21,11 +21,11 @@ NOTHING_FITS = (
 )
 
 Peak = Callable[[EditTrainConfig, int], float]
-"""Of a run's settings and the number of devices, in bytes."""
+"""Peak memory in bytes, from a run's settings and the number of devices."""
 
 
 def advice(settings: EditTrainConfig, device: Device, room: float, peak: Peak) -> str:
-    """The mildest of some sets of settings that fit, as a command line takes them, or that none does."""
+    """Return the mildest settings that fit, in the command line's form, or say that none fits."""
     told: list[str] = []
     least = settings
     for changes in _mildest_first(settings, device.count > 1):
@@ -46,7 +46,7 @@ def advice(settings: EditTrainConfig, device: Device, room: float, peak: Peak) -
 
 
 def _mildest_first(settings: EditTrainConfig, shards: bool) -> Iterator[tuple[str, ...]]:
-    """Changes from the mildest, each to be tried on top of those before."""
+    """Yield changes, mildest first; each adds to the ones before."""
     fit = settings.fit
     yield ("cache_texts=true",)
     yield ("gradient_checkpointing=true",)

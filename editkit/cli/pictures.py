@@ -1,0 +1,140 @@
+"""Pictures that a command reads and writes: one, several, a folder's, or a pipe's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from editkit.errors import EditkitError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PIPE = Path("-")
+"""Stdin as a source, stdout as an output."""
+SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".mpo")
+"""Names of a folder's files that are taken for pictures."""
+
+
+def jobs(sources: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
+    """Each picture with the file that its edit is written to; everything that is cheap to check is checked.
+
+    One picture is written to `output`; several, or a folder's, into the folder `output`, under the names of
+    their sources.
+
+    Raises:
+        EditkitError: where a source cannot be opened, or an output cannot be written or would be a source.
+    """
+    from editkit.imaging import images
+
+    if len(sources) == 1 and not sources[0].is_dir():
+        check_output(output)
+        check_sources(sources)
+        return [(sources[0], output)]
+    found = [each for source in sources for each in _expanded(source)]
+    if output == PIPE or output.suffix.lower() in images.FORMATS:
+        raise EditkitError(f"-o {output} is one picture; several, or a folder's, need a folder: -o out/.")
+    images.check_folder(output)
+    made = [(source, output / f"{source.stem}.png") for source in found]
+    _check_targets(made)
+    return made
+
+
+def _expanded(source: Path) -> list[Path]:
+    """The pictures of a folder by name, or the picture itself."""
+    if source == PIPE:
+        raise EditkitError("- reads one picture from stdin; leave the other pictures out.")
+    if not source.is_dir():
+        if not source.exists():
+            raise EditkitError(
+                f"The image {source} cannot be read (No such file or directory); check the path."
+            )
+        return [source]
+    found = sorted(each for each in source.iterdir() if each.suffix.lower() in SUFFIXES and each.is_file())
+    if not found:
+        raise EditkitError(
+            f"The folder {source} holds no pictures; their names end in {', '.join(SUFFIXES)}."
+        )
+    return found
+
+
+def _check_targets(made: Sequence[tuple[Path, Path]]) -> None:
+    taken: dict[Path, Path] = {}
+    sources = {source.resolve() for source, _ in made}
+    for source, target in made:
+        if target in taken:
+            raise EditkitError(
+                f"The edits of {taken[target]} and {source} would both be {target}; edit them one by one."
+            )
+        if target.resolve() in sources:
+            raise EditkitError(f"The edit of {source} would replace {target}; give another folder with -o.")
+        taken[target] = source
+
+
+def check_sources(sources: Iterable[Path | None], what: str = "image") -> None:
+    """Open pictures' headers, which takes no time.
+
+    Raises:
+        EditkitError: for one that cannot be read; stdin is read later.
+    """
+    from editkit.imaging import images
+
+    for source in sources:
+        if source is not None and source != PIPE:
+            with images.opened(source, what):
+                pass
+
+
+def check_output(output: Path) -> None:
+    """Look whether a picture can be written to a file or stdout.
+
+    Raises:
+        EditkitError: where not.
+    """
+    from editkit.imaging import images
+
+    if output != PIPE:
+        images.check_output(output)
+    elif sys.stdout.isatty():
+        raise EditkitError(
+            "-o - would write the picture to the terminal; send stdout to a file or a program."
+        )
+
+
+def read(source: Path) -> Path | Image.Image:
+    """The picture on stdin where the source is `-`; else the path.
+
+    Raises:
+        EditkitError: where stdin holds no picture.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if source != PIPE:
+        return source
+    try:
+        return Image.open(BytesIO(sys.stdin.buffer.read()))
+    except UnidentifiedImageError as error:
+        raise EditkitError("Stdin holds no known picture format; send a PNG, JPEG or WebP.") from error
+
+
+def write(image: Image.Image, output: Path, recipe: Mapping[str, Any]) -> None:
+    """Write a picture with its recipe to a file, or as PNG to stdout.
+
+    Raises:
+        EditkitError: where it cannot be written.
+    """
+    from editkit.imaging import images
+
+    if output != PIPE:
+        images.save(image, output, recipe)
+        return
+    try:
+        sys.stdout.buffer.write(images.encoded(image, images.PNG, recipe))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError as error:
+        raise EditkitError(
+            "The program that reads stdout ended early; the picture is not written."
+        ) from error

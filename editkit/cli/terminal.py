@@ -1,0 +1,92 @@
+"""What a command says on stderr while it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich import progress as rich_progress
+
+    from editkit.inference.progress import Progress, Watch
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes on stderr.")]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", help="Also seconds by stage, libraries' warnings and tracebacks."),
+]
+
+
+@dataclass
+class Verbosity:
+    """How much the command that runs says."""
+
+    quiet: bool = False
+    verbose: bool = False
+
+    def add(self, quiet: bool, verbose: bool) -> None:
+        """Take a command's options beside those before the command."""
+        self.quiet, self.verbose = self.quiet or quiet, self.verbose or verbose
+
+
+verbosity = Verbosity()
+
+
+class Bar:
+    """One line of progress; it says nothing where there is nothing to show it on."""
+
+    def __init__(self, shown: rich_progress.Progress | None, label: str, total: float | None) -> None:
+        self._shown = shown
+        self._task = shown.add_task(label, total=total) if shown else None
+        self._done = 0.0
+
+    def watch(self, told: Progress) -> None:
+        """Show the steps of one edit."""
+        if self._shown and self._task is not None:
+            self._shown.update(self._task, completed=told.step, total=told.steps)
+
+    def count(self, told: Progress) -> None:
+        """Add a batch's step to the edits that are done, out of a total of edits."""
+        self._done += len(told.seeds) / told.steps
+        if self._shown and self._task is not None:
+            self._shown.update(self._task, completed=round(self._done))
+
+    def begin(self, label: str) -> Watch:
+        """Start again under another label; returns what shows the steps of its edit."""
+        if self._shown and self._task is not None:
+            self._shown.reset(self._task, description=label, total=None)
+        return self.watch
+
+
+@contextmanager
+def progress(label: str, total: float | None = None) -> Iterator[Bar]:
+    """A bar on stderr with steps or items and the time that is left, which goes away at the end.
+
+    It is not shown with `--quiet`, or where stderr is no terminal.
+    """
+    if verbosity.quiet or not sys.stderr.isatty():
+        yield Bar(None, label, total)
+        return
+    from rich import progress as parts
+    from rich.console import Console
+
+    columns = (
+        parts.SpinnerColumn(),
+        parts.TextColumn("{task.description}", markup=False),
+        parts.BarColumn(),
+        parts.MofNCompleteColumn(),
+        parts.TimeElapsedColumn(),
+        parts.TextColumn("left"),
+        parts.TimeRemainingColumn(),
+    )
+    # What goes to a file or a pipe must not be drawn on stderr instead.
+    redirected = sys.stdout.isatty()
+    with parts.Progress(
+        *columns, console=Console(stderr=True), transient=True, redirect_stdout=redirected
+    ) as shown:
+        yield Bar(shown, label, total)

@@ -1,0 +1,55 @@
+"""Behaviour of Compare's drawers in a real browser: what is asked for hangs on what is written alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page
+
+from tests.browser.visitor import PATIENCE, compare, see
+
+pytestmark = pytest.mark.browser
+
+NUMBERS = {"Steps": "3", "guidance": "2.5", "scale": "0.5"}
+
+
+def sent(page: Page) -> list[Any]:
+    """What the button sends for a comparison without a picture, which is refused."""
+
+    def asks(request: Any) -> bool:
+        return "/queue/join" in request.url and len(request.post_data_json["data"]) > 8
+
+    with page.expect_request(asks, timeout=PATIENCE) as request:
+        status = compare(page)
+    see(status.get_by_role("alert"), "There is no picture yet")
+    page.locator("#compare-go:enabled").wait_for()
+    found: list[Any] = request.value.post_data_json["data"]
+    return found
+
+
+def field(page: Page, label: str) -> Locator:
+    """The first field of this label; Gradio puts a field's explanation into its label, too."""
+    labels = page.locator("label:visible", has=page.get_by_text(label, exact=True))
+    return labels.locator("input, textarea").first
+
+
+def test_opening_a_drawer_changes_no_request(opened: Callable[..., Page]) -> None:
+    page = opened()
+    page.locator("#compare-instruction textarea").fill("make it blue")
+    closed = sent(page)
+    for drawer in page.locator(".label-wrap:visible").all():
+        drawer.click()
+    fields = {label: field(page, label) for label in NUMBERS}
+    fields["Steps"].wait_for()
+    assert sent(page) == closed
+    for label, number in NUMBERS.items():
+        fields[label].fill(number)
+    filled = sent(page)
+    assert sorted(now for now, then in zip(filled, closed, strict=True) if now != then) == ["0.5", "2.5", "3"]
+    for each in fields.values():
+        each.fill("")
+    emptied = sent(page)
+    assert emptied == closed
+    assert [value for value in closed if type(value) in (int, float)] == [0]  # the seed's

@@ -1,0 +1,35 @@
+"""What the page says of what cannot be done, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.visitor import (
+    choose_sample,
+    compare,
+    see,
+)
+
+pytestmark = pytest.mark.browser
+
+
+def test_problems_are_said_on_the_page(opened: Callable[..., Page], tmp_path: Path) -> None:
+    page = opened()
+    compare(page)
+    see(page.locator("#compare-instruction-problem"), "The instruction is empty")
+    expect(page.locator("[role=alert]:visible")).to_have_count(1)
+    page.locator("#compare-instruction textarea").fill("x")
+    see(compare(page).get_by_role("alert"), "There is no picture yet")
+    choose_sample(page)
+    page.locator("#compare-instruction textarea").fill("make the unicorn blue")
+    see(compare(page), "does not know the word unicorn")
+    page.get_by_role("tab", name="Session").click()
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    page.locator("#session-picture input[type=file]").set_input_files(tmp_path / "bad.png")
+    page.locator("#session-picture img").first.wait_for(state="attached")
+    page.locator("#session-start").click()
+    see(page.locator("#session-status").get_by_role("alert"), "bad.png is in no known picture format")

@@ -1,0 +1,56 @@
+"""What a visitor of the page does in the browser, for tests."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests import ROOT
+
+SAMPLES = ROOT / "demos" / "samples"
+PATIENCE = 60_000
+"""Milliseconds that anything may take on a busy machine."""
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+def see(locator: Locator, text: str | re.Pattern[str]) -> None:
+    """Wait for words."""
+    expect(locator).to_contain_text(text, timeout=PATIENCE)
+
+
+def choose_sample(page: Page, number: int = 0) -> None:
+    """A sample's picture in the editor, and its instruction."""
+    page.locator("#compare-samples .thumbnail-item").nth(number).click()
+    expect(page.locator("#compare-instruction textarea")).not_to_have_value("", timeout=PATIENCE)
+    page.locator("#compare-picture").get_by_label("Brush").or_(
+        page.locator("#compare-picture canvas")
+    ).first.wait_for()
+
+
+def compare(page: Page) -> Locator:
+    """Press the button; the line that tells how things stand."""
+    page.locator("#compare-go").click()
+    return page.locator("#compare-status")
+
+
+def steps(page: Page, number: int) -> None:
+    """Ask for so many."""
+    page.locator("#compare-more > button, #compare-more .label-wrap").first.click()
+    page.get_by_label("Steps", exact=False).first.fill(str(number))
+
+
+def shoot(page: Page, name: str, full: bool = True) -> None:
+    """A picture for docs/, where the environment names a folder for it."""
+    if folder := os.environ.get("EDITKIT_SCREENSHOTS"):
+        page.evaluate("document.activeElement?.blur()")
+        page.screenshot(path=Path(folder) / name, full_page=full)
+
+
+def loaded(images: Locator, count: int) -> None:
+    """Wait until so many pictures are there and decoded."""
+    expect(images).to_have_count(count, timeout=PATIENCE)
+    for place in range(count):
+        images.nth(place).evaluate("image => image.decode()")

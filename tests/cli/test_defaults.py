@@ -1,0 +1,81 @@
+"""Options before a command, environment variables, the file of defaults, dotted keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import editkit
+from editkit.cli import defaults, options
+from editkit.errors import EditkitError
+from tests.cases import Place
+from tests.command_line import Cli, picture, refused
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the user's file of defaults would be."""
+    monkeypatch.setattr(defaults, "user_config_path", lambda name: tmp_path / "settings" / name)
+    path = tmp_path / "settings" / "editkit" / defaults.FILE
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def test_version(cli: Cli) -> None:
+    run = cli("--version")
+    assert (run.status, run.out, run.err) == (0, f"editkit {editkit.__version__}\n", "")
+
+
+def test_help_names_variables_and_the_file(cli: Cli) -> None:
+    told = cli("--help").out
+    for name in ("EDITKIT_BACKBONE", "EDITKIT_DEVICE", "EDITKIT_DTYPE", defaults.FILE, "--show-completion"):
+        assert name in told
+    told = cli("edit", "--help").out
+    assert "EDITKIT_BACKBONE" in told
+    assert "EDITKIT_DEVICE" in told
+
+
+def test_the_command_line_stands_over_variables_and_they_over_the_file(
+    cli: Cli, place: Place, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = picture(place.folder / "image.png")
+    file.write_text("backbone: from-the-file\n")
+    refused(cli("edit", image, "x"), "from-the-file")
+    refused(cli("eval", "shapesworld"), "from-the-file")
+    monkeypatch.setenv("EDITKIT_BACKBONE", "from-the-variable")
+    refused(cli("edit", image, "x"), "from-the-variable")
+    assert cli("edit", image, "x", "-b", place.backbone, "--steps", 1).status == 0
+    monkeypatch.setenv("EDITKIT_DEVICE", "toaster")
+    refused(cli("edit", image, "x", "-b", place.backbone), "device 'toaster' is not here")
+
+
+def test_unknown_key_in_the_file(cli: Cli, file: Path) -> None:
+    file.write_text("bakbone: tiny\n")
+    refused(cli("backbones"), r"Unknown key 'bakbone'.*did you mean 'backbone'.*config\.yaml")
+
+
+def test_dotted_keys_are_nested() -> None:
+    given = ["quantization.load_in_4bit=true", "quantization.kind=nf4", "moe.rank=8", "plain=[1, 2]"]
+    assert options.pairs(given) == {
+        "quantization": {"load_in_4bit": True, "kind": "nf4"},
+        "moe": {"rank": 8},
+        "plain": [1, 2],
+    }
+
+
+@pytest.mark.parametrize("given", [["a=1", "a.b=2"], ["a.b=2", "a=1"]])
+def test_a_key_and_what_is_nested_in_it_are_refused(given: list[str]) -> None:
+    with pytest.raises(EditkitError, match="give one"):
+        options.pairs(given)
+
+
+def test_verbose_tells_seconds_by_stage_and_quiet_no_notes(cli: Cli, place: Place) -> None:
+    arguments = ["edit", picture(place.folder / "i.png"), "x", "-b", place.backbone, "--steps", 1]
+    run = cli("--verbose", *arguments)
+    assert run.status == 0
+    assert "plan " in run.err
+    assert "decode " in run.err
+    plain, quiet = cli(*arguments), cli(*arguments, "--quiet")
+    assert (plain.err.count("note: "), quiet.err, quiet.status) == (1, "", 0)  # the note is of the word x
+    assert "decode " not in plain.err

@@ -1,0 +1,89 @@
+"""Several pictures, folders and pipes."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+
+from PIL import Image
+
+from tests import ROOT
+from tests.cases import Place
+from tests.command_line import Cli, files, picture, python, refused
+
+
+def test_several_pictures_into_a_folder(cli: Cli, place: Place) -> None:
+    (place.folder / "in").mkdir()
+    red = picture(place.folder / "in" / "red.jpg")
+    blue = picture(place.folder / "in" / "blue.png", (32, 48), (0, 0, 255))
+    place.file("in/broken.png", "no picture")
+    place.file("in/notes.txt", "no name of a picture")
+    rest = ["make it blue", "-b", place.backbone, "--steps", 1]
+    run = cli("edit", red, blue, *rest, "-o", "one")
+    assert (run.status, run.out.count("\n")) == (0, 2), run
+    assert Image.open("one/red.png").size == (40, 24)
+    assert Image.open("one/blue.png").size == (32, 48)
+    run = cli("edit", "in", *rest, "-o", "two")
+    assert run.status == 2
+    assert "in/broken.png: The image in/broken.png is in no known picture format" in run.err
+    assert "editkit: 1 of 3 pictures failed" in run.err
+    assert sorted(path.name for path in (place.folder / "two").iterdir()) == ["blue.png", "red.png"]
+    for name in ("red", "blue"):
+        first, second = (Image.open(f"{folder}/{name}.png") for folder in ("one", "two"))
+        assert first.tobytes() == second.tobytes()
+
+
+def test_several_pictures_refused(cli: Cli, place: Place) -> None:
+    (place.folder / "in").mkdir()
+    (place.folder / "empty").mkdir()
+    first, second = picture(place.folder / "in" / "a.png"), picture(place.folder / "in" / "a.jpg")
+    before = files(place.folder)
+    refused(cli("edit", first, second, "x"), "edited.png is one picture; .* need a folder")
+    refused(cli("edit", first, second, "x", "-o", "out"), "would both be out/a.png")
+    refused(cli("edit", first, place.image, "x", "-o", "in"), "would replace in/a.png")
+    refused(cli("edit", first, "gone.png", "x", "-o", "out"), "gone.png cannot be read")
+    refused(cli("edit", first, "-", "x", "-o", "out"), "- reads one picture")
+    refused(cli("edit", "empty", "x", "-o", "out"), "empty holds no pictures")
+    refused(
+        cli("edit", first, second, "x", "-o", "o", "--contact-sheet", "s.png"), "--contact-sheet shows one"
+    )
+    refused(cli("edit", first, "x", "-o", "-", "--json"), "both write to stdout")
+    assert {path: data for path, data in files(place.folder).items() if path != place.image} == before
+
+
+def test_from_stdin_to_stdout(place: Place) -> None:
+    """Nothing but the picture is on stdout, and it is the one that a file would hold."""
+    arguments = ["make it blue", "-b", place.backbone, "--steps", "1"]
+    script = "import sys; sys.argv[0] = 'editkit'; from editkit.cli import main; main()"
+    piped = subprocess.run(
+        [sys.executable, "-c", script, "edit", "-", *map(str, arguments), "-o", "-"],
+        input=place.image.read_bytes(),
+        capture_output=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    assert (piped.returncode, piped.stderr) == (0, b"")
+    assert Image.open(io.BytesIO(piped.stdout)).size == (40, 24)
+    assert piped.stdout.endswith(b"IEND\xaeB`\x82")
+
+
+def test_cheap_refusals_come_before_torch(place: Place) -> None:
+    script = (
+        "import sys, time; from editkit.cli import main\n"
+        "try: main()\n"
+        "finally: print('torch' in sys.modules, time.process_time() < 1)\n"
+    )
+    for arguments in (
+        ["edit", "gone.png", "x"],
+        ["edit", place.image, "x", "-o", "o.tiff"],
+        ["edit", place.image, "x", "--mask", "gone.png"],
+        ["generate", "x", "-o", f"{place.image}/o.png"],
+        ["compare", "gone.png", "x"],
+        ["replay", "gone.png"],
+        ["eval", "shapesworld", "-o", f"{place.image}/out"],
+        ["train", "gone.yaml"],
+    ):
+        run = python("-c", script, *arguments, cwd=place.folder)
+        assert (run.status, run.out) == (2, "False True\n"), (arguments, run)

@@ -1,0 +1,126 @@
+"""What a person at a terminal sees: progress, and one line after Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+from tests.cases import Place
+from tests.command_line import Cli, files, picture, refused
+
+pty = pytest.importorskip("pty")
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "100"}
+
+
+class Terminal:
+    """A command whose stderr is a terminal."""
+
+    def __init__(self, *arguments: object, cwd: Path) -> None:
+        self.master, other = pty.openpty()
+        self.seen = ""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "editkit", *map(str, arguments)],
+            cwd=cwd,
+            env=os.environ | ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=other,
+            text=True,
+            # A shell's background jobs inherit an ignored SIGINT.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        os.close(other)
+
+    def read(self, until: str | None = None) -> str:
+        """What is on the terminal without its control codes, up to a pattern or to the end."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                more = os.read(self.master, 4096)
+            except OSError:  # how Linux says that nobody writes any more
+                break
+            if not more:
+                break
+            self.seen += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", more.decode(errors="replace"))
+            if until and re.search(until, self.seen):
+                break
+        return self.seen
+
+    def end(self) -> tuple[int, str]:
+        """Exit status and stdout."""
+        out, _ = self.process.communicate(timeout=120)
+        os.close(self.master)
+        return self.process.returncode, out
+
+
+def command(place: Place, *more: object) -> list[object]:
+    picture(place.folder / "image.png")
+    return ["edit", "image.png", "make it blue", "-b", place.backbone, "-o", "o.png", *more]
+
+
+def test_progress_on_a_terminal(place: Place) -> None:
+    terminal = Terminal(*command(place, "--steps", 40), cwd=place.folder)
+    seen = terminal.read()
+    status, out = terminal.end()
+    assert (status, bool(re.fullmatch(r"o\.png \(40x24, .* s\)\n", out))) == (0, True), (seen, out)
+    assert "load" in seen
+    assert re.search(r"image\.png .*\d+/40 .*\d:\d\d:\d\d left ", seen), seen
+
+
+def test_quiet_on_a_terminal(place: Place) -> None:
+    terminal = Terminal(*command(place, "--steps", 2, "--guidance", 2.5, "--quiet"), cwd=place.folder)
+    assert terminal.read() == ""
+    assert terminal.end()[0] == 0
+
+
+def test_ctrl_c_during_an_edit(place: Place) -> None:
+    """One line, status 130, nothing half-written."""
+    arguments = command(place, "--steps", 1000)
+    before = files(place.folder)
+    terminal = Terminal(*arguments, cwd=place.folder)
+    terminal.read(until=r"[1-9]\d*/1000")
+    terminal.process.send_signal(signal.SIGINT)
+    seen = terminal.read()
+    assert terminal.end() == (130, "")
+    assert seen.rstrip().endswith("editkit: Stopped.")
+    assert "Traceback" not in seen
+    assert files(place.folder) == before
+
+
+def test_a_picture_does_not_go_to_the_terminal(
+    place: Place, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = command(place)
+    arguments[arguments.index("o.png")] = "-"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    refused(cli(*arguments), "would write the picture to the terminal")
+
+
+def test_no_progress_without_a_terminal(cli: Cli, place: Place) -> None:
+    run = cli(*command(place, "--steps", 1))
+    assert (run.status, run.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["eval", "shapesworld", "--n", "6", "--batch-size", "2", "--steps", "8"], r"edits .*[1-6]/6 "),
+        (["compare", "image.png", "make it blue", "-m", "kontext", "--steps", "30"], r"kontext .*\d+/30 "),
+        (["generate", "a red circle", "--steps", "30", "-o", "o.png"], r"generate .*\d+/30 "),
+    ],
+    ids=["eval", "compare", "generate"],
+)
+def test_progress_of_other_commands(arguments: list[object], shown: str, place: Place) -> None:
+    picture(place.folder / "image.png")
+    terminal = Terminal(*arguments, "-b", place.backbone, cwd=place.folder)
+    seen = terminal.read()
+    assert terminal.end()[0] == 0, seen
+    assert re.search(shown, seen), seen
