@@ -38,7 +38,7 @@ def test_a_copy_of_the_embedded_backbone_uses_its_adapters() -> None:
     editor = editkit.load(str(TINY / "fill"), device="cpu")
     assert editor.backbone.base == "tiny"
     result = editor.edit(image(128, 128), "make the red circle blue", "icedit", steps=1)
-    assert result.notes == ()
+    assert not [note for note in result.notes if "adapter" in note]
     assert adapters.active(editor.backbone.transformer("fill"))
 
 

@@ -67,7 +67,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "demo": (
         [],
         {*LOW_MEMORY, "-b", "--backbone", "--device", "--host", "--port", "--share", "--password"}
-        | {"--max-pixels", "--lora"},
+        | {"--max-pixels", "--lora", "--load", "--dtype"},
     ),
     "backbones": ([], {"--device"}),
     "stages": (["path"], set()),
