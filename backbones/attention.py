@@ -8,7 +8,7 @@ PLAIN = "plain"
 
 
 @torch._dynamo.disable  # type: ignore[untyped-decorator]
-def plain(
+def plain_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -36,7 +36,7 @@ def plain(
     return (logits_BHLL.softmax(-1).to(v_BHLD.dtype) @ v_BHLD).transpose(1, 2)
 
 
-def use_plain(transformer: object) -> None:
+def use_plain_attention(transformer: object) -> None:
     """Give a transformer this attention, under diffusers' name for PyTorch's plain kernel."""
-    _AttentionBackendRegistry.register(AttentionBackendName._NATIVE_MATH)(plain)
+    _AttentionBackendRegistry.register(AttentionBackendName._NATIVE_MATH)(plain_attention)
     transformer.set_attention_backend(AttentionBackendName._NATIVE_MATH.value)  # type: ignore[attr-defined]

@@ -8,18 +8,18 @@ from torch import Tensor
 
 from editkit.errors import EditkitError
 
-Values = dict[str, Tensor]
+AttentionValues = dict[str, Tensor]
 """What a block's attention mixes, BLD of the image tokens alone, by the name of the layer that makes it."""
 
 
 @contextmanager
-def recorded(transformer: FluxTransformer2DModel, tokens: int) -> Iterator[Values]:
+def record_values(transformer: FluxTransformer2DModel, tokens: int) -> Iterator[AttentionValues]:
     """Collect the values of the last forward pass over this many image tokens.
 
     Raises:
         EditkitError: where the blocks are compiled or cached, which would leave the values out of sight.
     """
-    values: Values = {}
+    values: AttentionValues = {}
 
     def keep(name: str, made_BND: Tensor) -> None:
         # A double block's layer sees image tokens alone, a single block's the text before them.
@@ -30,11 +30,13 @@ def recorded(transformer: FluxTransformer2DModel, tokens: int) -> Iterator[Value
 
 
 @contextmanager
-def injected(transformer: FluxTransformer2DModel, values: Values, places_L: Tensor) -> Iterator[None]:
+def inject_values(
+    transformer: FluxTransformer2DModel, values: AttentionValues, places_L: Tensor
+) -> Iterator[None]:
     """Replace the values of some image tokens.
 
     Args:
-        values: as `recorded` gave them, one token for every True in `places_L`.
+        values: as `record_values` gave them, one token for every True in `places_L`.
         places_L: bool, over all image tokens.
 
     Raises:

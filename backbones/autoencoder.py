@@ -8,8 +8,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from backbones.folders import pretrained
-from backbones.loading import untrained
+from backbones.folders import load_pretrained
+from backbones.loading import build_random_model
 from backbones.packing import unpack
 
 
@@ -19,7 +19,7 @@ def create(config: Mapping[str, Any]) -> AutoencoderKL:
     Raises:
         EditkitError: where the config does not fit.
     """
-    return untrained(AutoencoderKL, config, "model")
+    return build_random_model(AutoencoderKL, config, "model")
 
 
 def load(folder: str) -> AutoencoderKL:
@@ -28,7 +28,7 @@ def load(folder: str) -> AutoencoderKL:
     Raises:
         EditkitError: where its files are missing or damaged.
     """
-    return pretrained(AutoencoderKL, folder, "", torch.float32).requires_grad_(True)
+    return load_pretrained(AutoencoderKL, folder, "", torch.float32).requires_grad_(True)
 
 
 def freeze_encoder(vae: AutoencoderKL) -> None:

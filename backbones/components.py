@@ -9,9 +9,9 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from transformers import AutoTokenizer
 
-from backbones import hub, parts, scheduler
+from backbones import component_files, hub, scheduler
 from backbones.folders import LOADING_ERRORS
-from backbones.loading import LoadOptions
+from backbones.load_options import LoadOptions
 from backbones.roles import RoleTransformers
 from backbones.text import Encoders
 from editkit import atomic_files
@@ -44,17 +44,19 @@ class Components(RoleTransformers):
         if self._unsaved:
             return FLUX_DEV
         # A transformer from a file of its own comes without a scheduler.
-        return scheduler.time_shift(self.home if self.options.instead(role) else self.folder(role))
+        return scheduler.time_shift(self.home if self.options.replacement(role) else self.folder(role))
 
     def fingerprints(self, role: str) -> dict[str, str]:
         """SHA-256 of every weight file that an edit in this role uses, by component."""
         if self._unsaved:
             return {"transformer": "unsaved"}
-        places = {part: self._place(part) for part in parts.PARTS}
-        role_of_weights = self._start(role) or role
-        places["transformer"] = self.options.instead(role_of_weights) or self._own(role_of_weights)
-        found = {part: "+".join(map(atomic_files.sha256, _weights(place))) for part, place in places.items()}
-        return found | self._adapters_of(role)
+        places = {part: self._component_path(part) for part in component_files.COMPONENTS}
+        role_of_weights = self._source_role(role) or role
+        places["transformer"] = self.options.replacement(role_of_weights) or self._own_path(role_of_weights)
+        found = {
+            part: "+".join(map(atomic_files.sha256, _weight_files(place))) for part, place in places.items()
+        }
+        return found | self._adapter_hashes(role)
 
     def use_parts_of(self, role: str) -> None:
         """Take the VAE and the text encoders from this role's folder, so that it needs no other role's."""
@@ -73,16 +75,16 @@ class Components(RoleTransformers):
         self.use_parts_of("")
         assert self._home is not None
         record = self.role(self._home)
-        own = [part for part in parts.PARTS if self.options.part(part) is None]
-        return hub.fetch(record.source, record.licence, hub.weights(own, *hub.TOKENIZERS))
+        own = [part for part in component_files.COMPONENTS if self.options.component(part) is None]
+        return hub.fetch(record.source, record.licence, hub.file_patterns(own, *hub.TOKENIZERS))
 
-    def _place(self, part: str) -> Path:
+    def _component_path(self, part: str) -> Path:
         """The file or folder of the VAE or a text encoder."""
-        return self.options.part(part) or self.home / part
+        return self.options.component(part) or self.home / part
 
     def _load(self, part: str) -> Any:
-        loaded = parts.load(self.options, part, lambda: self.home, self.dtype)
-        self.placement.put(loaded, self.device, level="leaf")
+        loaded = component_files.load_component(self.options, part, lambda: self.home, self.dtype)
+        self.placement.place(loaded, self.device, level="leaf")
         return loaded
 
     def _tokenizer(self, folder: Path, part: str) -> Any:
@@ -116,7 +118,9 @@ class Components(RoleTransformers):
         files = [
             path
             for part in ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
-            for path in _files(self._place(part) if part in parts.PARTS else self.home / part)
+            for path in _files(
+                self._component_path(part) if part in component_files.COMPONENTS else self.home / part
+            )
         ]
         about = [self.family.sequence_length, str(self.dtype), *map(atomic_files.sha256, files)]
         return hashlib.blake2b(repr(about).encode(), digest_size=12).hexdigest()
@@ -125,7 +129,7 @@ class Components(RoleTransformers):
         """Let go of the autoencoder and the text encoders, where they can be loaded again when needed."""
         if self._own_parts:
             self._vae = self._encoders = None
-            for part in parts.PARTS:
+            for part in component_files.COMPONENTS:
                 self.placement.forget(part)
 
     @property
@@ -140,7 +144,7 @@ class Components(RoleTransformers):
             )
         return self._encoders
 
-    def adopt(
+    def set_components(
         self,
         key: str,
         transformer: FluxTransformer2DModel,
@@ -149,7 +153,7 @@ class Components(RoleTransformers):
     ) -> None:
         """Use these components, however they were made, as the transformer of the roles with this key."""
         self._register(key, transformer)
-        self._made.add(key)
+        self._unloadable.add(key)
         self._vae, self._encoders, self._unsaved = vae or self._vae, encoders or self._encoders, True
         self._own_parts &= vae is None and encoders is None
 
@@ -159,6 +163,6 @@ def _files(place: Path) -> list[Path]:
     return sorted(place.iterdir()) if place.is_dir() else [place]
 
 
-def _weights(place: Path) -> list[Path]:
+def _weight_files(place: Path) -> list[Path]:
     """A part's files of weights."""
     return sorted(place.glob("*.safetensors")) if place.is_dir() else [place]

@@ -14,10 +14,10 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backbones import attention_values, hub, known_pictures, packing
+from backbones import attention_values, devices, families, known_pictures, packing
 from backbones.components import Components
-from backbones.encoding_cache import KeptTexts, Memory
-from backbones.loading import LoadOptions
+from backbones.encoding_cache import LruCache, TextCache
+from backbones.load_options import LoadOptions
 from editkit import config
 from editkit.backbone import Family
 from editkit.types import Canvas, Plan, Text
@@ -30,8 +30,8 @@ class Flux(Components):
         self, family: Family, device: torch.device, dtype: torch.dtype, options: LoadOptions | None = None
     ) -> None:
         super().__init__(family, device, dtype, options)
-        self._texts: Memory | KeptTexts = Memory()
-        self._latents = Memory()
+        self._texts: LruCache | TextCache = LruCache()
+        self._latents = LruCache()
         self._has_room: dict[tuple[str, ...], bool] = {}
 
     def remarks(self, instruction: str) -> list[str]:
@@ -59,19 +59,19 @@ class Flux(Components):
 
         @torch.no_grad()
         def make(places: list[int]) -> list[tuple[Tensor, Tensor]]:
-            with self.placement.visiting(text_encoder=self.encoders.clip, text_encoder_2=self.encoders.t5):
+            with self.placement.onloaded(text_encoder=self.encoders.clip, text_encoder_2=self.encoders.t5):
                 text = self.encoders([prompts[place] for place in places], extra)
             return list(zip(text.tokens_BTD, text.pooled_BD, strict=True))
 
         cast_down = torch.is_autocast_enabled(self.device.type)
-        found = self._texts.recall([(prompt, extra, cast_down) for prompt in prompts], make)
+        found = self._texts.get_or_compute([(prompt, extra, cast_down) for prompt in prompts], make)
         tokens, pooled = zip(*found, strict=True)
         stacked = torch.stack(tokens), torch.stack(pooled)
         return Text(tokens_BTD=stacked[0].to(self.device), pooled_BD=stacked[1].to(self.device))
 
-    def keep_texts(self, folder: Path) -> None:
+    def cache_texts(self, folder: Path) -> None:
         """Keep every encoded prompt in a folder of its own for these encoders, below this one."""
-        self._texts = KeptTexts(folder / f"texts-{self.encoders_hash()}")
+        self._texts = TextCache(folder / f"texts-{self.encoders_hash()}")
 
     def has_room_for(self, placeholders: Sequence[str]) -> bool:
         extra = tuple(placeholders)
@@ -108,7 +108,7 @@ class Flux(Components):
         ]
         cast_down = torch.is_autocast_enabled(self.device.type)
         shaped = [(key, *pixels_BCHW.shape[-2:], cast_down) for key in keys]
-        return torch.stack(self._latents.recall(shaped, lambda places: list(make(places))))
+        return torch.stack(self._latents.get_or_compute(shaped, lambda places: list(make(places))))
 
     def mask(self, mask_B1HW: Tensor) -> Tensor:
         return packing.pack_mask(mask_B1HW.to(self.device, self.dtype))
@@ -132,7 +132,7 @@ class Flux(Components):
 
     def _vae_for(self, area: int) -> AutoencoderKL:
         """The autoencoder on the device; tile by tile for pictures of more pixels than a preset allows."""
-        self.placement.visit("vae", self.vae)
+        self.placement.onload("vae", self.vae)
         if preset := self.placement.preset:
             self.vae.use_tiling = area > preset.pixels
         return self.vae
@@ -145,13 +145,15 @@ class Flux(Components):
     def grid_ids(self, width: int, height: int, *, image: int = 0, left: int = 0, top: int = 0) -> Tensor:
         return packing.grid_ids(width, height, image=image, left=left, top=top).to(self.device)
 
-    def recorded_values(self, role: str, tokens: int) -> AbstractContextManager[attention_values.Values]:
-        return attention_values.recorded(self.transformer(role), tokens)
+    def record_values(
+        self, role: str, tokens: int
+    ) -> AbstractContextManager[attention_values.AttentionValues]:
+        return attention_values.record_values(self.transformer(role), tokens)
 
-    def injected_values(
-        self, role: str, recorded: attention_values.Values, places_L: Tensor
+    def inject_values(
+        self, role: str, recorded: attention_values.AttentionValues, places_L: Tensor
     ) -> AbstractContextManager[None]:
-        return attention_values.injected(self.transformer(role), recorded, places_L)
+        return attention_values.inject_values(self.transformer(role), recorded, places_L)
 
     def noise(self, canvas: Canvas, generators: Sequence[torch.Generator]) -> Tensor:
         channels = self.vae.config.latent_channels
@@ -166,7 +168,7 @@ class Flux(Components):
                 transformer._reset_stateful_cache()
 
     def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
-        slots, transformer = plan.conditioning, self.visiting(plan.role)
+        slots, transformer = plan.conditioning, self.onloaded_transformer(plan.role)
         if slots.text is None:
             raise ValueError(
                 "the plan has no text yet; use Conditioner.plan, or Conditioner.with_text on this plan"
@@ -222,6 +224,6 @@ def load(
     Raises:
         EditkitError: for an unknown name, device, dtype or option.
     """
-    chosen = hub.device(None if device is None else str(device))
+    chosen = devices.choose_device(None if device is None else str(device))
     loading = config.build(LoadOptions, options)
-    return Flux(hub.family(name), chosen, hub.dtype(dtype, chosen), loading)
+    return Flux(families.find_family(name), chosen, devices.choose_dtype(dtype, chosen), loading)

@@ -8,16 +8,18 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from backbones.conversion.reader import Stored
-from backbones.conversion.weights import Safetensors
-from backbones.quantized import built, fill
+from backbones.conversion.reader import SafetensorsReader
+from backbones.conversion.weights import SafetensorsWeights
+from backbones.empty_models import empty_model, fill
 from editkit.errors import EditkitError, first_sentence
 from editkit.quiet import no_bars
 
 LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
 
 
-def pretrained(cls: Any, folder: Path | str, part: str, dtype: torch.dtype, spare: bool | None = None) -> Any:
+def load_pretrained(
+    cls: Any, folder: Path | str, part: str, dtype: torch.dtype, allow_unused: bool | None = None
+) -> Any:
     """A model from a folder's subfolder `part`, frozen, or from the folder itself where `part` is empty.
 
     Args:
@@ -25,7 +27,7 @@ def pretrained(cls: Any, folder: Path | str, part: str, dtype: torch.dtype, spar
         folder: of a pipeline, or of the model.
         part: subfolder, if any.
         dtype: of weights that are not quantized.
-        spare: whether the files may hold more than the model has; for text encoders where None.
+        allow_unused: whether the files may hold more than the model has; for text encoders where None.
 
     Raises:
         EditkitError: where it is missing, damaged or pickled.
@@ -33,18 +35,20 @@ def pretrained(cls: Any, folder: Path | str, part: str, dtype: torch.dtype, spar
     options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
     try:
         # The encoders' files may hold more than FLUX needs: T5's decoder, CLIP's position ids.
-        if in_four_bits(Path(folder) / part):
-            return filled(cls, Path(folder) / part, dtype)
+        if is_4bit(Path(folder) / part):
+            return load_4bit(cls, Path(folder) / part, dtype)
         with no_bars():
             found = cls.from_pretrained(folder, **options, **({"subfolder": part} if part else {}))
-        model = complete(*found, spare=part.startswith("text") if spare is None else spare)
+        model = require_all_weights(
+            *found, allow_unused=part.startswith("text") if allow_unused is None else allow_unused
+        )
     except LOADING_ERRORS as error:
         what = part or cls.__name__
         raise EditkitError(f"The {what} in {folder} cannot be loaded ({first_sentence(error)}).") from error
     return model.eval().requires_grad_(False)
 
 
-def complete(model: Any, found: dict[str, Any], *, spare: bool = False) -> Any:
+def require_all_weights(model: Any, found: dict[str, Any], *, allow_unused: bool = False) -> Any:
     """A model that `from_pretrained` gave together with what it found, once all its weights were there.
 
     Where some are missing, diffusers and transformers make them up and say so in a log only.
@@ -52,7 +56,7 @@ def complete(model: Any, found: dict[str, Any], *, spare: bool = False) -> Any:
     Args:
         model: the model.
         found: its loading info.
-        spare: whether the files may hold more than the model has.
+        allow_unused: whether the files may hold more than the model has.
 
     Raises:
         ValueError: where weights and config do not belong together.
@@ -60,34 +64,34 @@ def complete(model: Any, found: dict[str, Any], *, spare: bool = False) -> Any:
     missing, extra = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
     if missing:
         raise ValueError(f"its files lack {len(missing)} tensors of its config, such as {missing[0]}")
-    if extra and not spare:
+    if extra and not allow_unused:
         raise ValueError(f"its files hold {len(extra)} tensors that its config lacks, such as {extra[0]}")
     return model
 
 
-def in_four_bits(folder: Path) -> bool:
+def is_4bit(folder: Path) -> bool:
     """Whether a model's folder holds bitsandbytes' 4 bits, which the libraries load on a GPU alone."""
-    quantized = _config(folder).get("quantization_config") or {}
+    quantized = _read_config(folder).get("quantization_config") or {}
     return bool(quantized.get("load_in_4bit")) and quantized.get("quant_method") == "bitsandbytes"
 
 
-def filled(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
+def load_4bit(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
     """A model from a folder of 4-bit weights.
 
     Raises:
         EditkitError: where bitsandbytes is missing, or a file damaged.
         ValueError: where weights and config do not belong together.
     """
-    config = _config(folder)
+    config = _read_config(folder)
     del config["quantization_config"]
     with ExitStack() as stack:
-        weights = Safetensors(Stored(sorted(folder.glob("*.safetensors")), stack))
+        weights = SafetensorsWeights(SafetensorsReader(sorted(folder.glob("*.safetensors")), stack))
         state = {name: weights[name] for name in weights}
     made = config if hasattr(cls, "from_config") else cls.config_class(**config)
-    return fill(built(cls, made), state, dtype)
+    return fill(empty_model(cls, made), state, dtype)
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # whoever loads the folder says so

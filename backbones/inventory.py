@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backbones import hub, low_memory
-from backbones.low_memory import HALF, LARGEST_BLOCK, OUTSIDE_BLOCKS, PRESETS, Preset, Sizes
+from backbones.low_memory import BF16, LARGEST_BLOCK, OUTSIDE_BLOCKS, PRESETS, Preset, WeightBytes
 from backbones.specs import FAMILIES, PARAMETERS
-from editkit.backbone import Fit, Held, Role, Way
+from editkit.backbone import CachedRole, LoadingChoice, MemoryFit, Role
 
 ROOM = low_memory.ROOM
 FULL = 4
@@ -18,11 +18,11 @@ T5_PLAIN = 24 * 10240 * 4096 + 32128 * 4096
 """Parameters of T5 that stay in bfloat16: the last layer of each block, and the embedding."""
 
 
-def held() -> list[Held]:
+def cached_roles() -> list[CachedRole]:
     """Every role of every family, and how much of it is here."""
     sizes = _cached()
     return [
-        Held(
+        CachedRole(
             family=family.name,
             role=name,
             source=role.file or role.source,
@@ -35,75 +35,75 @@ def held() -> list[Held]:
     ]
 
 
-def ways(on_cpu: bool) -> list[Way]:
+def loading_choices(on_cpu: bool) -> list[LoadingChoice]:
     """Ways to load one role of FLUX.1, from the plainest, in the precision that a device has by default."""
     transformer, t5 = PARAMETERS["transformer"], PARAMETERS["text_encoder_2"]
     rest = PARAMETERS["vae"] + PARAMETERS["text_encoder"]
     whole = transformer + t5 + rest
-    half, others = HALF * whole, HALF * (t5 + rest)
-    files = Q4 * transformer + Q8 * (t5 - T5_PLAIN) + HALF * (T5_PLAIN + rest)
+    half, others = BF16 * whole, BF16 * (t5 + rest)
+    files = Q4 * transformer + Q8 * (t5 - T5_PLAIN) + BF16 * (T5_PLAIN + rest)
     named = "--load transformer=Q4.gguf --load text_encoder_2=Q8.gguf"
     if on_cpu:
         return [
-            Way(settings="", device=FULL * whole),
-            Way(settings="--dtype bfloat16", device=half),
-            Way(settings=f"--dtype bfloat16 {named}", device=files, needs="gguf"),
+            LoadingChoice(settings="", device=FULL * whole),
+            LoadingChoice(settings="--dtype bfloat16", device=half),
+            LoadingChoice(settings=f"--dtype bfloat16 {named}", device=files, needs="gguf"),
         ]
-    four_bits, visiting = "--load quantization=... (4 bits)", HALF * (LARGEST_BLOCK + OUTSIDE_BLOCKS)
+    four_bits, visiting = "--load quantization=... (4 bits)", BF16 * (LARGEST_BLOCK + OUTSIDE_BLOCKS)
     return [
-        Way(settings="", device=half),
-        *(_preset_way(name, PRESETS[name]) for name in reversed(list(PRESETS))),
-        Way(settings=four_bits, device=FOUR_BITS * transformer + others, needs="bitsandbytes"),
-        Way(settings=named, device=files, needs="gguf"),
-        Way(settings="--load offload=block", device=others + visiting, main=HALF * transformer),
+        LoadingChoice(settings="", device=half),
+        *(_preset_choice(name, PRESETS[name]) for name in reversed(list(PRESETS))),
+        LoadingChoice(settings=four_bits, device=FOUR_BITS * transformer + others, needs="bitsandbytes"),
+        LoadingChoice(settings=named, device=files, needs="gguf"),
+        LoadingChoice(settings="--load offload=block", device=others + visiting, main=BF16 * transformer),
     ]
 
 
-def fits(memory: float) -> list[Fit]:
+def memory_fits(memory: float) -> list[MemoryFit]:
     """Every role of every family on a device of this many bytes, in the precision of GPUs."""
     return [
-        _fit(family.name, name, _sizes(role), memory)
+        _memory_fit(family.name, name, _sizes(role), memory)
         for family in FAMILIES.values()
         for name, role in family.roles.items()
     ]
 
 
-def preset(memory: float) -> str | None:
+def best_preset(memory: float) -> str | None:
     """The preset for several roles in one process; empty where none is needed, None where none helps."""
-    return "" if low_memory.takes_all(memory) else low_memory.fitting(memory)
+    return "" if low_memory.fits_without_preset(memory) else low_memory.largest_preset(memory)
 
 
-def _fit(family: str, role: str, sizes: Sizes, memory: float) -> Fit:
-    name = "" if sizes.whole + ROOM <= memory else low_memory.fitting(memory)
-    return Fit(
+def _memory_fit(family: str, role: str, sizes: WeightBytes, memory: float) -> MemoryFit:
+    name = "" if sizes.whole + ROOM <= memory else low_memory.largest_preset(memory)
+    return MemoryFit(
         family=family,
         role=role,
         transformer=sizes.transformer,
         encoders=sizes.encoders,
         vae=sizes.vae,
         preset=name,
-        peak=low_memory.peak(PRESETS[name], sizes) if name else sizes.whole,
+        peak=low_memory.peak_bytes(PRESETS[name], sizes) if name else sizes.whole,
     )
 
 
-def _sizes(role: Role) -> Sizes:
+def _sizes(role: Role) -> WeightBytes:
     folder = Path(role.source)
     if not folder.is_absolute():
-        return low_memory.published()
+        return low_memory.published_weights()
     parts = ("transformer", "text_encoder", "text_encoder_2", "vae")
     transformer, clip, t5, vae = (
         sum(file.stat().st_size for file in (folder / part).glob("*.safetensors")) for part in parts
     )
     # Far smaller than any preset's bound, so that it never visits in blocks.
-    return Sizes(transformer=transformer, block=transformer, outside=0, encoders=clip + t5, vae=vae)
+    return WeightBytes(transformer=transformer, block=transformer, outside=0, encoders=clip + t5, vae=vae)
 
 
-def _preset_way(name: str, preset: Preset) -> Way:
-    sizes = low_memory.published()
+def _preset_choice(name: str, preset: Preset) -> LoadingChoice:
+    sizes = low_memory.published_weights()
     waiting = preset.transformers - (sizes.transformer <= preset.weights)
-    encoders = sizes.encoders if preset.encoders_wait else 0
+    encoders = sizes.encoders if preset.offload_encoders else 0
     main = waiting * sizes.transformer + encoders
-    return Way(settings=f"--low-memory {name}", device=preset.weights, main=main)
+    return LoadingChoice(settings=f"--low-memory {name}", device=preset.weights, main=main)
 
 
 def _state(role: Role) -> str:
@@ -111,7 +111,7 @@ def _state(role: Role) -> str:
     if Path(role.source).is_absolute():
         return "embedded"
     needed = list(_needed(role))
-    found = [folder is not None and hub.held(folder, patterns) for folder, patterns in needed]
+    found = [folder is not None and hub.is_complete(folder, patterns) for folder, patterns in needed]
     if all(found):
         return "complete"
     return "partly" if any(folder is not None for folder, _ in needed) else "absent"
@@ -121,10 +121,10 @@ def _needed(role: Role) -> Iterator[tuple[Path | None, list[str]]]:
     """Folders of the Hub's cache, or None, with the patterns of what a role needs from each."""
     shared = ["vae", "text_encoder", "text_encoder_2"]
     if role.file is None:
-        yield _snapshot(role.source), hub.weights([*shared, "transformer"], *hub.TOKENIZERS)
+        yield _snapshot(role.source), hub.file_patterns([*shared, "transformer"], *hub.TOKENIZERS)
     else:
         repository, _, name = role.file.rpartition("/")
-        yield _snapshot(role.source), hub.weights(shared, *hub.TOKENIZERS)
+        yield _snapshot(role.source), hub.file_patterns(shared, *hub.TOKENIZERS)
         yield _snapshot(repository), [name]
 
 

@@ -8,7 +8,7 @@ from editkit.errors import EditkitError
 
 ROOM = 3e9
 """Bytes that an edit of one megapixel needs besides weights, at most."""
-HALF = 2
+BF16 = 2
 LARGEST_BLOCK, OUTSIDE_BLOCKS = 339_831_296, 64_124_992
 """Parameters of the transformer."""
 AUTO = "auto"
@@ -25,7 +25,7 @@ class Preset:
         stream: whether the next group travels while the one before computes; on CUDA alone.
         transformers: how many stay loaded. The one used least recently is let go, and loaded again with its
             adapters when it is needed.
-        encoders_wait: whether the text encoders move to the CPU as soon as a prompt is encoded.
+        offload_encoders: whether the text encoders move to the CPU as soon as a prompt is encoded.
         pixels: how many the autoencoder takes at once. A larger picture goes tile by tile; of smaller ones,
             such as the previews of a seed search, as many go together as fit.
     """
@@ -33,12 +33,12 @@ class Preset:
     weights: float
     stream: bool
     transformers: int
-    encoders_wait: bool
+    offload_encoders: bool
     pixels: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sizes:
+class WeightBytes:
     """Bytes of a role's weights: of the transformer, of its parts that matter, of what all roles share."""
 
     transformer: float
@@ -54,54 +54,54 @@ class Sizes:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "16g": Preset(weights=12e9, stream=True, transformers=1, encoders_wait=True, pixels=1024 * 1024),
-    "24g": Preset(weights=20e9, stream=True, transformers=1, encoders_wait=True, pixels=1536 * 1536),
-    "48g": Preset(weights=42e9, stream=True, transformers=2, encoders_wait=False, pixels=2048 * 2048),
+    "16g": Preset(weights=12e9, stream=True, transformers=1, offload_encoders=True, pixels=1024 * 1024),
+    "24g": Preset(weights=20e9, stream=True, transformers=1, offload_encoders=True, pixels=1536 * 1536),
+    "48g": Preset(weights=42e9, stream=True, transformers=2, offload_encoders=False, pixels=2048 * 2048),
 }
 """From the smallest."""
 
 
-def published() -> Sizes:
+def published_weights() -> WeightBytes:
     """Bytes of a role of FLUX.1 in bfloat16."""
-    return Sizes(
-        transformer=HALF * PARAMETERS["transformer"],
-        block=HALF * LARGEST_BLOCK,
-        outside=HALF * OUTSIDE_BLOCKS,
-        encoders=HALF * (PARAMETERS["text_encoder"] + PARAMETERS["text_encoder_2"]),
-        vae=HALF * PARAMETERS["vae"],
+    return WeightBytes(
+        transformer=BF16 * PARAMETERS["transformer"],
+        block=BF16 * LARGEST_BLOCK,
+        outside=BF16 * OUTSIDE_BLOCKS,
+        encoders=BF16 * (PARAMETERS["text_encoder"] + PARAMETERS["text_encoder_2"]),
+        vae=BF16 * PARAMETERS["vae"],
     )
 
 
-def visiting(preset: Preset, sizes: Sizes) -> float:
+def transformer_bytes(preset: Preset, sizes: WeightBytes) -> float:
     """Bytes of the transformer that are on the device at once: all, or the groups of the moment."""
     if sizes.transformer <= preset.weights:
         return sizes.transformer
     return sizes.outside + (2 if preset.stream else 1) * sizes.block
 
 
-def peak(preset: Preset, sizes: Sizes) -> float:
+def peak_bytes(preset: Preset, sizes: WeightBytes) -> float:
     """Bytes of weights on the device at once during edits in one role, at most."""
-    transformer = visiting(preset, sizes)
+    transformer = transformer_bytes(preset, sizes)
     stays = sizes.vae + (transformer if transformer == sizes.transformer else 0)
     encoding = sizes.encoders + stays
-    denoising = transformer + sizes.vae + (0 if preset.encoders_wait else sizes.encoders)
+    denoising = transformer + sizes.vae + (0 if preset.offload_encoders else sizes.encoders)
     return min(preset.weights, max(encoding, denoising))
 
 
-def fitting(memory: float) -> str | None:
+def largest_preset(memory: float) -> str | None:
     """The name of the largest preset for a device of this many bytes; None where it is too small for any."""
     fit = [name for name, preset in PRESETS.items() if preset.weights + ROOM <= memory]
     return fit[-1] if fit else None
 
 
-def takes_all(memory: float) -> bool:
+def fits_without_preset(memory: float) -> bool:
     """Whether the largest family's roles fit in this many bytes together, without any preset."""
     roles = max(len(family.roles) for family in FAMILIES.values())
-    sizes = published()
+    sizes = published_weights()
     return sizes.whole + (roles - 1) * sizes.transformer + ROOM <= memory
 
 
-def chosen(name: str | None, device: str) -> Preset | None:
+def choose_preset(name: str | None, device: str) -> Preset | None:
     """The preset of this name; `auto` is the one that fits the device, and none where all roles fit.
 
     Raises:
@@ -109,10 +109,10 @@ def chosen(name: str | None, device: str) -> Preset | None:
     """
     if name != AUTO:
         return None if name is None else PRESETS[name]
-    memory = _memory(device)
-    if takes_all(memory):
+    memory = _device_memory(device)
+    if fits_without_preset(memory):
         return None
-    found = fitting(memory)
+    found = largest_preset(memory)
     if found is None:
         first = next(iter(PRESETS))
         raise EditkitError(
@@ -122,7 +122,7 @@ def chosen(name: str | None, device: str) -> Preset | None:
     return PRESETS[found]
 
 
-def _memory(device: str) -> float:
+def _device_memory(device: str) -> float:
     """Bytes of a device; where several are of its kind and none is named, of the first."""
     from editkit import machine
 

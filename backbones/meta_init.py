@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
 from backbones import packing
+from backbones.families import config_folder, find_family
 from backbones.flux import Flux
 from backbones.folders import LOADING_ERRORS
-from backbones.hub import described, family
-from backbones.loading import LoadOptions
+from backbones.load_options import LoadOptions
 from backbones.specs import PARAMETERS, PUBLISHED_SHAPE
 from editkit.backbone import Role
 from editkit.errors import EditkitError, first_sentence
@@ -32,7 +32,7 @@ class MetaFlux(Flux):
     """Fills a plan's slots with tensors on the meta device, and has transformers there."""
 
     def __init__(self, name: str, options: LoadOptions | None = None) -> None:
-        super().__init__(family(name), torch.device("meta"), torch.float32, options)
+        super().__init__(find_family(name), torch.device("meta"), torch.float32, options)
 
     def transformer(self, role: str) -> FluxTransformer2DModel:
         """The role's transformer on the meta device."""
@@ -44,8 +44,8 @@ class MetaFlux(Flux):
         return self.transformers[record.key]
 
     def _config(self, role: str, record: Role) -> dict[str, Any]:
-        whole = described(record)
-        folder = self.options.instead(role) or (whole and whole / "transformer")
+        whole = config_folder(record)
+        folder = self.options.replacement(role) or (whole and whole / "transformer")
         if folder and (folder / "config.json").is_file():
             config: dict[str, Any] = json.loads((folder / "config.json").read_text())
             outputs = config.get("out_channels") or config["in_channels"]
@@ -56,9 +56,9 @@ class MetaFlux(Flux):
             "guidance_embeds": record.guidance is not None,
         }
 
-    def parts(self, role: str) -> dict[str, int]:
+    def component_parameters(self, role: str) -> dict[str, int]:
         """Parameters of the autoencoder and the text encoders, by part."""
-        folder = described(self.role(role))
+        folder = config_folder(self.role(role))
         if folder is None:
             return {part: PARAMETERS[part] for part in CLASSES}
         return {part: _parameters(cls, folder / part) for part, cls in CLASSES.items()}

@@ -1,69 +1,19 @@
 """Where weights are: on the device, or waiting on the CPU until they are needed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from math import inf
 
 import torch
 from diffusers.hooks import apply_group_offloading
 from diffusers.hooks.group_offloading import GroupOffloadingHook, ModuleGroup
-from torch import Tensor, nn
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+from torch import nn
 
 from backbones.low_memory import Preset
+from backbones.weight_tracker import TrackedGroup, WeightTracker, group_tensors, tensors, weight_bytes
 from editkit.errors import EditkitError
 
 CPU = torch.device("cpu")
-
-
-class Ledger:
-    """Weights on the device, entered as they come and struck out as they go.
-
-    Attributes:
-        peak: bytes, the most so far.
-    """
-
-    def __init__(self) -> None:
-        self._there: dict[object, list[Tensor]] = {}
-        self._bytes: dict[object, int] = {}
-        self.peak = 0
-
-    @property
-    def now(self) -> int:
-        """Bytes on the device."""
-        return sum(self._bytes.values())
-
-    def tensors(self) -> Iterator[Tensor]:
-        """All weights on the device."""
-        return chain.from_iterable(self._there.values())
-
-    def come(self, owner: object, tensors: Iterable[Tensor]) -> None:
-        """Enter what a model or a group of it holds."""
-        self._there[owner] = list(tensors)
-        self._bytes[owner] = size(self._there[owner])
-        self.peak = max(self.peak, self.now)
-
-    def go(self, owner: object) -> None:
-        """Strike it out, where it is there."""
-        self._there.pop(owner, None)
-        self._bytes.pop(owner, None)
-
-
-class CountedGroup(ModuleGroup):  # type: ignore[misc]
-    """diffusers' group of modules that travel together, which tells a ledger."""
-
-    ledger: Ledger
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def onload_(self) -> None:
-        self.ledger.come(self, group_tensors(self))
-        super().onload_()
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def offload_(self) -> None:
-        super().offload_()
-        self.ledger.go(self)
 
 
 class Placement:
@@ -76,10 +26,10 @@ class Placement:
 
     def __init__(self, device: torch.device, preset: Preset | None) -> None:
         self.device, self.preset = device, preset
-        self.ledger = Ledger()
-        self._whole: dict[str, nn.Module] = {}  # those on the device, the one used last at the end
+        self.tracker = WeightTracker()
+        self._onloaded: dict[str, nn.Module] = {}  # those on the device, the one used last at the end
 
-    def put(
+    def place(
         self, model: nn.Module, device: torch.device, offload: str | None = None, level: str = "block"
     ) -> None:
         """Settle how a new model reaches the device, and take it there where it stays.
@@ -93,7 +43,7 @@ class Placement:
         Raises:
             EditkitError: where `none` was asked for and the model is larger than that.
         """
-        bound, needed = self.preset.weights if self.preset else inf, size(tensors(model))
+        bound, needed = self.preset.weights if self.preset else inf, weight_bytes(tensors(model))
         if offload == "none" and needed > bound:
             raise EditkitError(
                 f"offload=none keeps {needed / 1e9:.1f} GB on the device, and low_memory allows "
@@ -106,90 +56,66 @@ class Placement:
         elif self.preset is None:
             _move(model, device)
 
-    def visit(self, name: str, model: nn.Module) -> None:
+    def onload(self, name: str, model: nn.Module) -> None:
         """Have a model on the device, which sends others away where the bound asks for it."""
         if self.preset is None:
             return
         groups = list(_groups(model))
         if groups:
             for group in groups:
-                if not isinstance(group, CountedGroup):
-                    group.__class__ = CountedGroup
-                    group.ledger = self.ledger
-            self._make_room(name, _largest_visit(groups))
+                if not isinstance(group, TrackedGroup):
+                    group.__class__ = TrackedGroup
+                    group.tracker = self.tracker
+            self._make_room(name, _largest_onloaded(groups))
             return
-        if self._whole.get(name) is not model:
-            self.leave(name)
-        self._make_room(name, size(tensors(model)))
+        if self._onloaded.get(name) is not model:
+            self.offload(name)
+        self._make_room(name, weight_bytes(tensors(model)))
         _move(model, self.device)
-        self.ledger.come(name, tensors(model))
-        self._whole.pop(name, None)
-        self._whole[name] = model
+        self.tracker.add(name, tensors(model))
+        self._onloaded.pop(name, None)
+        self._onloaded[name] = model
 
-    def leave(self, name: str) -> None:
+    def offload(self, name: str) -> None:
         """Send a model to wait on the CPU, where it is on the device."""
-        model = self._whole.pop(name, None)
+        model = self._onloaded.pop(name, None)
         if model is not None:
             _move(model, CPU)
-            self.ledger.go(name)
+            self.tracker.remove(name)
 
     def forget(self, name: str) -> None:
         """Strike out a model that is let go."""
-        self._whole.pop(name, None)
-        self.ledger.go(name)
+        self._onloaded.pop(name, None)
+        self.tracker.remove(name)
 
     @contextmanager
-    def visiting(self, **models: nn.Module) -> Iterator[None]:
+    def onloaded(self, **models: nn.Module) -> Iterator[None]:
         """Have the text encoders, by name, on the device; afterwards they wait where the preset says so."""
         for name, model in models.items():
-            self.visit(name, model)
+            self.onload(name, model)
         try:
             yield
         finally:
-            if self.preset and self.preset.encoders_wait:
+            if self.preset and self.preset.offload_encoders:
                 for name in models:
-                    self.leave(name)
+                    self.offload(name)
 
-    def clear(self) -> None:
+    def offload_all(self) -> None:
         """Send all models to wait on the CPU."""
-        for name in list(self._whole):
-            self.leave(name)
+        for name in list(self._onloaded):
+            self.offload(name)
 
     def _make_room(self, name: str, needed: int) -> None:
         assert self.preset is not None
-        others = [other for other in self._whole if other != name]
-        already = size(tensors(self._whole[name])) if name in self._whole else 0
-        while others and self.ledger.now - already + needed > self.preset.weights:
-            self.leave(others.pop(0))
+        others = [other for other in self._onloaded if other != name]
+        already = weight_bytes(tensors(self._onloaded[name])) if name in self._onloaded else 0
+        while others and self.tracker.current - already + needed > self.preset.weights:
+            self.offload(others.pop(0))
 
 
-def tensors(model: nn.Module) -> Iterator[Tensor]:
-    """Parameters and buffers of a model."""
-    return chain(model.parameters(), model.buffers())
-
-
-def group_tensors(group: ModuleGroup) -> Iterator[Tensor]:
-    """The same of a group of modules."""
-    return chain(chain.from_iterable(map(tensors, group.modules)), group.parameters, group.buffers)
-
-
-def size(held: Iterable[Tensor]) -> int:
-    """Bytes of weights, each counted once; of quantized ones, what they are packed in and their scales."""
-    return sum(map(_bytes, {id(tensor): tensor for tensor in held}.values()))
-
-
-def _bytes(tensor: Tensor) -> int:
-    if is_traceable_wrapper_subclass(tensor):  # torchao's and quanto's, which look as large as they were
-        names, _ = tensor.__tensor_flatten__()
-        return sum(_bytes(getattr(tensor, name)) for name in names)
-    state = getattr(tensor, "quant_state", None)  # bitsandbytes'
-    scales = _bytes(state.absmax) if state is not None else 0
-    return tensor.numel() * tensor.element_size() + scales
-
-
-def _largest_visit(groups: list[ModuleGroup]) -> int:
+def _largest_onloaded(groups: list[ModuleGroup]) -> int:
     """Bytes of groups that are on the device together: what is outside of blocks, a block and the next."""
-    sizes = sorted((size(group_tensors(group)) for group in groups), reverse=True)
+    sizes = sorted((weight_bytes(group_tensors(group)) for group in groups), reverse=True)
     ahead = 2 if groups[0].stream is not None else 1
     return sum(sizes[: ahead + 1])
 

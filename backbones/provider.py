@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backbones import devices
 from backbones.specs import FAMILIES
 from editkit import config
 from editkit.backbone import Autoencoders, BackboneProvider, Family, Inventory, LoraFormats, Transformer
@@ -41,7 +42,7 @@ class FluxProvider:
         return inventory
 
     def check_options(self, loading: Mapping[str, Any]) -> None:
-        from backbones.loading import LoadOptions
+        from backbones.load_options import LoadOptions
 
         config.build(LoadOptions, loading)
 
@@ -59,28 +60,26 @@ class FluxProvider:
     def create(
         self, fresh: Mapping[str, Any], role: str, device: str | None, seed: int, loading: Mapping[str, Any]
     ) -> "Flux":
-        from backbones import hub, random_init
-        from backbones.loading import LoadOptions
+        from backbones import random_init
+        from backbones.load_options import LoadOptions
 
-        made = config.build(random_init.FreshConfig, fresh)
-        chosen = hub.device(device)
-        return random_init.fresh(made, role, chosen, seed, config.build(LoadOptions, loading))
+        made = config.build(random_init.RandomInitConfig, fresh)
+        chosen = devices.choose_device(device)
+        return random_init.random_flux(made, role, chosen, seed, config.build(LoadOptions, loading))
 
     def estimate(self, name: str, loading: Mapping[str, Any]) -> "MetaFlux":
-        from backbones.loading import LoadOptions
+        from backbones.load_options import LoadOptions
         from backbones.meta_init import MetaFlux
 
         return MetaFlux(name, config.build(LoadOptions, loading))
 
     def device(self, name: str | None) -> "torch.device":
-        from backbones import hub
 
-        return hub.device(name)
+        return devices.choose_device(name)
 
     def dtype(self, name: "str | torch.dtype | None", chosen: "torch.device") -> "torch.dtype":
-        from backbones import hub
 
-        return hub.dtype(name, chosen)
+        return devices.choose_dtype(name, chosen)
 
     def fetch(self, repository: str, licence: str | None, wanted: Sequence[str]) -> Path:
         from backbones import hub
@@ -92,10 +91,10 @@ class FluxProvider:
 
         return checkpoints.convert(source, destination, axes)
 
-    def regroup(self, transformer: Transformer) -> None:
+    def refresh_offload_groups(self, transformer: Transformer) -> None:
         from backbones import loading
 
-        loading.regroup(transformer)
+        loading.refresh_offload_groups(transformer)
 
 
 PROVIDER: BackboneProvider = FluxProvider()

@@ -8,16 +8,17 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 
-from backbones import text
+from backbones import random_encoders
 from backbones.flux import Flux
-from backbones.folders import pretrained
-from backbones.loading import LoadOptions, place, untrained
+from backbones.folders import load_pretrained
+from backbones.load_options import LoadOptions
+from backbones.loading import build_random_model, place_transformer
 from backbones.specs import FAMILIES
 from editkit.errors import EditkitError, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
-class FreshConfig:
+class RandomInitConfig:
     """What a backbone with random weights is made of."""
 
     family: str = "tiny"
@@ -32,7 +33,9 @@ class FreshConfig:
     t5: dict[str, Any] = field(default_factory=dict)
 
 
-def fresh(config: FreshConfig, role: str, device: torch.device, seed: int, options: LoadOptions) -> Flux:
+def random_flux(
+    config: RandomInitConfig, role: str, device: torch.device, seed: int, options: LoadOptions
+) -> Flux:
     """A backbone with random transformer and text encoders over a trained autoencoder, fp32.
 
     Raises:
@@ -47,12 +50,14 @@ def fresh(config: FreshConfig, role: str, device: torch.device, seed: int, optio
     flux = Flux(FAMILIES[config.family], device, torch.float32, options)
     words: Sequence[str] = Path(config.words).read_text().split()
     length = flux.family.sequence_length
-    encoders = text.fresh(words, letters=config.letters, clip=config.clip, t5=config.t5, length=length)
-    transformer = untrained(FluxTransformer2DModel, config.transformer, "fresh.transformer")
-    vae = pretrained(AutoencoderKL, config.vae, "", torch.float32)
-    place(transformer, device, options)
+    encoders = random_encoders.random_encoders(
+        words, letters=config.letters, clip=config.clip, t5=config.t5, length=length
+    )
+    transformer = build_random_model(FluxTransformer2DModel, config.transformer, "fresh.transformer")
+    vae = load_pretrained(AutoencoderKL, config.vae, "", torch.float32)
+    place_transformer(transformer, device, options)
     for model in (encoders.clip, encoders.t5, vae):
         # Frozen until a recipe says otherwise, so that prompts are encoded once and not at every step.
         model.to(device).requires_grad_(False)
-    flux.adopt(flux.role(role).key, transformer, vae, encoders)
+    flux.set_components(flux.role(role).key, transformer, vae, encoders)
     return flux

@@ -12,11 +12,12 @@ from diffusers import FluxTransformer2DModel
 
 from backbones import hub
 from backbones.adapter_restore import AdapterRestorer
-from backbones.encoding_cache import remember_positions
-from backbones.loading import LoadOptions, load_transformer, place
-from backbones.low_memory import chosen
+from backbones.load_options import LoadOptions
+from backbones.loading import load_transformer, place_transformer
+from backbones.low_memory import choose_preset
 from backbones.placement import Placement
-from backbones.widening import widened
+from backbones.position_cache import cache_positions
+from backbones.widening import widen_transformer
 from editkit import adapters
 from editkit.backbone import Family, Role, Transformer
 from editkit.errors import EditkitError, unknown
@@ -40,11 +41,11 @@ class RoleTransformers:
         self.transformer_device = device
         """Where transformers are put, which is elsewhere until they are in shards."""
         self.transformers: dict[str, FluxTransformer2DModel] = {}
-        self.placement = Placement(device, chosen(self.options.low_memory, str(device)))
+        self.placement = Placement(device, choose_preset(self.options.low_memory, str(device)))
         self._adapters: dict[str, str] = {}
         self._restorer = AdapterRestorer()
         self._unsaved = False  # some weights are in memory alone
-        self._made: set[str] = set()  # keys of transformers that cannot be loaded again
+        self._unloadable: set[str] = set()  # keys of transformers that cannot be loaded again
 
     def role(self, name: str) -> Role:
         """The role's record.
@@ -100,15 +101,15 @@ class RoleTransformers:
     def folder(self, role: str) -> Path:
         """The role's pipeline folder on this machine, its transformer fetched if need be."""
         record = self.role(role)
-        return hub.fetch(record.source, record.licence, hub.weights(["transformer"]))
+        return hub.fetch(record.source, record.licence, hub.file_patterns(["transformer"]))
 
     def transformer(self, role: str) -> FluxTransformer2DModel:
         """The role's transformer; roles with one key share one."""
         record = self.role(role)
         if record.key not in self.transformers:
-            self._let_go()
-            if start := self._start(role):
-                loaded = widened(self._apart(start), record.in_channels)
+            self._evict()
+            if start := self._source_role(role):
+                loaded = widen_transformer(self._source_transformer(start), record.in_channels)
             else:
                 loaded = self._load_transformer(role)
             if loaded.config.in_channels != record.in_channels:
@@ -116,48 +117,48 @@ class RoleTransformers:
                     f"The transformer given takes {loaded.config.in_channels} channels, the role {role!r} of "
                     f"{self.name!r} {record.in_channels}; name files by role, as transformer={{{role}: ...}}."
                 )
-            self._register(record.key, self._placed(loaded))
+            self._register(record.key, self._place(loaded))
             self._restorer.restore(record.key, loaded)
             if self.options.quantization:
-                self.placement.visit(record.key, loaded)  # it was made on the device
+                self.placement.onload(record.key, loaded)  # it was made on the device
         elif self.placement.preset:
             self.transformers[record.key] = self.transformers.pop(record.key)  # the one used last at the end
         return self.transformers[record.key]
 
-    def visiting(self, role: str) -> FluxTransformer2DModel:
+    def onloaded_transformer(self, role: str) -> FluxTransformer2DModel:
         """The role's transformer, ready to compute: on the device, where it does not visit it in groups."""
         transformer = self.transformer(role)
-        self.placement.visit(self.role(role).key, transformer)
+        self.placement.onload(self.role(role).key, transformer)
         return transformer
 
-    def _let_go(self) -> None:
+    def _evict(self) -> None:
         """Let go of transformers that can be loaded again, as many as the preset asks for."""
         if self.placement.preset is None:
             return
-        lasting = [key for key in self.transformers if key not in self._made]
+        lasting = [key for key in self.transformers if key not in self._unloadable]
         while lasting and len(self.transformers) >= self.placement.preset.transformers:
             key = lasting.pop(0)
             del self.transformers[key]
             self.placement.forget(key)
             gc.collect()  # hooks and their module hold each other
         if self.options.quantization:
-            self.placement.clear()  # the next is made on the device, at a size that is known only then
+            self.placement.offload_all()  # the next is made on the device, at a size that is known only then
 
-    def _placed(self, transformer: FluxTransformer2DModel) -> FluxTransformer2DModel:
-        return place(transformer, self.transformer_device, self.options, self.placement)
+    def _place(self, transformer: FluxTransformer2DModel) -> FluxTransformer2DModel:
+        return place_transformer(transformer, self.transformer_device, self.options, self.placement)
 
-    def _start(self, role: str) -> str | None:
+    def _source_role(self, role: str) -> str | None:
         """The role whose transformer this one's is, but for a wider input."""
-        own = None if self.options.instead(role) else self.role(role).start
-        return self.options.start(role) or own
+        own = None if self.options.replacement(role) else self.role(role).start
+        return self.options.source_role(role) or own
 
-    def _apart(self, role: str) -> FluxTransformer2DModel:
+    def _source_transformer(self, role: str) -> FluxTransformer2DModel:
         """A role's transformer to take weights from: that in use, or another where hooks move its weights.
 
         Raises:
             EditkitError: where it is itself another role's.
         """
-        if self._start(role):
+        if self._source_role(role):
             raise EditkitError(f"{self.name} has no weights of its own for the role {role!r}; name another.")
         if self.options.offload in (None, "none") and self.placement.preset is None:
             return self.transformer(role)
@@ -165,9 +166,9 @@ class RoleTransformers:
 
     def _load_transformer(self, role: str) -> FluxTransformer2DModel:
         device = self.transformer_device
-        return load_transformer(self.options, role, lambda: self._own(role), self.dtype, device)
+        return load_transformer(self.options, role, lambda: self._own_path(role), self.dtype, device)
 
-    def _own(self, role: str) -> Path:
+    def _own_path(self, role: str) -> Path:
         """The role's transformer on this machine: a folder of its pipeline, or a file apart from it."""
         record = self.role(role)
         if record.file is None:
@@ -181,13 +182,13 @@ class RoleTransformers:
         Raises:
             EditkitError: where a role is missing, or no way is known from the one's channels to the other's.
         """
-        made = widened(self.transformer(start), self.role(role).in_channels)
+        made = widen_transformer(self.transformer(start), self.role(role).in_channels)
         self.transformers.pop(self.role(start).key)  # whose weights the wider one has taken over
-        self._register(self.role(role).key, self._placed(made))
-        self._made.add(self.role(role).key)
+        self._register(self.role(role).key, self._place(made))
+        self._unloadable.add(self.role(role).key)
         self._unsaved = True
 
-    def _adapters_of(self, role: str) -> dict[str, str]:
+    def _adapter_hashes(self, role: str) -> dict[str, str]:
         transformer = self.transformer(role)
         active = adapters.active(transformer)
         return {
@@ -196,5 +197,5 @@ class RoleTransformers:
         }
 
     def _register(self, key: str, transformer: FluxTransformer2DModel) -> None:
-        remember_positions(transformer)
+        cache_positions(transformer)
         self.transformers[key] = transformer

@@ -1,20 +1,22 @@
 """A transformer behind a wider input, as another role takes it."""
 
 import copy
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from diffusers import FluxTransformer2DModel
-from torch import nn
+from torch import Tensor, nn
 
-from backbones.conversion import state_dict
 from editkit.errors import EditkitError
 
-COLUMNS = {(64, 384): range(64), (64, 448): range(64), (384, 448): state_dict.FILL_TO_ACE}
+FILL_TO_ACE = (*range(128), *range(192, 448))
+"""Where Fill's 384 input columns stand among ACE++'s 448: "modify" (128-191) comes between image and mask."""
+COLUMNS = {(64, 384): range(64), (64, 448): range(64), (384, 448): FILL_TO_ACE}
 """From text to image to Fill, and from either to ACE++."""
 
 
-def widened(transformer: FluxTransformer2DModel, in_channels: int) -> FluxTransformer2DModel:
+def widen_transformer(transformer: FluxTransformer2DModel, in_channels: int) -> FluxTransformer2DModel:
     """A transformer's weights behind a wider input, whose new channels have no effect yet.
 
     They are no copies, quantized ones neither; adapters that it carries stay behind.
@@ -31,10 +33,10 @@ def widened(transformer: FluxTransformer2DModel, in_channels: int) -> FluxTransf
     changed = {"in_channels": in_channels, "out_channels": transformer.out_channels}
     with torch.device("meta"):
         wide = FluxTransformer2DModel.from_config({**transformer.config, **changed})
-    packed = tuple(_packed(transformer, wide))
+    packed = tuple(_share_quantized_layers(transformer, wide))
     # peft keeps what it wraps under this name.
     state = {name.replace(".base_layer.", "."): tensor for name, tensor in transformer.state_dict().items()}
-    state["x_embedder.weight"] = state_dict.widen_input(
+    state["x_embedder.weight"] = widen_input(
         state["x_embedder.weight"], in_channels, COLUMNS[held, in_channels]
     )
     plain = {name: state[name] for name in wide.state_dict() if not name.startswith(packed)}
@@ -42,7 +44,7 @@ def widened(transformer: FluxTransformer2DModel, in_channels: int) -> FluxTransf
     return cast(FluxTransformer2DModel, wide.eval().requires_grad_(False))
 
 
-def _packed(transformer: nn.Module, wide: nn.Module) -> list[str]:
+def _share_quantized_layers(transformer: nn.Module, wide: nn.Module) -> list[str]:
     """Give the wide transformer the other's quantized layers; the beginnings of their tensors' names."""
     found = []
     for name, module in transformer.named_modules():
@@ -51,3 +53,25 @@ def _packed(transformer: nn.Module, wide: nn.Module) -> list[str]:
             wide.set_submodule(name, copy.copy(module))
             found.append(f"{name}.")
     return found
+
+
+def widen_input(weight: Tensor, in_channels: int, columns: Sequence[int]) -> Tensor:
+    """The input layer's weight (D, in) widened to (D, in_channels), whose new channels start without effect.
+
+    Args:
+        weight: of `x_embedder` (native `img_in`).
+        in_channels: width of the token that the new layer takes.
+        columns: for each column of `weight` in turn, its column in the result; all others are zero.
+            64 to 384 (Fill's layout) is `range(64)`, 384 to 448 (ACE++) is `FILL_TO_ACE`.
+
+    Raises:
+        EditkitError: where `columns` is not one distinct place per column of `weight`.
+    """
+    places = list(columns)
+    fits = weight.ndim == 2 and weight.shape[1] == len(places) == len(set(places))
+    if not fits or not all(0 <= place < in_channels for place in places):
+        wanted = f"a column of its own below {in_channels} for each input"
+        raise EditkitError(f"An input layer of shape {tuple(weight.shape)} needs {wanted}.")
+    widened = weight.new_zeros(weight.shape[0], in_channels)
+    widened[:, places] = weight
+    return widened

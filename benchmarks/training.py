@@ -23,7 +23,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, FluxKontextPipeline
 from diffusers.training_utils import compute_density_for_timestep_sampling, compute_loss_weighting_for_sd3
 from torch import Tensor
 
-from backbones.encoding_cache import Memory
+from backbones.encoding_cache import LruCache
 from editkit import config, flow
 from editkit.data.buckets import collate, encode_records
 from editkit.data.datasets import dataset
@@ -98,7 +98,7 @@ def batches(settings: EditTrainConfig) -> dict[str, Callable[[], None]]:
     def anew() -> None:
         start = next(numbers) * size % len(records)
         found = [records[place] for place in range(start, start + size)]
-        job.backbone._texts = Memory()  # nothing is remembered from batch to batch
+        job.backbone._texts = LruCache()  # nothing is remembered from batch to batch
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             plan, _ = encode_records(found, job.backbone, job.conditioner, job.trainer)
             job.conditioner.with_text(plan, [record.instruction for record in found])
@@ -106,7 +106,7 @@ def batches(settings: EditTrainConfig) -> dict[str, Callable[[], None]]:
 
     def cached() -> None:
         start = next(numbers) * size
-        job.backbone.keep_texts(Path(settings.cache))
+        job.backbone.cache_texts(Path(settings.cache))
         batch = job.batch(range(start, start + size))
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             job.conditioner.with_text(*batch.groups[0])

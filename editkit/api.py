@@ -41,7 +41,7 @@ def load(
         dtype: float32, bfloat16 or float16; fp32 on a CPU and bf16 elsewhere where None.
         options: options by method name.
         lora: adapters that every method wears on top of its own, with their scales: files, folders, Hub ids.
-        loading: the backbone's own options, see `backbones.loading.LoadOptions`.
+        loading: the backbone's own options, see `backbones.load_options.LoadOptions`.
 
     Raises:
         EditkitError: for an unknown name, device, dtype or option.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from backbones import random_encoders
 from tests import ROOT
 from tests.cases import Place
 from tests.command_line import Cli, in_process
@@ -32,7 +33,6 @@ def random_flux():
     """A family of random weights with every role that a family of `specs` has; `text` is `kontext`."""
     from diffusers import FluxTransformer2DModel
 
-    from backbones import text
     from backbones.flux import Flux
     from backbones.specs import FAMILIES, Family, Role
 
@@ -54,7 +54,9 @@ def random_flux():
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         words = (ROOT / "configs" / "tiny" / "words.txt").read_text().split()
-        encoders = text.fresh(words, letters=LETTERS, clip=CLIP, t5=T5, length=family.sequence_length)
+        encoders = random_encoders.random_encoders(
+            words, letters=LETTERS, clip=CLIP, t5=T5, length=family.sequence_length
+        )
         for model in (encoders.clip, encoders.t5):
             liven(model)
             model.requires_grad_(False)
@@ -62,7 +64,7 @@ def random_flux():
         for role in roles.values():
             transformer = FluxTransformer2DModel.from_config(transformer_config(role.in_channels)).eval()
             liven(transformer)
-            flux.adopt(role.source, transformer.requires_grad_(False), vae, encoders)
+            flux.set_components(role.source, transformer.requires_grad_(False), vae, encoders)
     return flux
 
 

@@ -31,7 +31,7 @@ def native_to_diffusers(native: Mapping[str, Tensor], config: Mapping[str, Any])
     return converted
 
 
-def inferred_config(native: Mapping[str, Tensor]) -> dict[str, Any]:
+def infer_config(native: Mapping[str, Tensor]) -> dict[str, Any]:
     """The config of the AutoencoderKL that native tensors belong to; scale and shift are FLUX.1's.
 
     Raises:

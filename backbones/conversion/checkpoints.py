@@ -12,8 +12,8 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import Tensor
 
-from backbones.conversion import autoencoder, state_dict
-from backbones.conversion.reader import DTYPES, Stored
+from backbones.conversion import architecture, autoencoder, state_dict
+from backbones.conversion.reader import DTYPES, SafetensorsReader
 from backbones.conversion.weights import PICKLES
 from editkit import atomic_files
 from editkit.errors import EditkitError
@@ -53,9 +53,9 @@ def convert(source: Path, destination: Path, axes: tuple[int, ...] | None = None
     try:
         with ExitStack() as stack:
             if source.is_dir():
-                converted = _transformer_to_native(Stored(_weights(source), stack))
+                converted = _transformer_to_native(SafetensorsReader(_weight_files(source), stack))
             else:
-                converted = _from_native(Stored([source], stack), axes)
+                converted = _from_native(SafetensorsReader([source], stack), axes)
             _write(converted, destination)
     except EditkitError as error:
         raise EditkitError(f"{source} cannot be converted: {error}") from error
@@ -78,15 +78,15 @@ def _check_paths(source: Path, destination: Path) -> None:
         raise EditkitError(f"{destination} exists; give a new destination, or remove it first.")
 
 
-def _weights(folder: Path) -> list[Path]:
+def _weight_files(folder: Path) -> list[Path]:
     """The weight files of diffusers' transformer folder."""
     if (folder / "model_index.json").is_file():
         raise EditkitError(f"it is a whole pipeline; give {folder / 'transformer'}.")
-    found = _json(folder / CONFIG).get("_class_name")
+    found = _read_json(folder / CONFIG).get("_class_name")
     if found != FluxTransformer2DModel.__name__:
         raise EditkitError(f"its config names {found}; only a FluxTransformer2DModel has a way back.")
     if (folder / INDEX).is_file():
-        shards = _json(folder / INDEX).get("weight_map")
+        shards = _read_json(folder / INDEX).get("weight_map")
         names = list(shards.values()) if isinstance(shards, dict) else []
         if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
             raise EditkitError(f"its {INDEX} names no files beside it; download the folder again.")
@@ -96,7 +96,7 @@ def _weights(folder: Path) -> list[Path]:
     return [folder / WEIGHTS]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -104,32 +104,34 @@ def _json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _transformer_to_native(stored: Stored) -> Converted:
+def _transformer_to_native(stored: SafetensorsReader) -> Converted:
     layout = stored.layout()
     native = state_dict.diffusers_to_native(layout)
-    _fitting(FluxTransformer2DModel, state_dict.infer_architecture(native), layout)
+    _checked_config(FluxTransformer2DModel, architecture.infer_architecture(native), layout)
     return Converted(layout=native, tensors=state_dict.join_diffusers(stored))
 
 
-def _from_native(stored: Stored, axes: tuple[int, ...] | None) -> Converted:
+def _from_native(stored: SafetensorsReader, axes: tuple[int, ...] | None) -> Converted:
     layout = stored.layout()
     if "decoder.conv_in.weight" in layout:
-        return _autoencoder(stored)
+        return _autoencoder_from_native(stored)
     diffusers = state_dict.native_to_diffusers(layout)
-    config = _fitting(FluxTransformer2DModel, state_dict.infer_config(layout, axes), diffusers)
+    config = _checked_config(FluxTransformer2DModel, architecture.infer_config(layout, axes), diffusers)
     return Converted(layout=diffusers, tensors=state_dict.split_native(stored), config=config)
 
 
-def _autoencoder(native: Mapping[str, Tensor]) -> Converted:
+def _autoencoder_from_native(native: Mapping[str, Tensor]) -> Converted:
     """FLUX's native autoencoder, read whole: a third of a gigabyte at most."""
     state = dict(native)
-    config = autoencoder.inferred_config(state)
+    config = autoencoder.infer_config(state)
     converted = autoencoder.native_to_diffusers(state, config)
     layout = {name: tensor.to("meta") for name, tensor in converted.items()}
-    return Converted(layout=layout, tensors=converted.items(), config=_fitting(AutoencoderKL, config, layout))
+    return Converted(
+        layout=layout, tensors=converted.items(), config=_checked_config(AutoencoderKL, config, layout)
+    )
 
 
-def _fitting(model: Any, config: dict[str, Any], layout: Mapping[str, Tensor]) -> str:
+def _checked_config(model: Any, config: dict[str, Any], layout: Mapping[str, Tensor]) -> str:
     """The full config as JSON, once diffusers' model of that config has exactly the tensors of `layout`."""
     try:
         with torch.device("meta"):

@@ -14,7 +14,7 @@ RESHAPED = "comfy.gguf.orig_shape."
 """ComfyUI-GGUF's key for the true shape of a tensor whose rows do not divide into blocks."""
 
 
-class GgufFile(Mapping[str, Tensor]):
+class GgufWeights(Mapping[str, Tensor]):
     """The tensors of a GGUF file by name.
 
     Quantized matrices are diffusers' `GGUFParameter`; what was reshaped to be quantized is plain again.

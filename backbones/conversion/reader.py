@@ -17,7 +17,7 @@ DTYPES = {
 }  # fmt: skip
 
 
-class Stored(Mapping[str, Tensor]):
+class SafetensorsReader(Mapping[str, Tensor]):
     """The tensors of safetensors files, each read when it is looked up.
 
     Raises:

@@ -29,7 +29,7 @@ HINTS = {"format", "full_precision_matrix_mult", "group_size"}
 """What a layer's hint may say; a group is always NVFP4's 16 values, which the scales' shape tells too."""
 
 
-def parsed(module: str, text: bytes | str) -> dict[str, Any]:
+def parse_hint(module: str, text: bytes | str) -> dict[str, Any]:
     """A layer's hint.
 
     Raises:
@@ -39,10 +39,10 @@ def parsed(module: str, text: bytes | str) -> dict[str, Any]:
         hint = json.loads(text)
     except ValueError as error:
         raise EditkitError(f"The hint of {module} is no JSON; download the file again.") from error
-    return checked(module, hint)
+    return check_hint(module, hint)
 
 
-def checked(module: str, hint: Any) -> dict[str, Any]:
+def check_hint(module: str, hint: Any) -> dict[str, Any]:
     """A layer's hint, once everything in it is understood."""
     if not isinstance(hint, dict) or hint.get("format") not in FORMATS:
         kind = hint.get("format") if isinstance(hint, dict) else hint
@@ -58,7 +58,7 @@ def checked(module: str, hint: Any) -> dict[str, Any]:
     return hint
 
 
-def unscaled(
+def join_scales(
     module: str, weight: Tensor, companions: Mapping[str, Tensor], hint: Mapping[str, Any] | None
 ) -> Tensor:
     """A weight with its scales: quantized where diffusers knows how, else plain in float32.
@@ -83,13 +83,13 @@ def unscaled(
         weight = weight.view(getattr(torch, hint["format"]))
     if weight.dtype == torch.uint8:
         return _nvfp4(module, weight, scale, companions, hint)
-    rows = _by_rows(module, weight, scale)
+    rows = _row_scales(module, weight, scale)
     if weight.dtype == torch.float8_e4m3fn:
         return BFLQuantizedParameter(weight, "fp8r", rows)
     return weight.float() * rows.reshape(-1, *[1] * (weight.ndim - 1))
 
 
-def _by_rows(module: str, weight: Tensor, scale: Tensor) -> Tensor:
+def _row_scales(module: str, weight: Tensor, scale: Tensor) -> Tensor:
     rows = len(weight) if weight.ndim else 1
     if scale.numel() == 1:
         return scale.float().reshape(1).repeat(rows)
@@ -114,7 +114,7 @@ def _nvfp4(
     scale = scale if scale.dtype == torch.float8_e4m3fn else scale.view(torch.float8_e4m3fn)
     if hint is not None:
         weight = (weight >> 4) | (weight << 4)
-        scale = _from_tiles(module, scale, rows, blocks)
+        scale = _untile(module, scale, rows, blocks)
     if scale.shape != (rows, blocks):
         raise EditkitError(f"{module} has block scales of shape {tuple(scale.shape)}, not {(rows, blocks)}.")
     # Where the file has none, activations are never quantized: `Weights.exact`.
@@ -123,7 +123,7 @@ def _nvfp4(
     return BFLQuantizedParameter(weight, "nvfp4", scale, whole, inputs.float().reshape(()))
 
 
-def _from_tiles(module: str, scale: Tensor, rows: int, columns: int) -> Tensor:
+def _untile(module: str, scale: Tensor, rows: int, columns: int) -> Tensor:
     """Block scales out of cuBLAS' tiles of 128 rows and 4 columns, in which row 32 j + i stands at (i, j)."""
     down, across = -(-rows // 128), -(-columns // 4)
     if scale.numel() != down * across * 512:

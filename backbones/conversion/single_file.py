@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backbones.conversion import autoencoder, state_dict
-from backbones.conversion.weights import Weights, opened
+from backbones.conversion import architecture, autoencoder, key_map, state_dict
+from backbones.conversion.weights import Weights, open_weights
 from editkit.errors import EditkitError
 
 PREFIXES = {
@@ -20,20 +20,20 @@ PREFIXES = {
     "text_encoder_2": ("text_encoders.t5xxl.transformer.", "t5xxl.transformer."),
 }
 """Before a part's names, in files of one part or of all of them."""
-OTHERS = (*(prefix for each in PREFIXES.values() for prefix in each), "text_encoders.")
+ALL_PREFIXES = (*(prefix for each in PREFIXES.values() for prefix in each), "text_encoders.")
 """How names of all parts begin in a file that holds several."""
-SPARE = {
+UNUSED = {
     "text_encoder": (
         r"text_projection\.weight|logit_scale|embeddings\.position_ids|vision_model\..*|visual_projection\..*"
     ),
     "text_encoder_2": r"decoder\..*|dec\..*|lm_head\.weight|output\.weight|logit_scale|spiece_model",
 }
 """What files of the encoders hold that FLUX has no use for: the other half of CLIP and of T5, projections."""
-SHARED = ("shared.weight", "encoder.embed_tokens.weight")
+T5_EMBEDDING = ("shared.weight", "encoder.embed_tokens.weight")
 """T5's two names of one embedding."""
 
 
-class Part(Mapping[str, Any]):
+class ComponentTensors(Mapping[str, Any]):
     """A part's tensors under other names, looked up in a file one by one.
 
     Args:
@@ -61,7 +61,7 @@ class Part(Mapping[str, Any]):
 
 
 @contextmanager
-def part(path: Path, name: str) -> Iterator[Part]:
+def open_component(path: Path, name: str) -> Iterator[ComponentTensors]:
     """A part of FLUX from a file of that part or of several, under the names that follow its prefix.
 
     Args:
@@ -72,33 +72,33 @@ def part(path: Path, name: str) -> Iterator[Part]:
         EditkitError: where the file is damaged or of another kind.
     """
     with ExitStack() as stack:
-        weights = opened(path, stack)
+        weights = open_weights(path, stack)
         names = list(weights)
         prefix = next((each for each in PREFIXES[name] if any(n.startswith(each) for n in names)), "")
         # A name of no part at all stays, so that whoever takes the part stumbles over it.
-        own = [n for n in names if (prefix and n.startswith(prefix)) or not n.startswith(OTHERS)]
+        own = [n for n in names if (prefix and n.startswith(prefix)) or not n.startswith(ALL_PREFIXES)]
         renamed = {n.removeprefix(prefix): n for n in own}
         if len(renamed) < len(own):
             raise EditkitError(f"{path.name} has tensors twice, with and without {prefix}; keep one of each.")
-        yield Part(weights, renamed)
+        yield ComponentTensors(weights, renamed)
 
 
-def transformer(path: Path, axes: tuple[int, ...] | None) -> tuple[dict[str, Any], dict[str, Any], bool]:
+def read_transformer(path: Path, axes: tuple[int, ...] | None) -> tuple[dict[str, Any], dict[str, Any], bool]:
     """A transformer's diffusers config and tensors, from BFL's naming or diffusers', and `Weights.exact`.
 
     Raises:
         EditkitError: where it is damaged, no FLUX transformer, or its axes cannot be inferred.
     """
-    with part(path, "transformer") as found:
+    with open_component(path, "transformer") as found:
         layout = found.layout()
-        if any(name.startswith(state_dict.DIFFUSERS[0]) for name in layout):
-            config = state_dict.infer_config(state_dict.diffusers_to_native(layout), axes)
+        if any(name.startswith(key_map.DIFFUSERS[0]) for name in layout):
+            config = architecture.infer_config(state_dict.diffusers_to_native(layout), axes)
             return config, {name: found[name] for name in found}, found.exact
-        config = state_dict.infer_config(layout, axes)
+        config = architecture.infer_config(layout, axes)
         return config, dict(state_dict.split_native(found)), found.exact
 
 
-def vae(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def read_vae(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """An autoencoder's tensors under diffusers' names, from BFL's naming or diffusers'.
 
     Args:
@@ -108,7 +108,7 @@ def vae(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         EditkitError: where it is damaged or no autoencoder of FLUX.
     """
-    with part(path, "vae") as found:
+    with open_component(path, "vae") as found:
         state = {name: found[name] for name in found}
     if any(name.startswith("decoder.up_blocks.") for name in state):
         return state
@@ -118,14 +118,14 @@ def vae(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         raise EditkitError(f"{path.name}: {error}") from error
 
 
-def text_encoder(path: Path) -> tuple[dict[str, Any], bool]:
+def read_clip(path: Path) -> tuple[dict[str, Any], bool]:
     """CLIP's text model under transformers' names, and `Weights.exact`."""
-    with part(path, "text_encoder") as found:
+    with open_component(path, "text_encoder") as found:
         names = {name.removeprefix("text_model."): name for name in found}
-        return _without_spare(found, names, "text_encoder"), found.exact
+        return _without_unused(found, names, "text_encoder"), found.exact
 
 
-def text_encoder_2(path: Path, names: Iterable[str], layers: int) -> tuple[dict[str, Any], bool]:
+def read_t5(path: Path, names: Iterable[str], layers: int) -> tuple[dict[str, Any], bool]:
     """T5's encoder under transformers' names, from transformers' or llama.cpp's, and `Weights.exact`.
 
     Args:
@@ -133,18 +133,18 @@ def text_encoder_2(path: Path, names: Iterable[str], layers: int) -> tuple[dict[
         names: of the encoder's tensors, as transformers has them.
         layers: its blocks.
     """
-    with part(path, "text_encoder_2") as found:
-        spoken = _by_llama_cpp(names, layers) if any(name.startswith("enc.") for name in found) else {}
+    with open_component(path, "text_encoder_2") as found:
+        spoken = _llama_cpp_names(names, layers) if any(name.startswith("enc.") for name in found) else {}
         own = {spoken.get(name, name): name for name in found}
-        state = _without_spare(found, own, "text_encoder_2")
+        state = _without_unused(found, own, "text_encoder_2")
         exact = found.exact
-    first, second = SHARED
+    first, second = T5_EMBEDDING
     if first in state and second in state and not _same(state[first], state[second]):
         raise EditkitError(f"{path.name} has two embeddings, {first} and {second}, that differ; T5 has one.")
     return state, exact
 
 
-def _by_llama_cpp(names: Iterable[str], layers: int) -> dict[str, str]:
+def _llama_cpp_names(names: Iterable[str], layers: int) -> dict[str, str]:
     """llama.cpp's names -> transformers'."""
     import gguf
 
@@ -152,8 +152,8 @@ def _by_llama_cpp(names: Iterable[str], layers: int) -> dict[str, str]:
     return {str(table.get_name(name, (".weight", ".bias"))): name for name in names}
 
 
-def _without_spare(found: Part, names: Mapping[str, str], part: str) -> dict[str, Any]:
-    return {new: found[old] for new, old in names.items() if not re.fullmatch(SPARE[part], new)}
+def _without_unused(found: ComponentTensors, names: Mapping[str, str], part: str) -> dict[str, Any]:
+    return {new: found[old] for new, old in names.items() if not re.fullmatch(UNUSED[part], new)}
 
 
 def _same(one: Any, other: Any) -> bool:

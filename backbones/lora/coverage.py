@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backbones.conversion import state_dict
+from backbones import widening
 from backbones.lora.keys import PREFIX
 from backbones.widening import COLUMNS
 from editkit.backbone import Transformer
@@ -43,7 +43,7 @@ HINTS = {
 """What to do with an adapter, by the channels that its x_embedder takes."""
 
 
-def named(keys: Iterable[str]) -> str:
+def describe_kind(keys: Iterable[str]) -> str:
     """A sentence on the first key that is of a known kind of adapter but no plain LoRA; empty without one."""
     return next((f"The tensor {key} is of {kind}." for key in keys if (kind := _kind(key))), "")
 
@@ -52,13 +52,13 @@ def _kind(key: str) -> str:
     return next((kind for pattern, kind in KINDS if pattern.search(key)), "")
 
 
-def check(transformer: Transformer, state: Mapping[str, Tensor]) -> None:
+def check_fit(transformer: Transformer, state: Mapping[str, Tensor]) -> None:
     """Refuse a LoRA in diffusers' layout that would not land whole.
 
     Raises:
         EditkitError: naming the first tensor or module that does not fit.
     """
-    found = shapes(state)
+    found = update_shapes(state)
     check_shapes(transformer, found)
     check_finite(state.values())
     magnitudes = sum(".lora_magnitude_vector" in key for key in state)
@@ -69,7 +69,7 @@ def check(transformer: Transformer, state: Mapping[str, Tensor]) -> None:
         )
 
 
-def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+def update_shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
     """By module, the outputs and inputs of a plain LoRA's update.
 
     Raises:
@@ -79,7 +79,7 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
     for key, tensor in state.items():
         end = next((end for end in (*MATRICES, *BESIDE) if key.endswith(end)), "")
         if not end or not key.startswith(PREFIX):
-            if kind := named([key]):
+            if kind := describe_kind([key]):
                 raise EditkitError(kind)
             raise EditkitError(f"The tensor {key} is no part of a plain LoRA; give a file with nothing else.")
         found = pairs.setdefault(key.removeprefix(PREFIX).removesuffix(end), {})
@@ -97,14 +97,14 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
     return {module: (each["B"].shape[0], each["A"].shape[1]) for module, each in pairs.items()}
 
 
-def widened(state: Mapping[str, Tensor], in_channels: int) -> Mapping[str, Tensor]:
+def widen_lora(state: Mapping[str, Tensor], in_channels: int) -> Mapping[str, Tensor]:
     """A LoRA in peft's naming, its input layer's matrix moved to where a wider one has the same channels.
 
-    What is known of no way from the one to the other stays as it is, for `check` to refuse.
+    What is known of no way from the one to the other stays as it is, for `check_fit` to refuse.
     """
     key = f"{PREFIX}x_embedder.lora_A.weight"
     way = COLUMNS.get((state[key].shape[-1], in_channels)) if key in state else None
-    return state if way is None else {**state, key: state_dict.widen_input(state[key], in_channels, way)}
+    return state if way is None else {**state, key: widening.widen_input(state[key], in_channels, way)}
 
 
 def check_shapes(transformer: Transformer, wanted: Mapping[str, tuple[int, int]]) -> None:

@@ -14,6 +14,8 @@ from torch import Tensor
 from backbones.lora import fused_modules
 from editkit import notes
 
+DIALECTS = ("diffusers", "kohya", "bfl", "comfyui")
+"""Those that can be written."""
 PREFIX = "transformer."
 COMFYUI = ("model.diffusion_model.", "diffusion_model.")
 DOTTED = (PREFIX, "base_model.model.", *COMFYUI)
@@ -34,11 +36,11 @@ BESIDE = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class NamedModule:
     """Where a tensor belongs.
 
     Attributes:
-        dialect: one of `dialects.DIALECTS`.
+        dialect: one of `keys.DIALECTS`.
         module: native or diffusers' name, as the key has it.
     """
 
@@ -46,7 +48,7 @@ class Place:
     module: str
 
 
-def part(key: str) -> tuple[str, str]:
+def split_key(key: str) -> tuple[str, str]:
     """A key's stem, and what its tensor is: `down`, `up`, `alpha`, `bias`, `magnitude`, or nothing known."""
     if match := MATRIX.fullmatch(key):
         return match[1], SIDES[match[2]]
@@ -56,19 +58,19 @@ def part(key: str) -> tuple[str, str]:
     return key, ""
 
 
-def place(stem: str, blocks: int) -> Place | None:
+def find_module(stem: str, blocks: int) -> NamedModule | None:
     """The module that a stem names, of a FLUX with this many blocks of a kind; None where it names none."""
     dotted, flat = _names(blocks)
     for prefix in FLAT:
         if module := flat.get(stem.removeprefix(prefix)) if stem.startswith(prefix) else None:
-            return Place(dialect="kohya", module=module)
+            return NamedModule(dialect="kohya", module=module)
     comfyui = False
     while prefix := next((each for each in DOTTED if stem.startswith(each)), ""):
         stem, comfyui = stem.removeprefix(prefix), comfyui or prefix in COMFYUI
     if stem not in dotted:
         return None
     native = "comfyui" if comfyui else "bfl"
-    return Place(dialect=native if dotted[stem] else "diffusers", module=stem)
+    return NamedModule(dialect=native if dotted[stem] else "diffusers", module=stem)
 
 
 def without_text_encoders(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -83,6 +85,6 @@ def without_text_encoders(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 @cache
 def _names(blocks: int) -> tuple[dict[str, bool], dict[str, str]]:
     """Whether a module's name is native, by name; and names with dots by names joined by `_`."""
-    table = fused_modules.modules(blocks, blocks)
+    table = fused_modules.module_map(blocks, blocks)
     dotted = {part: False for parts in table.values() for part in parts} | dict.fromkeys(table, True)
     return dotted, {name.replace(".", "_"): name for name in dotted}

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from backbones.lora.fused_modules import Update
+from backbones.lora.low_rank import LowRankUpdate
 from editkit.errors import EditkitError
 
 
-def update(module: str, parts: Mapping[str, Tensor], alpha: float) -> Update:
+def make_update(module: str, parts: Mapping[str, Tensor], alpha: float) -> LowRankUpdate:
     """A module's tensors as one update.
 
     Args:
@@ -38,7 +38,7 @@ def update(module: str, parts: Mapping[str, Tensor], alpha: float) -> Update:
     beside = {
         f"{name}_O": _of_rows(module, parts[name], up_Or) for name in ("bias", "magnitude") if name in parts
     }
-    return Update(down_rI=down_rI, up_Or=up_Or, alpha=alpha, **beside)
+    return LowRankUpdate(down_rI=down_rI, up_Or=up_Or, alpha=alpha, **beside)
 
 
 def _of_rows(module: str, tensor: Tensor, up_Or: Tensor) -> Tensor:

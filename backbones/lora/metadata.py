@@ -17,7 +17,7 @@ VARIANTS = (
 """Fields of a LoraConfig that make it another function of its matrices."""
 
 
-def config(about: Mapping[str, str]) -> dict[str, Any]:
+def lora_config(about: Mapping[str, str]) -> dict[str, Any]:
     """The LoraConfig in a file's metadata, whether or not its keys start with `transformer.`; else empty.
 
     Raises:
@@ -42,13 +42,13 @@ def config(about: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def alpha(about: Mapping[str, str]) -> Callable[[str, int], float]:
+def alpha_lookup(about: Mapping[str, str]) -> Callable[[str, int], float]:
     """Alpha by module and rank, the rank where the metadata say nothing.
 
     Raises:
         EditkitError: where the metadata cannot be read, or an alpha is 0.
     """
-    found = config(about)
+    found = lora_config(about)
     try:
         patterns = {str(key): float(value) for key, value in (found.get("alpha_pattern") or {}).items()}
         common = None if found.get("lora_alpha") is None else float(found["lora_alpha"])
@@ -66,7 +66,7 @@ def alpha(about: Mapping[str, str]) -> Callable[[str, int], float]:
     return chosen
 
 
-def prefixed(about: Mapping[str, str]) -> bool:
+def is_prefixed(about: Mapping[str, str]) -> bool:
     """Whether the metadata are as diffusers' pipelines write them, or there are none."""
     return METADATA not in about or any(key.startswith(PREFIX) for key in json.loads(about[METADATA]))
 

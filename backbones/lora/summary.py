@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from backbones.lora import coverage, dialects, fused_modules
-from backbones.lora.fused_modules import Update
+from backbones.lora import coverage, dialect_reader, fused_modules, keys
+from backbones.lora.low_rank import LowRankUpdate
 from editkit.backbone import AdapterSignature, ExpertsSummary, LoraSummary
 from editkit.errors import EditkitError
 
@@ -37,7 +37,7 @@ def inspect(
     _check_experts(state)
     # A LoRA-MoE can do without a plain LoRA, but has a first expert on each of its modules.
     first = {key.replace(".expert_0.", "."): tensor for key, tensor in state.items() if ".expert_0." in key}
-    both = dialects.to_diffusers({**state, **first}, about)
+    both = dialect_reader.read_in_diffusers_names({**state, **first}, about)
     updates = {name: update for name, update in both.updates.items() if not _is_expert(name, state)}
     width = _width(both.updates)
     embedder = updates.get("x_embedder")
@@ -58,7 +58,7 @@ def inspect(
 
 
 def _is_expert(module: str, state: Mapping[str, Tensor]) -> bool:
-    return any(f"{prefix}{module}.lora_A.expert_0.weight" in state for prefix in (dialects.PREFIX, ""))
+    return any(f"{prefix}{module}.lora_A.expert_0.weight" in state for prefix in (keys.PREFIX, ""))
 
 
 def has_experts(state: Iterable[str]) -> bool:
@@ -130,7 +130,7 @@ def _method(
     return " or ".join(sorted(found, key=lambda name: len(signatures[name].channels))) or "unknown"
 
 
-def _width(updates: Mapping[str, Update]) -> int:
+def _width(updates: Mapping[str, LowRankUpdate]) -> int:
     widths = {}
     for name, update in updates.items():
         out = name.endswith(OUTPUTS) or (name.startswith("single_") and name.endswith(".proj_out"))
@@ -143,11 +143,13 @@ def _width(updates: Mapping[str, Update]) -> int:
     return next(iter(widths))
 
 
-def _possible(updates: Mapping[str, Update], width: int) -> int:
+def _possible(updates: Mapping[str, LowRankUpdate], width: int) -> int:
     doubles, singles = FULL[1:]
     if width != FULL[0]:
-        doubles = fused_modules.blocks(name for name in updates if name.startswith("transformer_blocks."))
-        singles = fused_modules.blocks(
+        doubles = fused_modules.count_blocks(
+            name for name in updates if name.startswith("transformer_blocks.")
+        )
+        singles = fused_modules.count_blocks(
             name for name in updates if name.startswith("single_transformer_blocks.")
         )
-    return sum(len(parts) for parts in fused_modules.modules(doubles, singles).values())
+    return sum(len(parts) for parts in fused_modules.module_map(doubles, singles).values())

@@ -15,12 +15,12 @@ KEY = re.compile(
 )
 
 
-def speaks(state: Mapping[str, Tensor]) -> bool:
+def is_xlabs(state: Mapping[str, Tensor]) -> bool:
     """Whether there are keys in XLabs' naming."""
     return any(".processor." in key for key in state)
 
 
-def in_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same under diffusers' names.
 
     Raises:

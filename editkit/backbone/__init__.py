@@ -9,7 +9,7 @@ from editkit.backbone.adapter_files import (
 )
 from editkit.backbone.autoencoders import Autoencoders
 from editkit.backbone.backbone import Backbone, MetaBackbone, TextEncoders
-from editkit.backbone.inventory import Fit, Held, Inventory, Way
+from editkit.backbone.inventory import CachedRole, Inventory, LoadingChoice, MemoryFit
 from editkit.backbone.providers import BackboneProvider, provider
 from editkit.backbone.records import Family, Role
 from editkit.backbone.transformer import Transformer, TransformerConfig
@@ -19,19 +19,19 @@ __all__ = [
     "Autoencoders",
     "Backbone",
     "BackboneProvider",
+    "CachedRole",
     "CollapsedAdapter",
     "ExpertsSummary",
     "Family",
-    "Fit",
-    "Held",
     "Inventory",
+    "LoadingChoice",
     "LoraFormats",
     "LoraSummary",
+    "MemoryFit",
     "MetaBackbone",
     "Role",
     "TextEncoders",
     "Transformer",
     "TransformerConfig",
-    "Way",
     "provider",
 ]

@@ -105,7 +105,7 @@ class LoraFormats(Protocol):
     All raise EditkitError for tensors that are no sound LoRA.
     """
 
-    def in_diffusers(
+    def convert_to_diffusers(
         self, state: Mapping[str, Tensor], about: Mapping[str, str]
     ) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
         """A file's tensors and metadata as diffusers' pipelines write them, whatever its spelling."""
@@ -115,10 +115,10 @@ class LoraFormats(Protocol):
     ) -> bool:
         """Put a LoKr or LoHa on a transformer; False, and nothing done, where the tensors are of neither."""
 
-    def widened(self, state: Mapping[str, Tensor], in_channels: int) -> Mapping[str, Tensor]:
+    def widen_lora(self, state: Mapping[str, Tensor], in_channels: int) -> Mapping[str, Tensor]:
         """A LoRA in peft's naming, its input layer's matrix moved to where a wider one has its channels."""
 
-    def shapes(self, state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+    def update_shapes(self, state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
         """By module, the outputs and inputs of a plain LoRA's update."""
 
     def check_fit(self, transformer: Transformer, state: Mapping[str, Tensor]) -> None:
@@ -151,10 +151,10 @@ class LoraFormats(Protocol):
     ) -> tuple[tuple[str, ...], float]:
         """Write a sum of scaled LoRAs as one; returns as `convert`."""
 
-    def plain(
+    def plain_lora(
         self, state: Mapping[str, Tensor], collapsed: Mapping[str, Tensor], about: Mapping[str, str]
     ) -> tuple[dict[str, Tensor], dict[str, str]]:
         """A LoRA-MoE whose experts collapsed, as a plain LoRA's tensors and metadata."""
 
-    def write(self, state: Mapping[str, Tensor], about: Mapping[str, str], destination: Path) -> None:
+    def write_file(self, state: Mapping[str, Tensor], about: Mapping[str, str], destination: Path) -> None:
         """Write a file, whole or not at all."""

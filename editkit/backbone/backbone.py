@@ -108,15 +108,15 @@ class Backbone(Protocol):
     def grid_ids(self, width: int, height: int, *, image: int = 0, left: int = 0, top: int = 0) -> Tensor:
         """Position ids L3 of a picture of this size in pixels; offsets are in pixels too."""
 
-    def keep_texts(self, folder: Path) -> None:
+    def cache_texts(self, folder: Path) -> None:
         """Keep every encoded prompt in a folder of its own for these encoders, below this one."""
 
     # The flow.
 
-    def recorded_values(self, role: str, tokens: int) -> AbstractContextManager[dict[str, Tensor]]:
+    def record_values(self, role: str, tokens: int) -> AbstractContextManager[dict[str, Tensor]]:
         """Collects the attention values of this many image tokens, by layer, in the forward pass within."""
 
-    def injected_values(
+    def inject_values(
         self, role: str, recorded: dict[str, Tensor], places_L: Tensor
     ) -> AbstractContextManager[None]:
         """Gives some image tokens other attention values in the forward passes within."""
@@ -188,5 +188,5 @@ class Backbone(Protocol):
 class MetaBackbone(Backbone, Protocol):
     """A backbone on the meta device, of shapes without weights."""
 
-    def parts(self, role: str) -> Mapping[str, int]:
+    def component_parameters(self, role: str) -> Mapping[str, int]:
         """Parameters of the autoencoder and the text encoders, by part."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Held:
+class CachedRole:
     """A role's weights in the Hub's cache.
 
     Attributes:
@@ -28,7 +28,7 @@ class Held:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fit:
+class MemoryFit:
     """What a role needs on a device, in bytes, and the preset that makes it fit.
 
     Attributes:
@@ -51,7 +51,7 @@ class Fit:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Way:
+class LoadingChoice:
     """A way to load a role of FLUX.1.
 
     Attributes:
@@ -74,14 +74,14 @@ class Inventory(Protocol):
     def ROOM(self) -> float:
         """Bytes that an edit of one megapixel needs besides weights, at most."""
 
-    def held(self) -> list[Held]:
+    def cached_roles(self) -> list[CachedRole]:
         """Every role of every family, and how much of it is here."""
 
-    def fits(self, memory: float) -> list[Fit]:
+    def memory_fits(self, memory: float) -> list[MemoryFit]:
         """Every role of every family on a device of this many bytes, in the precision of GPUs."""
 
-    def preset(self, memory: float) -> str | None:
+    def best_preset(self, memory: float) -> str | None:
         """The preset for several roles in one process; empty where none is needed, None where none helps."""
 
-    def ways(self, on_cpu: bool) -> list[Way]:
+    def loading_choices(self, on_cpu: bool) -> list[LoadingChoice]:
         """Ways to load one role of FLUX.1, from the plainest."""

@@ -65,7 +65,7 @@ class BackboneProvider(Protocol):
         """A backbone with a random transformer for a role and random text encoders, fp32.
 
         Args:
-            fresh: what it is made of, see `backbones.random_init.FreshConfig`.
+            fresh: what it is made of, see `backbones.random_init.RandomInitConfig`.
             role: of the transformer.
             device: the best one here where None.
             seed: of the weights.
@@ -115,7 +115,7 @@ class BackboneProvider(Protocol):
             EditkitError: where source, destination or RoPE axes do not fit, or the disk refuses.
         """
 
-    def regroup(self, transformer: Transformer) -> None:
+    def refresh_offload_groups(self, transformer: Transformer) -> None:
         """Where weights visit the device group by group, take in those of adapters that came or went."""
 
 

@@ -39,7 +39,7 @@ def _found() -> dict[str, Any]:
     first = devices[0]
     ways = [
         asdict(way) | {"fits": _fits(way, first, devices[-1], inventory.ROOM)}
-        for way in inventory.ways(first.name == "cpu")
+        for way in inventory.loading_choices(first.name == "cpu")
     ]
     return {
         "devices": [asdict(device) for device in devices],
@@ -47,7 +47,7 @@ def _found() -> dict[str, Any]:
         "optional": [
             asdict(each) | {"version": each.version, "install": each.install} for each in machine.OPTIONAL
         ],
-        "weights": [asdict(each) for each in inventory.held()],
+        "weights": [asdict(each) for each in inventory.cached_roles()],
         "memory": {"device": first.name, "room": inventory.ROOM, "ways": ways},
     }
 

@@ -86,13 +86,13 @@ def _fits(device: str) -> None:
     known, inventory = devices.by_name(device), provider().inventory
     head = ("", "", "transformer", "encoders", "VAE", "activations", "settings", "weights at once")
     rows = []
-    for each in inventory.fits(known.capacity):
+    for each in inventory.memory_fits(known.capacity):
         sizes = (each.transformer, each.encoders, each.vae, inventory.ROOM)
         peak = "" if each.preset is None else _gigabytes(each.peak)
         rows.append((each.family, each.role, *map(_gigabytes, sizes), _settings(each.preset), peak))
     print(f"GB in bfloat16 on {known.name}; activations are those of one megapixel, at most.")
     print(text(columns("<<>>>><>", rows, head)))
-    print(f"Several roles in one process: {_settings(inventory.preset(known.capacity))}")
+    print(f"Several roles in one process: {_settings(inventory.best_preset(known.capacity))}")
 
 
 def _gigabytes(size: float) -> str:

@@ -96,10 +96,10 @@ def collapse(
         routing = _routing(weights, state) if weights else None
         scale = experts.alpha / experts.rank
         plain = _collapser()(state, way=way, weights=routing, rank=rank, scale=scale)
-        tensors, metadata = lora.plain(state, plain.state, about)
+        tensors, metadata = lora.plain_lora(state, plain.state, about)
     except EditkitError as error:
         raise EditkitError(f"{adapters.file(source)} cannot be collapsed: {error}") from error
-    lora.write(tensors, metadata, destination)
+    lora.write_file(tensors, metadata, destination)
     worst = max(plain.errors, key=plain.errors.__getitem__)
     if experts.router == "paper" and not routing:
         print(

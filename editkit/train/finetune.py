@@ -66,7 +66,7 @@ class EditJob(Job):
         ]
         self.stream = Mixture(streams, [mixed.weight for mixed in mixture])
         if settings.cache_texts:
-            self.backbone.keep_texts(Path(settings.cache))
+            self.backbone.cache_texts(Path(settings.cache))
             self._encode_texts([bucket for each in filled for bucket in each])
             self.backbone.free()
 

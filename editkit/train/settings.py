@@ -41,9 +41,9 @@ class EditTrainConfig:
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the method."""
     load: dict[str, Any] = field(default_factory=dict)
-    """Loading options of the backbone: backbones.loading.LoadOptions."""
+    """Loading options of the backbone: backbones.load_options.LoadOptions."""
     fresh: dict[str, Any] = field(default_factory=dict)
-    """A new backbone with random weights instead of `backbone`: backbones.random_init.FreshConfig."""
+    """A new backbone with random weights instead of `backbone`: backbones.random_init.RandomInitConfig."""
     start: str | None = None
     """Role whose transformer, with a wider input layer, the trained one starts from."""
     dtype: str = "float32"

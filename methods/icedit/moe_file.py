@@ -138,7 +138,7 @@ def check(
             f"{transformer.config.in_channels}; load it on FLUX.1 Fill."
         )
     fit = provider().lora
-    plain_shapes = fit.shapes(plain)
+    plain_shapes = fit.update_shapes(plain)
     if both := sorted(plain_shapes.keys() & experts.keys()):
         raise EditkitError(f"The adapter has experts and a plain LoRA on {both[0]}; it can have one.")
     of_experts = {

@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 import editkit
-from backbones import parts
+from backbones import component_files
 from backbones.conversion.checkpoints import convert
-from backbones.loading import LoadOptions
+from backbones.load_options import LoadOptions
 from editkit import atomic_files
 from editkit.errors import EditkitError
 from tests import weight_files
@@ -45,11 +45,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def part(name: str, file: Path, home: Path, dtype: torch.dtype = torch.float32) -> Any:
-    return parts.load(LoadOptions(**{name: file}), name, lambda: home, dtype)
+    return component_files.load_component(LoadOptions(**{name: file}), name, lambda: home, dtype)
 
 
 def own(name: str, home: Path) -> Any:
-    return parts.load(LoadOptions(), name, lambda: home, torch.float32)
+    return component_files.load_component(LoadOptions(), name, lambda: home, torch.float32)
 
 
 def features(model: Any) -> Tensor:

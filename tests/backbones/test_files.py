@@ -17,11 +17,12 @@ from diffusers import FluxTransformer2DModel
 from safetensors.torch import save_file
 from torch import Tensor
 
-from backbones.conversion import state_dict
-from backbones.conversion.weights import opened
-from backbones.loading import LoadOptions, load_transformer, place
-from backbones.quantized import dequantized
-from backbones.widening import widened
+from backbones.conversion import key_map, state_dict
+from backbones.conversion.weights import open_weights
+from backbones.load_options import LoadOptions
+from backbones.loading import load_transformer, place_transformer
+from backbones.quantized import dequantize
+from backbones.widening import widen_transformer
 from editkit import adapters, config
 from editkit.adapters import LoraOptions
 from editkit.errors import EditkitError
@@ -199,7 +200,7 @@ def test_other_options_go_with_quantized_files(
         file = write(SPELLINGS[kind][0](native), tmp_path / "flux.safetensors")
     made = loaded(file)
     before = predict(made)
-    assert torch.equal(predict(place(made, torch.device("cpu"), LoadOptions(**options))), before)
+    assert torch.equal(predict(place_transformer(made, torch.device("cpu"), LoadOptions(**options))), before)
 
 
 def test_products_are_exact_where_a_file_asks_for_it(native: State, tmp_path: Path) -> None:
@@ -238,7 +239,7 @@ def test_a_quantized_fill_becomes_ace(kind: str, tmp_path: Path) -> None:
     else:
         file = write(SPELLINGS[kind][0](native), tmp_path / "fill.safetensors")
     made = loaded(file)
-    wide = widened(made, 448)
+    wide = widen_transformer(made, 448)
     tokens = torch.randn(1, 12, 384)
     padded = torch.cat([tokens[..., :128], torch.zeros(1, 12, 64), tokens[..., 128:]], -1)
     layers = made.x_embedder(tokens), wide.x_embedder(padded)
@@ -306,7 +307,7 @@ def cut(written: Written) -> Written:
 
 
 def test_tensors_twice_are_refused(native: State, tmp_path: Path) -> None:
-    twofold = native | {f"{state_dict.COMFYUI_PREFIX}img_in.bias": native["img_in.bias"].clone()}
+    twofold = native | {f"{key_map.COMFYUI_PREFIX}img_in.bias": native["img_in.bias"].clone()}
     with pytest.raises(EditkitError, match=r"tensors twice, with and without model\.diff"):
         loaded(write((twofold, {}), tmp_path / "flux.safetensors"))
 
@@ -389,10 +390,10 @@ def test_dequantized_is_the_reader_of_all(native: State, tmp_path: Path) -> None
         ("NF4", 0.11),
     ):
         with ExitStack() as stack:
-            found = opened(write(SPELLINGS[kind][0](native), tmp_path / "flux.safetensors"), stack)
+            found = open_weights(write(SPELLINGS[kind][0](native), tmp_path / "flux.safetensors"), stack)
             assert set(found) == set(native)
             for name, tensor in native.items():
-                assert apart(dequantized(found[name]).float(), tensor) < step, (kind, name)
+                assert apart(dequantize(found[name]).float(), tensor) < step, (kind, name)
 
 
 def test_quantized_weights_carry_a_lora_and_do_not_train_themselves(

@@ -18,12 +18,12 @@ from torch import nn
 from torch.testing._internal.two_tensor import TwoTensor
 
 import editkit
-from backbones import low_memory, text
+from backbones import low_memory, random_encoders
 from backbones.flux import Flux
-from backbones.loading import LoadOptions
-from backbones.low_memory import Preset, Sizes
-from backbones.placement import size, tensors
+from backbones.load_options import LoadOptions
+from backbones.low_memory import Preset, WeightBytes
 from backbones.specs import Family, Role
+from backbones.weight_tracker import tensors, weight_bytes
 from editkit import config, machine
 from editkit.errors import EditkitError
 from editkit.imaging import images
@@ -68,14 +68,14 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Family:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         words = (ROOT / "configs" / "tiny" / "words.txt").read_text().split()
-        encoders = text.fresh(words, letters=LETTERS, clip=CLIP, t5=DEEP, length=48)
+        encoders = random_encoders.random_encoders(words, letters=LETTERS, clip=CLIP, t5=DEEP, length=48)
         for model in (encoders.clip, encoders.t5):
             liven(model)
         vae = autoencoder()
         for name, channels in CHANNELS.items():
             transformer = FluxTransformer2DModel.from_config(transformer_config(channels) | BLOCKS).eval()
             liven(transformer)
-            made.adopt(str(folder / name), transformer, vae, encoders)
+            made.set_components(str(folder / name), transformer, vae, encoders)
             made.save(name, folder / name)
         save_file(released(made.transformer("fill"), 3, experts=4), folder / "experts.safetensors")
     return family
@@ -97,15 +97,15 @@ def edits(made: editkit.Editor) -> Iterator[tuple[str, bytes]]:
         yield method, picture.tobytes()
 
 
-def sizes(flux: Flux) -> Sizes:
-    blocks = [size(tensors(block)) for block in _blocks(flux.transformer("kontext"))]
-    whole = max(size(tensors(flux.transformer(role))) for role in CHANNELS)
-    return Sizes(
+def sizes(flux: Flux) -> WeightBytes:
+    blocks = [weight_bytes(tensors(block)) for block in _blocks(flux.transformer("kontext"))]
+    whole = max(weight_bytes(tensors(flux.transformer(role))) for role in CHANNELS)
+    return WeightBytes(
         transformer=whole,
         block=max(blocks),
         outside=whole - sum(blocks),
-        encoders=size(tensors(flux.encoders.clip)) + size(tensors(flux.encoders.t5)),
-        vae=size(tensors(flux.vae)),
+        encoders=weight_bytes(tensors(flux.encoders.clip)) + weight_bytes(tensors(flux.encoders.t5)),
+        vae=weight_bytes(tensors(flux.vae)),
     )
 
 
@@ -132,7 +132,7 @@ def pictures(plain: editkit.Editor) -> list[tuple[str, bytes]]:
 @pytest.fixture
 def scaled(plain: editkit.Editor, monkeypatch: pytest.MonkeyPatch) -> dict[str, Preset]:
     """The presets, their bytes as much smaller as this transformer is smaller than FLUX.1's."""
-    small = sizes(plain.backbone).transformer / low_memory.published().transformer
+    small = sizes(plain.backbone).transformer / low_memory.published_weights().transformer
     made = {
         name: replace(preset, weights=preset.weights * small, stream=False)
         for name, preset in low_memory.PRESETS.items()
@@ -150,14 +150,14 @@ def test_all_methods_in_one_process_stay_below_the_bound(
     scaled: dict[str, Preset],
 ) -> None:
     low, preset, about = editor(family, low_memory=name), scaled[name], sizes(plain.backbone)
-    ledger = low.backbone.placement.ledger
+    tracker = low.backbone.placement.tracker
     assert about.whole + 2 * about.transformer > preset.weights  # which editing without it would need
 
     def on_device(module: nn.Module, _: Any) -> None:
-        held = {id(tensor) for tensor in ledger.tensors()}
+        held = {id(tensor) for tensor in tracker.tensors()}
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         assert all(id(tensor) in held for tensor in own if isinstance(tensor, nn.Parameter)), type(module)
-        assert ledger.now <= preset.weights
+        assert tracker.current <= preset.weights
 
     watch = torch.nn.modules.module.register_module_forward_pre_hook(on_device)
     try:
@@ -165,7 +165,7 @@ def test_all_methods_in_one_process_stay_below_the_bound(
     finally:
         watch.remove()
     adapters = 0.1 * about.transformer
-    assert 0 < ledger.peak <= min(preset.weights, low_memory.peak(preset, about) + adapters)
+    assert 0 < tracker.peak <= min(preset.weights, low_memory.peak_bytes(preset, about) + adapters)
     assert len(low.backbone.transformers) == preset.transformers
 
 
@@ -177,10 +177,10 @@ def test_models_take_turns_where_not_all_fit(
     low = editor(family, low_memory="24g")
     bound = 1.1 * about.transformer
     placement = low.backbone.placement
-    placement.preset = replace(scaled["24g"], weights=bound, encoders_wait=False)
+    placement.preset = replace(scaled["24g"], weights=bound, offload_encoders=False)
     assert about.encoders + about.transformer > bound
     assert list(edits(low)) == pictures
-    assert about.transformer <= placement.ledger.peak <= bound
+    assert about.transformer <= placement.tracker.peak <= bound
 
 
 def test_encoders_and_autoencoder_visit_layer_by_layer(
@@ -199,20 +199,20 @@ def test_encoders_and_autoencoder_visit_layer_by_layer(
             latents = plain.backbone.encode(pixels)
             assert torch.equal(low.backbone.encode(pixels), latents)
             assert torch.equal(low.backbone.decode(latents, 64, 64), plain.backbone.decode(latents, 64, 64))
-        assert 0 < low.backbone.placement.ledger.peak <= bound
+        assert 0 < low.backbone.placement.tracker.peak <= bound
 
 
 def test_quantized_weights_count_as_packed() -> None:
     """A tensor of two stands for torchao's, which hold bytes and scales and look like what they were."""
     packed, scales = torch.zeros(4, 8), torch.zeros(4, 8)
-    assert size([TwoTensor(packed, scales)]) == 2 * size([packed])
-    assert size([packed, packed]) == 4 * 8 * 4
+    assert weight_bytes([TwoTensor(packed, scales)]) == 2 * weight_bytes([packed])
+    assert weight_bytes([packed, packed]) == 4 * 8 * 4
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", low_memory.PRESETS)
 def test_the_ledger_tells_where_weights_are(name: str, family: Family, scaled: dict[str, Preset]) -> None:
-    """On CUDA with streams: what the ledger holds is on the device, and all else that is loaded is not."""
+    """On CUDA with streams: what the tracker holds is on the device, and all else that is loaded is not."""
     cuda = torch.device("cuda")
     scaled[name] = replace(scaled[name], stream=True)
     low = editor(family, cuda, low_memory=name)
@@ -220,7 +220,7 @@ def test_the_ledger_tells_where_weights_are(name: str, family: Family, scaled: d
     wanted = list(edits(editor(family, cuda)))
 
     def where(*_: Any) -> None:
-        held = {id(tensor) for tensor in backbone.placement.ledger.tensors()}
+        held = {id(tensor) for tensor in backbone.placement.tracker.tensors()}
         loaded = [*backbone.transformers.values(), backbone.vae, backbone.encoders.clip, backbone.encoders.t5]
         for parameter in (each for model in loaded for each in model.parameters()):
             assert (parameter.device.type == "cuda") == (id(parameter) in held)
@@ -231,7 +231,7 @@ def test_the_ledger_tells_where_weights_are(name: str, family: Family, scaled: d
     finally:
         watch.remove()
     assert found == wanted
-    assert 0 < backbone.placement.ledger.peak <= scaled[name].weights
+    assert 0 < backbone.placement.tracker.peak <= scaled[name].weights
 
 
 def test_a_transformer_that_is_let_go_leaves_no_trace(family: Family, scaled: dict[str, Preset]) -> None:
@@ -246,9 +246,9 @@ def test_encoders_wait_as_soon_as_a_prompt_is_encoded(family: Family, scaled: di
     for name, preset in scaled.items():
         backbone = editor(family, low_memory=name).backbone
         backbone.text(["make it blue"])
-        held = {id(tensor) for tensor in backbone.placement.ledger.tensors()}
+        held = {id(tensor) for tensor in backbone.placement.tracker.tensors()}
         waits = id(backbone.encoders.t5.shared.weight) not in held
-        assert waits == preset.encoders_wait
+        assert waits == preset.offload_encoders
 
 
 def test_previews_are_decoded_in_parts(family: Family, plain: editkit.Editor) -> None:
@@ -284,7 +284,7 @@ def test_large_pictures_go_tile_by_tile(family: Family, plain: editkit.Editor) -
 def test_an_explicit_offload_wins(family: Family, scaled: dict[str, Preset]) -> None:
     def grouped(**loading: Any) -> int:
         backbone = editor(family, low_memory="24g", **loading).backbone
-        transformer = backbone.visiting("kontext")
+        transformer = backbone.onloaded_transformer("kontext")
         return sum(hasattr(module, "_diffusers_hook") for module in transformer.modules())
 
     assert grouped() == grouped(offload="block")
@@ -294,22 +294,22 @@ def test_an_explicit_offload_wins(family: Family, scaled: dict[str, Preset]) -> 
 
 
 def test_auto_goes_by_memory() -> None:
-    chosen = {memory: low_memory.fitting(memory * 1e9) for memory in (12, 15.8, 23.5, 25.2, 47.6, 80)}
+    chosen = {memory: low_memory.largest_preset(memory * 1e9) for memory in (12, 15.8, 23.5, 25.2, 47.6, 80)}
     assert chosen == {12: None, 15.8: "16g", 23.5: "24g", 25.2: "24g", 47.6: "48g", 80: "48g"}
-    assert [low_memory.takes_all(memory * 1e9) for memory in (80, 141)] == [False, True]
+    assert [low_memory.fits_without_preset(memory * 1e9) for memory in (80, 141)] == [False, True]
     memory = machine.devices()[-1].memory
-    if low_memory.takes_all(memory):
-        assert low_memory.chosen("auto", "cpu") is None
-    elif name := low_memory.fitting(memory):
-        assert low_memory.chosen("auto", "cpu") == low_memory.PRESETS[name]
+    if low_memory.fits_without_preset(memory):
+        assert low_memory.choose_preset("auto", "cpu") is None
+    elif name := low_memory.largest_preset(memory):
+        assert low_memory.choose_preset("auto", "cpu") == low_memory.PRESETS[name]
     else:
         with pytest.raises(EditkitError, match="finds no preset"):
-            low_memory.chosen("auto", "cpu")
+            low_memory.choose_preset("auto", "cpu")
 
 
 def test_a_role_of_flux_fits_its_presets() -> None:
     for preset in low_memory.PRESETS.values():
-        assert low_memory.peak(preset, low_memory.published()) <= preset.weights
+        assert low_memory.peak_bytes(preset, low_memory.published_weights()) <= preset.weights
 
 
 def test_the_preset_is_in_the_recipe(random_pipeline: Path, tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_the_quickstart_tells_the_same_presets() -> None:
     told = (ROOT / "docs" / "quickstart.md").read_text()
     for name, preset in low_memory.PRESETS.items():
         side = math.isqrt(preset.pixels)
-        encoders = "wait in main memory" if preset.encoders_wait else "stay on the GPU"
+        encoders = "wait in main memory" if preset.offload_encoders else "stay on the GPU"
         cells = (
             f"`{name}`",
             f"{preset.weights / 1e9:.0f} GB",

@@ -34,21 +34,21 @@ def test_a_role_may_be_another_behind_a_wider_input() -> None:
 
 
 def test_widened_weights_leave_adapters_behind(random_flux: Flux) -> None:
-    from backbones.widening import widened
+    from backbones.widening import widen_transformer
 
     fill = FluxTransformer2DModel.from_config(random_flux.transformer("fill").config)
     before = {name: tensor.clone() for name, tensor in fill.state_dict().items()}
     adapters.attach(fill, adapters.LoraOptions(rank=3, targets=("x_embedder", "attn.to_q")))
-    after = widened(fill, 448).state_dict()
+    after = widen_transformer(fill, 448).state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before if name != "x_embedder.weight")
 
 
 def test_an_adapter_of_fill_begins_on_a_wider_input_as_what_it_was(random_flux: Flux, tmp_path: Path) -> None:
-    from backbones.widening import widened
+    from backbones.widening import widen_transformer
 
     fill = FluxTransformer2DModel.from_config(random_flux.transformer("fill").config)
-    wide = widened(fill, 448)
+    wide = widen_transformer(fill, 448)
     adapters.attach(fill, adapters.LoraOptions(rank=3, targets=("x_embedder", "attn.to_q")))
     for name, parameter in fill.named_parameters():
         if ".lora_B" in name:

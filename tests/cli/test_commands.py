@@ -160,7 +160,7 @@ def test_backbones_say_what_fits_a_device(cli: Cli) -> None:
         (line,) = re.findall(r"^flux1-dev +kontext +(.*)$", run.out, re.MULTILINE)
         fitting = [
             way.settings
-            for way in inventory.ways(on_cpu=False)
+            for way in inventory.loading_choices(on_cpu=False)
             if not way.settings.startswith("--load") and way.device + inventory.ROOM <= capacity
         ]
         assert (fitting[0] or "none needed") in line

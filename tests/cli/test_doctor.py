@@ -61,7 +61,7 @@ def keep(hub: Path, repository: str, files: dict[str, str]) -> Path:
 
 
 def states() -> dict[str, str]:
-    return {f"{each.family} {each.role}": each.state for each in inventory.held()}
+    return {f"{each.family} {each.role}": each.state for each in inventory.cached_roles()}
 
 
 def test_weights_are_complete_or_not(hub: Path) -> None:
@@ -79,7 +79,7 @@ def test_aces_own_file_and_fills_encoders_make_a_role(hub: Path) -> None:
     keep(hub, "black-forest-labs/FLUX.1-Fill-dev", {k: v for k, v in FILES.items() if "transformer" not in k})
     assert states()["flux1-dev ace"] == "complete"
     assert states()["flux1-dev fill"] == "partly"
-    sizes = {each.role: each.size for each in inventory.held() if each.family == "flux1-dev"}
+    sizes = {each.role: each.size for each in inventory.cached_roles() if each.family == "flux1-dev"}
     assert sizes["ace"] > sizes["fill"] > 0
 
 
@@ -127,13 +127,13 @@ def test_the_quickstart_tells_the_same_figures() -> None:
     table = re.search(r"^\| card .*\n\|[- |]+\n((?:\|.*\n)*)", text, re.MULTILINE)
     assert table
     told = [float(figure) for figure in re.findall(r"\| ([\d.]+) GB(?:,[^|]*)? \|$", table[1], re.MULTILINE)]
-    known = [way.device / 1e9 for way in inventory.ways(on_cpu=False)]
+    known = [way.device / 1e9 for way in inventory.loading_choices(on_cpu=False)]
     assert told == pytest.approx(known, abs=0.06)
 
 
 def test_a_way_counts_what_it_says() -> None:
-    plain, *_, four_bits, files, offload = inventory.ways(on_cpu=False)
+    plain, *_, four_bits, files, offload = inventory.loading_choices(on_cpu=False)
     assert plain.device > four_bits.device > files.device > offload.device
     assert offload.main + offload.device > plain.device
-    full, half, _ = inventory.ways(on_cpu=True)
+    full, half, _ = inventory.loading_choices(on_cpu=True)
     assert full.device == 2 * half.device == 2 * plain.device

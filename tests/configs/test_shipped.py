@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backbones.random_init import FreshConfig
+from backbones.random_init import RandomInitConfig
 from editkit import config, registry
 from editkit.backbone import provider
 from tests import ROOT
@@ -30,7 +30,7 @@ def test_shipped_configs(path: Path) -> None:
     if values["recipe"] == "edit":
         config.build(registry.method(settings.method).config, settings.options)
         if settings.fresh:
-            fresh = config.build(FreshConfig, settings.fresh)
+            fresh = config.build(RandomInitConfig, settings.fresh)
             assert (ROOT / fresh.words).is_file()
 
 

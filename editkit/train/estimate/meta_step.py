@@ -85,7 +85,7 @@ def step_cost(settings: EditTrainConfig) -> StepCost:
     return StepCost(
         trainable=sum(p.numel() for p in transformer.parameters() if p.requires_grad),
         frozen=sum(p.numel() for p in transformer.parameters() if not p.requires_grad),
-        encoders=sum(backbone.parts(role).values()),
+        encoders=sum(backbone.component_parameters(role).values()),
         optimizer=state_bytes(transformer.named_parameters(), settings.fit.optim),
         tokens=tokens + (0 if slots.sequence_BSC is None else slots.sequence_BSC.shape[1]),
         flops=flops,

@@ -12,7 +12,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file, save_file
 
-from backbones.conversion import state_dict
+from backbones.conversion import key_map
 from backbones.conversion.checkpoints import INDEX, WEIGHTS, convert
 from editkit.errors import EditkitError
 from tests.backbones.conversion.native_shapes import (
@@ -58,7 +58,7 @@ def test_native_file_survives_bit_for_bit(tmp_path: Path) -> None:
         torch.float8_e4m3fn
     )
     native["img_in.bias"][0] = float("nan")
-    save_file({state_dict.COMFYUI_PREFIX + k: t for k, t in native.items()}, tmp_path / "a.safetensors")
+    save_file({key_map.COMFYUI_PREFIX + k: t for k, t in native.items()}, tmp_path / "a.safetensors")
     convert(tmp_path / "a.safetensors", tmp_path / "folder", AXES)
     back = convert(tmp_path / "folder", tmp_path / "b.safetensors")
     assert same(load_file(back), native)

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from backbones.lora import dialects
-from backbones.lora.fused_modules import Update
+from backbones.lora import dialect_writer
+from backbones.lora.low_rank import LowRankUpdate
 from editkit import adapters
+from editkit.adapters import METADATA
 from tests.backbones.lora.updates import State, drawn
 from tests.command_line import Cli, files, refused
 
@@ -153,7 +154,7 @@ def test_inspect_sees_what_is_missing(cli: Cli, moe: Path, lost: str) -> None:
 
 def test_bad_metadata(cli: Cli, plain: Path) -> None:
     for told in ("{", "[]", '{"transformer.lora_alpha": "four"}', '{"transformer.use_dora": true}'):
-        edited(plain, lambda state: state, {dialects.METADATA: told})
+        edited(plain, lambda state: state, {METADATA: told})
         refused(cli("lora", "inspect", plain), "metadata .* cannot be read|DoRA")
 
 
@@ -172,10 +173,10 @@ def test_a_merge_refuses(
     cli: Cli, plain: Path, moe: Path, flux: nn.Module, more: list[str], words: str, tmp_path: Path
 ) -> None:
     wider = {
-        name: Update(down_rI=u.down_rI.repeat(1, 2), up_Or=u.up_Or, alpha=1)
+        name: LowRankUpdate(down_rI=u.down_rI.repeat(1, 2), up_Or=u.up_Or, alpha=1)
         for name, u in drawn(flux).items()
     }
-    save_file(dialects.from_diffusers(wider, "diffusers")[0], tmp_path / "wider.safetensors")
+    save_file(dialect_writer.to_dialect(wider, "diffusers")[0], tmp_path / "wider.safetensors")
     names = {"plain": plain, "moe": moe, "wider": tmp_path / "wider.safetensors"}
     sources = [each.format(**names) for each in more]
     new = tmp_path / "new.safetensors"

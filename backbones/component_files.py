@@ -10,15 +10,15 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from backbones import folders
 from backbones.conversion import single_file
+from backbones.empty_models import empty_model, fill
 from backbones.folders import LOADING_ERRORS
-from backbones.loading import FILES, LoadOptions
-from backbones.quantized import built, fill
+from backbones.load_options import FILES, LoadOptions
 from editkit.errors import EditkitError, first_sentence
 
-PARTS = {"vae": AutoencoderKL, "text_encoder": CLIPTextModel, "text_encoder_2": T5EncoderModel}
+COMPONENTS = {"vae": AutoencoderKL, "text_encoder": CLIPTextModel, "text_encoder_2": T5EncoderModel}
 
 
-def load(options: LoadOptions, name: str, home: Callable[[], Path], dtype: torch.dtype) -> Any:
+def load_component(options: LoadOptions, name: str, home: Callable[[], Path], dtype: torch.dtype) -> Any:
     """The autoencoder or a text encoder, from the family's folder or what the options name.
 
     Args:
@@ -30,24 +30,24 @@ def load(options: LoadOptions, name: str, home: Callable[[], Path], dtype: torch
     Raises:
         EditkitError: where it is missing, damaged, pickled or of another shape.
     """
-    where, cls = options.part(name), PARTS[name]
+    where, cls = options.component(name), COMPONENTS[name]
     if where is None:
-        return folders.pretrained(cls, home(), name, dtype)
+        return folders.load_pretrained(cls, home(), name, dtype)
     if where.is_dir():
-        return folders.pretrained(cls, where, "", dtype, spare=name != "vae")
+        return folders.load_pretrained(cls, where, "", dtype, allow_unused=name != "vae")
     if not (where.is_file() and where.suffix in FILES):
         wanted = "a .safetensors or .gguf file, or a folder, that exists; pickles are never opened"
         raise EditkitError(f"The {name} {where} cannot be loaded; give {wanted}.")
     try:
         if name == "vae":
             config = AutoencoderKL.load_config(home(), subfolder=name)
-            return fill(built(cls, config), single_file.vae(where, config), dtype)
+            return fill(empty_model(cls, config), single_file.read_vae(where, config), dtype)
         config = cls.config_class.from_pretrained(home(), subfolder=name)
-        model = built(cls, config)
+        model = empty_model(cls, config)
         if name == "text_encoder":
-            state, exact = single_file.text_encoder(where)
+            state, exact = single_file.read_clip(where)
         else:
-            state, exact = single_file.text_encoder_2(where, model.state_dict(), config.num_layers)
+            state, exact = single_file.read_t5(where, model.state_dict(), config.num_layers)
         return fill(model, state, dtype, exact=exact)
     except LOADING_ERRORS as error:
         raise EditkitError(f"The {name} in {where} cannot be loaded ({first_sentence(error)}).") from error

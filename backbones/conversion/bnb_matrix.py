@@ -16,7 +16,7 @@ COMPANIONS = ("absmax", "quant_map", "nested_absmax", "nested_quant_map", *STATE
 """What stands beside `weight`, after a further dot."""
 
 
-class BnbRows:
+class BnbMatrix:
     """Rows of a matrix in 4 bits, which split and join without loss.
 
     Args:
@@ -31,7 +31,7 @@ class BnbRows:
     def shape(self) -> torch.Size:
         return torch.Size(self.state.shape)
 
-    def split(self, sizes: int | Sequence[int]) -> tuple[BnbRows, ...]:
+    def split(self, sizes: int | Sequence[int]) -> tuple[BnbMatrix, ...]:
         """As torch.split along the rows."""
         rows, columns = self.shape
         sizes = [sizes] * (rows // sizes) if isinstance(sizes, int) else list(sizes)
@@ -41,11 +41,11 @@ class BnbRows:
         packed = self.packed.flatten().split([count // 2 for count in values])
         scales = self.state.absmax.split([count // self.state.blocksize for count in values])
         return tuple(
-            BnbRows(part[:, None].clone(), _like(self.state, scale.clone(), (size, columns)))
+            BnbMatrix(part[:, None].clone(), _quant_state_like(self.state, scale.clone(), (size, columns)))
             for part, scale, size in zip(packed, scales, sizes, strict=True)
         )
 
-    def clone(self) -> BnbRows:
+    def clone(self) -> BnbMatrix:
         return self
 
     def dequantized(self) -> Tensor:
@@ -58,19 +58,20 @@ class BnbRows:
     @classmethod
     def __torch_function__(
         cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> BnbRows:
+    ) -> BnbMatrix:
         if function is not torch.cat:
             raise NotImplementedError(f"{function} of 4-bit rows")
-        parts: Sequence[BnbRows] = args[0]
+        parts: Sequence[BnbMatrix] = args[0]
         scales = torch.cat([part.state.absmax for part in parts])
         rows = sum(part.shape[0] for part in parts)
         first = parts[0].state
         return cls(
-            torch.cat([part.packed for part in parts]), _like(first, scales, (rows, parts[0].shape[1]))
+            torch.cat([part.packed for part in parts]),
+            _quant_state_like(first, scales, (rows, parts[0].shape[1])),
         )
 
 
-def read(name: str, packed: Tensor, companions: Mapping[str, Tensor]) -> BnbRows:
+def read_matrix(name: str, packed: Tensor, companions: Mapping[str, Tensor]) -> BnbMatrix:
     """A matrix and its companions as rows.
 
     Args:
@@ -97,15 +98,15 @@ def read(name: str, packed: Tensor, companions: Mapping[str, Tensor]) -> BnbRows
             f"{name} has 4-bit statistics that bitsandbytes refuses ({first_sentence(error)}); "
             "download the file again."
         ) from error
-    return BnbRows(packed, state)
+    return BnbMatrix(packed, state)
 
 
-def shape(companion: Tensor) -> tuple[int, ...]:
+def stored_shape(companion: Tensor) -> tuple[int, ...]:
     """The matrix's shape, as a quant_state tells it."""
     return tuple(json.loads(companion.numpy().tobytes())["shape"])
 
 
-def _like(state: Any, absmax: Tensor, shape: tuple[int, int]) -> Any:
+def _quant_state_like(state: Any, absmax: Tensor, shape: tuple[int, int]) -> Any:
     from bitsandbytes.functional import QuantState
 
     return QuantState(

@@ -1,0 +1,47 @@
+"""Choose the device and the precision that a backbone runs in."""
+
+from typing import Any
+
+import torch
+
+from editkit.errors import EditkitError
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device asked for, or the best one here.
+
+    Raises:
+        EditkitError: where it is not there.
+    """
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        chosen = torch.device(name)
+        torch.zeros(1, device=chosen).item()  # what needs memory there; `meta` has none
+    except (RuntimeError, AssertionError) as error:
+        raise EditkitError(
+            f"The device {name!r} is not here; use cpu, or cuda or mps where the machine has one."
+        ) from error
+    return chosen
+
+
+def choose_dtype(name: str | torch.dtype | None, chosen: torch.device) -> torch.dtype:
+    """The precision asked for, or the one that suits the device: fp32 on a CPU, else bf16.
+
+    Raises:
+        EditkitError: where it is unknown.
+    """
+    if name is None:
+        return torch.float32 if chosen.type == "cpu" else torch.bfloat16
+    known: dict[Any, torch.dtype] = {
+        "float32": torch.float32,
+        "fp32": torch.float32,
+        "bfloat16": torch.bfloat16,
+        "bf16": torch.bfloat16,
+        "float16": torch.float16,
+        "fp16": torch.float16,
+    }
+    known |= {value: value for value in known.values()}
+    if name not in known:
+        raise EditkitError(f"The dtype {name!r} is unknown; use float32, bfloat16 or float16.")
+    return known[name]

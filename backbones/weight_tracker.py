@@ -1,0 +1,82 @@
+"""Count the bytes of weights on the device."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import torch
+from diffusers.hooks.group_offloading import ModuleGroup
+from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+
+class WeightTracker:
+    """Weights on the device, entered as they come and struck out as they go.
+
+    Attributes:
+        peak: bytes, the most so far.
+    """
+
+    def __init__(self) -> None:
+        self._tensors: dict[object, list[Tensor]] = {}
+        self._bytes: dict[object, int] = {}
+        self.peak = 0
+
+    @property
+    def current(self) -> int:
+        """Bytes on the device."""
+        return sum(self._bytes.values())
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All weights on the device."""
+        return chain.from_iterable(self._tensors.values())
+
+    def add(self, owner: object, tensors: Iterable[Tensor]) -> None:
+        """Enter what a model or a group of it holds."""
+        self._tensors[owner] = list(tensors)
+        self._bytes[owner] = weight_bytes(self._tensors[owner])
+        self.peak = max(self.peak, self.current)
+
+    def remove(self, owner: object) -> None:
+        """Strike it out, where it is there."""
+        self._tensors.pop(owner, None)
+        self._bytes.pop(owner, None)
+
+
+class TrackedGroup(ModuleGroup):  # type: ignore[misc]
+    """diffusers' group of modules that travel together, which tells a tracker."""
+
+    tracker: WeightTracker
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def onload_(self) -> None:
+        self.tracker.add(self, group_tensors(self))
+        super().onload_()
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def offload_(self) -> None:
+        super().offload_()
+        self.tracker.remove(self)
+
+
+def tensors(model: nn.Module) -> Iterator[Tensor]:
+    """Parameters and buffers of a model."""
+    return chain(model.parameters(), model.buffers())
+
+
+def group_tensors(group: ModuleGroup) -> Iterator[Tensor]:
+    """The same of a group of modules."""
+    return chain(chain.from_iterable(map(tensors, group.modules)), group.parameters, group.buffers)
+
+
+def weight_bytes(held: Iterable[Tensor]) -> int:
+    """Bytes of weights, each counted once; of quantized ones, what they are packed in and their scales."""
+    return sum(map(_bytes, {id(tensor): tensor for tensor in held}.values()))
+
+
+def _bytes(tensor: Tensor) -> int:
+    if is_traceable_wrapper_subclass(tensor):  # torchao's and quanto's, which look as large as they were
+        names, _ = tensor.__tensor_flatten__()
+        return sum(_bytes(getattr(tensor, name)) for name in names)
+    state = getattr(tensor, "quant_state", None)  # bitsandbytes'
+    scales = _bytes(state.absmax) if state is not None else 0
+    return tensor.numel() * tensor.element_size() + scales
