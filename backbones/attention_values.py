@@ -1,4 +1,4 @@
-"""The attention values of a FLUX transformer's image tokens: read in one forward pass, put into another."""
+"""Record and replace the attention values of a FLUX transformer's image tokens."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,15 +9,19 @@ from torch import Tensor
 from editkit.errors import EditkitError
 
 AttentionValues = dict[str, Tensor]
-"""What a block's attention mixes, BLD of the image tokens alone, by the name of the layer that makes it."""
+"""Output BLD of each attention layer's value projection for the image tokens, by the layer's name."""
 
 
 @contextmanager
 def record_values(transformer: FluxTransformer2DModel, tokens: int) -> Iterator[AttentionValues]:
-    """Collect the values of the last forward pass over this many image tokens.
+    """Record the attention values of the last forward pass within the block.
+
+    Args:
+        transformer: the transformer to watch.
+        tokens: number of image tokens, which stand at the end of the sequence.
 
     Raises:
-        EditkitError: where the blocks are compiled or cached, which would leave the values out of sight.
+        EditkitError: where the blocks are compiled or cached, so that the values cannot be read.
     """
     values: AttentionValues = {}
 
@@ -33,11 +37,12 @@ def record_values(transformer: FluxTransformer2DModel, tokens: int) -> Iterator[
 def inject_values(
     transformer: FluxTransformer2DModel, values: AttentionValues, places_L: Tensor
 ) -> Iterator[None]:
-    """Replace the values of some image tokens.
+    """Replace the attention values of some image tokens in every forward pass within the block.
 
     Args:
-        values: as `record_values` gave them, one token for every True in `places_L`.
-        places_L: bool, over all image tokens.
+        transformer: the transformer to change.
+        values: the result of `record_values`, with one token for every True in `places_L`.
+        places_L: bool over all image tokens, True where a token gets the recorded value.
 
     Raises:
         EditkitError: where the blocks are compiled or cached.
@@ -56,7 +61,7 @@ def inject_values(
 def _watched(
     transformer: FluxTransformer2DModel, see: Callable[[str, Tensor], Tensor | None]
 ) -> Iterator[None]:
-    """Show every layer's values to `see`, which may return others."""
+    """Pass the output of every value projection to `see`; what `see` returns replaces it, unless it is None."""
     blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
     if any(block._compiled_call_impl is not None for block in blocks):
         raise EditkitError("Attention values cannot be read from compiled blocks; load with compile=false.")

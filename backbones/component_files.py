@@ -1,4 +1,4 @@
-"""A family's autoencoder and text encoders, from its folder or from files that people bring."""
+"""Load a family's autoencoder and text encoders, from its folder or from a user's own files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,16 +16,17 @@ from backbones.load_options import FILES, LoadOptions
 from editkit.errors import EditkitError, first_sentence
 
 COMPONENTS = {"vae": AutoencoderKL, "text_encoder": CLIPTextModel, "text_encoder_2": T5EncoderModel}
+"""Classes of the shared components, by their names in a pipeline folder."""
 
 
 def load_component(options: LoadOptions, name: str, home: Callable[[], Path], dtype: torch.dtype) -> Any:
-    """The autoencoder or a text encoder, from the family's folder or what the options name.
+    """Load the autoencoder or a text encoder, from the family's folder or from the path in the options.
 
     Args:
         options: may name another file or folder.
         name: `vae`, `text_encoder` or `text_encoder_2`.
-        home: finds the family's folder, whose config a file has to fit.
-        dtype: of weights that are not quantized.
+        home: finds the family's folder; a single file must fit the config in it.
+        dtype: precision of weights that are not quantized.
 
     Raises:
         EditkitError: where it is missing, damaged, pickled or of another shape.

@@ -1,4 +1,4 @@
-"""A FLUX family's models: its transformers, and the autoencoder and text encoders that these share."""
+"""Hold a FLUX family's models: the transformers, and the autoencoder and text encoders that they share."""
 
 import hashlib
 from functools import cached_property
@@ -21,10 +21,10 @@ from editkit.flow import FLUX_DEV, TimeShift
 
 
 class Components(RoleTransformers):
-    """One VAE and one pair of text encoders, a transformer per role; each loads when first needed.
+    """Holds one VAE, one pair of text encoders, and a transformer for each role; each loads on first use.
 
-    Components are diffusers' and transformers' own, so their quantizers, offload and cache hooks, attention
-    backends and LoRA formats apply. The arguments are those of `RoleTransformers`.
+    All models are diffusers' and transformers' own classes. So their quantizers, offload hooks, cache hooks,
+    attention backends and LoRA formats apply. The arguments are those of `RoleTransformers`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Components(RoleTransformers):
         return scheduler.time_shift(self.home if self.options.replacement(role) else self.folder(role))
 
     def fingerprints(self, role: str) -> dict[str, str]:
-        """SHA-256 of every weight file that an edit in this role uses, by component."""
+        """Return the SHA-256 of every weight file that an edit in this role uses, by component."""
         if self._unsaved:
             return {"transformer": "unsaved"}
         places = {part: self._component_path(part) for part in component_files.COMPONENTS}
@@ -59,19 +59,19 @@ class Components(RoleTransformers):
         return found | self._adapter_hashes(role)
 
     def use_parts_of(self, role: str) -> None:
-        """Take the VAE and the text encoders from this role's folder, so that it needs no other role's."""
+        """Take the VAE and the text encoders from this role's folder, so that no other one is needed."""
         if self._home is None:
             self._home = role if role in self.roles else next(iter(self.roles))
 
     def load(self, role: str) -> None:
-        """Load everything that an edit in this role needs, which is otherwise done when it is first used."""
+        """Load everything that an edit in this role needs. Without this call, each model loads on first use."""
         self.use_parts_of(role)
         self.transformer(role)
         _ = self.vae, self.encoders
 
     @cached_property
     def home(self) -> Path:
-        """The folder of the VAE, the text encoders and their tokenizers, without what the options replace."""
+        """The folder of the VAE, the text encoders and their tokenizers; replaced components are not fetched."""
         self.use_parts_of("")
         assert self._home is not None
         record = self.role(self._home)
@@ -79,7 +79,7 @@ class Components(RoleTransformers):
         return hub.fetch(record.source, record.licence, hub.file_patterns(own, *hub.TOKENIZERS))
 
     def _component_path(self, part: str) -> Path:
-        """The file or folder of the VAE or a text encoder."""
+        """Return the file or folder of the VAE or a text encoder."""
         return self.options.component(part) or self.home / part
 
     def _load(self, part: str) -> Any:
@@ -105,7 +105,7 @@ class Components(RoleTransformers):
         return self._vae
 
     def vae_hash(self) -> str:
-        """Digest of the weights that latents depend on: the autoencoder's without its decoder."""
+        """Hash the weights that latents depend on: the autoencoder's, without its decoder's."""
         digest = hashlib.blake2b(digest_size=16)
         for name, tensor in sorted(self.vae.state_dict().items()):
             if name.startswith(("decoder.", "post_quant_conv.")):
@@ -114,7 +114,7 @@ class Components(RoleTransformers):
         return digest.hexdigest()
 
     def encoders_hash(self) -> str:
-        """Digest of the text encoders' files, precision and length, which every encoded prompt depends on."""
+        """Hash the text encoders' files, precision and length: everything that an encoded prompt depends on."""
         files = [
             path
             for part in ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
@@ -126,7 +126,7 @@ class Components(RoleTransformers):
         return hashlib.blake2b(repr(about).encode(), digest_size=12).hexdigest()
 
     def free(self) -> None:
-        """Let go of the autoencoder and the text encoders, where they can be loaded again when needed."""
+        """Drop the autoencoder and the text encoders from memory, where they can be loaded again."""
         if self._own_parts:
             self._vae = self._encoders = None
             for part in component_files.COMPONENTS:
@@ -134,7 +134,7 @@ class Components(RoleTransformers):
 
     @property
     def encoders(self) -> Encoders:
-        """The family's text encoders."""
+        """The family's text encoders with their tokenizers."""
         if self._encoders is None:
             folder = self.home
             self._encoders = Encoders(
@@ -151,7 +151,7 @@ class Components(RoleTransformers):
         vae: AutoencoderKL | None = None,
         encoders: Encoders | None = None,
     ) -> None:
-        """Use these components, however they were made, as the transformer of the roles with this key."""
+        """Use these models as the transformer of the roles with this key, and as the shared components."""
         self._register(key, transformer)
         self._unloadable.add(key)
         self._vae, self._encoders, self._unsaved = vae or self._vae, encoders or self._encoders, True
@@ -159,10 +159,10 @@ class Components(RoleTransformers):
 
 
 def _files(place: Path) -> list[Path]:
-    """All files of a part."""
+    """List all files of a component."""
     return sorted(place.iterdir()) if place.is_dir() else [place]
 
 
 def _weight_files(place: Path) -> list[Path]:
-    """A part's files of weights."""
+    """List the weight files of a component."""
     return sorted(place.glob("*.safetensors")) if place.is_dir() else [place]

@@ -1,4 +1,4 @@
-"""Choose the device and the precision that a backbone runs in."""
+"""Choose the device and the precision of a backbone."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from editkit.errors import EditkitError
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device asked for, or the best one here.
+    """Return the requested device, or the best one of this machine where None.
 
     Raises:
-        EditkitError: where it is not there.
+        EditkitError: where the machine does not have it.
     """
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -26,10 +26,10 @@ def choose_device(name: str | None) -> torch.device:
 
 
 def choose_dtype(name: str | torch.dtype | None, chosen: torch.device) -> torch.dtype:
-    """The precision asked for, or the one that suits the device: fp32 on a CPU, else bf16.
+    """Return the requested precision; where None, fp32 on a CPU and bf16 elsewhere.
 
     Raises:
-        EditkitError: where it is unknown.
+        EditkitError: where the precision is unknown.
     """
     if name is None:
         return torch.float32 if chosen.type == "cpu" else torch.bfloat16

@@ -25,7 +25,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def empty_model(cls: Any, config: Any) -> Any:
-    """A model whose parameters take no memory yet; its buffers are there."""
+    """Build a model whose parameters take no memory yet; its buffers are real."""
     with init_empty_weights(include_buffers=False):
         return cls.from_config(config) if hasattr(cls, "from_config") else cls(config)
 
@@ -34,10 +34,10 @@ def fill(model: Model, state: Mapping[str, Any], dtype: torch.dtype, *, exact: b
     """Give a model from `empty_model` its tensors: plain ones in `dtype`, quantized ones as they are.
 
     Args:
-        model: the model.
-        state: all of its tensors, by the names of its state dict.
-        dtype: of plain tensors, and of computation.
-        exact: whether no activation may be quantized.
+        model: the empty model.
+        state: all of its tensors, by their names in its state dict.
+        dtype: precision of plain tensors, and of the computation.
+        exact: whether activations must not be quantized.
 
     Raises:
         ValueError: where names or shapes are not those of the model.
@@ -62,21 +62,21 @@ def fill(model: Model, state: Mapping[str, Any], dtype: torch.dtype, *, exact: b
 def fill_quantized(
     model: Any, state: Mapping[str, Any], config: Any, dtype: torch.dtype, device: torch.device
 ) -> None:
-    """Give a diffusers model from `empty_model` its tensors, quantized one by one on their way.
+    """Give a diffusers model from `empty_model` its tensors, and quantize each one as it is placed.
 
-    diffusers' `from_single_file` takes all weights for quantized already, and leaves them as they are.
+    diffusers' `from_single_file` cannot do this: it assumes that all weights are quantized already.
 
     Args:
-        model: the model.
-        state: all of its tensors, by the names of its state dict.
+        model: the empty model.
+        state: all of its tensors, by their names in its state dict.
         config: diffusers' quantization config.
-        dtype: of what is not quantized, and of computation.
-        device: where weights are quantized, and stay.
+        dtype: precision of what is not quantized, and of the computation.
+        device: the device on which weights are quantized and stay.
 
     Raises:
-        ValueError: where tensors are not those of the model, or quantized already.
+        ValueError: where tensors are not those of the model, or are quantized already.
         ImportError: where the quantizer's package is missing.
-        RuntimeError: where the quantizer wants another device.
+        RuntimeError: where the quantizer needs another device.
     """
     if any(map(is_quantized, state.values())):
         raise ValueError("its weights are quantized already; leave the option quantization out")
@@ -98,7 +98,11 @@ def fill_quantized(
 
 
 def _complete(model: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
-    """The tensors, once they are all of the model's and no others; T5's embedding under both of its names."""
+    """Check that these are exactly the model's tensors; add T5's embedding under its second name.
+
+    Raises:
+        ValueError: naming the first tensor that is missing, unexpected or of another shape.
+    """
     tied: Mapping[str, str] = getattr(model, "_tied_weights_keys", None) or {}
     state = {**{tied[name]: state[name] for name in tied if name in state}, **state}
     state |= {name: state[tied[name]] for name in tied if tied[name] in state}
@@ -116,7 +120,7 @@ def _complete(model: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pack(model: Any, packed: Mapping[str, Any], dtype: torch.dtype) -> None:
-    """Put packed weights into diffusers' own layers for them."""
+    """Replace linear layers by diffusers' quantized layers for GGUF, fp8 or NVFP4 weights."""
     if not packed:
         return
     first = next(iter(packed.values()))
@@ -133,6 +137,7 @@ def _pack(model: Any, packed: Mapping[str, Any], dtype: torch.dtype) -> None:
 
 
 def _pack_bnb(model: Any, packed: Mapping[str, BnbMatrix], dtype: torch.dtype) -> None:
+    """Replace linear layers by bitsandbytes' layers for 4-bit weights."""
     if not packed:
         return
     from bitsandbytes.nn.modules import Linear4bit, Params4bit

@@ -1,4 +1,4 @@
-"""What is computed once: encodings of prompts and pictures, position embeddings of the last plan."""
+"""Cache encoded prompts and pictures, in memory or on disk."""
 
 import hashlib
 from collections import OrderedDict
@@ -15,13 +15,19 @@ from editkit.errors import EditkitError, first_sentence
 
 # At full size a prompt's features take 4 MB of the device.
 CAPACITY = 32
+"""Number of results in memory. At full size, an encoded prompt takes 4 MB of the device."""
 
 
 class LruCache(OrderedDict[Any, Any]):
-    """The results used last; the oldest go first."""
+    """Keeps the most recently used results in memory and drops the oldest ones."""
 
     def get_or_compute(self, keys: Sequence[Any], make: Callable[[list[int]], Sequence[Any]]) -> list[Any]:
-        """A result for each key; `make` gets the places of those that are missing and returns theirs."""
+        """Return a result for each key, and compute the missing ones.
+
+        Args:
+            keys: what each result depends on.
+            make: gets the positions of missing keys in `keys`, and returns their results in this order.
+        """
         missing = list({key: place for place, key in enumerate(keys) if key not in self}.values())
         fresh = dict(zip([keys[place] for place in missing], make(missing) if missing else (), strict=True))
         found = [fresh[key] if key in fresh else self[key] for key in keys]
@@ -34,7 +40,7 @@ class LruCache(OrderedDict[Any, Any]):
 
 
 class TextCache:
-    """Encoded prompts on disk, a file each; several processes may share the folder."""
+    """Keeps encoded prompts on disk, one file each; several processes may share the folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,10 +48,10 @@ class TextCache:
     def get_or_compute(
         self, keys: Sequence[Any], make: Callable[[list[int]], Sequence[tuple[Tensor, Tensor]]]
     ) -> list[tuple[Tensor, Tensor]]:
-        """Like `LruCache.get_or_compute`, for T5's tokens and CLIP's pooled feature.
+        """Do the same as `LruCache.get_or_compute`, for T5's tokens TD and CLIP's pooled feature D.
 
         Raises:
-            EditkitError: where a result cannot be written, or one that was kept is damaged.
+            EditkitError: where a result cannot be written, or a file is damaged.
         """
         paths = [
             self.folder / f"{hashlib.sha256(repr(key).encode()).hexdigest()}.safetensors" for key in keys

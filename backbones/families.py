@@ -15,10 +15,11 @@ ROLE_OF_PIPELINE = {
     "FluxKontextPipeline": "kontext",
     "FluxFillPipeline": "fill",
 }
+"""Roles by the class names of diffusers' pipelines."""
 
 
 def find_family(name: str) -> Family:
-    """The family that a name, a local diffusers folder or a Hub id stands for.
+    """Return the family of a name, a local diffusers folder or a Hub id.
 
     Raises:
         EditkitError: where it is none of these.
@@ -38,10 +39,10 @@ def find_family(name: str) -> Family:
 
 
 def config_folder(record: Role) -> Path | None:
-    """A folder with the configs of a role's parts, or None for a published FLUX, whose shapes are known.
+    """Return a folder with the configs of a role's models; None for published FLUX, whose shapes are known.
 
     Raises:
-        EditkitError: where it is on the Hub, which cannot be reached.
+        EditkitError: where the folder is on the Hub, and the Hub cannot be reached.
     """
     published = (role.source for known in FAMILIES.values() for role in known.roles.values())
     if record.source in published and not os.path.isdir(record.source):
@@ -50,7 +51,7 @@ def config_folder(record: Role) -> Path | None:
 
 
 def _folder_family(folder: Path, source: str | None = None) -> Family:
-    """A family of one role, read off a diffusers pipeline folder."""
+    """Make a family of one role from the configs in a diffusers pipeline folder."""
     index = folder / "model_index.json"
     if not index.is_file():
         raise EditkitError(f"The folder {folder} has no model_index.json; give a diffusers pipeline folder.")
@@ -91,7 +92,7 @@ def _folder_family(folder: Path, source: str | None = None) -> Family:
 
 
 def _base_family(config: dict[str, Any]) -> str | None:
-    """The published family that has a transformer of this config, whatever its input's channels."""
+    """Return the published family whose transformer has this config, apart from its input channels; or None."""
     if all(config.get(key) == value for key, value in PUBLISHED_SHAPE.items()):
         return "flux1-dev" if config.get("guidance_embeds") else "flux1-schnell"
     shipped = read_json(TINY / "kontext" / "transformer" / "config.json")

@@ -1,4 +1,4 @@
-"""Models from the folders that diffusers and transformers write."""
+"""Load models from the folders that diffusers and transformers write."""
 
 import json
 from contextlib import ExitStack
@@ -15,19 +15,21 @@ from editkit.errors import EditkitError, first_sentence
 from editkit.quiet import no_bars
 
 LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
+"""Exceptions of the libraries for files that are missing, damaged or do not fit."""
 
 
 def load_pretrained(
     cls: Any, folder: Path | str, part: str, dtype: torch.dtype, allow_unused: bool | None = None
 ) -> Any:
-    """A model from a folder's subfolder `part`, frozen, or from the folder itself where `part` is empty.
+    """Load a model from a folder, or from its subfolder `part`; the model is frozen.
 
     Args:
-        cls: of diffusers or transformers.
-        folder: of a pipeline, or of the model.
-        part: subfolder, if any.
-        dtype: of weights that are not quantized.
-        allow_unused: whether the files may hold more than the model has; for text encoders where None.
+        cls: a model class of diffusers or transformers.
+        folder: the folder of a pipeline, or of the model.
+        part: the subfolder; empty where the folder itself is the model's.
+        dtype: precision of weights that are not quantized.
+        allow_unused: whether files may hold tensors that the model has no use for; where None, only text
+            encoders' files may.
 
     Raises:
         EditkitError: where it is missing, damaged or pickled.
@@ -49,14 +51,14 @@ def load_pretrained(
 
 
 def require_all_weights(model: Any, found: dict[str, Any], *, allow_unused: bool = False) -> Any:
-    """A model that `from_pretrained` gave together with what it found, once all its weights were there.
+    """Return a model after a check that its files held all of its weights.
 
-    Where some are missing, diffusers and transformers make them up and say so in a log only.
+    diffusers and transformers fill missing weights with random values and only log it.
 
     Args:
-        model: the model.
-        found: its loading info.
-        allow_unused: whether the files may hold more than the model has.
+        model: the model from `from_pretrained`.
+        found: the loading info from `from_pretrained`.
+        allow_unused: whether files may hold tensors that the model has no use for.
 
     Raises:
         ValueError: where weights and config do not belong together.
@@ -70,16 +72,16 @@ def require_all_weights(model: Any, found: dict[str, Any], *, allow_unused: bool
 
 
 def is_4bit(folder: Path) -> bool:
-    """Whether a model's folder holds bitsandbytes' 4 bits, which the libraries load on a GPU alone."""
+    """Whether a model's folder holds bitsandbytes' 4-bit weights, which the libraries load on a GPU only."""
     quantized = _read_config(folder).get("quantization_config") or {}
     return bool(quantized.get("load_in_4bit")) and quantized.get("quant_method") == "bitsandbytes"
 
 
 def load_4bit(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """A model from a folder of 4-bit weights.
+    """Load a model from a folder of 4-bit weights, on any device.
 
     Raises:
-        EditkitError: where bitsandbytes is missing, or a file damaged.
+        EditkitError: where bitsandbytes is missing, or a file is damaged.
         ValueError: where weights and config do not belong together.
     """
     config = _read_config(folder)
@@ -92,6 +94,7 @@ def load_4bit(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
+    """Read a model's config.json; return an empty dict where it cannot be read."""
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # whoever loads the folder says so

@@ -1,4 +1,4 @@
-"""Where a family's components come from: shipped folders, local folders, the Hub."""
+"""Find or download the files of a model: in a local folder, in the Hub's cache, or on the Hub."""
 
 import fnmatch
 import json
@@ -12,17 +12,24 @@ from backbones.specs import FAMILIES
 from editkit.errors import EditkitError, unknown
 
 PROBE_SECONDS = 1.5
+"""Longest wait for the Hub's first answer, in seconds."""
 NOT_WEIGHTS = ("*.json", "*.txt", "*.model")
-"""All of a pipeline but its weights."""
+"""Patterns of a pipeline's files that hold no weights."""
 TOKENIZERS = ("tokenizer/tokenizer_config.json", "tokenizer_2/tokenizer_config.json")
+"""Files without which a pipeline's tokenizers are incomplete."""
 CONFIG_FILES = [
     "model_index.json",
     *(f"{part}/config.json" for part in ("transformer", "vae", "text_encoder", "text_encoder_2")),
 ]
-"""All that is read of a pipeline without loading it."""
+"""Files that describe a pipeline's models without their weights."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; return an empty dict where the file holds another JSON value.
+
+    Raises:
+        EditkitError: where the file is missing or is not JSON.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -33,20 +40,20 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def file_patterns(parts: Iterable[str], *others: str) -> list[str]:
-    """Patterns of a pipeline's files: these parts' weights, everything that is no weight, and others."""
+    """Return patterns of the files that these components need in a pipeline, and the patterns `others`."""
     return [*NOT_WEIGHTS, *others, *(f"{part}/*.safetensors" for part in parts)]
 
 
 def fetch(repository: str, licence: str | None, wanted: Sequence[str]) -> Path:
-    """A repository's folder: local as it is, from the Hub's cache, or downloaded where the network allows.
+    """Return a repository's folder: a local one, one in the Hub's cache, or a downloaded one.
 
     Args:
-        repository: Hub id, or a folder.
-        licence: what to accept before.
+        repository: a Hub id, or a folder.
+        licence: the licence that must be accepted before the download, or None.
         wanted: patterns of the files that are needed.
 
     Raises:
-        EditkitError: within two seconds where the weights are absent and cannot be had.
+        EditkitError: within two seconds where the weights are absent and the Hub cannot be reached.
     """
     if os.path.isdir(repository):
         return Path(repository)
@@ -86,7 +93,7 @@ def fetch(repository: str, licence: str | None, wanted: Sequence[str]) -> Path:
 
 
 def is_complete(folder: Path, wanted: Sequence[str]) -> bool:
-    """Whether a folder of the Hub's cache, which may be part of a repository, has what cannot be missing."""
+    """Whether a folder of the Hub's cache holds every needed file; the cache may hold a part of a repository."""
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     needed = [pattern for pattern in wanted if "*" not in pattern or pattern.endswith(".safetensors")]
     for pattern in needed:
@@ -98,7 +105,7 @@ def is_complete(folder: Path, wanted: Sequence[str]) -> bool:
 
 
 def _reachable() -> bool:
-    """Whether the Hub, or the proxy before it, answers at all, found out before a client starts to retry."""
+    """Whether the Hub, or the proxy before it, accepts a connection; a client would retry for much longer."""
     import socket
     from threading import Event, Thread
     from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""Which published weights are on this machine, and what they need in memory, by ways to load them."""
+"""List the published weights on this machine, and what they need in memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,16 +10,17 @@ from editkit.backbone import CachedRole, LoadingChoice, MemoryFit, Role
 
 ROOM = low_memory.ROOM
 FULL = 4
+"""Bytes of a weight in float32."""
 FOUR_BITS = 0.5 + 4 / 64
-"""Bytes of a weight in NF4; 64 share a scale of 4 bytes."""
+"""Bytes of a weight in NF4: 64 weights share a scale of 4 bytes."""
 Q4, Q8 = 18 / 32, 34 / 32
-"""Bytes of a weight in GGUF's Q4_0 and Q8_0, or Q4_K_S and others of their size: 32 share a scale."""
+"""Bytes of a weight in GGUF's Q4_0 (or Q4_K_S) and Q8_0: 32 weights share a scale of 2 bytes."""
 T5_PLAIN = 24 * 10240 * 4096 + 32128 * 4096
 """Parameters of T5 that stay in bfloat16: the last layer of each block, and the embedding."""
 
 
 def cached_roles() -> list[CachedRole]:
-    """Every role of every family, and how much of it is here."""
+    """List every role of every family, with how much of it is in the Hub's cache."""
     sizes = _cached()
     return [
         CachedRole(
@@ -36,7 +37,7 @@ def cached_roles() -> list[CachedRole]:
 
 
 def loading_choices(on_cpu: bool) -> list[LoadingChoice]:
-    """Ways to load one role of FLUX.1, from the plainest, in the precision that a device has by default."""
+    """List ways to load one role of FLUX.1, the simplest first, in the default precision of the device."""
     transformer, t5 = PARAMETERS["transformer"], PARAMETERS["text_encoder_2"]
     rest = PARAMETERS["vae"] + PARAMETERS["text_encoder"]
     whole = transformer + t5 + rest
@@ -60,7 +61,7 @@ def loading_choices(on_cpu: bool) -> list[LoadingChoice]:
 
 
 def memory_fits(memory: float) -> list[MemoryFit]:
-    """Every role of every family on a device of this many bytes, in the precision of GPUs."""
+    """List what every role of every family needs in bf16 on a device of this many bytes."""
     return [
         _memory_fit(family.name, name, _sizes(role), memory)
         for family in FAMILIES.values()
@@ -69,11 +70,12 @@ def memory_fits(memory: float) -> list[MemoryFit]:
 
 
 def best_preset(memory: float) -> str | None:
-    """The preset for several roles in one process; empty where none is needed, None where none helps."""
+    """Return the preset for several roles in one process; empty where none is needed, None where none helps."""
     return "" if low_memory.fits_without_preset(memory) else low_memory.largest_preset(memory)
 
 
 def _memory_fit(family: str, role: str, sizes: WeightBytes, memory: float) -> MemoryFit:
+    """Make the record of one role on a device of `memory` bytes."""
     name = "" if sizes.whole + ROOM <= memory else low_memory.largest_preset(memory)
     return MemoryFit(
         family=family,
@@ -87,6 +89,7 @@ def _memory_fit(family: str, role: str, sizes: WeightBytes, memory: float) -> Me
 
 
 def _sizes(role: Role) -> WeightBytes:
+    """Return the bytes of a role's weights, from its files where it is embedded."""
     folder = Path(role.source)
     if not folder.is_absolute():
         return low_memory.published_weights()
@@ -99,6 +102,7 @@ def _sizes(role: Role) -> WeightBytes:
 
 
 def _preset_choice(name: str, preset: Preset) -> LoadingChoice:
+    """Describe loading with a preset."""
     sizes = low_memory.published_weights()
     waiting = preset.transformers - (sizes.transformer <= preset.weights)
     encoders = sizes.encoders if preset.offload_encoders else 0
@@ -107,7 +111,7 @@ def _preset_choice(name: str, preset: Preset) -> LoadingChoice:
 
 
 def _state(role: Role) -> str:
-    """How much of a role is here: its own transformer, and what all roles share."""
+    """Return `embedded`, `complete`, `partly` or `absent` for a role's transformer and shared components."""
     if Path(role.source).is_absolute():
         return "embedded"
     needed = list(_needed(role))
@@ -118,7 +122,7 @@ def _state(role: Role) -> str:
 
 
 def _needed(role: Role) -> Iterator[tuple[Path | None, list[str]]]:
-    """Folders of the Hub's cache, or None, with the patterns of what a role needs from each."""
+    """Yield the folders of a role in the Hub's cache, None where absent, with the patterns of needed files."""
     shared = ["vae", "text_encoder", "text_encoder_2"]
     if role.file is None:
         yield _snapshot(role.source), hub.file_patterns([*shared, "transformer"], *hub.TOKENIZERS)
@@ -129,6 +133,7 @@ def _needed(role: Role) -> Iterator[tuple[Path | None, list[str]]]:
 
 
 def _snapshot(repository: str) -> Path | None:
+    """Return the folder of a repository in the Hub's cache, or None."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -138,11 +143,12 @@ def _snapshot(repository: str) -> Path | None:
 
 
 def _repositories(role: Role) -> set[str]:
+    """Return the repositories that hold a role."""
     return {role.source} | ({role.file.rpartition("/")[0]} if role.file else set())
 
 
 def _cached() -> dict[str, int]:
-    """Bytes of each repository in the Hub's cache."""
+    """Return the bytes of each repository in the Hub's cache."""
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 

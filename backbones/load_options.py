@@ -1,4 +1,4 @@
-"""Loading options: diffusers' quantizers, offload, attention backends, caches and compilation, by name."""
+"""Define the loading options: quantizers, offload, attention backends, caches and compilation of diffusers."""
 
 import inspect
 import os
@@ -14,40 +14,42 @@ from backbones.specs import ROLES
 from editkit.errors import EditkitError, first_sentence
 
 CACHES = ("FirstBlockCacheConfig", "TaylorSeerCacheConfig")
-"""Those of diffusers that need no callback and know FLUX's blocks."""
+"""Cache configs of diffusers that need no callback and support FLUX's blocks."""
 FILES = (".safetensors", ".gguf")
 """Endings of weight files that can be loaded."""
 QUANTIZERS = ("BitsAndBytesConfig", "TorchAoConfig", "QuantoConfig", "NVIDIAModelOptConfig")
+"""Quantization configs of diffusers that FLUX can be loaded with."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """How a transformer is loaded and run; everything here is diffusers' own."""
+    """Options that say how a backbone's models are loaded and run; quantizers and hooks are diffusers' own."""
 
     transformer: Any = None
-    """In place of the role's own: a .safetensors or .gguf file, or a diffusers transformer folder; or a
-    mapping from roles to such, or to another role, whose input is then widened ({ace: fill})."""
+    """Transformer to use instead of the role's own: a .safetensors or .gguf file, or a diffusers transformer
+    folder. Or a mapping from roles to such files, or to another role, whose input is then widened ({ace:
+    fill})."""
     text_encoder: Path | None = None
-    """In place of the family's CLIP: a .safetensors file or a transformers folder."""
+    """CLIP to use instead of the family's: a .safetensors file or a transformers folder."""
     text_encoder_2: Path | None = None
-    """In place of the family's T5: a .safetensors or .gguf file, or a transformers folder."""
+    """T5 to use instead of the family's: a .safetensors or .gguf file, or a transformers folder."""
     vae: Path | None = None
-    """In place of the family's autoencoder: a .safetensors file or a diffusers folder."""
+    """Autoencoder to use instead of the family's: a .safetensors file or a diffusers folder."""
     axes: tuple[int, ...] | None = None
-    """RoPE axes of a native file whose head width is not 128."""
+    """RoPE axes of a native file whose attention heads are not 128 wide."""
     quantization: dict[str, Any] = field(default_factory=dict)
-    """`type` names diffusers' class (BitsAndBytesConfig, TorchAoConfig, ...), the rest are its arguments;
-    torchao's own config, such as Int8WeightOnlyConfig, goes by its name as `quant_type`."""
+    """Quantizer: `type` names diffusers' class (BitsAndBytesConfig, TorchAoConfig, ...), the other keys are
+    its arguments. torchao's own config, such as Int8WeightOnlyConfig, is named by `quant_type`."""
     offload: str | None = None
-    """Of transformers. `block` or `leaf`: weights wait on the CPU and visit the device group by group;
-    `none`: never. Without it `low_memory` decides."""
+    """Offload of transformers. `block` or `leaf`: weights wait on the CPU and visit the device group by
+    group. `none`: never. If not given, `low_memory` decides."""
     low_memory: str | None = None
-    """A preset for devices of little memory, `16g`, `24g` or `48g`, see `backbones.low_memory`; `auto`
-    takes the one that fits the device. Other options win over it."""
+    """Preset for devices with little memory: `16g`, `24g` or `48g`, see `backbones.low_memory`; `auto`
+    chooses the one that fits the device. Other options override it."""
     attention: str | None = None
-    """diffusers' attention backend, such as `native`, `flash`, `sage`; `plain` trains fastest on CPUs."""
+    """Attention backend of diffusers, such as `native`, `flash` or `sage`; `plain` trains fastest on CPUs."""
     cache: dict[str, Any] = field(default_factory=dict)
-    """`type` names diffusers' class (FirstBlockCacheConfig, ...), the rest are its arguments."""
+    """Cache: `type` names diffusers' class (FirstBlockCacheConfig, ...), the other keys are its arguments."""
     compile: bool = False
     """Compile the repeated blocks with torch.compile."""
 
@@ -65,25 +67,34 @@ class LoadOptions:
             raise ValueError(f"transformer must be a path, or paths by role, not {self.transformer!r}")
 
     def replacement(self, role: str) -> Path | None:
-        """What replaces a role's own transformer, or None."""
+        """Return the file or folder that replaces a role's own transformer, or None."""
         named = isinstance(self.transformer, dict)
         chosen = self.transformer.get(role) if named else self.transformer
         return Path(chosen) if chosen and not self.source_role(role) else None
 
     def component(self, name: str) -> Path | None:
-        """What replaces the family's own autoencoder or text encoder, or None."""
+        """Return the file or folder that replaces the family's own autoencoder or text encoder, or None."""
         chosen: dict[str, Path | None] = {
             "vae": self.vae, "text_encoder": self.text_encoder, "text_encoder_2": self.text_encoder_2,
         }  # fmt: skip
         return chosen[name]
 
     def source_role(self, role: str) -> str | None:
-        """The role whose transformer replaces this role's, its input widened, or None."""
+        """Return the role whose transformer, with a widened input, replaces this role's own, or None."""
         chosen = self.transformer.get(role) if isinstance(self.transformer, dict) else None
         return chosen if chosen in ROLES else None
 
 
 def build_config(values: dict[str, Any], allowed: Sequence[str]) -> Any:
+    """Build diffusers' config from a mapping whose `type` is the name of its class.
+
+    Args:
+        values: `type`, and the arguments of the class.
+        allowed: class names that may be given.
+
+    Raises:
+        EditkitError: where the class is not allowed or refuses its arguments.
+    """
     arguments = dict(values)
     name = str(arguments.pop("type", ""))
     if name not in allowed:

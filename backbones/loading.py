@@ -1,4 +1,4 @@
-"""Loading options: diffusers' quantizers, offload, attention backends, caches and compilation, by name."""
+"""Load a transformer, and set it up as the loading options say."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -27,14 +27,14 @@ def load_transformer(
     dtype: torch.dtype,
     device: torch.device = CPU,
 ) -> FluxTransformer2DModel:
-    """A transformer from the role's own file or folder, or from what the options name.
+    """Load a transformer from the role's own file or folder, or from the path in the options.
 
     Args:
-        options: may name another, and how to quantize it.
-        role: whose it is.
+        options: may name another file or folder, and how to quantize it.
+        role: the role to load.
         own: finds the role's own file or folder.
-        dtype: of weights that are not quantized.
-        device: where weights are quantized; others stay on the CPU.
+        dtype: precision of weights that are not quantized.
+        device: the device on which weights are quantized; all others stay on the CPU.
 
     Raises:
         EditkitError: where it is missing, damaged, pickled or of another shape.
@@ -74,7 +74,7 @@ def place_transformer(
     options: LoadOptions,
     placement: Placement | None = None,
 ) -> FluxTransformer2DModel:
-    """Move it to its device, or let a preset's placement do so, and switch on what the options ask for.
+    """Move a transformer to its device, or let a preset's placement do so, and apply the loading options.
 
     Raises:
         EditkitError: where diffusers refuses an option.
@@ -96,18 +96,24 @@ def place_transformer(
 
 
 def refresh_offload_groups(transformer: Transformer) -> None:
-    """Where weights visit the device group by group, take in those of adapters that came or went.
+    """Update the groups in which weights visit the device, after adapters were added or removed.
 
-    diffusers does so within its pipelines' LoRA loaders alone; what is in no group stays on the CPU.
+    diffusers does this in its pipelines' LoRA loaders only. A weight that is in no group would stay on the
+    CPU.
     """
     _maybe_remove_and_reapply_group_offloading(transformer)
 
 
 def build_random_model(cls: Any, values: Mapping[str, Any], key: str) -> Any:
-    """A diffusers model with random weights from its config, which a training config holds under `key`.
+    """Build a diffusers model with random weights from its config.
+
+    Args:
+        cls: the model class.
+        values: the config.
+        key: key of a training config that holds it, for error messages.
 
     Raises:
-        EditkitError: for what diffusers would leave out without a word, or refuse.
+        EditkitError: for a key that diffusers would ignore silently, or a value that it refuses.
     """
     known = inspect.signature(cls.__init__).parameters
     if strange := [name for name in values if name not in known]:

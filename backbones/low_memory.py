@@ -1,4 +1,4 @@
-"""Presets for devices of little memory: what each switches, and how much of FLUX.1 it keeps on the device."""
+"""Define presets for devices with little memory, and compute what each keeps on the device."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,27 +7,30 @@ from backbones.specs import FAMILIES, PARAMETERS
 from editkit.errors import EditkitError
 
 ROOM = 3e9
-"""Bytes that an edit of one megapixel needs besides weights, at most."""
+"""Largest number of bytes that an edit of one megapixel needs besides weights."""
 BF16 = 2
+"""Bytes of a weight in bfloat16."""
 LARGEST_BLOCK, OUTSIDE_BLOCKS = 339_831_296, 64_124_992
 """Parameters of the transformer."""
 AUTO = "auto"
+"""Name that stands for the preset that fits the device."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preset:
-    """What one preset switches.
+    """The settings of one preset.
 
     Attributes:
-        weights: bytes of weights that may be on the device at once. Models that were used least recently
-            move to the CPU to make room. A model that is larger than this visits the device group by group:
-            a transformer block by block, others layer by layer.
-        stream: whether the next group travels while the one before computes; on CUDA alone.
-        transformers: how many stay loaded. The one used least recently is let go, and loaded again with its
-            adapters when it is needed.
+        weights: largest number of bytes of weights on the device at once. To make room, the least recently
+            used models move to the CPU. A model that is larger visits the device group by group: a
+            transformer block by block, others layer by layer.
+        stream: whether the next group is copied while the one before computes; on CUDA only.
+        transformers: number of transformers that stay loaded. The least recently used one is dropped, and
+            loaded again with its adapters when it is needed.
         offload_encoders: whether the text encoders move to the CPU as soon as a prompt is encoded.
-        pixels: how many the autoencoder takes at once. A larger picture goes tile by tile; of smaller ones,
-            such as the previews of a seed search, as many go together as fit.
+        pixels: largest number of pixels that the autoencoder takes at once. A larger picture is processed in
+            tiles. Smaller pictures, such as the previews of a seed search, are processed together as far as
+            they fit.
     """
 
     weights: float
@@ -39,7 +42,15 @@ class Preset:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightBytes:
-    """Bytes of a role's weights: of the transformer, of its parts that matter, of what all roles share."""
+    """Bytes of a role's weights.
+
+    Attributes:
+        transformer: the whole transformer.
+        block: its largest block.
+        outside: its layers outside of blocks.
+        encoders: both text encoders.
+        vae: the autoencoder.
+    """
 
     transformer: float
     block: float
@@ -58,11 +69,11 @@ PRESETS: Mapping[str, Preset] = {
     "24g": Preset(weights=20e9, stream=True, transformers=1, offload_encoders=True, pixels=1536 * 1536),
     "48g": Preset(weights=42e9, stream=True, transformers=2, offload_encoders=False, pixels=2048 * 2048),
 }
-"""From the smallest."""
+"""Presets by name, the smallest first."""
 
 
 def published_weights() -> WeightBytes:
-    """Bytes of a role of FLUX.1 in bfloat16."""
+    """Return the bytes of a role of FLUX.1 in bfloat16."""
     return WeightBytes(
         transformer=BF16 * PARAMETERS["transformer"],
         block=BF16 * LARGEST_BLOCK,
@@ -73,14 +84,14 @@ def published_weights() -> WeightBytes:
 
 
 def transformer_bytes(preset: Preset, sizes: WeightBytes) -> float:
-    """Bytes of the transformer that are on the device at once: all, or the groups of the moment."""
+    """Return how many bytes of the transformer are on the device at once: all, or the groups in use."""
     if sizes.transformer <= preset.weights:
         return sizes.transformer
     return sizes.outside + (2 if preset.stream else 1) * sizes.block
 
 
 def peak_bytes(preset: Preset, sizes: WeightBytes) -> float:
-    """Bytes of weights on the device at once during edits in one role, at most."""
+    """Return the largest number of bytes of weights on the device at once during edits in one role."""
     transformer = transformer_bytes(preset, sizes)
     stays = sizes.vae + (transformer if transformer == sizes.transformer else 0)
     encoding = sizes.encoders + stays
@@ -89,23 +100,23 @@ def peak_bytes(preset: Preset, sizes: WeightBytes) -> float:
 
 
 def largest_preset(memory: float) -> str | None:
-    """The name of the largest preset for a device of this many bytes; None where it is too small for any."""
+    """Return the name of the largest preset that fits this many bytes; None where no preset fits."""
     fit = [name for name, preset in PRESETS.items() if preset.weights + ROOM <= memory]
     return fit[-1] if fit else None
 
 
 def fits_without_preset(memory: float) -> bool:
-    """Whether the largest family's roles fit in this many bytes together, without any preset."""
+    """Whether all roles of the largest family fit together in this many bytes."""
     roles = max(len(family.roles) for family in FAMILIES.values())
     sizes = published_weights()
     return sizes.whole + (roles - 1) * sizes.transformer + ROOM <= memory
 
 
 def choose_preset(name: str | None, device: str) -> Preset | None:
-    """The preset of this name; `auto` is the one that fits the device, and none where all roles fit.
+    """Return the preset of this name; for `auto`, the one that fits the device, or None where all roles fit.
 
     Raises:
-        EditkitError: where the device is too small for any.
+        EditkitError: where the device is too small for every preset.
     """
     if name != AUTO:
         return None if name is None else PRESETS[name]
@@ -123,7 +134,7 @@ def choose_preset(name: str | None, device: str) -> Preset | None:
 
 
 def _device_memory(device: str) -> float:
-    """Bytes of a device; where several are of its kind and none is named, of the first."""
+    """Return the bytes of a device; the first of its kind counts where the name has no number."""
     from editkit import machine
 
     found = machine.devices()

@@ -1,4 +1,4 @@
-"""A FLUX family of shapes without weights: what a run will need can be known before anything is fetched."""
+"""Make a FLUX family without weights, so that a run's needs are known before anything is downloaded."""
 
 import json
 from collections.abc import Sequence
@@ -29,13 +29,13 @@ CLASSES: dict[str, Any] = {
 
 
 class MetaFlux(Flux):
-    """Fills a plan's slots with tensors on the meta device, and has transformers there."""
+    """A FLUX family on the meta device: its tensors have shapes and no values."""
 
     def __init__(self, name: str, options: LoadOptions | None = None) -> None:
         super().__init__(find_family(name), torch.device("meta"), torch.float32, options)
 
     def transformer(self, role: str) -> FluxTransformer2DModel:
-        """The role's transformer on the meta device."""
+        """Return the role's transformer on the meta device."""
         record = self.role(role)
         if record.key not in self.transformers:
             with torch.device("meta"):
@@ -44,6 +44,7 @@ class MetaFlux(Flux):
         return self.transformers[record.key]
 
     def _config(self, role: str, record: Role) -> dict[str, Any]:
+        """Return the config of a role's transformer."""
         whole = config_folder(record)
         folder = self.options.replacement(role) or (whole and whole / "transformer")
         if folder and (folder / "config.json").is_file():
@@ -57,7 +58,7 @@ class MetaFlux(Flux):
         }
 
     def component_parameters(self, role: str) -> dict[str, int]:
-        """Parameters of the autoencoder and the text encoders, by part."""
+        """Return the number of parameters of the autoencoder and of each text encoder, by name."""
         folder = config_folder(self.role(role))
         if folder is None:
             return {part: PARAMETERS[part] for part in CLASSES}
@@ -83,7 +84,7 @@ class MetaFlux(Flux):
 
 
 def _parameters(cls: Any, folder: Path) -> int:
-    """Of a diffusers or transformers model, by its config alone."""
+    """Count the parameters of a diffusers or transformers model by its config alone."""
     try:
         with torch.device("meta"):
             if issubclass(cls, AutoencoderKL):

@@ -1,4 +1,4 @@
-"""Where weights are: on the device, or waiting on the CPU until they are needed."""
+"""Decide which models are on the device and which wait on the CPU until they are needed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +17,11 @@ CPU = torch.device("cpu")
 
 
 class Placement:
-    """Brings models to the device before they are used, within a preset's bound.
+    """Moves models to the device before they are used, and keeps their weights below a preset's limit.
 
     Args:
-        device: where they are used.
-        preset: the bound; without one, models go to the device when they are put and stay there.
+        device: the device on which models are used.
+        preset: the limit; without one, models move to the device in `place` and stay there.
     """
 
     def __init__(self, device: torch.device, preset: Preset | None) -> None:
@@ -32,16 +32,16 @@ class Placement:
     def place(
         self, model: nn.Module, device: torch.device, offload: str | None = None, level: str = "block"
     ) -> None:
-        """Settle how a new model reaches the device, and take it there where it stays.
+        """Decide how a new model reaches the device, and move it there if it stays there.
 
         Args:
-            model: on the CPU, or quantized on the device.
-            device: its own, which is elsewhere for transformers that will be in shards.
-            offload: `none`, `block` or `leaf` where somebody asked for it.
-            level: `block` or `leaf`, for a model that is larger than the preset's bound.
+            model: a model on the CPU, or a quantized one on the device.
+            device: the model's own device, which differs for transformers that will be sharded.
+            offload: `none`, `block` or `leaf` if the user chose it.
+            level: `block` or `leaf`: how a model larger than the preset's limit visits the device.
 
         Raises:
-            EditkitError: where `none` was asked for and the model is larger than that.
+            EditkitError: where `none` was chosen and the model is larger than the limit.
         """
         bound, needed = self.preset.weights if self.preset else inf, weight_bytes(tensors(model))
         if offload == "none" and needed > bound:
@@ -57,7 +57,7 @@ class Placement:
             _move(model, device)
 
     def onload(self, name: str, model: nn.Module) -> None:
-        """Have a model on the device, which sends others away where the bound asks for it."""
+        """Move a model to the device; others move to the CPU if the limit requires it."""
         if self.preset is None:
             return
         groups = list(_groups(model))
@@ -77,20 +77,20 @@ class Placement:
         self._onloaded[name] = model
 
     def offload(self, name: str) -> None:
-        """Send a model to wait on the CPU, where it is on the device."""
+        """Move a model to the CPU if it is on the device."""
         model = self._onloaded.pop(name, None)
         if model is not None:
             _move(model, CPU)
             self.tracker.remove(name)
 
     def forget(self, name: str) -> None:
-        """Strike out a model that is let go."""
+        """Forget a model that is dropped from memory."""
         self._onloaded.pop(name, None)
         self.tracker.remove(name)
 
     @contextmanager
     def onloaded(self, **models: nn.Module) -> Iterator[None]:
-        """Have the text encoders, by name, on the device; afterwards they wait where the preset says so."""
+        """Keep text encoders on the device within the block; then offload them if the preset says so."""
         for name, model in models.items():
             self.onload(name, model)
         try:
@@ -101,11 +101,12 @@ class Placement:
                     self.offload(name)
 
     def offload_all(self) -> None:
-        """Send all models to wait on the CPU."""
+        """Move all models to the CPU."""
         for name in list(self._onloaded):
             self.offload(name)
 
     def _make_room(self, name: str, needed: int) -> None:
+        """Offload the least recently used models until `needed` bytes fit."""
         assert self.preset is not None
         others = [other for other in self._onloaded if other != name]
         already = weight_bytes(tensors(self._onloaded[name])) if name in self._onloaded else 0
@@ -114,14 +115,14 @@ class Placement:
 
 
 def _largest_onloaded(groups: list[ModuleGroup]) -> int:
-    """Bytes of groups that are on the device together: what is outside of blocks, a block and the next."""
+    """Return the bytes on the device at once: layers outside of blocks, a block and the next one."""
     sizes = sorted((weight_bytes(group_tensors(group)) for group in groups), reverse=True)
     ahead = 2 if groups[0].stream is not None else 1
     return sum(sizes[: ahead + 1])
 
 
 def _groups(model: nn.Module) -> Iterator[ModuleGroup]:
-    """The groups in which a model visits the device, each once."""
+    """Yield each group in which a model visits the device once."""
     seen: set[int] = set()
     for module in model.modules():
         registry = getattr(module, "_diffusers_hook", None)
@@ -132,6 +133,7 @@ def _groups(model: nn.Module) -> Iterator[ModuleGroup]:
 
 
 def _group(model: nn.Module, device: torch.device, kind: str, stream: bool) -> None:
+    """Let a model visit the device group by group."""
     apply_group_offloading(
         model,
         onload_device=device,
@@ -145,7 +147,7 @@ def _group(model: nn.Module, device: torch.device, kind: str, stream: bool) -> N
 
 
 def _move(model: nn.Module, device: torch.device) -> None:
-    """Move a model, unless it is there; some that are quantized refuse even that."""
+    """Move a model unless it is there already; some quantized models refuse even that."""
     where = next(model.parameters()).device
     if where.type != device.type or device.index not in (None, where.index):
         model.to(device)

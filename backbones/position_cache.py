@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class CachedPositionEmbedding(nn.Module):
-    """diffusers' FluxPosEmbed, recomputed only where the ids differ from the last ones."""
+    """Wraps diffusers' FluxPosEmbed; computes it again only when the position ids have changed."""
 
     def __init__(self, embed: nn.Module) -> None:
         super().__init__()
@@ -24,6 +24,6 @@ class CachedPositionEmbedding(nn.Module):
 
 
 def cache_positions(transformer: FluxTransformer2DModel) -> None:
-    """Wrap a transformer's position embedding; it holds no weights, so its state dict stays as it is."""
+    """Cache a transformer's position embedding; it holds no weights, so the state dict stays the same."""
     if not isinstance(transformer.pos_embed, CachedPositionEmbedding):
         transformer.pos_embed = CachedPositionEmbedding(transformer.pos_embed)

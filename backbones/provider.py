@@ -1,4 +1,4 @@
-"""FLUX as the core asks for it. Nothing heavy is imported before it is needed."""
+"""Provide FLUX to the core. Heavy libraries are imported only when they are needed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class FluxProvider:
-    """The published FLUX families, new ones, and their files. See `editkit.backbone.BackboneProvider`."""
+    """Loads FLUX families and knows their files; `editkit.backbone.BackboneProvider` documents the methods."""
 
     @property
     def families(self) -> Mapping[str, Family]:
@@ -98,4 +98,4 @@ class FluxProvider:
 
 
 PROVIDER: BackboneProvider = FluxProvider()
-"""mypy checks here that FLUX is what the core takes a backbone for."""
+"""The provider that the core uses; mypy checks here that it implements the protocol."""

@@ -1,4 +1,4 @@
-"""Models that are built without memory and then take tensors, quantized ones as they are."""
+"""Recognise quantized tensors, dequantize them, and multiply by them without quantizing activations."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from backbones.conversion.bnb_matrix import BnbMatrix
 
 PLAIN = ("x_embedder", "wo")
-"""Linear layers that are dequantized. FLUX's input layer is widened for other roles; T5 casts the input of
-`wo` to the dtype of its weight, which would be that of packed bytes."""
+"""Linear layers whose weights are dequantized. FLUX's input layer is widened for other roles. T5 casts the
+input of `wo` to the dtype of its weight, which would be the dtype of packed bytes."""
 
 
 class ExactFP8Linear(BFLFP8RLinear):
-    """A layer in fp8 whose products are those of its dequantized weight: no activation is quantized."""
+    """A linear layer in fp8 that multiplies by the dequantized weight and does not quantize activations."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         weight = dequantize_fp8r(self.weight, self.weight_scale).to(self.compute_dtype)
@@ -29,7 +29,7 @@ class ExactFP8Linear(BFLFP8RLinear):
 
 
 class ExactNVFP4Linear(BFLNVFP4Linear):
-    """The same for a layer in NVFP4."""
+    """A linear layer in NVFP4 that multiplies by the dequantized weight and does not quantize activations."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         weight = dequantize_nvfp4(self.weight, self.weight_scale, self.weight_scale_2)
@@ -40,15 +40,16 @@ EXACT: dict[type[nn.Module], type[nn.Module]] = {
     BFLFP8RLinear: ExactFP8Linear,
     BFLNVFP4Linear: ExactNVFP4Linear,
 }
+"""The exact layer for each of diffusers' quantized layers."""
 
 
 def is_quantized(value: Any) -> bool:
-    """Whether a tensor is packed."""
+    """Whether a tensor is quantized."""
     return isinstance(value, BnbMatrix | BFLQuantizedParameter) or hasattr(value, "quant_shape")
 
 
 def dequantize(value: Any) -> Tensor:
-    """A packed tensor's values; a plain one as it is."""
+    """Return a quantized tensor's values; return a plain tensor unchanged."""
     if isinstance(value, BnbMatrix):
         return value.dequantized()
     if isinstance(value, BFLQuantizedParameter):
@@ -61,6 +62,7 @@ def dequantize(value: Any) -> Tensor:
 
 
 def packed_shape(value: Any) -> torch.Size:
+    """Return the shape of a tensor's values, which differs from the shape of packed bytes."""
     if isinstance(value, BFLQuantizedParameter):
         rows, columns = value.shape
         return torch.Size((rows, columns * 2 if value.quant_type == "nvfp4" else columns))
@@ -68,13 +70,14 @@ def packed_shape(value: Any) -> torch.Size:
 
 
 def stays_packed(model: nn.Module, name: str) -> bool:
-    """Whether a packed tensor is a linear layer's weight that may stay packed."""
+    """Whether a quantized tensor is a linear layer's weight that may stay quantized."""
     module, _, kind = name.rpartition(".")
     layer = model.get_submodule(module)
     return kind == "weight" and type(layer) is nn.Linear and module.rpartition(".")[2] not in PLAIN
 
 
 def gguf_class() -> Any:
+    """Return diffusers' class of GGUF parameters; an empty tuple where the package gguf is missing."""
     try:
         from diffusers.quantizers.gguf.utils import GGUFParameter
     except ImportError:
@@ -83,6 +86,7 @@ def gguf_class() -> Any:
 
 
 def use_exact_layers(model: nn.Module) -> None:
+    """Replace diffusers' quantized layers by those that do not quantize activations."""
     for module in model.modules():
         if type(module) in EXACT:
             module.__class__ = EXACT[type(module)]

@@ -11,15 +11,23 @@ from backbones.word_tokenizer import word_tokenizer
 from editkit.errors import EditkitError, unknown
 
 NEIGHBOUR_LOGIT = 6.0
+"""Attention logit with which a head of T5's first block looks at one neighbour."""
 
 
 def random_encoders(
     words: Sequence[str], *, letters: str, clip: dict[str, Any], t5: dict[str, Any], length: int
 ) -> Encoders:
-    """Small encoders with random weights over a vocabulary of whole words.
+    """Create small text encoders with random weights over a vocabulary of whole words.
+
+    Args:
+        words: the vocabulary.
+        letters: capital letters that are words of their own.
+        clip: config of the CLIP text model.
+        t5: config of the T5 encoder.
+        length: tokens of a prompt.
 
     Raises:
-        EditkitError: for a key that transformers' configs do not know.
+        EditkitError: for a key that transformers' configs do not have.
     """
     for kind, values, config in (("clip", clip, CLIPTextConfig), ("t5", t5, T5Config)):
         known = sorted(config().to_dict().keys() - PreTrainedConfig().to_dict().keys())
@@ -51,11 +59,11 @@ def random_encoders(
 
 @torch.no_grad()
 def _start_from_words(clip: CLIPTextModel, t5: T5EncoderModel) -> None:
-    """Let the features of random encoders say which words stand where, plainly enough to be used at once.
+    """Initialise random encoders so that their features show which words stand where.
 
-    With the usual random weights most of a feature is noise that all prompts share, and a transformer that
-    starts from nothing learns to ignore it. Here T5 starts as word embeddings with a part of their neighbours
-    mixed in, CLIP's pooled feature as the mean of a prompt's words.
+    With the usual random weights, most of a feature is noise that all prompts share, and a new transformer
+    learns to ignore it. Here T5 starts as word embeddings with a part of their neighbours mixed in, and
+    CLIP's pooled feature starts as the mean of a prompt's words.
     """
     torch.nn.init.normal_(t5.shared.weight, std=1.0)
     first = t5.encoder.block[0].layer[0].SelfAttention

@@ -1,4 +1,4 @@
-"""New backbones: a small FLUX with random weights."""
+"""Create a new backbone: a small FLUX with random weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,24 +19,28 @@ from editkit.errors import EditkitError, unknown
 
 @dataclass(frozen=True, kw_only=True)
 class RandomInitConfig:
-    """What a backbone with random weights is made of."""
+    """The parts of a backbone with random weights."""
 
     family: str = "tiny"
+    """Name of the backbone whose roles the new one has."""
     vae: str = ""
-    """Folder of the trained autoencoder."""
+    """Folder of a trained autoencoder."""
     words: str = ""
-    """File with a word a line, which becomes the vocabulary."""
+    """File with one word a line, which becomes the vocabulary."""
     letters: str = ""
     """Capital letters that are words of their own."""
     transformer: dict[str, Any] = field(default_factory=dict)
+    """Config of diffusers' FluxTransformer2DModel."""
     clip: dict[str, Any] = field(default_factory=dict)
+    """Config of transformers' CLIPTextModel."""
     t5: dict[str, Any] = field(default_factory=dict)
+    """Config of transformers' T5EncoderModel."""
 
 
 def random_flux(
     config: RandomInitConfig, role: str, device: torch.device, seed: int, options: LoadOptions
 ) -> Flux:
-    """A backbone with random transformer and text encoders over a trained autoencoder, fp32.
+    """Create a backbone in fp32: a random transformer and random text encoders with a trained autoencoder.
 
     Raises:
         EditkitError: where the autoencoder or the word list is missing, or a config does not fit.

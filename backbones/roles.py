@@ -1,4 +1,4 @@
-"""A FLUX family's transformers: loaded when first needed, switched by role, adapted by LoRA."""
+"""Load a FLUX family's transformers on first use, switch them by role, and adapt them by LoRA."""
 
 import gc
 import json
@@ -24,12 +24,12 @@ from editkit.errors import EditkitError, unknown
 
 
 class RoleTransformers:
-    """A transformer per role of a family; roles with one key share one.
+    """Holds a transformer for each role of a family; roles with the same key share one.
 
     Args:
-        family: what is loaded from where.
-        device: where everything runs.
-        dtype: of all weights.
+        family: the record that says what is loaded from where.
+        device: the device on which everything runs.
+        dtype: precision of all weights.
         options: quantization, offload, attention, caching, compilation.
     """
 
@@ -39,7 +39,7 @@ class RoleTransformers:
         self.family, self.name, self.device, self.dtype = family, family.name, device, dtype
         self.options = options or LoadOptions()
         self.transformer_device = device
-        """Where transformers are put, which is elsewhere until they are in shards."""
+        """Device of new transformers; it differs from `device` until they are sharded."""
         self.transformers: dict[str, FluxTransformer2DModel] = {}
         self.placement = Placement(device, choose_preset(self.options.low_memory, str(device)))
         self._adapters: dict[str, str] = {}
@@ -48,7 +48,7 @@ class RoleTransformers:
         self._unloadable: set[str] = set()  # keys of transformers that cannot be loaded again
 
     def role(self, name: str) -> Role:
-        """The role's record.
+        """Return the role's record.
 
         Raises:
             EditkitError: where the family has no such role.
@@ -73,7 +73,7 @@ class RoleTransformers:
         return record.steps, record.guidance or 0.0
 
     def loading(self) -> dict[str, Any]:
-        """The loading options that are not the default ones, in JSON's types."""
+        """Return the loading options that differ from the defaults, in JSON's types."""
         usual = asdict(type(self.options)())
         chosen = {key: value for key, value in asdict(self.options).items() if value != usual[key]}
         found: dict[str, Any] = json.loads(json.dumps(chosen, default=str))
@@ -86,25 +86,25 @@ class RoleTransformers:
         name: str,
         load: Callable[[Transformer, Path, str], object] = adapters.load,
     ) -> None:
-        """Load an adapter next to others on a role's transformer; a recipe names it by its hash."""
+        """Load an adapter onto a role's transformer, beside others; a recipe names it by its hash."""
         load(self.transformer(role), path, name)
         self._restorer.remember_loaded(self.role(role).key, path, name, load)
         self._adapters[name] = adapters.digest(path)
 
     def set_adapters(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
-        """Switch a role's transformer to exactly these adapters; one that is not loaded yet has none."""
+        """Activate exactly these adapters of a role's transformer; one that is not loaded yet has none."""
         if names or (role in self.roles and self.role(role).key in self.transformers):
             adapters.enable(self.transformer(role), names, scales)
         if role in self.roles:
             self._restorer.remember_active(self.role(role).key, names, scales)
 
     def folder(self, role: str) -> Path:
-        """The role's pipeline folder on this machine, its transformer fetched if need be."""
+        """Return the role's pipeline folder on this machine; its transformer is downloaded if need be."""
         record = self.role(role)
         return hub.fetch(record.source, record.licence, hub.file_patterns(["transformer"]))
 
     def transformer(self, role: str) -> FluxTransformer2DModel:
-        """The role's transformer; roles with one key share one."""
+        """Return the role's transformer, and load it if need be; roles with the same key share one."""
         record = self.role(role)
         if record.key not in self.transformers:
             self._evict()
@@ -126,13 +126,13 @@ class RoleTransformers:
         return self.transformers[record.key]
 
     def onloaded_transformer(self, role: str) -> FluxTransformer2DModel:
-        """The role's transformer, ready to compute: on the device, where it does not visit it in groups."""
+        """Return the role's transformer, ready to compute: on the device, or visiting it in groups."""
         transformer = self.transformer(role)
         self.placement.onload(self.role(role).key, transformer)
         return transformer
 
     def _evict(self) -> None:
-        """Let go of transformers that can be loaded again, as many as the preset asks for."""
+        """Drop transformers that can be loaded again, as many as the preset requires."""
         if self.placement.preset is None:
             return
         lasting = [key for key in self.transformers if key not in self._unloadable]
@@ -148,15 +148,15 @@ class RoleTransformers:
         return place_transformer(transformer, self.transformer_device, self.options, self.placement)
 
     def _source_role(self, role: str) -> str | None:
-        """The role whose transformer this one's is, but for a wider input."""
+        """Return the role whose transformer, with a widened input, is this role's; or None."""
         own = None if self.options.replacement(role) else self.role(role).start
         return self.options.source_role(role) or own
 
     def _source_transformer(self, role: str) -> FluxTransformer2DModel:
-        """A role's transformer to take weights from: that in use, or another where hooks move its weights.
+        """Return a role's transformer to take weights from; a separate one where hooks move the weights.
 
         Raises:
-            EditkitError: where it is itself another role's.
+            EditkitError: where that role has no weights of its own either.
         """
         if self._source_role(role):
             raise EditkitError(f"{self.name} has no weights of its own for the role {role!r}; name another.")
@@ -169,7 +169,7 @@ class RoleTransformers:
         return load_transformer(self.options, role, lambda: self._own_path(role), self.dtype, device)
 
     def _own_path(self, role: str) -> Path:
-        """The role's transformer on this machine: a folder of its pipeline, or a file apart from it."""
+        """Return the role's transformer on this machine: a folder of its pipeline, or a separate file."""
         record = self.role(role)
         if record.file is None:
             return self.folder(role) / "transformer"
@@ -177,10 +177,10 @@ class RoleTransformers:
         return hub.fetch(repository, record.licence, [name]) / name
 
     def widen(self, role: str, start: str) -> None:
-        """Give a role a transformer that begins as another role's; its wider input has no effect yet.
+        """Give a role another role's transformer with a wider input; the new channels have no effect yet.
 
         Raises:
-            EditkitError: where a role is missing, or no way is known from the one's channels to the other's.
+            EditkitError: where a role is missing, or an input of these channels cannot be widened to those.
         """
         made = widen_transformer(self.transformer(start), self.role(role).in_channels)
         self.transformers.pop(self.role(start).key)  # whose weights the wider one has taken over
@@ -189,6 +189,7 @@ class RoleTransformers:
         self._unsaved = True
 
     def _adapter_hashes(self, role: str) -> dict[str, str]:
+        """Return the hashes of a role's active adapters, by name and scale."""
         transformer = self.transformer(role)
         active = adapters.active(transformer)
         return {

@@ -1,4 +1,4 @@
-"""FLUX's text side: CLIP's pooled feature and T5's tokens, and the small ones that `tiny` is built with."""
+"""Encode prompts with FLUX's text encoders: CLIP's pooled feature and T5's tokens."""
 
 import copy
 import re
@@ -12,15 +12,16 @@ from editkit.types import Text
 
 WORD = re.compile(r"\w+")
 CLIP_LENGTH = 77
+"""Largest number of tokens of a prompt for CLIP."""
 
 
 class Encoders:
-    """A pair of text encoders with their tokenizers.
+    """The pair of text encoders with their tokenizers.
 
     Args:
-        clip: (tokenizer, CLIPTextModel); its tokenizer's `model_max_length` sets the length.
+        clip: (tokenizer, CLIPTextModel); the tokenizer's `model_max_length` sets the length.
         t5: (tokenizer, T5EncoderModel).
-        length: T5 tokens of a prompt.
+        length: number of T5 tokens of a prompt.
     """
 
     def __init__(self, clip: tuple[Any, Any], t5: tuple[Any, Any], length: int) -> None:
@@ -30,7 +31,7 @@ class Encoders:
         self._extended: dict[tuple[str, ...], Any] = {}
 
     def __call__(self, prompts: Sequence[str], placeholders: tuple[str, ...] = ()) -> Text:
-        """Encode a batch of prompts; padding is encoded too and not masked, as FLUX was trained."""
+        """Encode a batch of prompts; padding is encoded too and not masked, as in FLUX's training."""
         pooled_BD = self.clip(
             self._ids(self.clip_tokenizer, prompts, None, self.clip), output_hidden_states=False
         )
@@ -40,7 +41,7 @@ class Encoders:
         return Text(tokens_BTD=tokens_BTD[0], pooled_BD=pooled_BD.pooler_output)
 
     def unknown_words(self, prompt: str) -> list[str]:
-        """Words that a word-level tokenizer does not know; empty for subword tokenizers."""
+        """Return the words that a word-level tokenizer does not know; none for subword tokenizers."""
         if not isinstance(self.t5_tokenizer.backend_tokenizer.model, models.WordLevel):
             return []
         words = WORD.findall(prompt)
@@ -49,18 +50,18 @@ class Encoders:
         return [word for word, (token, *_) in zip(words, ids, strict=True) if token == unknown]
 
     def too_long(self, prompt: str) -> bool:
-        """Whether T5 would cut the prompt."""
+        """Whether T5 would cut off the end of the prompt."""
         return len(self.t5_tokenizer(prompt, verbose=False).input_ids) > self.length
 
     def has_room_for(self, placeholders: Sequence[str]) -> bool:
-        """Whether T5's embedding has rows to spare for these words.
+        """Whether T5's embedding has spare rows for these words.
 
-        T5 v1.1 has 28 rows more than pieces; a vocabulary of whole words has none.
+        T5 v1.1 has 28 rows more than tokens; a vocabulary of whole words has no spare rows.
         """
         return bool(len(self.t5_tokenizer) + len(placeholders) <= self.t5.shared.num_embeddings)
 
     def _with(self, placeholders: tuple[str, ...]) -> Any:
-        """T5's tokenizer, or a copy of it to which these words are tokens, in their order."""
+        """Return T5's tokenizer, or a copy in which these words are tokens of their own, in this order."""
         if not placeholders:
             return self.t5_tokenizer
         if placeholders not in self._extended:
@@ -71,6 +72,7 @@ class Encoders:
 
     @staticmethod
     def _ids(tokenizer: Any, prompts: Sequence[str], length: int | None, model: Any) -> Tensor:
+        """Tokenize prompts to a fixed length; return ids on the model's device."""
         encoded = tokenizer(
             list(prompts),
             padding="max_length",

@@ -10,10 +10,10 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 
 class WeightTracker:
-    """Weights on the device, entered as they come and struck out as they go.
+    """Counts the weights on the device; owners add theirs when they arrive and remove them when they leave.
 
     Attributes:
-        peak: bytes, the most so far.
+        peak: the largest number of bytes so far.
     """
 
     def __init__(self) -> None:
@@ -23,27 +23,27 @@ class WeightTracker:
 
     @property
     def current(self) -> int:
-        """Bytes on the device."""
+        """Bytes on the device now."""
         return sum(self._bytes.values())
 
     def tensors(self) -> Iterator[Tensor]:
-        """All weights on the device."""
+        """Return all weights on the device."""
         return chain.from_iterable(self._tensors.values())
 
     def add(self, owner: object, tensors: Iterable[Tensor]) -> None:
-        """Enter what a model or a group of it holds."""
+        """Add the weights of a model, or of a group of its modules."""
         self._tensors[owner] = list(tensors)
         self._bytes[owner] = weight_bytes(self._tensors[owner])
         self.peak = max(self.peak, self.current)
 
     def remove(self, owner: object) -> None:
-        """Strike it out, where it is there."""
+        """Remove the weights of an owner, if it has any."""
         self._tensors.pop(owner, None)
         self._bytes.pop(owner, None)
 
 
 class TrackedGroup(ModuleGroup):  # type: ignore[misc]
-    """diffusers' group of modules that travel together, which tells a tracker."""
+    """A group of modules of diffusers' offload that reports its moves to a tracker."""
 
     tracker: WeightTracker
 
@@ -59,21 +59,22 @@ class TrackedGroup(ModuleGroup):  # type: ignore[misc]
 
 
 def tensors(model: nn.Module) -> Iterator[Tensor]:
-    """Parameters and buffers of a model."""
+    """Return the parameters and buffers of a model."""
     return chain(model.parameters(), model.buffers())
 
 
 def group_tensors(group: ModuleGroup) -> Iterator[Tensor]:
-    """The same of a group of modules."""
+    """Return the parameters and buffers of a group of modules."""
     return chain(chain.from_iterable(map(tensors, group.modules)), group.parameters, group.buffers)
 
 
 def weight_bytes(held: Iterable[Tensor]) -> int:
-    """Bytes of weights, each counted once; of quantized ones, what they are packed in and their scales."""
+    """Sum the bytes of weights, each counted once; quantized ones count as packed, with their scales."""
     return sum(map(_bytes, {id(tensor): tensor for tensor in held}.values()))
 
 
 def _bytes(tensor: Tensor) -> int:
+    """Return the bytes of one tensor."""
     if is_traceable_wrapper_subclass(tensor):  # torchao's and quanto's, which look as large as they were
         names, _ = tensor.__tensor_flatten__()
         return sum(_bytes(getattr(tensor, name)) for name in names)

@@ -1,4 +1,4 @@
-"""A transformer behind a wider input, as another role takes it."""
+"""Widen the input layer of a transformer, so that its weights serve another role."""
 
 import copy
 from collections.abc import Sequence
@@ -11,18 +11,20 @@ from torch import Tensor, nn
 from editkit.errors import EditkitError
 
 FILL_TO_ACE = (*range(128), *range(192, 448))
-"""Where Fill's 384 input columns stand among ACE++'s 448: "modify" (128-191) comes between image and mask."""
+"""Columns of Fill's 384 input channels among ACE++'s 448: ACE++'s "modify" channels (128-191) come between
+image and mask."""
 COLUMNS = {(64, 384): range(64), (64, 448): range(64), (384, 448): FILL_TO_ACE}
-"""From text to image to Fill, and from either to ACE++."""
+"""For (old, new) numbers of input channels, the new columns of the old channels: from text to image to Fill,
+and from either to ACE++."""
 
 
 def widen_transformer(transformer: FluxTransformer2DModel, in_channels: int) -> FluxTransformer2DModel:
-    """A transformer's weights behind a wider input, whose new channels have no effect yet.
+    """Return a transformer with the same weights and a wider input; the new channels have no effect yet.
 
-    They are no copies, quantized ones neither; adapters that it carries stay behind.
+    Weights are shared with the original, quantized ones too. Adapters of the original are not taken over.
 
     Raises:
-        EditkitError: where no way is known from the one's channels to the other's.
+        EditkitError: where an input of these channels cannot be widened to those.
     """
     held = transformer.config.in_channels
     if (held, in_channels) not in COLUMNS:
@@ -45,7 +47,7 @@ def widen_transformer(transformer: FluxTransformer2DModel, in_channels: int) -> 
 
 
 def _share_quantized_layers(transformer: nn.Module, wide: nn.Module) -> list[str]:
-    """Give the wide transformer the other's quantized layers; the beginnings of their tensors' names."""
+    """Give the wide transformer the original's quantized layers; return the prefixes of their tensors' names."""
     found = []
     for name, module in transformer.named_modules():
         module = getattr(module, "base_layer", module)
@@ -56,16 +58,16 @@ def _share_quantized_layers(transformer: nn.Module, wide: nn.Module) -> list[str
 
 
 def widen_input(weight: Tensor, in_channels: int, columns: Sequence[int]) -> Tensor:
-    """The input layer's weight (D, in) widened to (D, in_channels), whose new channels start without effect.
+    """Widen the input layer's weight (D, in) to (D, in_channels); the new columns are zero.
 
     Args:
-        weight: of `x_embedder` (native `img_in`).
-        in_channels: width of the token that the new layer takes.
-        columns: for each column of `weight` in turn, its column in the result; all others are zero.
-            64 to 384 (Fill's layout) is `range(64)`, 384 to 448 (ACE++) is `FILL_TO_ACE`.
+        weight: weight of `x_embedder` (native `img_in`).
+        in_channels: number of channels that the new layer takes.
+        columns: the new column of each old column, in order. From 64 to 384 (Fill) it is `range(64)`, from
+            384 to 448 (ACE++) `FILL_TO_ACE`.
 
     Raises:
-        EditkitError: where `columns` is not one distinct place per column of `weight`.
+        EditkitError: where `columns` does not give each column of `weight` a place of its own.
     """
     places = list(columns)
     fits = weight.ndim == 2 and weight.shape[1] == len(places) == len(set(places))

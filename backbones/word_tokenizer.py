@@ -7,12 +7,13 @@ from transformers import PreTrainedTokenizerFast
 
 
 def word_tokenizer(words: Iterable[str], *, letters: str, kind: str, length: int) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer: lower case, punctuation dropped, single capital letters kept apart.
+    """Make a word-level tokenizer: lower case, no punctuation, single capital letters as tokens of their own.
 
     Args:
         words: the vocabulary; its order fixes the ids.
-        letters: capital letters that are tokens of their own, so that the letter A is not the article.
-        kind: `t5` (ends with </s>) or `clip` (between <|startoftext|> and <|endoftext|>).
+        letters: capital letters that are tokens, so that the letter A differs from the article.
+        kind: `t5` (a prompt ends with </s>) or `clip` (a prompt stands between <|startoftext|> and
+            <|endoftext|>).
         length: the longest sequence.
     """
     # <|endoftext|> must not be 2: transformers then takes the model for an old one and pools elsewhere.

@@ -9,10 +9,11 @@ from backbones.conversion.key_map import NATIVE, checked_key_map, count_blocks, 
 from editkit.errors import EditkitError
 
 AXES = {128: (16, 56, 56)}  # RoPE axes by head dimension, of every FLUX published
+"""RoPE axes by head width, of every published FLUX."""
 
 
 def infer_config(native_state: Mapping[str, Tensor], axes: Sequence[int] | None = None) -> dict[str, Any]:
-    """The config of the FluxTransformer2DModel that native tensors belong to.
+    """Infer the config of the FluxTransformer2DModel that native tensors belong to.
 
     Args:
         native_state: all tensors of one transformer, on any device.
@@ -32,7 +33,11 @@ def infer_config(native_state: Mapping[str, Tensor], axes: Sequence[int] | None 
 
 
 def infer_architecture(native_state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """`infer_config` without the RoPE axes, which leave no trace in the tensors."""
+    """Infer the config without the RoPE axes, which leave no trace in the tensors.
+
+    Raises:
+        EditkitError: where tensors are missing, unexpected or of impossible shapes.
+    """
     names = without_prefix(native_state)
     checked_key_map(names, NATIVE)
     shapes = {name: tuple(native_state[key].shape) for name, key in names.items()}

@@ -1,4 +1,4 @@
-"""FLUX's autoencoder in Black Forest Labs' naming and diffusers'."""
+"""Convert FLUX's autoencoder from Black Forest Labs' naming to diffusers'."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,11 @@ from editkit.errors import EditkitError
 
 
 def native_to_diffusers(native: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors under AutoencoderKL's names, exact to the bit.
+    """Rename the tensors of a native autoencoder to AutoencoderKL's names; values stay bit-identical.
 
     Args:
         native: all tensors of one autoencoder.
-        config: of diffusers' AutoencoderKL.
+        config: config of diffusers' AutoencoderKL.
 
     Raises:
         EditkitError: where tensors are missing or unknown.
@@ -32,7 +32,7 @@ def native_to_diffusers(native: Mapping[str, Tensor], config: Mapping[str, Any])
 
 
 def infer_config(native: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The config of the AutoencoderKL that native tensors belong to; scale and shift are FLUX.1's.
+    """Infer the config of the AutoencoderKL that native tensors belong to; scale and shift are FLUX.1's.
 
     Raises:
         EditkitError: where tensors are missing.

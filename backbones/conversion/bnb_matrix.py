@@ -1,4 +1,4 @@
-"""Matrices in bitsandbytes' 4 bits (NF4 and FP4), as its own and diffusers' files hold them."""
+"""Read matrices in bitsandbytes' 4 bits (NF4 and FP4) from its own and diffusers' files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from torch import Tensor
 from editkit.errors import EditkitError, first_sentence
 
 STATE = ("quant_state.bitsandbytes__nf4", "quant_state.bitsandbytes__fp4")
+"""Endings of the tensor that describes the quantization."""
 COMPANIONS = ("absmax", "quant_map", "nested_absmax", "nested_quant_map", *STATE)
-"""What stands beside `weight`, after a further dot."""
+"""Endings of the tensors that belong to a matrix; they follow `weight` and a dot."""
 
 
 class BnbMatrix:
-    """Rows of a matrix in 4 bits, which split and join without loss.
+    """A matrix in 4 bits, whose rows can be split and joined without loss.
 
     Args:
         packed: two values a byte, row after row.
-        state: bitsandbytes' `QuantState`, its scales in plain float32.
+        state: bitsandbytes' `QuantState`, with its scales in plain float32.
     """
 
     def __init__(self, packed: Tensor, state: Any) -> None:
@@ -32,7 +33,7 @@ class BnbMatrix:
         return torch.Size(self.state.shape)
 
     def split(self, sizes: int | Sequence[int]) -> tuple[BnbMatrix, ...]:
-        """As torch.split along the rows."""
+        """Split the rows as torch.split does."""
         rows, columns = self.shape
         sizes = [sizes] * (rows // sizes) if isinstance(sizes, int) else list(sizes)
         if any(size * columns % self.state.blocksize for size in sizes):
@@ -46,10 +47,11 @@ class BnbMatrix:
         )
 
     def clone(self) -> BnbMatrix:
+        """Return the matrix itself; `split` has made copies already."""
         return self
 
     def dequantized(self) -> Tensor:
-        """The plain matrix."""
+        """Return the plain matrix."""
         from bitsandbytes.functional import dequantize_4bit
 
         plain: Tensor = dequantize_4bit(self.packed, self.state)
@@ -72,15 +74,15 @@ class BnbMatrix:
 
 
 def read_matrix(name: str, packed: Tensor, companions: Mapping[str, Tensor]) -> BnbMatrix:
-    """A matrix and its companions as rows.
+    """Make a matrix of its packed values and the tensors that belong to it.
 
     Args:
-        name: of the matrix, for errors.
+        name: name of the matrix, for error messages.
         packed: two values a byte.
-        companions: `COMPANIONS` that the file has.
+        companions: the tensors of the file whose endings are in `COMPANIONS`.
 
     Raises:
-        EditkitError: where bitsandbytes is missing or refuses them.
+        EditkitError: where bitsandbytes is missing or refuses the tensors.
     """
     try:
         from bitsandbytes.functional import QuantState, dequantize_blockwise
@@ -102,11 +104,12 @@ def read_matrix(name: str, packed: Tensor, companions: Mapping[str, Tensor]) -> 
 
 
 def stored_shape(companion: Tensor) -> tuple[int, ...]:
-    """The matrix's shape, as a quant_state tells it."""
+    """Return the shape of the matrix, as its quant_state tensor gives it."""
     return tuple(json.loads(companion.numpy().tobytes())["shape"])
 
 
 def _quant_state_like(state: Any, absmax: Tensor, shape: tuple[int, int]) -> Any:
+    """Make a QuantState like another one, with other scales and another shape."""
     from bitsandbytes.functional import QuantState
 
     return QuantState(

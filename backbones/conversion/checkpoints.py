@@ -1,4 +1,4 @@
-"""FLUX checkpoints on disk: Black Forest Labs' single files to diffusers' folders and back."""
+"""Convert FLUX checkpoints on disk: Black Forest Labs' single files to diffusers' folders, and back."""
 
 import json
 import os
@@ -26,7 +26,13 @@ CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Converted:
-    """A checkpoint to be written: meta tensors, real ones in any order, diffusers' config as JSON."""
+    """A checkpoint that is to be written.
+
+    Attributes:
+        layout: all tensors on the meta device, by name.
+        tensors: names and real tensors, in any order.
+        config: diffusers' config as JSON; None for a native file.
+    """
 
     layout: dict[str, Tensor]
     tensors: Iterable[tuple[str, Tensor]]
@@ -34,19 +40,19 @@ class Converted:
 
 
 def convert(source: Path, destination: Path, axes: tuple[int, ...] | None = None) -> Path:
-    """Convert a FLUX checkpoint to the other naming, dtypes kept, tensor by tensor.
+    """Convert a FLUX checkpoint to the other naming, tensor by tensor; dtypes stay the same.
 
     Args:
         source: a native transformer's or autoencoder's `.safetensors` file, or diffusers' transformer folder.
         destination: a new folder for a native file, a new `.safetensors` file for a folder.
-        axes: RoPE axes of a native transformer whose heads are not 128 wide; of no use otherwise.
+        axes: RoPE axes of a native transformer whose heads are not 128 wide; ignored otherwise.
 
     Returns:
         `destination`, complete; after an error nothing is there.
 
     Raises:
-        EditkitError: for a source that is damaged or none of these, axes that do not fit, a destination that
-            exists or has the wrong ending, or a disk that refuses.
+        EditkitError: for a source that is damaged or of another kind, axes that do not fit, a destination
+            that exists or has the wrong ending, or a disk error.
     """
     source, destination = Path(source), Path(destination)
     _check_paths(source, destination)
@@ -79,7 +85,7 @@ def _check_paths(source: Path, destination: Path) -> None:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The weight files of diffusers' transformer folder."""
+    """Return the weight files in diffusers' transformer folder."""
     if (folder / "model_index.json").is_file():
         raise EditkitError(f"it is a whole pipeline; give {folder / 'transformer'}.")
     found = _read_json(folder / CONFIG).get("_class_name")
@@ -121,7 +127,7 @@ def _from_native(stored: SafetensorsReader, axes: tuple[int, ...] | None) -> Con
 
 
 def _autoencoder_from_native(native: Mapping[str, Tensor]) -> Converted:
-    """FLUX's native autoencoder, read whole: a third of a gigabyte at most."""
+    """Convert FLUX's native autoencoder; it is read whole, a third of a gigabyte at most."""
     state = dict(native)
     config = autoencoder.infer_config(state)
     converted = autoencoder.native_to_diffusers(state, config)
@@ -132,7 +138,7 @@ def _autoencoder_from_native(native: Mapping[str, Tensor]) -> Converted:
 
 
 def _checked_config(model: Any, config: dict[str, Any], layout: Mapping[str, Tensor]) -> str:
-    """The full config as JSON, once diffusers' model of that config has exactly the tensors of `layout`."""
+    """Return the full config as JSON, if diffusers' model of that config has exactly the tensors of `layout`."""
     try:
         with torch.device("meta"):
             instance = model.from_config(config)
@@ -149,7 +155,7 @@ def _checked_config(model: Any, config: dict[str, Any], layout: Mapping[str, Ten
 
 
 def _write(converted: Converted, destination: Path) -> None:
-    """Whole or not at all."""
+    """Write a checkpoint whole or not at all."""
     with atomic_files.beside(destination) as partial:
         if converted.config is None:
             _write_tensors(converted, partial)
@@ -160,7 +166,7 @@ def _write(converted: Converted, destination: Path) -> None:
 
 
 def _write_tensors(converted: Converted, path: Path) -> None:
-    """A safetensors file, whose own writer would want all tensors in memory at once."""
+    """Write a safetensors file tensor by tensor; the library's own writer needs all of them in memory."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     # Widest dtype first, as safetensors orders them: each tensor stays aligned to its own size.

@@ -1,4 +1,4 @@
-"""Names of the tensors of FLUX's transformer: Black Forest Labs' ("native") and diffusers', and how they map."""
+"""Map the tensor names of FLUX's transformer: Black Forest Labs' ("native") to diffusers'."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,10 +8,12 @@ from torch import Tensor
 from editkit.errors import EditkitError
 
 COMFYUI_PREFIX = "model.diffusion_model."
+"""Prefix of native names in ComfyUI's files."""
 MLP_RATIO = 4  # fixed in diffusers, hence no part of its config
+"""Width of the MLP in widths of the transformer; fixed in diffusers, hence not part of its config."""
 
 Parts = dict[str, tuple[str, ...]]
-"""Native module -> diffusers' modules that hold its rows, from the top."""
+"""diffusers' modules that hold the rows of a native module, from top to bottom, by the native module."""
 
 OUTER: Parts = {
     "img_in": ("x_embedder",),
@@ -23,10 +25,12 @@ OUTER: Parts = {
     "final_layer.linear": ("proj_out",),
     "final_layer.adaLN_modulation.1": ("norm_out.linear",),
 }
+"""Modules outside of blocks."""
 GUIDANCE: Parts = {
     "guidance_in.in_layer": ("time_text_embed.guidance_embedder.linear_1",),
     "guidance_in.out_layer": ("time_text_embed.guidance_embedder.linear_2",),
 }
+"""Modules of the distilled guidance."""
 DOUBLE: Parts = {
     "img_mod.lin": ("norm1.linear",),
     "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
@@ -43,6 +47,7 @@ DOUBLE: Parts = {
     "txt_mlp.0": ("ff_context.net.0.proj",),
     "txt_mlp.2": ("ff_context.net.2",),
 }
+"""Modules of a double block."""
 SINGLE: Parts = {
     "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
     "linear2": ("proj_out",),
@@ -50,14 +55,17 @@ SINGLE: Parts = {
     "norm.key_norm": ("attn.norm_k",),
     "modulation.lin": ("norm.linear",),
 }
+"""Modules of a single block."""
 SWAPPED = {f"final_layer.adaLN_modulation.1.{kind}" for kind in ("weight", "bias")}
-"""Native rows are shift then scale, diffusers' scale then shift."""
+"""Native tensors whose rows are shift, then scale; diffusers' rows are scale, then shift."""
 NATIVE = ("double_blocks.", "single_blocks.", "guidance_in.")
+"""Prefixes of native double blocks, single blocks and guidance."""
 DIFFUSERS = ("transformer_blocks.", "single_transformer_blocks.", "time_text_embed.guidance_embedder.")
+"""diffusers' prefixes of double blocks, single blocks and guidance."""
 
 
 def key_map(doubles: int, singles: int, guidance: bool) -> dict[str, tuple[str, ...]]:
-    """Native tensor name -> diffusers' names of the tensors that hold its rows, from the top."""
+    """Return diffusers' tensors that hold a native tensor's rows, from top to bottom, by native name."""
     modules = [("", "", OUTER | GUIDANCE if guidance else OUTER)]
     modules += [(f"double_blocks.{i}.", f"transformer_blocks.{i}.", DOUBLE) for i in range(doubles)]
     modules += [(f"single_blocks.{i}.", f"single_transformer_blocks.{i}.", SINGLE) for i in range(singles)]
@@ -71,7 +79,15 @@ def key_map(doubles: int, singles: int, guidance: bool) -> dict[str, tuple[str, 
 
 
 def checked_key_map(names: Iterable[str], side: tuple[str, str, str]) -> dict[str, tuple[str, ...]]:
-    """The key map of the transformer with these names, after a check that they are all of its names."""
+    """Return the key map of a transformer, after a check that `names` are exactly its names.
+
+    Args:
+        names: names of a transformer's tensors.
+        side: whose names they are, `NATIVE` or `DIFFUSERS`.
+
+    Raises:
+        EditkitError: naming what is missing or unexpected.
+    """
     have = set(names)
     double, single, guidance = side
     guided = any(name.startswith(guidance) for name in have)
@@ -90,6 +106,11 @@ def checked_key_map(names: Iterable[str], side: tuple[str, str, str]) -> dict[st
 
 
 def without_prefix(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return names as the file has them, by the names without ComfyUI's prefix.
+
+    Raises:
+        EditkitError: where a name is there with and without the prefix.
+    """
     names = {key.removeprefix(COMFYUI_PREFIX): key for key in state}
     if len(names) < len(state):
         raise EditkitError(f"Tensors are there twice, with and without {COMFYUI_PREFIX}; keep one of each.")
@@ -97,10 +118,12 @@ def without_prefix(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def count_blocks(names: Iterable[str], prefix: str) -> int:
+    """Count the blocks with this prefix; at least one, so that missing blocks show up as missing tensors."""
     # At least one, so that a lack of blocks shows up as missing tensors.
     numbers = [re.match(rf"{re.escape(prefix)}(\d{{1,4}})\.", name) for name in names]
     return 1 + max((int(number[1]) for number in numbers if number), default=0)
 
 
 def few(names: Sequence[str]) -> str:
+    """List the first three names."""
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

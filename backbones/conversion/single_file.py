@@ -1,4 +1,4 @@
-"""A part of FLUX in one file: its tensors under the names of diffusers and transformers."""
+"""Read one model of FLUX from a single file, under the names of diffusers and transformers."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,26 +19,27 @@ PREFIXES = {
     "text_encoder": ("text_encoders.clip_l.transformer.", "clip_l.transformer."),
     "text_encoder_2": ("text_encoders.t5xxl.transformer.", "t5xxl.transformer."),
 }
-"""Before a part's names, in files of one part or of all of them."""
+"""Prefixes of a model's tensor names, in files of one model or of all of them."""
 ALL_PREFIXES = (*(prefix for each in PREFIXES.values() for prefix in each), "text_encoders.")
-"""How names of all parts begin in a file that holds several."""
+"""Prefixes of all models' tensor names in a file that holds several models."""
 UNUSED = {
     "text_encoder": (
         r"text_projection\.weight|logit_scale|embeddings\.position_ids|vision_model\..*|visual_projection\..*"
     ),
     "text_encoder_2": r"decoder\..*|dec\..*|lm_head\.weight|output\.weight|logit_scale|spiece_model",
 }
-"""What files of the encoders hold that FLUX has no use for: the other half of CLIP and of T5, projections."""
+"""Patterns of tensors in encoders' files that FLUX does not use: the other half of CLIP and of T5,
+projections."""
 T5_EMBEDDING = ("shared.weight", "encoder.embed_tokens.weight")
-"""T5's two names of one embedding."""
+"""T5's two names of its embedding."""
 
 
 class ComponentTensors(Mapping[str, Any]):
-    """A part's tensors under other names, looked up in a file one by one.
+    """The tensors of one model under other names; each is read from the file when it is looked up.
 
     Args:
-        weights: the file's.
-        names: a part's name -> the file's.
+        weights: the file's tensors.
+        names: the file's name of each tensor, by its new name.
     """
 
     def __init__(self, weights: Weights, names: Mapping[str, str]) -> None:
@@ -55,18 +56,18 @@ class ComponentTensors(Mapping[str, Any]):
         return len(self._names)
 
     def layout(self) -> dict[str, Tensor]:
-        """Tensors of the same shapes on the meta device, nothing read."""
+        """Return tensors of the same shapes on the meta device, without reading values."""
         layout = self._weights.layout()
         return {name: layout[old] for name, old in self._names.items()}
 
 
 @contextmanager
 def open_component(path: Path, name: str) -> Iterator[ComponentTensors]:
-    """A part of FLUX from a file of that part or of several, under the names that follow its prefix.
+    """Open a file of one model or of several, and give the tensors of one model without their prefix.
 
     Args:
         path: a .safetensors or .gguf file.
-        name: of the part: a key of `PREFIXES`.
+        name: the model: a key of `PREFIXES`.
 
     Raises:
         EditkitError: where the file is damaged or of another kind.
@@ -84,10 +85,13 @@ def open_component(path: Path, name: str) -> Iterator[ComponentTensors]:
 
 
 def read_transformer(path: Path, axes: tuple[int, ...] | None) -> tuple[dict[str, Any], dict[str, Any], bool]:
-    """A transformer's diffusers config and tensors, from BFL's naming or diffusers', and `Weights.exact`.
+    """Read a transformer in Black Forest Labs' or diffusers' naming.
+
+    Returns:
+        diffusers' config, the tensors under diffusers' names, and `Weights.exact`.
 
     Raises:
-        EditkitError: where it is damaged, no FLUX transformer, or its axes cannot be inferred.
+        EditkitError: where the file is damaged or holds no FLUX transformer, or its axes cannot be inferred.
     """
     with open_component(path, "transformer") as found:
         layout = found.layout()
@@ -99,14 +103,14 @@ def read_transformer(path: Path, axes: tuple[int, ...] | None) -> tuple[dict[str
 
 
 def read_vae(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """An autoencoder's tensors under diffusers' names, from BFL's naming or diffusers'.
+    """Read an autoencoder in Black Forest Labs' or diffusers' naming; return tensors under diffusers' names.
 
     Args:
         path: the file.
-        config: of diffusers' AutoencoderKL.
+        config: config of diffusers' AutoencoderKL.
 
     Raises:
-        EditkitError: where it is damaged or no autoencoder of FLUX.
+        EditkitError: where the file is damaged or holds no autoencoder of FLUX.
     """
     with open_component(path, "vae") as found:
         state = {name: found[name] for name in found}
@@ -119,19 +123,25 @@ def read_vae(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_clip(path: Path) -> tuple[dict[str, Any], bool]:
-    """CLIP's text model under transformers' names, and `Weights.exact`."""
+    """Read CLIP's text model; return tensors under transformers' names, and `Weights.exact`."""
     with open_component(path, "text_encoder") as found:
         names = {name.removeprefix("text_model."): name for name in found}
         return _without_unused(found, names, "text_encoder"), found.exact
 
 
 def read_t5(path: Path, names: Iterable[str], layers: int) -> tuple[dict[str, Any], bool]:
-    """T5's encoder under transformers' names, from transformers' or llama.cpp's, and `Weights.exact`.
+    """Read T5's encoder in transformers' or llama.cpp's naming.
 
     Args:
         path: the file.
-        names: of the encoder's tensors, as transformers has them.
-        layers: its blocks.
+        names: transformers' names of the encoder's tensors.
+        layers: number of the encoder's blocks.
+
+    Returns:
+        The tensors under transformers' names, and `Weights.exact`.
+
+    Raises:
+        EditkitError: where the file is damaged, or holds two different embeddings.
     """
     with open_component(path, "text_encoder_2") as found:
         spoken = _llama_cpp_names(names, layers) if any(name.startswith("enc.") for name in found) else {}
@@ -145,7 +155,7 @@ def read_t5(path: Path, names: Iterable[str], layers: int) -> tuple[dict[str, An
 
 
 def _llama_cpp_names(names: Iterable[str], layers: int) -> dict[str, str]:
-    """llama.cpp's names -> transformers'."""
+    """Return transformers' names by llama.cpp's names."""
     import gguf
 
     table = gguf.get_tensor_name_map(gguf.MODEL_ARCH.T5ENCODER, layers)
@@ -153,8 +163,10 @@ def _llama_cpp_names(names: Iterable[str], layers: int) -> dict[str, str]:
 
 
 def _without_unused(found: ComponentTensors, names: Mapping[str, str], part: str) -> dict[str, Any]:
+    """Read the tensors that FLUX uses, under their new names."""
     return {new: found[old] for new, old in names.items() if not re.fullmatch(UNUSED[part], new)}
 
 
 def _same(one: Any, other: Any) -> bool:
+    """Whether two tensors have the same type and values."""
     return type(one) is type(other) and bool(torch.equal(torch.as_tensor(one), torch.as_tensor(other)))

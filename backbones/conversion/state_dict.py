@@ -1,6 +1,6 @@
-"""FLUX's transformer in two namings, Black Forest Labs' ("native") and diffusers', and wider input layers.
+"""Convert the tensors of FLUX's transformer between Black Forest Labs' naming ("native") and diffusers'.
 
-Everything here renames, cuts and joins rows, so values pass exactly and meta tensors do as well as real ones.
+Rows are only renamed, split and joined, so values stay bit-identical. It works on meta tensors too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,27 +20,27 @@ from editkit.errors import EditkitError
 
 
 def native_to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A native transformer's tensors under FluxTransformer2DModel's names, exact to the bit, on any device.
+    """Rename a native transformer's tensors to FluxTransformer2DModel's names, on any device.
 
-    ComfyUI's prefix `model.diffusion_model.` is taken off.
+    ComfyUI's prefix `model.diffusion_model.` is removed.
 
     Raises:
-        EditkitError: where tensors are missing, unexpected, or fused with another number of rows.
+        EditkitError: where tensors are missing or unexpected, or a fused one has another number of rows.
     """
     return dict(split_native(state))
 
 
 def diffusers_to_native(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A FluxTransformer2DModel's tensors under native names, without prefix, exact to the bit, on any device.
+    """Rename a FluxTransformer2DModel's tensors to native names without prefix, on any device.
 
     Raises:
-        EditkitError: where tensors are missing, unexpected, or do not join by shape or dtype.
+        EditkitError: where tensors are missing or unexpected, or cannot be joined by shape or dtype.
     """
     return dict(join_diffusers(state))
 
 
 def split_native(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """`native_to_diffusers` one tensor after another: a mapping that reads from disk on look-up streams."""
+    """Do the work of `native_to_diffusers` tensor by tensor, so that a file need not fit into memory."""
     names = without_prefix(state)
     table = checked_key_map(names, NATIVE)
     width = state[names["img_in.bias"]].numel()
@@ -60,7 +60,7 @@ def split_native(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 
 def join_diffusers(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """`diffusers_to_native` one tensor after another: a mapping that reads from disk on look-up streams."""
+    """Do the work of `diffusers_to_native` tensor by tensor, so that a file need not fit into memory."""
     table = checked_key_map(state, DIFFUSERS)
     width = state["x_embedder.bias"].numel()
     for native, parts in table.items():

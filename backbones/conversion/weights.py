@@ -1,4 +1,4 @@
-"""The weights of a file of any kind, scales and hints folded into the tensors that they belong to."""
+"""Read weights from a file of any kind, with scales and hints joined to the tensors they belong to."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,27 +15,29 @@ from backbones.conversion.reader import DTYPES, SafetensorsReader
 from editkit.errors import EditkitError
 
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
+"""Endings of files that are pickles, which can run code and are never opened."""
 QUANTIZED = {"U8": torch.uint8, "I8": torch.int8}
+"""safetensors' names of the dtypes of packed values."""
 
 
 class Weights(Protocol):
     """Tensors by name; quantized ones are of diffusers' parameter classes, or `bnb_matrix.BnbMatrix`."""
 
     exact: bool
-    """Whether products must be those of the dequantized weights, with no activation quantized."""
+    """Whether the weights must be dequantized for each product, so that no activation is quantized."""
 
     def __getitem__(self, name: str, /) -> Any: ...
     def __iter__(self) -> Iterator[str]: ...
     def __len__(self) -> int: ...
     def layout(self) -> dict[str, Tensor]:
-        """Tensors of the same shapes on the meta device, nothing read."""
+        """Return tensors of the same shapes on the meta device, without reading values."""
 
 
 def open_weights(path: Path, stack: ExitStack) -> Weights:
-    """A file's weights, each read when it is looked up.
+    """Open a weights file; each tensor is read when it is looked up.
 
     Raises:
-        EditkitError: where it is damaged, of another kind, or holds what cannot be understood.
+        EditkitError: where it is damaged, of another kind, or holds something unknown.
     """
     if path.suffix == ".gguf":
         return GgufWeights(path)
@@ -46,7 +48,7 @@ def open_weights(path: Path, stack: ExitStack) -> Weights:
 
 
 class SafetensorsWeights(Mapping[str, Any]):
-    """Weights of safetensors files, in which scales, 4-bit statistics and hints are tensors of their own."""
+    """Weights of safetensors files, in which scales, 4-bit statistics and hints are separate tensors."""
 
     def __init__(self, stored: SafetensorsReader) -> None:
         self._stored = stored
@@ -99,7 +101,7 @@ class SafetensorsWeights(Mapping[str, Any]):
         return DTYPES.get(code, torch.float16)
 
     def _read_hints(self) -> dict[str, dict[str, Any]]:
-        """ComfyUI's hints by module: from tensors, and from the header's entry."""
+        """Return ComfyUI's hints by module, from tensors and from the header."""
         hints = {}
         for name, companions in self._companions.items():
             if "comfy_quant" in companions:
@@ -112,13 +114,14 @@ class SafetensorsWeights(Mapping[str, Any]):
         return hints
 
     def _module(self, layer: str) -> str:
-        """The module that a header's entry names, with or without the file's prefix."""
+        """Return the module that a header's entry names, with or without the file's prefix."""
         found = [name.removesuffix(".weight") for name in _names_ending_in(self._names, f"{layer}.weight")]
         if len(found) != 1:
             raise EditkitError(f"The header speaks of {layer}, which the file lacks; download it again.")
         return found[0]
 
     def _exact(self) -> bool:
+        """Whether the file asks for products without quantized activations, or lacks the scales for them."""
         markers = [key for key in self._stored if key.rpartition(".")[2] == scaled.MARKER]
         # ComfyUI's first spelling: two values ask for products in full precision.
         asked = any(self._stored[key].numel() == 2 for key in markers)
@@ -128,6 +131,7 @@ class SafetensorsWeights(Mapping[str, Any]):
 
 
 def _layers(text: str) -> dict[str, Any]:
+    """Parse the header's entry with hints."""
     try:
         layers = json.loads(text)["layers"]
     except (ValueError, KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Whether all tensors of a LoRA land on a transformer; diffusers drops those that do not without a word."""
+"""Check that all tensors of a LoRA fit a transformer; diffusers silently drops those that do not."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -14,10 +14,11 @@ from editkit.backbone import Transformer
 from editkit.errors import EditkitError
 
 MATRICES = {".lora_A.weight": "A", ".lora_B.weight": "B"}
+"""Endings of the keys of a LoRA's matrices."""
 BESIDE = (".lora_B.bias", ".lora_magnitude_vector", ".lora_magnitude_vector.weight")
-"""What peft may keep with a pair of matrices: a bias, and DoRA's magnitudes."""
+"""Endings of tensors that peft may keep beside the matrices: a bias, and DoRA's magnitudes."""
 EXPERTS = re.compile(r"\.expert_\d+\.|\.lora_route\.")
-"""In the keys of a LoRA-MoE's experts and routers."""
+"""Pattern in the keys of a LoRA-MoE's experts and routers."""
 KINDS = (
     (EXPERTS, "a LoRA-MoE; load it for a method that has experts, or run `editkit lora collapse`"),
     (
@@ -33,18 +34,18 @@ KINDS = (
     (re.compile(r"\.on_input$|\.ia3_"), "an IA3, which is not known; give a plain LoRA"),
     (re.compile(r"\.[ab][12](\.weight)?$"), "a GLoRA, which is not known; give a plain LoRA"),
 )
-"""What keys of other kinds of adapters have in them, and what these are."""
+"""Patterns in the keys of other kinds of adapters, each with the words for the kind and what to do."""
 HINTS = {
     64: "; load it on FLUX.1 [dev] or Kontext",
     128: "; it is a control LoRA of FLUX.1 Tools, which no method takes",
     384: "; load it on FLUX.1 Fill",
     448: "; load it on ACE++'s widened FLUX.1 Fill",
 }
-"""What to do with an adapter, by the channels that its x_embedder takes."""
+"""What to do with an adapter, by the number of channels that its x_embedder takes."""
 
 
 def describe_kind(keys: Iterable[str]) -> str:
-    """A sentence on the first key that is of a known kind of adapter but no plain LoRA; empty without one."""
+    """Say in a sentence which other kind of adapter the first such key belongs to; empty for a plain LoRA."""
     return next((f"The tensor {key} is of {kind}." for key in keys if (kind := _kind(key))), "")
 
 
@@ -53,7 +54,7 @@ def _kind(key: str) -> str:
 
 
 def check_fit(transformer: Transformer, state: Mapping[str, Tensor]) -> None:
-    """Refuse a LoRA in diffusers' layout that would not land whole.
+    """Check that a LoRA in diffusers' layout fits the transformer completely.
 
     Raises:
         EditkitError: naming the first tensor or module that does not fit.
@@ -70,10 +71,10 @@ def check_fit(transformer: Transformer, state: Mapping[str, Tensor]) -> None:
 
 
 def update_shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
-    """By module, the outputs and inputs of a plain LoRA's update.
+    """Return the numbers of outputs and inputs of a plain LoRA's updates, by module.
 
     Raises:
-        EditkitError: for a tensor of no LoRA, half a pair, or a pair that shares no rank.
+        EditkitError: for a tensor that is not part of a LoRA, a single matrix, or a pair of different ranks.
     """
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
@@ -98,9 +99,13 @@ def update_shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
 
 
 def widen_lora(state: Mapping[str, Tensor], in_channels: int) -> Mapping[str, Tensor]:
-    """A LoRA in peft's naming, its input layer's matrix moved to where a wider one has the same channels.
+    """Move the columns of a LoRA's input layer to where a wider input layer has the same channels.
 
-    What is known of no way from the one to the other stays as it is, for `check_fit` to refuse.
+    Where no such move is known, the tensors stay as they are and `check_fit` refuses them.
+
+    Args:
+        state: tensors in peft's naming.
+        in_channels: channels that the transformer takes.
     """
     key = f"{PREFIX}x_embedder.lora_A.weight"
     way = COLUMNS.get((state[key].shape[-1], in_channels)) if key in state else None
@@ -108,10 +113,14 @@ def widen_lora(state: Mapping[str, Tensor], in_channels: int) -> Mapping[str, Te
 
 
 def check_shapes(transformer: Transformer, wanted: Mapping[str, tuple[int, int]]) -> None:
-    """Refuse modules, by name with their outputs and inputs, that the transformer has not.
+    """Check that the transformer has these linear modules.
+
+    Args:
+        transformer: the transformer.
+        wanted: numbers of outputs and inputs, by module.
 
     Raises:
-        EditkitError: naming the first.
+        EditkitError: naming the first module that is missing or of another size.
     """
     bases = {name: _base(module) for name, module in transformer.named_modules()}
     held: dict[str, tuple[Any, Any]] = {
@@ -133,15 +142,15 @@ def check_shapes(transformer: Transformer, wanted: Mapping[str, tuple[int, int]]
 
 
 def _base(module: Any) -> Any:
-    """The layer under a module's adapters."""
+    """Return the layer below a module's adapters."""
     return module.get_base_layer() if hasattr(module, "get_base_layer") else module
 
 
 def check_finite(tensors: Iterable[Tensor]) -> None:
-    """Refuse values that are not finite; tensors without values pass.
+    """Check that all values are finite; tensors on the meta device are skipped.
 
     Raises:
-        EditkitError: where there are any.
+        EditkitError: where a value is not finite.
     """
     if not all(tensor.is_meta or torch.isfinite(tensor.float()).all() for tensor in tensors):
         raise EditkitError("The adapter holds values that are not finite; its file is damaged.")

@@ -1,4 +1,4 @@
-"""Read a LoRA in any dialect."""
+"""Read the updates of a LoRA in any dialect."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,13 +13,13 @@ from editkit.errors import EditkitError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lora:
-    """A LoRA apart from its file's spelling.
+    """The updates of a LoRA, independent of its file's spelling.
 
     Attributes:
-        dialect: one of `DIALECTS`, or `xlabs`.
-        updates: by module, native or diffusers' as the dialect has it.
-        beside: keys of biases and of DoRA's magnitudes, which a plain LoRA has not.
-        unplaced: keys that are no part of a LoRA on FLUX's linear modules.
+        dialect: one of `keys.DIALECTS`, or `xlabs`.
+        updates: updates by module; native or diffusers' modules, as the dialect has them.
+        beside: keys of biases and of DoRA's magnitudes, which a plain LoRA does not have.
+        unplaced: keys that are not part of a LoRA on FLUX's linear modules.
     """
 
     dialect: str
@@ -29,10 +29,10 @@ class Lora:
 
 
 def detect_dialect(state: Mapping[str, Tensor]) -> str:
-    """The dialect of a LoRA's keys.
+    """Return the dialect of a LoRA's keys.
 
     Raises:
-        EditkitError: where they are of none, or of two, or of another kind of adapter.
+        EditkitError: where the keys are in no dialect, in two, or of another kind of adapter.
     """
     if xlabs.is_xlabs(state):
         return "xlabs"
@@ -55,7 +55,7 @@ def detect_dialect(state: Mapping[str, Tensor]) -> str:
 
 
 def read(state: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> Lora:
-    """A LoRA's updates as they are named.
+    """Read a LoRA's updates under the names of its dialect.
 
     Args:
         state: tensors by key, on any device; an alpha on the meta device counts as the rank.
@@ -93,15 +93,15 @@ def read(state: Mapping[str, Tensor], about: Mapping[str, str] | None = None) ->
 
 
 def read_in_diffusers_names(state: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> Lora:
-    """`read`, with the updates by diffusers' modules.
+    """Read a LoRA's updates under the names of diffusers' modules.
 
     Raises:
-        EditkitError: as `read`, and where fused modules do not come apart.
+        EditkitError: where `read` raises it, and where fused modules cannot be split.
     """
     lora = read(state, about)
     return replace(lora, updates=fused_modules.split(lora.updates))
 
 
 def _without_effect(key: str, tensor: Tensor) -> bool:
-    """Whether a tensor adds nothing: some trainers write changes of biases and norms that are all zero."""
+    """Whether a tensor changes nothing: some trainers write all-zero changes of biases and norms."""
     return key.endswith((".diff", ".diff_b")) and not tensor.is_meta and not tensor.any()

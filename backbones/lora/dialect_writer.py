@@ -18,17 +18,19 @@ WRITTEN = {
     "bfl": ("", ".", "lora_A", "lora_B"),
     "comfyui": ("diffusion_model.", ".", "lora_down", "lora_up"),
 }
+"""Prefix, separator and names of both matrices, by native dialect."""
 
 
 def to_dialect(updates: Mapping[str, LowRankUpdate], to: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a file in a dialect.
+    """Return the tensors and metadata of a file in a dialect.
 
     Args:
-        updates: by diffusers' modules; native ones may be among them, and pass to native dialects untouched.
-        to: one of `DIALECTS`.
+        updates: updates by diffusers' modules; native modules may be among them, and stay as they are in
+            native dialects.
+        to: one of `keys.DIALECTS`.
 
     Raises:
-        EditkitError: where there is no such dialect, or updates do not fit each other.
+        EditkitError: where the dialect is unknown, or updates do not fit each other.
     """
     if to not in DIALECTS:
         raise EditkitError(f"There is no dialect {to!r}; there are {', '.join(DIALECTS)}.")
@@ -47,7 +49,7 @@ def to_dialect(updates: Mapping[str, LowRankUpdate], to: str) -> tuple[dict[str,
 
 
 def _to_diffusers(updates: Mapping[str, LowRankUpdate]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The file's LoraConfig goes along only where it is not told from the tensors."""
+    """Return tensors, and a LoraConfig as metadata where the tensors alone do not determine it."""
     state = {}
     for module, update in updates.items():
         state[f"{PREFIX}{module}.lora_A.weight"] = update.down_rI
@@ -74,7 +76,7 @@ def _to_diffusers(updates: Mapping[str, LowRankUpdate]) -> tuple[dict[str, Tenso
 
 
 def _scalar(update: LowRankUpdate) -> Tensor:
-    """Alpha in the matrices' dtype, where that holds it."""
+    """Return alpha in the matrices' dtype, or in float32 where that dtype cannot hold it."""
     wanted = torch.tensor(update.alpha, dtype=torch.float32)
     narrow = wanted.to(update.down_rI.dtype)
     return narrow if float(narrow) == float(wanted) else wanted

@@ -1,4 +1,4 @@
-"""LoRAs of FLUX in four dialects, and the way from each to each; `keys` has their other spellings.
+"""Convert a LoRA file of any dialect to diffusers' layout; `keys` lists further spellings.
 
 | dialect   | names                      | matrices             | alpha                            |
 |-----------|----------------------------|----------------------|----------------------------------|
@@ -7,14 +7,20 @@
 | bfl       | native                     | lora_A, lora_B       | rank; other scales are folded in |
 | comfyui   | native, `diffusion_model.` | lora_down, lora_up   | a tensor                         |
 
-Tensors pass bit by bit, except where parts are fused (see `fused_modules`) or a scale is folded in.
+Tensors stay bit-identical, except where parts are fused (see `fused_modules`) or a scale is folded in.
 
-diffusers' own converters are used for XLabs' naming alone. Those of the dialects above count on 19 and 38
-blocks of width 3072. From kohya they lose the updates of `img_in`, `txt_in`, `time_in` and `vector_in`, whose
-keys they leave without prefix, ignore the last layer's alpha, and read alphas, which meta tensors have not;
-from BFL they want every module. Tensors of kinds that they do not know are dropped without an error, parts
-share memory, which safetensors does not save, and there is no way back. The names are those of
-`backbones.conversion.state_dict` instead, as for whole checkpoints.
+diffusers' own converters are used for XLabs' naming only. For the other dialects they have these limits, so
+the names come from `backbones.conversion.key_map`, as for whole checkpoints:
+
+| limit of diffusers' converters                                                                  |
+|-------------------------------------------------------------------------------------------------|
+| they expect 19 and 38 blocks of width 3072                                                      |
+| kohya: they lose `img_in`, `txt_in`, `time_in`, `vector_in` and the last layer's alpha          |
+| kohya: they read alphas, which meta tensors do not have                                         |
+| BFL: they need every module                                                                     |
+| they drop unknown tensors without an error                                                      |
+| their results share memory, which safetensors does not save                                     |
+| they do not convert back                                                                        |
 """
 
 from collections.abc import Mapping
@@ -29,12 +35,17 @@ from editkit.errors import EditkitError
 def convert_to_diffusers(
     state: Mapping[str, Tensor], about: Mapping[str, str] | None = None
 ) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
-    """Tensors and metadata of a file as diffusers' pipelines write them; untouched where they are so already.
+    """Return a file's tensors and metadata as diffusers' pipelines write them.
 
-    A text encoder's part is left out, with a note: FLUX's are shared by all methods.
+    A file that is so already is returned unchanged. A text encoder's part is left out, with a note: all
+    methods share FLUX's text encoders.
+
+    Args:
+        state: tensors by key.
+        about: metadata of the file.
 
     Raises:
-        EditkitError: as `read`, and where tensors would be lost.
+        EditkitError: where `dialect_reader.read` raises it, and where tensors would be lost.
     """
     about = about or {}
     blocks = fused_modules.count_blocks(state)
@@ -53,7 +64,7 @@ def convert_to_diffusers(
 
 
 def _as_written(key: str, blocks: int) -> bool:
-    """Whether a key is spelled as diffusers' pipelines do, be it of a module of FLUX or not."""
+    """Whether a key is spelled as diffusers' pipelines spell it, whatever module it names."""
     stem, part = keys.split_key(key)
     ends = {"down": ".lora_A.weight", "up": ".lora_B.weight", "bias": ".lora_B.bias"}
     ends["magnitude"] = ".lora_magnitude_vector"

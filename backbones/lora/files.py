@@ -1,4 +1,4 @@
-"""LoRA files of FLUX, written: the same in another dialect, or of a lower rank; a sum of several."""
+"""Write LoRA files of FLUX: convert the dialect, reduce the rank, merge several."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,17 +18,18 @@ from editkit.errors import EditkitError
 def convert(
     source: Path, destination: Path, to: str, rank: int | None = None
 ) -> tuple[tuple[str, ...], float]:
-    """Write a LoRA file in another dialect, or of a lower rank.
+    """Write a LoRA file in another dialect, or with a lower rank.
 
     Args:
         source: a .safetensors file, or a folder with one.
-        destination: a .safetensors file; replaced where it exists.
-        to: one of `lora.DIALECTS`.
-        rank: the highest; modules above it, as the source names and fuses them, get the nearest update of it.
+        destination: a .safetensors file; it is replaced where it exists.
+        to: one of `keys.DIALECTS`.
+        rank: largest rank; a module above it, as the source names and fuses modules, gets the nearest update
+            of that rank.
 
     Returns:
-        Keys of text encoders' LoRAs, which are not in the new file, and what the lower rank loses: the
-        distance from old to new updates relative to the old ones' size, both root sums over modules.
+        Keys of text encoders' LoRAs, which are left out, and the relative error of a lower rank: the root of
+            the summed squared differences of updates, divided by the root of the summed squared updates.
 
     Raises:
         EditkitError: where the source is no plain LoRA of FLUX, the dialect is unknown, or the destination
@@ -50,19 +51,19 @@ def convert(
 def merge(
     sources: Sequence[tuple[Path, float]], destination: Path, rank: int | None = None
 ) -> tuple[tuple[str, ...], float]:
-    """Write a sum of LoRAs as one, in diffusers' dialect.
+    """Write the sum of several LoRAs as one file in diffusers' dialect.
 
     Args:
-        sources: .safetensors files, or folders with one, each with the scale that it is multiplied by.
-        destination: a .safetensors file; replaced where it exists.
-        rank: the highest; a module's ranks add up where it is not given.
+        sources: .safetensors files, or folders with one, each with the factor that it is multiplied by.
+        destination: a .safetensors file; it is replaced where it exists.
+        rank: largest rank; where None, the ranks of a module add up.
 
     Returns:
-        As `convert`.
+        The same as `convert`.
 
     Raises:
-        EditkitError: where a source is no plain LoRA of FLUX or fits no other, or the destination cannot be
-            written.
+        EditkitError: where a source is no plain LoRA of FLUX or does not fit the others, or the destination
+            cannot be written.
     """
     check_destination(destination)
     _check_rank(rank)
@@ -88,10 +89,15 @@ def merge(
 def plain_lora(
     state: Mapping[str, Tensor], collapsed: Mapping[str, Tensor], about: Mapping[str, str]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A LoRA-MoE whose experts collapsed, which gives their modules a scale of 1, as a plain LoRA's file.
+    """Return the tensors and metadata of a plain LoRA for a LoRA-MoE whose experts were collapsed.
+
+    Args:
+        state: tensors of the LoRA-MoE.
+        collapsed: tensors of the plain LoRA; those of collapsed experts have a scale of 1.
+        about: metadata of the LoRA-MoE's file.
 
     Raises:
-        EditkitError: where the tensors are no sound LoRA.
+        EditkitError: where the tensors are no plain LoRA.
     """
     kept = {key: tensor for key, tensor in collapsed.items() if key in state}
     fresh = {key: tensor for key, tensor in collapsed.items() if key not in state}
@@ -102,7 +108,7 @@ def plain_lora(
 
 
 def check_destination(destination: Path) -> None:
-    """Refuse a destination before the work.
+    """Check a destination before the work starts.
 
     Raises:
         EditkitError: where it is no .safetensors file in a folder that exists.
@@ -119,7 +125,7 @@ def write_file(state: Mapping[str, Tensor], about: Mapping[str, str], destinatio
     """Write a file, whole or not at all.
 
     Raises:
-        EditkitError: where the disk refuses.
+        EditkitError: where the file cannot be written.
     """
     check_destination(destination)
     tensors = {key: tensor.contiguous() for key, tensor in state.items()}
@@ -137,7 +143,7 @@ def _check_rank(rank: int | None) -> None:
 
 
 def _read_plain(state: Mapping[str, Tensor], about: Mapping[str, str]) -> dialect_reader.Lora:
-    """A plain LoRA with nothing beside it but text encoders' parts."""
+    """Read a plain LoRA; besides it the file may only hold text encoders' LoRAs."""
     found = dialect_reader.read(state, about)
     if lost := [key for key in (*found.beside, *found.unplaced) if not key.startswith(keys.TEXT_ENCODERS)]:
         routed = summary.has_experts(state)
@@ -147,6 +153,7 @@ def _read_plain(state: Mapping[str, Tensor], about: Mapping[str, str]) -> dialec
 
 
 def _reduce_ranks(updates: Mapping[str, LowRankUpdate], rank: int | None) -> Mapping[str, LowRankUpdate]:
+    """Reduce each update to the rank; None leaves them as they are."""
     return (
         updates
         if rank is None
@@ -155,7 +162,7 @@ def _reduce_ranks(updates: Mapping[str, LowRankUpdate], rank: int | None) -> Map
 
 
 def _sum(updates: Sequence[LowRankUpdate]) -> LowRankUpdate:
-    """One update for all: ranks side by side, scales folded in."""
+    """Add updates up: their ranks stand side by side, and their scales are folded in."""
     folded = [update.folded() for update in updates]
     down_rI = torch.cat([update.down_rI for update in folded])
     up_Or = torch.cat([update.up_Or for update in folded], dim=1)
@@ -163,6 +170,7 @@ def _sum(updates: Sequence[LowRankUpdate]) -> LowRankUpdate:
 
 
 def _relative_error(before: Mapping[str, LowRankUpdate], after: Mapping[str, LowRankUpdate]) -> float:
+    """Return the size of the differences between updates, relative to the size of the old ones."""
     lost = 0.0
     for name, old in before.items():
         if (new := after[name]) is old:

@@ -1,7 +1,7 @@
-"""Low-rank updates of FLUX's linear modules, from one naming's modules to the other's.
+"""Split and join low-rank updates between the modules of Black Forest Labs' naming and diffusers'.
 
-Black Forest Labs' naming fuses what diffusers keeps apart: q, k and v, and in single blocks the MLP's
-first layer. Names and shapes tell everything: blocks may be of any number and width, and meta tensors do.
+Black Forest Labs' naming fuses what diffusers keeps apart: q, k and v, and in single blocks the MLP's first
+layer. Names and shapes are enough to do this, for any number and width of blocks, and for meta tensors.
 """
 
 import re
@@ -17,12 +17,14 @@ from backbones.lora.low_rank import LowRankUpdate
 from editkit.errors import EditkitError
 
 BLOCK = re.compile(r"blocks[._](\d{1,3})[._]")
+"""Pattern of a block's number in a name."""
 SWAPPED = {name.removesuffix(".weight") for name in key_map.SWAPPED}
+"""Native modules whose rows are shift, then scale; diffusers' rows are scale, then shift."""
 
 
 @cache
 def module_map(doubles: int, singles: int) -> dict[str, tuple[str, ...]]:
-    """Native linear module -> diffusers' modules that hold its rows, from the top."""
+    """Return diffusers' modules that hold a native linear module's rows, from top to bottom, by native name."""
     return {
         native.removesuffix(".weight"): tuple(part.removesuffix(".weight") for part in parts)
         for native, parts in key_map.key_map(doubles, singles, guidance=True).items()
@@ -31,20 +33,20 @@ def module_map(doubles: int, singles: int) -> dict[str, tuple[str, ...]]:
 
 
 def count_blocks(names: Iterable[str]) -> int:
-    """How many blocks of a kind there must be for these names."""
+    """Return the smallest number of blocks of a kind in which all of these names exist."""
     found = (BLOCK.search(name) for name in names)
     return 1 + max((int(match[1]) for match in found if match), default=-1)
 
 
 def split(updates: Mapping[str, LowRankUpdate]) -> dict[str, LowRankUpdate]:
-    """The same by diffusers' modules; those that are named so already stay as they are.
+    """Split the updates of native modules among diffusers' modules; updates of diffusers' modules stay.
 
-    Where each rank of a fused update belongs to one part, as `join` stacks them, each part gets its own back;
-    otherwise each gets its rows of up and a copy of down. A part without any rank is left out, unless it has
-    a bias or magnitudes.
+    Where each rank of a fused update belongs to one part, as `join` stacks them, each part gets its own ranks
+    back. Otherwise each part gets its rows of up and a copy of down. A part without any rank is left out,
+    unless it has a bias or magnitudes.
 
     Raises:
-        EditkitError: where rows do not divide, or two updates are for one module.
+        EditkitError: where rows cannot be divided, or a module gets two updates.
     """
     count = count_blocks(updates)
     table, result = module_map(count, count), dict[str, LowRankUpdate]()
@@ -57,13 +59,13 @@ def split(updates: Mapping[str, LowRankUpdate]) -> dict[str, LowRankUpdate]:
 
 
 def join(updates: Mapping[str, LowRankUpdate]) -> dict[str, LowRankUpdate]:
-    """The same by native modules; those that are named so already stay as they are.
+    """Join the updates of diffusers' modules for native modules; updates of native modules stay.
 
-    Parts with one down matrix in common share it. Others are stacked: their ranks add up, and up is zero
-    where rows and ranks belong to different parts. Both are exact; meta tensors are always stacked.
+    Parts with the same down matrix share it. Others are stacked: their ranks add up, and up is zero where
+    rows and ranks belong to different parts. Both ways are exact; meta tensors are always stacked.
 
     Raises:
-        EditkitError: where parts do not fit each other, or two updates are for one module.
+        EditkitError: where parts do not fit each other, or a module gets two updates.
     """
     count, rest, result = count_blocks(updates), dict(updates), dict[str, LowRankUpdate]()
     for native, parts in module_map(count, count).items():
@@ -80,13 +82,14 @@ def join(updates: Mapping[str, LowRankUpdate]) -> dict[str, LowRankUpdate]:
 
 
 def row_shares(parts: tuple[str, ...]) -> list[int]:
-    """Rows of each part of a fused module, in widths."""
+    """Return the rows of each part of a fused module, in widths of the transformer."""
     return [key_map.MLP_RATIO if part.endswith(".proj_mlp") else 1 for part in parts]
 
 
 def _split_update(
     native: str, parts: tuple[str, ...], update: LowRankUpdate
 ) -> Iterator[tuple[str, LowRankUpdate]]:
+    """Yield diffusers' modules with their part of a native module's update."""
     if len(parts) == 1:
         yield parts[0], _swapped(native, update)
         return
@@ -113,14 +116,14 @@ def _split_update(
 
 
 def _rows(vector_O: Tensor | None, sizes: list[int]) -> list[Tensor | None]:
-    """Each part's own copy of its rows of a vector."""
+    """Copy each part's rows of a vector."""
     return (
         [None] * len(sizes) if vector_O is None else [rows.clone() for rows in torch.split(vector_O, sizes)]
     )
 
 
 def _ranks_by_part(pieces: Iterable[Tensor]) -> Tensor:
-    """Which ranks belong to which part, (parts, r): as they are stacked, or all to all."""
+    """Return which ranks belong to which part, bool (parts, r): as `join` stacks them, or all to all parts."""
     pieces = list(pieces)
     every = torch.ones(len(pieces), pieces[0].shape[1], dtype=torch.bool)
     if pieces[0].is_meta:
@@ -130,6 +133,7 @@ def _ranks_by_part(pieces: Iterable[Tensor]) -> Tensor:
 
 
 def _join_updates(native: str, parts: tuple[str, ...], present: Mapping[str, LowRankUpdate]) -> LowRankUpdate:
+    """Join the updates of a native module's parts."""
     if len(parts) == 1:
         return _swapped(native, present[parts[0]])
     units = dict(zip(parts, row_shares(parts), strict=True))
@@ -155,6 +159,7 @@ def _join_updates(native: str, parts: tuple[str, ...], present: Mapping[str, Low
 
 
 def _swapped(native: str, update: LowRankUpdate) -> LowRankUpdate:
+    """Swap the halves of an update's rows where the native module has them the other way round."""
     if native not in SWAPPED:
         return update
     if len(update.up_Or) % 2:
@@ -168,7 +173,7 @@ def _swapped(native: str, update: LowRankUpdate) -> LowRankUpdate:
 
 
 def _swap_halves(rows: Tensor) -> Tensor:
-    """The second half of the rows before the first."""
+    """Put the second half of the rows before the first."""
     return torch.cat(rows.chunk(2)[::-1])
 
 

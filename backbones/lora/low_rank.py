@@ -1,4 +1,4 @@
-"""Low-rank updates of a module's weight, and their algebra."""
+"""Define low-rank updates of a module's weight, reduce their rank and measure their size."""
 
 from dataclasses import dataclass, replace
 
@@ -8,14 +8,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LowRankUpdate:
-    """What is added to a module's weight: down (r, I) and up (O, r), scaled by alpha / r.
+    """A low-rank update of a module's weight: up (O, r) times down (r, I), scaled by alpha / r.
 
     Attributes:
-        down_rI: the first matrix.
-        up_Or: the second one.
+        down_rI: the matrix that is applied first.
+        up_Or: the matrix that is applied second.
         alpha: the scale times the rank.
-        bias_O: added to the module's bias, at the same scale; None for a plain LoRA.
-        magnitude_O: the length of each row of the new weight, of a DoRA; None for a plain LoRA.
+        bias_O: vector that is added to the module's bias at the same scale; None for a plain LoRA.
+        magnitude_O: length of each row of the new weight, for a DoRA; None for a plain LoRA.
     """
 
     down_rI: Tensor
@@ -26,21 +26,21 @@ class LowRankUpdate:
 
     @property
     def rank(self) -> int:
-        """Rows of down, columns of up."""
+        """Number of rows of down and of columns of up."""
         return self.down_rI.shape[0]
 
     @property
     def scale(self) -> float:
-        """Alpha by rank."""
+        """Alpha divided by the rank."""
         return self.alpha / self.rank
 
     @property
     def has_extras(self) -> bool:
-        """Whether it is more than a plain LoRA's."""
+        """Whether it has a bias or magnitudes, which a plain LoRA does not have."""
         return self.bias_O is not None or self.magnitude_O is not None
 
     def folded(self) -> "LowRankUpdate":
-        """The same with a scale of 1: exact where the scale is a power of two, else rounded to the dtype."""
+        """Fold the scale into up: exact where it is a power of two, else rounded to the dtype."""
         if self.alpha == self.rank:
             return self
         up_Or = (self.up_Or.float() * self.scale).to(self.up_Or.dtype)
@@ -48,9 +48,9 @@ class LowRankUpdate:
 
 
 def nearest_product(down_rI: Tensor, up_Or: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Matrices of at most this rank whose product is nearest to that of the given ones.
+    """Find matrices of at most this rank whose product is nearest to the product of the given ones.
 
-    By way of the factors alone, so that no full-size matrix is ever made.
+    It works on the factors, so the full matrix is never computed.
     """
     left, upper = torch.linalg.qr(up_Or.float())
     right, lower = torch.linalg.qr(down_rI.float().T)
@@ -60,7 +60,7 @@ def nearest_product(down_rI: Tensor, up_Or: Tensor, rank: int) -> tuple[Tensor, 
 
 
 def reduce_rank(update: LowRankUpdate, rank: int) -> LowRankUpdate:
-    """The nearest update of at most this rank, of the same scale; itself where it has no more."""
+    """Return the nearest update of at most this rank, with the same scale."""
     if update.rank <= rank:
         return update
     down_rI, up_Or = nearest_product(update.down_rI, update.up_Or, rank)
@@ -72,6 +72,6 @@ def reduce_rank(update: LowRankUpdate, rank: int) -> LowRankUpdate:
 
 
 def squared_norm(down_rI: Tensor, up_Or: Tensor) -> float:
-    """The squared Frobenius norm of a product, from its factors' Gram matrices."""
+    """Return the squared Frobenius norm of up times down, from the factors' Gram matrices."""
     down_rI, up_Or = down_rI.float(), up_Or.float()
     return float(((up_Or.T @ up_Or) * (down_rI @ down_rI.T)).sum().clamp(min=0))

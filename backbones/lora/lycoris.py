@@ -13,22 +13,23 @@ from backbones.lora.lycoris_factors import Factors, kind, read, split
 from editkit.errors import EditkitError, first_sentence
 
 CONFIGS = {"LoKr": LoKrConfig, "LoHa": LoHaConfig}
+"""peft's configs by kind of adapter."""
 
 
 def load(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str], name: str) -> bool:
-    """Put a LoKr or LoHa on a transformer, next to other adapters.
+    """Put a LoKr or LoHa on a transformer, beside other adapters.
 
     Args:
         transformer: a FluxTransformer2DModel.
         state: all tensors of the file.
-        about: its metadata.
-        name: of the adapter.
+        about: metadata of the file.
+        name: name for the adapter.
 
     Returns:
-        Whether the tensors are of a LoKr or LoHa; nothing is done where they are not.
+        Whether the tensors are a LoKr's or LoHa's; if not, nothing is done.
 
     Raises:
-        EditkitError: where a tensor has no place, or does not fit.
+        EditkitError: where a tensor does not belong to it, or does not fit.
     """
     if not kind(state):
         return False
@@ -50,7 +51,7 @@ def load(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str]
 
 
 def _fill(layer: Any, factors: Factors, name: str) -> None:
-    """Give a fresh layer of peft the file's tensors; it would make but one shape for all modules."""
+    """Give peft's new layer the file's tensors; peft itself would make the same shape for all modules."""
     weight = layer.get_base_layer().weight
     dtype = weight.dtype if weight.dtype.itemsize > 1 else torch.get_default_dtype()
     for part in layer.adapter_layer_names:

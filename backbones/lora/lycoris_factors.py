@@ -1,11 +1,11 @@
-"""LoKr and LoHa adapters of FLUX, in any spelling, through peft.
+"""Read the factors of LoKr and LoHa adapters of FLUX, in any spelling.
 
 | kind | update of a weight                  | tensors                                          | arXiv      |
 |------|-------------------------------------|--------------------------------------------------|------------|
 | LoKr | kron(w1, w2) alpha / r              | lokr_w1 (l, m), lokr_w2 (k, n), or _a, _b of it  | 2309.14859 |
 | LoHa | (w1_a w1_b) * (w2_a w2_b) alpha / r | hada_w1_a (O, r), hada_w1_b (r, I), and w2's     | 2108.06098 |
 
-A LoKr of two whole factors has a scale of 1 whatever its alpha is, as LyCORIS has it.
+A LoKr of two whole factors has a scale of 1 whatever its alpha is, as in LyCORIS.
 """
 
 import math
@@ -22,19 +22,20 @@ from backbones.lora import fused_modules, keys, metadata
 from editkit.errors import EditkitError
 
 PART = re.compile(r"(.+)\.((?:lokr|hada)_\w+)(?:\.[\w-]+)?")
+"""Pattern of a factor's key."""
 ROWS = {"LoKr": ("lokr_w1", "lokr_w1_a"), "LoHa": ("hada_w1_a", "hada_w2_a")}
-"""Tensors whose rows are cut where a fused module comes apart."""
+"""Tensors whose rows are split where a fused module is split."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Factors:
-    """What is added to a module's weight.
+    """The factors of a module's update.
 
     Attributes:
         kind: LoKr or LoHa.
-        tensors: by peft's names.
-        rank: of the factors that have two matrices; 1 where none has.
-        scale: that the product is multiplied by.
+        tensors: tensors by peft's names.
+        rank: rank of the factors that are products of two matrices; 1 where none is.
+        scale: factor of the update.
     """
 
     kind: str
@@ -44,13 +45,14 @@ class Factors:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Outputs and inputs of the module."""
+        """Numbers of outputs and inputs of the module."""
         if self.kind == "LoHa":
             return self.tensors["hada_w1_a"].shape[0], self.tensors["hada_w1_b"].shape[1]
         (rows, columns), (more_rows, more_columns) = self._factor("lokr_w1"), self._factor("lokr_w2")
         return rows * more_rows, columns * more_columns
 
     def _factor(self, name: str) -> tuple[int, int]:
+        """Return the shape of a factor of a LoKr."""
         whole = self.tensors.get(name)
         left, right = (
             (whole, whole) if whole is not None else (self.tensors[name + "_a"], self.tensors[name + "_b"])
@@ -58,7 +60,7 @@ class Factors:
         return left.shape[0], right.shape[1]
 
     def rows(self, sizes: list[int]) -> list["Factors"] | None:
-        """The same for each part of a module's rows; None where a Kronecker product does not come apart."""
+        """Split the update into parts of these rows; None where a Kronecker product cannot be split there."""
         unit = self._factor("lokr_w2")[0] if self.kind == "LoKr" else 1
         if any(size % unit for size in sizes):
             return None
@@ -73,16 +75,16 @@ class Factors:
 
 
 def kind(state: Mapping[str, Tensor]) -> str:
-    """LoKr or LoHa; empty where the tensors are of neither."""
+    """Return LoKr or LoHa, or an empty string where the tensors are neither."""
     names = {match[2].partition("_")[0] for key in state if (match := PART.fullmatch(key))}
     return {"lokr": "LoKr", "hada": "LoHa"}[names.pop()] if len(names) == 1 else ""
 
 
 def read(state: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str, Factors]:
-    """A LoKr's or LoHa's factors by module, native or diffusers' as the file has it.
+    """Read the factors by module, native or diffusers' as the file names them.
 
     Raises:
-        EditkitError: where tensors are missing, have no place, do not fit each other or are not finite.
+        EditkitError: where tensors are missing or unexpected, do not fit each other, or are not finite.
     """
     config, sort, blocks = metadata.lora_config(about), kind(state), fused_modules.count_blocks(state)
     found: dict[str, dict[str, Tensor]] = {}
@@ -102,6 +104,7 @@ def read(state: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str, Fac
 
 
 def _factors(module: str, sort: str, parts: dict[str, Tensor], config: Mapping[str, Any]) -> Factors:
+    """Make the factors of one module from its tensors."""
     alpha = parts.pop("alpha", None)
     _check(module, sort, parts)
     low = next((parts[name] for name in ("hada_w1_b", "lokr_w2_b", "lokr_w1_b") if name in parts), None)
@@ -117,6 +120,7 @@ def _factors(module: str, sort: str, parts: dict[str, Tensor], config: Mapping[s
 
 
 def _check(module: str, sort: str, parts: Mapping[str, Tensor]) -> None:
+    """Check that a module's tensors are complete, fit each other and are finite."""
     pairs = ("hada_w1", "hada_w2") if sort == "LoHa" else ("lokr_w1", "lokr_w2")
     wanted: set[str] = set()
     for pair in pairs:
@@ -139,7 +143,7 @@ def _check(module: str, sort: str, parts: Mapping[str, Tensor]) -> None:
 
 
 def _config_value(config: Mapping[str, Any], field: str, module: str) -> float:
-    """A field of peft's config, other for some modules by its pattern."""
+    """Return a field of peft's config, which patterns may change for some modules."""
     patterns = config.get({"r": "rank_pattern"}.get(field, "alpha_pattern")) or {}
     try:
         return float(patterns.get(get_pattern_key(list(patterns), module), config[field]))
@@ -148,10 +152,10 @@ def _config_value(config: Mapping[str, Any], field: str, module: str) -> float:
 
 
 def split(factors: Mapping[str, Factors]) -> dict[str, Factors]:
-    """The same by diffusers' modules.
+    """Split the factors of native modules among diffusers' modules.
 
     Raises:
-        EditkitError: where a fused module does not come apart, or two are for one module.
+        EditkitError: where a fused module cannot be split, or a module gets two updates.
     """
     blocks = fused_modules.count_blocks(factors)
     table, result = fused_modules.module_map(blocks, blocks), dict[str, Factors]()
@@ -166,7 +170,7 @@ def split(factors: Mapping[str, Factors]) -> dict[str, Factors]:
 
 
 def _split_factors(native: str, parts: tuple[str, ...], factors: Factors) -> list[tuple[str, Factors]]:
-    """A native module's factors by diffusers' modules, whose rows may also stand in another order."""
+    """Split a native module's factors among diffusers' modules, whose rows may be in another order."""
     swapped = native in fused_modules.SWAPPED
     if len(parts) == 1 and not swapped:
         return [(parts[0], factors)]

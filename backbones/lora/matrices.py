@@ -1,4 +1,4 @@
-"""The tensors that a LoRA file holds for one module, checked and put together."""
+"""Check the tensors that a LoRA file holds for one module, and make an update of them."""
 
 import math
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ from editkit.errors import EditkitError
 
 
 def make_update(module: str, parts: Mapping[str, Tensor], alpha: float) -> LowRankUpdate:
-    """A module's tensors as one update.
+    """Make an update of a module's tensors.
 
     Args:
-        module: what it is called in errors.
-        parts: `down` (r, I) and `up` (O, r), perhaps `alpha`, `bias` and `magnitude`.
-        alpha: counts where there is none among the parts.
+        module: name of the module, for error messages.
+        parts: `down` (r, I) and `up` (O, r); optionally `alpha`, `bias` and `magnitude`.
+        alpha: used where `parts` has none.
 
     Raises:
-        EditkitError: where they are not all there, do not fit each other, or are not finite.
+        EditkitError: where tensors are missing, do not fit each other, or are not finite.
     """
     if lacking := {"down", "up"} - set(parts):
         raise EditkitError(f"{module} lacks its {' and '.join(sorted(lacking))} matrix; give the whole file.")
@@ -42,7 +42,7 @@ def make_update(module: str, parts: Mapping[str, Tensor], alpha: float) -> LowRa
 
 
 def _of_rows(module: str, tensor: Tensor, up_Or: Tensor) -> Tensor:
-    """A value for each output (O,), from that or (O, 1)."""
+    """Reshape a bias or magnitudes, (O,) or (O, 1), to one value for each output (O,)."""
     if tensor.shape not in ((len(up_Or),), (len(up_Or), 1)):
         shape = tuple(tensor.shape)
         raise EditkitError(

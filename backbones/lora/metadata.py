@@ -1,4 +1,4 @@
-"""Alpha as a file's LoraConfig has it: in diffusers' metadata, or in peft's `adapter_config.json`."""
+"""Read the LoraConfig in a file's metadata, as diffusers writes it, or in peft's `adapter_config.json`."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,19 +9,19 @@ from editkit.adapters import METADATA
 from editkit.errors import EditkitError
 
 CHANGED_BASES = ("pissa", "olora", "corda", "loftq")
-"""Starts of `init_lora_weights` under which peft changes the base weights too."""
+"""Values of `init_lora_weights`, by their beginnings, with which peft changes the base weights too."""
 VARIANTS = (
     "alora_invocation_tokens", "arrow_config", "kasa_config", "layer_replication", "monteclora_config",
     "use_bdlora", "use_qalora", "velora_config",
 )  # fmt: skip
-"""Fields of a LoraConfig that make it another function of its matrices."""
+"""Fields of a LoraConfig that change how the matrices are applied."""
 
 
 def lora_config(about: Mapping[str, str]) -> dict[str, Any]:
-    """The LoraConfig in a file's metadata, whether or not its keys start with `transformer.`; else empty.
+    """Return the LoraConfig in a file's metadata, with or without diffusers' prefix; else an empty dict.
 
     Raises:
-        EditkitError: where it cannot be read, or is of a kind that is no sum of weights and matrices.
+        EditkitError: where it cannot be read, or is of a kind that is not a plain sum of weights and updates.
     """
     try:
         values = json.loads(about.get(METADATA, "{}"))
@@ -43,7 +43,7 @@ def lora_config(about: Mapping[str, str]) -> dict[str, Any]:
 
 
 def alpha_lookup(about: Mapping[str, str]) -> Callable[[str, int], float]:
-    """Alpha by module and rank, the rank where the metadata say nothing.
+    """Return a function from module and rank to alpha; where the metadata have none, alpha is the rank.
 
     Raises:
         EditkitError: where the metadata cannot be read, or an alpha is 0.

@@ -1,4 +1,4 @@
-"""What is in a LoRA file of FLUX."""
+"""Summarise what is in a LoRA file of FLUX."""
 
 import json
 import re
@@ -14,16 +14,17 @@ from editkit.backbone import AdapterSignature, ExpertsSummary, LoraSummary
 from editkit.errors import EditkitError
 
 FULL = (3072, 19, 38)
-"""Width and blocks of every FLUX published."""
+"""Width and numbers of blocks of every published FLUX."""
 EXPERT = re.compile(r"(?:transformer\.)?(.+)\.lora_A\.expert_(\d+)\.weight")
+"""Pattern of the key of an expert's first matrix."""
 OUTPUTS = ("context_embedder", "linear_1", "linear_2", "ff.net.2", "ff_context.net.2", "x_embedder")
-"""Ends of modules whose outputs are as wide as the transformer; all others have such inputs."""
+"""Endings of the modules whose outputs are as wide as the transformer; the others have such inputs."""
 
 
 def inspect(
     state: Mapping[str, Tensor], about: Mapping[str, str], signatures: Mapping[str, AdapterSignature]
 ) -> LoraSummary:
-    """What a file's tensors and metadata tell.
+    """Summarise a file by its tensors and metadata.
 
     Args:
         state: tensors by key.
@@ -31,7 +32,7 @@ def inspect(
         signatures: how each method's files are recognised, by the method's name.
 
     Raises:
-        EditkitError: where there is no sound LoRA of FLUX's transformer among them.
+        EditkitError: where there is no valid LoRA of FLUX's transformer among them.
     """
     routed = experts(state, about, signatures)
     _check_experts(state)
@@ -58,18 +59,19 @@ def inspect(
 
 
 def _is_expert(module: str, state: Mapping[str, Tensor]) -> bool:
+    """Whether a module has experts."""
     return any(f"{prefix}{module}.lora_A.expert_0.weight" in state for prefix in (keys.PREFIX, ""))
 
 
 def has_experts(state: Iterable[str]) -> bool:
-    """Whether these are keys of a LoRA-MoE."""
+    """Whether the keys are those of a LoRA-MoE."""
     return any(map(EXPERT.fullmatch, state))
 
 
 def experts(
     state: Mapping[str, Tensor], about: Mapping[str, str], signatures: Mapping[str, AdapterSignature]
 ) -> ExpertsSummary | None:
-    """The LoRA-MoE among tensors and metadata; None where there is none.
+    """Summarise the LoRA-MoE among tensors and metadata; None where there is none.
 
     Raises:
         EditkitError: where it is damaged or its metadata cannot be read.
@@ -100,7 +102,7 @@ def experts(
 
 
 def _check_experts(state: Mapping[str, Tensor]) -> None:
-    """Refuse modules whose experts, both matrices of each, and router do not go together."""
+    """Check that each module has both matrices of as many experts as its router chooses from."""
     held: dict[str, set[str]] = {}
     for key in filter(coverage.EXPERTS.search, state):
         stem, _, end = key.partition(".lora_")
@@ -117,7 +119,7 @@ def _check_experts(state: Mapping[str, Tensor]) -> None:
 def _method(
     about: Mapping[str, str], routed: bool, takes: int | None, signatures: Mapping[str, AdapterSignature]
 ) -> str:
-    """The method that a file is for, by the surest sign that it has."""
+    """Return the method that a file is for, by the most reliable sign in it."""
     named = " ".join(
         about.get(key, "") for key in ("modelspec.architecture", "ss_base_model_version")
     ).lower()
@@ -131,6 +133,7 @@ def _method(
 
 
 def _width(updates: Mapping[str, LowRankUpdate]) -> int:
+    """Return the width of the transformer that all updates agree on."""
     widths = {}
     for name, update in updates.items():
         out = name.endswith(OUTPUTS) or (name.startswith("single_") and name.endswith(".proj_out"))
@@ -144,6 +147,7 @@ def _width(updates: Mapping[str, LowRankUpdate]) -> int:
 
 
 def _possible(updates: Mapping[str, LowRankUpdate], width: int) -> int:
+    """Count the linear modules of the transformer."""
     doubles, singles = FULL[1:]
     if width != FULL[0]:
         doubles = fused_modules.count_blocks(

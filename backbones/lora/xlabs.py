@@ -1,4 +1,4 @@
-"""LoRAs in XLabs' naming, which diffusers' own converter reads."""
+"""Read LoRAs in XLabs' naming with diffusers' own converter."""
 
 import re
 from collections.abc import Mapping
@@ -9,10 +9,12 @@ from torch import Tensor
 from editkit.errors import EditkitError, first_sentence
 
 PREFIX = "diffusion_model."
+"""Prefix that ComfyUI puts before XLabs' names."""
 KEY = re.compile(
     r"(double_blocks\.\d+\.processor\.(qkv|proj)_lora[12]|single_blocks\.\d+\.processor\.(qkv|proj)_lora)"
     r"\.(down|up)\.weight"
 )
+"""Pattern of XLabs' keys."""
 
 
 def is_xlabs(state: Mapping[str, Tensor]) -> bool:
@@ -21,10 +23,10 @@ def is_xlabs(state: Mapping[str, Tensor]) -> bool:
 
 
 def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same under diffusers' names.
+    """Rename tensors from XLabs' naming to diffusers' names.
 
     Raises:
-        EditkitError: where a tensor has no place, is there twice, or has no partner.
+        EditkitError: where a tensor is unknown, is present twice, or has no partner.
     """
     names = [key.removeprefix(PREFIX) for key in state]
     # The converter gives several of them one name, and keeps the last.
