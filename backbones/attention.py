@@ -38,7 +38,7 @@ def plain_attention(
         ValueError: for an argument of diffusers that this function does not support.
     """
     if dropout_p or is_causal or enable_gqa or return_lse:
-        raise ValueError("plain attention knows masks alone: no dropout, causality, grouped queries or lse")
+        raise ValueError("plain attention supports masks only: no dropout, causality, grouped queries or lse")
     q_BHLD, k_BHLD, v_BHLD = (each.transpose(1, 2) for each in (query, key, value))
     logits_BHLL = (q_BHLD * (scale or query.shape[-1] ** -0.5)) @ k_BHLD.transpose(-1, -2)
     if attn_mask is not None:
@@ -48,6 +48,6 @@ def plain_attention(
 
 
 def use_plain_attention(transformer: object) -> None:
-    """Make a transformer use `plain_attention`, registered under diffusers' name for PyTorch's plain kernel."""
+    """Make a transformer use `plain_attention`, under diffusers' name for PyTorch's plain kernel."""
     _AttentionBackendRegistry.register(AttentionBackendName._NATIVE_MATH)(plain_attention)
     transformer.set_attention_backend(AttentionBackendName._NATIVE_MATH.value)  # type: ignore[attr-defined]

@@ -61,7 +61,7 @@ def inject_values(
 def _watched(
     transformer: FluxTransformer2DModel, see: Callable[[str, Tensor], Tensor | None]
 ) -> Iterator[None]:
-    """Pass the output of every value projection to `see`; what `see` returns replaces it, unless it is None."""
+    """Pass the output of every value projection to `see`, whose result replaces it unless it is None."""
     blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
     if any(block._compiled_call_impl is not None for block in blocks):
         raise EditkitError("Attention values cannot be read from compiled blocks; load with compile=false.")

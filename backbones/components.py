@@ -64,14 +64,14 @@ class Components(RoleTransformers):
             self._home = role if role in self.roles else next(iter(self.roles))
 
     def load(self, role: str) -> None:
-        """Load everything that an edit in this role needs. Without this call, each model loads on first use."""
+        """Load everything that an edit in this role needs; otherwise each model loads on first use."""
         self.use_parts_of(role)
         self.transformer(role)
         _ = self.vae, self.encoders
 
     @cached_property
     def home(self) -> Path:
-        """The folder of the VAE, the text encoders and their tokenizers; replaced components are not fetched."""
+        """The folder of the VAE, the text encoders and their tokenizers, without replaced components."""
         self.use_parts_of("")
         assert self._home is not None
         record = self.role(self._home)
@@ -114,7 +114,7 @@ class Components(RoleTransformers):
         return digest.hexdigest()
 
     def encoders_hash(self) -> str:
-        """Hash the text encoders' files, precision and length: everything that an encoded prompt depends on."""
+        """Hash all that encoded prompts depend on: the text encoders' files, precision and length."""
         files = [
             path
             for part in ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")

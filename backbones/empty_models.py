@@ -111,7 +111,7 @@ def _complete(model: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
     if missing:
         raise ValueError(f"its file lacks {len(missing)} tensors, such as {missing[0]}")
     if extra:
-        raise ValueError(f"its file holds {len(extra)} tensors of no known use, such as {extra[0]}")
+        raise ValueError(f"its file holds {len(extra)} unknown tensors, such as {extra[0]}")
     for name, value in state.items():
         shape = packed_shape(value)
         if shape != need[name].shape:

@@ -75,6 +75,6 @@ class TextCache:
         except (OSError, SafetensorError) as error:
             problem = first_sentence(error)
             raise EditkitError(
-                f"Encoded prompts cannot be kept in {self.folder} ({problem}); free some space or give "
+                f"Encoded prompts cannot be written to {self.folder} ({problem}); free some space or give "
                 "another cache."
             ) from error

@@ -92,7 +92,7 @@ def _folder_family(folder: Path, source: str | None = None) -> Family:
 
 
 def _base_family(config: dict[str, Any]) -> str | None:
-    """Return the published family whose transformer has this config, apart from its input channels; or None."""
+    """Return the published family whose transformer has this config, whatever its input channels; or None."""
     if all(config.get(key) == value for key, value in PUBLISHED_SHAPE.items()):
         return "flux1-dev" if config.get("guidance_embeds") else "flux1-schnell"
     shipped = read_json(TINY / "kontext" / "transformer" / "config.json")

@@ -36,7 +36,7 @@ class Flux(LatentCodec):
         if strange := self.encoders.unknown_words(instruction):
             remarks.append(
                 f"The backbone {self.name!r} does not know the word{'s' * (len(strange) > 1)} "
-                f"{', '.join(dict.fromkeys(strange[:8]))}; it knows ShapesWorld's words alone. "
+                f"{', '.join(dict.fromkeys(strange[:8]))}; it only knows ShapesWorld's words. "
                 f"For photographs and free instructions use the backbone 'flux1-dev'."
             )
         if self.encoders.too_long(instruction):

@@ -65,9 +65,13 @@ def require_all_weights(model: Any, found: dict[str, Any], *, allow_unused: bool
     """
     missing, extra = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
     if missing:
-        raise ValueError(f"its files lack {len(missing)} tensors of its config, such as {missing[0]}")
+        raise ValueError(
+            f"its files lack {len(missing)} tensors that its config requires, such as {missing[0]}"
+        )
     if extra and not allow_unused:
-        raise ValueError(f"its files hold {len(extra)} tensors that its config lacks, such as {extra[0]}")
+        raise ValueError(
+            f"its files hold {len(extra)} tensors that its config does not have, such as {extra[0]}"
+        )
     return model
 
 

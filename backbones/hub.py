@@ -34,13 +34,13 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise EditkitError(
-            f"The file {path} is missing or no JSON; give a whole diffusers folder."
+            f"The file {path} is missing or is not JSON; give a whole diffusers folder."
         ) from error
     return value if isinstance(value, dict) else {}
 
 
 def file_patterns(parts: Iterable[str], *others: str) -> list[str]:
-    """Return patterns of the files that these components need in a pipeline, and the patterns `others`."""
+    """Return patterns of the files that these components of a pipeline need, and `others`."""
     return [*NOT_WEIGHTS, *others, *(f"{part}/*.safetensors" for part in parts)]
 
 
@@ -93,7 +93,7 @@ def fetch(repository: str, licence: str | None, wanted: Sequence[str]) -> Path:
 
 
 def is_complete(folder: Path, wanted: Sequence[str]) -> bool:
-    """Whether a folder of the Hub's cache holds every needed file; the cache may hold a part of a repository."""
+    """Whether a folder of the Hub's cache, which may hold part of a repository, has every needed file."""
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     needed = [pattern for pattern in wanted if "*" not in pattern or pattern.endswith(".safetensors")]
     for pattern in needed:

@@ -70,7 +70,7 @@ def memory_fits(memory: float) -> list[MemoryFit]:
 
 
 def best_preset(memory: float) -> str | None:
-    """Return the preset for several roles in one process; empty where none is needed, None where none helps."""
+    """Return the preset for several roles in one process; '' where none is needed, None where none helps."""
     return "" if low_memory.fits_without_preset(memory) else low_memory.largest_preset(memory)
 
 
@@ -122,7 +122,7 @@ def _state(role: Role) -> str:
 
 
 def _needed(role: Role) -> Iterator[tuple[Path | None, list[str]]]:
-    """Yield the folders of a role in the Hub's cache, None where absent, with the patterns of needed files."""
+    """Yield a role's folders in the Hub's cache, None where absent, and the patterns of needed files."""
     shared = ["vae", "text_encoder", "text_encoder_2"]
     if role.file is None:
         yield _snapshot(role.source), hub.file_patterns([*shared, "transformer"], *hub.TOKENIZERS)

@@ -23,7 +23,7 @@ def remarks(backbone: str, picture_HW3: NDArray[np.uint8]) -> list[str]:
     size = f"is {width}x{height} and " if (height, width) != (SIDE, SIDE) else ""
     return [
         f"The picture {size}has {found} kinds of colours, as photographs have; the backbone {backbone!r} "
-        f"knows ShapesWorld's flat drawings of {SIDE}x{SIDE} pixels alone, and spoils others. "
+        f"only knows ShapesWorld's flat drawings of {SIDE}x{SIDE} pixels, and spoils others. "
         f"For photographs use the backbone 'flux1-dev'."
     ]
 

@@ -1,4 +1,4 @@
-"""Define the loading options: quantizers, offload, attention backends, caches and compilation of diffusers."""
+"""Define the loading options: quantizers, offload, attention backends, caches and compilation."""
 
 import inspect
 import os
@@ -23,7 +23,7 @@ QUANTIZERS = ("BitsAndBytesConfig", "TorchAoConfig", "QuantoConfig", "NVIDIAMode
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """Options that say how a backbone's models are loaded and run; quantizers and hooks are diffusers' own."""
+    """Options of how a backbone's models are loaded and run; quantizers and hooks are diffusers' own."""
 
     transformer: Any = None
     """Transformer to use instead of the role's own: a .safetensors or .gguf file, or a diffusers transformer
@@ -61,7 +61,7 @@ class LoadOptions:
             raise ValueError(f"low_memory must be {allowed} or {AUTO}, not {self.low_memory!r}")
         named = self.transformer if isinstance(self.transformer, dict) else {}
         if strange := [role for role in named if role not in ROLES]:
-            raise ValueError(f"transformer names roles, {', '.join(ROLES)}, and {strange[0]!r} is none")
+            raise ValueError(f"transformer may name the roles {', '.join(ROLES)}, not {strange[0]!r}")
         paths = named.values() or [self.transformer]
         if not all(path is None or isinstance(path, str | os.PathLike) for path in paths):
             raise ValueError(f"transformer must be a path, or paths by role, not {self.transformer!r}")
@@ -106,7 +106,7 @@ def build_config(values: dict[str, Any], allowed: Sequence[str]) -> Any:
             arguments["quant_type"] = getattr(torchao.quantization, str(arguments.get("quant_type")))()
         cls = getattr(diffusers, name)
         if strange := arguments.keys() - inspect.signature(cls.__init__).parameters.keys():
-            raise TypeError(f"it has none called {min(strange)}")  # some take any and use none of them
+            raise TypeError(f"there is no argument {min(strange)}")  # some take any and use none of them
         return cls(**arguments)
     except (AttributeError, TypeError, ValueError, ImportError) as error:
         raise EditkitError(f"diffusers' {name} refuses its arguments: {first_sentence(error)}.") from error

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class FluxProvider:
-    """Loads FLUX families and knows their files; `editkit.backbone.BackboneProvider` documents the methods."""
+    """Loads FLUX families and their files; `editkit.backbone.BackboneProvider` documents the methods."""
 
     @property
     def families(self) -> Mapping[str, Family]:

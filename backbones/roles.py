@@ -114,8 +114,9 @@ class RoleTransformers:
                 loaded = self._load_transformer(role)
             if loaded.config.in_channels != record.in_channels:
                 raise EditkitError(
-                    f"The transformer given takes {loaded.config.in_channels} channels, the role {role!r} of "
-                    f"{self.name!r} {record.in_channels}; name files by role, as transformer={{{role}: ...}}."
+                    f"The given transformer takes {loaded.config.in_channels} channels, the role {role!r} "
+                    f"of {self.name!r} takes {record.in_channels}; name files by role, as "
+                    f"transformer={{{role}: ...}}."
                 )
             self._register(record.key, self._place(loaded))
             self._restorer.restore(record.key, loaded)

@@ -28,7 +28,7 @@ def time_shift(folder: Path) -> TimeShift:
         return _read(config, path)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise EditkitError(
-            f"The file {path} is missing or no scheduler's config; give a whole diffusers folder."
+            f"The file {path} is missing or is not a scheduler's config; give a whole diffusers folder."
         ) from error
 
 

@@ -30,7 +30,7 @@ def widen_transformer(transformer: FluxTransformer2DModel, in_channels: int) -> 
     if (held, in_channels) not in COLUMNS:
         ways = ", ".join(f"{a} to {b}" for a, b in COLUMNS)
         raise EditkitError(
-            f"An input of {held} channels cannot become one of {in_channels}; known are {ways}."
+            f"An input of {held} channels cannot be widened to {in_channels}; possible are {ways}."
         )
     changed = {"in_channels": in_channels, "out_channels": transformer.out_channels}
     with torch.device("meta"):
@@ -47,7 +47,7 @@ def widen_transformer(transformer: FluxTransformer2DModel, in_channels: int) -> 
 
 
 def _share_quantized_layers(transformer: nn.Module, wide: nn.Module) -> list[str]:
-    """Give the wide transformer the original's quantized layers; return the prefixes of their tensors' names."""
+    """Give the wide transformer the original's quantized layers; return their tensors' prefixes."""
     found = []
     for name, module in transformer.named_modules():
         module = getattr(module, "base_layer", module)

@@ -26,7 +26,7 @@ def infer_config(native_state: Mapping[str, Tensor], axes: Sequence[int] | None 
     head = config["attention_head_dim"]
     chosen = AXES.get(head, ()) if axes is None else tuple(axes)
     if len(chosen) != 3 or sum(chosen) != head or any(axis <= 0 or axis % 2 for axis in chosen):
-        problem = "leave the RoPE axes open" if axes is None else f"do not fit the RoPE axes {chosen}"
+        problem = "do not determine the RoPE axes" if axes is None else f"do not fit the RoPE axes {chosen}"
         wanted = f"three positive even numbers that sum to {head}"
         raise EditkitError(f"Heads of {head} dimensions {problem}; give {wanted} with --axes.")
     return config | {"axes_dims_rope": list(chosen)}
@@ -44,12 +44,15 @@ def infer_architecture(native_state: Mapping[str, Tensor]) -> dict[str, Any]:
     odd = [name for name, shape in shapes.items() if len(shape) != (2 if name.endswith("weight") else 1)]
     if odd:
         raise EditkitError(
-            f"FLUX's weights are matrices and the rest vectors, unlike {few(odd)}; give a sound file."
+            f"FLUX's weights must be matrices and all other tensors vectors, but {few(odd)} are not; "
+            "give an undamaged file."
         )
     width, in_channels = shapes["img_in.weight"]
     (head,) = shapes["double_blocks.0.img_attn.norm.query_norm.scale"]
     if not head or width % head:
-        raise EditkitError(f"FLUX's width divides into its heads, unlike {width} into heads of {head}.")
+        raise EditkitError(
+            f"A width of {width} cannot be divided into heads of {head}; give an undamaged file."
+        )
     return {
         "in_channels": in_channels,
         "out_channels": shapes["final_layer.linear.weight"][0],

@@ -22,12 +22,16 @@ def native_to_diffusers(native: Mapping[str, Tensor], config: Mapping[str, Any])
     try:
         converted: dict[str, Tensor] = convert_ldm_vae_checkpoint(dict(native), dict(config))
     except (KeyError, IndexError) as error:
-        raise EditkitError(f"this is no complete FLUX autoencoder (at {error}); give another.") from error
+        raise EditkitError(
+            f"this is not a complete FLUX autoencoder (at {error}); give another file."
+        ) from error
     known = {tensor.data_ptr() for tensor in converted.values()}
     # The library leaves tensors that it does not know out without a word.
     if unknown := [name for name, tensor in native.items() if tensor.data_ptr() not in known]:
         few = ", ".join(unknown[:3])
-        raise EditkitError(f"{len(unknown)} tensors are none of FLUX's autoencoder ({few}); give another.")
+        raise EditkitError(
+            f"{len(unknown)} tensors do not belong to FLUX's autoencoder ({few}); give another file."
+        )
     return converted
 
 
@@ -47,7 +51,9 @@ def infer_config(native: Mapping[str, Tensor]) -> dict[str, Any]:
             "latent_channels": native["decoder.conv_in.weight"].shape[1],
         }
     except (KeyError, IndexError) as error:
-        raise EditkitError(f"this is no complete FLUX autoencoder (at {error}); give another.") from error
+        raise EditkitError(
+            f"this is not a complete FLUX autoencoder (at {error}); give another file."
+        ) from error
     return ends | {
         "block_out_channels": widths,
         "layers_per_block": blocks,

@@ -138,7 +138,7 @@ def _autoencoder_from_native(native: Mapping[str, Tensor]) -> Converted:
 
 
 def _checked_config(model: Any, config: dict[str, Any], layout: Mapping[str, Tensor]) -> str:
-    """Return the full config as JSON, if diffusers' model of that config has exactly the tensors of `layout`."""
+    """Return the full config as JSON, after a check that its model has exactly the tensors of `layout`."""
     try:
         with torch.device("meta"):
             instance = model.from_config(config)
@@ -149,7 +149,7 @@ def _checked_config(model: Any, config: dict[str, Any], layout: Mapping[str, Ten
     if wrong := [name for name in {**need, **have} if need.get(name) != have.get(name)]:
         few = ", ".join(wrong[:3])
         raise EditkitError(
-            f"{len(wrong)} tensors misfit a {model.__name__} ({few}); give a sound checkpoint."
+            f"{len(wrong)} tensors misfit a {model.__name__} ({few}); give an undamaged checkpoint."
         )
     return str(instance.to_json_string())
 

@@ -37,7 +37,7 @@ class GgufWeights(Mapping[str, Tensor]):
         try:
             self._reader = gguf.GGUFReader(path)
         except (OSError, ValueError, IndexError, KeyError) as error:
-            problem = f"{path.name} is truncated or no GGUF file ({first_sentence(error)})"
+            problem = f"{path.name} is truncated or is not a GGUF file ({first_sentence(error)})"
             raise EditkitError(f"{problem}; download it again.") from error
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         self._check_types(path)

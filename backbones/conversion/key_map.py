@@ -9,7 +9,7 @@ from editkit.errors import EditkitError
 
 COMFYUI_PREFIX = "model.diffusion_model."
 """Prefix of native names in ComfyUI's files."""
-MLP_RATIO = 4  # fixed in diffusers, hence no part of its config
+MLP_RATIO = 4  # fixed in diffusers, hence not part of its config
 """Width of the MLP in widths of the transformer; fixed in diffusers, hence not part of its config."""
 
 Parts = dict[str, tuple[str, ...]]
@@ -99,7 +99,7 @@ def checked_key_map(names: Iterable[str], side: tuple[str, str, str]) -> dict[st
     if problems:
         naming = "Black Forest Labs'" if side == NATIVE else "diffusers'"
         raise EditkitError(
-            f"These tensors are no FLUX transformer in {naming} naming: {', '.join(problems)}; "
+            f"These tensors are not a FLUX transformer in {naming} naming: {', '.join(problems)}; "
             "give all tensors of one, unquantised, and no others."
         )
     return table
@@ -113,7 +113,9 @@ def without_prefix(state: Mapping[str, Tensor]) -> dict[str, str]:
     """
     names = {key.removeprefix(COMFYUI_PREFIX): key for key in state}
     if len(names) < len(state):
-        raise EditkitError(f"Tensors are there twice, with and without {COMFYUI_PREFIX}; keep one of each.")
+        raise EditkitError(
+            f"Some tensors are in the file twice, with and without {COMFYUI_PREFIX}; keep one of each."
+        )
     return names
 
 

@@ -31,7 +31,7 @@ class SafetensorsReader(Mapping[str, Tensor]):
             try:
                 handle = stack.enter_context(safe_open(file, framework="pt"))
             except (OSError, SafetensorError) as error:
-                problem = f"{file.name} is missing, truncated or no safetensors file ({error})"
+                problem = f"{file.name} is missing, truncated or not a safetensors file ({error})"
                 raise EditkitError(f"{problem}; download it again.") from error
             self._handles |= dict.fromkeys(handle.keys(), handle)
 

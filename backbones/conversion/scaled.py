@@ -43,7 +43,7 @@ def parse_hint(module: str, text: bytes | str) -> dict[str, Any]:
     try:
         hint = json.loads(text)
     except ValueError as error:
-        raise EditkitError(f"The hint of {module} is no JSON; download the file again.") from error
+        raise EditkitError(f"The hint of {module} is not JSON; download the file again.") from error
     return check_hint(module, hint)
 
 
@@ -86,7 +86,10 @@ def join_scales(
     scale = companions.get("weight_scale", companions.get("scale_weight"))
     if scale is None:
         if hint is not None or companions.keys() - {"scale_input", "input_scale"}:
-            raise EditkitError(f"{module} has no weight_scale, without which its values mean nothing.")
+            raise EditkitError(
+                f"{module} has no weight_scale, without which its values cannot be read; "
+                "download the file again."
+            )
         return weight
     if weight.dtype == torch.uint8 and hint and hint["format"] != "nvfp4":
         weight = weight.view(getattr(torch, hint["format"]))
@@ -106,8 +109,8 @@ def _row_scales(module: str, weight: Tensor, scale: Tensor) -> Tensor:
     if scale.numel() == rows and scale.shape[0] == rows:
         return scale.float().reshape(rows)
     raise EditkitError(
-        f"{module} has scales of shape {tuple(scale.shape)} for a weight of {tuple(weight.shape)}; known are "
-        "one, and one a row."
+        f"{module} has scales of shape {tuple(scale.shape)} for a weight of {tuple(weight.shape)}; there "
+        "must be one scale, or one for each row."
     )
 
 
@@ -120,7 +123,9 @@ def _nvfp4(
 ) -> Tensor:
     """Join a weight in NVFP4 with its scales."""
     if "weight_scale_2" not in companions:
-        raise EditkitError(f"{module} holds bytes, and no weight_scale_2 that says what they mean.")
+        raise EditkitError(
+            f"{module} holds packed bytes without the weight_scale_2 to read them; download the file again."
+        )
     rows, blocks = weight.shape[0], weight.shape[1] * 2 // BLOCK
     scale = scale if scale.dtype == torch.float8_e4m3fn else scale.view(torch.float8_e4m3fn)
     if hint is not None:

@@ -76,11 +76,13 @@ def open_component(path: Path, name: str) -> Iterator[ComponentTensors]:
         weights = open_weights(path, stack)
         names = list(weights)
         prefix = next((each for each in PREFIXES[name] if any(n.startswith(each) for n in names)), "")
-        # A name of no part at all stays, so that whoever takes the part stumbles over it.
+        # A name of no known model stays, so that it is refused later.
         own = [n for n in names if (prefix and n.startswith(prefix)) or not n.startswith(ALL_PREFIXES)]
         renamed = {n.removeprefix(prefix): n for n in own}
         if len(renamed) < len(own):
-            raise EditkitError(f"{path.name} has tensors twice, with and without {prefix}; keep one of each.")
+            raise EditkitError(
+                f"{path.name} has some tensors twice, with and without {prefix}; keep one of each."
+            )
         yield ComponentTensors(weights, renamed)
 
 

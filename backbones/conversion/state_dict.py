@@ -74,7 +74,9 @@ def join_diffusers(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
             for name, tensor, rows in zip(parts, tensors, _sizes(parts, width), strict=True):
                 _require_rows(name, tensor, rows)
             if len({(tensor.dtype, tensor.shape[1:]) for tensor in tensors}) > 1:
-                raise EditkitError(f"{', '.join(parts)} differ in dtype or columns; save them alike.")
+                raise EditkitError(
+                    f"{', '.join(parts)} differ in dtype or columns; save them with the same dtype and width."
+                )
             yield native, torch.cat(tensors)
 
 
@@ -84,4 +86,6 @@ def _sizes(parts: Sequence[str], width: int) -> list[int]:
 
 def _require_rows(name: str, tensor: Tensor, rows: int) -> None:
     if tensor.shape[:1] != (rows,):
-        raise EditkitError(f"{name} has shape {tuple(tensor.shape)}, not {rows} rows; give a sound file.")
+        raise EditkitError(
+            f"{name} has shape {tuple(tensor.shape)}, not {rows} rows; give an undamaged file."
+        )

@@ -117,7 +117,7 @@ class SafetensorsWeights(Mapping[str, Any]):
         """Return the module that a header's entry names, with or without the file's prefix."""
         found = [name.removesuffix(".weight") for name in _names_ending_in(self._names, f"{layer}.weight")]
         if len(found) != 1:
-            raise EditkitError(f"The header speaks of {layer}, which the file lacks; download it again.")
+            raise EditkitError(f"The header names {layer}, which is not in the file; download it again.")
         return found[0]
 
     def _exact(self) -> bool:

@@ -20,19 +20,19 @@ BESIDE = (".lora_B.bias", ".lora_magnitude_vector", ".lora_magnitude_vector.weig
 EXPERTS = re.compile(r"\.expert_\d+\.|\.lora_route\.")
 """Pattern in the keys of a LoRA-MoE's experts and routers."""
 KINDS = (
-    (EXPERTS, "a LoRA-MoE; load it for a method that has experts, or run `editkit lora collapse`"),
+    (EXPERTS, "a LoRA-MoE; load it for a method with experts, or run `editkit lora collapse`"),
     (
         re.compile(r"\.(query|key)_norm\.|\.norm_(added_)?[qk]\."),
         "a control LoRA of FLUX.1 Tools, which changes norms too; give a plain LoRA",
     ),
     (
         re.compile(r"\.(lokr|hada)_"),
-        "a LoKr or LoHa, which edits load alone and no `editkit lora` command takes; give a plain LoRA",
+        "a LoKr or LoHa, which edits can load but `editkit lora` commands cannot read; give a plain LoRA",
     ),
-    (re.compile(r"\.diff(_b)?$"), "changes of norms or biases as they are; give a plain LoRA"),
-    (re.compile(r"\.b?oft_|\.oft_diag"), "an OFT, which is not known; give a plain LoRA"),
-    (re.compile(r"\.on_input$|\.ia3_"), "an IA3, which is not known; give a plain LoRA"),
-    (re.compile(r"\.[ab][12](\.weight)?$"), "a GLoRA, which is not known; give a plain LoRA"),
+    (re.compile(r"\.diff(_b)?$"), "changes of norms or biases; give a plain LoRA"),
+    (re.compile(r"\.b?oft_|\.oft_diag"), "an OFT, which is not supported; give a plain LoRA"),
+    (re.compile(r"\.on_input$|\.ia3_"), "an IA3, which is not supported; give a plain LoRA"),
+    (re.compile(r"\.[ab][12](\.weight)?$"), "a GLoRA, which is not supported; give a plain LoRA"),
 )
 """Patterns in the keys of other kinds of adapters, each with the words for the kind and what to do."""
 HINTS = {
@@ -46,7 +46,7 @@ HINTS = {
 
 def describe_kind(keys: Iterable[str]) -> str:
     """Say in a sentence which other kind of adapter the first such key belongs to; empty for a plain LoRA."""
-    return next((f"The tensor {key} is of {kind}." for key in keys if (kind := _kind(key))), "")
+    return next((f"The tensor {key} belongs to {kind}." for key in keys if (kind := _kind(key))), "")
 
 
 def _kind(key: str) -> str:
@@ -82,7 +82,9 @@ def update_shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
         if not end or not key.startswith(PREFIX):
             if kind := describe_kind([key]):
                 raise EditkitError(kind)
-            raise EditkitError(f"The tensor {key} is no part of a plain LoRA; give a file with nothing else.")
+            raise EditkitError(
+                f"The tensor {key} is not part of a plain LoRA; give a file that holds only a plain LoRA."
+            )
         found = pairs.setdefault(key.removeprefix(PREFIX).removesuffix(end), {})
         if end in MATRICES:
             found[MATRICES[end]] = tensor
@@ -92,8 +94,8 @@ def update_shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
         down, up = matrices["A"], matrices["B"]
         if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
             raise EditkitError(
-                f"{module} has matrices of {tuple(down.shape)} and {tuple(up.shape)}, which share no rank; "
-                "give a sound file."
+                f"{module} has matrices of {tuple(down.shape)} and {tuple(up.shape)}, whose ranks differ; "
+                "give an undamaged file."
             )
     return {module: (each["B"].shape[0], each["A"].shape[1]) for module, each in pairs.items()}
 
@@ -131,7 +133,7 @@ def check_shapes(transformer: Transformer, wanted: Mapping[str, tuple[int, int]]
     for module, (outputs, inputs) in wanted.items():
         if module not in held:
             raise EditkitError(
-                f"The transformer has no linear layer {module}; the adapter is for another one."
+                f"The transformer has no linear layer {module}; the adapter is for another model."
             )
         if held[module] != (outputs, inputs):
             hint = HINTS.get(inputs, "") if module == "x_embedder" else ""

@@ -44,13 +44,13 @@ def detect_dialect(state: Mapping[str, Tensor]) -> str:
     if not found:
         if named := coverage.describe_kind(state):
             raise EditkitError(named)
-        start = f", its keys start with {next(iter(state))}" if state else ""
+        first = f"; its first key is {next(iter(state))}" if state else ""
         raise EditkitError(
-            f"There is no LoRA of FLUX's transformer in {' or '.join(DIALECTS)} naming here{start}; "
+            f"The file holds no LoRA of FLUX's transformer in {' or '.join(DIALECTS)} naming{first}; "
             "give a file with one."
         )
     if len(found) > 1:
-        raise EditkitError(f"There are LoRAs in {' and '.join(sorted(found))} naming here; give one of them.")
+        raise EditkitError(f"The file holds LoRAs in {' and '.join(sorted(found))} naming; give one of them.")
     return found.pop()
 
 
@@ -76,7 +76,7 @@ def read(state: Mapping[str, Tensor], about: Mapping[str, str] | None = None) ->
         if place is None:
             unplaced += [] if _without_effect(key, tensor) else [key]
         elif part in found.setdefault(place.module, {}):
-            raise EditkitError(f"{place.module} is there twice, the second time as {key}; keep one.")
+            raise EditkitError(f"{place.module} is in the file twice, the second time as {key}; keep one.")
         else:
             found[place.module][part] = tensor
             beside += [key] if part in ("bias", "magnitude") else []
@@ -88,7 +88,7 @@ def read(state: Mapping[str, Tensor], about: Mapping[str, str] | None = None) ->
     if metadata.lora_config(about or {}).get("use_dora") and not any(
         "magnitude" in parts for parts in found.values()
     ):
-        raise EditkitError("The file's metadata say DoRA, but it holds no magnitudes; give the whole file.")
+        raise EditkitError("The file's metadata say DoRA, but it has no magnitudes; give the whole file.")
     return Lora(dialect=spoken, updates=updates, beside=tuple(beside), unplaced=tuple(unplaced))
 
 

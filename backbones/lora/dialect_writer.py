@@ -33,7 +33,7 @@ def to_dialect(updates: Mapping[str, LowRankUpdate], to: str) -> tuple[dict[str,
         EditkitError: where the dialect is unknown, or updates do not fit each other.
     """
     if to not in DIALECTS:
-        raise EditkitError(f"There is no dialect {to!r}; there are {', '.join(DIALECTS)}.")
+        raise EditkitError(f"The dialect {to!r} is unknown; give one of {', '.join(DIALECTS)}.")
     if to == "diffusers":
         return _to_diffusers(fused_modules.split(updates))
     if any(update.has_extras for update in updates.values()):

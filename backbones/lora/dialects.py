@@ -57,7 +57,7 @@ def convert_to_diffusers(
     if lost := lora.unplaced:
         raise EditkitError(
             coverage.describe_kind(lost)
-            or f"The tensor {lost[0]} is no part of a plain LoRA, one of {len(lost)} such; "
+            or f"The tensor {lost[0]} and {len(lost) - 1} others are not part of a plain LoRA; "
             "give a file with nothing else."
         )
     return dialect_writer.to_dialect(lora.updates, "diffusers")

@@ -76,7 +76,7 @@ def merge(
             for name, update in fused_modules.split(found.updates).items():
                 terms.setdefault(name, []).append(replace(update, alpha=update.alpha * scale))
                 if len({(each.up_Or.shape[0], each.down_rI.shape[1]) for each in terms[name]}) > 1:
-                    raise EditkitError(f"{name} is of another size in those before it.")
+                    raise EditkitError(f"{name} has another size in the files before it.")
         except EditkitError as error:
             raise EditkitError(f"{adapters.file(source)} cannot be merged: {error}") from error
         left += found.unplaced
@@ -148,7 +148,7 @@ def _read_plain(state: Mapping[str, Tensor], about: Mapping[str, str]) -> dialec
     if lost := [key for key in (*found.beside, *found.unplaced) if not key.startswith(keys.TEXT_ENCODERS)]:
         routed = summary.has_experts(state)
         way = "run `editkit lora collapse` first" if routed else "give a plain LoRA"
-        raise EditkitError(f"{len(lost)} tensors have no place elsewhere, such as {lost[0]}; {way}.")
+        raise EditkitError(f"{len(lost)} tensors cannot be converted, such as {lost[0]}; {way}.")
     return found
 
 

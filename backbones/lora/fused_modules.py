@@ -24,7 +24,7 @@ SWAPPED = {name.removesuffix(".weight") for name in key_map.SWAPPED}
 
 @cache
 def module_map(doubles: int, singles: int) -> dict[str, tuple[str, ...]]:
-    """Return diffusers' modules that hold a native linear module's rows, from top to bottom, by native name."""
+    """Return diffusers' modules that hold a native module's rows, from top to bottom, by native name."""
     return {
         native.removesuffix(".weight"): tuple(part.removesuffix(".weight") for part in parts)
         for native, parts in key_map.key_map(doubles, singles, guidance=True).items()
@@ -77,7 +77,7 @@ def join(updates: Mapping[str, LowRankUpdate]) -> dict[str, LowRankUpdate]:
         elif present:
             result[native] = _join_updates(native, parts, present)
     if rest:
-        raise EditkitError(f"{next(iter(rest))} is no linear module of FLUX.")
+        raise EditkitError(f"{next(iter(rest))} is not a linear module of FLUX.")
     return result
 
 
@@ -96,7 +96,7 @@ def _split_update(
     units = row_shares(parts)
     rows = len(update.up_Or)
     if rows % sum(units):
-        raise EditkitError(f"{native} has {rows} rows, which is no multiple of {sum(units)}.")
+        raise EditkitError(f"{native} has {rows} rows, which is not a multiple of {sum(units)}.")
     sizes = [unit * rows // sum(units) for unit in units]
     pieces = torch.split(update.up_Or, sizes)
     biases, magnitudes = _rows(update.bias_O, sizes), _rows(update.magnitude_O, sizes)
@@ -123,7 +123,7 @@ def _rows(vector_O: Tensor | None, sizes: list[int]) -> list[Tensor | None]:
 
 
 def _ranks_by_part(pieces: Iterable[Tensor]) -> Tensor:
-    """Return which ranks belong to which part, bool (parts, r): as `join` stacks them, or all to all parts."""
+    """Return which ranks belong to which part, bool (parts, r): as `join` stacks them, or all to all."""
     pieces = list(pieces)
     every = torch.ones(len(pieces), pieces[0].shape[1], dtype=torch.bool)
     if pieces[0].is_meta:
@@ -140,7 +140,7 @@ def _join_updates(native: str, parts: tuple[str, ...], present: Mapping[str, Low
     widths = {len(update.up_Or) / units[part] for part, update in present.items()}
     inputs = {update.down_rI.shape[1] for update in present.values()}
     if len(widths) > 1 or len(inputs) > 1:
-        raise EditkitError(f"{', '.join(present)} differ in width; give a sound file.")
+        raise EditkitError(f"{', '.join(present)} differ in width; give an undamaged file.")
     if len({update.scale for update in present.values()}) > 1:
         present = {part: update.folded() for part, update in present.items()}
     first, *others = present.values()
@@ -163,7 +163,7 @@ def _swapped(native: str, update: LowRankUpdate) -> LowRankUpdate:
     if native not in SWAPPED:
         return update
     if len(update.up_Or) % 2:
-        raise EditkitError(f"{native} has {len(update.up_Or)} rows, which is no multiple of 2.")
+        raise EditkitError(f"{native} has {len(update.up_Or)} rows, which is not a multiple of 2.")
     return replace(
         update,
         up_Or=_swap_halves(update.up_Or),

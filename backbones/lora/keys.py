@@ -52,7 +52,7 @@ class NamedModule:
 
 
 def split_key(key: str) -> tuple[str, str]:
-    """Split a key into its stem and the kind of tensor: `down`, `up`, `alpha`, `bias`, `magnitude`, or empty."""
+    """Split a key into its stem and its kind: `down`, `up`, `alpha`, `bias`, `magnitude`, or empty."""
     if match := MATRIX.fullmatch(key):
         return match[1], SIDES[match[2]]
     for name, pattern in BESIDE.items():
@@ -62,7 +62,7 @@ def split_key(key: str) -> tuple[str, str]:
 
 
 def find_module(stem: str, blocks: int) -> NamedModule | None:
-    """Find the module that a stem names, in a FLUX with this many blocks of a kind; None where there is none."""
+    """Find the module that a stem names, in a FLUX with this many blocks of a kind; None if there is none."""
     dotted, flat = _names(blocks)
     for prefix in FLAT:
         if module := flat.get(stem.removeprefix(prefix)) if stem.startswith(prefix) else None:

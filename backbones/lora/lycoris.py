@@ -35,7 +35,7 @@ def load(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str]
         return False
     factors = split(read(state, about))
     if not factors:
-        raise EditkitError(f"There is no {kind(state)} of FLUX's transformer here; give a file with one.")
+        raise EditkitError(f"The file holds no {kind(state)} of FLUX's transformer; give a file with one.")
     coverage.check_shapes(transformer, {module: each.shape for module, each in factors.items()})
     if name in getattr(transformer, "peft_config", {}):
         raise EditkitError(f"There is an adapter {name!r} already; give another name.")

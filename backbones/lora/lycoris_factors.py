@@ -94,11 +94,11 @@ def read(state: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str, Fac
         place = keys.find_module(stem, blocks)
         if place is None or not (match or part == "alpha"):
             raise EditkitError(
-                f"The tensor {key} is no part of a {sort} on FLUX's linear modules; "
+                f"The tensor {key} is not part of a {sort} on FLUX's linear modules; "
                 "give a file with nothing else."
             )
         if part in found.setdefault(place.module, {}):
-            raise EditkitError(f"{place.module} is there twice, the second time as {key}; keep one.")
+            raise EditkitError(f"{place.module} is in the file twice, the second time as {key}; keep one.")
         found[place.module][part] = tensor
     return {module: _factors(module, sort, parts, config) for module, parts in found.items()}
 
@@ -114,7 +114,7 @@ def _factors(module: str, sort: str, parts: dict[str, Tensor], config: Mapping[s
         scale = _config_value(config, "alpha", module) / _config_value(config, "r", module)
     if not scale or not math.isfinite(scale):
         raise EditkitError(
-            f"{module} has a scale of {scale:g}, at which it changes nothing sound; give another file."
+            f"{module} has a scale of {scale:g}, with which it changes nothing useful; give another file."
         )
     return Factors(kind=sort, tensors=parts, rank=rank, scale=scale)
 
@@ -127,7 +127,7 @@ def _check(module: str, sort: str, parts: Mapping[str, Tensor]) -> None:
         wanted |= {pair} if sort == "LoKr" and pair in parts else {f"{pair}_a", f"{pair}_b"}
     if parts.keys() != wanted:
         lacking, strange = sorted(wanted - parts.keys()), sorted(parts.keys() - wanted)
-        problem = f"lacks {lacking[0]}" if lacking else f"has {strange[0]}, which linear modules have not"
+        problem = f"lacks {lacking[0]}" if lacking else f"has {strange[0]}, which linear modules do not have"
         raise EditkitError(f"{module} of the {sort} {problem}; give the whole file.")
     shapes = {name: tuple(tensor.shape) for name, tensor in parts.items()}
     fit = all(len(shape) == 2 and all(shape) for shape in shapes.values())
@@ -136,7 +136,7 @@ def _check(module: str, sort: str, parts: Mapping[str, Tensor]) -> None:
         fit = fit and all(shapes[f"hada_w1_{side}"] == shapes[f"hada_w2_{side}"] for side in "ab")
     if not fit:
         raise EditkitError(
-            f"{module} of the {sort} has tensors that do not fit each other; give a sound file."
+            f"{module} of the {sort} has tensors that do not fit each other; give an undamaged file."
         )
     if not all(tensor.float().isfinite().all() for tensor in parts.values()):
         raise EditkitError(f"{module} holds values that are not finite; the file is damaged.")
@@ -148,7 +148,7 @@ def _config_value(config: Mapping[str, Any], field: str, module: str) -> float:
     try:
         return float(patterns.get(get_pattern_key(list(patterns), module), config[field]))
     except (KeyError, TypeError, ValueError) as error:
-        raise EditkitError(f"The adapter's config has no sound {field}; mend it.") from error
+        raise EditkitError(f"The adapter's config has no valid {field}; correct it.") from error
 
 
 def split(factors: Mapping[str, Factors]) -> dict[str, Factors]:
@@ -178,8 +178,8 @@ def _split_factors(native: str, parts: tuple[str, ...], factors: Factors) -> lis
     pieces = None if rows % sum(units) else factors.rows([unit * rows // sum(units) for unit in units])
     if pieces is None:
         raise EditkitError(
-            f"{native} has its rows elsewhere in diffusers, and this {factors.kind}'s product does not come "
-            "apart there; give one that was trained on diffusers' modules."
+            f"{native} has its rows in other places in diffusers, and this {factors.kind}'s product cannot "
+            "be split there; give one that was trained on diffusers' modules."
         )
     if not swapped:
         return list(zip(parts, pieces, strict=True))

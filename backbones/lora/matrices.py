@@ -25,7 +25,7 @@ def make_update(module: str, parts: Mapping[str, Tensor], alpha: float) -> LowRa
     down_rI, up_Or = parts["down"], parts["up"]
     if down_rI.ndim != 2 or up_Or.ndim != 2 or not len(down_rI) or down_rI.shape[0] != up_Or.shape[1]:
         shapes = f"{tuple(down_rI.shape)} and {tuple(up_Or.shape)}"
-        raise EditkitError(f"{module} has matrices of {shapes}, which share no rank; give a sound file.")
+        raise EditkitError(f"{module} has matrices of {shapes}, whose ranks differ; give an undamaged file.")
     if "alpha" in parts and not parts["alpha"].is_meta:
         if parts["alpha"].numel() != 1:
             raise EditkitError(f"{module} has {parts['alpha'].numel()} alphas; give one.")
@@ -47,6 +47,6 @@ def _of_rows(module: str, tensor: Tensor, up_Or: Tensor) -> Tensor:
         shape = tuple(tensor.shape)
         raise EditkitError(
             f"{module} has a bias or magnitudes of shape {shape}, not one for each of its {len(up_Or)} "
-            "outputs; a DoRA that scales inputs is not known."
+            "outputs; a DoRA that scales inputs is not supported."
         )
     return tensor.reshape(-1)

@@ -33,7 +33,9 @@ def lora_config(about: Mapping[str, str]) -> dict[str, Any]:
     # `save_lora_adapter` and peft write no prefix; a dot is another component's.
     found = own or {key: value for key, value in values.items() if "." not in key}
     if strange := [key for key in VARIANTS if found.get(key)]:
-        raise EditkitError(f"The file's LoraConfig has {strange[0]}, which is not known; give a plain LoRA.")
+        raise EditkitError(
+            f"The file's LoraConfig has {strange[0]}, which is not supported; give a plain LoRA."
+        )
     if str(found.get("init_lora_weights", "")).startswith(CHANGED_BASES):
         raise EditkitError(
             f"The LoRA is of a base that {found['init_lora_weights']} changed; convert it to a plain LoRA "
@@ -55,7 +57,7 @@ def alpha_lookup(about: Mapping[str, str]) -> Callable[[str, int], float]:
     except (ValueError, TypeError, AttributeError) as error:
         raise _unreadable() from error
     if 0 in (common, *patterns.values()):
-        raise EditkitError("The file's metadata say alpha 0, so it would change nothing; mend them.")
+        raise EditkitError("The file's metadata say alpha 0, so it would change nothing; correct them.")
 
     def chosen(module: str, rank: int) -> float:
         from peft.utils.other import get_pattern_key
@@ -72,4 +74,4 @@ def is_prefixed(about: Mapping[str, str]) -> bool:
 
 
 def _unreadable() -> EditkitError:
-    return EditkitError(f"The metadata {METADATA} cannot be read; remove them or mend them.")
+    return EditkitError(f"The metadata {METADATA} cannot be read; remove or correct them.")

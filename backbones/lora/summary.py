@@ -98,7 +98,7 @@ def experts(
             alpha=float(routing.get("alpha") or rank),
         )
     except (ValueError, TypeError) as error:
-        raise EditkitError(f"The metadata {key} cannot be read; remove them or mend them.") from error
+        raise EditkitError(f"The metadata {key} cannot be read; remove or correct them.") from error
 
 
 def _check_experts(state: Mapping[str, Tensor]) -> None:
@@ -111,9 +111,9 @@ def _check_experts(state: Mapping[str, Tensor]) -> None:
         route = state.get(f"{stem}.lora_route.weight", ())
         matrices = {f"{letter}.expert_{n}.weight" for letter in "AB" for n in range(len(route))}
         if not matrices or ends != matrices | {"route.weight"}:
-            raise EditkitError(f"{stem} has not as many experts as its router; give the whole file.")
+            raise EditkitError(f"{stem} has another number of experts than its router; give the whole file.")
         if len({min(state[f"{stem}.lora_{end}"].shape) for end in matrices}) > 1:
-            raise EditkitError(f"The experts of {stem} differ in rank; only experts of one rank are known.")
+            raise EditkitError(f"The experts of {stem} differ in rank; experts must have the same rank.")
 
 
 def _method(
@@ -141,7 +141,7 @@ def _width(updates: Mapping[str, LowRankUpdate]) -> int:
     if len(widths) > 1:
         (one, first), (other, second), *_ = widths.items()
         raise EditkitError(
-            f"{first} is for a transformer {one} wide, {second} for one {other} wide; give a sound file."
+            f"{first} is for a transformer {one} wide, {second} for one {other} wide; give an undamaged file."
         )
     return next(iter(widths))
 

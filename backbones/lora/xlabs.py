@@ -32,17 +32,17 @@ def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     # The converter gives several of them one name, and keeps the last.
     if strange := [key for key, name in zip(state, names, strict=True) if not KEY.fullmatch(name)]:
         raise EditkitError(
-            f"The tensor {strange[0]} is no part of a LoRA in XLabs' naming; give a plain LoRA."
+            f"The tensor {strange[0]} is not part of a LoRA in XLabs' naming; give a plain LoRA."
         )
     if twice := [name for name in names if names.count(name) > 1]:
-        raise EditkitError(f"The tensor {twice[0]} is there twice; keep one.")
+        raise EditkitError(f"The tensor {twice[0]} is in the file twice; keep one.")
     try:
         # It takes what it converts out of the mapping that it is given.
         converted: dict[str, Tensor] = _convert_xlabs_flux_lora_to_diffusers(dict(state))
     except (KeyError, ValueError, RuntimeError) as error:
         problem = first_sentence(error)
         raise EditkitError(
-            f"The LoRA in XLabs' naming does not convert ({problem}); give the whole file."
+            f"The LoRA in XLabs' naming cannot be converted ({problem}); give the whole file."
         ) from error
     # Copies: its parts share memory, which safetensors does not save.
     return {key: tensor.clone() for key, tensor in converted.items()}

@@ -206,7 +206,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path, Path], Path], str]] = {
     "further tensor": (
         "text_encoder_2",
         lambda home, at: saved(t5_state(home) | {"encoder.block.0.q_scale": torch.ones(1)}, at),
-        "1 tensors of no known use, such as encoder.block.0.q_scale",
+        "1 unknown tensors, such as encoder.block.0.q_scale",
     ),
     "clip for T5": (
         "text_encoder_2",
@@ -229,14 +229,14 @@ REFUSED: dict[str, tuple[str, Callable[[Path, Path], Path], str]] = {
     "clip for an autoencoder": (
         "vae",
         lambda home, at: saved(clip_state(home), at),
-        "none of FLUX.s",
+        "do not belong to FLUX.s",
     ),
     "further tensor of GGUF": (
         "text_encoder_2",
         lambda home, at: write_t5_gguf(
             home, "F16", at / "t5.gguf", {"enc.blk.0.extra.weight": torch.ones(2)}
         ),
-        "1 tensors of no known use, such as enc.blk.0.extra.weight",
+        "1 unknown tensors, such as enc.blk.0.extra.weight",
     ),
 }
 

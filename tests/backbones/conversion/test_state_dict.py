@@ -79,7 +79,7 @@ def test_comfyui_prefix_is_taken_off() -> None:
 def test_axes_are_given_where_heads_are_not_128_wide() -> None:
     native = random_state(native_shapes(TINY))
     assert architecture.infer_config(native, AXES) == TINY
-    with pytest.raises(EditkitError, match=r"16 dimensions leave the RoPE axes open.* --axes"):
+    with pytest.raises(EditkitError, match=r"16 dimensions do not determine the RoPE axes.* --axes"):
         architecture.infer_config(native)
     for axes in ((4, 6, 4), (5, 5, 6), (8, 8), (0, 8, 8), ()):
         with pytest.raises(EditkitError, match=r"do not fit.* sum to 16 with --axes"):

@@ -207,7 +207,7 @@ def test_summaries_at_full_size(full: FluxTransformer2DModel) -> None:
 
 def test_from_diffusers_refuses_what_is_not_flux() -> None:
     update = LowRankUpdate(down_rI=torch.ones(1, 2), up_Or=torch.ones(2, 1), alpha=1)
-    with pytest.raises(EditkitError, match="no linear module of FLUX"):
+    with pytest.raises(EditkitError, match="not a linear module of FLUX"):
         dialect_writer.to_dialect({"mid_block": update}, "kohya")
     with pytest.raises(EditkitError, match="two updates"):
         dialect_writer.to_dialect({"img_in": update, "x_embedder": update}, "bfl")

@@ -32,9 +32,9 @@ X = "transformer.x_embedder.lora_"
 
 DAMAGE: dict[str, tuple[Callable[[State], State], str]] = {
     "NaN": (replaced("x_embedder.lora_B.weight", lambda t: t * float("nan")), "not finite"),
-    "ranks": (replaced("x_embedder.lora_B.weight", lambda t: t[:, :2].contiguous()), "share no rank"),
+    "ranks": (replaced("x_embedder.lora_B.weight", lambda t: t[:, :2].contiguous()), "ranks differ"),
     "half": (lambda state: {k: t for k, t in state.items() if k != f"{X}A.weight"}, "lacks its down matrix"),
-    "vector": (replaced("x_embedder.lora_B.weight", lambda t: t[:, 0].contiguous()), "share no rank"),
+    "vector": (replaced("x_embedder.lora_B.weight", lambda t: t[:, 0].contiguous()), "ranks differ"),
     "no LoRA": (lambda _: {"x_embedder.weight": torch.ones(2, 2)}, "no LoRA of FLUX.*x_embedder.weight"),
     "empty": (lambda _: {}, "no LoRA of FLUX"),
     "another model": (lambda _: {"unet.down.lora_A.weight": torch.ones(2, 2)}, "diffusers or kohya or bfl"),
@@ -44,7 +44,7 @@ DAMAGE: dict[str, tuple[Callable[[State], State], str]] = {
     ),
     "twice": (
         lambda state: state | {"x_embedder.lora_A.weight": torch.ones(2, 2)},
-        "x_embedder is there twice",
+        "x_embedder is in the file twice",
     ),
 }
 
@@ -67,7 +67,7 @@ def test_widths_that_differ(cli: Cli, plain: Path) -> None:
     fused = {"lora_unet_single_blocks_0_linear1.lora_down.weight": torch.ones(2, 8),
              "lora_unet_single_blocks_0_linear1.lora_up.weight": torch.ones(55, 2)}  # fmt: skip
     edited(plain, lambda _: fused, {})
-    refused(cli("lora", "inspect", plain), "55 rows, which is no multiple of 7")
+    refused(cli("lora", "inspect", plain), "55 rows, which is not a multiple of 7")
 
 
 @pytest.mark.parametrize("extra", ["dora_scale", "lora_B.bias", "lora_A.expert_0.weight"])
@@ -149,7 +149,7 @@ def test_collapse_wants_sound_experts(cli: Cli, moe: Path, plain: Path, tmp_path
 @pytest.mark.parametrize("lost", [".lora_route.weight", ".lora_B.expert_1.weight", ".lora_A.expert_0.weight"])
 def test_inspect_sees_what_is_missing(cli: Cli, moe: Path, lost: str) -> None:
     edited(moe, lambda state: {k: t for k, t in state.items() if not k.endswith(f"0.ff.net.2{lost}")})
-    refused(cli("lora", "inspect", moe), "has not as many experts as its router")
+    refused(cli("lora", "inspect", moe), "has another number of experts than its router")
 
 
 def test_bad_metadata(cli: Cli, plain: Path) -> None:
@@ -164,7 +164,7 @@ def test_bad_metadata(cli: Cli, plain: Path) -> None:
         (["=0.5"], "names no file with a scale; give FILE=SCALE"),
         (["{plain}=nan"], "names no file with a scale"),
         (["{plain}=half"], r"=half is not a \.safetensors file that exists"),
-        (["{wider}"], "cannot be merged: .* is of another size"),
+        (["{wider}"], "cannot be merged: .* has another size"),
         (["{moe}"], "cannot be merged: .*collapse` first"),
         (["{plain}", "--rank", "0"], "rank=0 is not allowed"),
     ],
