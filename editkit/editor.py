@@ -31,7 +31,7 @@ class Editor:
     Args:
         backbone: what `load` gives.
         options: options by method name; the method's defaults where absent.
-        lora: adapters that every method wears on top of its own, with their scales: files, folders, Hub ids.
+        lora: scales of adapters that every method uses in addition to its own, by file, folder or Hub id.
 
     Raises:
         EditkitError: for an unknown method or option, or a scale that is no number.
@@ -174,8 +174,8 @@ class Editor:
         else:
             search = search_settings.build(request.search)
             results = [seed_search.run(made, batch[0], search, self._judges, watch)]
-        worn = self._adapters.recipe(record)
-        return [replace(each, recipe={**each.recipe, **worn}) for each in results]
+        additional = self._adapters.recipe(record)
+        return [replace(each, recipe={**each.recipe, **additional}) for each in results]
 
     def _prepare(self, request: EditRequest) -> PreparedRequest | EditResult:
         """Prepare a request, or return a result that says why it cannot run."""

@@ -1,4 +1,4 @@
-"""LoRA adapters: layers on a transformer, and the choice of them for each method."""
+"""Load, train, save and choose LoRA adapters."""
 
 from editkit.adapters.files import FILE, METADATA, digest, file, is_adapter, read
 from editkit.adapters.lora import (

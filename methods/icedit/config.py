@@ -103,7 +103,7 @@ def default_adapter(options: ICEditConfig, base: str | None, _: EditRequest) -> 
             f"is none of those for {base} ({', '.join(known)})" if known else "has no file for this backbone"
         )
         raise EditkitError(
-            f"The adapter {chosen} {names}, no file or folder that exists, and no Hub id; give one of these."
+            f"The adapter {chosen} is neither {names} nor an existing file or folder nor a Hub id; give one of these."
         )
     return known.get(chosen, chosen)
 

@@ -120,7 +120,7 @@ def test_a_method_without_weights_fails_alone(client: Client) -> None:
     assert "1 of 2 done" in words(found["status"])
     said = [words(each) for each in found.values() if isinstance(each, str) and "problem" in each]
     assert len(said) == 1
-    assert "The adapter gone.safetensors is no file or folder that exists" in said[0]
+    assert "The adapter gone.safetensors is neither an existing file or folder" in said[0]
     assert found["kontext: before and after"] is not None
 
 

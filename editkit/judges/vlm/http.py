@@ -1,4 +1,4 @@
-"""Requests to an OpenAI-compatible endpoint: patient, bounded in time and size, silent about secrets."""
+"""Send requests to an OpenAI-compatible endpoint, limited in time and size, without showing secrets."""
 
 import json
 import re
@@ -16,9 +16,9 @@ from editkit.errors import EditkitError, first_sentence
 
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
 LONGEST_REPLY = 1_000_000
-"""Bytes, after decompression."""
+"""Largest size of a reply in bytes, after decompression."""
 REWRITTEN = ("content-encoding", "content-length", "transfer-encoding")
-"""Headers that do not hold of a reply any more once it was read."""
+"""Headers that are no longer true once a reply is decompressed."""
 
 
 class Endpoint:
@@ -63,7 +63,7 @@ class Endpoint:
             ) from error
 
     def models(self) -> Any:
-        """What the endpoint lists; text where the reply is no JSON.
+        """Return the endpoint's list of models; text where the reply is not JSON.
 
         Raises:
             EditkitError: where the endpoint cannot be reached or refuses.
@@ -72,7 +72,7 @@ class Endpoint:
         return self._ask(lambda: listed(extra_headers=self._headers))
 
     def chat(self, **body: Any) -> Any:
-        """The reply to a chat request; text where it is no JSON.
+        """Return the reply to a chat request; text where it is not JSON.
 
         Raises:
             EditkitError: where the endpoint cannot be reached or refuses.
@@ -81,7 +81,7 @@ class Endpoint:
         return self._ask(lambda: made(**body, extra_headers=self._headers))
 
     def _ask(self, request: Callable[[], Awaitable[Any]]) -> Any:
-        """One request, repeated while it fails in ways that pass."""
+        """Send a request, and repeat it after failures that may pass."""
         for attempt in range(self._retries + 1):
             wait = min(0.5 * 2**attempt, self._longest_wait)
             try:
@@ -114,7 +114,7 @@ class Endpoint:
 
 
 class _BoundedClient(httpx2.AsyncClient):
-    """Reads a reply whole, up to `LONGEST_REPLY`; `timeout` counts for all of it, not for each byte."""
+    """Reads a whole reply of at most `LONGEST_REPLY` bytes; `timeout` limits all of it, not each byte."""
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         try:
@@ -137,7 +137,7 @@ class _BoundedClient(httpx2.AsyncClient):
 
 
 def _address(url: str) -> tuple[str, str]:
-    """An address as it may be shown, and its password."""
+    """Split an address into the part that may be shown and its password."""
     try:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -159,7 +159,7 @@ def _json(text: bytes) -> Any:
 
 
 def _reason(reply: Any) -> str:
-    """Why a request was refused, where the reply says so as OpenAI's, vLLM's or FastAPI's do."""
+    """Return the reason for a refusal, in the form of OpenAI, vLLM or FastAPI; '' where there is none."""
     while isinstance(reply, dict):
         reply = next((reply[key] for key in ("error", "message", "detail") if reply.get(key)), "")
     return " ".join(reply.split()) if isinstance(reply, str) and reply.isprintable() else ""

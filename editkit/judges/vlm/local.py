@@ -1,4 +1,4 @@
-"""A judge on this machine: any of transformers' models that read pictures and text and answer in text."""
+"""Judge with a model on this machine: any of transformers' models that read pictures and text."""
 
 import re
 import time
@@ -22,7 +22,7 @@ from editkit.quiet import no_bars
 from editkit.types import Verdict
 
 ANSWER_TOKEN = re.compile(r"(.*(?<![A-Za-z]))(?:A|B|tie)((?![A-Za-z]).*)")
-"""A vocabulary's entry that holds an answer, and what stands around it."""
+"""Pattern of a token that holds an answer, with the characters around it."""
 LOADING_ERRORS = (
     OSError,
     ValueError,
@@ -36,20 +36,20 @@ LOADING_ERRORS = (
 
 @dataclass(frozen=True, kw_only=True)
 class VisionLanguageConfig:
-    """Which model, where it runs, and how it is asked."""
+    """Options of a local judge: its model, its device and its question."""
 
     model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
-    """A Hub id or a folder, safetensors only."""
+    """A Hub id or a folder, with weights in safetensors."""
     dtype: str | None = None
-    """`float32`, `bfloat16` or `float16`; what suits the device where null."""
+    """`float32`, `bfloat16` or `float16`; the device's default where null."""
     device: str | None = None
     """`cpu`, `cuda` or `mps`; the best one here where null."""
     quantization: dict[str, Any] = field(default_factory=dict)
     """Arguments of transformers' BitsAndBytesConfig, such as load_in_4bit: true; needs bitsandbytes."""
     max_new_tokens: int = 64
-    """The longest reply."""
+    """Largest number of tokens of a reply."""
     question: str = QUESTION
-    """What is asked, with the place {instruction} and, where the model needs to be told, {opening}."""
+    """The question; {instruction} stands for the instruction and {opening} for an introduction."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -63,10 +63,11 @@ class VisionLanguageConfig:
 
 
 class VisionLanguageJudge(Judge):
-    """Shows the original and both attempts, and reads the likeliest reply; an unreadable one is a tie.
+    """Shows a model the original and both edits and reads its likeliest reply; an unreadable one is a tie.
 
     Raises:
-        EditkitError: where the model is absent, damaged, pickled, too large for this machine, or cannot see.
+        EditkitError: where the model is absent, damaged, pickled, too large for this machine, or takes no
+            pictures.
     """
 
     def __init__(self, config: VisionLanguageConfig) -> None:
@@ -82,7 +83,7 @@ class VisionLanguageJudge(Judge):
 
     @torch.no_grad()
     def compare(self, case: Case, first: Image.Image, second: Image.Image) -> Verdict:
-        """Ask which is better.
+        """Ask the model which edit is better.
 
         Raises:
             EditkitError: where the model cannot take the question or there is too little memory.
@@ -115,9 +116,14 @@ class VisionLanguageJudge(Judge):
 
 
 def _lead(tokenizer: Any, reply: list[int], logits: Sequence[Tensor]) -> float | None:
-    """Log-odds of A over B where the reply answers, logits [1, vocabulary] for each of its tokens.
+    """Return the log-odds of A over B at the token of the reply that holds the answer.
 
-    None where the vocabulary has no such answers to weigh, as where it spells `tie` in several entries.
+    None where the vocabulary has no such single tokens, for example where it splits `tie` into several.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        reply: token ids of the reply.
+        logits: logits (1, vocabulary) for each token of the reply.
     """
     answered = (end for end in range(1, len(reply) + 1) if ANSWER.search(tokenizer.decode(reply[:end])))
     for place in reversed(range(next(answered, 0))):
@@ -148,7 +154,7 @@ def _in_words(model: str) -> Iterator[None]:
 def _load(
     folder: Path, dtype: torch.dtype, device: torch.device, quantization: dict[str, Any]
 ) -> tuple[Any, Any]:
-    """Processor and model."""
+    """Load a processor and a model."""
     from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
     # First, since it is quick and a model may not be.

@@ -1,4 +1,4 @@
-"""A judge behind an OpenAI-compatible chat endpoint that sees pictures: vLLM, SGLang, or a hosted one."""
+"""Judge with a vision-language model behind an OpenAI-compatible endpoint: vLLM, SGLang or a hosted one."""
 
 import base64
 import io
@@ -19,22 +19,23 @@ DAY = 86_400.0
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointConfig:
-    """Where the endpoint is and how patient to be. The key comes from the environment alone."""
+    """Options of a remote judge: endpoint, model and limits. The key comes from the environment."""
 
     url: str = ""
     """Base address, such as http://localhost:8000/v1; OPENAI_BASE_URL where empty."""
     model: str = ""
-    """The model's name there; the first one that the endpoint lists where empty."""
+    """Name of the model; the first one that the endpoint lists where empty."""
     max_new_tokens: int | None = 64
-    """The longest reply; more for a model that thinks before it answers, or the endpoint's own where null."""
+    """Largest number of tokens of a reply; more for a model that reasons first; the endpoint's own where
+    null."""
     temperature: float | None = 0.0
-    """How freely the model words its reply; the endpoint's own where null, which some models insist on."""
+    """Sampling temperature; the endpoint's own where null, which some models require."""
     timeout: float = 60.0
-    """Seconds for one request, its whole reply included."""
+    """Seconds for one request with its whole reply."""
     retries: int = 4
-    """How often a request is repeated after a failure that may pass."""
+    """Number of times that a request is repeated after a failure that may pass."""
     longest_wait: float = 30.0
-    """Most seconds between two tries, whatever the endpoint asks for."""
+    """Longest wait between two tries in seconds, whatever the endpoint asks for."""
 
     def __post_init__(self) -> None:
         if not (0 < self.timeout <= DAY and 0 <= self.longest_wait <= DAY):
@@ -48,7 +49,7 @@ class EndpointConfig:
 
 
 class EndpointJudge(Judge):
-    """Sends both attempts and the original; whatever cannot be read as an answer is a tie, and said to be."""
+    """Sends the original and both edits to an endpoint; an unreadable reply is a tie, with a note."""
 
     def __init__(self, config: EndpointConfig) -> None:
         url = config.url or os.environ.get("OPENAI_BASE_URL", "")
@@ -77,7 +78,7 @@ class EndpointJudge(Judge):
         }
 
     def compare(self, case: Case, first: Image.Image, second: Image.Image) -> Verdict:
-        """Ask which is better.
+        """Ask the endpoint which edit is better.
 
         Raises:
             EditkitError: where the endpoint cannot be reached or refuses.

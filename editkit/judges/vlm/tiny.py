@@ -1,4 +1,4 @@
-"""The embedded judge: a small vision-language model that knows ShapesWorld's pictures and words only."""
+"""Judge with the embedded vision-language model, which only knows ShapesWorld's pictures and words."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "tiny"
 
 @dataclass(frozen=True, kw_only=True)
 class TinyConfig(VisionLanguageConfig):
-    """The same as for any model, with the embedded one's defaults."""
+    """Options of the embedded judge: those of any local judge, with other defaults."""
 
     model: str = str(FOLDER)
     max_new_tokens: int = 16

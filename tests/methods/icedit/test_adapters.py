@@ -176,6 +176,6 @@ WRONG_ADAPTERS = {
 @pytest.mark.parametrize("case", WRONG_ADAPTERS)
 def test_adapters_that_are_not_there(random_flux: Flux, case: str) -> None:
     editor = editkit.Editor(random_flux, {"icedit": {"adapter": WRONG_ADAPTERS[case]}})
-    with pytest.raises(editkit.EditkitError, match="no file or folder that exists, and no Hub id") as caught:
+    with pytest.raises(editkit.EditkitError, match="an existing file or folder nor a Hub id") as caught:
         editor.edit(image(64, 64), "make it blue", "icedit", steps=1)
     assert str(caught.value).endswith(".")

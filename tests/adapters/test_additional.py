@@ -1,4 +1,4 @@
-"""Adapters that an editor wears on top of a method's own: absolute scales, recorded, honoured by replay."""
+"""Adapters that an editor uses in addition to a method's own: absolute scales, recorded, honoured by replay."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_on_top_of_a_methods_own(random_flux: Flux, made: Made) -> None:
     assert "lora" not in recipe
 
 
-def test_replay_wears_them_too(random_pipeline: Path, made: Made, tmp_path: Path) -> None:
+def test_replay_uses_them_too(random_pipeline: Path, made: Made, tmp_path: Path) -> None:
     style, output = made("style.safetensors", 1), tmp_path / "edited.png"
     image(48, 40).save(tmp_path / "source.png")
     editor = editkit.load(str(random_pipeline), "cpu", lora={str(style): 0.5})
@@ -76,7 +76,9 @@ def test_replay_wears_them_too(random_pipeline: Path, made: Made, tmp_path: Path
     images.save(result.image, output, result.recipe)
     assert editkit.replay(output).verdict == "identical"
     style.rename(tmp_path / "moved.safetensors")
-    with pytest.raises(EditkitError, match=r"style\.safetensors is no file or folder that exists") as caught:
+    with pytest.raises(
+        EditkitError, match=r"style\.safetensors is neither an existing file or folder"
+    ) as caught:
         editkit.replay(output)
     one_sentence(str(caught.value))
     again = editkit.replay(output, lora={str(tmp_path / "moved.safetensors"): 0.5})
@@ -95,7 +97,7 @@ def test_what_is_refused(random_pipeline: Path, made: Made, tmp_path: Path) -> N
         ({str(style): "1"}, "is no number"),
         ({str(style): float("inf")}, "is no number"),
         ({str(style): 1, str(copy): 1}, "is given twice"),
-        ({str(tmp_path / "gone.safetensors"): 1}, "is no file or folder that exists, and no Hub id"),
+        ({str(tmp_path / "gone.safetensors"): 1}, "is neither an existing file or folder nor a Hub id"),
     ]
     for lora, words in cases:
         with pytest.raises(EditkitError, match=words) as caught:
