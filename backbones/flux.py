@@ -1,6 +1,6 @@
 """Implement editkit's `Backbone` for a FLUX family: text, pixels and velocities."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -141,7 +141,7 @@ def load(
     name: str,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    **options: Any,
+    loading: Mapping[str, Any] | None = None,
 ) -> Flux:
     """Load a backbone by name, local folder or Hub id; its weights load when they are first needed.
 
@@ -154,6 +154,6 @@ def load(
     Raises:
         EditkitError: for an unknown name, device, dtype or option.
     """
+    options = config.build(LoadOptions, loading or {})
     chosen = devices.choose_device(None if device is None else str(device))
-    loading = config.build(LoadOptions, options)
-    return Flux(families.find_family(name), chosen, devices.choose_dtype(dtype, chosen), loading)
+    return Flux(families.find_family(name), chosen, devices.choose_dtype(dtype, chosen), options)

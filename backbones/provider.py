@@ -41,21 +41,16 @@ class FluxProvider:
 
         return inventory
 
-    def check_options(self, loading: Mapping[str, Any]) -> None:
-        from backbones.load_options import LoadOptions
-
-        config.build(LoadOptions, loading)
-
     def load(
         self,
         name: str,
         device: "str | torch.device | None" = None,
         dtype: "str | torch.dtype | None" = None,
-        **loading: Any,
+        loading: Mapping[str, Any] | None = None,
     ) -> "Flux":
         from backbones import flux
 
-        return flux.load(name, device, dtype, **loading)
+        return flux.load(name, device, dtype, loading)
 
     def create(
         self, fresh: Mapping[str, Any], role: str, device: str | None, seed: int, loading: Mapping[str, Any]

@@ -25,8 +25,9 @@ from torch import Tensor
 
 from backbones.encoding_cache import LruCache
 from editkit import config, flow
-from editkit.data.buckets import collate, encode_records
+from editkit.data.buckets import encode_records, inputs_of, tensor_of
 from editkit.data.datasets import dataset
+from editkit.inference.inputs import collate
 from editkit.train.finetune import EditJob
 from editkit.train.run_state import Run
 from editkit.train.settings import EditTrainConfig
@@ -162,7 +163,9 @@ def diffusers_step(settings: EditTrainConfig, *, encoded: bool) -> Callable[[], 
         job.backbone.folder("kontext"), subfolder="scheduler"
     )
     records = dataset(settings.data)
-    inputs, answer_BCHW = collate([records[place] for place in range(settings.fit.batch)])
+    chosen = [records[place] for place in range(settings.fit.batch)]
+    inputs = collate([inputs_of(record) for record in chosen])
+    answer_BCHW = torch.cat([tensor_of(record.answer) for record in chosen])
     assert inputs.source_BCHW is not None
     text = job.backbone.text(inputs.prompts)
     pictures = [pixels.bfloat16() * 2 - 1 for pixels in (answer_BCHW, inputs.source_BCHW)]

@@ -46,7 +46,7 @@ def load(
     Raises:
         EditkitError: for an unknown name, device, dtype or option.
     """
-    return Editor(provider().load(backbone, device, dtype, **loading), options, lora)
+    return Editor(provider().load(backbone, device, dtype, loading), options, lora)
 
 
 def load_session(folder: str | Path, editor: Editor | None = None) -> Session:

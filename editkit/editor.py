@@ -161,14 +161,14 @@ class Editor:
 
     def _run(self, batch: Sequence[PreparedRequest], watch: Watch | None = None) -> list[EditResult]:
         """Edit a batch of one group; a request with a seed search is a group of its own."""
-        from editkit.inference import pipeline, search_settings, seed_search
+        from editkit.inference import pipeline, planned_batch, search_settings, seed_search
         from editkit.inference.memory import enough_memory
 
         request = batch[0].request
         record, options = self.method(request.method)
         with enough_memory():
             self._adapters.activate(record, options, request)
-        made = pipeline.Pipeline(self.backbone, record, options)
+        made = planned_batch.Pipeline(self.backbone, record, options)
         if request.search is None:
             results = pipeline.run(made, batch, watch)
         else:

@@ -39,21 +39,20 @@ class BackboneProvider(Protocol):
     def inventory(self) -> Inventory:
         """Published weights on this machine, and the memory that they need."""
 
-    def check_options(self, loading: Mapping[str, Any]) -> None:
-        """Refuse loading options that are unknown or do not fit.
-
-        Raises:
-            EditkitError: naming the first.
-        """
-
     def load(
         self,
         name: str,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
-        **loading: Any,
+        loading: Mapping[str, Any] | None = None,
     ) -> Backbone:
-        """A backbone by name, local folder or Hub id; weights load when first needed.
+        """Load a backbone by name, local folder or Hub id; its weights load when they are first needed.
+
+        Args:
+            name: name of a backbone, a diffusers pipeline folder, or a Hub id.
+            device: cpu, cuda or mps; the best one here where None.
+            dtype: float32, bfloat16 or float16; fp32 on a CPU and bf16 elsewhere where None.
+            loading: fields of `backbones.load_options.LoadOptions`.
 
         Raises:
             EditkitError: for an unknown name, device, dtype or loading option.

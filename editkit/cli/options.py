@@ -65,8 +65,8 @@ def editor(
     Raises:
         EditkitError: for an unknown name or option.
     """
-    from editkit import api
     from editkit.backbone import provider
+    from editkit.editor import Editor
 
     loaded = pairs(load, "--load")
     if low_memory is not None:
@@ -76,8 +76,7 @@ def editor(
                 "leave one of them out."
             )
         loaded["low_memory"] = low_memory
-    provider().check_options(loaded)  # none but these are keywords of `load`
-    return api.load(backbone, device, dtype, options=options, lora=scaled(lora), **loaded)
+    return Editor(provider().load(backbone, device, dtype, loaded), options, scaled(lora))
 
 
 def say(notes: Iterable[str]) -> None:

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from editkit.backbone import Backbone
 from editkit.config import Options
 from editkit.data.records import MixedConfig, Record
+from editkit.inference.inputs import collate
 from editkit.method import Conditioner, Trainer
 from editkit.types import EditInputs, Plan
 
@@ -56,25 +59,22 @@ class Bucket:
         return replace(self.plan, conditioning=replace(self.plan.conditioning, **slots)), chosen
 
 
-def collate(records: Sequence[Record]) -> tuple[EditInputs, Tensor]:
-    """Stack records of one shape into inputs and answers, BCHW in [0, 1]."""
-
-    def stack(pictures: Sequence[Any]) -> Tensor:
-        return torch.stack([torch.from_numpy(p) for p in pictures]).permute(0, 3, 1, 2).float() / 255
-
-    first = records[0]
-    height, width = first.answer.shape[:2]
-    inputs = EditInputs(
-        prompts=tuple(record.instruction for record in records),
-        task=first.task,
-        size=None if first.source is not None else (width, height),
-        source_BCHW=stack([r.source for r in records]) if first.source is not None else None,
-        mask_B1HW=stack([r.mask[..., None] for r in records if r.mask is not None])
-        if first.mask is not None
-        else None,
-        references=tuple(stack(pictures) for pictures in zip(*(r.references for r in records), strict=True)),
+def inputs_of(record: Record) -> EditInputs:
+    """Turn a record into inputs of batch size 1."""
+    height, width = record.answer.shape[:2]
+    return EditInputs(
+        prompts=(record.instruction,),
+        task=record.task,
+        size=None if record.source is not None else (width, height),
+        source_BCHW=None if record.source is None else tensor_of(record.source),
+        mask_B1HW=None if record.mask is None else tensor_of(record.mask[..., None]),
+        references=tuple(map(tensor_of, record.references)),
     )
-    return inputs, stack([record.answer for record in records])
+
+
+def tensor_of(picture_HWC: NDArray[np.uint8]) -> Tensor:
+    """Turn a uint8 picture into a tensor 1CHW in [0, 1]."""
+    return torch.from_numpy(picture_HWC)[None].permute(0, 3, 1, 2).float() / 255
 
 
 def shape_of(record: Record) -> tuple[Any, ...]:
@@ -91,7 +91,8 @@ def encode_records(
     trainer: Trainer[Options],
 ) -> tuple[Plan, dict[str, Tensor]]:
     """Encode records of one shape as a plan and the tensors of a bucket: x0, filled slots, loss weights."""
-    inputs, answer_BCHW = collate(records)
+    inputs = collate([inputs_of(record) for record in records])
+    answer_BCHW = torch.cat([tensor_of(record.answer) for record in records])
     plan = conditioner.plan_without_text(inputs)
     tensors = {"x0_BLC": conditioner.target_tokens(inputs, answer_BCHW)}
     tensors |= {name: slot for name in SLOTS if (slot := getattr(plan.conditioning, name)) is not None}

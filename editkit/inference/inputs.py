@@ -45,6 +45,20 @@ class PreparedRequest:
         return *settings, shapes, request.negative is None
 
     @property
+    def inputs(self) -> EditInputs:
+        """The request as tensors of batch size 1."""
+        request = self.request
+        return EditInputs(
+            prompts=(request.instruction,),
+            task=request.task,
+            source_BCHW=self.source_1CHW,
+            mask_B1HW=self.mask_11HW,
+            references=self.references,
+            negatives=None if request.negative is None else (request.negative,),
+            size=request.size,
+        )
+
+    @property
     def preserves(self) -> bool:
         """Whether pixels outside the change stay identical to the source's."""
         if self.source_1CHW is None:
@@ -100,26 +114,24 @@ def prepare(request: EditRequest) -> PreparedRequest:
     )
 
 
-def collate(batch: Sequence[PreparedRequest]) -> EditInputs:
-    """Stack prepared requests of one group into one set of inputs."""
-    first = batch[0]
+def collate(items: Sequence[EditInputs]) -> EditInputs:
+    """Stack inputs of batch size 1 along the batch; they must share task, size, slots and shapes."""
+    first = items[0]
 
     def stack(tensors: Sequence[Tensor | None]) -> Tensor | None:
         present = [tensor for tensor in tensors if tensor is not None]
         return torch.cat(present) if present else None
 
+    pictures = zip(*(item.references for item in items), strict=True)
+    negatives = [negative for item in items for negative in item.negatives or ()]
     return EditInputs(
-        prompts=tuple(item.request.instruction for item in batch),
-        task=first.request.task,
-        source_BCHW=stack([item.source_1CHW for item in batch]),
-        mask_B1HW=stack([item.mask_11HW for item in batch]),
-        references=tuple(
-            torch.cat(pictures) for pictures in zip(*(item.references for item in batch), strict=True)
-        ),
-        negatives=None
-        if first.request.negative is None
-        else tuple(item.request.negative or "" for item in batch),
-        size=first.request.size,
+        prompts=tuple(prompt for item in items for prompt in item.prompts),
+        task=first.task,
+        source_BCHW=stack([item.source_BCHW for item in items]),
+        mask_B1HW=stack([item.mask_B1HW for item in items]),
+        references=tuple(torch.cat(tensors) for tensors in pictures),
+        negatives=None if first.negatives is None else tuple(negatives),
+        size=first.size,
     )
 
 

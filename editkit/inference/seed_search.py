@@ -23,15 +23,14 @@ from editkit.inference import inputs
 from editkit.inference.inputs import PreparedRequest
 from editkit.inference.memory import enough_memory
 from editkit.inference.pipeline import (
-    DenoiseState,
-    Pipeline,
-    decode,
+    decode_and_postprocess,
     denoise,
     plan_batch,
     previews,
     results,
     step_callback,
 )
+from editkit.inference.planned_batch import DenoiseState, Pipeline
 from editkit.inference.progress import Stopwatch, Watch
 from editkit.inference.search_settings import SeedSearch
 from editkit.judges import Case, Judge, load_judge
@@ -145,7 +144,7 @@ def run(
         state = stopped if whole else one.start
         last = denoise(one.velocity, state, one.times, on_step=step_callback(one, watch))
         clock.lap("sample")
-        edited = decode(one, last.x_BLC)
+        edited = decode_and_postprocess(one, last.x_BLC)
         clock.lap("decode")
         (result,) = results(one, edited, clock.laps)
     spent = dict.fromkeys(seeds, k) | {seed: k + n - state.step}

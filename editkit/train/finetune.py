@@ -104,7 +104,7 @@ class EditJob(Job):
                 self.config.backbone,
                 device=self.config.fit.device,
                 dtype=self.config.dtype,
-                **self.config.load,
+                loading=self.config.load,
             )
             if fsdp.wanted():
                 # FSDP moves block by block to the devices, so that no device ever holds all of them.

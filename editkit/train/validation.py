@@ -17,7 +17,7 @@ from editkit.data.records import FILES, DataConfig, Record
 from editkit.editor import Editor
 from editkit.errors import EditkitError, EditkitWarning
 from editkit.imaging import contact_sheet, images
-from editkit.inference.inputs import collate, prepare
+from editkit.inference.inputs import prepare
 from editkit.method import Conditioner, Method, Trainer
 from editkit.train.settings import EditTrainConfig, ValidationConfig
 from editkit.types import EditRequest
@@ -66,7 +66,7 @@ class Validation:
         """Say why a record cannot be validated; None where it can."""
         job = self.job
         try:
-            job.conditioner.plan_without_text(collate([prepare(self._request(record, 0))]))
+            job.conditioner.plan_without_text(prepare(self._request(record, 0)).inputs)
             encode_records([record], job.backbone, job.conditioner, job.trainer)
         except EditkitError as error:
             return str(error)

@@ -1,4 +1,4 @@
-"""Adapters that an editor uses in addition to a method's own: absolute scales, recorded, honoured by replay."""
+"""Adapters in addition to a method's own: absolute scales, recorded, honoured by replay."""
 
 from __future__ import annotations
 

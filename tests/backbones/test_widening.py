@@ -15,7 +15,7 @@ from editkit import EditkitError, adapters
 def test_a_role_may_be_another_behind_a_wider_input() -> None:
     """tiny's full model is its Fill, widened, and an adapter; on any backbone `{ace: fill}` asks for that."""
     own = load("tiny", device="cpu")
-    asked = load("tiny", device="cpu", transformer={"ace": "fill"})
+    asked = load("tiny", "cpu", loading={"transformer": {"ace": "fill"}})
     for backbone in (own, asked):
         fill, ace = backbone.transformer("fill"), backbone.transformer("ace")
         assert ace is not fill
@@ -26,11 +26,11 @@ def test_a_role_may_be_another_behind_a_wider_input() -> None:
         shared = dict(fill.named_parameters())["transformer_blocks.0.attn.to_q.weight"]
         assert ace.transformer_blocks[0].attn.to_q.weight.data_ptr() == shared.data_ptr()
     with pytest.raises(EditkitError, match="no weights of its own for the role 'ace'"):
-        load("tiny", device="cpu", transformer={"fill": "ace"}).transformer("fill")
-    with pytest.raises(EditkitError, match="transformer names roles, text, kontext, fill, ace, and 'asce'"):
-        load("tiny", device="cpu", transformer={"asce": "fill"})
+        load("tiny", "cpu", loading={"transformer": {"fill": "ace"}}).transformer("fill")
+    with pytest.raises(EditkitError, match="transformer may name the roles text, kontext, fill, ace, not 'asce'"):
+        load("tiny", "cpu", loading={"transformer": {"asce": "fill"}})
     with pytest.raises(EditkitError, match="fill cannot be loaded"):
-        load("tiny", device="cpu", transformer="fill").transformer("fill")
+        load("tiny", "cpu", loading={"transformer": "fill"}).transformer("fill")
 
 
 def test_widened_weights_leave_adapters_behind(random_flux: Flux) -> None:

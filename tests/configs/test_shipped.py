@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from backbones.load_options import LoadOptions
 from backbones.random_init import RandomInitConfig
 from editkit import config, registry
-from editkit.backbone import provider
 from tests import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -80,7 +80,7 @@ def test_shipped_hardware_lies_over_a_config(path: Path) -> None:
     settings = config.build(registry.recipe(values["recipe"]).CONFIG, values, changes)
     assert settings.gradient_checkpointing
     assert settings.fit.steps == 3
-    provider().check_options(settings.load)
+    config.build(LoadOptions, settings.load)
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)

@@ -18,8 +18,8 @@ import yaml
 from PIL import Image
 
 import editkit
+from backbones.load_options import LoadOptions
 from editkit import config, registry
-from editkit.backbone import provider
 from editkit.cli import app
 from editkit.cli.options import pairs
 from tests import ROOT
@@ -100,7 +100,7 @@ def test_commands_parse(line: str) -> None:
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
     context = command.make_context(command.name, words)
-    provider().check_options(pairs(context.params.get("load"), "--load"))
+    config.build(LoadOptions, pairs(context.params.get("load"), "--load"))
     method, options = context.params.get("method"), pairs(context.params.get("option"))
     if method in METHODS:
         config.build(registry.method(method).config, options)
