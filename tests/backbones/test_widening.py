@@ -27,7 +27,9 @@ def test_a_role_may_be_another_behind_a_wider_input() -> None:
         assert ace.transformer_blocks[0].attn.to_q.weight.data_ptr() == shared.data_ptr()
     with pytest.raises(EditkitError, match="no weights of its own for the role 'ace'"):
         load("tiny", "cpu", loading={"transformer": {"fill": "ace"}}).transformer("fill")
-    with pytest.raises(EditkitError, match="transformer may name the roles text, kontext, fill, ace, not 'asce'"):
+    with pytest.raises(
+        EditkitError, match="transformer may name the roles text, kontext, fill, ace, not 'asce'"
+    ):
         load("tiny", "cpu", loading={"transformer": {"asce": "fill"}})
     with pytest.raises(EditkitError, match="fill cannot be loaded"):
         load("tiny", "cpu", loading={"transformer": "fill"}).transformer("fill")
