@@ -1,6 +1,6 @@
-"""Finds methods and training recipes by name, without importing torch.
+"""Find methods and training recipes by name, without importing torch.
 
-Backbones are found by `editkit.backbone.provider`.
+`editkit.backbone.provider` finds backbones.
 """
 
 from __future__ import annotations

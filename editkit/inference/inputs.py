@@ -19,6 +19,7 @@ from editkit.inference import provenance
 from editkit.types import EditInputs, EditRequest
 
 MAX_STEPS = 1000
+"""Largest number of Euler steps of a request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +137,7 @@ def collate(items: Sequence[EditInputs]) -> EditInputs:
 
 
 def check_instruction(instruction: str) -> None:
-    """Check that there is one.
+    """Check an instruction.
 
     Raises:
         EditkitError: where it is empty.
@@ -148,6 +149,7 @@ def check_instruction(instruction: str) -> None:
 
 
 def _check(request: EditRequest) -> None:
+    """Check all fields of a request that are not pictures."""
     check_instruction(request.instruction)
     for name, text in (("instruction", request.instruction), ("negative prompt", request.negative)):
         if text is not None and (not isinstance(text, str) or text != text.encode(errors="ignore").decode()):
@@ -182,26 +184,27 @@ def _path(picture: object) -> str | None:
 
 
 def check_seed(seed: Any) -> None:
-    """Check that a generator takes a seed.
+    """Check a seed.
 
     Raises:
-        EditkitError: where the seed is no whole number from 0 to 2^63 - 1.
+        EditkitError: where it is not a whole number from 0 to 2^63 - 1.
     """
     if not _whole(seed) or not 0 <= seed < 2**63:
         raise EditkitError(f"seed={seed} is not allowed; give a whole number from 0 to 2^63 - 1.")
 
 
 def _number(value: Any) -> bool:
-    """Whether it is a number, of Python or NumPy; yes and no are none."""
+    """Whether a value is a number of Python or NumPy; booleans are not."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _whole(value: Any) -> bool:
+    """Whether a value is an integer of Python or NumPy."""
     return _number(value) and isinstance(value, Integral)
 
 
 def _plain(request: EditRequest) -> EditRequest:
-    """A checked request with Python's numbers in place of NumPy's, as recipes and generators take them."""
+    """Replace NumPy's numbers in a checked request by Python's, which recipes and generators need."""
 
     def plain(value: Any) -> Any:
         return value.item() if hasattr(value, "item") else value
