@@ -58,21 +58,21 @@ class Components(RoleTransformers):
         }
         return found | self._adapter_hashes(role)
 
-    def use_parts_of(self, role: str) -> None:
+    def use_components_of(self, role: str) -> None:
         """Take the VAE and the text encoders from this role's folder, so that no other one is needed."""
         if self._home is None:
             self._home = role if role in self.roles else next(iter(self.roles))
 
     def load(self, role: str) -> None:
         """Load everything that an edit in this role needs; otherwise each model loads on first use."""
-        self.use_parts_of(role)
+        self.use_components_of(role)
         self.transformer(role)
         _ = self.vae, self.encoders
 
     @cached_property
     def home(self) -> Path:
         """The folder of the VAE, the text encoders and their tokenizers, without replaced components."""
-        self.use_parts_of("")
+        self.use_components_of("")
         assert self._home is not None
         record = self.role(self._home)
         own = [part for part in component_files.COMPONENTS if self.options.component(part) is None]

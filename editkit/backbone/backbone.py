@@ -70,7 +70,7 @@ class Backbone(Protocol):
     def load(self, role: str) -> None:
         """Load everything that an edit in this role needs."""
 
-    def use_parts_of(self, role: str) -> None:
+    def use_components_of(self, role: str) -> None:
         """Take the autoencoder and the text encoders from this role's folder."""
 
     def free(self) -> None:

@@ -58,7 +58,7 @@ def plan_batch(pipeline: Pipeline, batch: Sequence[PreparedRequest]) -> PlannedB
     inputs = collate([item.inputs for item in batch])
     # 2. Fit the canvas, encode text and pixels, fill a slot. Some official samplers draw from the generators
     # here, before the noise is drawn.
-    backbone.use_parts_of(pipeline.method.role_under(pipeline.options))
+    backbone.use_components_of(pipeline.method.role_under(pipeline.options))
     generators = tuple(torch.Generator().manual_seed(item.request.seed) for item in batch)
     plan = pipeline.conditioner.plan(replace(inputs, generators=generators))
     # 3. One CPU generator for each picture, so that a batch gives what single edits give.

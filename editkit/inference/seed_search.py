@@ -35,7 +35,8 @@ from editkit.inference.progress import Stopwatch, Watch
 from editkit.inference.search_settings import SeedSearch
 from editkit.judges import Case, Judge, load_judge
 from editkit.judges.tournament import bubble
-from editkit.types import Comparison, EditResult
+from editkit.search_types import Comparison
+from editkit.types import EditResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

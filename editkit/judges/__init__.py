@@ -6,7 +6,7 @@ from typing import Any
 from editkit import config
 from editkit.errors import EditkitError, unknown
 from editkit.judges.base import TIE, Case, Judge
-from editkit.types import Verdict
+from editkit.search_types import Verdict
 
 JUDGES = {
     "preserve": "editkit.judges.preserve",

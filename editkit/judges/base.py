@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from editkit.types import Verdict
+from editkit.search_types import Verdict
 
 TIE = ""
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
 from editkit.judges.base import TIE, Case, Judge
-from editkit.types import Verdict
+from editkit.search_types import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)

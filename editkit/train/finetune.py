@@ -50,7 +50,7 @@ class EditJob(Job):
         options = config.build(self.method.config, settings.options)
         self.role = self.method.role_under(options)
         self.backbone = self._backbone()
-        self.backbone.use_parts_of(self.role)
+        self.backbone.use_components_of(self.role)
         self.conditioner = self.method.conditioner(self.backbone, options)
         self.trainer = self.method.trainer(self.backbone, options)
         self._prepare()
@@ -110,7 +110,7 @@ class EditJob(Job):
                 # FSDP moves block by block to the devices, so that no device ever holds all of them.
                 loaded.transformer_device = torch.device("cpu")
             if self.config.start:
-                loaded.use_parts_of(self.config.start)
+                loaded.use_components_of(self.config.start)
                 loaded.widen(self.role, self.config.start)
             return loaded
         fit = self.config.fit

@@ -19,7 +19,7 @@ from editkit.judges.base import Case, Judge
 from editkit.judges.vlm.prompt import ANSWER, QUESTION, question, read
 from editkit.judges.vlm.weights import check_memory, folder_of
 from editkit.quiet import no_bars
-from editkit.types import Verdict
+from editkit.search_types import Verdict
 
 ANSWER_TOKEN = re.compile(r"(.*(?<![A-Za-z]))(?:A|B|tie)((?![A-Za-z]).*)")
 """Pattern of a token that holds an answer, with the characters around it."""

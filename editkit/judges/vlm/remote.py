@@ -12,7 +12,7 @@ from PIL import Image
 from editkit.errors import EditkitError
 from editkit.judges.base import Case, Judge
 from editkit.judges.vlm.prompt import question, read
-from editkit.types import Verdict
+from editkit.search_types import Verdict
 
 DAY = 86_400.0
 

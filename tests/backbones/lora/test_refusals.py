@@ -105,7 +105,7 @@ def test_destinations(cli: Cli, plain: Path, moe: Path, tmp_path: Path) -> None:
         refused(cli("lora", "convert", plain, tmp_path / name, "--to", "bfl"), words)
         refused(cli("lora", "collapse", moe, tmp_path / name), words)
     refused(
-        cli("lora", "convert", plain, tmp_path / "n.safetensors", "--to", "xlabs"), "there are diffusers, "
+        cli("lora", "convert", plain, tmp_path / "n.safetensors", "--to", "xlabs"), "give one of diffusers, "
     )
     refused(cli("lora", "convert", plain, tmp_path / "n.safetensors"), "--to")
     assert files(tmp_path) == before

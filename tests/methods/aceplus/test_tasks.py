@@ -57,7 +57,7 @@ def test_encoders_that_were_let_go_stay_away(tmp_path: Path) -> None:
     plan = made.plan_without_text(inputs())
     flux.cache_texts(tmp_path)
     made.with_text(plan, ["make it red"])
-    flux.use_parts_of("fill")
+    flux.use_components_of("fill")
     flux.free()
     made.with_text(plan, ["make it red"])
     assert flux._encoders is None
