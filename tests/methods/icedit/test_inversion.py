@@ -168,7 +168,7 @@ def test_it_needs_no_other_roles_weights(random_flux: Flux, monkeypatch: pytest.
     """Text to image looks for none of Fill's files."""
     chosen, sought = [], []
     transformer = Flux.transformer
-    monkeypatch.setattr(Flux, "use_parts_of", lambda _, role: chosen.append(role))
+    monkeypatch.setattr(Flux, "use_components_of", lambda _, role: chosen.append(role))
     monkeypatch.setattr(
         Flux, "transformer", lambda flux, role: sought.append(role) or transformer(flux, role)
     )
