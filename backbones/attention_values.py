@@ -26,7 +26,7 @@ def record_values(transformer: FluxTransformer2DModel, tokens: int) -> Iterator[
     values: AttentionValues = {}
 
     def keep(name: str, made_BND: Tensor) -> None:
-        # A double block's layer sees image tokens alone, a single block's the text before them.
+        # A double block's layer gets image tokens only; a single block's gets the text before them, too.
         values[name] = made_BND[:, -tokens:]
 
     with _watched(transformer, keep):

@@ -17,7 +17,9 @@ def choose_device(name: str | None) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         chosen = torch.device(name)
-        torch.zeros(1, device=chosen).item()  # what needs memory there; `meta` has none
+        torch.zeros(
+            1, device=chosen
+        ).item()  # fails where the device is missing or, like `meta`, has no values
     except (RuntimeError, AssertionError) as error:
         raise EditkitError(
             f"The device {name!r} is not here; use cpu, or cuda or mps where the machine has one."

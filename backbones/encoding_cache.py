@@ -13,7 +13,6 @@ from torch import Tensor
 from editkit import atomic_files
 from editkit.errors import EditkitError, first_sentence
 
-# At full size a prompt's features take 4 MB of the device.
 CAPACITY = 32
 """Number of results in memory. At full size, an encoded prompt takes 4 MB of the device."""
 

@@ -65,7 +65,7 @@ def _folder_family(folder: Path, source: str | None = None) -> Family:
     config = read_json(folder / "transformer" / "config.json")
     head, channels = config.get("attention_head_dim", 128), config.get("in_channels")
     if channels == 448:
-        role = "ace"  # in a folder of FLUX.1 Fill's pipeline, as diffusers has none for it
+        role = "ace"  # saved as FLUX.1 Fill's pipeline, since diffusers has none for ACE++
     official = FAMILIES["flux1-dev"].roles[role]
     if not (isinstance(head, int) and isinstance(channels, int)):
         raise EditkitError(f"The transformer's config in {folder} gives no in_channels; download it again.")

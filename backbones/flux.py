@@ -71,7 +71,7 @@ class Flux(LatentCodec):
 
     def has_room_for(self, placeholders: Sequence[str]) -> bool:
         extra = tuple(placeholders)
-        if extra not in self._has_room:  # remembered, since encoders may be let go of
+        if extra not in self._has_room:  # kept, since the encoders may be dropped
             self._has_room[extra] = self.encoders.has_room_for(extra)
         return self._has_room[extra]
 
@@ -112,7 +112,7 @@ class Flux(LatentCodec):
             text_ids_T3 = ids_L3.new_zeros(slots.text.tokens_BTD.shape[1], 3)
         attention = {}
         if slots.valid_BN is not None:
-            # Text comes first, and is always there.
+            # The text comes first; all of its tokens are real.
             attended_BN = F.pad(slots.valid_BN, (len(text_ids_T3), 0), value=True)
             attention = {"attention_mask": attended_BN[:, None, None]}
         guided = transformer.config.guidance_embeds

@@ -101,6 +101,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
     """Read a model's config.json; return an empty dict where it cannot be read."""
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # whoever loads the folder says so
+    except (OSError, ValueError):  # the libraries' loaders report it
         return {}
     return found if isinstance(found, dict) else {}

@@ -124,7 +124,7 @@ def _reachable() -> bool:
         with suppress(OSError), socket.create_connection((address.hostname, port), timeout=PROBE_SECONDS):
             answered.set()
 
-    # In a thread, since looking up a name heeds no timeout.
+    # In a thread, since the look-up of a host name has no timeout.
     knocking = Thread(target=knock, daemon=True)
     knocking.start()
     knocking.join(PROBE_SECONDS)

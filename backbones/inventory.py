@@ -97,7 +97,7 @@ def _sizes(role: Role) -> WeightBytes:
     transformer, clip, t5, vae = (
         sum(file.stat().st_size for file in (folder / part).glob("*.safetensors")) for part in parts
     )
-    # Far smaller than any preset's bound, so that it never visits in blocks.
+    # Far smaller than any preset's limit, so it is never offloaded block by block.
     return WeightBytes(transformer=transformer, block=transformer, outside=0, encoders=clip + t5, vae=vae)
 
 

@@ -106,7 +106,7 @@ def build_config(values: dict[str, Any], allowed: Sequence[str]) -> Any:
             arguments["quant_type"] = getattr(torchao.quantization, str(arguments.get("quant_type")))()
         cls = getattr(diffusers, name)
         if strange := arguments.keys() - inspect.signature(cls.__init__).parameters.keys():
-            raise TypeError(f"there is no argument {min(strange)}")  # some take any and use none of them
+            raise TypeError(f"there is no argument {min(strange)}")  # some classes accept any and ignore it
         return cls(**arguments)
     except (AttributeError, TypeError, ValueError, ImportError) as error:
         raise EditkitError(f"diffusers' {name} refuses its arguments: {first_sentence(error)}.") from error

@@ -88,7 +88,7 @@ def place_transformer(
         if options.cache:
             transformer.enable_cache(build_config(options.cache, CACHES))
         if options.compile:
-            # GELU's tanh by way of exp, which saves a seventh of a training step of `tiny` on a CPU.
+            # Compute GELU's tanh with exp, which is faster on a CPU.
             transformer.compile_repeated_blocks(options={"cpp.use_decompose_tanh": True})
     except (ValueError, RuntimeError, ImportError, TypeError) as error:
         raise EditkitError(f"The backbone's options do not fit: {first_sentence(error)}.") from error

@@ -50,7 +50,7 @@ def _bf16(model: Any) -> Any:
     state = {name: tensor.detach().to(torch.bfloat16) for name, tensor in model.state_dict().items()}
     with torch.device("meta"):
         copy = (
-            # Where a model was loaded from is nobody else's business.
+            # A published folder must not contain local paths.
             type(model).from_config({k: v for k, v in model.config.items() if k != "_name_or_path"})
             if hasattr(model, "from_config")
             else type(model)(model.config)

@@ -27,7 +27,7 @@ class Placement:
     def __init__(self, device: torch.device, preset: Preset | None) -> None:
         self.device, self.preset = device, preset
         self.tracker = WeightTracker()
-        self._onloaded: dict[str, nn.Module] = {}  # those on the device, the one used last at the end
+        self._onloaded: dict[str, nn.Module] = {}  # models on the device, the last used one at the end
 
     def place(
         self, model: nn.Module, device: torch.device, offload: str | None = None, level: str = "block"
@@ -141,7 +141,7 @@ def _group(model: nn.Module, device: torch.device, kind: str, stream: bool) -> N
         offload_type=f"{kind}_level",
         num_blocks_per_group=1 if kind == "block" else None,
         use_stream=stream,
-        # Copies pinned beforehand are rounded up to powers of two: half as much main memory again.
+        # Copies pinned in advance are rounded up to powers of two and take more main memory.
         low_cpu_mem_usage=stream,
     )
 

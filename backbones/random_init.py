@@ -61,7 +61,7 @@ def random_flux(
     vae = load_pretrained(AutoencoderKL, config.vae, "", torch.float32)
     place_transformer(transformer, device, options)
     for model in (encoders.clip, encoders.t5, vae):
-        # Frozen until a recipe says otherwise, so that prompts are encoded once and not at every step.
+        # Frozen unless a recipe trains them, so that each prompt is encoded only once.
         model.to(device).requires_grad_(False)
     flux.set_components(flux.role(role).key, transformer, vae, encoders)
     return flux

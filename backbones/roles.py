@@ -44,7 +44,7 @@ class RoleTransformers:
         self.placement = Placement(device, choose_preset(self.options.low_memory, str(device)))
         self._adapters: dict[str, str] = {}
         self._restorer = AdapterRestorer()
-        self._unsaved = False  # some weights are in memory alone
+        self._unsaved = False  # some weights are in memory only
         self._unloadable: set[str] = set()  # keys of transformers that cannot be loaded again
 
     def role(self, name: str) -> Role:
@@ -121,9 +121,9 @@ class RoleTransformers:
             self._register(record.key, self._place(loaded))
             self._restorer.restore(record.key, loaded)
             if self.options.quantization:
-                self.placement.onload(record.key, loaded)  # it was made on the device
+                self.placement.onload(record.key, loaded)  # it was quantized on the device
         elif self.placement.preset:
-            self.transformers[record.key] = self.transformers.pop(record.key)  # the one used last at the end
+            self.transformers[record.key] = self.transformers.pop(record.key)  # the last used one at the end
         return self.transformers[record.key]
 
     def onloaded_transformer(self, role: str) -> FluxTransformer2DModel:
@@ -141,9 +141,9 @@ class RoleTransformers:
             key = lasting.pop(0)
             del self.transformers[key]
             self.placement.forget(key)
-            gc.collect()  # hooks and their module hold each other
+            gc.collect()  # hooks and their module refer to each other
         if self.options.quantization:
-            self.placement.offload_all()  # the next is made on the device, at a size that is known only then
+            self.placement.offload_all()  # the next one is quantized on the device; its size is not known yet
 
     def _place(self, transformer: FluxTransformer2DModel) -> FluxTransformer2DModel:
         return place_transformer(transformer, self.transformer_device, self.options, self.placement)
@@ -184,7 +184,7 @@ class RoleTransformers:
             EditkitError: where a role is missing, or an input of these channels cannot be widened to those.
         """
         made = widen_transformer(self.transformer(start), self.role(role).in_channels)
-        self.transformers.pop(self.role(start).key)  # whose weights the wider one has taken over
+        self.transformers.pop(self.role(start).key)  # the wider one now holds its weights
         self._register(self.role(role).key, self._place(made))
         self._unloadable.add(self.role(role).key)
         self._unsaved = True

@@ -75,9 +75,9 @@ def weight_bytes(held: Iterable[Tensor]) -> int:
 
 def _bytes(tensor: Tensor) -> int:
     """Return the bytes of one tensor."""
-    if is_traceable_wrapper_subclass(tensor):  # torchao's and quanto's, which look as large as they were
+    if is_traceable_wrapper_subclass(tensor):  # torchao's and quanto's report their old size
         names, _ = tensor.__tensor_flatten__()
         return sum(_bytes(getattr(tensor, name)) for name in names)
-    state = getattr(tensor, "quant_state", None)  # bitsandbytes'
+    state = getattr(tensor, "quant_state", None)  # of bitsandbytes
     scales = _bytes(state.absmax) if state is not None else 0
     return tensor.numel() * tensor.element_size() + scales

@@ -36,7 +36,7 @@ def widen_transformer(transformer: FluxTransformer2DModel, in_channels: int) -> 
     with torch.device("meta"):
         wide = FluxTransformer2DModel.from_config({**transformer.config, **changed})
     packed = tuple(_share_quantized_layers(transformer, wide))
-    # peft keeps what it wraps under this name.
+    # peft keeps the wrapped layer under this name.
     state = {name.replace(".base_layer.", "."): tensor for name, tensor in transformer.state_dict().items()}
     state["x_embedder.weight"] = widen_input(
         state["x_embedder.weight"], in_channels, COLUMNS[held, in_channels]

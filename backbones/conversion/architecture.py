@@ -8,7 +8,7 @@ from torch import Tensor
 from backbones.conversion.key_map import NATIVE, checked_key_map, count_blocks, few, without_prefix
 from editkit.errors import EditkitError
 
-AXES = {128: (16, 56, 56)}  # RoPE axes by head dimension, of every FLUX published
+AXES = {128: (16, 56, 56)}
 """RoPE axes by head width, of every published FLUX."""
 
 

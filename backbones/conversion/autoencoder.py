@@ -26,7 +26,7 @@ def native_to_diffusers(native: Mapping[str, Tensor], config: Mapping[str, Any])
             f"this is not a complete FLUX autoencoder (at {error}); give another file."
         ) from error
     known = {tensor.data_ptr() for tensor in converted.values()}
-    # The library leaves tensors that it does not know out without a word.
+    # The library silently drops tensors that it does not know.
     if unknown := [name for name, tensor in native.items() if tensor.data_ptr() not in known]:
         few = ", ".join(unknown[:3])
         raise EditkitError(

@@ -9,7 +9,7 @@ from editkit.errors import EditkitError
 
 COMFYUI_PREFIX = "model.diffusion_model."
 """Prefix of native names in ComfyUI's files."""
-MLP_RATIO = 4  # fixed in diffusers, hence not part of its config
+MLP_RATIO = 4
 """Width of the MLP in widths of the transformer; fixed in diffusers, hence not part of its config."""
 
 Parts = dict[str, tuple[str, ...]]
@@ -121,7 +121,6 @@ def without_prefix(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 def count_blocks(names: Iterable[str], prefix: str) -> int:
     """Count the blocks with this prefix; at least one, so that missing blocks show up as missing tensors."""
-    # At least one, so that a lack of blocks shows up as missing tensors.
     numbers = [re.match(rf"{re.escape(prefix)}(\d{{1,4}})\.", name) for name in names]
     return 1 + max((int(number[1]) for number in numbers if number), default=0)
 

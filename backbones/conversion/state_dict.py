@@ -48,14 +48,14 @@ def split_native(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         tensor = state[names[native]]
         if native in SWAPPED:
             _require_rows(native, tensor, 2 * width)
-            # Quantized rows can be split and joined, and nothing else; GGUF's want a list.
+            # Quantized rows can only be split and joined; GGUF's need a list.
             yield parts[0], torch.cat([*tensor.split(width)][::-1])
         elif len(parts) == 1:
             yield parts[0], tensor
         else:
             sizes = _sizes(parts, width)
             _require_rows(native, tensor, sum(sizes))
-            # Copies: parts that share memory could be neither saved by safetensors nor trained apart.
+            # Copies: safetensors cannot save parts that share memory, nor can they be trained separately.
             yield from zip(parts, (rows.clone() for rows in tensor.split(sizes)), strict=True)
 
 

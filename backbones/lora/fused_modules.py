@@ -105,7 +105,7 @@ def _split_update(
     ):
         piece = replace(update, bias_O=bias, magnitude_O=magnitude)
         if kept.all() or update.has_extras:
-            # Copies: tensors that share memory could be neither saved by safetensors nor trained apart.
+            # Copies: safetensors cannot save tensors that share memory, nor can they be trained separately.
             yield part, replace(piece, down_rI=update.down_rI.clone(), up_Or=up.clone())
         elif kept.any():
             alpha = update.alpha * int(kept.sum()) / update.rank

@@ -110,7 +110,7 @@ def _factors(module: str, sort: str, parts: dict[str, Tensor], config: Mapping[s
     low = next((parts[name] for name in ("hada_w1_b", "lokr_w2_b", "lokr_w1_b") if name in parts), None)
     rank = 1 if low is None else len(low)
     scale = 1.0 if low is None or alpha is None else float(alpha) / rank
-    if "alpha" in config:  # peft's own: it scales two whole factors as well
+    if "alpha" in config:  # peft's config: it also scales two whole factors
         scale = _config_value(config, "alpha", module) / _config_value(config, "r", module)
     if not scale or not math.isfinite(scale):
         raise EditkitError(

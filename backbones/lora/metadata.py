@@ -30,7 +30,7 @@ def lora_config(about: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise _unreadable()
     own = {key.removeprefix(PREFIX): value for key, value in values.items() if key.startswith(PREFIX)}
-    # `save_lora_adapter` and peft write no prefix; a dot is another component's.
+    # `save_lora_adapter` and peft write no prefix; keys with a dot belong to another component.
     found = own or {key: value for key, value in values.items() if "." not in key}
     if strange := [key for key in VARIANTS if found.get(key)]:
         raise EditkitError(

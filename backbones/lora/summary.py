@@ -36,7 +36,7 @@ def inspect(
     """
     routed = experts(state, about, signatures)
     _check_experts(state)
-    # A LoRA-MoE can do without a plain LoRA, but has a first expert on each of its modules.
+    # A LoRA-MoE may have no plain LoRA, but each of its modules has a first expert.
     first = {key.replace(".expert_0.", "."): tensor for key, tensor in state.items() if ".expert_0." in key}
     both = dialect_reader.read_in_diffusers_names({**state, **first}, about)
     updates = {name: update for name, update in both.updates.items() if not _is_expert(name, state)}
@@ -128,7 +128,7 @@ def _method(
         or [name for name, sign in signatures.items() if takes in sign.channels]
         or [name for name, sign in signatures.items() if sign.architecture and sign.architecture in named]
     )
-    # Who knows fewer kinds of transformers is the likelier.
+    # A method whose files fit fewer kinds of transformers is more likely.
     return " or ".join(sorted(found, key=lambda name: len(signatures[name].channels))) or "unknown"
 
 

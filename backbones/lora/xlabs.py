@@ -29,7 +29,7 @@ def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         EditkitError: where a tensor is unknown, is present twice, or has no partner.
     """
     names = [key.removeprefix(PREFIX) for key in state]
-    # The converter gives several of them one name, and keeps the last.
+    # The converter would give several unknown tensors the same name and keep the last one.
     if strange := [key for key, name in zip(state, names, strict=True) if not KEY.fullmatch(name)]:
         raise EditkitError(
             f"The tensor {strange[0]} is not part of a LoRA in XLabs' naming; give a plain LoRA."
@@ -37,12 +37,12 @@ def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise EditkitError(f"The tensor {twice[0]} is in the file twice; keep one.")
     try:
-        # It takes what it converts out of the mapping that it is given.
+        # The converter removes what it has converted from its argument.
         converted: dict[str, Tensor] = _convert_xlabs_flux_lora_to_diffusers(dict(state))
     except (KeyError, ValueError, RuntimeError) as error:
         problem = first_sentence(error)
         raise EditkitError(
             f"The LoRA in XLabs' naming cannot be converted ({problem}); give the whole file."
         ) from error
-    # Copies: its parts share memory, which safetensors does not save.
+    # Copies: safetensors cannot save parts that share memory.
     return {key: tensor.clone() for key, tensor in converted.items()}

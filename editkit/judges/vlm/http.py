@@ -42,7 +42,7 @@ class Endpoint:
             raise EditkitError("OPENAI_API_KEY holds characters that no key has; set it anew.")
         self._shown, password = _address(url)
         self._secrets = [secret for secret in (key, password) if secret]
-        # The package asks for some key; a local endpoint has none, and is sent none.
+        # The package requires a key; a local endpoint has none and gets none.
         self._headers = {} if key else {"Authorization": openai.Omit()}
         try:
             self._client = openai.AsyncOpenAI(

@@ -157,7 +157,7 @@ def _load(
     """Load a processor and a model."""
     from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
-    # First, since it is quick and a model may not be.
+    # Build this first: it is quick, and loading the model may not be.
     processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
     if not getattr(processor, "image_processor", None) or not getattr(processor, "chat_template", None):
         raise ValueError("its processor has no pictures or no chat template")
@@ -167,7 +167,7 @@ def _load(
     options = {"use_safetensors": True, "trust_remote_code": False, "output_loading_info": True, **extra}
     with no_bars():
         model, found = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, **options)
-    # transformers makes up what is missing and says so in a log only.
+    # transformers fills missing weights with random values and only logs it.
     if missing := sorted(found["missing_keys"]):
         raise ValueError(f"its files lack {len(missing)} tensors of its config, such as {missing[0]}")
     return processor, model.eval() if quantization else model.to(device).eval()
