@@ -1,4 +1,4 @@
-"""Encode records as plans without text and as target latents."""
+"""Encode records as plans without text and as target latents, and bundle them in buckets and batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,13 +22,12 @@ class EditBatch:
 
     Attributes:
         plan: a plan without text.
-        x0_BLC: packed latents of the whole canvas as it should come out.
-        groups: for samples that share a plan of their own, that plan and their instructions, after the
-            trainer's `reword`.
+        x0_BLC: packed target latents of the whole canvas.
+        groups: the plan of each group of samples, and their instructions after the trainer's `reword`.
         weights_BL: loss weights, or None.
-        seeds: one per sample, for its noise and time.
-        places: where each sample's own tokens are, where the batch is padded.
-        mixed: how its dataset is mixed in.
+        seeds: seed of each sample's noise and time.
+        places: places of each sample's own tokens; None if the batch is not padded.
+        mixed: how the run mixes in the dataset.
     """
 
     plan: Plan
@@ -77,7 +76,7 @@ def collate(records: Sequence[Record]) -> tuple[EditInputs, Tensor]:
     return inputs, stack([record.answer for record in records])
 
 
-def shape_of(record: Record) -> tuple[Any, ...]:
+def shape_key(record: Record) -> tuple[Any, ...]:
     """Return the task and shapes that records of one batch must share."""
     pictures = (record.source, record.mask, record.answer, *record.references)
     return record.task, *(None if picture is None else picture.shape for picture in pictures)
@@ -90,7 +89,7 @@ def encode_records(
     conditioner: Conditioner[Options],
     trainer: Trainer[Options],
 ) -> tuple[Plan, dict[str, Tensor]]:
-    """Encode records of one shape as a plan and the tensors of a bucket: x0, filled slots, loss weights."""
+    """Encode records of one shape as a plan and a bucket's tensors: x0, filled slots, loss weights."""
     inputs, answer_BCHW = collate(records)
     plan = conditioner.plan_without_text(inputs)
     tensors = {"x0_BLC": conditioner.target_tokens(inputs, answer_BCHW)}
@@ -99,7 +98,7 @@ def encode_records(
     return plan, tensors | ({"weights_BL": weights_BL} if weights_BL is not None else {})
 
 
-def laid_out(plan: Plan) -> tuple[Any, ...]:
+def layout_key(plan: Plan) -> tuple[Any, ...]:
     """Return the layout that samples of one bucket must share, besides the shapes of their tensors."""
     ids = (plan.conditioning.ids_L3, plan.conditioning.sequence_ids_S3)
     places = tuple(None if each is None else tuple(each.flatten().tolist()) for each in ids)

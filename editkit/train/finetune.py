@@ -15,11 +15,11 @@ from editkit.backbone import Backbone, Role, provider
 from editkit.config import Options
 from editkit.data import padding
 from editkit.data.buckets import SLOTS, Bucket, EditBatch
-from editkit.data.cropping import Cropped
+from editkit.data.cropping import CroppedDataset
 from editkit.data.datasets import dataset
-from editkit.data.latent_cache import buckets
+from editkit.data.latent_cache import load_or_encode
 from editkit.data.records import MixedConfig
-from editkit.data.samplers import Mixture, Stream, share
+from editkit.data.samplers import BatchSampler, MixtureSampler, take
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.method import Method
@@ -60,11 +60,11 @@ class EditJob(Job):
         mixture = [MixedConfig(data=settings.data), *settings.mixture.values()]
         filled = [self._buckets(mixed) for mixed in mixture]
         # Datasets change with optimizer steps, so the number of forward passes in a step does not matter.
-        streams = [
-            Stream(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
+        samplers = [
+            BatchSampler(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
             for each in filled
         ]
-        self.stream = Mixture(streams, [mixed.weight for mixed in mixture])
+        self.sampler = MixtureSampler(samplers, [mixed.weight for mixed in mixture])
         if settings.cache_texts:
             self.backbone.keep_texts(Path(settings.cache))
             self._encode_texts([bucket for each in filled for bucket in each])
@@ -74,7 +74,7 @@ class EditJob(Job):
         """Encode a dataset as buckets, or read them from the latent cache."""
         records, settings = dataset(mixed.data), self.config
         if mixed.data.crop == "centre":
-            records = Cropped(records, self.backbone.sizes(self.role))
+            records = CroppedDataset(records, self.backbone.sizes(self.role))
         about = [
             self.method.name,
             settings.options,
@@ -83,7 +83,9 @@ class EditJob(Job):
             self.backbone.vae_hash(),
         ]
         folder = Path(settings.cache)
-        found = buckets(records, self.backbone, self.conditioner, self.trainer, key=about, folder=folder)
+        found = load_or_encode(
+            records, self.backbone, self.conditioner, self.trainer, key=about, folder=folder
+        )
         for bucket in found:
             bucket.mixed = mixed
         return found
@@ -149,7 +151,7 @@ class EditJob(Job):
         seed, words = self.config.fit.seed, iter(indices)
         pieces, tensors, mixed = [], [], MixedConfig()
         number, start = divmod(indices[0], self.config.fit.samples)
-        for bucket, places in share(self.stream(number), start, len(indices)):
+        for bucket, places in take(self.sampler(number), start, len(indices)):
             plan, chosen = bucket.take(places, self.backbone.device)
             rngs = (random.Random(f"words {seed} {index}") for index in words)
             instructions = [self.trainer.reword(bucket.instructions[place], next(rngs)) for place in places]
@@ -179,13 +181,13 @@ class EditJob(Job):
             grid(plan.canvas.width, plan.canvas.height) if given is None else given
             for plan, given in zip(plans, own, strict=True)
         ]
-        plan, where, count = padding.plans(plans, ids, sizes)
+        plan, where, count = padding.merge_plans(plans, ids, sizes)
         x0, weights = [], []
         for chosen, places_L in zip(tensors, where, strict=True):
-            x0.append(padding.padded(chosen["x0_BLC"], places_L, count))
+            x0.append(padding.pad_tokens(chosen["x0_BLC"], places_L, count))
             even_BL = torch.full_like(chosen["x0_BLC"][..., 0], 1 / chosen["x0_BLC"].shape[1])
             weight_BL = chosen.get("weights_BL", even_BL)
-            weights.append(padding.padded(weight_BL, places_L, count))
+            weights.append(padding.pad_tokens(weight_BL, places_L, count))
         return EditBatch(
             plan=plan,
             x0_BLC=torch.cat(x0),

@@ -76,7 +76,7 @@ class FlowObjective(nn.Module):
         settings, device = self.settings, device_of(self)
         noise_BLC, times_B = self.noise_and_times(batch)
         texts = [self.conditioner.with_text(*piece).conditioning.text for piece in batch.groups]
-        text = padding.texts([text for text in texts if text is not None])
+        text = padding.merge_texts([text for text in texts if text is not None])
         plan = replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
         x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))
         if batch.mixed.prior:
@@ -106,7 +106,7 @@ class FlowObjective(nn.Module):
             if settings.noise_offset:
                 offset_C = torch.randn(channels // CELLS, generator=generator).repeat_interleave(CELLS)
                 noise_1LC = noise_1LC + settings.noise_offset * offset_C
-            noises.append(padding.padded(noise_1LC, own, count))
+            noises.append(padding.pad_tokens(noise_1LC, own, count))
             times.append(
                 flow.training_times(
                     1,

@@ -252,8 +252,8 @@ def test_hugging_face(preset: str, form: str, folder: Path, monkeypatch: pytest.
     [
         ("csv", "a.png#;#b.png", "Line 1 of .* has 2 fields"),
         ("csv", "#;##;##;##;#words#;#x", "record 0 of .* has no answer under 'target_image'"),
-        ("jsonl", "{", "Line 1 of .* is no JSON"),
-        ("jsonl", "[]", "Line 1 of .* is no object"),
+        ("jsonl", "{", "Line 1 of .* is not JSON"),
+        ("jsonl", "[]", "Line 1 of .* is not an object"),
         ("jsonl", '{"reply": "a.png"}', "any of the keys answer"),
         ("jsonl", '{"answer": "edit.png"}', "no instruction under 'instruction'"),
         ("jsonl", '{"answer": "absent.png", "instruction": "x"}', r"absent\.png cannot be read|absent\.png"),
