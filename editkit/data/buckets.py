@@ -1,4 +1,4 @@
-"""Encode records as plans without text and as target latents, and bundle them in buckets and batches."""
+"""Encode records as plans without text and as target latents, and stack them in buckets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,32 +16,9 @@ from editkit.types import EditInputs, Plan
 SLOTS = ("channel_BLC", "sequence_BSC")
 
 
-@dataclass(frozen=True, kw_only=True)
-class EditBatch:
-    """The inputs of one training step.
-
-    Attributes:
-        plan: a plan without text.
-        x0_BLC: packed target latents of the whole canvas.
-        groups: the plan of each group of samples, and their instructions after the trainer's `reword`.
-        weights_BL: loss weights, or None.
-        seeds: seed of each sample's noise and time.
-        places: places of each sample's own tokens; None if the batch is not padded.
-        mixed: how the run mixes in the dataset.
-    """
-
-    plan: Plan
-    x0_BLC: Tensor
-    groups: list[tuple[Plan, list[str]]]
-    weights_BL: Tensor | None
-    seeds: list[int]
-    places: list[Tensor] | None = None
-    mixed: MixedConfig = field(default_factory=MixedConfig)
-
-
 @dataclass(kw_only=True)
 class Bucket:
-    """Samples that share a canvas and slots, stacked; `mixed` as in `EditBatch`."""
+    """Samples that share a canvas and slots, stacked; `mixed` says how the run mixes in the dataset."""
 
     plan: Plan
     tensors: dict[str, Tensor]

@@ -11,7 +11,7 @@ from editkit import flow
 from editkit.backbone import Backbone
 from editkit.config import Options
 from editkit.data import padding
-from editkit.data.buckets import EditBatch
+from editkit.data.batches import EditBatch
 from editkit.method import Conditioner, Trainer
 from editkit.train.distributed.fsdp import drop_copies, local_shard
 from editkit.train.settings import EditTrainConfig
