@@ -12,9 +12,7 @@ from editkit import config
 from editkit.train.settings import EditTrainConfig
 from tests import ROOT
 from tests.random_weights import CLIP, LETTERS, T5, transformer_config
-
-RECOLOUR = {"recolour": 1.0, "background": 1.0}
-
+from tests.train.runs import RECOLOUR
 
 Configured = Callable[..., EditTrainConfig]
 
