@@ -42,7 +42,7 @@ class Terminal:
 
     def read(self, until: str | None = None) -> str:
         """What is on the terminal without its control codes, up to a pattern or to the end."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             try:
                 more = os.read(self.master, 4096)
@@ -57,7 +57,7 @@ class Terminal:
 
     def end(self) -> tuple[int, str]:
         """Exit status and stdout."""
-        out, _ = self.process.communicate(timeout=120)
+        out, _ = self.process.communicate(timeout=300)
         os.close(self.master)
         return self.process.returncode, out
 

@@ -82,6 +82,7 @@ def test_what_autograd_keeps_is_what_is_planned(checkpointing: bool, cache: str,
     assert planned == pytest.approx(kept.peak_bytes(checkpointing), rel=0.15)
 
 
+@pytest.mark.slow
 def test_the_official_size_allocates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
