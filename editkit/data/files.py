@@ -210,5 +210,5 @@ def _file_stamp(path: Path) -> tuple[str, int, int]:
 
 def _mask(picture: images.Picture, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return a mask at the picture's size, (H, W) in 0 to 255; released data have masks of other sizes."""
-    gray = Image.fromarray(np.round(masks.from_picture(picture) * 255).astype(np.uint8))
+    gray = Image.fromarray(np.round(masks.read(picture) * 255).astype(np.uint8))
     return np.array(gray if gray.size == size else gray.resize(size, Image.Resampling.NEAREST))

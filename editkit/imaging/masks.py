@@ -39,13 +39,13 @@ def load(mask: ImageInput, size: tuple[int, int]) -> NDArray[np.float32]:
     if picture.size != tuple(size):
         given, wanted = (f"{width}x{height}" for width, height in (picture.size, size))
         raise EditkitError(f"{label} is {given} pixels, the image {wanted}; make them equally large.")
-    values_HW = from_picture(picture)
+    values_HW = read(picture)
     if values_HW.max() <= 0.5:
         raise EditkitError(f"{label} is at most {values_HW.max():.0%} white; paint where the edit may land.")
     return values_HW
 
 
-def from_picture(picture: images.Picture) -> NDArray[np.float32]:
+def read(picture: images.Picture) -> NDArray[np.float32]:
     """Return the mask that a decoded picture shows, (H, W) in [0, 1]; see `load`."""
     gray_HW = np.array(Image.fromarray(picture.rgb).convert("L"))
     values_HW: NDArray[np.float32] = np.divide(gray_HW, 255, dtype=np.float32)
