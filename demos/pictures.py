@@ -102,7 +102,7 @@ def opened(source: str | Image.Image, pixels: int) -> Painted:
     except EditkitError as error:
         path = source if isinstance(source, str) else ""
         raise EditkitError(str(error).replace(path, Path(path).name)) from error
-    return Painted(image=Image.fromarray(images.flattened(read)), notes=read.notes)
+    return Painted(image=Image.fromarray(images.flatten(read)), notes=read.notes)
 
 
 def too_large(size: tuple[int, int], pixels: int) -> str:

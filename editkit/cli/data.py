@@ -35,7 +35,7 @@ def check(
     """Sizes; records unreadable or twice, pairs shifted or unchanged, masks, captions. Status 2 on errors."""
     from editkit import config as configs
     from editkit.data import check as checks
-    from editkit.data.datasets import Chained, dataset
+    from editkit.data.datasets import ChainedDataset, dataset
     from editkit.imaging import images
     from editkit.train.settings import EditTrainConfig
 
@@ -45,7 +45,7 @@ def check(
         images.check_output(output)
     settings = configs.build(EditTrainConfig, configs.read(config), overrides or [])
     mixed = [dataset(each) for each in (settings.data, *(m.data for m in settings.mixture.values()))]
-    found = checks.check(Chained(mixed), limit)
+    found = checks.check(ChainedDataset(mixed), limit)
     sheet = found.sheet()
     if output and sheet:
         images.save(sheet, output)

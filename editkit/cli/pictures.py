@@ -132,7 +132,7 @@ def write(image: Image.Image, output: Path, recipe: Mapping[str, Any]) -> None:
         images.save(image, output, recipe)
         return
     try:
-        sys.stdout.buffer.write(images.encoded(image, images.PNG, recipe))
+        sys.stdout.buffer.write(images.encode(image, images.PNG, recipe))
         sys.stdout.buffer.flush()
     except BrokenPipeError as error:
         raise EditkitError(

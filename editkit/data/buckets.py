@@ -1,4 +1,4 @@
-"""Encode records as plans without text and as target latents."""
+"""Encode records as plans without text and as target latents, and stack them in buckets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,33 +19,9 @@ from editkit.types import EditInputs, Plan
 SLOTS = ("channel_BLC", "sequence_BSC")
 
 
-@dataclass(frozen=True, kw_only=True)
-class EditBatch:
-    """The inputs of one training step.
-
-    Attributes:
-        plan: a plan without text.
-        x0_BLC: packed latents of the whole canvas as it should come out.
-        groups: for samples that share a plan of their own, that plan and their instructions, after the
-            trainer's `reword`.
-        weights_BL: loss weights, or None.
-        seeds: one per sample, for its noise and time.
-        places: where each sample's own tokens are, where the batch is padded.
-        mixed: how its dataset is mixed in.
-    """
-
-    plan: Plan
-    x0_BLC: Tensor
-    groups: list[tuple[Plan, list[str]]]
-    weights_BL: Tensor | None
-    seeds: list[int]
-    places: list[Tensor] | None = None
-    mixed: MixedConfig = field(default_factory=MixedConfig)
-
-
 @dataclass(kw_only=True)
 class Bucket:
-    """Samples that share a canvas and slots, stacked; `mixed` as in `EditBatch`."""
+    """Samples that share a canvas and slots, stacked; `mixed` says how the run mixes in the dataset."""
 
     plan: Plan
     tensors: dict[str, Tensor]
@@ -77,7 +53,7 @@ def tensor_of(picture_HWC: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(picture_HWC)[None].permute(0, 3, 1, 2).float() / 255
 
 
-def shape_of(record: Record) -> tuple[Any, ...]:
+def shape_key(record: Record) -> tuple[Any, ...]:
     """Return the task and shapes that records of one batch must share."""
     pictures = (record.source, record.mask, record.answer, *record.references)
     return record.task, *(None if picture is None else picture.shape for picture in pictures)
@@ -90,7 +66,7 @@ def encode_records(
     conditioner: Conditioner[Options],
     trainer: Trainer[Options],
 ) -> tuple[Plan, dict[str, Tensor]]:
-    """Encode records of one shape as a plan and the tensors of a bucket: x0, filled slots, loss weights."""
+    """Encode records of one shape as a plan and a bucket's tensors: x0, filled slots, loss weights."""
     inputs = collate([inputs_of(record) for record in records])
     answer_BCHW = torch.cat([tensor_of(record.answer) for record in records])
     plan = conditioner.plan_without_text(inputs)
@@ -100,7 +76,7 @@ def encode_records(
     return plan, tensors | ({"weights_BL": weights_BL} if weights_BL is not None else {})
 
 
-def laid_out(plan: Plan) -> tuple[Any, ...]:
+def layout_key(plan: Plan) -> tuple[Any, ...]:
     """Return the layout that samples of one bucket must share, besides the shapes of their tensors."""
     ids = (plan.conditioning.ids_L3, plan.conditioning.sequence_ids_S3)
     places = tuple(None if each is None else tuple(each.flatten().tolist()) for each in ids)

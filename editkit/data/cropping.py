@@ -1,4 +1,4 @@
-"""A record's pictures cut alike, so that nothing of the canvas is padding."""
+"""Crop a record's pictures to the canvas' shape, so that no padding is learnt."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,14 +12,14 @@ from editkit.errors import EditkitError
 from editkit.imaging import canvas
 
 
-class Cropped:
-    """A dataset whose pairs are cut around their centre to the shape of the nearest of some sizes.
+class CroppedDataset:
+    """A dataset whose pairs are cropped around their centre to the aspect ratio of the nearest of some sizes.
 
-    Source, answer and mask are cut alike; references, and records without a source, have a canvas of their
-    own shape and stay as they are.
+    Source, answer and mask are cropped alike. References, and records without a source, get a canvas of
+    their own shape and stay as they are.
 
     Raises:
-        EditkitError: where there are no sizes.
+        EditkitError: if there are no sizes.
     """
 
     def __init__(self, dataset: Dataset, sizes: Sequence[tuple[int, int]]) -> None:
@@ -39,17 +39,17 @@ class Cropped:
         ratio = panel.width / panel.height
         return replace(
             record,
-            source=_cut(record.source, ratio),
-            answer=_cut(record.answer, ratio),
-            mask=None if record.mask is None else _cut(record.mask, ratio),
+            source=_crop(record.source, ratio),
+            answer=_crop(record.answer, ratio),
+            mask=None if record.mask is None else _crop(record.mask, ratio),
         )
 
     def digest(self) -> str:
         return f"{self.dataset.digest()} {self.sizes}"
 
 
-def _cut(picture: NDArray[Any], ratio: float) -> NDArray[Any]:
-    """The middle of a picture, as large as it can be at this ratio of width to height."""
+def _crop(picture: NDArray[Any], ratio: float) -> NDArray[Any]:
+    """Return the largest centre crop with a ratio of width to height."""
     height, width = picture.shape[:2]
     tall, wide = min(height, round(width / ratio)), min(width, round(height * ratio))
     top, left = (height - tall) // 2, (width - wide) // 2

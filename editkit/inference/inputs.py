@@ -14,7 +14,7 @@ from torch import Tensor
 
 from editkit import registry
 from editkit.errors import EditkitError, unknown
-from editkit.imaging import canvas, images
+from editkit.imaging import canvas, images, masks
 from editkit.inference import provenance
 from editkit.types import EditInputs, EditRequest
 
@@ -98,7 +98,7 @@ def prepare(request: EditRequest) -> PreparedRequest:
         raise EditkitError("A mask needs an image to lie on; give one, or leave the mask out.")
     mask = None
     if request.mask is not None and source is not None:
-        mask = torch.from_numpy(images.load_mask(request.mask, source.size))[None, None]
+        mask = torch.from_numpy(masks.load(request.mask, source.size))[None, None]
     references = [images.load(reference, "reference") for reference in request.references]
     notes = (
         *(source.notes if source else ()),

@@ -121,7 +121,7 @@ def decode(planned: PlannedBatch, x0_BLC: Tensor) -> Tensor:
         EditkitError: where latents or pixels are not finite.
     """
     backbone = planned.pipeline.backbone
-    tokens_BLC, panel = canvas.decoded(x0_BLC, planned.plan.canvas, backbone.panels_alone)
+    tokens_BLC, panel = canvas.decoded_tokens(x0_BLC, planned.plan.canvas, backbone.panels_alone)
     pixels_BCHW = canvas.restore(backbone.decode(tokens_BLC, panel.width, panel.height), panel).cpu()
     if not (torch.isfinite(x0_BLC).all() and torch.isfinite(pixels_BCHW).all()):
         raise EditkitError(
@@ -139,7 +139,7 @@ def edited_images(planned: PlannedBatch, x0_BLC: Tensor, pixels_BCHW: Tensor) ->
     suspects: Sequence[Tensor | None] = [None] * len(planned.batch)
     if inputs.source_BCHW is not None and inputs.mask_B1HW is None:
         source_BLC = backbone.encode(canvas.place(inputs.source_BCHW, planned.plan.canvas))
-        answer_BLC = canvas.panel(x0_BLC, planned.plan.canvas)
+        answer_BLC = canvas.answer_tokens(x0_BLC, planned.plan.canvas)
         suspects = list(torch.split(postprocess.suspects(source_BLC, answer_BLC, planned.plan.canvas), 1))
     each = zip(planned.batch, torch.split(pixels_BCHW, 1), suspects, strict=True)
     return [postprocess.finish(*parts) for parts in each]

@@ -29,7 +29,7 @@ WARNED, NOTICED = 0.5, 0.1
 
 def suspects(source_BLC: Tensor, answer_BLC: Tensor, planned: Canvas) -> Tensor:
     """Find where packed latents of the answer's panel differ; booleans B1HW in the source's pixels."""
-    panel = canvas.alone(planned)
+    panel = canvas.answer_panel(planned)
     rows, columns = panel.height // canvas.GRID, panel.width // canvas.GRID
     apart_BL = (answer_BLC.float() - source_BLC.float()).square().mean(-1).sqrt()
     least_B1 = (OF_MEDIAN * apart_BL.median(1, keepdim=True).values).clamp(min=LATENT)
@@ -40,7 +40,7 @@ def suspects(source_BLC: Tensor, answer_BLC: Tensor, planned: Canvas) -> Tensor:
 
 def change(source_BCHW: Tensor, edited_BCHW: Tensor, suspects_B1HW: Tensor | None = None) -> Tensor:
     """Infer what an edit changed, B1HW: 1 inside, without specks and grown by the feather."""
-    return canvas.change(
+    return canvas.change_mask(
         source_BCHW,
         edited_BCHW,
         threshold=SHOWN,
@@ -67,7 +67,7 @@ def toned(source_1CHW: Tensor, edited_1CHW: Tensor, mask_11HW: Tensor) -> Tensor
     The edit stays as it is where the band is too small or shows other content rather than another tone.
     """
     inside_11HW = mask_11HW > 0.5
-    ring_11HW = canvas.grown(inside_11HW, RING * feather(source_1CHW)) & ~inside_11HW
+    ring_11HW = canvas.dilate(inside_11HW, RING * feather(source_1CHW)) & ~inside_11HW
     apart_CN = (edited_1CHW - source_1CHW)[0, :, ring_11HW[0, 0]]
     if apart_CN.shape[1] < FEWEST:
         return edited_1CHW
@@ -97,7 +97,7 @@ def finish(item: PreparedRequest, edited_1CHW: Tensor, suspects_11HW: Tensor | N
     most = 0.0 if moved is None else max(moved.shift, moved.stretch(width, height))
     corrected = item.request.align and most > NOTICED
     if moved is not None and corrected:
-        edited_1CHW = registration.undone(edited_1CHW, moved)
+        edited_1CHW = registration.undo(edited_1CHW, moved)
     mask_11HW = item.mask_11HW
     if mask_11HW is None:
         mask_11HW = change(item.source_1CHW, edited_1CHW, suspects_11HW)

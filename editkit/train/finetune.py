@@ -1,25 +1,22 @@
 """The job that fine-tunes a method on a backbone, or trains a new backbone with it."""
 
 import json
-import random
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from editkit import config, registry
 from editkit.backbone import Backbone, Role, provider
 from editkit.config import Options
-from editkit.data import padding
-from editkit.data.buckets import SLOTS, Bucket, EditBatch
-from editkit.data.cropping import Cropped
+from editkit.data.batches import BatchBuilder, EditBatch
+from editkit.data.buckets import SLOTS, Bucket
+from editkit.data.cropping import CroppedDataset
 from editkit.data.datasets import dataset
-from editkit.data.latent_cache import buckets
+from editkit.data.latent_cache import load_or_encode
 from editkit.data.records import MixedConfig
-from editkit.data.samplers import Mixture, Stream, share
+from editkit.data.samplers import BatchSampler, MixtureSampler
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.method import Method
@@ -30,7 +27,6 @@ from editkit.train.metrics_log import last_figures
 from editkit.train.objective import FlowObjective
 from editkit.train.settings import EditTrainConfig
 from editkit.train.validation import Validation
-from editkit.types import Plan
 
 TEXTS = 16
 """Number of instructions that are encoded together."""
@@ -60,11 +56,14 @@ class EditJob(Job):
         mixture = [MixedConfig(data=settings.data), *settings.mixture.values()]
         filled = [self._buckets(mixed) for mixed in mixture]
         # Datasets change with optimizer steps, so the number of forward passes in a step does not matter.
-        streams = [
-            Stream(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
+        samplers = [
+            BatchSampler(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
             for each in filled
         ]
-        self.stream = Mixture(streams, [mixed.weight for mixed in mixture])
+        self.sampler = MixtureSampler(samplers, [mixed.weight for mixed in mixture])
+        self._build_batch = BatchBuilder(
+            self.sampler, self.backbone, self.trainer, settings.fit.samples, settings.fit.seed
+        )
         if settings.cache_texts:
             self.backbone.cache_texts(Path(settings.cache))
             self._encode_texts([bucket for each in filled for bucket in each])
@@ -74,7 +73,7 @@ class EditJob(Job):
         """Encode a dataset as buckets, or read them from the latent cache."""
         records, settings = dataset(mixed.data), self.config
         if mixed.data.crop == "centre":
-            records = Cropped(records, self.backbone.sizes(self.role))
+            records = CroppedDataset(records, self.backbone.sizes(self.role))
         about = [
             self.method.name,
             settings.options,
@@ -83,7 +82,9 @@ class EditJob(Job):
             self.backbone.vae_hash(),
         ]
         folder = Path(settings.cache)
-        found = buckets(records, self.backbone, self.conditioner, self.trainer, key=about, folder=folder)
+        found = load_or_encode(
+            records, self.backbone, self.conditioner, self.trainer, key=about, folder=folder
+        )
         for bucket in found:
             bucket.mixed = mixed
         return found
@@ -146,54 +147,7 @@ class EditJob(Job):
         transformer.train()
 
     def batch(self, indices: Sequence[int]) -> EditBatch:
-        seed, words = self.config.fit.seed, iter(indices)
-        pieces, tensors, mixed = [], [], MixedConfig()
-        number, start = divmod(indices[0], self.config.fit.samples)
-        for bucket, places in share(self.stream(number), start, len(indices)):
-            plan, chosen = bucket.take(places, self.backbone.device)
-            rngs = (random.Random(f"words {seed} {index}") for index in words)
-            instructions = [self.trainer.reword(bucket.instructions[place], next(rngs)) for place in places]
-            pieces.append((plan, instructions))
-            tensors.append(chosen)
-            mixed = bucket.mixed  # a batch is from one dataset
-        seeds = [hash((seed, index)) % 2**63 for index in indices]
-        if len(pieces) > 1:
-            return replace(self._padded(pieces, tensors, seeds), mixed=mixed)
-        return EditBatch(
-            plan=pieces[0][0],
-            x0_BLC=tensors[0]["x0_BLC"],
-            groups=pieces,
-            weights_BL=tensors[0].get("weights_BL"),
-            seeds=seeds,
-            mixed=mixed,
-        )
-
-    def _padded(
-        self, pieces: list[tuple[Plan, list[str]]], tensors: list[dict[str, Tensor]], seeds: list[int]
-    ) -> EditBatch:
-        """Pad samples of several sizes into one batch."""
-        plans, sizes = [plan for plan, _ in pieces], [len(words) for _, words in pieces]
-        grid = self.backbone.grid_ids
-        own = [plan.conditioning.ids_L3 for plan in plans]
-        ids = [
-            grid(plan.canvas.width, plan.canvas.height) if given is None else given
-            for plan, given in zip(plans, own, strict=True)
-        ]
-        plan, where, count = padding.plans(plans, ids, sizes)
-        x0, weights = [], []
-        for chosen, places_L in zip(tensors, where, strict=True):
-            x0.append(padding.padded(chosen["x0_BLC"], places_L, count))
-            even_BL = torch.full_like(chosen["x0_BLC"][..., 0], 1 / chosen["x0_BLC"].shape[1])
-            weight_BL = chosen.get("weights_BL", even_BL)
-            weights.append(padding.padded(weight_BL, places_L, count))
-        return EditBatch(
-            plan=plan,
-            x0_BLC=torch.cat(x0),
-            groups=pieces,
-            weights_BL=torch.cat(weights),
-            seeds=seeds,
-            places=[places_L for places_L, size in zip(where, sizes, strict=True) for _ in range(size)],
-        )
+        return self._build_batch(indices)
 
     def figures(self) -> dict[str, float]:
         return self.trainer.figures()

@@ -1,4 +1,4 @@
-"""Check a run before anything of it is made."""
+"""Check a run before it makes or loads anything."""
 
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,16 @@ from editkit.train.distributed import deepspeed
 
 
 def check_run(config: FitConfig, settings: Any = None) -> Path | None:
-    """The checkpoint to go on from, or None; to be asked before anything that takes long.
+    """Check a run's config, and return the checkpoint to resume from, or None.
 
     Args:
-        config: how the run goes.
-        settings: the whole run's, a dataclass; not compared with the checkpoint's where None.
+        config: length, batches and output of the run.
+        settings: all settings of the run, a dataclass, to compare with the checkpoint's; None not to compare.
 
     Raises:
-        EditkitError: where there is no such checkpoint, or it is one of other settings, the output cannot be
-            made or holds another run, the launcher asks for more of DeepSpeed than works, or a tracker or an
-            optimizer is unknown or not installed.
+        EditkitError: if there is no such checkpoint, or it has other settings; if the output cannot be made
+            or holds another run; if the launcher asks for parts of DeepSpeed that do not work here; or if a
+            tracker or an optimizer is unknown or not installed.
     """
     deepspeed.check(config)
     metrics_log.trackers(config.trackers)

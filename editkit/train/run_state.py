@@ -16,6 +16,7 @@ from editkit.errors import EditkitError, first_sentence
 from editkit.train import checkpoints, metrics_log, resuming
 from editkit.train.config import FitConfig
 from editkit.train.distributed import deepspeed, fsdp
+from editkit.train.distributed.accelerator import make_accelerator
 from editkit.train.job import Job
 from editkit.train.optim import Ema, make_optimizers, rate, set_training
 from editkit.train.optimizer_step import sample_indices, set_rates, take_step
@@ -37,22 +38,10 @@ class Run:
     """
 
     def __init__(self, job: Job, config: FitConfig) -> None:
-        from accelerate import Accelerator
-        from accelerate.state import AcceleratorState
-
         self.job, self.config, self.output = job, config, Path(config.output)
         self.sharded = fsdp.wanted()
         found = check_run(config, job.settings)
-        AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if config.low and not deepspeed.wanted() else "no",
-            gradient_accumulation_steps=config.accumulate,
-            cpu=config.device == "cpu" and not deepspeed.wanted(),
-            deepspeed_plugin=deepspeed.plugin(config) if deepspeed.wanted() else None,
-            fsdp_plugin=fsdp.plugin(config.low, config.device == "cpu") if self.sharded else None,
-            log_with=metrics_log.trackers(config.trackers) or None,
-            project_dir=config.output,
-        )
+        self.accelerator = make_accelerator(config)
         self.accelerator.init_trackers("tracked")
         self.main: bool = self.accelerator.is_main_process
         self.output.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from editkit import adapters, flow
 from editkit.backbone import Backbone, Transformer
 from editkit.config import Options
 from editkit.data.buckets import encode_records
-from editkit.data.datasets import Guarded, World, dataset
+from editkit.data.datasets import CheckedDataset, World, dataset
 from editkit.data.records import FILES, DataConfig, Record
 from editkit.editor import Editor
 from editkit.errors import EditkitError, EditkitWarning
@@ -129,7 +129,7 @@ class Validation:
             shown = record.source if record.source is not None else next(iter(record.references), None)
             before = None if shown is None else Image.fromarray(shown)
             rows.append((record.instruction, [before, result.image, Image.fromarray(record.answer)]))
-        sheet = contact_sheet.rows(rows, ("source", "edit", "answer"))
+        sheet = contact_sheet.groups(rows, ("source", "edit", "answer"))
         if sheet is not None and folder is not None:
             images.save(sheet, folder / f"step-{step:07d}.png")
 
@@ -141,7 +141,7 @@ class Validation:
 def held_out(settings: ValidationConfig, trained: DataConfig) -> Sequence[Record]:
     """Load the validation records: those of `data`, or ShapesWorld's held-out ones of the trained kinds."""
     if settings.data is not None:
-        records = Guarded(dataset(settings.data))
+        records = CheckedDataset(dataset(settings.data))
         found = [records[place] for place in range(min(settings.examples, len(records)))]
         for problem in (record for record in found if isinstance(record, str)):
             _left_out(problem)

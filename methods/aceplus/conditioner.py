@@ -61,7 +61,7 @@ class ACEPlusConditioner(Conditioner[ACEPlusConfig]):
                 [self._ids(u, image) for u, image in zip(units, places, strict=True)], panel.height
             )
         widths = tuple(unit.image_BCHW.shape[-1] for unit in units)
-        whole = replace(canvas.beside(panel, sum(widths[:-1])), apart=ids_L3 is not None)
+        whole = replace(canvas.add_left(panel, sum(widths[:-1])), apart=ids_L3 is not None)
         if self.config.crop == "released" and len(widths) > 1:
             whole = replace(whole, content=_without_left_edge(panel, LOST))
         return ACEPlan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -21,13 +22,13 @@ ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TERM": "xterm",
 
 
 class Terminal:
-    """A command whose stderr is a terminal."""
+    """A Python process whose stderr is a terminal."""
 
     def __init__(self, *arguments: object, cwd: Path) -> None:
         self.master, other = pty.openpty()
         self.seen = ""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "editkit", *map(str, arguments)],
+            [sys.executable, *map(str, arguments)],
             cwd=cwd,
             env=os.environ | ENVIRONMENT,
             stdin=subprocess.DEVNULL,
@@ -41,7 +42,7 @@ class Terminal:
 
     def read(self, until: str | None = None) -> str:
         """What is on the terminal without its control codes, up to a pattern or to the end."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             try:
                 more = os.read(self.master, 4096)
@@ -56,7 +57,7 @@ class Terminal:
 
     def end(self) -> tuple[int, str]:
         """Exit status and stdout."""
-        out, _ = self.process.communicate(timeout=120)
+        out, _ = self.process.communicate(timeout=300)
         os.close(self.master)
         return self.process.returncode, out
 
@@ -66,26 +67,60 @@ def command(place: Place, *more: object) -> list[object]:
     return ["edit", "image.png", "make it blue", "-b", place.backbone, "-o", "o.png", *more]
 
 
-def test_progress_on_a_terminal(place: Place) -> None:
-    terminal = Terminal(*command(place, "--steps", 40), cwd=place.folder)
-    seen = terminal.read()
+SEVERAL = """
+import json, sys
+from editkit.cli import main
+
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["editkit", *arguments]
+    try:
+        main()
+    except SystemExit as stopped:
+        print(f"<{stopped.code or 0}>", file=sys.stderr, flush=True)
+"""
+"""One process for several commands, since each process imports for seconds."""
+EDIT = ["edit", "image.png", "make it blue", "-o", "o.png"]
+COMMANDS = {
+    "edit": ([*EDIT, "--steps", "40"], r"load[\s\S]*image\.png .*\d+/40 .*\d:\d\d:\d\d left "),
+    "quiet": ([*EDIT, "--steps", "2", "--guidance", "2.5", "--quiet"], r"\A\s*\Z"),
+    "eval": (
+        ["eval", "shapesworld", "--n", "6", "--batch-size", "2", "--steps", "8"],
+        r"edits .*[1-6]/6 ",
+    ),
+    "compare": (
+        ["compare", "image.png", "make it blue", "-m", "kontext", "--steps", "30"],
+        r"kontext .*\d+/30 ",
+    ),
+    "generate": (["generate", "a red circle", "--steps", "30", "-o", "o.png"], r"generate .*\d+/30 "),
+}
+
+
+@pytest.fixture(scope="module")
+def seen(random_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """Exit status of each command, and what it showed on the terminal."""
+    folder = tmp_path_factory.mktemp("terminal")
+    picture(folder / "image.png")
+    commands = [[*arguments, "-b", str(random_pipeline)] for arguments, _ in COMMANDS.values()]
+    terminal = Terminal("-c", SEVERAL, json.dumps(commands), cwd=folder)
+    *parts, rest = re.split(r"<(\d+)>", terminal.read())
     status, out = terminal.end()
-    assert (status, bool(re.fullmatch(r"o\.png \(40x24, .* s\)\n", out))) == (0, True), (seen, out)
-    assert "load" in seen
-    assert re.search(r"image\.png .*\d+/40 .*\d:\d\d:\d\d left ", seen), seen
+    assert (status, rest.strip(), len(parts)) == (0, "", 2 * len(COMMANDS)), (parts, rest)
+    assert re.match(r"o\.png \(40x24, .* s\)\n", out), out
+    return dict(zip(COMMANDS, zip(map(int, parts[1::2]), parts[::2], strict=True), strict=True))
 
 
-def test_quiet_on_a_terminal(place: Place) -> None:
-    terminal = Terminal(*command(place, "--steps", 2, "--guidance", 2.5, "--quiet"), cwd=place.folder)
-    assert terminal.read() == ""
-    assert terminal.end()[0] == 0
+@pytest.mark.parametrize("name", COMMANDS)
+def test_progress_on_a_terminal(name: str, seen: dict[str, tuple[int, str]]) -> None:
+    status, shown = seen[name]
+    assert status == 0, shown
+    assert re.search(COMMANDS[name][1], shown), shown
 
 
 def test_ctrl_c_during_an_edit(place: Place) -> None:
     """One line, status 130, nothing half-written."""
     arguments = command(place, "--steps", 1000)
     before = files(place.folder)
-    terminal = Terminal(*arguments, cwd=place.folder)
+    terminal = Terminal("-m", "editkit", *arguments, cwd=place.folder)
     terminal.read(until=r"[1-9]\d*/1000")
     terminal.process.send_signal(signal.SIGINT)
     seen = terminal.read()
@@ -107,20 +142,3 @@ def test_a_picture_does_not_go_to_the_terminal(
 def test_no_progress_without_a_terminal(cli: Cli, place: Place) -> None:
     run = cli(*command(place, "--steps", 1))
     assert (run.status, run.err) == (0, "")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "shown"),
-    [
-        (["eval", "shapesworld", "--n", "6", "--batch-size", "2", "--steps", "8"], r"edits .*[1-6]/6 "),
-        (["compare", "image.png", "make it blue", "-m", "kontext", "--steps", "30"], r"kontext .*\d+/30 "),
-        (["generate", "a red circle", "--steps", "30", "-o", "o.png"], r"generate .*\d+/30 "),
-    ],
-    ids=["eval", "compare", "generate"],
-)
-def test_progress_of_other_commands(arguments: list[object], shown: str, place: Place) -> None:
-    picture(place.folder / "image.png")
-    terminal = Terminal(*arguments, "-b", place.backbone, cwd=place.folder)
-    seen = terminal.read()
-    assert terminal.end()[0] == 0, seen
-    assert re.search(shown, seen), seen

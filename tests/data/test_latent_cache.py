@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from editkit import EditkitError, config, registry
-from editkit.data import latent_cache
+from editkit.data import latent_chunks
 from editkit.data.buckets import Bucket
 from editkit.data.datasets import Dataset, dataset
-from editkit.data.latent_cache import buckets
+from editkit.data.latent_cache import load_or_encode
 from editkit.data.records import DataConfig, Record
 from tests.pictures import image
 
@@ -41,7 +41,7 @@ def encode(random_flux: Any, tmp_path: Path) -> Encode:
         options = config.build(method.config, changed)
         parts = method.conditioner(random_flux, options), method.trainer(random_flux, options)
         key = [name, changed, records.digest()]
-        return buckets(records, random_flux, *parts, key=key, folder=tmp_path / cache)
+        return load_or_encode(records, random_flux, *parts, key=key, folder=tmp_path / cache)
 
     return make
 
@@ -146,7 +146,7 @@ class Drawn:
 def test_what_was_encoded_before_a_kill_is_not_encoded_again(
     encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latent_cache, "CHUNK", 4)
+    monkeypatch.setattr(latent_chunks, "CHUNK", 4)
     with pytest.raises(RuntimeError, match="as if the run was killed"):
         encode(Drawn(tmp_path, stop=18))
     (chunks,) = (tmp_path / "cache").glob("*.chunks")

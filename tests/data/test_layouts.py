@@ -1,48 +1,21 @@
-"""Training pairs from files: every layout in a small sample of its real form, and what bad ones are told."""
+"""Training pairs from files: each layout in a small sample of its real form, and bad files."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
-import shutil
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from editkit import EditkitError, config
-from editkit.data import columns
+from editkit import EditkitError
 from editkit.data.datasets import dataset
-from editkit.data.records import FILES, DataConfig, Record
+from editkit.data.records import FILES, DataConfig
+from tests.data.pairs import assert_pair, read, shown
 from tests.pictures import image
-
-NAMES = ("edit", "target", "mask", "ref")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for number, name in enumerate(NAMES):
-        image(64 - 16 * (name == "mask"), 64 - 16 * (name == "mask"), number).save(tmp_path / f"{name}.png")
-    return tmp_path
-
-
-def shown(name: str, folder: Path) -> Any:
-    return np.asarray(Image.open(folder / f"{name}.png"))
-
-
-def read(name: str, path: Path, **more: Any) -> list[Record]:
-    found = dataset(config.build(DataConfig, {"name": name, "path": str(path)} | more))
-    return [found[place] for place in range(len(found))]
-
-
-def assert_pair(record: Record, folder: Path, words: str = "make it red") -> None:
-    assert record.instruction == words
-    assert np.array_equal(record.source, shown("edit", folder))
-    assert np.array_equal(record.answer, shown("target", folder))
 
 
 def test_json_lines(folder: Path) -> None:
@@ -175,85 +148,13 @@ def test_words_in_the_json_of_a_shard(folder: Path) -> None:
         read("webdataset", folder, columns={"answer": "png"}, types=["colour"])
 
 
-def test_a_folder_of_pictures_with_metadata(tmp_path: Path, folder: Path, monkeypatch: Any) -> None:
-    pytest.importorskip("datasets")
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for name in ("edit", "target"):
-        shutil.copy(folder / f"{name}.png", pictures)
-    row = {"source_file_name": "edit.png", "answer_file_name": "target.png", "instruction": "make it red"}
-    (pictures / "metadata.jsonl").write_text(json.dumps(row))
-    (record,) = read("huggingface", pictures)
-    assert_pair(record, folder)
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-def test_a_single_arrow_file(streaming: bool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
-    row = {
-        name: Image.open(folder / f"{file}.png") for name, file in (("source", "edit"), ("answer", "target"))
-    }
-    made = datasets.Dataset.from_list([row | {"instruction": "make it red"}])
-    made.save_to_disk(str(folder / "saved"))
-    (file,) = (folder / "saved").glob("*.arrow")
-    shutil.copy(file, folder / "train.arrow")
-    (record,) = read("huggingface", folder / "train.arrow", streaming=streaming)
-    assert_pair(record, folder)
-
-
-@pytest.mark.parametrize("name", ["jsonl", "huggingface"])
-def test_the_first_records_alone(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
-    rows = [{"answer": "target.png", "instruction": words, "kind": words[0]} for words in ("a1", "b1", "b2")]
-    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    datasets.Dataset.from_list(rows).to_parquet(str(folder / "train.parquet"))
-    path = folder / ("train.jsonl" if name == "jsonl" else "train.parquet")
-
-    def words(**more: Any) -> list[str]:
-        return [record.instruction for record in read(name, path, **more)]
-
-    assert words() == words(count=9) == ["a1", "b1", "b2"]
-    assert words(count=2) == ["a1", "b1"]
-    assert words(count=1, types=["b"]) == ["b1"]
-    assert len(dataset(DataConfig())) == 10_000
-
-
-@pytest.mark.parametrize("preset", ["magicbrush", "omniedit", "instructpix2pix", "relighting"])
-@pytest.mark.parametrize("form", ["parquet", "disk", "streaming"])
-def test_hugging_face(preset: str, form: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
-    names = columns.COLUMNS[preset]
-    several = preset == "omniedit"
-    row = {
-        names["source"]: Image.open(folder / "edit.png"),
-        names["answer"]: Image.open(folder / "target.png"),
-        names["instruction"]: ["make it red", "red"] if several else "make it red",
-    }
-    made = datasets.Dataset.from_list([row, row])
-    for name in (names["source"], names["answer"]):
-        made = made.cast_column(name, datasets.Image())
-    if form == "disk":
-        made.save_to_disk(str(folder / "saved"))
-        records = read("huggingface", folder / "saved", preset=preset)
-    else:
-        made.to_parquet(str(folder / "train.parquet"))
-        more = {"streaming": True, "count": 1} if form == "streaming" else {}
-        records = read("huggingface", folder / "train.parquet", preset=preset, **more)
-        assert len(records) == (1 if form == "streaming" else 2)
-    assert_pair(records[0], folder)
-
-
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
         ("csv", "a.png#;#b.png", "Line 1 of .* has 2 fields"),
         ("csv", "#;##;##;##;#words#;#x", "record 0 of .* has no answer under 'target_image'"),
-        ("jsonl", "{", "Line 1 of .* is no JSON"),
-        ("jsonl", "[]", "Line 1 of .* is no object"),
+        ("jsonl", "{", "Line 1 of .* is not JSON"),
+        ("jsonl", "[]", "Line 1 of .* is not an object"),
         ("jsonl", '{"reply": "a.png"}', "any of the keys answer"),
         ("jsonl", '{"answer": "edit.png"}', "no instruction under 'instruction'"),
         ("jsonl", '{"answer": "absent.png", "instruction": "x"}', r"absent\.png cannot be read|absent\.png"),

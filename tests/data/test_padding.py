@@ -54,10 +54,10 @@ def test_padding_changes_nothing(random_flux: Flux, method: str, options: dict[s
         else random_flux.grid_ids(plan.canvas.width, plan.canvas.height)
         for plan in plans
     ]
-    whole, where, count = padding.plans(plans, ids, [1] * 3)
+    whole, where, count = padding.merge_plans(plans, ids, [1] * 3)
     assert count > min(len(each) for each in ids)
-    x_BLC = torch.cat([padding.padded(n, w, count) for n, w in zip(noises, where, strict=True)])
-    text = padding.texts([plan.conditioning.text for plan in plans])
+    x_BLC = torch.cat([padding.pad_tokens(n, w, count) for n, w in zip(noises, where, strict=True)])
+    text = padding.merge_texts([plan.conditioning.text for plan in plans])
     whole = dataclasses.replace(whole, conditioning=dataclasses.replace(whole.conditioning, text=text))
     times = torch.tensor((0.3, 0.6, 0.9))
     together = random_flux.velocity(x_BLC, times, whole, 2.0)
@@ -66,7 +66,7 @@ def test_padding_changes_nothing(random_flux: Flux, method: str, options: dict[s
         alone = random_flux.velocity(noises[number], times[number : number + 1], plan, 2.0)
         assert torch.allclose(together[number, where[number]], alone[0], atol=1e-4)
         losses.append(float(flow.loss(alone, torch.zeros_like(alone), weights[number])))
-    heavy_BL = torch.cat([padding.padded(w, p, count) for w, p in zip(weights, where, strict=True)])
+    heavy_BL = torch.cat([padding.pad_tokens(w, p, count) for w, p in zip(weights, where, strict=True)])
     joined = float(flow.loss(together, torch.zeros_like(together), heavy_BL))
     assert joined == pytest.approx(sum(losses) / len(losses), abs=1e-4)
     # The mask is what does it.

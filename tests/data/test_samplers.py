@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from editkit.data.buckets import Bucket
-from editkit.data.samplers import Stream
+from editkit.data.samplers import BatchSampler
 from tests.data.numbered import numbered_bucket
 
 
@@ -15,7 +15,7 @@ def places(batches: list[tuple[Bucket, list[int]]]) -> list[list[int]]:
 
 def test_the_stream_shows_every_sample_once_an_epoch() -> None:
     filled = [numbered_bucket(12), numbered_bucket(8), numbered_bucket(2)]
-    stream = Stream(filled, batch=4, seed=0)
+    stream = BatchSampler(filled, batch=4, seed=0)
     assert stream.per_epoch == 3 + 2 + 1
     epochs = [[stream(epoch * 6 + n)[0] for n in range(6)] for epoch in range(3)]
     for epoch in epochs:
@@ -28,16 +28,16 @@ def test_the_stream_shows_every_sample_once_an_epoch() -> None:
         assert counts[2] == Counter({0: 2, 1: 2})  # smaller than a batch: shown twice
     assert places(epochs[0]) != places(epochs[1])
     # Any batch can be asked for at once, as a resumed run does.
-    ((bucket, chosen),) = Stream(filled, batch=4, seed=0)(14)
+    ((bucket, chosen),) = BatchSampler(filled, batch=4, seed=0)(14)
     assert bucket is epochs[2][2][0]
     assert chosen == epochs[2][2][1]
-    other = Stream(filled, batch=4, seed=1)
+    other = BatchSampler(filled, batch=4, seed=1)
     assert places([other(n)[0] for n in range(6)]) != places(epochs[0])
 
 
 def test_a_mixed_stream_puts_sizes_together() -> None:
     filled = [numbered_bucket(12), numbered_bucket(8), numbered_bucket(2)]
-    stream = Stream(filled, batch=4, seed=0, mixed=True)
+    stream = BatchSampler(filled, batch=4, seed=0, mixed=True)
     assert stream.per_epoch == 22 // 4
     batches = [stream(n) for n in range(5)]
     assert all(sum(len(chosen) for _, chosen in batch) == 4 for batch in batches)

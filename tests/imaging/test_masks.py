@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from editkit.errors import EditkitError
-from editkit.imaging import images
+from editkit.imaging import masks
 from tests.imaging.picture_files import RED, Make, float_tiff, gray16, gray_row, stored
 
 
@@ -41,7 +41,7 @@ MASKS: dict[str, tuple[Make, list[float]]] = {
 @pytest.mark.parametrize("case", MASKS)
 def test_load_mask(case: str, tmp_path: Path) -> None:
     make, expected = MASKS[case]
-    values = images.load_mask(make(tmp_path), (len(expected), 1))
+    values = masks.load(make(tmp_path), (len(expected), 1))
     assert values.dtype == np.float32
     assert values.tolist() == [pytest.approx(expected)]
 
@@ -67,5 +67,5 @@ BAD_MASKS: dict[str, tuple[Make, str]] = {
 def test_load_mask_refuses(case: str, tmp_path: Path) -> None:
     make, words = BAD_MASKS[case]
     with pytest.raises(EditkitError, match=words) as caught:
-        images.load_mask(make(tmp_path), (2, 1))
+        masks.load(make(tmp_path), (2, 1))
     assert str(caught.value).startswith("The mask ")

@@ -88,7 +88,7 @@ def test_texts_are_kept_and_encoders_let_go(
     assert job.backbone._encoders is None
     assert job.backbone._vae is None
     kept = set((tmp_path / "cache").glob("texts-*/*"))
-    filled = job.stream.streams[0].buckets
+    filled = job.sampler.samplers[0].buckets
     assert len(kept) == len({"", *(words for bucket in filled for words in bucket.instructions)})
     assert losses(tmp_path / "kept") == losses(tmp_path / "plain")
     monkeypatch.setattr(Encoders, "__call__", None)  # so that encoding again would fail
@@ -152,9 +152,9 @@ def test_sizes_mixed_in_one_batch_count_alike(settings: Any, tmp_path: Path) -> 
     order = [plan.canvas.original for plan, _ in batch.groups]
     for number, (plan, words) in enumerate(batch.groups):
         place = next(
-            n for n, bucket in enumerate(job.stream.streams[0].buckets) if bucket.plan.canvas == plan.canvas
+            n for n, bucket in enumerate(job.sampler.samplers[0].buckets) if bucket.plan.canvas == plan.canvas
         )
-        alone_plan, tensors = job.stream.streams[0].buckets[place].take([0], job.backbone.device)
+        alone_plan, tensors = job.sampler.samplers[0].buckets[place].take([0], job.backbone.device)
         alone = dataclasses.replace(
             batch,
             plan=alone_plan,

@@ -102,5 +102,5 @@ def _ended(
             state = pipeline.denoise(planned.velocity, planned.start, planned.times)
             levels_BCHW = torch.from_numpy(np.stack(answers)).permute(0, 3, 1, 2)
             placed_BCHW = canvas.place(levels_BCHW.float() / 255, planned.plan.canvas)
-            tokens_BLC = canvas.panel(state.x_BLC, planned.plan.canvas)
+            tokens_BLC = canvas.answer_tokens(state.x_BLC, planned.plan.canvas)
             yield tokens_BLC.bfloat16().cpu(), (placed_BCHW * 255).round().byte()

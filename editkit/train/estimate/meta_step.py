@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from editkit import config, registry
 from editkit.backbone import Backbone, Transformer, provider
 from editkit.config import Options
-from editkit.data.buckets import SLOTS, encode_records, shape_of
-from editkit.data.datasets import Guarded, dataset
+from editkit.data.buckets import SLOTS, encode_records, shape_key
+from editkit.data.datasets import CheckedDataset, dataset
 from editkit.data.records import Record
 from editkit.errors import EditkitError
 from editkit.method import Conditioner, Trainer
@@ -102,11 +102,11 @@ def _largest(
     """Encode a batch of the record with the most tokens among the first records of all datasets."""
     shapes: dict[tuple[Any, ...], Record] = {}
     for data in (settings.data, *(mixed.data for mixed in settings.mixture.values())):
-        records = Guarded(dataset(data))
+        records = CheckedDataset(dataset(data))
         for place in range(min(LOOKED_AT, len(records))):
             record = records[place]
             if isinstance(record, Record):
-                shapes.setdefault(shape_of(record), record)
+                shapes.setdefault(shape_key(record), record)
     if not shapes:
         raise EditkitError("None of the first records can be read; see data check.")
 
