@@ -25,8 +25,10 @@ from tests.rehearsal.networks import LENGTH, PUBLISHED
 from tests.rehearsal.stage import Stage
 
 SEED, GUIDANCE = 5, 2.5
-CLOSE = {torch.bfloat16: 0.02, torch.float32: 1e-4}
-"""Largest relative RMS between two ways to the same latents."""
+SAME = 1e-3
+"""Largest relative RMS of latents after one step, for which both do the very same arithmetic."""
+CLOSE = 0.02
+"""Largest one in bfloat16 after several: diffusers rounds times and each step's product to it."""
 FAR = 0.05
 """Smallest one where an input was changed."""
 WORDS = (ROOT / "configs" / "tiny" / "words.txt").read_text().split()
@@ -58,21 +60,26 @@ def other(editor: editkit.Editor, cls: Any, role: str, picture: Image.Image, **a
     return made
 
 
-def compare(stage: Stage, what: str, mine: Tensor, theirs: Tensor) -> None:
+def compare(what: str, mine: Tensor, theirs: Tensor, bound: float = SAME) -> None:
     """Both are latents of a live network, and the same within the precision's error."""
     assert bool(torch.isfinite(mine).all())
     assert float(mine.float().std()) > 0.3
     tell(what, relative(mine, theirs))
-    assert relative(mine, theirs) < CLOSE[stage.dtype]
+    assert relative(mine, theirs) < bound
 
 
 @contextmanager
 def bare(editor: editkit.Editor, role: str) -> Iterator[None]:
     """Take all adapters off a transformer afterwards."""
     yield
-    transformer = editor.backbone.transformer(role)
-    for name in {name for layer in adapters.layers(transformer) for name in layer.r}:
-        adapters.eject(transformer, name)
+    for name in worn(editor, role):
+        adapters.eject(editor.backbone.transformer(role), name)
+
+
+def worn(editor: editkit.Editor, role: str) -> list[str]:
+    """Names of the adapters on a transformer."""
+    found = adapters.layers(editor.backbone.transformer(role))
+    return sorted({name for layer in found for name in layer.r})
 
 
 def mask(width: int, height: int) -> Image.Image:
@@ -97,7 +104,7 @@ def kontext(stage: Stage, editor: editkit.Editor, size: tuple[int, int]) -> None
         editor, FluxKontextPipeline, "kontext", picture,
         num_inference_steps=1, guidance_scale=GUIDANCE, _auto_resize=False, max_area=size[0] * size[1],
     )  # fmt: skip
-    compare(stage, f"kontext {size[0]}x{size[1]}", mine, theirs)
+    compare(f"kontext {size[0]}x{size[1]}", mine, theirs)
 
 
 def kontext_negative(stage: Stage, editor: editkit.Editor) -> None:
@@ -114,11 +121,11 @@ def kontext_negative(stage: Stage, editor: editkit.Editor) -> None:
         num_inference_steps=2, guidance_scale=GUIDANCE, _auto_resize=False, max_area=side * side,
         negative_prompt=NEGATIVE, true_cfg_scale=3.0,
     )  # fmt: skip
-    compare(stage, f"kontext, true CFG, two steps, {side}x{side}", mine, theirs)
+    compare(f"kontext, true CFG, two steps, {side}x{side}", mine, theirs, CLOSE)
 
 
 def kontext_picture(stage: Stage, editor: editkit.Editor) -> None:
-    """A whole edit with a mask and a reference, whose picture is as large as the source and keeps the rest."""
+    """A whole edit with a mask and a reference, as large as its source."""
     side = stage.scale.side
     picture, hole = image(side - 3, side - 9), mask(side - 3, side - 9)
     chosen = editor.configured({"kontext": {"sizes": "exact"}})
@@ -170,9 +177,9 @@ def icedit(stage: Stage, editor: editkit.Editor) -> None:
             planned, made[file] = latents(chosen, asked)
             assert planned.plan.canvas.width == 2 * half
         if file == files[0]:
-            compare(stage, f"icedit, LoRA, {2 * half}x{half}", made[file], theirs)
+            compare(f"icedit, LoRA, {2 * half}x{half}", made[file], theirs)
     assert relative(made[files[0]], made[None]) > FAR
-    compare(stage, "icedit, experts that are the LoRA", made[files[1]], theirs)
+    compare("icedit, experts that are the LoRA", made[files[1]], theirs)
     assert relative(made[files[2]], made[files[1]]) > FAR
 
 
@@ -217,7 +224,7 @@ def aceplus(stage: Stage, editor: editkit.Editor) -> None:
             mask_image=hole, num_inference_steps=1, guidance_scale=50.0, latents=planned.start.x_BLC,
         ),
     )  # fmt: skip
-    compare(stage, f"aceplus{', LoRA' if file else ''}, mask, {side}x{side}", mine, theirs)
+    compare(f"aceplus{', LoRA' if file else ''}, mask, {side}x{side}", mine, theirs)
 
 
 def aceplus_references(stage: Stage, editor: editkit.Editor) -> None:
@@ -238,7 +245,7 @@ def aceplus_references(stage: Stage, editor: editkit.Editor) -> None:
         editor, FluxFillPipeline, "fill", wide,
         mask_image=left, num_inference_steps=1, guidance_scale=50.0, latents=planned.start.x_BLC,
     )  # fmt: skip
-    compare(stage, f"aceplus, mask and reference, {wide.width}x{side}", mine, theirs)
+    compare(f"aceplus, mask and reference, {wide.width}x{side}", mine, theirs)
 
 
 @torch.no_grad()
@@ -261,7 +268,7 @@ def full_model(stage: Stage, editor: editkit.Editor) -> None:
         holes, torch.zeros(1, 16, side // 8, side // 8), 1, 16, 1, side, side, flux.dtype, flux.device, None
     )
     conditions = torch.cat((*shown, packed), dim=-1)
-    compare(stage, "aceplus, full model, conditions", planned.plan.conditioning.channel_BLC, conditions)
+    compare("aceplus, full model, conditions", planned.plan.conditioning.channel_BLC, conditions)
     embeds, pooled, text_ids = built.encode_prompt(
         prompt=PROMPT, prompt_2=None, max_sequence_length=LENGTH, device=flux.device
     )
@@ -275,7 +282,7 @@ def full_model(stage: Stage, editor: editkit.Editor) -> None:
         img_ids=flux.grid_ids(side, side),
         return_dict=False,
     )[0]
-    compare(stage, f"aceplus, full model, {side}x{side}", mine, planned.start.x_BLC - velocity)
+    compare(f"aceplus, full model, {side}x{side}", mine, planned.start.x_BLC - velocity)
 
 
 def _encoded(built: Any, pixels_BCHW: Tensor) -> Tensor:

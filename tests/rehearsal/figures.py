@@ -22,7 +22,7 @@ def relative(mine: Tensor, other: Tensor) -> float:
 def tell(what: str, value: float | str) -> None:
     """Keep a figure for the end, with the seconds since the one before."""
     now = time.perf_counter()
-    shown = value if isinstance(value, str) else f"relative RMS {value:.5f}"
+    shown = value if isinstance(value, str) else "equal" if value == 0 else f"relative RMS {value:.5f}"
     ROWS.append(f"{what}: {shown}, {now - _since[0]:.1f} s")
     _since[0] = now
 
