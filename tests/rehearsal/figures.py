@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from typing import Any
 
@@ -43,4 +44,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section("figures of the rehearsal")
         for row in ROWS:
             terminalreporter.line(row)
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        terminalreporter.line(
+            f"this process: {used.ru_utime + used.ru_stime:.0f} s of CPU, "
+            f"{used.ru_maxrss * 1024 / 1e9:.1f} GB of main memory at most"
+        )
         ROWS.clear()
