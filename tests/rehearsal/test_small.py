@@ -1,6 +1,9 @@
-"""What `tests/gpu` does at 12 B, by the same functions on small networks and a CPU."""
+"""What `tests/gpu` and `tests/weights` do, by the same functions on small networks and a CPU."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,12 +15,13 @@ from tests.rehearsal import loading
 from tests.rehearsal.acts import ACTS
 from tests.rehearsal.networks import CHANNELS, SMALL
 from tests.rehearsal.stage import Stage
+from tests.weights import official
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     made = Stage(SMALL, tmp_path_factory.mktemp("small"), "cpu", torch.bfloat16)
-    made.write("kontext")
+    made.write(*CHANNELS)
     return made
 
 
@@ -56,3 +60,22 @@ def test_fp8(small: Stage, plain: Tensor) -> None:
 @pytest.mark.slow
 def test_compiled(small: Stage, plain: Tensor) -> None:
     loading.compiled(small, plain)
+
+
+@pytest.mark.parametrize("act", [official.kontext, official.icedit, official.aceplus, official.full_model])
+def test_smoke(small: Stage, act: Callable[[official.Weights], None], tmp_path: Path) -> None:
+    """What `tests/weights` does with the official weights, on folders of small ones."""
+    transformer = small.made.transformer("fill")
+    role = "ace" if act is official.full_model else "fill"
+    act(
+        official.Weights(
+            kontext=str(small.folder / "kontext"),
+            fill=str(small.folder / role),
+            adapters={"lora": small.lora(transformer), "experts": small.experts(transformer)},
+            device="cpu",
+            dtype=torch.bfloat16,
+            whole=True,
+            output=tmp_path,
+            sizes=((96, 64), (64, 48), (96, 64)),
+        )
+    )
