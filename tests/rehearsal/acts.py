@@ -22,6 +22,7 @@ from tests.parity.pipelines import pipeline
 from tests.pictures import image
 from tests.rehearsal.figures import relative, start, tell
 from tests.rehearsal.networks import LENGTH, PUBLISHED
+from tests.rehearsal.remembered import remembering
 from tests.rehearsal.stage import Stage
 
 SEED, GUIDANCE = 5, 2.5
@@ -99,13 +100,14 @@ def kontext(stage: Stage, editor: editkit.Editor, size: tuple[int, int]) -> None
     picture = image(*size)
     asked = EditRequest(image=picture, instruction=PROMPT, seed=SEED, steps=1, guidance=GUIDANCE)
     start()
-    planned, mine = latents(_kontext(editor, picture), asked)
+    with remembering(editor, "kontext"):
+        planned, mine = latents(_kontext(editor, picture), asked)
+        theirs = other(
+            editor, FluxKontextPipeline, "kontext", picture,
+            num_inference_steps=1, guidance_scale=GUIDANCE, _auto_resize=False, max_area=size[0] * size[1],
+        )  # fmt: skip
     assert (planned.plan.canvas.width, planned.plan.canvas.height) == size
     assert planned.plan.conditioning.text.tokens_BTD.shape[1] == LENGTH
-    theirs = other(
-        editor, FluxKontextPipeline, "kontext", picture,
-        num_inference_steps=1, guidance_scale=GUIDANCE, _auto_resize=False, max_area=size[0] * size[1],
-    )  # fmt: skip
     compare(f"kontext {size[0]}x{size[1]}", mine, theirs)
 
 
@@ -117,12 +119,13 @@ def kontext_negative(stage: Stage, editor: editkit.Editor) -> None:
         image=picture, instruction=PROMPT, seed=SEED, steps=2, guidance=GUIDANCE, negative=NEGATIVE
     )
     start()
-    _, mine = latents(editor.configured({"kontext": {"sizes": "exact", "true_cfg": 3.0}}), asked)
-    theirs = other(
-        editor, FluxKontextPipeline, "kontext", picture,
-        num_inference_steps=2, guidance_scale=GUIDANCE, _auto_resize=False, max_area=side * side,
-        negative_prompt=NEGATIVE, true_cfg_scale=3.0,
-    )  # fmt: skip
+    with remembering(editor, "kontext"):
+        _, mine = latents(editor.configured({"kontext": {"sizes": "exact", "true_cfg": 3.0}}), asked)
+        theirs = other(
+            editor, FluxKontextPipeline, "kontext", picture,
+            num_inference_steps=2, guidance_scale=GUIDANCE, _auto_resize=False, max_area=side * side,
+            negative_prompt=NEGATIVE, true_cfg_scale=3.0,
+        )  # fmt: skip
     compare(f"kontext, true CFG, two steps, {side}x{side}", mine, theirs, CLOSE)
 
 
@@ -153,36 +156,42 @@ def _kontext(editor: editkit.Editor, picture: Image.Image) -> editkit.Editor:
 
 
 def icedit(stage: Stage, editor: editkit.Editor) -> None:
-    """A LoRA in the released layout, and experts that all are this LoRA; then experts that differ."""
-    half, transformer = stage.scale.half, editor.backbone.transformer("fill")
-    files = stage.lora(transformer), stage.equal_experts(transformer), stage.experts(transformer)
-    picture = image(half, half)
+    """A LoRA in the released layout, experts that all are this LoRA, and experts that differ."""
+    width, height = stage.scale.half, stage.scale.half * 2 // 3 // 16 * 16
+    transformer, picture = editor.backbone.transformer("fill"), image(width, height)
     asked = EditRequest(image=picture, instruction=PROMPT, method="icedit", seed=SEED, steps=1)
-    wide = Image.new("RGB", (2 * half, half))
-    wide.paste(picture, (0, 0))
-    wide.paste(picture, (half, 0))
-    right = Image.new("L", wide.size)
-    right.paste(255, (half, 0, 2 * half, half))
+    wide, right = Image.new("RGB", (2 * width, height)), Image.new("L", (2 * width, height))
+    for left in (0, width):
+        wide.paste(picture, (left, 0))
+    right.paste(255, (width, 0, 2 * width, height))
     start()
-    theirs = _with_lora(
-        editor, files[0],
-        lambda: other(
-            editor, FluxFillPipeline, "fill", wide,
-            mask_image=right, num_inference_steps=1, guidance_scale=50.0,
-        ),
-    )  # fmt: skip
-    made = {}
-    for file in (None, *files):
-        options = {"width": half, "template": "none", "adapter": None if file is None else str(file)}
-        with bare(editor, "fill"):
-            chosen = editkit.Editor(editor.backbone, {"icedit": options})
-            planned, made[file] = latents(chosen, asked)
-            assert planned.plan.canvas.width == 2 * half
-        if file == files[0]:
-            compare(f"icedit, LoRA, {2 * half}x{half}", made[file], theirs)
-    assert relative(made[files[0]], made[None]) > FAR
-    compare("icedit, experts that are the LoRA", made[files[1]], theirs, CLOSE)
-    assert relative(made[files[2]], made[files[1]]) > FAR
+    with remembering(editor):
+        plain, equal, different = (
+            _icedit(editor, asked, file)
+            for file in (
+                stage.lora(transformer), stage.equal_experts(transformer), stage.experts(transformer)
+            )
+        )  # fmt: skip
+        theirs = _with_lora(
+            editor, stage.lora(transformer),
+            lambda: other(
+                editor, FluxFillPipeline, "fill", wide,
+                mask_image=right, num_inference_steps=1, guidance_scale=50.0,
+            ),
+        )  # fmt: skip
+    compare(f"icedit, LoRA, {2 * width}x{height}", plain, theirs)
+    compare("icedit, experts that are the LoRA", equal, theirs, CLOSE)
+    assert relative(different, equal) > FAR
+
+
+def _icedit(editor: editkit.Editor, asked: EditRequest, file: Path) -> Tensor:
+    """Latents under an adapter, which is taken off again."""
+    assert isinstance(asked.image, Image.Image)
+    options = {"width": asked.image.width, "template": "none", "adapter": str(file)}
+    with bare(editor, "fill"):
+        planned, made = latents(editkit.Editor(editor.backbone, {"icedit": options}), asked)
+    assert planned.plan.canvas.width == 2 * asked.image.width
+    return made
 
 
 def icedit_negative(stage: Stage, editor: editkit.Editor) -> None:
@@ -216,16 +225,17 @@ def aceplus(stage: Stage, editor: editkit.Editor) -> None:
         image=picture, mask=hole, instruction=PROMPT, method="aceplus", task="repainting", seed=SEED, steps=1
     )
     start()
-    with bare(editor, "fill"):
-        planned, mine = latents(editkit.Editor(editor.backbone, {"aceplus": options}), asked)
+    with remembering(editor):
+        with bare(editor, "fill"):
+            planned, mine = latents(editkit.Editor(editor.backbone, {"aceplus": options}), asked)
+        theirs = _with_lora(
+            editor, file,
+            lambda: other(
+                editor, FluxFillPipeline, "fill", picture,
+                mask_image=hole, num_inference_steps=1, guidance_scale=50.0, latents=planned.start.x_BLC,
+            ),
+        )  # fmt: skip
     assert (planned.plan.canvas.width, planned.plan.canvas.height) == (side, side)
-    theirs = _with_lora(
-        editor, file,
-        lambda: other(
-            editor, FluxFillPipeline, "fill", picture,
-            mask_image=hole, num_inference_steps=1, guidance_scale=50.0, latents=planned.start.x_BLC,
-        ),
-    )  # fmt: skip
     compare(f"aceplus{', LoRA' if file else ''}, mask, {side}x{side}", mine, theirs)
 
 

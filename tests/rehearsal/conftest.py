@@ -1,4 +1,4 @@
-"""Folders of both scales, each written once."""
+"""Folders of two blocks at full width, written once."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ import torch
 
 import editkit
 from tests.rehearsal.figures import pytest_terminal_summary, start, tell
-from tests.rehearsal.networks import CHANNELS, FULL_WIDTH, SMALL
+from tests.rehearsal.networks import CHANNELS, FULL_WIDTH
 from tests.rehearsal.stage import Stage
 
 __all__ = ["pytest_terminal_summary"]
-SCALES = [
-    pytest.param(SMALL, id="small"),
-    pytest.param(FULL_WIDTH, id="wide", marks=pytest.mark.slow),
-]
 THREADS = 2
 
 
@@ -27,10 +23,10 @@ def _threads(request: pytest.FixtureRequest) -> None:
         torch.set_num_threads(THREADS)
 
 
-@pytest.fixture(scope="session", params=SCALES)
-def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """A scale's folders, one for each role."""
-    made = Stage(request.param, tmp_path_factory.mktemp("rehearsal"), "cpu", torch.bfloat16)
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """Folders of two blocks at full width, one for each role."""
+    made = Stage(FULL_WIDTH, tmp_path_factory.mktemp("rehearsal"), "cpu", torch.bfloat16)
     start()
     made.write(*CHANNELS)
     made.forget()

@@ -111,20 +111,22 @@ FULL_WIDTH = replace(
     t5=T5_XXL | {"num_layers": 1},
     clip=CLIP_L | {"num_hidden_layers": 1},
     side=256,
+    canvas=512,
 )
 SMALL = Scale(
     name="small",
     transformer=TRANSFORMER
     | {
-        "num_layers": 1,
-        "num_single_layers": 1,
+        "num_layers": 4,
+        "num_single_layers": 4,
         "num_attention_heads": 1,
         "joint_attention_dim": 64,
         "pooled_projection_dim": 32,
     },
-    t5=T5_XXL | {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 1, "num_heads": 4},
+    t5=T5_XXL | {"vocab_size": 2048, "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 1, "num_heads": 4},
     clip=CLIP_L
     | {
+        "vocab_size": 2048,
         "hidden_size": 32,
         "intermediate_size": 64,
         "projection_dim": 32,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 import editkit
 from tests.rehearsal import acts
 from tests.rehearsal.stage import Stage
 
+pytestmark = pytest.mark.slow
+
 
 def test_icedit(stage: Stage, fill: editkit.Editor) -> None:
     acts.icedit(stage, fill)
-
-
-def test_icedit_with_mask_and_negative_prompt(stage: Stage, fill: editkit.Editor) -> None:
-    acts.icedit_negative(stage, fill)
 
 
 def test_aceplus(stage: Stage, fill: editkit.Editor) -> None:

@@ -11,6 +11,8 @@ from tests.rehearsal import acts
 from tests.rehearsal.figures import start, tell
 from tests.rehearsal.stage import Stage
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_folder_is_diffusers(stage: Stage, kontext: editkit.Editor) -> None:
     """diffusers loads it unchanged, to the same tensors."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import editkit
 from backbones import low_memory
-from tests.rehearsal import loading
+from tests.rehearsal import loading, training
 from tests.rehearsal.acts import ACTS
 from tests.rehearsal.networks import CHANNELS, SMALL
 from tests.rehearsal.stage import Stage
@@ -57,11 +57,20 @@ def test_fp8(small: Stage, plain: Tensor) -> None:
     loading.in_fp8(small, plain)
 
 
+TRAINED = {"kontext": {"sizes": "exact"}, "icedit": {"width": 32, "moe": {"experts": 2, "rank": 2}}}
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_training(small: Stage, method: str, tmp_path: Path) -> None:
+    training.trained(small, method, TRAINED[method], tmp_path)
+
+
 @pytest.mark.slow
 def test_compiled(small: Stage, plain: Tensor) -> None:
     loading.compiled(small, plain)
 
 
+@pytest.mark.filterwarnings("ignore:The backbone .* does not know the word")
 @pytest.mark.parametrize("act", [official.kontext, official.icedit, official.aceplus, official.full_model])
 def test_smoke(small: Stage, act: Callable[[official.Weights], None], tmp_path: Path) -> None:
     """What `tests/weights` does with the official weights, on folders of small ones."""

@@ -1,4 +1,4 @@
-"""A run of two steps: stopped after one and resumed, and its adapter loaded again."""
+"""A training run: its checkpoint resumed, and its adapter loaded again."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def settings(stage: Stage, method: str, options: dict[str, Any], folder: Path, *
     return config.build(EditTrainConfig, values, more)
 
 
-def trained(stage: Stage, method: str, options: dict[str, Any], folder: Path) -> None:
-    """Both runs give the same adapter, and the file gives what the trained network gave in memory."""
+def trained(stage: Stage, method: str, options: dict[str, Any], folder: Path, steps: int = 2) -> None:
+    """The adapter's file gives what the trained network gave; with two steps, a resumed run the same file."""
     start()
-    straight = settings(stage, method, options, folder / "straight")
+    straight = settings(stage, method, options, folder / "straight", f"fit.steps={steps}")
     job = EditJob(straight)
     loss = fit(job, straight.fit)
-    tell(f"{method}, two training steps {stage.scale.side}x{stage.scale.side}", f"loss {loss:.3f}")
+    tell(f"{method}, {steps} training steps {stage.scale.side}x{stage.scale.side}", f"loss {loss:.3f}")
     export = folder / "straight" / "export" / adapters.FILE
     role, usual = job.role, options | {"adapter": None} if method == "icedit" else options
     asked = EditRequest(
@@ -91,6 +91,13 @@ def trained(stage: Stage, method: str, options: dict[str, Any], folder: Path) ->
     assert relative(made["file"], made["memory"]) < CLOSE
     tell(f"{method}, the adapter's file", relative(made["file"], made["memory"]))
     del job, editor
+    assert (folder / "straight" / f"checkpoint-{steps:07}").is_dir()
+    if steps == 2:
+        resumed(stage, method, options, folder)
+
+
+def resumed(stage: Stage, method: str, options: dict[str, Any], folder: Path) -> None:
+    """A run that goes on from the first step's checkpoint."""
     copied(folder / "straight" / "checkpoint-0000001", folder / "stopped" / "checkpoint-0000001")
     stopped = settings(stage, method, options, folder / "stopped", "fit.resume=latest")
     fit(EditJob(stopped), stopped.fit)

@@ -40,10 +40,10 @@ def official() -> Official:
     """Gives the weights once these models and adapters are here, and skips the test where one is not."""
 
     def found(*models: str, adapters: tuple[str, ...] = ()) -> Weights:
-        absent = [command for model in models if (command := _absent(model, WHOLE))]
-        absent += [command for name in adapters if (command := _absent(*_adapter(name)))]
+        wanted = [(model, WHOLE) for model in models] + [_adapter(name) for name in adapters]
+        absent = [(name, files) for name, files in wanted if _folder(name, files) is None]
         if absent:
-            pytest.skip(f"Weights are missing; fetch them with: {' && '.join(absent)}")
+            pytest.skip(_advice(absent))
         device = "cuda" if torch.cuda.is_available() else "cpu"
         there = torch.cuda.get_device_properties(0).total_memory if device == "cuda" else None
         return Weights(
@@ -73,13 +73,16 @@ def _folder(repository: str, wanted: list[str]) -> Path | None:
     return folder if hub.held(folder, wanted) else None
 
 
-def _absent(repository: str, wanted: list[str]) -> str:
-    """The command that fetches what is missing; empty where nothing is."""
-    if _folder(repository, wanted) is not None:
-        return ""
-    one_file = "" if any("*" in pattern for pattern in wanted) else f" {wanted[0]}"
-    gated = f" (accept the {NON_COMMERCIAL} at https://huggingface.co/{repository} first)"
-    return f"hf download {repository}{one_file}{gated if repository.startswith('black-forest') else ''}"
+def _advice(absent: list[tuple[str, list[str]]]) -> str:
+    """What to do about weights that are missing."""
+    commands, licences = [], []
+    for repository, wanted in absent:
+        commands.append(f"hf download {repository}" + ("" if "*" in wanted[0] else f" {wanted[0]}"))
+        if repository.startswith("black-forest-labs/"):
+            licences.append(
+                f"accept the {NON_COMMERCIAL} at https://huggingface.co/{repository}, run hf auth login, and "
+            )
+    return f"Weights are missing; {''.join(licences)}run: {' && '.join(commands)}"
 
 
 def _file(name: str) -> Path:
