@@ -1,4 +1,4 @@
-"""FLUX.1 at 12 B with random weights, drawn on the device; every test is skipped where there is none."""
+"""FLUX.1 at 12 B with random weights, drawn on the device."""
 
 from __future__ import annotations
 
@@ -22,21 +22,14 @@ ON_DISK, IN_MAIN_MEMORY = 50 * GB, 44 * GB
 """Bytes for one role as a folder and its file in fp8, and for its weights while they wait."""
 
 
-@pytest.fixture(autouse=True, scope="session")
-def device() -> str:
-    if not torch.cuda.is_available():
-        pytest.skip("There is no CUDA device here; these tests run FLUX.1's 12 B parameters on one.")
-    return "cuda"
-
-
 @pytest.fixture(scope="session")
-def stage(device: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     there = torch.cuda.get_device_properties(0).total_memory
     if there < IN_MEMORY:
         pytest.skip(
             f"The GPU has {there / GB:.0f} GB; FLUX.1 in bfloat16 needs {IN_MEMORY / GB:.0f} GB here."
         )
-    made = Stage(PUBLISHED, tmp_path_factory.mktemp("gpu"), device, torch.bfloat16)
+    made = Stage(PUBLISHED, tmp_path_factory.mktemp("gpu"), "cuda", torch.bfloat16)
     start()
     made.in_memory()
     tell(f"{torch.cuda.get_device_name(0)}, weights drawn", memory(made.device))

@@ -86,5 +86,6 @@ def test_smoke(small: Stage, act: Callable[[official.Weights], None], tmp_path: 
             whole=True,
             output=tmp_path,
             sizes=((96, 64), (64, 48), (96, 64)),
+            steps=2,
         )
     )

@@ -43,6 +43,7 @@ class Weights:
         output: folder for the pictures.
         loading: further loading options, by role.
         sizes: of the pictures for Kontext, for ICEdit's halves and for ACE++.
+        steps: of the edits that a person looks at; the methods' own where None.
     """
 
     kontext: str
@@ -54,6 +55,7 @@ class Weights:
     output: Path
     loading: Mapping[str, Any] = field(default_factory=dict)
     sizes: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] = ((1248, 832), (512, 336), (768, 512))
+    steps: int | None = None
 
     def editor(self, source: str, options: Mapping[str, Mapping[str, Any]]) -> editkit.Editor:
         preset = {} if self.whole else {"low_memory": "auto"}
@@ -174,7 +176,7 @@ def _edited(
 ) -> Image.Image:  # fmt: skip
     """The method's own edit with its own number of steps, for a person to look at."""
     start()
-    result = editor.edit(picture, words, method, seed=SEED, **given)
+    result = editor.edit(picture, words, method, seed=SEED, steps=weights.steps, **given)
     made = result.image
     assert made is not None
     assert made.size == picture.size
