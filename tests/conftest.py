@@ -18,6 +18,12 @@ from tests.random_weights import CLIP, LETTERS, T5, autoencoder, liven, transfor
 torch.set_num_threads(1)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs an accelerator where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("There is no CUDA device here, and this test needs one.")
+
+
 @pytest.fixture(autouse=True)
 def _settings() -> Iterator[None]:
     """Undo what a test, or what it calls, changes for the whole process."""
