@@ -44,6 +44,7 @@ def serve(
     timeout: Annotated[float, typer.Option(help="Longest time of a request, in seconds.")] = 600.0,
     grace: Annotated[float, typer.Option(help="Seconds to finish what is held when told to stop.")] = 60.0,
     max_megabytes: Annotated[int, typer.Option(help="Size of the largest request.")] = 50,
+    body_seconds: Annotated[float, typer.Option(help="Longest time to send a request, in seconds.")] = 60.0,
     max_pixels: Annotated[int, typer.Option(help="Largest number of pixels of a picture.")] = 25_000_000,
     max_steps: Annotated[int, typer.Option(help="Largest number of steps of an edit.")] = 100,
     judge: Annotated[
@@ -77,6 +78,7 @@ def serve(
         timeout=timeout,
         grace=grace,
         body_bytes=max_megabytes * 2**20,
+        body_seconds=body_seconds,
         pixels=max_pixels,
         steps=max_steps,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 from starlette.datastructures import FormData, Headers
@@ -51,12 +52,7 @@ class Body:
             RefusedError: where it is none, or too large or slow.
             GoneError: where the client goes away.
         """
-        if self.kind != "multipart/form-data":
-            raise RefusedError(
-                f"The body is of type {self.kind or 'none'}; send multipart/form-data.",
-                415,
-                code="media_type",
-            )
+        await self._check_kind("multipart/form-data")
         try:
             parser = MultiPartParser(
                 self.headers,
@@ -80,10 +76,7 @@ class Body:
             RefusedError: where it is none, or too large or slow.
             GoneError: where the client goes away.
         """
-        if self.kind != "application/json":
-            raise RefusedError(
-                f"The body is of type {self.kind or 'none'}; send application/json.", 415, code="media_type"
-            )
+        await self._check_kind("application/json")
         text = bytearray()
         async for chunk in self._stream():
             text += chunk
@@ -92,8 +85,9 @@ class Body:
                 raise RefusedError("The object is too large; it holds text alone.", 413, code="too_large")
         try:
             found = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise RefusedError("The body is no JSON; send one object.") from error
+            json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        except (ValueError, RecursionError) as error:  # errors of Unicode are ValueErrors
+            raise RefusedError("The body is no JSON of Unicode text; send one object.") from error
         if not isinstance(found, dict):
             raise RefusedError("The body is no JSON object; send one.")
         return found
@@ -105,13 +99,8 @@ class Body:
 
     async def drain(self) -> None:
         """Read what is still coming, within limits, and throw it away."""
-        most = DRAINED * self.settings.body_bytes
-        deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
-        while self._more and self._read < most:
-            try:
-                await asyncio.wait_for(self._next(), deadline - asyncio.get_running_loop().time())
-            except (TimeoutError, asyncio.TimeoutError):
-                return
+        with suppress(TimeoutError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._thrown_away(), DRAIN_SECONDS)
 
     async def _stream(self) -> AsyncGenerator[bytes, None]:
         encoding, length = self.headers.get("content-encoding"), self.headers.get("content-length", "0")
@@ -131,6 +120,16 @@ class Body:
             if self._read > self.settings.body_bytes:
                 await self._too_large()
             yield chunk
+
+    async def _check_kind(self, wanted: str) -> None:
+        if self.kind != wanted:
+            await self.drain()
+            given = self.kind or "none"
+            raise RefusedError(f"The body is of type {given}; send {wanted}.", 415, code="media_type")
+
+    async def _thrown_away(self) -> None:
+        while self._more and self._read < DRAINED * self.settings.body_bytes:
+            await self._next()
 
     async def _too_large(self) -> None:
         await self.drain()

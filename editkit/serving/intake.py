@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -110,7 +111,7 @@ def check_adapter(asked: Asked, settings: ServerSettings) -> None:
 def _put(texts: dict[str, Any], name: str, value: str) -> None:
     """Add a field; `search[seeds]` is a key of an object, as OpenAI's clients write one."""
     outer, bracket, inner = name.partition("[")
-    if bracket and inner.endswith("]") and inner != "]":
+    if bracket and re.fullmatch(r"\w+\]", inner):
         held = texts.setdefault(outer, {})
         if not isinstance(held, dict) or inner[:-1] in held:
             raise RefusedError(f"{name[:80]} is given twice; give it once.", param=outer[:80])

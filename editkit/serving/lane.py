@@ -22,7 +22,7 @@ log = logging.getLogger("editkit.serving")
 
 
 class StoppedError(Exception):
-    """An error that ends a batch which nobody waits for; no `EditkitError`, after which it would run again."""
+    """An error that ends a batch which nobody waits for; after an `EditkitError` it would run again."""
 
 
 class Edit(Protocol):
