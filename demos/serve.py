@@ -6,7 +6,6 @@ import hmac
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -16,6 +15,7 @@ from typing import Any
 
 from editkit.editor import Editor
 from editkit.errors import EditkitError
+from editkit.serving.address import check_address
 
 MEGABYTES = 40
 """Size of the largest file that a visitor may upload."""
@@ -64,24 +64,6 @@ def serve(
     finally:
         signal.signal(signal.SIGTERM, before)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def check_address(host: str, port: int) -> None:
-    """Check that the page can be served at an address.
-
-    Raises:
-        EditkitError: where the port is taken or the host is not this machine's.
-    """
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind((host, port))
-    except (OSError, OverflowError) as error:
-        problem = getattr(error, "strerror", None) or str(error)
-        raise EditkitError(
-            f"{host}:{port} cannot be used ({problem}); give another --host or --port."
-        ) from error
 
 
 def _app() -> Any:

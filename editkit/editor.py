@@ -159,6 +159,16 @@ class Editor:
                 results |= self._batch(group[start : start + batch_size], watch)
         return [results[place] for place in range(len(requests))]
 
+    def run_batch(
+        self, batch: Sequence[PreparedRequest], *, watch: Watch | None = None
+    ) -> list[EditResult]:
+        """Edit prepared requests of one group as one batch; return the results in the order given.
+
+        A request that fails gives a result without an image, as in `edit_many`.
+        """
+        results = self._batch(list(enumerate(batch)), watch)
+        return [results[place] for place in range(len(batch))]
+
     def _run(self, batch: Sequence[PreparedRequest], watch: Watch | None = None) -> list[EditResult]:
         """Edit a batch of one group; a request with a seed search is a group of its own."""
         from editkit.inference import pipeline, planned_batch, search_settings, seed_search

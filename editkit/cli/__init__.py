@@ -22,6 +22,7 @@ from editkit.cli import (
     lists,
     lora,
     replay,
+    serve,
     train,
     weights,
 )
@@ -52,6 +53,7 @@ COMMANDS = (
     lists.backbones,
     train.train,
     demo.demo,
+    serve.serve,
     doctor.doctor,
 )
 
