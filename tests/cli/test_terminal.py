@@ -81,17 +81,17 @@ for arguments in json.loads(sys.argv[1]):
 """One process for several commands, since each process imports for seconds."""
 EDIT = ["edit", "image.png", "make it blue", "-o", "o.png"]
 COMMANDS = {
-    "edit": ([*EDIT, "--steps", "40"], r"load[\s\S]*image\.png .*\d+/40 .*\d:\d\d:\d\d left "),
+    "edit": ([*EDIT, "--steps", "8"], r"load[\s\S]*image\.png .*\d+/8 .*\d:\d\d:\d\d left "),
     "quiet": ([*EDIT, "--steps", "2", "--guidance", "2.5", "--quiet"], r"\A\s*\Z"),
     "eval": (
-        ["eval", "shapesworld", "--n", "6", "--batch-size", "2", "--steps", "8"],
+        ["eval", "shapesworld", "--n", "6", "--batch-size", "2", "--steps", "2"],
         r"edits .*[1-6]/6 ",
     ),
     "compare": (
-        ["compare", "image.png", "make it blue", "-m", "kontext", "--steps", "30"],
-        r"kontext .*\d+/30 ",
+        ["compare", "image.png", "make it blue", "-m", "kontext", "--steps", "8"],
+        r"kontext .*\d+/8 ",
     ),
-    "generate": (["generate", "a red circle", "--steps", "30", "-o", "o.png"], r"generate .*\d+/30 "),
+    "generate": (["generate", "a red circle", "--steps", "8", "-o", "o.png"], r"generate .*\d+/8 "),
 }
 
 
