@@ -128,20 +128,29 @@ class Files:
         return any(re.search(pattern, kind) for pattern in types)
 
     def _loaded(self, value: Any, what: str) -> images.Picture | None:
-        """A picture from a path, bytes as Hugging Face keeps them, or one that is decoded already."""
-        if isinstance(value, Mapping):  # an image column that was not decoded
-            value = value.get("bytes") or value.get("path")
-        if value is None or value == "":
-            return None
-        if isinstance(value, bytes):
-            try:
-                value = Image.open(io.BytesIO(value))
-            except (UnidentifiedImageError, OSError) as error:
-                raise EditkitError(f"The {what} is no picture; leave the record out.") from error
-        if isinstance(value, str | Path):
-            folder = self.path if self.path.is_dir() else self.path.parent
-            value = folder / value
-        return images.load(value, what)
+        return loaded(value, self.path if self.path.is_dir() else self.path.parent, what)
+
+
+def loaded(value: Any, folder: Path, what: str) -> images.Picture | None:
+    """A picture from a path below a folder, bytes as Hugging Face keeps them, or one that is decoded already.
+
+    None where there is none.
+
+    Raises:
+        EditkitError: where it cannot be read.
+    """
+    if isinstance(value, Mapping):  # an image column that was not decoded
+        value = value.get("bytes") or value.get("path")
+    if value is None or value == "":
+        return None
+    if isinstance(value, bytes):
+        try:
+            value = Image.open(io.BytesIO(value))
+        except (UnidentifiedImageError, OSError) as error:
+            raise EditkitError(f"The {what} is no picture; leave the record out.") from error
+    if isinstance(value, str | Path):
+        value = folder / value
+    return images.load(value, what)
 
 
 class Reading:

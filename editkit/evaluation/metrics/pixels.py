@@ -1,0 +1,105 @@
+"""L1, L2, PSNR and SSIM by torchmetrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editkit.evaluation.metrics.base import HIGHER, LOWER, Column
+from editkit.evaluation.metrics.libraries import torchmetrics
+from editkit.evaluation.records import RESIZED, RGB, Case, Scores
+
+HIGHEST_PSNR = 100.0
+"""What equal pictures count, whose PSNR has no bound."""
+KERNEL = 11
+"""Side of SSIM's window, which a smaller picture cannot fill."""
+
+
+class Pixels:
+    """Compares results with true answers, pixel by pixel."""
+
+    name = "pixels"
+    columns = (
+        Column(name="l1", better=LOWER, meaning="mean absolute error to the true answer"),
+        Column(name="l2", better=LOWER, meaning="mean square error to the true answer"),
+        Column(
+            name="psnr",
+            better=HIGHER,
+            meaning=f"PSNR to the true answer, at most {HIGHEST_PSNR:g}",
+            unit="dB",
+        ),
+        Column(name="ssim", better=HIGHER, meaning="SSIM to the true answer"),
+    )
+
+    def __init__(self) -> None:
+        self._library = torchmetrics()
+
+    def describe(self) -> Mapping[str, Any]:
+        """Library, range and resize rule."""
+        return {
+            "library": f"torchmetrics {self._library.__version__}",
+            "pixels": "sRGB in [0, 1], what is clear as white",
+            "resize": RESIZED,
+            "ssim": {"window": KERNEL, "sigma": 1.5, "data_range": 1.0},
+        }
+
+    def score(self, cases: Sequence[Case]) -> list[Scores]:
+        """Score each case that has a true answer."""
+        return [
+            Scores()
+            if case.answer is None
+            else Scores(values=self.figures(case.result_as(case.answer), case.answer))
+            for case in cases
+        ]
+
+    def figures(self, result: RGB, other: RGB) -> dict[str, float]:
+        """The four figures of two pictures of one size."""
+        from torchmetrics.functional import mean_absolute_error, mean_squared_error
+        from torchmetrics.functional.image import structural_similarity_index_measure
+
+        first, second = tensor(result), tensor(other)
+        mse = float(mean_squared_error(first, second))
+        found = {
+            "l1": float(mean_absolute_error(first, second)),
+            "l2": mse,
+            "psnr": self._psnr(first, second) if mse else HIGHEST_PSNR,
+        }
+        if min(result.shape[:2]) >= KERNEL:
+            found["ssim"] = float(structural_similarity_index_measure(first, second, data_range=1.0))
+        return found
+
+    def _psnr(self, first: Tensor, second: Tensor) -> float:
+        from torchmetrics.functional.image import peak_signal_noise_ratio
+
+        return min(HIGHEST_PSNR, float(peak_signal_noise_ratio(first, second, data_range=1.0)))
+
+
+class SourcePixels(Pixels):
+    """Compares results with their sources, pixel by pixel: how much an edit changed."""
+
+    name = "source pixels"
+    columns = tuple(
+        Column(
+            name=f"source_{column.name}",
+            better=column.better,
+            meaning=column.meaning.replace("true answer", "source"),
+            unit=column.unit,
+        )
+        for column in Pixels.columns
+    )
+
+    def score(self, cases: Sequence[Case]) -> list[Scores]:
+        """Score each case that has a source."""
+        return [Scores() if case.source is None else self._one(case, case.source) for case in cases]
+
+    def _one(self, case: Case, source: RGB) -> Scores:
+        found = self.figures(case.result_as(source), source)
+        return Scores(values={f"source_{name}": value for name, value in found.items()})
+
+
+def tensor(picture: RGB) -> Tensor:
+    """A picture as floats in [0, 1], 1CHW."""
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
