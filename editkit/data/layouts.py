@@ -39,8 +39,8 @@ def _json_lines(path: Path, config: DataConfig) -> Rows:
     """One object a line."""
     rows, known = [], set(columns(config).values())
     for number, line in _lines(path):
-        row = json_object(line, f"Line {number} of {path}")
-        if not known & set(row):
+        row = parsed(line, f"Line {number} of {path}")
+        if not isinstance(row, dict) or not known & set(row):
             keys = ", ".join(sorted(known))
             raise EditkitError(f"Line {number} of {path} is no object with any of the keys {keys}.")
         rows.append(row)
@@ -54,25 +54,29 @@ def sound_json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
         EditkitError: where the file cannot be read at all.
     """
     for number, line in _lines(path):
-        try:
-            yield json_object(line, f"Line {number} of {path}")
-        except EditkitError as error:
-            yield folders.Fault(str(error))
+        yield _sound(line, f"Line {number} of {path}")
 
 
-def json_object(text: str, where: str) -> dict[str, Any]:
-    """A JSON object whose keys come once.
+def _sound(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        row = parsed(line, where)
+    except EditkitError as error:
+        return folders.Fault(str(error))
+    return row if isinstance(row, dict) else folders.Fault(f"{where} is no JSON object; give one a line.")
+
+
+def parsed(text: str, where: str) -> Any:
+    """JSON whose objects have each key once.
 
     Raises:
         EditkitError: where it is none.
     """
     try:
-        row = json.loads(text, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=_once)
     except KeyError as error:
         raise EditkitError(f"{where} has {error} twice; keep one of them.") from error
     except (ValueError, RecursionError) as error:
         raise EditkitError(f"{where} is no JSON; give one object a line.") from error
-    return row if isinstance(row, dict) else {}
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -189,7 +189,7 @@ class Case:
     mask_HW: NDArray[np.bool_] | None = None
 
     def result_as(self, other: RGB) -> RGB:
-        """The result at another picture's size, by Pillow's bicubic filter; as it is where it has that size."""
+        """The result at another picture's size, by Pillow's bicubic filter; as it is where equal."""
         if other.shape == self.result.shape:
             return self.result
         size = (other.shape[1], other.shape[0])

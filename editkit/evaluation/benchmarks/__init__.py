@@ -1,4 +1,4 @@
-"""Benchmarks: a YAML that says where items are and what they are scored by, and readers of published layouts."""
+"""Benchmarks: a YAML each, and readers of the layouts in which they are published."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from editkit.data.layouts import json_object
+from editkit.data.layouts import parsed
 from editkit.errors import EditkitError
 
 
@@ -21,4 +21,7 @@ def read_object(path: Path) -> dict[str, Any]:
         raise EditkitError(f"There is no {path}; give --data of the benchmark as it is published.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise EditkitError(f"The file {path} cannot be read; give JSON in UTF-8.") from error
-    return json_object(text, f"The file {path}")
+    found = parsed(text, f"The file {path}")
+    if not isinstance(found, dict):
+        raise EditkitError(f"The file {path} is no JSON object; give the benchmark's own file.")
+    return found

@@ -1,4 +1,4 @@
-"""MagicBrush's test set as it is unpacked: edit_sessions.json, captions, and a folder of pictures a session."""
+"""MagicBrush's test set as it is unpacked: sessions, captions, and a folder of pictures a session."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from editkit.evaluation.records import Item, Problem, StoredPicture
 
 SESSIONS = "edit_sessions.json"
 CAPTIONS = ("local_descriptions.json", "local_captions.json", "global_descriptions.json")
-"""Files of captions, by session and picture; the first that is there counts, as in the official evaluation."""
+"""Files of captions, by session and picture; the first that is there counts."""
 
 
 @dataclass(frozen=True, kw_only=True)

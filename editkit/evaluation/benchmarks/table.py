@@ -34,7 +34,7 @@ class TableConfig:
     """The row's columns by the item's fields: source, answer, mask, references, instruction, category, words,
     source_caption, answer_caption, session, turn."""
     id: str = "{place:06d}"
-    """Pattern of ids: columns of the row, `place`, its number from 0 on, and `stem`, its answer's file name."""
+    """Pattern of ids: the row's columns, `place`, its number, and `stem`, its answer's file name."""
     result: str = "{id}.png"
     """Pattern of the published names of results."""
     where: dict[str, str] = field(default_factory=dict)
@@ -117,7 +117,8 @@ def _check_columns(row: Mapping[str, Any], options: TableConfig, path: Path) -> 
     ]
     if missing := [name for name in [*needed, *options.where] if name not in known]:
         raise MissingColumnError(
-            f"{path} has no column {missing[0]!r}, which this benchmark needs; it has {', '.join(sorted(known))}."
+            f"{path} has no column {missing[0]!r}, which this benchmark needs; it has "
+            f"{', '.join(sorted(known))}."
         )
 
 
