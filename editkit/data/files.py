@@ -141,7 +141,7 @@ def loaded(value: Any, folder: Path, what: str) -> images.Picture | None:
     """
     if isinstance(value, Mapping):  # an image column that was not decoded
         value = value.get("bytes") or value.get("path")
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value):
         return None
     if isinstance(value, bytes):
         try:

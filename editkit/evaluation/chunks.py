@@ -1,4 +1,4 @@
-"""Items in chunks that are worked on together: the same ones in every run, however many processes share them."""
+"""Chunks of items that are worked on together: the same in every run, by any number of processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from editkit.evaluation.records import Item, Problem
 
 Session = list[tuple[int, Item]]
-"""Items that follow each other, with their places in the benchmark; an item of its own is a session of one."""
+"""Items that follow each other, with their places; an item of its own is a session of one."""
 Watch = Callable[[int], None]
 """Told of the number of results that are done."""
 

@@ -47,8 +47,8 @@ class Editing:
     def run(self, watch: Watch) -> None:
         """Edit what is not logged yet, method by method.
 
-        A chunk is logged as a whole after its pictures are written: a killed run repeats at most one, and gets
-        the same pictures, since a chunk's pictures depend on nothing outside it.
+        A chunk is logged as a whole after its pictures are written: a killed run repeats at most one, and
+        gets the same pictures, since a chunk's pictures depend on nothing outside it.
 
         Raises:
             EditkitError: where a method is unknown or the folder cannot be written.
@@ -69,31 +69,35 @@ class Editing:
         for turn in range(max(map(len, chunk))):
             asked: list[tuple[int, Item, EditRequest]] = []
             for place, item in (session[turn] for session in chunk if turn < len(session)):
-                try:
-                    asked.append((place, item, self._request(method, item, current.pop(item.session, None))))
-                except EditkitError as error:
-                    yield Edit(method=method, item=item.id, place=place, error=str(error))
+                made = self._request(method, item, current.pop(item.session, None))
+                if isinstance(made, EditRequest):
+                    asked.append((place, item, made))
+                else:
+                    yield Edit(method=method, item=item.id, place=place, error=made)
             for (place, item, request), result in zip(asked, self._results(asked), strict=True):
                 edit = self._kept(method, place, item, request, result)
                 if result.image is not None and not item.last:
                     current[item.session] = result.image
                 yield edit
 
-    def _request(self, method: str, item: Item, before: Image.Image | None) -> EditRequest:
-        if item.source is None and before is None:
-            raise EditkitError("The turn before has no picture to go on from.")
-        source = item.source.picture() if item.source is not None else before
-        assert source is not None
-        inside_HW = item.mask_HW(source.size) if self.config.masks else None
-        return EditRequest(
-            image=source,
-            instruction=item.instruction,
-            method=method,
-            mask=None if inside_HW is None else Image.fromarray(inside_HW).convert("L"),
-            references=[reference.picture() for reference in item.references],
-            seed=item.seed(self.config.seed),
-            steps=self.config.steps,
-        )
+    def _request(self, method: str, item: Item, before: Image.Image | None) -> EditRequest | str:
+        """The request of an item, or why there can be none."""
+        try:
+            source = item.source.picture() if item.source is not None else before
+            if source is None:
+                return "The turn before has no picture to go on from."
+            inside_HW = item.mask_HW(source.size) if self.config.masks else None
+            return EditRequest(
+                image=source,
+                instruction=item.instruction,
+                method=method,
+                mask=None if inside_HW is None else Image.fromarray(inside_HW).convert("L"),
+                references=[reference.picture() for reference in item.references],
+                seed=item.seed(self.config.seed),
+                steps=self.config.steps,
+            )
+        except EditkitError as error:
+            return str(error)
 
     def _results(self, asked: Sequence[tuple[int, Item, EditRequest]]) -> list[EditResult]:
         if not asked:

@@ -50,7 +50,7 @@ class ForwardCosts:
         self._backbone = provider().estimate(backbone, loading)
 
     def forward(self, method: str, size: tuple[int, int], references: int = 0) -> ForwardCost | None:
-        """The cost for a picture of (width, height) with references as large; None where it cannot be counted."""
+        """The cost for a picture of (width, height), references as large; None where it cannot be counted."""
         key = (method, size, references)
         if key not in self._known:
             try:
@@ -63,6 +63,7 @@ class ForwardCosts:
     def _counted(self, method: str, size: tuple[int, int], references: int) -> ForwardCost:
         record, backbone = registry.method(method), self._backbone
         options = config.build(record.config, self._options.get(method, {}))
+        backbone.transformer(record.role_under(options))
         conditioner, trainer = record.conditioner(backbone, options), record.trainer(backbone, options)
         blank = np.zeros((size[1], size[0], 3), np.uint8)
         asked = Record(answer=blank, source=blank, references=(blank,) * references, instruction="edit")

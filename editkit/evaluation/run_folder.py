@@ -1,6 +1,6 @@
 """The folder of a run: settings, items, and logs that only grow.
 
-Processes write logs of their own. A line is there whole or does not count, so a run can be killed at any time.
+Processes write logs of their own. A line is there whole or does not count: a run can be killed at any time.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class RunFolder:
             for name, value in json.loads(json.dumps(identity)).items():
                 if before.get(name) != value:
                     raise EditkitError(
-                        f"The run in {self.path} has {name}={before.get(name)!r}, and {value!r} is given; choose "
-                        "another --out, or the same settings."
+                        f"The run in {self.path} has {name}={before.get(name)!r}, and {value!r} is given; "
+                        "choose another --out, or the same settings."
                     )
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise EditkitError(f"The folder {self.path} holds something else; choose another --out.")

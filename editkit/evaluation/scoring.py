@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from editkit.errors import EditkitError
@@ -42,6 +44,7 @@ class Scoring:
     folder: RunFolder
     share: Share
     workers: int = 2
+    _one_at_a_time: Lock = field(default_factory=Lock)
     _edits: dict[tuple[str, str], Edit] = field(default_factory=dict)
     _known: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     _methods: list[str] = field(default_factory=list)
@@ -97,10 +100,19 @@ class Scoring:
         line: dict[str, Any] = {"method": edit.method, "item": item.id}
         try:
             case = self._case(item, edit, before)
-            scores: Mapping[str, Any] = {metric.name: _scored(metric, case) for metric in metrics}
         except EditkitError as error:
             return {**line, "error": str(error)}
-        return {**line, "scores": scores}
+        return {**line, "scores": {metric.name: self._scored(metric, case) for metric in metrics}}
+
+    def _scored(self, metric: Metric, case: Case) -> dict[str, Any]:
+        """A metric's scores in JSON's types; a figure that is no number is left out."""
+        with nullcontext() if metric.parallel else self._one_at_a_time:
+            try:
+                found = metric.score(case)
+            except EditkitError as error:
+                return {"values": {}, "error": str(error)}
+        values = {name: value for name, value in found.values.items() if value == value}
+        return {"values": values} | ({"notes": dict(found.notes)} if found.notes else {})
 
     def _case(self, item: Item, edit: Edit, before: Edit | None) -> Case:
         source: RGB | None = None
@@ -119,10 +131,3 @@ class Scoring:
 
     def _picture(self, edit: Edit, what: str) -> RGB:
         return StoredPicture(value=Path(edit.picture), folder=self.folder.path, what=what).rgb()
-
-
-def _scored(metric: Metric, case: Case) -> dict[str, Any]:
-    """A metric's scores in JSON's types; a figure that is none is left out."""
-    (found,) = metric.score([case])
-    values = {name: value for name, value in found.values.items() if value == value}
-    return {"values": values} | ({"notes": dict(found.notes)} if found.notes else {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,7 @@ class Success:
     """Scores ShapesWorld's limits on the mean errors inside and outside the true change."""
 
     name = "shapesworld"
+    parallel = True
     columns = (
         Column(name="success", better=HIGHER, meaning="share within ShapesWorld's limits", failed=0.0),
         Column(name="inside", better=LOWER, meaning="mean absolute error where the true answer changes"),
@@ -92,11 +93,8 @@ class Success:
             },
         }
 
-    def score(self, cases: Sequence[Case]) -> list[Scores]:
-        """Score results of ShapesWorld's items; other sizes than the world's are no success of its own."""
-        return [self._one(case) for case in cases]
-
-    def _one(self, case: Case) -> Scores:
+    def score(self, case: Case) -> Scores:
+        """Score a result of one of ShapesWorld's items."""
         if case.source is None or case.answer is None or case.source.shape != case.answer.shape:
             return Scores()
         pictures = (case.source, case.answer, case.result_as(case.answer))

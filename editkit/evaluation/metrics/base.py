@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -41,13 +41,19 @@ class Metric(Protocol):
     Attributes:
         name: what it is asked for by.
         columns: its figures.
+        parallel: whether threads may score by it at once.
     """
 
     name: str
     columns: tuple[Column, ...]
+    parallel: bool
 
     def describe(self) -> Mapping[str, Any]:
         """What its figures depend on: model, revision, preprocessing, resize rule. In JSON's types."""
 
-    def score(self, cases: Sequence[Case]) -> list[Scores]:
-        """Score a batch of results, in order; a case that lacks what is compared gives no values."""
+    def score(self, case: Case) -> Scores:
+        """Score a result; a case that lacks what is compared gives no values.
+
+        Raises:
+            EditkitError: where it cannot be scored; the report counts it and says why.
+        """

@@ -36,6 +36,7 @@ class Clip:
 
     Config = ClipConfig
     name = "clip"
+    parallel = False
     columns = (
         Column(name="clip_i", better=HIGHER, meaning="cosine of result and true answer"),
         Column(name="clip_t", better=HIGHER, meaning="cosine of result and the true answer's caption"),
@@ -54,11 +55,8 @@ class Clip:
         return {**self.model.describe(), "resize": "the model's own preprocessing", "tokens": self._longest}
 
     @torch.no_grad()
-    def score(self, cases: Sequence[Case]) -> list[Scores]:
-        """Score a batch; equal pictures and texts are encoded once."""
-        return [self._one(case) for case in cases]
-
-    def _one(self, case: Case) -> Scores:
+    def score(self, case: Case) -> Scores:
+        """Score a case by what it has: true answer, source, captions."""
         result = self.pictures([case.result])[0]
         values = {}
         source = None if case.source is None else self.pictures([case.source])[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from editkit.evaluation.metrics.base import LOWER, Column
@@ -13,6 +13,7 @@ class Cost:
     """Passes on what a run measured; results made elsewhere have no cost."""
 
     name = "cost"
+    parallel = True
     columns = (
         Column(name="seconds", better=LOWER, meaning="time of an edit, loading left out", unit="s"),
         Column(name="steps", better=LOWER, meaning="forward passes of the transformer"),
@@ -29,7 +30,7 @@ class Cost:
             "peak_gb": "torch's peak on a GPU; the process's resident peak so far on a CPU",
         }
 
-    def score(self, cases: Sequence[Case]) -> list[Scores]:
-        """The logged costs of each case."""
+    def score(self, case: Case) -> Scores:
+        """The logged costs of a case."""
         names = [column.name for column in self.columns]
-        return [Scores(values={k: v for k, v in case.edit.cost.items() if k in names}) for case in cases]
+        return Scores(values={name: value for name, value in case.edit.cost.items() if name in names})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ class Dino:
 
     Config = DinoConfig
     name = "dino"
+    parallel = False
     columns = (
         Column(name="dino", better=HIGHER, meaning="cosine of result and true answer"),
         Column(name="source_dino", better=HIGHER, meaning="cosine of result and source"),
@@ -51,11 +52,8 @@ class Dino:
         return {**self.model.describe(), "resize": "the model's own preprocessing", "feature": "class token"}
 
     @torch.no_grad()
-    def score(self, cases: Sequence[Case]) -> list[Scores]:
-        """Score a batch."""
-        return [self._one(case) for case in cases]
-
-    def _one(self, case: Case) -> Scores:
+    def score(self, case: Case) -> Scores:
+        """Score a case against its true answer and its source."""
         result = self._seen(case.result)
         pairs = {"dino": case.answer, "source_dino": case.source}
         return Scores(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,7 @@ class Perceptual:
 
     Config = PerceptualConfig
     name = "lpips"
+    parallel = True
     columns = (
         Column(name="lpips", better=LOWER, meaning="shift-tolerant LPIPS to the true answer"),
         Column(name="source_lpips", better=LOWER, meaning="shift-tolerant LPIPS to the source"),
@@ -56,11 +57,8 @@ class Perceptual:
             "resize": RESIZED,
         }
 
-    def score(self, cases: Sequence[Case]) -> list[Scores]:
-        """Score each case against its true answer and its source."""
-        return [self._one(case) for case in cases]
-
-    def _one(self, case: Case) -> Scores:
+    def score(self, case: Case) -> Scores:
+        """Score a case against its true answer and its source."""
         pairs = {"lpips": case.answer, "source_lpips": case.source}
         return Scores(
             values={

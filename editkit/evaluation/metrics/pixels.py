@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ class Pixels:
     """Compares results with true answers, pixel by pixel."""
 
     name = "pixels"
+    parallel = True
     columns = (
         Column(name="l1", better=LOWER, meaning="mean absolute error to the true answer"),
         Column(name="l2", better=LOWER, meaning="mean square error to the true answer"),
@@ -46,14 +47,11 @@ class Pixels:
             "ssim": {"window": KERNEL, "sigma": 1.5, "data_range": 1.0},
         }
 
-    def score(self, cases: Sequence[Case]) -> list[Scores]:
-        """Score each case that has a true answer."""
-        return [
-            Scores()
-            if case.answer is None
-            else Scores(values=self.figures(case.result_as(case.answer), case.answer))
-            for case in cases
-        ]
+    def score(self, case: Case) -> Scores:
+        """Score a case that has a true answer."""
+        if case.answer is None:
+            return Scores()
+        return Scores(values=self.figures(case.result_as(case.answer), case.answer))
 
     def figures(self, result: RGB, other: RGB) -> dict[str, float]:
         """The four figures of two pictures of one size."""
@@ -91,15 +89,14 @@ class SourcePixels(Pixels):
         for column in Pixels.columns
     )
 
-    def score(self, cases: Sequence[Case]) -> list[Scores]:
-        """Score each case that has a source."""
-        return [Scores() if case.source is None else self._one(case, case.source) for case in cases]
-
-    def _one(self, case: Case, source: RGB) -> Scores:
-        found = self.figures(case.result_as(source), source)
+    def score(self, case: Case) -> Scores:
+        """Score a case that has a source."""
+        if case.source is None:
+            return Scores()
+        found = self.figures(case.result_as(case.source), case.source)
         return Scores(values={f"source_{name}": value for name, value in found.items()})
 
 
 def tensor(picture: RGB) -> Tensor:
     """A picture as floats in [0, 1], 1CHW."""
-    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float().div(255).contiguous()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from editkit.evaluation.metrics.base import LOWER, NEITHER, Column
 from editkit.evaluation.metrics.pixels import tensor
-from editkit.evaluation.records import RESIZED, RGB, Case, Scores
+from editkit.evaluation.records import RESIZED, Case, Scores
 from editkit.imaging import registration
 from editkit.inference import postprocess
 
@@ -21,6 +21,7 @@ class Preservation:
     """Compares results with their sources outside the mask, or outside the inferred change."""
 
     name = "preservation"
+    parallel = True
     columns = (
         Column(
             name="outside", better=LOWER, meaning="mean absolute difference to the source outside the change"
@@ -33,11 +34,11 @@ class Preservation:
         """Where it looks, and the resize rule."""
         return {"pixels": "sRGB in [0, 1]", "region": REGION, "resize": RESIZED}
 
-    def score(self, cases: Sequence[Case]) -> list[Scores]:
-        """Score each case that has a source."""
-        return [Scores() if case.source is None else self._one(case, case.source) for case in cases]
-
-    def _one(self, case: Case, source: RGB) -> Scores:
+    def score(self, case: Case) -> Scores:
+        """Score a case that has a source."""
+        source = case.source
+        if source is None:
+            return Scores()
         before_1CHW, after_1CHW = tensor(source), tensor(case.result_as(source))
         change_HW = change(case, before_1CHW, after_1CHW)
         apart_CN = (after_1CHW - before_1CHW)[0][:, ~change_HW]
@@ -52,6 +53,7 @@ class Registration:
     """Measures how the content of results is moved and scaled against their sources."""
 
     name = "alignment"
+    parallel = True
     columns = (
         Column(name="shift", better=LOWER, meaning="shift against the source", unit="px"),
         Column(name="scale", better=LOWER, meaning="how far the scale moves an edge", unit="px"),
@@ -65,11 +67,11 @@ class Registration:
             "resize": RESIZED,
         }
 
-    def score(self, cases: Sequence[Case]) -> list[Scores]:
-        """Score each case that has a source; pictures of which too little can be compared have no figures."""
-        return [Scores() if case.source is None else self._one(case, case.source) for case in cases]
-
-    def _one(self, case: Case, source: RGB) -> Scores:
+    def score(self, case: Case) -> Scores:
+        """Score a case that has a source; it has no figures where too little can be compared."""
+        source = case.source
+        if source is None:
+            return Scores()
         before_1CHW, after_1CHW = tensor(source), tensor(case.result_as(source))
         mask_11HW = None if case.mask_HW is None else torch.from_numpy(case.mask_HW)[None, None].float()
         found = registration.measure(before_1CHW, after_1CHW, mask_11HW)

@@ -36,6 +36,7 @@ class ReadText:
 
     Config = TextConfig
     name = "text"
+    parallel = False
     columns = (
         Column(name="words", better=HIGHER, meaning="share of the asked texts that are read", failed=0.0),
         Column(name="cer", better=LOWER, meaning="character error rate to the nearest line", failed=1.0),
@@ -61,11 +62,8 @@ class ReadText:
             else "the item's",
         }
 
-    def score(self, cases: Sequence[Case]) -> list[Scores]:
-        """Score each case that asks for words."""
-        return [self._one(case) for case in cases]
-
-    def _one(self, case: Case) -> Scores:
+    def score(self, case: Case) -> Scores:
+        """Score a case that asks for words."""
         asked = [plain(text) for text in asked_words(case.item, self.config.quotes)]
         asked = [text for text in asked if text]
         if not asked:
