@@ -19,6 +19,7 @@ from editkit.cli import (
     doctor,
     edit,
     evaluate,
+    evaluate_runs,
     lists,
     lora,
     replay,
@@ -81,6 +82,8 @@ def root(
 
 for command in COMMANDS:
     app.command()(command)
+for command in evaluate_runs.COMMANDS:
+    evaluate.app.command()(command)
 for name, group in (("eval", evaluate), ("data", data), ("weights", weights), ("lora", lora)):
     app.add_typer(group.app, name=name)
 

@@ -12,7 +12,7 @@ from editkit.evaluation.metrics.base import AbsentMetricError, Column, Metric
 
 METRICS = {
     "pixels": "editkit.evaluation.metrics.pixels:Pixels",
-    "source pixels": "editkit.evaluation.metrics.pixels:SourcePixels",
+    "source-pixels": "editkit.evaluation.metrics.pixels:SourcePixels",
     "lpips": "editkit.evaluation.metrics.perceptual:Perceptual",
     "clip": "editkit.evaluation.metrics.clip:Clip",
     "dino": "editkit.evaluation.metrics.dino:Dino",

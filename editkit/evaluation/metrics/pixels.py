@@ -78,7 +78,7 @@ class Pixels:
 class SourcePixels(Pixels):
     """Compares results with their sources, pixel by pixel: how much an edit changed."""
 
-    name = "source pixels"
+    name = "source-pixels"
     columns = tuple(
         Column(
             name=f"source_{column.name}",

@@ -62,7 +62,7 @@ def _lines(found: Frame, lines: Sequence[Line]) -> list[dict[str, Any]]:
 def _cell(line: Line, name: str) -> dict[str, Any]:
     estimate = line.cells.get(name)
     if estimate is None:
-        return {"mean": "–", "interval": "", "value": ""}  # noqa: RUF001
+        return {"mean": "–", "interval": "", "value": "", "balanced": ""}  # noqa: RUF001
     balanced = f"mean of categories {tables.number(line.balanced[name])}" if name in line.balanced else ""
     return {
         "mean": tables.number(estimate.mean),
