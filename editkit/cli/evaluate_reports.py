@@ -55,8 +55,8 @@ def compare(
         print(json.dumps([_difference(each, each in worse) for each in found], indent=2))
     else:
         print(_differences(found))
-        names = ", ".join(f"{each.column} of {each.method}" for each in worse)
-        print(f"worse: {names}" if worse else "no figure is surely worse")
+        told = ", ".join(f"{each.column} of {each.method}" for each in worse)
+        print(f"worse: {told}" if worse else "no figure is surely worse")
     if worse:
         raise typer.Exit(WORSE)
 
