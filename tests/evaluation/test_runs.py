@@ -29,7 +29,7 @@ from tests.evaluation import samples
 PIXELS = ["pixels", "preservation"]
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -100,7 +100,7 @@ def test_unreadable_pictures_of_the_benchmark_are_named(existing: RunConfig) -> 
 
 
 def test_a_stopped_run_goes_on(existing: RunConfig, tmp_path: Path) -> None:
-    """Stopped after each chunk of each phase in turn; nothing is scored twice, nothing is lost."""
+    """StoppedError after each chunk of each phase in turn; nothing is scored twice, nothing is lost."""
     whole = table(done(existing))
     broken = replace(existing, out=str(tmp_path / "broken"))
     for _ in range(3):
@@ -110,11 +110,11 @@ def test_a_stopped_run_goes_on(existing: RunConfig, tmp_path: Path) -> None:
             def count(more: int) -> None:
                 left[0] -= 1
                 if left[0] < 0:
-                    raise Stopped
+                    raise StoppedError
 
             return count
 
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             done(broken, phase=phase)
     folder = done(broken)
     assert table(folder) == whole
