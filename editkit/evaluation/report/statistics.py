@@ -58,7 +58,8 @@ def _grouped(
         return values, np.ones(len(values))
     numbers: dict[object, int] = {}
     places = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
-    return np.bincount(places, weights=values), np.bincount(places).astype(float)
+    sums_G = np.bincount(places, weights=values).astype(np.float64)
+    return sums_G, np.bincount(places).astype(np.float64)
 
 
 def _resampled(sums_G: NDArray[np.float64], counts_G: NDArray[np.float64], seed: int) -> NDArray[np.float64]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.metrics import peak_signal_noise_ratio
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from editkit.evaluation.metrics import load_metric
+from editkit.evaluation.metrics.pixels import tensor
 from tests.evaluation.metrics.cases import case, noise, photograph
 
 
@@ -30,12 +32,17 @@ def test_values_of_another_library(pixels) -> None:
     result = np.clip(answer + np.random.default_rng(0).normal(0, 12, answer.shape), 0, 255).astype(np.uint8)
     found = pixels.score(case(result, answer=answer)).values
     assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(answer, result), abs=1e-3)
-    _, places = structural_similarity(
-        answer / 255, result / 255, channel_axis=2, data_range=1, gaussian_weights=True, sigma=1.5,
-        use_sample_covariance=False, full=True,
-    )  # fmt: skip
-    # torchmetrics' mean is over the whole picture; scikit-image's own leaves a border out.
-    assert found["ssim"] == pytest.approx(places.mean(), abs=5e-3)
+    _, places = structural_similarity_index_measure(
+        tensor(result), tensor(answer), data_range=1.0, return_full_image=True
+    )
+    # torchmetrics' own mean is over the whole picture, that of the definition leaves the border out.
+    assert found["ssim"] == pytest.approx(float(places[..., 5:-5, 5:-5].mean()), abs=1e-3)
+
+
+def test_ssim_of_plain_pictures_by_hand(pixels) -> None:
+    dark, light = (np.full((16, 16, 3), level, np.uint8) for level in (51, 102))
+    expected = (2 * 0.2 * 0.4 + 1e-4) / (0.2**2 + 0.4**2 + 1e-4)
+    assert pixels.score(case(dark, answer=light)).values["ssim"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_identity_and_noise(pixels) -> None:
