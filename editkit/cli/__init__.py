@@ -19,6 +19,8 @@ from editkit.cli import (
     doctor,
     edit,
     evaluate,
+    evaluate_reports,
+    evaluate_runs,
     lists,
     lora,
     replay,
@@ -83,6 +85,14 @@ def root(
 
 for command in COMMANDS:
     app.command()(command)
+for command in (
+    evaluate_runs.run,
+    evaluate_reports.report,
+    evaluate_reports.compare,
+    evaluate_reports.export,
+    evaluate_reports.benchmarks,
+):
+    evaluate.app.command()(command)
 for name, group in (("eval", evaluate), ("data", data), ("weights", weights), ("lora", lora)):
     app.add_typer(group.app, name=name)
 

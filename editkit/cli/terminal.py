@@ -56,6 +56,11 @@ class Bar:
         if self._shown and self._task is not None:
             self._shown.update(self._task, completed=round(self._done))
 
+    def advance(self, count: int) -> None:
+        """Add items that are done."""
+        if self._shown and self._task is not None:
+            self._shown.advance(self._task, count)
+
     def begin(self, label: str) -> Watch:
         """Start again under another label; returns what shows the steps of its edit."""
         if self._shown and self._task is not None:

@@ -136,20 +136,29 @@ class FileDataset:
         return any(re.search(pattern, kind) for pattern in types)
 
     def _load(self, value: Any, what: str) -> images.Picture | None:
-        """Load a picture from a path, from bytes as Hugging Face keeps them, or from a decoded picture."""
-        if isinstance(value, Mapping):  # an image column that was not decoded
-            value = value.get("bytes") or value.get("path")
-        if value is None or value == "":
-            return None
-        if isinstance(value, bytes):
-            try:
-                value = Image.open(io.BytesIO(value))
-            except (UnidentifiedImageError, OSError) as error:
-                raise EditkitError(f"The {what} is not a picture; leave the record out.") from error
-        if isinstance(value, str | Path):
-            folder = self.path if self.path.is_dir() else self.path.parent
-            value = folder / value
-        return images.load(value, what)
+        return load_picture(value, self.path if self.path.is_dir() else self.path.parent, what)
+
+
+def load_picture(value: Any, folder: Path, what: str) -> images.Picture | None:
+    """Load a picture from a path below a folder, bytes as Hugging Face keeps them, or a decoded picture.
+
+    Returns None where the value is empty.
+
+    Raises:
+        EditkitError: if the picture cannot be read.
+    """
+    if isinstance(value, Mapping):  # an image column that was not decoded
+        value = value.get("bytes") or value.get("path")
+    if value is None or (isinstance(value, str) and not value):
+        return None
+    if isinstance(value, bytes):
+        try:
+            value = Image.open(io.BytesIO(value))
+        except (UnidentifiedImageError, OSError) as error:
+            raise EditkitError(f"The {what} is not a picture; leave the record out.") from error
+    if isinstance(value, str | Path):
+        value = folder / value
+    return images.load(value, what)
 
 
 class PictureReader:

@@ -3,10 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from editkit.data import folders
 from editkit.data.columns import Rows, columns
 from editkit.data.records import DataConfig
 from editkit.errors import EditkitError, first_sentence
@@ -22,12 +23,7 @@ def json_lines(path: Path, config: DataConfig) -> Rows:
     """
     rows, known = [], set(columns(config).values())
     for number, line in _lines(path):
-        try:
-            row = json.loads(line, object_pairs_hook=_unique_keys)
-        except KeyError as error:
-            raise EditkitError(f"Line {number} of {path} has {error} twice; keep one of them.") from error
-        except (ValueError, RecursionError) as error:
-            raise EditkitError(f"Line {number} of {path} is not JSON; give one object a line.") from error
+        row = parse_json(line, f"Line {number} of {path}")
         if not isinstance(row, dict) or not known & set(row):
             keys = ", ".join(sorted(known))
             raise EditkitError(
@@ -35,6 +31,40 @@ def json_lines(path: Path, config: DataConfig) -> Rows:
             )
         rows.append(row)
     return rows
+
+
+def lenient_json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Read one JSON object of any keys from each line; a line that is not one becomes a `BadRow`.
+
+    Raises:
+        EditkitError: if the file cannot be read at all.
+    """
+    for number, line in _lines(path):
+        where = f"Line {number} of {path}"
+        try:
+            row = parse_json(line, where)
+        except EditkitError as error:
+            yield folders.BadRow(str(error))
+            continue
+        yield (
+            row
+            if isinstance(row, dict)
+            else folders.BadRow(f"{where} is not a JSON object; give one a line.")
+        )
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Parse JSON whose objects have each key once.
+
+    Raises:
+        EditkitError: if the text is not JSON, or an object has a key twice.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys)
+    except KeyError as error:
+        raise EditkitError(f"{where} has {error} twice; keep one of them.") from error
+    except (ValueError, RecursionError) as error:
+        raise EditkitError(f"{where} is not JSON; give one object a line.") from error
 
 
 def separated(path: Path, config: DataConfig) -> Rows:

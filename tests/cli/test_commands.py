@@ -74,6 +74,22 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "eval shapesworld": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--sessions"}),
     "data check": (["config", "overrides"], {"--limit", "--output", "-o", "--json"}),
     "eval masked": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--kind"}),
+    "eval run": (
+        ["benchmark"],
+        {
+            *LOADING,
+            *("--data", "-m", "--method", "-o", "--out", "--limit", "--metrics", "--metric-option"),
+            *("--results", "--seed", "--steps", "--batch-size", "--masks", "--dry-run", "--on", "--shard"),
+            *("--option", "--load", "--lora"),
+        },
+    ),
+    "eval report": (["run"], {"--quiet", "--verbose"}),
+    "eval compare": (
+        ["first", "second"],
+        {"-m", "--method", "--columns", "--tolerance", "--json", "--quiet", "--verbose"},
+    ),
+    "eval export": (["run"], {"-o", "--out", "--as", "--quiet", "--verbose"}),
+    "eval benchmarks": ([], set()),
     "weights convert": (["source", "destination"], {"--axes"}),
     "lora inspect": (["file"], {"--json"}),
     "lora convert": (["source", "destination"], {"--to", "--rank"}),
