@@ -49,7 +49,7 @@ def lenient_json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
         yield (
             row
             if isinstance(row, dict)
-            else folders.BadRow(f"{where} is not a JSON object; give one a line.")
+            else folders.BadRow(f"{where} is not an object; give one a line.")
         )
 
 
