@@ -1,5 +1,7 @@
 """`editkit train`."""
 
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,21 +37,47 @@ def train(
     """Train from a config; `fit.resume=latest` goes on where the last run stopped."""
     from editkit import config as configs
     from editkit import registry
+    from editkit.train.preflight import check_settings
 
     values, changes = configs.layered(config, overrides or [])
-    from editkit.train.loop import fit, own_device
-    from editkit.train.preflight import check_run
-
-    module = registry.recipe(str(values.get("recipe", "edit")))
-    settings: RunConfig = configs.build(module.CONFIG, values, changes)
+    recipe = str(values.get("recipe", "edit"))
+    settings: RunConfig = configs.build(registry.recipe_config(recipe), values, changes)
     if plan or plan_device:
         _plan(settings, plan_device)
         return
-    own_device()
-    check_run(settings.fit, settings)  # before the job, whose making can take long
-    job: Job = module.JOB(settings)
-    loss = fit(job, settings.fit)
+    check_settings(settings)
+    loss = _trained(recipe, settings)
     print(f"{settings.fit.output}/export (loss {loss:.4f} after {settings.fit.steps} steps)")
+
+
+def _trained(recipe: str, settings: "RunConfig") -> float:
+    """Carry out a run and return its last loss; its folder says what it does, and so does the terminal."""
+    from editkit.cli import terminal
+    from editkit.train import status, stopping
+
+    main = os.environ.get("RANK", "0") == "0"
+    about = {"steps": settings.fit.steps} | {
+        name: getattr(settings, name) for name in ("method", "backbone") if hasattr(settings, name)
+    }
+    try:
+        with (
+            stopping.at_once(),
+            terminal.progress(status.STARTING) as bar,
+            status.reporting(Path(settings.fit.output), about, bar.phase if main else None, main=main),
+        ):
+            from editkit import registry
+            from editkit.train.loop import fit, own_device
+            from editkit.train.preflight import check_run
+
+            job_of = registry.recipe(recipe).JOB
+            own_device()
+            check_run(settings.fit, settings)  # before the job, whose making can take long
+            job: Job = job_of(settings)
+            return fit(job, settings.fit)
+    except stopping.StopRequest as request:
+        raise stopping.StoppedError(str(request), request.number) from None
+    except KeyboardInterrupt as interrupt:
+        raise stopping.StoppedError(str(interrupt) or stopping.KILLED, signal.SIGINT) from None
 
 
 def _plan(settings: "RunConfig", device: str | None) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import track
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -43,6 +42,8 @@ LEFT_OUT = "left out.txt"
 """The file that says which records are not there or had to be changed; empty where all are as they were."""
 
 Arrange = Callable[[Sequence[Record]], tuple[Plan, dict[str, Tensor]]]
+Count = Callable[[int, int], None]
+"""Function that is called with the numbers of records encoded and to encode."""
 
 
 def buckets(
@@ -52,6 +53,7 @@ def buckets(
     trainer: Trainer[Options],
     key: Any,
     folder: Path,
+    count: Count = lambda done, total: None,
 ) -> list[Bucket]:
     """All of a dataset, from disk where the same dataset, weights and options were arranged before.
 
@@ -60,6 +62,7 @@ def buckets(
     Args:
         key: everything JSON-able that the latents depend on.
         folder: where they are kept.
+        count: called after each record.
 
     Raises:
         EditkitError: where nothing of it can be read and arranged, or kept.
@@ -74,7 +77,7 @@ def buckets(
             return encode_records(records, backbone, conditioner, trainer)
 
     if not kept.is_dir():
-        said = Encoder(dataset, arranged, kept, chunks)()
+        said = Encoder(dataset, arranged, kept, chunks, count)()
         with _room(kept, chunks):
             _join(chunks, kept, said)
     shutil.rmtree(chunks, ignore_errors=True)
@@ -97,10 +100,12 @@ class Encoder:
         arranged: gives the plan and tensors of records of one shape.
         kept: where the chunks will stand together.
         chunks: the folder.
+        count: called after each record.
     """
 
-    def __init__(self, dataset: Dataset, arranged: Arrange, kept: Path, chunks: Path) -> None:
+    def __init__(self, dataset: Dataset, arranged: Arrange, kept: Path, chunks: Path, count: Count) -> None:
         self.dataset, self.arranged, self.kept, self.chunks = dataset, arranged, kept, chunks
+        self.count = count
         self.bad: list[str] = []
 
     def __call__(self) -> str:
@@ -154,7 +159,10 @@ class Encoder:
             prefetch_factor=AHEAD // workers,
             collate_fn=as_it_is,
         )
-        yield from zip(missing, track(loader, "encoding", total=len(missing)), strict=True)
+        self.count(len(done), len(self.dataset))
+        for number, (index, record) in enumerate(zip(missing, loader, strict=True), len(done) + 1):
+            yield index, record
+            self.count(number, len(self.dataset))
 
     def chunk(self, members: Sequence[tuple[int, Record]]) -> None:
         """Encode records of one shape, and keep them in a file."""

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from editkit.data.samplers import Mixture, Stream, share
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.method import Method
-from editkit.train import activation_checkpointing, model_card
+from editkit.train import activation_checkpointing, model_card, status
 from editkit.train.distributed import fsdp
 from editkit.train.job import Job
 from editkit.train.metrics_log import last_figures
@@ -49,6 +50,7 @@ class EditJob(Job):
         self.method = method or registry.method(settings.method)
         options = config.build(self.method.config, settings.options)
         self.role = self.method.role_under(options)
+        status.tell(status.LOADING)
         self.backbone = self._backbone()
         self.backbone.use_parts_of(self.role)
         self.conditioner = self.method.conditioner(self.backbone, options)
@@ -72,6 +74,7 @@ class EditJob(Job):
 
     def _buckets(self, mixed: MixedConfig) -> list[Bucket]:
         """Encode a dataset as buckets, or read them from the latent cache."""
+        status.tell(status.READING)
         records, settings = dataset(mixed.data), self.config
         if mixed.data.crop == "centre":
             records = Cropped(records, self.backbone.sizes(self.role))
@@ -83,7 +86,8 @@ class EditJob(Job):
             self.backbone.vae_hash(),
         ]
         folder = Path(settings.cache)
-        found = buckets(records, self.backbone, self.conditioner, self.trainer, key=about, folder=folder)
+        parts = (records, self.backbone, self.conditioner, self.trainer)
+        found = buckets(*parts, key=about, folder=folder, count=partial(status.tell, status.ENCODING))
         for bucket in found:
             bucket.mixed = mixed
         return found
@@ -91,10 +95,12 @@ class EditJob(Job):
     @torch.no_grad()
     def _encode_texts(self, filled: Sequence[Bucket]) -> None:
         """Encode every instruction ahead of training, and the empty one of prompt dropout."""
-        low = self.config.fit.low
+        low, done = self.config.fit.low, 0
+        total = sum(len({"", *bucket.instructions}) for bucket in filled)
         for bucket in filled:
             words = sorted({"", *bucket.instructions})
             for start in range(0, len(words), TEXTS):
+                status.tell(status.WORDS, done := done + len(words[start : start + TEXTS]), total)
                 with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=low):
                     self.conditioner.with_text(bucket.plan, words[start : start + TEXTS])
 

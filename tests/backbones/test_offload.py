@@ -13,7 +13,7 @@ from torch import nn
 from backbones.loading import LoadOptions, place
 from editkit import adapters
 from methods.icedit import moe
-from methods.icedit.moe_layer import MoEOptions
+from methods.icedit.moe_options import MoEOptions
 from tests.random_weights import transformer_config
 from tests.released_adapters import released
 
