@@ -130,6 +130,11 @@ class Reporter:
         if changed or done == total or time.monotonic() - self._written >= EVERY:
             self.write()
 
+    def end(self, phase: str, reason: str = "") -> None:
+        """Report the end of the run; counts and detail stay those of its last phase."""
+        last = self.status
+        self.tell(phase, last.done, last.total, last.detail, reason)
+
     def write(self) -> None:
         """Write the status; where that fails, warn once and go on without."""
         if self.folder is None:
@@ -174,15 +179,15 @@ def reporting(
     try:
         yield
     except (StoppedError, KeyboardInterrupt) as error:
-        reporter.tell(STOPPED, reason=str(error) or stopping.KILLED)
+        reporter.end(STOPPED, str(error) or stopping.KILLED)
         raise
     except BaseException as error:
-        reporter.tell(FAILED, reason=str(error) or type(error).__name__)
+        reporter.end(FAILED, str(error) or type(error).__name__)
         if main and not reporter.trained and folder in made:
             _remove(made)
         raise
     else:
-        reporter.tell(DONE, reporter.status.steps, reporter.status.steps)
+        reporter.end(DONE)
     finally:
         _reporter.reset(token)
 
