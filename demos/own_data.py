@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from PIL import Image
+
 from editkit.data import layouts
 from editkit.data.check import Check, check
 from editkit.data.columns import columns
@@ -17,9 +19,12 @@ from editkit.data.datasets import dataset
 from editkit.data.folders import Fault
 from editkit.data.records import DataConfig
 from editkit.errors import EditkitError, first_sentence
+from editkit.imaging import contact_sheet
 
 BYTES = 2 << 30
 """Largest size of an archive's files together."""
+SHOWN = 6
+"""Number of pairs that are drawn where nothing is wrong."""
 CHECKED = 500
 """Number of records that are checked."""
 HELD_OUT, SHARE = 8, 10
@@ -47,6 +52,17 @@ class OwnData:
         """
         return check(dataset(self.config), CHECKED)
 
+    def first(self) -> Image.Image | None:
+        """Draw the first pairs: source, answer, and the instruction above."""
+        records = dataset(self.config)
+        shown = [records[place] for place in range(min(SHOWN, len(records)))]
+        pictures = [
+            [None if each is None else Image.fromarray(each) for each in (record.source, record.answer)]
+            for record in shown
+        ]
+        titles = [record.instruction for record in shown]
+        return contact_sheet.rows(list(zip(titles, pictures, strict=True)), ("source", "answer"))
+
     def divided(self, folder: Path) -> tuple[dict[str, Any], str]:
         """Write lists of trained and of held-out pairs; return settings of the run, and the counts in words.
 
@@ -70,12 +86,10 @@ class OwnData:
             "data.name": "jsonl",
             "data.path": _written(folder / "train.jsonl", trained),
         }
-        settings |= {"data.count": "null", "data.kinds": "{}"}
+        settings |= {"data.count": "null"}
         words = f"{len(trained)} pairs train"
         if not held:
-            return settings | {
-                "fit.validate_every": 0
-            }, f"{words}; fewer than {SHARE} pairs: none is held out"
+            return settings | {"fit.validate_every": 0}, f"{words}; of fewer than {SHARE} none is held out"
         path_of_held = _written(folder / "held-out.jsonl", held)
         settings |= {"validation.data.name": "jsonl", "validation.data.path": path_of_held}
         return settings, f"{words}, {len(held)} are held out and shown while it trains"
@@ -136,6 +150,10 @@ def unpacked(archive: Path, name: str, folder: Path) -> OwnData:
     except EditkitError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _holds_pairs(folder: Path) -> bool:
+    return (folder / ANSWERS).is_dir() or any(folder.glob(f"*{LINES}"))
 
 
 def _absolute(row: Mapping[str, Any], base: Path, names: Mapping[str, str]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class RunFiles:
         return int(logged[-1]["step"]) if logged else 0
 
     def sheet(self) -> Path | None:
-        """Copy the newest sheet of held-out edits to where the page serves files from; None where there is none."""
+        """Copy the newest sheet of held-out edits to where the page serves files from; None without one."""
         sheets = sorted(self.folder.glob("validation/step-*.png"))
         if not sheets:
             return None

@@ -1,4 +1,4 @@
-"""The Train tab: choose a config and pairs, see check and plan, start, watch, stop, resume, try it in Compare."""
+"""The Train tab: choose a config and pairs, check and plan, start, watch, stop, resume, try in Compare."""
 
 from __future__ import annotations
 
@@ -145,15 +145,15 @@ class Train:
         )
 
     def checked(self, visit: Visit, kind: str, upload: Any, path: str | None, name: str) -> dict[Any, Any]:
-        """Check the pairs: what is wrong with them, and a sheet of the worst."""
+        """Check the pairs: what is wrong with them, and a sheet of the worst, or of the first."""
         from editkit.cli.data import findings_table
 
         try:
-            own = self.data.chosen(visit, kind, upload, path)
+            own = self.data.chosen(visit.new_folder(), kind, upload, path)
             found = own.check() if own else training.check(self._recipe(name).name, own_data.CHECKED)
         except EditkitError as error:
             return {self.status: theme.problem(str(error))}
-        sheet, file = found.sheet(), visit.new_folder() / "sheet.png"
+        sheet, file = found.sheet() or self.data.first(own), visit.new_folder() / "sheet.png"
         if sheet is not None:
             sheet.save(file)
         verdict = "These data have errors; mend or leave out the pairs." if found.failed else "Checked."
@@ -166,7 +166,7 @@ class Train:
     def planned(self, visit: Visit, name: str, steps: int, *data: Any) -> dict[Any, Any]:
         """Show the plan of a run."""
         try:
-            settings, words = self.data.settings(visit, *data)
+            settings, words = self.data.settings(visit.new_folder(), *data)
             text = training.plan(self._recipe(name).name, steps, settings)
         except EditkitError as error:
             return {self.status: theme.problem(str(error))}
@@ -176,7 +176,7 @@ class Train:
         """Start a new run."""
         try:
             self.run.check_free()
-            settings, words = self.data.settings(visit, *data)
+            settings, words = self.data.settings(training.new_folder(), *data)
             folder = self.run.start(self._recipe(name), steps, settings)
         except EditkitError as error:
             return {self.status: theme.problem(str(error))}
@@ -197,7 +197,7 @@ class Train:
         return {self.status: theme.status(words)}
 
     def shown(self, name: str | None = None) -> dict[Any, Any]:
-        """Show the state of a run from its files: of the page's own where none is named, or else the newest."""
+        """Show the state of a run: of the page's own where none is named, or else of the newest."""
         runs = run_files.listed(self.folders)
         own = self.run.output
         if own is not None and own not in [each.folder for each in runs.values()]:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from demos import own_data, theme
-from demos.device import Visit
 from demos.own_data import OwnData
 from editkit.errors import EditkitError
 
@@ -55,8 +55,8 @@ class TrainData:
     def _asked(self, kind: str) -> list[Any]:
         return [gr.update(visible=seen) for seen in (kind == UPLOAD, kind == PATH, kind != CONFIG)]
 
-    def chosen(self, visit: Visit, kind: str, upload: Any, path: str | None) -> OwnData | None:
-        """Find the pairs that are chosen; None for the config's own.
+    def chosen(self, folder: Path, kind: str, upload: Any, path: str | None) -> OwnData | None:
+        """Find the pairs that are chosen; None for the config's own. Uploads are unpacked below the folder.
 
         Raises:
             EditkitError: where they are missing or cannot be read.
@@ -65,25 +65,27 @@ class TrainData:
             return None
         if kind == UPLOAD:
             if not upload:
-                raise EditkitError(
-                    "There are no pairs yet; upload a zip archive, or choose the config's own."
-                )
+                raise EditkitError("There are no pairs yet; upload a zip archive of them.")
             name = str(upload.get("orig_name") or "The archive")
-            return own_data.unpacked(Path(upload["path"]), name, visit.new_folder())
+            return own_data.unpacked(Path(upload["path"]), name, folder / "pairs")
         if kind != PATH or not self.paths:
             raise EditkitError("This page takes no paths; its operator can start it with --trust-paths.")
         return own_data.at(path or "")
 
+    def first(self, own: OwnData | None) -> Image.Image | None:
+        """Draw the first pairs of a visitor's data."""
+        return own.first() if own else None
+
     def settings(
-        self, visit: Visit, kind: str, upload: Any, path: str | None
+        self, folder: Path, kind: str, upload: Any, path: str | None
     ) -> tuple[dict[str, Any], list[str]]:
         """Make a run's settings of the choice, and say in words what is trained and what held out.
 
         Raises:
             EditkitError: as `chosen` does.
         """
-        own = self.chosen(visit, kind, upload, path)
+        own = self.chosen(folder, kind, upload, path)
         if own is None:
             return {}, []
-        settings, words = own.divided(visit.new_folder())
+        settings, words = own.divided(folder)
         return settings, [words]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -87,6 +88,13 @@ def check(name: str, limit: int) -> Check:
     """
     settings = config.build(EditTrainConfig, config.read(CONFIGS / name))
     return checks.check(dataset(settings.data), limit)
+
+
+def new_folder() -> Path:
+    """Make a folder for a run's pairs, which must outlive the visit that brought them."""
+    folder = OUTPUT.resolve() / "pairs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=folder, prefix=time.strftime("%Y%m%d-%H%M%S-")))
 
 
 @dataclass(kw_only=True)

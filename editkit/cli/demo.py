@@ -26,16 +26,15 @@ def demo(
         bool, typer.Option("--share", help="Open a public link through gradio's servers.")
     ] = False,
     password: Annotated[
-        str | None, typer.Option(envvar="EDITKIT_PASSWORD", help="Ask visitors for it.", show_envvar=True)
+        str | None,
+        typer.Option(envvar="EDITKIT_PASSWORD", help="Password that visitors must give.", show_envvar=True),
     ] = None,
     max_pixels: Annotated[
         int, typer.Option(help="Largest number of pixels of a visitor's picture.")
     ] = 25_000_000,
     runs: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Folder whose training runs the page shows, wherever they were started; may be repeated."
-        ),
+        typer.Option(help="Folder whose training runs the Train tab shows; may be repeated."),
     ] = None,
     trust_paths: Annotated[
         bool, typer.Option("--trust-paths", help="Let visitors train on pairs at any path of this machine.")

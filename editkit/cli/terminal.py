@@ -1,4 +1,4 @@
-"""What a command says on stderr while it runs."""
+"""Progress and notes on stderr while a command runs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from editkit.inference.progress import Progress, Watch
     from editkit.train.status import Status
 
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress and no notes on stderr.")]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", help="Also seconds by stage, libraries' warnings and tracebacks."),
+    typer.Option("--verbose", help="Print seconds by stage, warnings of libraries, and tracebacks too."),
 ]
 
 
 @dataclass
 class Verbosity:
-    """How much the command that runs says."""
+    """How much the running command prints."""
 
     quiet: bool = False
     verbose: bool = False

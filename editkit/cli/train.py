@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from editkit.cli.options import say
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
@@ -16,25 +17,32 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML with what differs from the defaults.")],
+    config: Annotated[
+        Path, typer.Argument(help="YAML file with the settings that differ from the defaults.")
+    ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="Further YAML to lay over it, and key=value, dots for nested keys."),
+        typer.Argument(
+            help="More YAML files, each over the one before, and key=value, with dots for nested keys."
+        ),
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Say what it takes and whether it fits, and do nothing.")
+        bool,
+        typer.Option(
+            "--plan", help="Estimate memory, time and how often each pair is seen. Nothing is trained."
+        ),
     ] = False,
     plan_device: Annotated[
         str | None,
         typer.Option(
             "--plan-device",
             "--device",
-            help="Plan for this machine, which need not be here: rtx4090-24g, 8xh100-80g (in shards), ... "
-            "A run trains on the machine that it is started on.",
+            help="GPU to plan for, such as rtx4090-24g or 8xh100-80g; it does not have to be in this machine. "
+            "Training itself always uses this machine: fit.device=cpu keeps it off the GPU.",
         ),
     ] = None,
 ) -> None:
-    """Train from a config; `fit.resume=latest` goes on where the last run stopped."""
+    """Train with a config. `fit.resume=latest` continues a run that was stopped; Ctrl-C saves and stops."""
     from editkit import config as configs
     from editkit import registry
     from editkit.train.preflight import check_settings
@@ -92,8 +100,17 @@ def _plan(settings: "RunConfig", device: str | None) -> None:
         )
     found = plans.plan(settings, device)
     print(table(found, settings))
+    if found.seen and found.seen > plans.MANY:
+        say([f"each pair is seen {found.seen:.0f} times; over {plans.MANY} a run learns its pairs by heart."])
     if not found.fits:
         raise EditkitError(f"The run needs {found.peak / 1e9:.0f} GB; see above what would fit.")
+
+
+def _seen(found: "TrainPlan", steps: int) -> str:
+    """Say how often each pair is seen."""
+    if found.pairs is None or found.seen is None:
+        return "not here, so it cannot be said how often each pair is seen"
+    return f"{found.pairs:,} pairs, each seen {found.seen:.3g} times in {steps:,} steps"
 
 
 def table(found: "TrainPlan", settings: "EditTrainConfig") -> str:
@@ -110,6 +127,7 @@ def table(found: "TrainPlan", settings: "EditTrainConfig") -> str:
             "a step",
             f"{settings.fit.samples} samples of {found.tokens} tokens, {found.flops / 1e12:.3g} TFLOP",
         ),
+        ("data", _seen(found, settings.fit.steps)),
         ("memory", columns("<>", ((part, f"{size / 1e9:.2f} GB") for part, size in sizes))),
     ]
     if found.device is None:
