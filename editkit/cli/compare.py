@@ -45,12 +45,14 @@ def compare(
     pictures.check_sources([asked["image"]])
     pictures.check_sources([asked["mask"]], "mask")
     pictures.check_sources(asked["references"], "reference")
+    named = _by_method(option)
+    options.check(named)
     from editkit import judges, registry
     from editkit.cli import tables
     from editkit.inference import comparison
 
     names = registry.method_names() if method == "all" else [name.strip() for name in method.split(",")]
-    editor = options.editor(backbone, device, dtype, _by_method(option), load, lora, low_memory)
+    editor = options.editor(backbone, device, dtype, named, load, lora, low_memory)
     referee = judges.load_judge(judge) if judge else None
     with terminal.progress("compare") as bar:
         entries = comparison.compare(editor, methods=names, judge=referee, watch=bar.begin, **asked)

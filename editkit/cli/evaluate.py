@@ -38,9 +38,10 @@ def shapesworld(
     from editkit.imaging import images
 
     images.check_folder(output)
+    named = {asked["method"]: options.pairs(option)}
+    options.check(named)
     from editkit.shapesworld import evaluate as scores
 
-    named = {asked["method"]: options.pairs(option)}
     editor = options.editor(backbone, device, dtype, named, lora=lora, low_memory=low_memory)
     with terminal.progress("edits", n + sessions * scores.TURNS) as bar:
         report = scores.evaluate(
@@ -76,11 +77,12 @@ def masked(
     from editkit.imaging import images
 
     images.check_folder(output)
+    named = {method: options.pairs(option)}
+    options.check(named)
     from editkit import shapesworld as world
     from editkit.shapesworld import evaluate_masked as scores
     from editkit.shapesworld.evaluate import write_report
 
-    named = {method: options.pairs(option)}
     editor = options.editor(backbone, device, dtype, named, lora=lora, low_memory=low_memory)
     with terminal.progress("edits", n * len(kind or world.MASKED)) as bar:
         report = scores.evaluate(

@@ -30,7 +30,7 @@ def inspect(
     file: Source,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Describe a LoRA file: its dialect, its rank, the layers that it adapts, and the tensors that would not load."""
+    """Describe a LoRA file: dialect, rank, the layers that it adapts, and tensors that would not load."""
     _check([file])
     from editkit import adapters
     from editkit.backbone import provider
@@ -85,7 +85,8 @@ def collapse(
     way: Annotated[
         str,
         typer.Option(
-            help="How experts become one: svd finds the nearest update, average takes the mean of their matrices."
+            help="How experts become one: svd finds the nearest update, average takes the mean of "
+            "their matrices."
         ),
     ] = "svd",
     rank: Annotated[

@@ -46,7 +46,8 @@ Load = Annotated[
     list[str] | None,
     typer.Option(
         "--load",
-        help="Loading option of the backbone, as key=value; may be repeated. Dots for nested keys: quantization.load_in_4bit=true.",
+        help="Loading option of the backbone, as key=value; may be repeated. Dots for nested "
+        "keys: quantization.load_in_4bit=true.",
     ),
 ]
 Lora = Annotated[
@@ -76,10 +77,7 @@ def editor(
     Raises:
         EditkitError: for an unknown name or option.
     """
-    from editkit import config, registry
-
-    for method, chosen in options.items():
-        config.build(registry.method_config(method), chosen)  # before torch is imported, which takes long
+    check(options)
     from editkit import api
     from editkit.backbone import provider
 
@@ -93,6 +91,18 @@ def editor(
         loaded["low_memory"] = low_memory
     provider().check_options(loaded)  # none but these are keywords of `load`
     return api.load(backbone, device, dtype, options=options, lora=scaled(lora), **loaded)
+
+
+def check(options: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check options by method name without torch, whose import takes long.
+
+    Raises:
+        EditkitError: for an unknown method or option, or a wrong value.
+    """
+    from editkit import config, registry
+
+    for method, chosen in options.items():
+        config.build(registry.method_config(method), chosen)
 
 
 def say(notes: Iterable[str]) -> None:

@@ -37,7 +37,8 @@ def train(
         typer.Option(
             "--plan-device",
             "--device",
-            help="GPU to plan for, such as rtx4090-24g or 8xh100-80g; it does not have to be in this machine. "
+            help="GPU to plan for, such as rtx4090-24g or 8xh100-80g; it does not have to be in "
+            "this machine. "
             "Training itself always uses this machine: fit.device=cpu keeps it off the GPU.",
         ),
     ] = None,

@@ -26,7 +26,7 @@ def convert(
         typer.Option(help="RoPE axes, such as 16,56,56. Needed only if they cannot be found in the weights."),
     ] = None,
 ) -> None:
-    """Convert FLUX weights from the naming of Black Forest Labs to a diffusers folder, or back, bit by bit."""
+    """Convert FLUX weights from Black Forest Labs' naming to a diffusers folder, or back, bit by bit."""
     if not source.exists():
         raise EditkitError(
             f"{source} does not exist; give a native .safetensors file, or diffusers' transformer folder."

@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from editkit.train import status
-from tests.browser.visitor import see, shoot
+from tests.browser.visitor import PATIENCE, see, shoot
 from tests.demos.page_server import Page as Server
 from tests.demos.page_server import served
 
@@ -72,7 +72,7 @@ def test_a_run_stops_while_it_starts(opened: Callable[..., Page]) -> None:
     expect(told).to_contain_text(re.compile(r"encoding latents [1-9]\d* of 2000"), timeout=LONG)
     page.locator("#train-stop").click()
     expect(told).to_contain_text("stopped: Training was stopped before it took a step", timeout=LONG)
-    expect(page.locator("#train-resume")).to_be_enabled()
+    expect(page.locator("#train-resume")).to_be_enabled(timeout=PATIENCE)
 
 
 def test_own_pairs_from_check_to_compare(opened: Callable[..., Page], tmp_path: Path, server: Server) -> None:
