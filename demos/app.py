@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -46,10 +47,14 @@ class PageOptions:
     Attributes:
         pixels: largest number of pixels of a picture.
         trains: whether visitors may start a training run.
+        paths: whether visitors may train on pairs at a path of this machine.
+        runs: folders whose training runs the page shows.
     """
 
     pixels: int = 25_000_000
     trains: bool = True
+    paths: bool = False
+    runs: tuple[Path, ...] = ()
 
 
 @contextmanager
@@ -84,7 +89,7 @@ def build(device: Device, run: Training, options: PageOptions) -> Any:
             train = None
             if options.trains:
                 with gr.Tab("Train", id="train"):
-                    train = Train(device, visit, run)
+                    train = Train(device, visit, run, options.runs, options.paths)
         for name, card in compare.cards.items():
             card.go_on.click(
                 partial(_go_on, turns, tabs, name),
@@ -98,13 +103,13 @@ def build(device: Device, run: Training, options: PageOptions) -> Any:
         if train:
             train.attempt.click(
                 partial(_attempt, train, tabs, compare.adapter_note),
-                [visit],
+                [visit, train.watched],
                 [tabs, compare.adapter_note, train.status],
                 concurrency_id=QUEUE,
                 concurrency_limit=1,
                 api_name="train_try",
             )
-            page.load(train.shown, None, train.outputs, api_name="train_load", **QUICK)
+            page.load(train.shown, [train.watched], train.outputs, api_name="train_load", **QUICK)
         # Gradio deletes a state when its visitor leaves only if a handler has returned it.
         page.load(_arrive, [visit], [visit], api_name="arrive", **QUICK)
     return page
@@ -118,8 +123,8 @@ def _go_on(turns: Turns, tabs: Any, name: str, visit: Visit) -> dict[Any, Any]:
     return turns.take(visit, name) | {tabs: gr.Tabs(selected="session")}
 
 
-def _attempt(train: Train, tabs: Any, adapter_note: Any, visit: Visit) -> dict[Any, Any]:
-    words, status = train.attempted(visit)
+def _attempt(train: Train, tabs: Any, adapter_note: Any, visit: Visit, watched: str) -> dict[Any, Any]:
+    words, status = train.attempted(visit, watched)
     if not words:
         return {train.status: status}
     return {train.status: status, adapter_note: words, tabs: gr.Tabs(selected="compare")}

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -30,6 +31,8 @@ def serve(
     share: bool,
     password: str | None,
     pixels: int,
+    paths: bool = False,
+    runs: tuple[Path, ...] = (),
 ) -> None:
     """Serve the page of the editor that `load` gives until it is told to stop.
 
@@ -45,7 +48,7 @@ def serve(
         app = _app()
         # Everybody may edit; training, which takes hours, needs a local page or the password.
         trains = password is not None or (host in LOCAL_HOSTS and not share)
-        options = app.PageOptions(pixels=pixels, trains=trains)
+        options = app.PageOptions(pixels=pixels, trains=trains, paths=paths, runs=runs)
         with app.opened(load(), options) as (page, runner):
             _, address, shared = page.launch(
                 server_name=host,

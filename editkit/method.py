@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, final, runtime_checkable
 
-from editkit import flow
 from editkit.backbone import AdapterSignature, Backbone
 from editkit.config import Options
 from editkit.types import EditInputs, Plan
@@ -106,6 +105,8 @@ class Sampler(Generic[OptionsT]):
     def euler_steps(self, plan: Plan, noise_BLC: Tensor, times: Tensor, guidance: float) -> Iterator[Tensor]:
         """Denoise over a whole schedule as an edit does; yield x_t, BLC, after each Euler step."""
         velocity = partial(self.velocity, plan=plan, guidance=guidance)
+        from editkit import flow  # needs torch, which a method's options do not
+
         return flow.euler_steps(velocity, self.start(plan, noise_BLC), times)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from methods.icedit import moe_file
+from methods.icedit import moe_options
 
 EXPERTS, RANK = 4, 3
 
@@ -36,7 +36,7 @@ def released(
             state |= {f"{key}.lora_B.expert_{e}.weight": draw(outputs, rank) for e in range(experts)}
             state[f"{key}.lora_route.weight"] = draw(experts, inputs)
         elif name == "x_embedder" or (
-            inside and name.endswith(tuple(f".{end}" for end in (*moe_file.PLAIN, "ff.net.2", "proj_out")))
+            inside and name.endswith(tuple(f".{end}" for end in (*moe_options.PLAIN, "ff.net.2", "proj_out")))
         ):
             state |= {f"{key}.lora_A.weight": draw(rank, inputs), f"{key}.lora_B.weight": draw(outputs, rank)}
     return state

@@ -52,6 +52,18 @@ def is_adapter(path: str | Path) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
 
 
+def check(path: str | Path) -> Path:
+    """Return the adapter file that a path stands for; this reads nothing and needs no torch.
+
+    Raises:
+        EditkitError: where it is missing or has another suffix.
+    """
+    path = file(path)
+    if not is_adapter(path) or not path.is_file():
+        raise EditkitError(f"The adapter {path} is not a .safetensors file that exists.")
+    return path
+
+
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Read the tensors and metadata of an adapter's file, or of the one in a folder.
 
@@ -60,12 +72,10 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     Raises:
         EditkitError: where it is missing or is not a valid safetensors file.
     """
+    path = check(path)
     from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file  # needs torch
 
-    path = file(path)
-    if not is_adapter(path) or not path.is_file():
-        raise EditkitError(f"The adapter {path} is not a .safetensors file that exists.")
     try:
         state = load_file(path)
         with safe_open(path, framework="pt") as opened:

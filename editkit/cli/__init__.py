@@ -68,9 +68,7 @@ def _version(asked: bool) -> None:
 
 Version = Annotated[
     bool,
-    typer.Option(
-        "--version", callback=_version, is_eager=True, help="Print the version, and do nothing else."
-    ),
+    typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit."),
 ]
 
 

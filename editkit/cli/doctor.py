@@ -16,7 +16,7 @@ GB = 1e9
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Show devices, versions, optional packages, weights that are here, and what will fit in memory."""
+    """Show devices, versions, optional packages, the weights on this machine, and what fits in memory."""
     found = _found()
     if as_json:
         print(json.dumps(found))

@@ -7,9 +7,11 @@ import typer
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="One of them, with its tasks and options.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of a method, to see its tasks and options.")
+    ] = None,
 ) -> None:
-    """List the methods, or what one of them can do and be told."""
+    """List the methods, or the tasks and options of one method."""
     import dataclasses
 
     from editkit import api, config, registry
@@ -51,10 +53,13 @@ def _word(value: Any) -> str:
 
 def backbones(
     device: Annotated[
-        str | None, typer.Option(help="Say what fits a device, such as rtx4090-24g, and how.")
+        str | None,
+        typer.Option(
+            "--plan-device", "--device", help="GPU to plan for, such as rtx4090-24g: show what fits and how."
+        ),
     ] = None,
 ) -> None:
-    """List the backbones with their roles, licences and needs, or with what fits a device."""
+    """List the backbones with their roles, licences and needs, or say what fits a GPU."""
     from editkit.backbone import provider
     from editkit.cli.tables import columns, text
 

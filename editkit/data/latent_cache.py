@@ -18,7 +18,7 @@ from editkit.config import Options
 from editkit.data import latent_chunks
 from editkit.data.buckets import Bucket, encode_records
 from editkit.data.datasets import Dataset
-from editkit.data.latent_chunks import ChunkEncoder, Header, digest
+from editkit.data.latent_chunks import ChunkEncoder, Count, Header, digest
 from editkit.data.records import Record
 from editkit.errors import EditkitWarning
 from editkit.method import Conditioner, Trainer
@@ -38,6 +38,7 @@ def load_or_encode(
     trainer: Trainer[Options],
     key: Any,
     folder: Path,
+    count: Count = lambda done, total: None,
 ) -> list[Bucket]:
     """Return a dataset's buckets: from the cache if they are there, otherwise encode and cache them.
 
@@ -47,6 +48,7 @@ def load_or_encode(
     Args:
         key: everything that the latents depend on, in JSON's types.
         folder: the cache.
+        count: called with the numbers of records encoded and to encode, after each record.
 
     Raises:
         EditkitError: if no record can be read and encoded, or the cache cannot be written.
@@ -61,7 +63,7 @@ def load_or_encode(
             return encode_records(records, backbone, conditioner, trainer)
 
     if not kept.is_dir():
-        remarks = ChunkEncoder(dataset, encode, kept, chunks)()
+        remarks = ChunkEncoder(dataset, encode, kept, chunks, count)()
         with latent_chunks.disk_errors(kept, chunks):
             _join(chunks, kept, remarks)
     shutil.rmtree(chunks, ignore_errors=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import track
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -33,6 +32,8 @@ KEPT_DTYPES = {"weights_BL": torch.float32}
 """Tensors that are not kept in bf16. In bf16, a sample's weights would not sum to its share of the loss."""
 
 Encode = Callable[[Sequence[Record]], tuple[Plan, dict[str, Tensor]]]
+Count = Callable[[int, int], None]
+"""Function that is called with the numbers of records encoded and to encode."""
 Header = dict[str, Any]
 """What a chunk's file says about itself: bucket, indices, instructions, number of transparent records."""
 
@@ -45,10 +46,12 @@ class ChunkEncoder:
         encode: returns the plan and tensors of records of one shape.
         kept: the cache that the chunks will be joined into.
         chunks: folder of the chunks.
+        count: called after each record.
     """
 
-    def __init__(self, dataset: Dataset, encode: Encode, kept: Path, chunks: Path) -> None:
+    def __init__(self, dataset: Dataset, encode: Encode, kept: Path, chunks: Path, count: Count) -> None:
         self.dataset, self.encode, self.kept, self.chunks = dataset, encode, kept, chunks
+        self.count = count
         self.bad: list[str] = []
 
     def __call__(self) -> str:
@@ -102,7 +105,10 @@ class ChunkEncoder:
             prefetch_factor=AHEAD // workers,
             collate_fn=keep_arrays,
         )
-        yield from zip(missing, track(loader, "encoding", total=len(missing)), strict=True)
+        self.count(len(done), len(self.dataset))
+        for number, (index, record) in enumerate(zip(missing, loader, strict=True), len(done) + 1):
+            yield index, record
+            self.count(number, len(self.dataset))
 
     def _write_chunk(self, members: Sequence[tuple[int, Record]]) -> None:
         """Encode records of one shape, and write them to a file."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from editkit.data.samplers import BatchSampler, MixtureSampler
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.method import Method
-from editkit.train import activation_checkpointing, model_card
+from editkit.train import activation_checkpointing, model_card, status
 from editkit.train.distributed import fsdp
 from editkit.train.job import Job
 from editkit.train.metrics_log import last_figures
@@ -45,6 +46,7 @@ class EditJob(Job):
         self.method = method or registry.method(settings.method)
         options = config.build(self.method.config, settings.options)
         self.role = self.method.role_under(options)
+        status.tell(status.LOADING)
         self.backbone = self._backbone()
         self.backbone.use_components_of(self.role)
         self.conditioner = self.method.conditioner(self.backbone, options)
@@ -71,6 +73,7 @@ class EditJob(Job):
 
     def _buckets(self, mixed: MixedConfig) -> list[Bucket]:
         """Encode a dataset as buckets, or read them from the latent cache."""
+        status.tell(status.READING)
         records, settings = dataset(mixed.data), self.config
         if mixed.data.crop == "centre":
             records = CroppedDataset(records, self.backbone.sizes(self.role))
@@ -82,9 +85,8 @@ class EditJob(Job):
             self.backbone.vae_hash(),
         ]
         folder = Path(settings.cache)
-        found = load_or_encode(
-            records, self.backbone, self.conditioner, self.trainer, key=about, folder=folder
-        )
+        parts = (records, self.backbone, self.conditioner, self.trainer)
+        found = load_or_encode(*parts, key=about, folder=folder, count=partial(status.tell, status.ENCODING))
         for bucket in found:
             bucket.mixed = mixed
         return found
@@ -92,10 +94,12 @@ class EditJob(Job):
     @torch.no_grad()
     def _encode_texts(self, filled: Sequence[Bucket]) -> None:
         """Encode every instruction ahead of training, and the empty one of prompt dropout."""
-        low = self.config.fit.low
+        low, done = self.config.fit.low, 0
+        total = sum(len({"", *bucket.instructions}) for bucket in filled)
         for bucket in filled:
             words = sorted({"", *bucket.instructions})
             for start in range(0, len(words), TEXTS):
+                status.tell(status.WORDS, done := done + len(words[start : start + TEXTS]), total)
                 with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=low):
                     self.conditioner.with_text(bucket.plan, words[start : start + TEXTS])
 

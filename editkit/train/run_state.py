@@ -4,7 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from editkit import atomic_files
 from editkit.errors import EditkitError, first_sentence
-from editkit.train import checkpoints, metrics_log, resuming
+from editkit.train import checkpoints, metrics_log, resuming, stopping
 from editkit.train.config import FitConfig
 from editkit.train.distributed import deepspeed, fsdp
 from editkit.train.distributed.accelerator import make_accelerator
@@ -174,7 +174,8 @@ class Run:
         """Validate the weights that would be exported, and export them if they are the best so far."""
         figures: dict[str, float] = {}
         if self.main or self.sharded:
-            with self._averaged():
+            alone = self.accelerator.num_processes == 1  # else others would wait for the one that stops
+            with self._averaged(), stopping.at_once() if alone else nullcontext():
                 # With weights in shards all processes must take part, or one would wait for others.
                 figures = self.job.validate(self.done, self.output / "validation" if self.main else None)
         self._write(self.output / "validation.jsonl", figures)

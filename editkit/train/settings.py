@@ -3,10 +3,13 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from editkit import adapters, flow
+from editkit import adapters
 from editkit.data.records import FILES, DataConfig, MixedConfig
 from editkit.train.config import FitConfig
 
+DISTRIBUTIONS = ("logit_normal", "uniform", "mode", "cosmap")
+WEIGHTINGS = ("none", "sigma_sqrt", "cosmap")
+"""Distributions of times and weightings of the loss that `editkit.flow` knows."""
 MOST = 10_000
 """Number of edits that ShapesWorld holds out."""
 
@@ -97,7 +100,7 @@ class EditTrainConfig:
         return sum(mixed.weight for mixed in self.mixture.values() if mixed.prior) / total
 
     def __post_init__(self) -> None:
-        for name, allowed in (("times", flow.DISTRIBUTIONS), ("weighting", flow.WEIGHTINGS)):
+        for name, allowed in (("times", DISTRIBUTIONS), ("weighting", WEIGHTINGS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         if not 0 <= self.noise_offset < 1:
@@ -132,3 +135,6 @@ class EditTrainConfig:
             )
         if self.text_encoders and self.trainable != "full":
             raise ValueError("text_encoders needs trainable=full")
+
+
+CONFIG = EditTrainConfig

@@ -19,6 +19,7 @@ from editkit.errors import EditkitError, EditkitWarning
 from editkit.imaging import contact_sheet, images
 from editkit.inference.inputs import prepare
 from editkit.method import Conditioner, Method, Trainer
+from editkit.train import status
 from editkit.train.settings import EditTrainConfig, ValidationConfig
 from editkit.types import EditRequest
 
@@ -103,6 +104,7 @@ class Validation:
         """Return the mean squared error of the velocity at fixed times with fixed noise."""
         job, found = self.job, []
         for number, record in enumerate(self.records):
+            status.tell(status.VALIDATING, number, len(self.records))
             plan, tensors = encode_records([record], job.backbone, job.conditioner, job.trainer)
             plan, x0_BLC = job.conditioner.with_text(plan, [record.instruction]), tensors["x0_BLC"].float()
             noise_BLC = torch.randn(x0_BLC.shape, generator=torch.Generator().manual_seed(number)).to(x0_BLC)

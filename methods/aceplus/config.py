@@ -105,6 +105,9 @@ class ACEPlusConfig:
             raise ValueError(f"mask_weight must be at least 1, not {self.mask_weight}")
 
 
+CONFIG = ACEPlusConfig
+
+
 def default_adapter(options: ACEPlusConfig, base: str | None, request: EditRequest) -> str | None:
     """Choose the default adapter for a request.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from editkit.errors import EditkitError, NoAdapterError
 from editkit.types import EditRequest
-from methods.icedit.moe_layer import MoEOptions
+from methods.icedit.moe_options import MoEOptions
 
 FRAMEWORKS = ("inpainting", "text")
 TEMPLATES = {
@@ -81,6 +81,9 @@ class ICEditConfig:
             raise ValueError(f"prompt_dropout must lie in [0, 1), not {self.prompt_dropout}")
         if self.loss not in ("both", "right"):
             raise ValueError(f"loss must be both or right, not {self.loss!r}")
+
+
+CONFIG = ICEditConfig
 
 
 def default_adapter(options: ICEditConfig, base: str | None, _: EditRequest) -> str | None:

@@ -16,11 +16,6 @@ from editkit.errors import EditkitError, first_sentence
 METADATA = "icedit_moe"
 """Key in a file's metadata under which the options of the experts are."""
 PREFIX = "transformer."
-PLAIN = (
-    "x_embedder", "norm1.linear", "attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0",
-    "norm.linear", "proj_mlp",
-)  # fmt: skip
-"""Modules with a plain LoRA in the released weights; `ff.net.2` and the blocks' `proj_out` have experts."""
 EXPERT = re.compile(r"(.+)\.lora_([AB])\.expert_(\d+)\.weight")
 BLOCK = re.compile(r"(single_)?transformer_blocks\.\d+\.")
 ROUTE = re.compile(r"(.+)\.lora_route\.weight")

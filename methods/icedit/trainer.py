@@ -16,7 +16,7 @@ from editkit.types import EditInputs, Plan
 from methods.icedit import moe, moe_file
 from methods.icedit.config import ICEditConfig
 from methods.icedit.moe_handle import Experts
-from methods.icedit.moe_layer import MoEOptions
+from methods.icedit.moe_options import MoEOptions
 
 
 class ICEditTrainer(Trainer[ICEditConfig]):

@@ -37,3 +37,6 @@ class KontextConfig:
             raise ValueError(f"true_cfg must be a finite number, not {self.true_cfg}")
         if not 0 <= self.prompt_dropout < 1:
             raise ValueError(f"prompt_dropout must lie in [0, 1), not {self.prompt_dropout}")
+
+
+CONFIG = KontextConfig

@@ -15,9 +15,11 @@ import pytest
 
 from tests import ROOT
 from tests.cases import Place
-from tests.command_line import Cli, files, picture, refused
+from tests.command_line import Cli, files, picture, python, refused
 
 pty = pytest.importorskip("pty")
+PROGRAM = "from editkit.cli import app; app(prog_name='editkit')"
+"""The command under the name that it has where it is installed."""
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "100"}
 
 
@@ -142,3 +144,61 @@ def test_a_picture_does_not_go_to_the_terminal(
 def test_no_progress_without_a_terminal(cli: Cli, place: Place) -> None:
     run = cli(*command(place, "--steps", 1))
     assert (run.status, run.err) == (0, "")
+
+
+def train(place: Place, *more: str) -> Terminal:
+    """A run on the embedded model that has only begun when it is stopped."""
+    settings = (
+        "fit.output=run",
+        "cache=cache",
+        "data.count=24",
+        "fit.batch=1",
+        "fit.steps=5000",
+        "fit.trackers=[]",
+    )
+    config = ROOT / "configs" / "tiny" / "kontext-lora.yaml"
+    return Terminal("-m", "editkit", "train", config, *settings, *more, cwd=place.folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_during_training_saves(place: Place, number: int, status: int) -> None:
+    terminal = train(place)
+    assert re.search(r"training .*[1-9]\d*/5000", terminal.read(until=r"training .*[1-9]\d*/5000"))
+    terminal.process.send_signal(number)
+    seen = terminal.read()
+    assert terminal.end() == (status, "")
+    assert re.search(r"editkit: Training was stopped after step \d+ and saved in run; ", seen), seen
+    assert "Traceback" not in seen
+    told = json.loads((place.folder / "run" / "status.json").read_text())
+    assert (told["phase"], told["total"]) == ("stopped", 5000)
+    assert list((place.folder / "run").glob("checkpoint-*/state.json"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_latents_are_encoded(place: Place) -> None:
+    terminal = train(place, "data.count=5000")
+    terminal.read(until=r"encoding latents .*[1-9]\d*/5000")
+    terminal.process.send_signal(signal.SIGINT)
+    seen = terminal.read()
+    assert terminal.end() == (130, "")
+    assert seen.rstrip().endswith("before it took a step; give the same command again to go on."), seen
+    assert "Traceback" not in seen
+    told = json.loads((place.folder / "run" / "status.json").read_text())
+    assert (told["phase"], told["total"]) == ("stopped", 5000)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion(shell: str, place: Place) -> None:
+    """The script that `--show-completion` prints, and what it asks for."""
+    script = python("-c", PROGRAM, "--show-completion", shell, cwd=place.folder)
+    assert "_EDITKIT_COMPLETE" in script.out, script
+    asked = {
+        "_EDITKIT_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": "editkit ed",
+        "COMP_CWORD": "1",
+        "_TYPER_COMPLETE_ARGS": "editkit ed",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    found = python("-c", PROGRAM, env=asked, cwd=place.folder)
+    assert "edit" in found.out, found

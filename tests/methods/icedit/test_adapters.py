@@ -17,7 +17,8 @@ from editkit.errors import NoAdapterError
 from methods.icedit import METHOD, moe
 from methods.icedit.config import ADAPTERS
 from methods.icedit.moe_handle import Experts
-from methods.icedit.moe_layer import MoELinear, MoEOptions
+from methods.icedit.moe_layer import MoELinear
+from methods.icedit.moe_options import MoEOptions
 from tests.pictures import difference, image
 from tests.released_adapters import EXPERTS, RANK, released
 

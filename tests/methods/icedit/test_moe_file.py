@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import editkit
 from editkit import adapters
 from methods.icedit import moe
-from methods.icedit.moe_layer import MoEOptions
+from methods.icedit.moe_options import MoEOptions
 from tests.random_weights import transformer_config
 from tests.released_adapters import EXPERTS, RANK, released
 
