@@ -10,11 +10,13 @@ import gradio as gr
 from PIL import Image
 
 from demos import theme, verdicts, views, widgets
-from demos.device import USUAL, Device, Step, Visit
+from demos.device import USUAL, Loaded, Loading, Step, Visit, load
 from demos.instruction import Instruction
 from demos.jobs import QUICK, Controls
-from demos.pictures import SAMPLES, photo, shown
+from demos.pictures import photo, shown
+from demos.place import Place
 from demos.result_cards import saved
+from demos.samples import FOLDER
 from editkit import api
 from editkit.errors import EditkitError
 from editkit.inference import search_settings
@@ -28,10 +30,10 @@ MOST = 16
 
 
 class Search:
-    """The components of the tab and their handlers; `Compare` explains the arguments."""
+    """The components of the tab and their handlers."""
 
-    def __init__(self, device: Device, visit: Any, pixels: int) -> None:
-        self.device, self.visit, self.pixels = device, visit, pixels
+    def __init__(self, place: Place) -> None:
+        self.place, self.device, self.visit, self.pixels = place, place.device, place.visit, place.pixels
         with gr.Row(elem_classes="thirds"):
             with gr.Column(min_width=300):
                 self._asking()
@@ -43,7 +45,7 @@ class Search:
 
     def _asking(self) -> None:
         self.picture = gr.Image(
-            value=str(SAMPLES / "red_circle.png"),
+            value=str(FOLDER / "red_circle.png"),
             label="Picture",
             type="filepath",
             format="png",
@@ -88,8 +90,8 @@ class Search:
         self.picked = gr.Number(value=None, precision=0, label="Seed to finish", visible=False)
 
     def _result(self) -> None:
-        with gr.Column(visible=False, elem_id="search-edited") as self.edited:
-            self.view = views.chooser("search")
+        with gr.Column(visible=False, elem_classes="viewers", elem_id="search-edited") as self.edited:
+            self.view = views.Chooser("search", "search-edited")
             self.shown = views.Views()
             self.facts = gr.HTML()
             self.download = gr.DownloadButton("Download", size="sm")
@@ -126,7 +128,7 @@ class Search:
             name="search_finish",
         )
         self.controls.stoppable(self.visit)
-        views.chosen(self.view, [self.shown], "search")
+        self.view.decide([self.shown])
         self.gallery.select(
             pick,
             [self.visit],
@@ -197,19 +199,29 @@ class Search:
         editor = self.device.editor_of(visit)
 
         def work(tell: Any, watch: Any) -> None:
-            editor.load(request)  # so that seconds are the edit's alone
+            load(editor, request, tell)
             (result,) = editor.edit_many([request], watch=watch)
             if result.error:
                 raise EditkitError(result.error)
             tell(result)
 
+        loading = 0.0
         for event in self.controls.follow(self.device, visit, work):
             if isinstance(event, dict):
                 yield event
+            elif isinstance(event, Loading):
+                yield {self.controls.status: theme.status("Loading weights.", 0, notes)}
+            elif isinstance(event, Loaded):
+                loading = event.seconds
             elif isinstance(event, Step):
                 yield self._step(event, source, visit, notes)
             else:
-                yield self._done(event, source, request, visit)
+                kept = self.place.kept.add(visit, source, event)
+                yield self._done(event, source, request, visit) | {
+                    self.controls.status: theme.status(
+                        f"Done: seed {event.seed}.{theme.loading(loading)}", 1, (*event.notes, *kept)
+                    )
+                }
 
     def _step(self, event: Step, source: Image.Image, visit: Visit, notes: Sequence[str]) -> dict[Any, Any]:
         many = len(event.seeds) > 1
@@ -229,7 +241,6 @@ class Search:
     ) -> dict[Any, Any]:
         assert result.image is not None
         changes: dict[Any, Any] = {
-            self.controls.status: theme.status(f"Done: seed {result.seed}.", 1, result.notes),
             self.edited: gr.update(visible=True),
             **self.shown.done(source, result.image, visit),
             self.facts: theme.chips(

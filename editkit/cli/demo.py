@@ -1,6 +1,7 @@
 """`editkit demo`."""
 
 import importlib
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +31,18 @@ def demo(
     max_pixels: Annotated[
         int, typer.Option(help="Largest number of pixels of a visitor's picture.")
     ] = 25_000_000,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder of the visitors' results and sessions.")
+    ] = Path("out/page"),
+    personal: Annotated[
+        bool, typer.Option("--personal", help="One person's page: all browsers see the same results.")
+    ] = False,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter", help="Adapter that visitors may choose: a file, folder or Hub id; may be repeated."
+        ),
+    ] = None,
 ) -> None:
     """Open a page in the browser: compare methods, edit in turns, search over seeds, train."""
     from editkit import packages
@@ -45,4 +58,7 @@ def demo(
         share=share,
         password=password or None,
         pixels=max_pixels,
+        output=output,
+        personal=personal,
+        adapters=adapter or (),
     )
