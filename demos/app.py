@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -138,7 +138,7 @@ def build(device: Device, run: Training, options: PageOptions) -> Any:
             api_name="arrive",
             **QUICK,
         )
-        page.load(partial(_linked, compare.form), None, compare.form.outputs(), api_name="linked", **QUICK)
+        page.load(_linked(compare.form), None, compare.form.outputs(), api_name="linked", **QUICK)
         endpoint.add(place)
     return page
 
@@ -150,12 +150,16 @@ def _arrive(turns: Turns, browser: Any, visit: Visit, key: str | None) -> dict[A
     return {turns.visit: visit, browser: visit.key, **turns.arrived(visit)}
 
 
-def _linked(form: Form, request: gr.Request) -> dict[Any, Any]:
-    """Fill in the settings that the page's address holds."""
-    asked = settings.asked(dict(request.query_params))
-    if not asked:
-        return {form.randomise: False}
-    return form.filled(asked, "The settings of the link; choose the picture.")
+def _linked(form: Form) -> Callable[[gr.Request], dict[Any, Any]]:
+    """Make a handler that fills in the settings in the page's address."""
+
+    def linked(request: gr.Request) -> dict[Any, Any]:
+        asked = settings.asked(dict(request.query_params))
+        if not asked:
+            return {form.randomise: False}
+        return form.filled(asked, "The settings of the link; choose the picture.")
+
+    return linked
 
 
 def _go_on(turns: Turns, tabs: Any, name: str, visit: Visit) -> dict[Any, Any]:

@@ -31,6 +31,7 @@ class Form:
                 self._asking()
             with gr.Column(min_width=300):
                 self._settings(trusted)
+        self.samples = SampleGallery("compare", SAMPLES)
 
     def _picture(self) -> None:
         self.painting = gr.ImageEditor(
@@ -57,7 +58,6 @@ class Form:
             elem_id="compare-methods",
         )
         self.controls = Controls("compare", "Compare", "compare-results")
-        self.samples = SampleGallery("compare", SAMPLES)
 
     def _settings(self, trusted: Mapping[str, str]) -> None:
         with gr.Row():

@@ -18,12 +18,13 @@ EDITS = {
     "add": ("add", 108),
     "move": ("move", 105),
     "background": ("background", 101),
-    "style": ("style", 102),
+    "gray": ("style", 102),
     "letter": ("letter", 110),
     "character": ("character reference", 100),
+    "in_style": ("style reference", 102),
 }
 """Kind and seed by the name of the file."""
-MASKED = {"painted": ("local editing", 100), "brought_in": ("local reference", 100)}
+MASKED = {"painted": ("local editing", 104), "brought_in": ("local reference", 105)}
 
 
 def main() -> None:

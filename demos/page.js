@@ -63,7 +63,7 @@
   let drag = null;
   document.addEventListener("pointerdown", (e) => {
     if (e.target.closest?.(".zoombar [data-do=hold]")) held(true);
-    const image = e.target.closest?.(".viewers.zoomed .viewer img");
+    const image = e.target.closest?.(".viewers.zoomed .viewer .image-frame img");
     if (image) {
       drag = { region: regionOf(e), box: image.parentElement.getBoundingClientRect(), x: e.clientX, y: e.clientY };
       e.preventDefault();
@@ -76,7 +76,7 @@
   });
   for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => { drag = null; held(false); });
   document.addEventListener("dblclick", (e) => {
-    if (!e.target.closest?.(".viewer img")) return;
+    if (!e.target.closest?.(".viewer .image-frame img")) return;
     const region = regionOf(e);
     if (region.classList.contains("zoomed")) whole(region);
     else zoomed(region, 2);

@@ -74,16 +74,13 @@ class Results:
             label="Chosen result", format="png", interactive=False, height="auto", buttons=["fullscreen"]
         )
         self.facts = gr.HTML(elem_id="results-facts")
-        with gr.Row(elem_classes="actions"):
-            self.use = gr.Button(
-                "Use these settings", variant="primary", min_width=150, elem_id="results-use"
-            )
-            self.download = gr.DownloadButton("Download", min_width=100)
+        self.use = gr.Button("Use these settings", variant="primary", elem_id="results-use")
+        self.download = gr.DownloadButton("Download", size="sm")
         self.link = gr.Textbox(
             label="Link to these settings",
             info="It holds the words and numbers, not the picture.",
             interactive=False,
-            max_lines=2,
+            max_lines=4,
             buttons=["copy"],
             elem_id="results-link",
         )

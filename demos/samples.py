@@ -55,7 +55,45 @@ class Sample:
         return {"background": str(self.picture), "layers": layers, "composite": str(self.picture)}
 
 
-SAMPLES = (Sample(name="three_shapes", kind="colour", instruction="make the orange square green"),)
+SAMPLES = (
+    Sample(name="three_shapes", kind="Colour", instruction="make the orange square green"),
+    Sample(name="lettered", kind="Remove", instruction="remove the blue triangle"),
+    Sample(name="replace", kind="Replace", instruction="swap the white cross for a circle"),
+    Sample(name="add", kind="Add", instruction="draw a yellow circle in the top left"),
+    Sample(name="move", kind="Move", instruction="move the red crescent to the bottom right"),
+    Sample(name="background", kind="Background", instruction="make the background white"),
+    Sample(name="gray", kind="Style", instruction="make it black and white"),
+    Sample(name="letter", kind="Letters", instruction="remove the letter L", methods=("icedit",)),
+    Sample(
+        name="character",
+        kind="Same thing, new place",
+        instruction="put this character in the top left on a pink background",
+        methods=("kontext",),
+    ),
+    Sample(
+        name="in_style",
+        kind="Same style",
+        instruction="a white circle in the top right on a green background in this style",
+        methods=("kontext",),
+    ),
+    Sample(
+        name="painted",
+        kind="Under the paint",
+        instruction="turn the orange square blue",
+        methods=("aceplus",),
+        painted_on=True,
+    ),
+    Sample(
+        name="brought_in",
+        kind="From a reference",
+        instruction="put this character in the bottom left",
+        methods=("aceplus",),
+        painted_on=True,
+        referred_to=True,
+    ),
+)
+FIRST_TURNS = SAMPLES[:6]
+"""Samples that sessions start from."""
 
 
 class SampleGallery:
@@ -68,9 +106,9 @@ class SampleGallery:
 
     def __init__(self, name: str, samples: Sequence[Sample]) -> None:
         self.gallery = gr.Gallery(
-            [(str(each.picture), f"{each.kind}: {each.instruction}") for each in samples],
-            label="Samples: one of each kind",
-            columns=3,
+            [(str(each.picture), each.kind) for each in samples],
+            label="Samples",
+            elem_classes="small",
             height="auto",
             allow_preview=False,
             interactive=False,

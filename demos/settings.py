@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from demos import widgets
-from editkit import api
+from editkit import api, config
 from editkit.errors import EditkitError
 
 LONGEST = 4000
@@ -21,7 +21,7 @@ OWN = ("__", "view", "session_hash", "deep_link")
 
 
 def of_recipe(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """Return the settings in a recipe; they name no files."""
+    """Return the settings in a recipe that differ from the defaults."""
     (method,) = (each for each in api.methods() if each.name == recipe["method"])
     found: dict[str, Any] = {
         "instruction": recipe["instruction"],
@@ -30,8 +30,11 @@ def of_recipe(recipe: Mapping[str, Any]) -> dict[str, str]:
         "steps": recipe["steps"],
         "preserve": bool(recipe["preserve"]),
     }
-    own = {"guidance": recipe["guidance"], "task": recipe["task"] or ""} | {
-        name: recipe["options"].get(name) for name in widgets.fields(method.config)
+    usual: Any = config.build(method.config, {})
+    own = {"guidance": recipe["guidance"], "task": recipe["task"]} | {
+        name: value
+        for name in widgets.fields(method.config)
+        if _text(value := recipe["options"].get(name)) != _text(getattr(usual, name))
     }
     if not method.tasks:
         del own["task"]

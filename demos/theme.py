@@ -75,7 +75,8 @@ def zoombar(region: str) -> str:
         f'<button type="button" data-do="{act}" aria-label="{label}" title="{label}">{words}</button>'
         for act, label, words in buttons
     )
-    hold = '<button type="button" data-do="hold" aria-pressed="false">Hold to see the source <kbd>B</kbd></button>'
+    hold = "Hold to see the source <kbd>B</kbd>"
+    hold = f'<button type="button" data-do="hold" aria-pressed="false">{hold}</button>'
     bar = f'<div class="zoombar" data-of="{region}" role="toolbar" aria-label="Look at the results">'
     return f"{bar}{hold}{zoom}<output>100%</output></div>"
 

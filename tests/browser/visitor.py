@@ -42,6 +42,19 @@ def steps(page: Page, number: int) -> None:
     page.get_by_label("Steps", exact=False).first.fill(str(number))
 
 
+def only(page: Page, *methods: str) -> None:
+    """Choose methods, and no others."""
+    for box in page.locator("#compare-methods label").all():
+        name = box.inner_text().split(":")[0].strip()
+        box.locator("input").set_checked(name in methods)
+
+
+def tab(page: Page, name: str) -> None:
+    """Go to a tab."""
+    page.get_by_role("tab", name=name).click()
+    expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
+
+
 def shoot(page: Page, name: str, full: bool = True) -> None:
     """A picture for docs/, where the environment names a folder for it."""
     if folder := os.environ.get("EDITKIT_SCREENSHOTS"):
