@@ -10,10 +10,10 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from demos import option_panels, theme, views, widgets
+from demos import option_panels, theme, uploads, views, widgets
 from demos.compare_form import Form
 from demos.device import Loaded, Loading, Step, Visit, load
-from demos.pictures import opened, painting
+from demos.pictures import Painted, opened, painting
 from demos.place import Place
 from demos.result_cards import card
 from editkit.editor import Editor
@@ -55,6 +55,10 @@ class Compare:
         self.controls.stoppable(self.place.visit)
         self.view.decide([each.views for each in self.cards.values()])
         self.form.wire()
+        uploads.tell(self.place, self.form.painting, self._painted, self.controls.status, "compare")
+
+    def _painted(self, picture: dict[str, Any] | None) -> Painted:
+        return painting(self.place.pixels, picture, self.form.painting)
 
     def compare(
         self,
@@ -76,7 +80,7 @@ class Compare:
             yield self.controls.idle(visit) | missing
             return
         try:
-            painted = painting(self.place.pixels, picture, self.form.painting)
+            painted = self._painted(picture)
             source = painted.checked()
             if not methods:
                 raise EditkitError("No method is chosen; choose at least one.")

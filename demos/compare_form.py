@@ -24,6 +24,7 @@ class Form:
 
     def __init__(self, trusted: Mapping[str, str]) -> None:
         self.methods = {method.name: method for method in api.methods()}
+        self.samples = SampleGallery("compare", SAMPLES)
         with gr.Row(elem_classes="thirds"):
             with gr.Column(min_width=300):
                 self._picture()
@@ -31,7 +32,6 @@ class Form:
                 self._asking()
             with gr.Column(min_width=300):
                 self._settings(trusted)
-        self.samples = SampleGallery("compare", SAMPLES)
 
     def _picture(self) -> None:
         self.painting = gr.ImageEditor(

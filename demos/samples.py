@@ -57,7 +57,7 @@ class Sample:
 
 SAMPLES = (
     Sample(name="three_shapes", kind="Colour", instruction="make the orange square green"),
-    Sample(name="lettered", kind="Remove", instruction="remove the blue triangle"),
+    Sample(name="remove", kind="Remove", instruction="remove the pink circle"),
     Sample(name="replace", kind="Replace", instruction="swap the white cross for a circle"),
     Sample(name="add", kind="Add", instruction="draw a yellow circle in the top left"),
     Sample(name="move", kind="Move", instruction="move the red crescent to the bottom right"),
@@ -108,7 +108,7 @@ class SampleGallery:
         self.gallery = gr.Gallery(
             [(str(each.picture), each.kind) for each in samples],
             label="Samples",
-            elem_classes="small",
+            elem_classes="sample-strip",
             height="auto",
             allow_preview=False,
             interactive=False,

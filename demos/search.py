@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from demos import theme, verdicts, views, widgets
+from demos import theme, uploads, verdicts, views, widgets
 from demos.device import USUAL, Loaded, Loading, Step, Visit, load
 from demos.instruction import Instruction
 from demos.jobs import QUICK, Controls
@@ -128,6 +129,7 @@ class Search:
             name="search_finish",
         )
         self.controls.stoppable(self.visit)
+        uploads.tell(self.place, self.picture, partial(photo, self.pixels), self.controls.status, "search")
         self.view.decide([self.shown])
         self.gallery.select(
             pick,

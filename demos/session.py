@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from demos import theme, views
+from demos import theme, uploads, views
 from demos.device import QUEUE, USUAL, Loaded, Loading, Step, Visit, load
 from demos.earlier_sessions import EarlierSessions
 from demos.history import History
@@ -84,6 +85,7 @@ class Turns:
             [*self.outputs[1:], self.instruction.box, self.instruction.problem],
         )
         self.controls.stoppable(self.visit)
+        uploads.tell(self.place, self.picture, partial(photo, self.pixels), self.controls.status, "session")
         self.view.decide([self.turn])
         self.samples.wire(_sampled, [self.picture, self.instruction.box], "session_sample")
         calm: dict[str, Any] = {"concurrency_id": QUEUE, "concurrency_limit": 1, "show_progress": "minimal"}

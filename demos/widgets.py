@@ -17,6 +17,8 @@ from editkit.fields import explained
 
 TRAINING = "Training:"
 """Beginning of the explanation of fields that edits do not use."""
+NULL = re.compile(r"\bnull\b")
+"""How explanations call None, which on the page is an empty field."""
 NOTHING = ""
 """Value that a control shows for None."""
 
@@ -51,7 +53,7 @@ def number(label: str, written: Any, *, whole: bool = False) -> Any:
 def control(options: type, name: str, label: str | None = None) -> Any:
     """Make a control for a field; its label is the field's name where none is given."""
     kind, value = fields(options)[name], getattr(config.build(options, {}), name)
-    text = explained(options).get(name, "")
+    text = NULL.sub("empty", explained(options).get(name, ""))
     common: dict[str, Any] = {"label": label or name.replace("_", " "), "info": text, "interactive": True}
     match _plain(kind):
         case plain if plain is bool:

@@ -41,7 +41,9 @@ def result(page: Page, seed: int = 5) -> None:
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
-def test_a_past_result_gives_its_settings_again(opened: Callable[..., Page], viewport: dict[str, int]) -> None:
+def test_a_past_result_gives_its_settings_again(
+    opened: Callable[..., Page], viewport: dict[str, int]
+) -> None:
     page = opened(viewport)
     result(page)
     see(page.locator("#results-gallery .thumbnail-item"), INSTRUCTION)
