@@ -37,7 +37,7 @@ class Compare:
         self.controls.status.render()
         self.adapter_note = gr.HTML(elem_id="compare-adapter")
         self.view = views.Chooser("compare", "compare-results", visible=False)
-        self.empty = gr.HTML(theme.empty("No results yet", EMPTY))
+        self.empty = gr.HTML(theme.empty("No results yet", EMPTY), label="hint")
         with gr.Row(elem_classes=["cards", "viewers"], elem_id="compare-results"):
             self.cards = {name: card(method) for name, method in self.form.methods.items()}
         self._wire()

@@ -77,7 +77,7 @@ def card(method: Method[Options]) -> Card:
     with gr.Column(visible=False, min_width=280, elem_classes="card", elem_id=f"card-{name}") as whole:
         gr.HTML(theme.heading(name, method.purpose or method.summary))
         views = Views(name)
-        facts = gr.HTML()
+        facts = gr.HTML(label=f"{name}: figures")
         with gr.Accordion("Recipe", open=False, visible=False) as more:
             recipe = gr.Code(label=f"{name}: recipe", language="json", max_lines=14, interactive=False)
         with gr.Row(visible=False) as after:

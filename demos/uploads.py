@@ -1,4 +1,4 @@
-"""What is said of a picture as soon as it is uploaded: that it is none, or what to know before it is edited."""
+"""What is said of a picture when it is uploaded: that it is none, or what to know before it is edited."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 def test_uploading_is_said_while_it_lasts(opened: Callable[..., Page]) -> None:
     page = opened()
     held: list[Route] = []
-    page.route("**/upload?*", held.append)
+    page.route("**/upload?*", lambda route: held.append(route))  # playwright marks what it is given
     tab(page, "Session")
     page.locator("#session-picture input[type=file]").set_input_files(SAMPLES / "red_circle.png")
     see(page.locator("#uploading"), "Uploading")
