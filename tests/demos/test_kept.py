@@ -103,7 +103,7 @@ def test_a_recipe_s_link_sets_what_the_recipe_says(form: compare_form.Form) -> N
     [
         ("icedit_adapter", "/etc/passwd", "is none of default"),
         ("methods", "kontext,dream", "methods=dream is none of"),
-        ("seed", "x", "is not a whole number"),
+        ("seed", "7?", "is not a whole number"),
         ("preserve", "yes", "is none of true, false"),
         ("painting", "/etc/passwd", "is no setting of this page"),
         ("instruction", "x" * 5000, "longer than 4000 characters"),
@@ -130,7 +130,7 @@ def test_operators_offer_adapters(tmp_path: Path) -> None:
     with pytest.raises(EditkitError, match="is no file or folder that exists"):
         serve.offered(["gone.safetensors"])
     (tmp_path / "none").mkdir()
-    with pytest.raises(EditkitError, match="holds no .safetensors"):
+    with pytest.raises(EditkitError, match="holds no"):
         serve.offered([str(tmp_path / "none")])
 
 
