@@ -87,6 +87,37 @@
     zoomed(regionOf(e), e.deltaY < 0 ? STEP : 1 / STEP);
   }, { passive: false });
 
+  // The picture's editor fails without a word on a file that the browser cannot show, so such a file is named.
+  function unreadable(file) {
+    const line = Object.assign(document.createElement("p"), { id: "unreadable", className: "problem" });
+    line.setAttribute("role", "alert");
+    line.textContent = `${file.name} is in no picture format that this browser knows; give a PNG, JPEG or WebP.`;
+    document.getElementById("compare-picture").after(line);
+  }
+  const known = new WeakSet();
+  document.addEventListener("change", async (e) => {
+    const file = e.target.closest?.("#compare-picture") && e.target.files?.[0];
+    if (!file) return;
+    document.getElementById("unreadable")?.remove();
+    if (known.has(file)) return;
+    e.stopImmediatePropagation();
+    try {
+      (await createImageBitmap(file)).close();
+    } catch {
+      e.target.value = "";
+      unreadable(file);
+      return;
+    }
+    known.add(file);
+    e.target.dispatchEvent(new Event("change", { bubbles: true }));
+  }, true);
+  document.addEventListener("drop", async (e) => {
+    const file = e.target.closest?.("#compare-picture") && e.dataTransfer?.files[0];
+    if (!file) return;
+    document.getElementById("unreadable")?.remove();
+    createImageBitmap(file).then((image) => image.close(), () => unreadable(file));
+  }, true);
+
   // While files are on their way, a line says so and nothing can be started.
   let uploads = 0;
   const plain = window.fetch;

@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests import ROOT
 
 SAMPLES = ROOT / "demos" / "samples"
-PATIENCE = 60_000
+PATIENCE = 120_000
 """Milliseconds that anything may take on a busy machine."""
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
