@@ -11,23 +11,17 @@ import gradio as gr
 from PIL import Image
 
 from demos import theme, uploads, verdicts, views, widgets
-from demos.device import USUAL, Loaded, Loading, Step, Visit, load
-from demos.instruction import Instruction
-from demos.jobs import QUICK, Controls
+from demos.device import Loaded, Loading, Step, Visit, load
+from demos.jobs import QUICK
 from demos.pictures import photo, shown
 from demos.place import Place
 from demos.result_cards import saved
-from demos.samples import FOLDER
-from editkit import api
+from demos.search_form import MOST, SearchForm
 from editkit.errors import EditkitError
 from editkit.inference import search_settings
-from editkit.judges import JUDGES
 from editkit.types import EditRequest, EditResult
 
 EMPTY = "Give a picture and an instruction, and press Search: the judge compares a preview of each seed."
-OPEN = "add a square"
-"""Leaves colour and place free, so that seeds differ."""
-MOST = 16
 
 
 class Search:
@@ -37,44 +31,16 @@ class Search:
         self.place, self.device, self.visit, self.pixels = place, place.device, place.visit, place.pixels
         with gr.Row(elem_classes="thirds"):
             with gr.Column(min_width=300):
-                self._asking()
+                self.form = SearchForm()
             with gr.Column(min_width=300):
                 self._previews()
             with gr.Column(min_width=300):
                 self._result()
+        self.controls, self.instruction = self.form.controls, self.form.instruction
         self._wire()
 
-    def _asking(self) -> None:
-        self.picture = gr.Image(
-            value=str(FOLDER / "red_circle.png"),
-            label="Picture",
-            type="filepath",
-            format="png",
-            sources=["upload", "webcam", "clipboard"],
-            height=260,
-            elem_id="search-picture",
-            placeholder="Drop a picture here, paste one, or click to upload",
-        )
-        self.instruction = Instruction("search", "Instruction", OPEN, OPEN)
-        with gr.Row():
-            names = [each.name for each in api.methods()]
-            self.method = gr.Dropdown(names, value=USUAL, label="Method", min_width=120)
-            self.seeds = gr.Slider(2, MOST, value=4, step=1, label="Seeds", min_width=120)
-        with gr.Row():
-            self.judge = gr.Dropdown(list(JUDGES), value="preserve", label="Judge", min_width=120)
-            self.seed = gr.Number(value=0, precision=0, minimum=0, label="First seed", min_width=120)
-        with gr.Accordion("More", open=False):
-            self.steps = widgets.number_field("Steps", info="Empty: the method's own number.")
-            self.mode = gr.Radio(
-                list(search_settings.MODES),
-                value="continue",
-                label="How the winner is finished",
-                info="continue: goes on from its preview. restart: starts again, as ICEdit's authors do.",
-            )
-        self.controls = Controls("search", "Search", "search-edited")
-
     def _previews(self) -> None:
-        self.controls.status.render()
+        self.form.controls.status.render()
         self.empty = gr.HTML(theme.empty("No previews yet", EMPTY))
         with gr.Column(visible=False) as self.found:
             self.gallery = gr.Gallery(
@@ -104,20 +70,11 @@ class Search:
             *(self.edited, *self.shown.parts, self.facts, self.download, self.reasons),
             self.instruction.problem,
         ]
-        asked = [
-            self.picture,
-            self.instruction.box,
-            self.method,
-            self.seeds,
-            self.judge,
-            self.mode,
-            self.seed,
-        ]
         self.controls.wire(
             [self.controls.go.click, self.instruction.box.submit],
             self.search,
             self.visit,
-            [*asked, self.steps],
+            self.form.inputs(),
             outputs,
         )
         self.controls.wire(
@@ -129,7 +86,8 @@ class Search:
             name="search_finish",
         )
         self.controls.stoppable(self.visit)
-        uploads.tell(self.place, self.picture, partial(photo, self.pixels), self.controls.status, "search")
+        read = partial(photo, self.pixels)
+        uploads.tell(self.place, self.form.picture, read, self.controls.status, "search")
         self.view.decide([self.shown])
         self.gallery.select(
             pick,

@@ -12,12 +12,9 @@ from demos import theme, uploads, views
 from demos.device import QUEUE, USUAL, Loaded, Loading, Step, Visit, load
 from demos.earlier_sessions import EarlierSessions
 from demos.history import History
-from demos.instruction import Instruction
-from demos.jobs import Controls
 from demos.pictures import photo
 from demos.place import Place
-from demos.samples import FIRST_TURNS, SampleGallery
-from editkit import api
+from demos.session_form import SessionForm
 from editkit.errors import EditkitError
 from editkit.sessions.session import Session
 from editkit.types import EditRequest
@@ -33,38 +30,18 @@ class Turns:
         self.place, self.device, self.visit, self.pixels = place, place.device, place.visit, place.pixels
         with gr.Row(elem_classes="thirds"):
             with gr.Column(min_width=300):
-                self._asking()
+                self.form = SessionForm()
             with gr.Column(min_width=300):
                 self._now()
             with gr.Column(min_width=300):
                 with gr.Column(visible=False, min_width=0) as self.past:
                     self.history = History()
                 self.earlier = EarlierSessions(place.kept)
+        self.controls, self.instruction = self.form.controls, self.form.instruction
         self._wire()
 
-    def _asking(self) -> None:
-        self.picture = gr.Image(
-            label="Start from",
-            type="filepath",
-            format="png",
-            sources=["upload", "webcam", "clipboard"],
-            height=200,
-            elem_id="session-picture",
-            placeholder="Drop a picture here, paste one, or click to upload",
-        )
-        self.instruction = Instruction("session", "Next edit", FIRST_TURNS[0].instruction)
-        with gr.Row():
-            self.method = gr.Dropdown(
-                [each.name for each in api.methods()], value=USUAL, label="Method", min_width=120
-            )
-            self.seed = gr.Number(value=0, precision=0, minimum=0, label="Seed", min_width=120)
-        self.preserve = gr.Checkbox(value=True, label="Keep pixels outside the change identical")
-        self.controls = Controls("session", "Edit", "session-now")
-        self.new = gr.Button("New session", size="sm", interactive=False, elem_id="session-new")
-        self.samples = SampleGallery("session", FIRST_TURNS)
-
     def _now(self) -> None:
-        self.controls.status.render()
+        self.form.controls.status.render()
         self.empty = gr.HTML(theme.empty("No session yet", START))
         with gr.Column(visible=False, elem_classes="viewers", elem_id="session-now") as self.now:
             self.view = views.Chooser("session", "session-now")
@@ -73,21 +50,21 @@ class Turns:
 
     def _wire(self) -> None:
         self.outputs = [
-            *(self.controls.status, self.picture, self.new, self.empty, self.now, *self.turn.parts),
+            *(self.controls.status, self.form.picture, self.form.new, self.empty, self.now, *self.turn.parts),
             *(self.facts, self.past, *self.history.outputs, *self.earlier.outputs),
         ]
-        asked = [self.instruction.box, self.picture, self.method, self.seed, self.preserve]
         self.controls.wire(
             [self.controls.go.click, self.instruction.box.submit],
             self.edit,
             self.visit,
-            asked,
+            self.form.inputs(),
             [*self.outputs[1:], self.instruction.box, self.instruction.problem],
         )
         self.controls.stoppable(self.visit)
-        uploads.tell(self.place, self.picture, partial(photo, self.pixels), self.controls.status, "session")
+        read = partial(photo, self.pixels)
+        uploads.tell(self.place, self.form.picture, read, self.controls.status, "session")
         self.view.decide([self.turn])
-        self.samples.wire(_sampled, [self.picture, self.instruction.box], "session_sample")
+        self.form.wire()
         calm: dict[str, Any] = {"concurrency_id": QUEUE, "concurrency_limit": 1, "show_progress": "minimal"}
         calm |= {"show_progress_on": self.controls.status, "preprocess": False}
         for button, act, name in (
@@ -95,7 +72,7 @@ class Turns:
             (self.history.redo, self._act(Session.redo, "Redone."), "redo"),
             (self.history.anchor, self._act(Session.anchor, "Anchored on the original."), "anchor"),
             (self.history.export, self.exported, "export"),
-            (self.new, self.ended, "new"),
+            (self.form.new, self.ended, "new"),
         ):
             button.click(act, [self.visit], self.outputs, api_name=f"session_{name}", **calm)
         for chosen, act, name in (
@@ -116,7 +93,7 @@ class Turns:
             return {self.controls.status: theme.problem(str(error))}
         visit.session, visit.started = session, ""
         words = "Started from Compare; say what to change next."
-        return {**self.shown(visit, words), self.picture: None}
+        return {**self.shown(visit, words), self.form.picture: None}
 
     def edit(
         self,
@@ -200,7 +177,7 @@ class Turns:
         except EditkitError as error:
             return {self.controls.status: theme.problem(str(error))}
         visit.started = ""
-        return {**self.shown(visit, "Your session as you left it."), self.picture: None}
+        return {**self.shown(visit, "Your session as you left it."), self.form.picture: None}
 
     def arrived(self, visit: Visit) -> dict[Any, Any]:
         """Show the visitor's last session, if there is one."""
@@ -212,7 +189,7 @@ class Turns:
         visit.session, visit.started = None, ""
         return {
             self.controls.status: theme.status(f"A new session. {START}"),
-            self.new: gr.update(interactive=False),
+            self.form.new: gr.update(interactive=False),
             self.empty: gr.update(visible=True),
             self.now: gr.update(visible=False),
             self.past: gr.update(visible=False),
@@ -252,7 +229,7 @@ class Turns:
         before = session.turns[now.parent] if now.parent is not None else now
         return {
             self.controls.status: theme.status(words, notes=(*notes, *now.notes)),
-            self.new: gr.update(interactive=True),
+            self.form.new: gr.update(interactive=True),
             self.empty: gr.update(visible=False),
             self.now: gr.update(visible=True),
             **self.turn.done(before.image, now.image, visit),
@@ -261,11 +238,6 @@ class Turns:
             **self.history.shown(session, visit),
             **self.earlier.shown(visit),
         }
-
-
-def _sampled(number: int) -> list[Any]:
-    sample = FIRST_TURNS[number]
-    return [str(sample.picture), sample.instruction]
 
 
 def _facts(session: Session) -> list[str]:
