@@ -14,7 +14,6 @@ from editkit.errors import EditkitError
 from editkit.imaging import images
 
 PAINT = "#ff2d9b"
-SAMPLES = Path(__file__).parent / "samples"
 SIDE = 384
 """Largest side, in pixels, to which a small picture is enlarged."""
 UNREADABLE = "The picture is damaged or in no known format; give a PNG, JPEG or WebP."
@@ -124,6 +123,13 @@ def shown(image: Image.Image, visit: Visit) -> str:
     file = visit.new_folder() / "shown.png"
     large.save(file, compress_level=1)
     return str(file)
+
+
+def thumbnail(image: Image.Image, visit: Visit) -> str:
+    """Write a small copy of a picture for the page's galleries."""
+    small = image.convert("RGB")
+    small.thumbnail((SIDE, SIDE))
+    return shown(small, visit)
 
 
 def _mask(layers: list[Image.Image], size: tuple[int, int]) -> Image.Image | None:

@@ -56,17 +56,20 @@ class Editor:
         options = f", options={self._options}" if self._options else ""
         return f"Editor({self.backbone.name!r}, device={str(device)!r}, dtype={str(dtype)!r}{options})"
 
-    def configured(self, options: Mapping[str, Mapping[str, Any]]) -> Editor:
+    def configured(
+        self, options: Mapping[str, Mapping[str, Any]], lora: Mapping[str, float] | None = None
+    ) -> Editor:
         """Make another editor of this backbone with other options; it keeps the judges and adapters.
 
         Args:
             options: options by method name.
+            lora: adapters that every method wears besides this editor's, with their scales.
 
         Raises:
-            EditkitError: for an unknown method or option.
+            EditkitError: for an unknown method or option, or a scale that is no number.
         """
         other = Editor(self.backbone, options)
-        other._adapters, other._judges = self._adapters.copy(), self._judges
+        other._adapters, other._judges = self._adapters.copy(lora), self._judges
         return other
 
     def edit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, final, runtime_checkable
 
@@ -196,7 +196,10 @@ class Method(Generic[OptionsT]):
 
     Attributes:
         name: the folder's name.
-        summary: one line for lists.
+        summary: one line for lists: how it works.
+        purpose: one sentence for people: what it is good for.
+        main_options: the fields of a request and options that matter most, by name, with labels in plain
+            words; the page shows them first.
         paper: title and year of the paper.
         role: the transformer of the backbone that it runs on by default.
         role_of: gives the role from the options, where these can choose another one.
@@ -228,6 +231,8 @@ class Method(Generic[OptionsT]):
     signature: AdapterSignature | None = None
     load_adapter: Callable[[Transformer, Path, str], object] | None = None
     collapse_adapter: Collapse | None = None
+    purpose: str = ""
+    main_options: Mapping[str, str] = field(default_factory=dict)
     role_of: Callable[[OptionsT], str] | None = None
 
     def role_under(self, options: OptionsT) -> str:

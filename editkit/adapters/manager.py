@@ -61,9 +61,13 @@ class AdapterManager:
         self._chosen: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
         self._paths: dict[str, Path] = {}
 
-    def copy(self) -> AdapterManager:
-        """Copy the choice of adapters for another editor of this backbone."""
-        other = AdapterManager(self.backbone, self.lora)
+    def copy(self, more: Mapping[str, float] | None = None) -> AdapterManager:
+        """Copy the choice of adapters, with more for every method, for another editor of this backbone.
+
+        Raises:
+            EditkitError: if a scale is not a number.
+        """
+        other = AdapterManager(self.backbone, {**self.lora, **(more or {})})
         other._chosen, other._paths = dict(self._chosen), self._paths
         return other
 

@@ -39,6 +39,18 @@ def demo(
     trust_paths: Annotated[
         bool, typer.Option("--trust-paths", help="Let visitors train on pairs at any path of this machine.")
     ] = False,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder of the visitors' results and sessions.")
+    ] = Path("out/page"),
+    personal: Annotated[
+        bool, typer.Option("--personal", help="One person's page: all browsers see the same results.")
+    ] = False,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter", help="Adapter that visitors may choose: a file, folder or Hub id; may be repeated."
+        ),
+    ] = None,
 ) -> None:
     """Open a page in the browser: compare methods, edit in turns, search over seeds, train."""
     from editkit import packages
@@ -58,4 +70,7 @@ def demo(
         pixels=max_pixels,
         paths=trust_paths,
         runs=tuple(each.resolve() for each in runs or ()),
+        output=output,
+        personal=personal,
+        adapters=adapter or (),
     )

@@ -61,6 +61,7 @@ class Bar:
         """Add items that are done."""
         if self._shown and self._task is not None:
             self._shown.advance(self._task, count)
+
     def phase(self, told: Status) -> None:
         """Show what a training run does."""
         if self._shown and self._task is not None:

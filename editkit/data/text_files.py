@@ -47,9 +47,7 @@ def lenient_json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
             yield folders.BadRow(str(error))
             continue
         yield (
-            row
-            if isinstance(row, dict)
-            else folders.BadRow(f"{where} is not an object; give one a line.")
+            row if isinstance(row, dict) else folders.BadRow(f"{where} is not an object; give one a line.")
         )
 
 

@@ -44,8 +44,8 @@ class ACEPlusConfig:
     """`lora`: FLUX.1 Fill with a task's LoRA, 384 channels; `full`: the full model, 448 channels, role
     `ace`."""
     adapter: str | None = "default"
-    """`default`: the task's adapter, where the backbone has one. Or local, subject, portrait or full for
-    every task, a file, a folder or a Hub id; null for no adapter."""
+    """`default`: the task's adapter, where the backbone has one. Or `local`, `subject`, `portrait` or
+    `full` for every task, a file, a folder or a Hub id; null for no adapter."""
     layout: str = "canvas"
     """How references join: `canvas` puts them left of the target on one grid (released); `sequence` makes
     each unit a block of tokens at an image index of its own (paper, equation 5)."""

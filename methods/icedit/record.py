@@ -11,6 +11,12 @@ from methods.icedit.trainer import ICEditTrainer
 METHOD = Method(
     name="icedit",
     summary="the right half of a diptych is inpainted, the left half is the source",
+    purpose="Draws the new picture beside the old one, as one pair. Small adapters teach it new edits.",
+    main_options={
+        "guidance": "How closely to follow the words",
+        "adapter": "Trained weights",
+        "template": "Words around the instruction",
+    },
     paper="In-Context Edit: Enabling Instructional Image Editing with In-Context Generation "
     "in Large Scale Diffusion Transformer (2025)",
     role="fill",

@@ -14,7 +14,9 @@ from gradio_client import handle_file
 from PIL import Image
 
 from demos import compare as tab
+from demos.kept import Kept
 from demos.pictures import opened, painting, photo
+from demos.place import Place
 from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.imaging import color_spaces, images
@@ -100,7 +102,9 @@ def test_seeds_that_none_can_be_are_refused_before_anything_is_shown(seed: Any, 
     turned(path)
     with gr.Blocks():
         device: Any = SimpleNamespace(editor_of=lambda _: SimpleNamespace(spec=Editor))
-        page = tab.Compare(device, gr.State(None), PIXELS)
+        kept = Kept(tmp_path, personal=True)
+        place = Place(device=device, visit=gr.State(None), kept=kept, pixels=PIXELS, adapters={})
+        page = tab.Compare(place)
     visit: Any = SimpleNamespace(stop=None, results={})
     (said,) = page.compare(visit, payload(path), "make it red", ["kontext"], seed=seed)
     assert f"seed={seed} is not allowed" in said[page.controls.status]

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 
 import editkit
+from editkit.imaging import images
 from editkit.inference import provenance
 from tests import ROOT
 from tests.command_line import Cli, one_sentence, refused
@@ -38,7 +41,8 @@ FILE = {"_type": "gradio.FileData"}
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     folder = tmp_path_factory.mktemp("page")
-    with served(folder, "--max-pixels", PIXELS, EDITKIT_PASSWORD=PASSWORD) as found:
+    adapters = ROOT / "methods" / "icedit" / "tiny" / "lora"
+    with served(folder, "--max-pixels", PIXELS, "--adapter", adapters, EDITKIT_PASSWORD=PASSWORD) as found:
         yield found
 
 
@@ -115,8 +119,8 @@ def test_unknown_words_are_noted(client: Client) -> None:
     assert "does not know the word unicorn" in words(found["status"])
 
 
-def test_a_method_without_weights_fails_alone(client: Client) -> None:
-    found = compared(client, methods=["aceplus", "kontext"], aceplus_adapter="gone.safetensors")
+def test_a_method_that_cannot_run_fails_alone(client: Client) -> None:
+    found = compared(client, methods=["aceplus", "kontext"], aceplus_task="local_editing")
     assert "1 of 2 done" in words(found["status"])
     said = [words(each) for each in found.values() if isinstance(each, str) and "problem" in each]
     assert len(said) == 1
@@ -134,6 +138,8 @@ def test_a_method_without_weights_fails_alone(client: Client) -> None:
         ({"seed": -1}, "seed=-1 is not allowed"),
         ({"kontext_area": -4}, "area must be at least 1"),
         ({"kontext_guidance": -1}, "guidance=-1 is not allowed"),
+        ({"icedit_adapter": "/etc/passwd", "methods": ["icedit"]}, "adapter=/etc/passwd is not offered"),
+        ({"adapters": ["/etc/passwd"]}, "The adapter /etc/passwd is not offered on this page"),
     ],
 )
 def test_what_cannot_be_done_is_said(client: Client, asked: dict[str, Any], problem: str) -> None:
@@ -154,6 +160,49 @@ def test_files_that_are_no_pictures_are_refused(client: Client, tmp_path: Path) 
     assert "bad.png is in no known picture format" in words(found["status"])
     assert str(tmp_path) not in found["status"]
     assert "editkit-demo" not in found["status"]
+
+
+def turned(path: Path) -> None:
+    """A picture that lies on its side."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(RED).convert("RGB").crop((0, 0, 128, 64)).save(path, exif=exif)
+
+
+def deep(path: Path) -> None:
+    """A picture of 16 bits a pixel."""
+    Image.fromarray(np.linspace(0, 65535, 128 * 64).astype(np.uint16).reshape(64, 128)).save(path)
+
+
+@pytest.mark.parametrize("make", [turned, deep])
+def test_programs_edit_raw_files_as_the_command_line_does(make: Any, client: Client, tmp_path: Path) -> None:
+    make(tmp_path / "raw.png")
+    found = client.predict(
+        picture=handle_file(tmp_path / "raw.png"), instruction="make the red circle blue", api_name="/edit"
+    )
+    endpoint = client.view_api(return_format="dict", print_info=False)["named_endpoints"]["/edit"]
+    assert [each["label"] for each in endpoint["returns"]] == ["picture", "recipe", "notes", "seconds"]
+    needed = [each["parameter_name"] for each in endpoint["parameters"] if not each["parameter_has_default"]]
+    assert needed == ["picture", "instruction"]
+    edited, recipe, notes, seconds = found
+    read = images.load(tmp_path / "raw.png")
+    assert recipe["source_sha256"] == provenance.pixels_sha256(read)
+    assert Image.open(edited).size == read.size
+    assert provenance.read(edited) == recipe
+    assert seconds > 0
+    assert all(isinstance(note, str) for note in notes)
+
+
+def test_every_output_of_compare_has_a_name(client: Client) -> None:
+    endpoint = client.view_api(return_format="dict", print_info=False)["named_endpoints"]["/compare"]
+    labels = [each["label"] for each in endpoint["returns"] if each["label"] != "Download"]
+    assert not [label for label in labels if label.startswith("value")], labels
+    assert len(set(labels)) == len(labels)
+
+
+def test_programs_get_problems_as_errors(client: Client) -> None:
+    with pytest.raises(AppError, match="no method 'dream'"):
+        client.predict(picture=handle_file(RED), instruction="x", method="dream", api_name="/edit")
 
 
 def test_stop_ends_the_edit_within_a_step(client: Client) -> None:
@@ -179,15 +228,14 @@ def test_stop_ends_the_edit_within_a_step(client: Client) -> None:
 def test_a_session_goes_back_and_forth(client: Client) -> None:
     def turn(name: str, **asked: Any) -> tuple[str, list[str], str]:
         found = client.predict(api_name=f"/session_{name}" if name else "/session", **asked)
-        (gallery,) = (each for each in found if isinstance(each, list) and isinstance(each[0], dict))
+        gallery, *_ = (each for each in found if isinstance(each, list) and isinstance(each[0], dict))
         captions = [each["caption"] for each in gallery]
         return words(found[0]), captions, next(words(part) for part in found if "Drift" in str(part))
 
     assert "no session yet" in words(client.predict(instruction="x", api_name="/session")[0])
-    said, captions, drift = turn("start", picture=handle_file(RED))
-    assert captions == ["now: 0. original"]
-    assert "0.0 of 255" in drift
-    turn("", instruction="make the red circle blue")
+    said, captions, _ = turn("", picture=handle_file(RED), instruction="make the red circle blue")
+    assert "Turn 1 done" in said
+    assert captions == ["0. original", "now: 1. make the red circle blue"]
     said, captions, _ = turn("", instruction="remove the purple star", preserve=False)
     assert "Turn 2 done" in said
     assert captions[2] == "now: 2. remove the purple star"
@@ -200,7 +248,7 @@ def test_a_session_goes_back_and_forth(client: Client) -> None:
         turn("undo")
     assert "nothing to undo" in words(client.predict(api_name="/session_undo")[0])
     exported = client.predict(api_name="/session_export")
-    folder, strip = exported[-2:]
+    folder, strip = (each for each in exported if str(each).endswith((".zip", "strip.png")))
     with zipfile.ZipFile(folder) as packed:
         assert {"session.json", "strip.png"} <= set(packed.namelist())
     assert len(provenance.read(strip)["session"]) == 1
@@ -237,8 +285,9 @@ def test_only_the_page_own_files_are_served(client: Client, path: str) -> None:
 
 
 def test_paths_of_the_server_are_no_pictures(client: Client) -> None:
-    call, outside = f"{client.src}gradio_api/call/session_start", {"path": str(RED), "meta": FILE}
-    event = httpx.post(call, json={"data": [outside]}, cookies=client.cookies).json()["event_id"]
+    call, outside = f"{client.src}gradio_api/call/edit", {"path": str(RED), "meta": FILE}
+    asked = [outside, "make it red", "kontext", 0, None, None, False, None, None]
+    event = httpx.post(call, json={"data": asked}, cookies=client.cookies).json()["event_id"]
     said = httpx.get(f"{call}/{event}", cookies=client.cookies, timeout=60).text
     assert "event: error" in said
     assert "Traceback" not in said
