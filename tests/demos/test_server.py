@@ -124,7 +124,8 @@ def test_a_method_that_cannot_run_fails_alone(client: Client) -> None:
     assert "1 of 2 done" in words(found["status"])
     said = [words(each) for each in found.values() if isinstance(each, str) and "problem" in each]
     assert len(said) == 1
-    assert "The adapter gone.safetensors is neither an existing file or folder" in said[0]
+    assert "local_editing" in said[0]
+    assert "mask" in said[0]
     assert found["kontext: before and after"] is not None
 
 

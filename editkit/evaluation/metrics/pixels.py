@@ -47,7 +47,7 @@ class Pixels:
             "library": f"torchmetrics {self._library.__version__}",
             "pixels": "sRGB in [0, 1], what is clear as white",
             "resize": RESIZED,
-            "ssim": f"scikit-image {version('scikit-image')}, Gaussian window of {KERNEL}, sigma 1.5, no border",
+            "ssim": f"scikit-image {version('scikit-image')}, Gaussian window {KERNEL}, sigma 1.5, no border",
         }
 
     def score(self, case: Case) -> Scores:
