@@ -16,7 +16,7 @@ from editkit.data import layouts
 from editkit.data.check import Check, check
 from editkit.data.columns import columns
 from editkit.data.datasets import dataset
-from editkit.data.folders import Fault
+from editkit.data.folders import BadRow
 from editkit.data.records import DataConfig
 from editkit.errors import EditkitError, first_sentence
 from editkit.imaging import contact_sheet
@@ -61,7 +61,7 @@ class OwnData:
             for record in shown
         ]
         titles = [record.instruction for record in shown]
-        return contact_sheet.rows(list(zip(titles, pictures, strict=True)), ("source", "answer"))
+        return contact_sheet.groups(list(zip(titles, pictures, strict=True)), ("source", "answer"))
 
     def divided(self, folder: Path) -> tuple[dict[str, Any], str]:
         """Write lists of trained and of held-out pairs; return settings of the run, and the counts in words.
@@ -76,7 +76,7 @@ class OwnData:
         path, names = Path(self.config.path), columns(self.config)
         known = layouts.LAYOUTS[self.config.name](path, self.config)
         base = path if path.is_dir() else path.parent
-        rows = [_absolute(row, base.resolve(), names) for row in known if not isinstance(row, Fault)]
+        rows = [_absolute(row, base.resolve(), names) for row in known if not isinstance(row, BadRow)]
         if not rows:
             raise EditkitError(f"There are no whole pairs in {path.name}; give {WANTED}.")
         held = rows[::SHARE][:HELD_OUT] if len(rows) >= SHARE else []

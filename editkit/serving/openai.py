@@ -126,7 +126,7 @@ def answer(asked: Asked, results: Sequence[EditResult]) -> dict[str, Any]:
     data = []
     for result in results:
         assert result.image is not None
-        file = images.encoded(result.image, FORMATS[asked.output], result.recipe)
+        file = images.encode(result.image, FORMATS[asked.output], result.recipe)
         made = {
             "b64_json": base64.b64encode(file).decode("ascii"),
             "seed": result.recipe["seed"],
