@@ -32,7 +32,10 @@ REFUSED: dict[str, tuple[Callable[[State], Written], str]] = {
     "no scale": (lambda s: without(comfy_hints(s), ".weight_scale"), "no weight_scale, without which"),
     "two scales": (lambda s: twice(comfy_hints(s)), "both weight_scale and scale_weight"),
     "scales of blocks": (lambda s: blockwise(comfy_hints(s)), r"scales of shape \(2, 2\)"),
-    "no second scale": (lambda s: without(nvfp4(s, comfyui=True), ".weight_scale_2"), "without the weight_scale_2"),
+    "no second scale": (
+        lambda s: without(nvfp4(s, comfyui=True), ".weight_scale_2"),
+        "without the weight_scale_2",
+    ),
     "tiles missing": (lambda s: cut(nvfp4(s, comfyui=True)), "block scales, not"),
     "layer of nowhere": (
         lambda s: (s, {"_quantization_metadata": '{"layers": {"x": "nvfp4"}}'}),
