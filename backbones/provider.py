@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backbones import devices
 from backbones.specs import FAMILIES
 from editkit import config
 from editkit.backbone import Autoencoders, BackboneProvider, Family, Inventory, LoraFormats, Transformer
@@ -55,7 +54,7 @@ class FluxProvider:
     def create(
         self, fresh: Mapping[str, Any], role: str, device: str | None, seed: int, loading: Mapping[str, Any]
     ) -> "Flux":
-        from backbones import random_init
+        from backbones import devices, random_init
         from backbones.load_options import LoadOptions
 
         made = config.build(random_init.RandomInitConfig, fresh)
@@ -69,10 +68,12 @@ class FluxProvider:
         return MetaFlux(name, config.build(LoadOptions, loading))
 
     def device(self, name: str | None) -> "torch.device":
+        from backbones import devices
 
         return devices.choose_device(name)
 
     def dtype(self, name: "str | torch.dtype | None", chosen: "torch.device") -> "torch.dtype":
+        from backbones import devices
 
         return devices.choose_dtype(name, chosen)
 

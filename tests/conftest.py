@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from backbones import random_encoders
 from tests import ROOT
 from tests.cases import Place
 from tests.command_line import Cli, in_process
@@ -39,6 +38,7 @@ def random_flux():
     """A family of random weights with every role that a family of `specs` has; `text` is `kontext`."""
     from diffusers import FluxTransformer2DModel
 
+    from backbones import random_encoders
     from backbones.flux import Flux
     from backbones.specs import FAMILIES, Family, Role
 

@@ -102,10 +102,10 @@ def default_adapter(options: ICEditConfig, base: str | None, _: EditRequest) -> 
         return next(iter(known.values()))
     chosen = options.adapter
     if chosen not in known and "/" not in chosen and not Path(chosen).suffix and not Path(chosen).exists():
-        names = f" ({', '.join(known)})" if known else ", which has none,"
+        names = f"for {base} ({', '.join(known)})" if known else "for this backbone"
         raise EditkitError(
-            f"The adapter {chosen} is neither one of this backbone{names} nor an existing file or folder "
-            "nor a Hub id; give one of these."
+            f"The adapter {chosen} is neither one {names} nor an existing file or folder nor a Hub id; "
+            "give one of these."
         )
     return known.get(chosen, chosen)
 
