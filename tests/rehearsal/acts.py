@@ -27,9 +27,14 @@ from tests.rehearsal.stage import Stage
 
 SEED, GUIDANCE = 5, 2.5
 SAME = 1e-3
-"""Largest relative RMS of latents after one step, for which both do the very same arithmetic."""
+"""Largest relative RMS of latents after one step, for which both do the very same arithmetic.
+
+Later times are no such thing in bfloat16: editkit rounds t, as Black Forest Labs' sampler does, and diffusers
+1000 t. Where these are not the same number, a network of random weights, which is not smooth in time, is far
+off.
+"""
 CLOSE = 0.02
-"""Largest one in bfloat16 after several: diffusers rounds times and each step's product to it."""
+"""Largest one where the same is computed in another order, or rounded otherwise on the way."""
 FAR = 0.05
 """Smallest one where an input was changed."""
 WORDS = (ROOT / "configs" / "tiny" / "words.txt").read_text().split()
@@ -112,21 +117,21 @@ def kontext(stage: Stage, editor: editkit.Editor, size: tuple[int, int]) -> None
 
 
 def kontext_negative(stage: Stage, editor: editkit.Editor) -> None:
-    """True classifier-free guidance, in two steps."""
+    """True classifier-free guidance."""
     side = stage.scale.side
     picture = image(side, side)
     asked = EditRequest(
-        image=picture, instruction=PROMPT, seed=SEED, steps=2, guidance=GUIDANCE, negative=NEGATIVE
+        image=picture, instruction=PROMPT, seed=SEED, steps=1, guidance=GUIDANCE, negative=NEGATIVE
     )
     start()
     with remembering(editor, "kontext"):
         _, mine = latents(editor.configured({"kontext": {"sizes": "exact", "true_cfg": 3.0}}), asked)
         theirs = other(
             editor, FluxKontextPipeline, "kontext", picture,
-            num_inference_steps=2, guidance_scale=GUIDANCE, _auto_resize=False, max_area=side * side,
+            num_inference_steps=1, guidance_scale=GUIDANCE, _auto_resize=False, max_area=side * side,
             negative_prompt=NEGATIVE, true_cfg_scale=3.0,
         )  # fmt: skip
-    compare(f"kontext, true CFG, two steps, {side}x{side}", mine, theirs, CLOSE)
+    compare(f"kontext, true CFG, {side}x{side}", mine, theirs)
 
 
 def kontext_picture(stage: Stage, editor: editkit.Editor) -> None:
