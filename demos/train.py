@@ -96,6 +96,7 @@ class Train:
         self.findings = gr.HTML(elem_id="train-findings")
         self.sheet = gr.Image(
             label="Pairs to look at: source, answer",
+            show_label=False,  # it would lie over the sheet's first line
             format="png",
             interactive=False,
             visible=False,

@@ -3,7 +3,7 @@
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -65,7 +65,7 @@ def _trained(recipe: str, settings: "RunConfig") -> float:
     from editkit.train import status, stopping
 
     main = os.environ.get("RANK", "0") == "0"
-    about = {"steps": settings.fit.steps} | {
+    about: dict[str, Any] = {"steps": settings.fit.steps} | {
         name: getattr(settings, name) for name in ("method", "backbone") if hasattr(settings, name)
     }
     try:

@@ -122,8 +122,15 @@ class Reporter:
     def tell(self, phase: str, done: int = 0, total: int = 0, detail: str = "", reason: str = "") -> None:
         """Report what the run does now."""
         changed = phase != self.status.phase
-        now = {"phase": phase, "done": done, "total": total, "detail": detail, "reason": reason}
-        self.status = replace(self.status, **now, updated=time.time())
+        self.status = replace(
+            self.status,
+            phase=phase,
+            done=done,
+            total=total,
+            detail=detail,
+            reason=reason,
+            updated=time.time(),
+        )
         self.trained |= phase == TRAINING
         if self._watch:
             self._watch(self.status)
