@@ -25,7 +25,7 @@ class Pixels:
 
     name = "pixels"
     parallel = True
-    columns = (
+    columns: tuple[Column, ...] = (
         Column(name="l1", better=LOWER, meaning="mean absolute error to the true answer"),
         Column(name="l2", better=LOWER, meaning="mean square error to the true answer"),
         Column(
@@ -47,7 +47,7 @@ class Pixels:
             "library": f"torchmetrics {self._library.__version__}",
             "pixels": "sRGB in [0, 1], what is clear as white",
             "resize": RESIZED,
-            "ssim": f"scikit-image {version('scikit-image')}, gaussian window of {KERNEL}, sigma 1.5, border left out",
+            "ssim": f"scikit-image {version('scikit-image')}, gaussian window of {KERNEL}, no border",
         }
 
     def score(self, case: Case) -> Scores:
