@@ -132,9 +132,10 @@ class Item:
 
 def _erased(picture: images.Picture) -> NDArray[np.bool_]:
     """Where a picture is clear, (H, W); where it is purely white, if all of it is opaque."""
+    clear_HW = picture.rgb.min(axis=-1) == 255
     if picture.alpha is not None and np.ptp(picture.alpha) > 0:
-        return np.less(picture.alpha, 128)
-    return np.equal(picture.rgb.min(axis=-1), 255)
+        clear_HW = picture.alpha < 128
+    return np.asarray(clear_HW, dtype=np.bool_)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
