@@ -11,7 +11,7 @@ from editkit.evaluation.records import Edit, Item
 from editkit.evaluation.run_folder import RunFolder
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-CHUNK = 64
+CHUNK = 16
 
 
 def find_all(

@@ -121,15 +121,19 @@ class Item:
         if self.mask is None:
             return None
         picture = self.mask.read()
-        if self.mask_means == "erased":
-            clear = picture.alpha is not None and bool(np.ptp(picture.alpha))
-            inside_HW = picture.alpha < 128 if clear else (picture.rgb == 255).all(-1)  # type: ignore[operator]
-        else:
-            inside_HW = masks.read(picture) > 0.5
+        inside_HW = _erased(picture) if self.mask_means == "erased" else np.greater(masks.read(picture), 0.5)
         if not inside_HW.any():
             raise EditkitError(f"The {self.mask.what} covers nothing; mend it or leave it out.")
         gray = Image.fromarray(inside_HW.astype(np.uint8) * 255)
         return np.asarray(gray if gray.size == size else gray.resize(size, Image.Resampling.NEAREST)) > 127
+
+
+def _erased(picture: images.Picture) -> NDArray[np.bool_]:
+    """Where a picture is clear, (H, W); where it is purely white, if all of it is opaque."""
+    clear_HW = picture.rgb.min(axis=-1) == 255
+    if picture.alpha is not None and np.ptp(picture.alpha) > 0:
+        clear_HW = picture.alpha < 128
+    return np.asarray(clear_HW, dtype=np.bool_)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

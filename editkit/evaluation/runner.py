@@ -194,9 +194,11 @@ def from_environment(shard: str | None = None) -> tuple[Share, Callable[[], None
         return Share(rank=int(rank), world=int(world)), lambda: None
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return Share(), lambda: None
+    import torch
     from accelerate import PartialState
 
-    state = PartialState()
+    # Without being told, it takes processes on CPUs for single ones.
+    state = PartialState(cpu=not torch.accelerator.is_available())
     return Share(rank=state.process_index, world=state.num_processes), state.wait_for_everyone
 
 

@@ -253,3 +253,24 @@ def test_killed_at_ten_random_points(existing: RunConfig, tmp_path: Path) -> Non
     assert table(folder) == whole
     named = [(line["method"], line["item"]) for line in folder.scores()]
     assert len(named) == len(set(named)) == 40
+
+
+@pytest.mark.slow
+def test_processes_of_a_launcher_share_a_run(existing: RunConfig, tmp_path: Path) -> None:
+    """Two processes write logs of their own, and one table."""
+    whole = table(done(existing))
+    out = tmp_path / "launched"
+    subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29671",
+            "-m", "editkit", "eval", "run", "jsonl", "--data", existing.data, "--results",
+            f"theirs={existing.results['theirs']}", "--metrics", ",".join(PIXELS), "--out", str(out),
+        ],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    folder = RunFolder(out)
+    assert {path.name for path in (out / "logs").iterdir()} == {
+        f"{kind}-{rank}.jsonl" for kind in ("edits", "scores") for rank in (0, 1)
+    }
+    assert table(folder) == whole
+    assert (out / "report.html").is_file()

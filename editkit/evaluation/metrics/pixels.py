@@ -25,7 +25,7 @@ class Pixels:
 
     name = "pixels"
     parallel = True
-    columns = (
+    columns: tuple[Column, ...] = (
         Column(name="l1", better=LOWER, meaning="mean absolute error to the true answer"),
         Column(name="l2", better=LOWER, meaning="mean square error to the true answer"),
         Column(

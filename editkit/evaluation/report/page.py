@@ -63,7 +63,7 @@ def _cell(line: Line, name: str) -> dict[str, Any]:
     estimate = line.cells.get(name)
     if estimate is None:
         return {"mean": "–", "interval": "", "value": "", "balanced": ""}  # noqa: RUF001
-    balanced = f"mean of categories {tables.number(line.balanced[name])}" if name in line.balanced else ""
+    balanced = f"categories {tables.number(line.balanced[name])}" if name in line.balanced else ""
     return {
         "mean": tables.number(estimate.mean),
         "interval": f"{tables.number(estimate.low)} to {tables.number(estimate.high)}",
