@@ -151,7 +151,7 @@ def _arrive(turns: Turns, browser: Any, visit: Visit, key: str | None) -> dict[A
     """Know a browser by its secret again, or give it one; show its last session."""
     if isinstance(key, str) and KEY.fullmatch(key):
         visit.key = key
-    return {turns.visit: visit, browser: visit.key, **turns.arrived(visit)}
+    return {turns.visit: visit, browser: visit.secret(), **turns.arrived(visit)}
 
 
 def _linked(form: Form) -> Callable[[gr.Request], dict[Any, Any]]:

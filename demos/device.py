@@ -47,7 +47,8 @@ class Visit:
     """The data that the page keeps for one visitor.
 
     Attributes:
-        key: secret of the visitor's browser, by which what the page keeps is found again.
+        key: secret of the visitor's browser, by which what the page keeps is found again; empty at first,
+            since Gradio copies one `Visit` for every visitor.
         stop: event that ends the running or waiting work; None where there is none.
         editor: an editor with the adapters that the visitor tries.
         folder: folder of the files made for the visitor.
@@ -61,7 +62,7 @@ class Visit:
         thumbnails: files made for the gallery, by those of the results.
     """
 
-    key: str = field(default_factory=lambda: secrets.token_hex(16))
+    key: str = ""
 
     stop: threading.Event | None = None
     editor: Editor | None = None
@@ -74,6 +75,11 @@ class Visit:
     listed: tuple[Path, ...] = ()
     chosen: Path | None = None
     thumbnails: dict[Path, str] = field(default_factory=dict)
+
+    def secret(self) -> str:
+        """Return the key, and make one where the browser brought none."""
+        self.key = self.key or secrets.token_hex(16)
+        return self.key
 
     def new_folder(self) -> Path:
         """Make a new folder for the visitor's files, below the one that the page serves files from."""

@@ -37,7 +37,7 @@ class Kept:
         """Return the folder of a browser; its name does not tell the browser's secret."""
         if self.personal:
             return self.folder / "mine"
-        return self.folder / hashlib.sha256(visit.key.encode()).hexdigest()[:32]
+        return self.folder / hashlib.sha256(visit.secret().encode()).hexdigest()[:32]
 
     def add(self, visit: Visit, source: Image.Image, result: EditResult) -> tuple[str, ...]:
         """Keep a result and its source; one without a picture is not kept. Return why, where it failed."""

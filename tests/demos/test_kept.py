@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,9 +41,10 @@ def result(**changes: Any) -> EditResult:
 
 
 def test_a_browser_sees_its_own_results_and_no_others(tmp_path: Path) -> None:
-    kept, mine, other = Kept(tmp_path, personal=False), Visit(), Visit()
-    assert KEY.fullmatch(mine.key)
-    assert mine.key != other.key
+    kept, visit = Kept(tmp_path, personal=False), Visit()
+    mine, other = copy.deepcopy(visit), copy.deepcopy(visit)  # as Gradio makes visitors' states
+    assert KEY.fullmatch(mine.secret())
+    assert mine.secret() == mine.key != other.secret()
     assert kept.add(mine, PICTURE, result()) == ()
     assert kept.add(mine, PICTURE, result(seed=8)) == ()
     newest, oldest = kept.results(mine)
