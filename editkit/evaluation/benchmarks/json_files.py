@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from editkit.data.layouts import parsed
+from editkit.data.json_text import parsed
 from editkit.errors import EditkitError
 
 
