@@ -81,8 +81,13 @@ class Components(RoleTransformers):
         return self.options.part(part) or self.home / part
 
     def _load(self, part: str) -> Any:
-        loaded = parts.load(self.options, part, lambda: self.home, self.dtype)
+        quantized = bool(self.options.quantizer(part))
+        if quantized:
+            self.placement.clear()  # it is made on the device, at a size that is known only then
+        loaded = parts.load(self.options, part, lambda: self.home, self.dtype, self.device)
         self.placement.put(loaded, self.device, level="leaf")
+        if quantized:
+            self.placement.visit(part, loaded)
         return loaded
 
     def _tokenizer(self, folder: Path, part: str) -> Any:
@@ -112,13 +117,14 @@ class Components(RoleTransformers):
         return digest.hexdigest()
 
     def encoders_hash(self) -> str:
-        """Digest of the text encoders' files, precision and length, which every encoded prompt depends on."""
+        """Digest of the text encoders' files, precision, quantization and length, which prompts depend on."""
         files = [
             path
             for part in ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
             for path in _files(self._place(part) if part in parts.PARTS else self.home / part)
         ]
         about = [self.family.sequence_length, str(self.dtype), *map(atomic_files.sha256, files)]
+        about += [repr(kind) for part in parts.PARTS if (kind := self.options.quantizer(part))]
         return hashlib.blake2b(repr(about).encode(), digest_size=12).hexdigest()
 
     def free(self) -> None:

@@ -10,14 +10,22 @@ from safetensors import SafetensorError
 
 from backbones.conversion.reader import Stored
 from backbones.conversion.weights import Safetensors
-from backbones.quantized import built, fill
+from backbones.quantized import built, complete_state, fill, is_quantized
 from editkit.errors import EditkitError, first_sentence
 from editkit.quiet import no_bars
 
 LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
 
 
-def pretrained(cls: Any, folder: Path | str, part: str, dtype: torch.dtype, spare: bool | None = None) -> Any:
+def pretrained(
+    cls: Any,
+    folder: Path | str,
+    part: str,
+    dtype: torch.dtype,
+    spare: bool | None = None,
+    quantizer: Any = None,
+    device: torch.device | None = None,
+) -> Any:
     """A model from a folder's subfolder `part`, frozen, or from the folder itself where `part` is empty.
 
     Args:
@@ -26,22 +34,60 @@ def pretrained(cls: Any, folder: Path | str, part: str, dtype: torch.dtype, spar
         part: subfolder, if any.
         dtype: of weights that are not quantized.
         spare: whether the files may hold more than the model has; for text encoders where None.
+        quantizer: transformers' config by which weights are quantized on load, for text encoders.
+        device: where they are quantized, and stay.
 
     Raises:
-        EditkitError: where it is missing, damaged or pickled.
+        EditkitError: where it is missing, damaged or pickled, or quantized already and to be so again.
     """
     options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
     try:
+        if quantizer is not None:
+            if _config(Path(folder) / part).get("quantization_config"):
+                raise ValueError("its weights are quantized already; leave the option quantization out")
+            options |= {"quantization_config": quantizer, "device_map": {"": device}}
         # The encoders' files may hold more than FLUX needs: T5's decoder, CLIP's position ids.
         if in_four_bits(Path(folder) / part):
             return filled(cls, Path(folder) / part, dtype)
         with no_bars():
             found = cls.from_pretrained(folder, **options, **({"subfolder": part} if part else {}))
         model = complete(*found, spare=part.startswith("text") if spare is None else spare)
-    except LOADING_ERRORS as error:
+    except (*LOADING_ERRORS, ImportError) as error:
         what = part or cls.__name__
         raise EditkitError(f"The {what} in {folder} cannot be loaded ({first_sentence(error)}).") from error
     return model.eval().requires_grad_(False)
+
+
+def from_state(
+    cls: Any, config: Any, state: dict[str, Any], dtype: torch.dtype, quantizer: Any, device: torch.device
+) -> Any:
+    """A text encoder from its tensors, quantized on their way, frozen.
+
+    Args:
+        cls: of transformers.
+        config: its config.
+        state: all of its tensors, by the names of its state dict.
+        dtype: of weights that are not quantized.
+        quantizer: transformers' config of quantization.
+        device: where weights are quantized, and stay.
+
+    Raises:
+        ValueError: where tensors are not those of the model, or quantized already.
+    """
+    if any(map(is_quantized, state.values())):
+        raise ValueError("its weights are quantized already; leave the option quantization out")
+    state = complete_state(built(cls, config), state)
+    with no_bars():
+        made = cls.from_pretrained(
+            None,
+            config=config,
+            state_dict=state,
+            dtype=dtype,
+            quantization_config=quantizer,
+            device_map={"": device},
+            output_loading_info=True,
+        )
+    return complete(*made).eval().requires_grad_(False)
 
 
 def complete(model: Any, found: dict[str, Any], *, spare: bool = False) -> Any:

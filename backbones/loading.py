@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import diffusers
 import torch
+import transformers
 from diffusers import FluxTransformer2DModel
 from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_offloading
 
@@ -27,6 +28,10 @@ CACHES = ("FirstBlockCacheConfig", "TaylorSeerCacheConfig")
 """Those of diffusers that need no callback and know FLUX's blocks."""
 FILES = (".safetensors", ".gguf")
 QUANTIZERS = ("BitsAndBytesConfig", "TorchAoConfig", "QuantoConfig", "NVIDIAModelOptConfig")
+ENCODER_QUANTIZERS = QUANTIZERS[:3]
+"""Those that transformers has too."""
+QUANTIZED_PARTS = ("transformer", "text_encoder", "text_encoder_2")
+"""What can be quantized on load."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +51,9 @@ class LoadOptions:
     """RoPE axes of a native file whose head width is not 128."""
     quantization: dict[str, Any] = field(default_factory=dict)
     """`type` names diffusers' class (BitsAndBytesConfig, TorchAoConfig, ...), the rest are its arguments;
-    torchao's own config, such as Int8WeightOnlyConfig, goes by its name as `quant_type`."""
+    torchao's own config, such as Int8WeightOnlyConfig, goes by its name as `quant_type`. This is for the
+    transformer; a mapping from `transformer`, `text_encoder` (CLIP) and `text_encoder_2` (T5) to such is for
+    each of them, where the text encoders take transformers' class of that name."""
     offload: str | None = None
     """Of transformers. `block` or `leaf`: weights wait on the CPU and visit the device group by group;
     `none`: never. Without it `low_memory` decides."""
@@ -72,6 +79,23 @@ class LoadOptions:
         paths = named.values() or [self.transformer]
         if not all(path is None or isinstance(path, str | os.PathLike) for path in paths):
             raise ValueError(f"transformer must be a path, or paths by role, not {self.transformer!r}")
+        self._check_quantization()
+
+    def _check_quantization(self) -> None:
+        if not self.quantization.keys() & set(QUANTIZED_PARTS):
+            return
+        allowed = ", ".join(QUANTIZED_PARTS)
+        for part, values in self.quantization.items():
+            if part not in QUANTIZED_PARTS:
+                raise ValueError(f"quantization names parts, {allowed}, and {part!r} is none")
+            if not isinstance(values, dict):
+                raise ValueError(f"quantization.{part} must hold type and arguments, not {values!r}")
+
+    def quantizer(self, part: str) -> dict[str, Any]:
+        """How a part is quantized on load; empty where it is not."""
+        if self.quantization.keys() & set(QUANTIZED_PARTS):
+            return self.quantization.get(part) or {}
+        return self.quantization if part == "transformer" else {}
 
     def instead(self, role: str) -> Path | None:
         """What replaces a role's own transformer, or None."""
@@ -115,7 +139,8 @@ def load_transformer(
     if not (where.is_dir() or (where.is_file() and where.suffix in FILES)):
         wanted = "a .safetensors or .gguf file, or a folder, that exists; pickles are never opened"
         raise EditkitError(f"The transformer {where} cannot be loaded; give {wanted}.")
-    quantizer = _made(options.quantization, QUANTIZERS) if options.quantization else None
+    asked = options.quantizer("transformer")
+    quantizer = _made(asked, QUANTIZERS) if asked else None
     try:
         if where.is_file():
             config, state, exact = single_file.transformer(where, options.axes)
@@ -138,6 +163,16 @@ def load_transformer(
             f"The transformer in {where} cannot be loaded ({first_sentence(error)})."
         ) from error
     return cast(FluxTransformer2DModel, model.eval().requires_grad_(False))
+
+
+def encoder_quantizer(options: LoadOptions, part: str) -> Any:
+    """transformers' config that quantizes a text encoder on load, or None.
+
+    Raises:
+        EditkitError: where transformers has none of this name, or refuses its arguments.
+    """
+    asked = options.quantizer(part)
+    return _made(asked, ENCODER_QUANTIZERS, transformers) if asked else None
 
 
 def place(
@@ -191,7 +226,7 @@ def untrained(cls: Any, values: Mapping[str, Any], key: str) -> Any:
         raise EditkitError(f"The config under {key} does not fit: {problem}.") from error
 
 
-def _made(values: dict[str, Any], allowed: Sequence[str]) -> Any:
+def _made(values: dict[str, Any], allowed: Sequence[str], library: Any = diffusers) -> Any:
     arguments = dict(values)
     name = str(arguments.pop("type", ""))
     if name not in allowed:
@@ -201,9 +236,10 @@ def _made(values: dict[str, Any], allowed: Sequence[str]) -> Any:
             import torchao.quantization
 
             arguments["quant_type"] = getattr(torchao.quantization, str(arguments.get("quant_type")))()
-        cls = getattr(diffusers, name)
+        cls = getattr(library, name)
         if strange := arguments.keys() - inspect.signature(cls.__init__).parameters.keys():
             raise TypeError(f"it has none called {min(strange)}")  # some take any and use none of them
         return cls(**arguments)
     except (AttributeError, TypeError, ValueError, ImportError) as error:
-        raise EditkitError(f"diffusers' {name} refuses its arguments: {first_sentence(error)}.") from error
+        problem = f"{library.__name__}' {name} refuses its arguments: {first_sentence(error)}."
+        raise EditkitError(problem) from error

@@ -118,7 +118,7 @@ class RoleTransformers:
                 )
             self._register(record.key, self._placed(loaded))
             self._restorer.restore(record.key, loaded)
-            if self.options.quantization:
+            if self.options.quantizer("transformer"):
                 self.placement.visit(record.key, loaded)  # it was made on the device
         elif self.placement.preset:
             self.transformers[record.key] = self.transformers.pop(record.key)  # the one used last at the end
@@ -140,7 +140,7 @@ class RoleTransformers:
             del self.transformers[key]
             self.placement.forget(key)
             gc.collect()  # hooks and their module hold each other
-        if self.options.quantization:
+        if self.options.quantizer("transformer"):
             self.placement.clear()  # the next is made on the device, at a size that is known only then
 
     def _placed(self, transformer: FluxTransformer2DModel) -> FluxTransformer2DModel:

@@ -31,8 +31,11 @@ IDS = torch.tensor([[5, 3, 11, 2, 7, 1]])
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved_home(tmp_path_factory.mktemp("home"))
+
+
+def saved_home(folder: Path) -> Path:
     """A family's folder with encoders as FLUX has them, 64 wide."""
-    folder = tmp_path_factory.mktemp("home")
     torch.manual_seed(0)
     t5 = T5Config(vocab_size=32, d_model=64, d_kv=32, d_ff=128, num_layers=2, num_heads=2,
                   feed_forward_proj="gated-gelu", dropout_rate=0.0)  # fmt: skip
