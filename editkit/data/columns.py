@@ -36,6 +36,9 @@ COLUMNS: dict[str, dict[str, str]] = {
 }
 """Columns of known datasets, by the record's fields; relighting is the kontext-community's on the Hub."""
 
+CUT_OUT = ("magicbrush",)
+"""Presets whose masks are the source with the place of the edit cut out: it is what is clear."""
+
 
 def columns(config: DataConfig) -> dict[str, str]:
     """The columns of a config's dataset, by the record's fields.

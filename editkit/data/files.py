@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from editkit.data import folders, layouts
-from editkit.data.columns import columns
+from editkit.data.columns import CUT_OUT, columns
 from editkit.data.records import DataConfig, Record
 from editkit.errors import EditkitError, first_sentence
-from editkit.imaging import images
+from editkit.imaging import images, masks
 
-READING = 2
+READING = 3
 """Of the way in which pictures are read; latents of another one are encoded anew."""
 
 
@@ -30,6 +30,7 @@ class Files:
             raise EditkitError(f"data.name={config.name} needs data.path, where the records are.")
         self.path, self.tasks = Path(config.path), config.tasks
         self.columns = columns(config)
+        self.masks_cut_out = config.preset in CUT_OUT
         self.rows = layouts.LAYOUTS[config.name](self.path, config)
         self._check_columns(config)
         self.places: Sequence[int] = range(len(self.rows))
@@ -87,7 +88,7 @@ class Files:
             answer=answer,
             instruction=words,
             source=source,
-            mask=None if mask is None else _mask(mask, (width, height)),
+            mask=None if mask is None else _mask(mask, (width, height), self.masks_cut_out),
             references=references,
             kind=kind,
             task=task or self.tasks.get(kind),
@@ -199,7 +200,11 @@ def _stamp(path: Path) -> tuple[str, int, int]:
     return str(path.resolve()), status.st_size, status.st_mtime_ns
 
 
-def _mask(picture: images.Picture, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """As masks of requests are read, at the picture's size: released data have masks of another."""
-    gray = Image.fromarray(np.round(images.brightness(picture) * 255).astype(np.uint8))
+def _mask(picture: images.Picture, size: tuple[int, int], cut_out: bool) -> NDArray[np.uint8]:
+    """255 where the edit lies, at the picture's size: released data have masks of another.
+
+    Read as masks of requests are, or by what is clear where the dataset cuts the place of the edit out.
+    """
+    values_HW = masks.cut_out(picture) if cut_out else masks.read(picture).values_HW
+    gray = Image.fromarray(np.round(values_HW * 255).astype(np.uint8))
     return np.array(gray if gray.size == size else gray.resize(size, Image.Resampling.NEAREST))

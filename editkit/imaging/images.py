@@ -92,37 +92,6 @@ def load(image: ImageInput, what: str = "image") -> Picture:
         return _decoded(arrays.image(image, what), f"The {what}", [])
 
 
-def load_mask(mask: ImageInput, size: tuple[int, int]) -> NDArray[np.float32]:
-    """The mask of an image of `size` (width, height): (H, W) in [0, 1], 1 (white) where the edit may land.
-
-    Opacity counts where it differs, whatever the colours are, as painting tools export; else brightness.
-
-    Raises:
-        EditkitError: as for `load`, and for another size, a mode of print or video, or nothing over mid-gray.
-    """
-    label = f"The mask {mask}" if isinstance(mask, (str, Path)) else "The mask"
-    picture = load(mask, "mask")
-    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        raise EditkitError(f"{label} is a {picture.mode} picture; save it as gray, RGB or RGBA.")
-    if picture.size != tuple(size):
-        given, wanted = (f"{width}x{height}" for width, height in (picture.size, size))
-        raise EditkitError(f"{label} is {given} pixels, the image {wanted}; make them equally large.")
-    values_HW = brightness(picture)
-    if values_HW.max() <= 0.5:
-        raise EditkitError(f"{label} is at most {values_HW.max():.0%} white; paint where the edit may land.")
-    return values_HW
-
-
-def brightness(picture: Picture) -> NDArray[np.float32]:
-    """What a picture says as a mask, (H, W) in [0, 1]; see `load_mask`."""
-    gray_HW = np.array(Image.fromarray(picture.rgb).convert("L"))
-    values_HW: NDArray[np.float32] = np.divide(gray_HW, 255, dtype=np.float32)
-    if picture.alpha is None:
-        return values_HW
-    opacity_HW: NDArray[np.float32] = np.divide(picture.alpha, 255, dtype=np.float32)
-    return opacity_HW if np.ptp(opacity_HW) > 0 else values_HW * opacity_HW
-
-
 def flattened(picture: Picture) -> NDArray[np.uint8]:
     """The colours on a white page, (H, W, 3); as they are where the picture has no opacity."""
     if picture.alpha is None:
