@@ -1,21 +1,19 @@
 """Which published weights are on this machine, and what they need in memory, by ways to load them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from backbones import hub, low_memory
 from backbones.low_memory import HALF, LARGEST_BLOCK, OUTSIDE_BLOCKS, PRESETS, Preset, Sizes
+from backbones.quantized_sizes import CLIP_PLAIN, FOUR_BITS, T5_PLAIN, bytes_of_a_weight
 from backbones.specs import FAMILIES, PARAMETERS
 from editkit.backbone import Fit, Held, Role, Way
 
 ROOM = low_memory.ROOM
 FULL = 4
-FOUR_BITS = 0.5 + 4 / 64
-"""Bytes of a weight in NF4; 64 share a scale of 4 bytes."""
 Q4, Q8 = 18 / 32, 34 / 32
 """Bytes of a weight in GGUF's Q4_0 and Q8_0, or Q4_K_S and others of their size: 32 share a scale."""
-T5_PLAIN = 24 * 10240 * 4096 + 32128 * 4096
-"""Parameters of T5 that stay in bfloat16: the last layer of each block, and the embedding."""
 
 
 def held() -> list[Held]:
@@ -49,20 +47,22 @@ def ways(on_cpu: bool) -> list[Way]:
             Way(settings="--dtype bfloat16", device=half),
             Way(settings=f"--dtype bfloat16 {named}", device=files, needs="gguf"),
         ]
-    four_bits, visiting = "--load quantization=... (4 bits)", HALF * (LARGEST_BLOCK + OUTSIDE_BLOCKS)
+    four_bits, visiting = "--load quantization=... (4 bits", HALF * (LARGEST_BLOCK + OUTSIDE_BLOCKS)
+    small = FOUR_BITS * (transformer + t5 - T5_PLAIN) + HALF * (T5_PLAIN + rest)
     return [
         Way(settings="", device=half),
         *(_preset_way(name, PRESETS[name]) for name in reversed(list(PRESETS))),
-        Way(settings=four_bits, device=FOUR_BITS * transformer + others, needs="bitsandbytes"),
+        Way(settings=f"{four_bits})", device=FOUR_BITS * transformer + others, needs="bitsandbytes"),
+        Way(settings=f"{four_bits}, T5 too)", device=small, needs="bitsandbytes"),
         Way(settings=named, device=files, needs="gguf"),
         Way(settings="--load offload=block", device=others + visiting, main=HALF * transformer),
     ]
 
 
-def fits(memory: float) -> list[Fit]:
+def fits(memory: float, quantization: Mapping[str, Any]) -> list[Fit]:
     """Every role of every family on a device of this many bytes, in the precision of GPUs."""
     return [
-        _fit(family.name, name, _sizes(role), memory)
+        _fit(family.name, name, _sizes(role, quantization), memory)
         for family in FAMILIES.values()
         for name, role in family.roles.items()
     ]
@@ -83,19 +83,42 @@ def _fit(family: str, role: str, sizes: Sizes, memory: float) -> Fit:
         vae=sizes.vae,
         preset=name,
         peak=low_memory.peak(PRESETS[name], sizes) if name else sizes.whole,
+        travels=sizes.transformer if name and low_memory.visits(PRESETS[name], sizes) else 0.0,
     )
 
 
-def _sizes(role: Role) -> Sizes:
+def _sizes(role: Role, quantization: Mapping[str, Any]) -> Sizes:
     folder = Path(role.source)
     if not folder.is_absolute():
-        return low_memory.published()
+        return _published(quantization)
     parts = ("transformer", "text_encoder", "text_encoder_2", "vae")
     transformer, clip, t5, vae = (
         sum(file.stat().st_size for file in (folder / part).glob("*.safetensors")) for part in parts
     )
     # Far smaller than any preset's bound, so that it never visits in blocks.
     return Sizes(transformer=transformer, block=transformer, outside=0, encoders=clip + t5, vae=vae)
+
+
+def _published(quantization: Mapping[str, Any]) -> Sizes:
+    """Bytes of a role of FLUX.1 with what is quantized on load, by part; the rest in bfloat16."""
+    sizes = low_memory.published()
+    weight, clip, t5 = (
+        bytes_of_a_weight(quantization.get(part) or {})
+        for part in ("transformer", "text_encoder", "text_encoder_2")
+    )
+    encoders = (
+        clip * (PARAMETERS["text_encoder"] - CLIP_PLAIN)
+        + t5 * (PARAMETERS["text_encoder_2"] - T5_PLAIN)
+        + HALF * (CLIP_PLAIN + T5_PLAIN)
+    )
+    share = weight / HALF
+    return Sizes(
+        transformer=share * sizes.transformer,
+        block=share * sizes.block,
+        outside=share * sizes.outside,
+        encoders=encoders,
+        vae=sizes.vae,
+    )
 
 
 def _preset_way(name: str, preset: Preset) -> Way:

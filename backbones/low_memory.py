@@ -72,9 +72,14 @@ def published() -> Sizes:
     )
 
 
+def visits(preset: Preset, sizes: Sizes) -> bool:
+    """Whether the transformer is too large to stay, and comes to the device group by group."""
+    return sizes.transformer > preset.weights
+
+
 def visiting(preset: Preset, sizes: Sizes) -> float:
     """Bytes of the transformer that are on the device at once: all, or the groups of the moment."""
-    if sizes.transformer <= preset.weights:
+    if not visits(preset, sizes):
         return sizes.transformer
     return sizes.outside + (2 if preset.stream else 1) * sizes.block
 

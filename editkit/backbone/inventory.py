@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +40,7 @@ class Fit:
         vae: of weights.
         preset: value of the loading option low_memory; empty where none is needed, None where none helps.
         peak: of weights on the device at once, with that preset.
+        travels: of weights that come to the device in each step, as there is no room for them to stay.
     """
 
     family: str
@@ -48,6 +50,7 @@ class Fit:
     vae: float
     preset: str | None
     peak: float
+    travels: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,8 +80,11 @@ class Inventory(Protocol):
     def held(self) -> list[Held]:
         """Every role of every family, and how much of it is here."""
 
-    def fits(self, memory: float) -> list[Fit]:
-        """Every role of every family on a device of this many bytes, in the precision of GPUs."""
+    def fits(self, memory: float, quantization: Mapping[str, Any]) -> list[Fit]:
+        """Every role of every family on a device of this many bytes, in the precision of GPUs.
+
+        `quantization` holds values of the loading option of that name by part; it may be empty.
+        """
 
     def preset(self, memory: float) -> str | None:
         """The preset for several roles in one process; empty where none is needed, None where none helps."""
