@@ -1,7 +1,5 @@
 """Where a family's components come from: shipped folders, local folders, the Hub."""
 
-import fnmatch
-import json
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -11,6 +9,7 @@ from typing import Any
 
 import torch
 
+from backbones import hub_cache, refusals
 from backbones.specs import FAMILIES, PUBLISHED_SHAPE, TINY
 from editkit.backbone import Family, Role
 from editkit.errors import EditkitError, unknown
@@ -68,14 +67,14 @@ def _folder_family(folder: Path, source: str | None = None) -> Family:
     index = folder / "model_index.json"
     if not index.is_file():
         raise EditkitError(f"The folder {folder} has no model_index.json; give a diffusers pipeline folder.")
-    pipeline = str(_read(index).get("_class_name", ""))
+    pipeline = str(hub_cache.read(index).get("_class_name", ""))
     role = ROLE_OF_PIPELINE.get(pipeline)
     if role is None:
         raise EditkitError(
             f"The folder {folder} holds a {pipeline or 'nameless pipeline'}; "
             f"it must be one of {', '.join(ROLE_OF_PIPELINE)}."
         )
-    config = _read(folder / "transformer" / "config.json")
+    config = hub_cache.read(folder / "transformer" / "config.json")
     head, channels = config.get("attention_head_dim", 128), config.get("in_channels")
     if channels == 448:
         role = "ace"  # in a folder of FLUX.1 Fill's pipeline, as diffusers has none for it
@@ -108,18 +107,8 @@ def _base(config: dict[str, Any]) -> str | None:
     """The published family that has a transformer of this config, whatever its input's channels."""
     if all(config.get(key) == value for key, value in PUBLISHED_SHAPE.items()):
         return "flux1-dev" if config.get("guidance_embeds") else "flux1-schnell"
-    shipped = _read(TINY / "kontext" / "transformer" / "config.json")
+    shipped = hub_cache.read(TINY / "kontext" / "transformer" / "config.json")
     return "tiny" if all(config.get(key) == shipped.get(key) for key in PUBLISHED_SHAPE) else None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EditkitError(
-            f"The file {path} is missing or no JSON; give a whole diffusers folder."
-        ) from error
-    return value if isinstance(value, dict) else {}
 
 
 def weights(parts: Iterable[str], *others: str) -> list[str]:
@@ -145,46 +134,24 @@ def fetch(repository: str, licence: str | None, wanted: Sequence[str]) -> Path:
             f"The weights at {repository} are missing; reinstall editkit, or train them (docs/tiny.md)."
         )
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        found = Path(snapshot_download(repository, local_files_only=True, allow_patterns=list(wanted)))
-        if held(found, wanted):
-            return found
+        found = hub_cache.snapshot(repository)
     except HFValidationError as error:
         raise EditkitError(
             unknown("backbone", repository, [*FAMILIES, "any local diffusers folder or Hub id"])
         ) from error
-    except OSError:  # not in the cache, or not all of it
-        pass
-    page = f"https://huggingface.co/{repository}"
-    advice = (
-        f"accept its licence{f' ({licence})' if licence else ''} at {page} and run: hf download {repository}"
-    )
+    absent = hub_cache.missing(found, wanted) if found else []
+    if found and not absent:
+        return found
     if constants.HF_HUB_OFFLINE or not _reachable():
-        raise EditkitError(
-            f"The weights of {repository} are not on this machine and the Hub cannot be reached; {advice}"
-        )
+        some = found is not None and any(found.rglob("*.safetensors"))
+        raise EditkitError(refusals.unreachable(repository, licence, absent if some else []))
     try:
         return Path(snapshot_download(repository, allow_patterns=list(wanted)))
-    except GatedRepoError as error:
-        raise EditkitError(f"The weights of {repository} are gated; {advice}") from error
     except (HfHubHTTPError, OSError) as error:
-        raise EditkitError(
-            f"The weights of {repository} could not be downloaded ({type(error).__name__}); {advice}"
-        ) from error
-
-
-def held(folder: Path, wanted: Sequence[str]) -> bool:
-    """Whether a folder of the Hub's cache, which may be part of a repository, has what cannot be missing."""
-    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    needed = [pattern for pattern in wanted if "*" not in pattern or pattern.endswith(".safetensors")]
-    for pattern in needed:
-        for index in fnmatch.filter(files, f"{pattern}.index.json"):
-            shards = (_read(folder / index).get("weight_map") or {}).values()
-            if not all((folder / index).with_name(shard).is_file() for shard in shards):
-                return False
-    return all(fnmatch.filter(files, pattern) for pattern in needed)
+        raise EditkitError(refusals.refused(repository, licence, error)) from error
 
 
 def _reachable() -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from backbones import hub, low_memory
+from backbones import hub, hub_cache, low_memory
 from backbones.low_memory import HALF, LARGEST_BLOCK, OUTSIDE_BLOCKS, PRESETS, Preset, Sizes
 from backbones.quantized_sizes import CLIP_PLAIN, FOUR_BITS, T5_PLAIN, bytes_of_a_weight
 from backbones.specs import FAMILIES, PARAMETERS
@@ -20,17 +20,17 @@ def held() -> list[Held]:
     """Every role of every family, and how much of it is here."""
     sizes = _cached()
     return [
-        Held(
-            family=family.name,
-            role=name,
-            source=role.file or role.source,
-            state=_state(role),
-            size=sum(sizes.get(repository, 0) for repository in _repositories(role)),
-            whole=role.disk_gb * 1e9,
-        )
+        _held(family.name, name, role, sizes)
         for family in FAMILIES.values()
         for name, role in family.roles.items()
     ]
+
+
+def token() -> bool:
+    """Whether this machine has a token of the Hub, which gated weights need."""
+    from huggingface_hub import get_token
+
+    return get_token() is not None
 
 
 def ways(on_cpu: bool) -> list[Way]:
@@ -129,35 +129,42 @@ def _preset_way(name: str, preset: Preset) -> Way:
     return Way(settings=f"--low-memory {name}", device=preset.weights, main=main)
 
 
-def _state(role: Role) -> str:
+def _held(family: str, name: str, role: Role, sizes: Mapping[str, int]) -> Held:
     """How much of a role is here: its own transformer, and what all roles share."""
-    if Path(role.source).is_absolute():
-        return "embedded"
-    needed = list(_needed(role))
-    found = [folder is not None and hub.held(folder, patterns) for folder, patterns in needed]
-    if all(found):
-        return "complete"
-    return "partly" if any(folder is not None for folder, _ in needed) else "absent"
+    state, missing = "embedded", list[str]()
+    if not Path(role.source).is_absolute():
+        needed = list(_needed(role))
+        missing = [
+            f"{repository} {pattern}"
+            for repository, folder, patterns in needed
+            for pattern in (["as a whole"] if folder is None else hub_cache.missing(folder, patterns))
+        ]
+        here = any(folder is not None for _, folder, _ in needed)
+        state = ("partly" if here else "absent") if missing else "complete"
+    return Held(
+        family=family,
+        role=name,
+        source=role.file or role.source,
+        state=state,
+        size=sum(sizes.get(repository, 0) for repository in _repositories(role)),
+        whole=role.disk_gb * 1e9,
+        missing=tuple(missing) if state == "partly" else (),
+    )
 
 
-def _needed(role: Role) -> Iterator[tuple[Path | None, list[str]]]:
-    """Folders of the Hub's cache, or None, with the patterns of what a role needs from each."""
+def _needed(role: Role) -> Iterator[tuple[str, Path | None, list[str]]]:
+    """Repositories, their folders in the Hub's cache or None, and patterns of what a role needs from each."""
     shared = ["vae", "text_encoder", "text_encoder_2"]
     if role.file is None:
-        yield _snapshot(role.source), hub.weights([*shared, "transformer"], *hub.TOKENIZERS)
+        yield (
+            role.source,
+            hub_cache.snapshot(role.source),
+            hub.weights([*shared, "transformer"], *hub.TOKENIZERS),
+        )
     else:
         repository, _, name = role.file.rpartition("/")
-        yield _snapshot(role.source), hub.weights(shared, *hub.TOKENIZERS)
-        yield _snapshot(repository), [name]
-
-
-def _snapshot(repository: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(repository, local_files_only=True))
-    except OSError:
-        return None
+        yield role.source, hub_cache.snapshot(role.source), hub.weights(shared, *hub.TOKENIZERS)
+        yield repository, hub_cache.snapshot(repository), [name]
 
 
 def _repositories(role: Role) -> set[str]:

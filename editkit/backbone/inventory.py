@@ -18,6 +18,8 @@ class Held:
         state: `complete`, `partly` or `absent`; `embedded` where they come with editkit.
         size: bytes of the repository that are here; roles may share one.
         whole: bytes that the role needs on disk.
+        missing: where the state is `partly`, the repository and the file, or the pattern of files, of each
+            thing that is not here.
     """
 
     family: str
@@ -26,6 +28,7 @@ class Held:
     state: str
     size: int
     whole: float
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +82,9 @@ class Inventory(Protocol):
 
     def held(self) -> list[Held]:
         """Every role of every family, and how much of it is here."""
+
+    def token(self) -> bool:
+        """Whether this machine has a token for gated weights."""
 
     def fits(self, memory: float, quantization: Mapping[str, Any]) -> list[Fit]:
         """Every role of every family on a device of this many bytes, in the precision of GPUs.

@@ -106,7 +106,8 @@ def _fits(device: str | None, load: list[str] | None) -> None:
     kind = f"{' and '.join(quantization)} quantized, the rest in bfloat16" if quantization else "in bfloat16"
     print(f"GB {kind} on {known.name}; activations are those of one megapixel, at most.")
     print(text(columns("<<>>>><>", rows, head)))
-    print(f"Several roles in one process: {_settings(inventory.preset(known.capacity))}")
+    if not quantization:
+        print(f"Several roles in one process: {_settings(inventory.preset(known.capacity))}")
 
 
 def _estimates(device: str | None, names: Sequence[str], load: list[str] | None) -> None:
@@ -125,10 +126,9 @@ def _estimates(device: str | None, names: Sequence[str], load: list[str] | None)
         shape = (each.method, canvas, each.tokens, each.steps, f"{each.flops / 1e12:.0f}")
         rows.append((*shape, _settings(each.preset), memory, seconds))
     head = ("", "canvas", "tokens", "steps", "TFLOP a step", "settings", "GB at once", "seconds")
-    print(
-        f"An edit of {edits.SIDE}x{edits.SIDE} pixels with {edits.BACKBONE} on {known.name}: estimates from"
-    )
-    print("shapes and the maker's figures, not measurements.")
+    side, backbone = edits.SIDE, edits.BACKBONE
+    print(f"An edit of {side}x{side} pixels with {backbone} on {known.name}.")
+    print("These are estimates from shapes and the maker's figures, not measurements.")
     print(text(columns("<<>>><>>", rows, head)))
     print(f"Seconds are those of the steps alone: {UTILIZATION:.0%} of the device's bf16 figure, or")
     print(f"{edits.TRANSFER / 1e9:.0f} GB/s where weights come to the device in each step.")

@@ -34,8 +34,8 @@ def test_a_weight_takes_what_is_counted(
     made = loaded("text_encoder_2", saved_home(tmp_path), options)
     query = made.encoder.block[0].layer[0].SelfAttention.q
     assert type(query).__name__ == layer
-    # Of 8 bits each row has a scale of its own, which is little where rows are long.
-    rows = 4 * query.out_features if "4bit" not in layer else 0
+    # Of 8 bits each row has a scale and a zero of its own, which is little where rows are long.
+    rows = 8 * query.out_features if "4bit" not in layer else 0
     counted = bytes_of_a_weight(options) * query.in_features * query.out_features
     assert size([query.weight]) == pytest.approx(counted, abs=rows)
 

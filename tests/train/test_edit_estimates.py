@@ -74,5 +74,5 @@ def test_what_is_not_counted_is_refused(cli: Cli) -> None:
 
 
 def test_a_method_must_exist() -> None:
-    with pytest.raises(EditkitError, match="no method called 'konetxt'"):
+    with pytest.raises(EditkitError, match="There is no method 'konetxt'"):
         found("h100-80g", "konetxt")
