@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from editkit.errors import EditkitError
 from editkit.train.estimate import devices, edits
 from editkit.train.estimate.plan import UTILIZATION
+from tests import ROOT
 from tests.command_line import Cli, in_process
 
 FOUR = {"type": "BitsAndBytesConfig", "load_in_4bit": True}
@@ -59,6 +61,22 @@ def test_the_command_says_that_it_estimates(cli: Cli) -> None:
     assert "estimates from shapes and the maker's figures, not measurements" in run.out
     (row,) = (line.split() for line in run.out.splitlines() if line.startswith("icedit"))
     assert row[1:4] == ["1024x512", "2560", "28"]
+
+
+@pytest.mark.slow
+def test_the_quickstart_tells_the_same_estimates() -> None:
+    text = (ROOT / "docs" / "quickstart.md").read_text()
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\S+) \| (\d+) \| ([\d.]+) GB, (\d+) s \| ([\d.]+) GB, (\d+) s", text, re.M
+    )
+    assert {name for name, *_ in rows} == set(WANTED)
+    plain = found("rtx4090-24g", *WANTED)
+    small = found("rtx4090-24g", *WANTED, transformer=FOUR, text_encoder_2=FOUR)
+    for name, canvas, steps, *figures in rows:
+        one, other = plain[name], small[name]
+        assert (canvas, int(steps)) == (f"{one.width}x{one.height}", one.steps)
+        known = [one.memory / 1e9, one.seconds, other.memory / 1e9, other.seconds]
+        assert list(map(float, figures)) == pytest.approx(known, abs=0.5)
 
 
 def test_what_is_not_counted_is_refused(cli: Cli) -> None:
