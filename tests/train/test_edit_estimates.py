@@ -72,11 +72,11 @@ def test_the_quickstart_tells_the_same_estimates() -> None:
     assert {name for name, *_ in rows} == set(WANTED)
     plain = found("rtx4090-24g", *WANTED)
     small = found("rtx4090-24g", *WANTED, transformer=FOUR, text_encoder_2=FOUR)
-    for name, canvas, steps, *figures in rows:
+    for name, canvas, steps, *told in rows:
         one, other = plain[name], small[name]
         assert (canvas, int(steps)) == (f"{one.width}x{one.height}", one.steps)
         known = [one.memory / 1e9, one.seconds, other.memory / 1e9, other.seconds]
-        assert list(map(float, figures)) == pytest.approx(known, abs=0.5)
+        assert list(map(float, told)) == pytest.approx(known, abs=0.5)
 
 
 def test_what_is_not_counted_is_refused(cli: Cli) -> None:
