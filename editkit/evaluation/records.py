@@ -123,9 +123,9 @@ class Item:
         picture = self.mask.read()
         if self.mask_means == "erased":
             clear = picture.alpha is not None and bool(np.ptp(picture.alpha))
-            inside_HW = picture.alpha < 128 if clear else (picture.rgb == 255).all(-1)  # type: ignore[operator]
+            inside_HW = masks.cut_out(picture) > 0.5 if clear else (picture.rgb == 255).all(-1)
         else:
-            inside_HW = masks.read(picture) > 0.5
+            inside_HW = masks.read(picture).values_HW > 0.5
         if not inside_HW.any():
             raise EditkitError(f"The {self.mask.what} covers nothing; mend it or leave it out.")
         gray = Image.fromarray(inside_HW.astype(np.uint8) * 255)
