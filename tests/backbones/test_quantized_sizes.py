@@ -84,10 +84,8 @@ def test_what_fits_counts_quantized_parts() -> None:
         return found
 
     plain, small = fit(), fit(text_encoder_2=FOUR)
-    assert (plain.transformer, plain.encoders) == (
-        published_weights().transformer,
-        published_weights().encoders,
-    )
+    published = published_weights()
+    assert (plain.transformer, plain.encoders) == (published.transformer, published.encoders)
     assert plain.preset == small.preset == "24g"
     assert plain.travels == small.travels == plain.transformer
     assert small.encoders == pytest.approx(4.56e9, rel=0.01)

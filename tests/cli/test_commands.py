@@ -69,7 +69,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         {*LOW_MEMORY, "-b", "--backbone", "--device", "--host", "--port", "--share", "--password"}
         | {"--max-pixels", "--lora", "--load", "--dtype"},
     ),
-    "backbones": ([], {"--device", "--load"}),
+    "backbones": ([], {"--plan-device", "--device", "--load"}),
     "train": (["config", "overrides"], {"--plan", "--plan-device", "--device"}),
     "eval shapesworld": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--sessions"}),
     "data check": (["config", "overrides"], {"--limit", "--output", "-o", "--json"}),
