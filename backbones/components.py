@@ -83,8 +83,15 @@ class Components(RoleTransformers):
         return self.options.component(part) or self.home / part
 
     def _load(self, part: str) -> Any:
-        loaded = component_files.load_component(self.options, part, lambda: self.home, self.dtype)
+        quantized = bool(self.options.quantizer(part))
+        if quantized:
+            self.placement.offload_all()  # it is quantized on the device; its size is not known yet
+        loaded = component_files.load_component(
+            self.options, part, lambda: self.home, self.dtype, self.device
+        )
         self.placement.place(loaded, self.device, level="leaf")
+        if quantized:
+            self.placement.onload(part, loaded)
         return loaded
 
     def _tokenizer(self, folder: Path, part: str) -> Any:
@@ -114,7 +121,7 @@ class Components(RoleTransformers):
         return digest.hexdigest()
 
     def encoders_hash(self) -> str:
-        """Hash all that encoded prompts depend on: the text encoders' files, precision and length."""
+        """Hash what encoded prompts depend on: the text encoders' files, precision, quantizers, length."""
         files = [
             path
             for part in ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
@@ -123,6 +130,7 @@ class Components(RoleTransformers):
             )
         ]
         about = [self.family.sequence_length, str(self.dtype), *map(atomic_files.sha256, files)]
+        about += [repr(kind) for part in component_files.COMPONENTS if (kind := self.options.quantizer(part))]
         return hashlib.blake2b(repr(about).encode(), digest_size=12).hexdigest()
 
     def free(self) -> None:

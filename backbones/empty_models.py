@@ -43,7 +43,7 @@ def fill(model: Model, state: Mapping[str, Any], dtype: torch.dtype, *, exact: b
         ValueError: where names or shapes are not those of the model.
     """
     plain, packed = {}, {}
-    for name, value in _complete(model, state).items():
+    for name, value in complete_state(model, state).items():
         if is_quantized(value) and stays_packed(model, name):
             packed[name] = value
         else:
@@ -82,7 +82,7 @@ def fill_quantized(
         raise ValueError("its weights are quantized already; leave the option quantization out")
     quantizer = DiffusersAutoQuantizer.from_config(config, pre_quantized=False)
     quantizer.validate_environment(device_map={"": device})
-    complete = _complete(model, state)
+    complete = complete_state(model, state)
     quantizer.preprocess_model(model, device_map={"": device}, state_dict=complete, keep_in_fp32_modules=[])
     load_model_dict_into_meta(
         model,
@@ -97,7 +97,7 @@ def fill_quantized(
     model.hf_quantizer = quantizer
 
 
-def _complete(model: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
+def complete_state(model: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
     """Check that these are exactly the model's tensors; add T5's embedding under its second name.
 
     Raises:

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backbones.hub import CONFIG_FILES, fetch, read_json
+from backbones.hub import CONFIG_FILES, fetch
+from backbones.hub_cache import read_json
 from backbones.specs import FAMILIES, PUBLISHED_SHAPE, TINY
 from editkit.backbone import Family, Role
 from editkit.errors import EditkitError, unknown

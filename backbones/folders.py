@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 
 from backbones.conversion.reader import SafetensorsReader
 from backbones.conversion.weights import SafetensorsWeights
-from backbones.empty_models import empty_model, fill
+from backbones.empty_models import complete_state, empty_model, fill
+from backbones.quantized import is_quantized
 from editkit.errors import EditkitError, first_sentence
 from editkit.quiet import no_bars
 
@@ -19,7 +20,13 @@ LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, Safete
 
 
 def load_pretrained(
-    cls: Any, folder: Path | str, part: str, dtype: torch.dtype, allow_unused: bool | None = None
+    cls: Any,
+    folder: Path | str,
+    part: str,
+    dtype: torch.dtype,
+    allow_unused: bool | None = None,
+    quantizer: Any = None,
+    device: torch.device | None = None,
 ) -> Any:
     """Load a model from a folder, or from its subfolder `part`; the model is frozen.
 
@@ -30,12 +37,19 @@ def load_pretrained(
         dtype: precision of weights that are not quantized.
         allow_unused: whether files may hold tensors that the model has no use for; where None, only text
             encoders' files may.
+        quantizer: transformers' config that quantizes a text encoder's weights on load, or None.
+        device: the device on which weights are quantized and stay.
 
     Raises:
-        EditkitError: where it is missing, damaged or pickled.
+        EditkitError: where it is missing, damaged or pickled, or where a quantizer is given and the weights
+            are quantized already.
     """
     options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
     try:
+        if quantizer is not None:
+            if _read_config(Path(folder) / part).get("quantization_config"):
+                raise ValueError("its weights are quantized already; leave the option quantization out")
+            options |= {"quantization_config": quantizer, "device_map": {"": device}}
         # The encoders' files may hold more than FLUX needs: T5's decoder, CLIP's position ids.
         if is_4bit(Path(folder) / part):
             return load_4bit(cls, Path(folder) / part, dtype)
@@ -44,10 +58,42 @@ def load_pretrained(
         model = require_all_weights(
             *found, allow_unused=part.startswith("text") if allow_unused is None else allow_unused
         )
-    except LOADING_ERRORS as error:
+    except (*LOADING_ERRORS, ImportError) as error:
         what = part or cls.__name__
         raise EditkitError(f"The {what} in {folder} cannot be loaded ({first_sentence(error)}).") from error
     return model.eval().requires_grad_(False)
+
+
+def from_state(
+    cls: Any, config: Any, state: dict[str, Any], dtype: torch.dtype, quantizer: Any, device: torch.device
+) -> Any:
+    """Build a text encoder from its tensors, and quantize them as they are placed; the model is frozen.
+
+    Args:
+        cls: a model class of transformers.
+        config: its config.
+        state: all of its tensors, by their names in its state dict.
+        dtype: precision of weights that are not quantized.
+        quantizer: transformers' quantization config.
+        device: the device on which weights are quantized and stay.
+
+    Raises:
+        ValueError: where tensors are not those of the model, or are quantized already.
+    """
+    if any(map(is_quantized, state.values())):
+        raise ValueError("its weights are quantized already; leave the option quantization out")
+    state = complete_state(empty_model(cls, config), state)
+    with no_bars():
+        found = cls.from_pretrained(
+            None,
+            config=config,
+            state_dict=state,
+            dtype=dtype,
+            quantization_config=quantizer,
+            device_map={"": device},
+            output_loading_info=True,
+        )
+    return require_all_weights(*found).eval().requires_grad_(False)
 
 
 def require_all_weights(model: Any, found: dict[str, Any], *, allow_unused: bool = False) -> Any:

@@ -1,13 +1,11 @@
 """Find or download the files of a model: in a local folder, in the Hub's cache, or on the Hub."""
 
-import fnmatch
-import json
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from backbones import hub_cache, refusals
 from backbones.specs import FAMILIES
 from editkit.errors import EditkitError, unknown
 
@@ -22,21 +20,6 @@ CONFIG_FILES = [
     *(f"{part}/config.json" for part in ("transformer", "vae", "text_encoder", "text_encoder_2")),
 ]
 """Files that describe a pipeline's models without their weights."""
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; return an empty dict where the file holds another JSON value.
-
-    Raises:
-        EditkitError: where the file is missing or is not JSON.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EditkitError(
-            f"The file {path} is missing or is not JSON; give a whole diffusers folder."
-        ) from error
-    return value if isinstance(value, dict) else {}
 
 
 def file_patterns(parts: Iterable[str], *others: str) -> list[str]:
@@ -62,46 +45,24 @@ def fetch(repository: str, licence: str | None, wanted: Sequence[str]) -> Path:
             f"The weights at {repository} are missing; reinstall editkit, or train them (docs/tiny.md)."
         )
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        found = Path(snapshot_download(repository, local_files_only=True, allow_patterns=list(wanted)))
-        if is_complete(found, wanted):
-            return found
+        found = hub_cache.snapshot(repository)
     except HFValidationError as error:
         raise EditkitError(
             unknown("backbone", repository, [*FAMILIES, "any local diffusers folder or Hub id"])
         ) from error
-    except OSError:  # not in the cache, or not all of it
-        pass
-    page = f"https://huggingface.co/{repository}"
-    advice = (
-        f"accept its licence{f' ({licence})' if licence else ''} at {page} and run: hf download {repository}"
-    )
+    absent = hub_cache.missing(found, wanted) if found else []
+    if found and not absent:
+        return found
     if constants.HF_HUB_OFFLINE or not _reachable():
-        raise EditkitError(
-            f"The weights of {repository} are not on this machine and the Hub cannot be reached; {advice}"
-        )
+        some = found is not None and any(found.rglob("*.safetensors"))
+        raise EditkitError(refusals.unreachable(repository, licence, absent if some else []))
     try:
         return Path(snapshot_download(repository, allow_patterns=list(wanted)))
-    except GatedRepoError as error:
-        raise EditkitError(f"The weights of {repository} are gated; {advice}") from error
     except (HfHubHTTPError, OSError) as error:
-        raise EditkitError(
-            f"The weights of {repository} could not be downloaded ({type(error).__name__}); {advice}"
-        ) from error
-
-
-def is_complete(folder: Path, wanted: Sequence[str]) -> bool:
-    """Whether a folder of the Hub's cache, which may hold part of a repository, has every needed file."""
-    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    needed = [pattern for pattern in wanted if "*" not in pattern or pattern.endswith(".safetensors")]
-    for pattern in needed:
-        for index in fnmatch.filter(files, f"{pattern}.index.json"):
-            shards = (read_json(folder / index).get("weight_map") or {}).values()
-            if not all((folder / index).with_name(shard).is_file() for shard in shards):
-                return False
-    return all(fnmatch.filter(files, pattern) for pattern in needed)
+        raise EditkitError(refusals.refused(repository, licence, error)) from error
 
 
 def _reachable() -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import transformers
 
 from backbones.low_memory import AUTO, PRESETS
 from backbones.specs import ROLES
@@ -19,6 +20,10 @@ FILES = (".safetensors", ".gguf")
 """Endings of weight files that can be loaded."""
 QUANTIZERS = ("BitsAndBytesConfig", "TorchAoConfig", "QuantoConfig", "NVIDIAModelOptConfig")
 """Quantization configs of diffusers that FLUX can be loaded with."""
+ENCODER_QUANTIZERS = QUANTIZERS[:3]
+"""Those of them that transformers has too, for text encoders."""
+QUANTIZED_PARTS = ("transformer", "text_encoder", "text_encoder_2")
+"""Models that can be quantized on load."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +44,9 @@ class LoadOptions:
     """RoPE axes of a native file whose attention heads are not 128 wide."""
     quantization: dict[str, Any] = field(default_factory=dict)
     """Quantizer: `type` names diffusers' class (BitsAndBytesConfig, TorchAoConfig, ...), the other keys are
-    its arguments. torchao's own config, such as Int8WeightOnlyConfig, is named by `quant_type`."""
+    its arguments. torchao's own config, such as Int8WeightOnlyConfig, is named by `quant_type`. This
+    quantizes the transformer. Or a mapping from `transformer`, `text_encoder` (CLIP) and `text_encoder_2`
+    (T5) to such quantizers; for text encoders, `type` names transformers' class."""
     offload: str | None = None
     """Offload of transformers. `block` or `leaf`: weights wait on the CPU and visit the device group by
     group. `none`: never. If not given, `low_memory` decides."""
@@ -65,6 +72,28 @@ class LoadOptions:
         paths = named.values() or [self.transformer]
         if not all(path is None or isinstance(path, str | os.PathLike) for path in paths):
             raise ValueError(f"transformer must be a path, or paths by role, not {self.transformer!r}")
+        self._check_quantization()
+
+    def _check_quantization(self) -> None:
+        """Check the models' names where quantization is given by model.
+
+        Raises:
+            ValueError: naming the first key or value that is not allowed.
+        """
+        if not self.quantization.keys() & set(QUANTIZED_PARTS):
+            return
+        allowed = ", ".join(QUANTIZED_PARTS)
+        for part, values in self.quantization.items():
+            if part not in QUANTIZED_PARTS:
+                raise ValueError(f"quantization may name {allowed}, not {part!r}")
+            if not isinstance(values, dict):
+                raise ValueError(f"quantization.{part} must hold type and arguments, not {values!r}")
+
+    def quantizer(self, part: str) -> dict[str, Any]:
+        """Return how a model is quantized on load; an empty dict where it is not."""
+        if self.quantization.keys() & set(QUANTIZED_PARTS):
+            return self.quantization.get(part) or {}
+        return self.quantization if part == "transformer" else {}
 
     def replacement(self, role: str) -> Path | None:
         """Return the file or folder that replaces a role's own transformer, or None."""
@@ -85,12 +114,23 @@ class LoadOptions:
         return chosen if chosen in ROLES else None
 
 
-def build_config(values: dict[str, Any], allowed: Sequence[str]) -> Any:
-    """Build diffusers' config from a mapping whose `type` is the name of its class.
+def encoder_quantizer(options: LoadOptions, part: str) -> Any:
+    """Build transformers' config that quantizes a text encoder on load; return None where none is asked for.
+
+    Raises:
+        EditkitError: where transformers has no such class, or the class refuses its arguments.
+    """
+    asked = options.quantizer(part)
+    return build_config(asked, ENCODER_QUANTIZERS, transformers) if asked else None
+
+
+def build_config(values: dict[str, Any], allowed: Sequence[str], library: Any = diffusers) -> Any:
+    """Build a library's config from a mapping whose `type` is the name of its class.
 
     Args:
         values: `type`, and the arguments of the class.
         allowed: class names that may be given.
+        library: the module of the class, diffusers or transformers.
 
     Raises:
         EditkitError: where the class is not allowed or refuses its arguments.
@@ -104,9 +144,10 @@ def build_config(values: dict[str, Any], allowed: Sequence[str]) -> Any:
             import torchao.quantization
 
             arguments["quant_type"] = getattr(torchao.quantization, str(arguments.get("quant_type")))()
-        cls = getattr(diffusers, name)
+        cls = getattr(library, name)
         if strange := arguments.keys() - inspect.signature(cls.__init__).parameters.keys():
             raise TypeError(f"there is no argument {min(strange)}")  # some classes accept any and ignore it
         return cls(**arguments)
     except (AttributeError, TypeError, ValueError, ImportError) as error:
-        raise EditkitError(f"diffusers' {name} refuses its arguments: {first_sentence(error)}.") from error
+        problem = f"{library.__name__}' {name} refuses its arguments: {first_sentence(error)}."
+        raise EditkitError(problem) from error

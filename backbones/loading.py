@@ -43,7 +43,8 @@ def load_transformer(
     if not (where.is_dir() or (where.is_file() and where.suffix in FILES)):
         wanted = "a .safetensors or .gguf file, or a folder, that exists; pickles are never opened"
         raise EditkitError(f"The transformer {where} cannot be loaded; give {wanted}.")
-    quantizer = build_config(options.quantization, QUANTIZERS) if options.quantization else None
+    asked = options.quantizer("transformer")
+    quantizer = build_config(asked, QUANTIZERS) if asked else None
     try:
         if where.is_file():
             config, state, exact = single_file.read_transformer(where, options.axes)

@@ -83,9 +83,14 @@ def published_weights() -> WeightBytes:
     )
 
 
+def visits_in_groups(preset: Preset, sizes: WeightBytes) -> bool:
+    """Whether the transformer is too large to stay on the device, and visits it group by group."""
+    return sizes.transformer > preset.weights
+
+
 def transformer_bytes(preset: Preset, sizes: WeightBytes) -> float:
     """Return how many bytes of the transformer are on the device at once: all, or the groups in use."""
-    if sizes.transformer <= preset.weights:
+    if not visits_in_groups(preset, sizes):
         return sizes.transformer
     return sizes.outside + (2 if preset.stream else 1) * sizes.block
 

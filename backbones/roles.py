@@ -120,7 +120,7 @@ class RoleTransformers:
                 )
             self._register(record.key, self._place(loaded))
             self._restorer.restore(record.key, loaded)
-            if self.options.quantization:
+            if self.options.quantizer("transformer"):
                 self.placement.onload(record.key, loaded)  # it was quantized on the device
         elif self.placement.preset:
             self.transformers[record.key] = self.transformers.pop(record.key)  # the last used one at the end
@@ -142,7 +142,7 @@ class RoleTransformers:
             del self.transformers[key]
             self.placement.forget(key)
             gc.collect()  # hooks and their module refer to each other
-        if self.options.quantization:
+        if self.options.quantizer("transformer"):
             self.placement.offload_all()  # the next one is quantized on the device; its size is not known yet
 
     def _place(self, transformer: FluxTransformer2DModel) -> FluxTransformer2DModel:

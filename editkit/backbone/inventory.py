@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +18,8 @@ class CachedRole:
         state: `complete`, `partly` or `absent`; `embedded` where the weights come with editkit.
         size: bytes of the repository in the cache; roles may share a repository.
         whole: bytes that the role needs on disk.
+        missing: where the state is `partly`, the missing files, each as a repository, a space, and a name or
+            pattern of files.
     """
 
     family: str
@@ -25,6 +28,7 @@ class CachedRole:
     state: str
     size: int
     whole: float
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +43,7 @@ class MemoryFit:
         vae: bytes of the autoencoder's weights.
         preset: value of the loading option low_memory; empty where none is needed, None where none helps.
         peak: largest number of bytes of weights on the device at once, with that preset.
+        travels: bytes of weights that are copied to the device in each step; 0 where all of them stay there.
     """
 
     family: str
@@ -48,6 +53,7 @@ class MemoryFit:
     vae: float
     preset: str | None
     peak: float
+    travels: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,8 +83,16 @@ class Inventory(Protocol):
     def cached_roles(self) -> list[CachedRole]:
         """List every role of every family, with how much of it is in the Hub's cache."""
 
-    def memory_fits(self, memory: float) -> list[MemoryFit]:
-        """List what every role of every family needs in bf16 on a device of this many bytes."""
+    def token(self) -> bool:
+        """Whether this machine has a token of the Hub, which gated weights need."""
+
+    def memory_fits(self, memory: float, quantization: Mapping[str, Any]) -> list[MemoryFit]:
+        """List what every role of every family needs on a device of this many bytes.
+
+        Args:
+            memory: bytes of the device.
+            quantization: the loading option `quantization` by model; all other models are in bfloat16.
+        """
 
     def best_preset(self, memory: float) -> str | None:
         """Return the preset for several roles in one process; '' if none is needed, None if none helps."""

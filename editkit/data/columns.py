@@ -42,6 +42,9 @@ COLUMNS: dict[str, dict[str, str]] = {
 }
 """Column of each field, by preset; relighting is the kontext-community's dataset on the Hub."""
 
+CUT_OUT = ("magicbrush",)
+"""Presets whose masks are the source picture, transparent where the edit lies."""
+
 
 def columns(config: DataConfig) -> dict[str, str]:
     """Return the column of each of a record's fields in a config's dataset.

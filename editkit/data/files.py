@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from editkit.data import folders, layouts, webdataset
-from editkit.data.columns import columns
+from editkit.data.columns import CUT_OUT, columns
 from editkit.data.records import DataConfig, Record
 from editkit.errors import EditkitError, first_sentence
 from editkit.imaging import images, masks
 
-READER_VERSION = 2
+READER_VERSION = 3
 """Version of how pictures are read; with a new one, latents are encoded again."""
 
 
@@ -34,6 +34,7 @@ class FileDataset:
             raise EditkitError(f"data.name={config.name} needs data.path; set it to the file or folder.")
         self.path, self.tasks = Path(config.path), config.tasks
         self.columns = columns(config)
+        self.masks_cut_out = config.preset in CUT_OUT
         self.rows = layouts.LAYOUTS[config.name](self.path, config)
         self._check_columns(config)
         self.places: Sequence[int] = range(len(self.rows))
@@ -94,7 +95,7 @@ class FileDataset:
             answer=answer,
             instruction=words,
             source=source,
-            mask=None if mask is None else _mask(mask, (width, height)),
+            mask=None if mask is None else _mask(mask, (width, height), self.masks_cut_out),
             references=references,
             kind=kind,
             task=task or self.tasks.get(kind),
@@ -217,7 +218,11 @@ def _file_stamp(path: Path) -> tuple[str, int, int]:
     return str(path.resolve()), status.st_size, status.st_mtime_ns
 
 
-def _mask(picture: images.Picture, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a mask at the picture's size, (H, W) in 0 to 255; released data have masks of other sizes."""
-    gray = Image.fromarray(np.round(masks.read(picture) * 255).astype(np.uint8))
+def _mask(picture: images.Picture, size: tuple[int, int], cut_out: bool) -> NDArray[np.uint8]:
+    """Return a mask at the picture's size, (H, W) in 0 to 255; released data have masks of other sizes.
+
+    With `cut_out`, the edit lies where the mask is transparent.
+    """
+    values_HW = masks.cut_out(picture) if cut_out else masks.read(picture).values_HW
+    gray = Image.fromarray(np.round(values_HW * 255).astype(np.uint8))
     return np.array(gray if gray.size == size else gray.resize(size, Image.Resampling.NEAREST))

@@ -121,7 +121,10 @@ class Item:
         if self.mask is None:
             return None
         picture = self.mask.read()
-        inside_HW = _erased(picture) if self.mask_means == "erased" else np.greater(masks.read(picture), 0.5)
+        if self.mask_means == "erased":
+            inside_HW = _erased(picture)
+        else:
+            inside_HW = np.greater(masks.read(picture).values_HW, 0.5)
         if not inside_HW.any():
             raise EditkitError(f"The {self.mask.what} covers nothing; mend it or leave it out.")
         gray = Image.fromarray(inside_HW.astype(np.uint8) * 255)

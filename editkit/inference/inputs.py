@@ -98,17 +98,18 @@ def prepare(request: EditRequest) -> PreparedRequest:
         raise EditkitError("A mask needs an image to lie on; give one, or leave the mask out.")
     mask = None
     if request.mask is not None and source is not None:
-        mask = torch.from_numpy(masks.load(request.mask, source.size))[None, None]
+        mask = masks.load(request.mask, source.size)
     references = [images.load(reference, "reference") for reference in request.references]
     notes = (
         *(source.notes if source else ()),
+        *(mask.notes if mask else ()),
         *(note for reference in references for note in reference.notes),
     )
     return PreparedRequest(
         request=request,
         source=source,
         source_1CHW=images.tensor(source) if source else None,
-        mask_11HW=mask,
+        mask_11HW=torch.from_numpy(mask.values_HW)[None, None] if mask else None,
         references=tuple(images.tensor(reference) for reference in references),
         reference_digests=tuple(provenance.pixels_sha256(reference) for reference in references),
         notes=notes,

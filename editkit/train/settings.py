@@ -109,6 +109,12 @@ class EditTrainConfig:
             raise ValueError(f"trainable must be lora, full or input, not {self.trainable!r}")
         if self.load.get("low_memory"):
             raise ValueError("load.low_memory is for edits; leave it out, and ask --plan what fits")
+        quantized = (self.load.get("quantization") or {}).keys()
+        if self.trainable != "lora" and quantized & {"text_encoder", "text_encoder_2"}:
+            raise ValueError(
+                f"trainable={self.trainable} saves the text encoders too, which cannot be quantized then; "
+                "leave them out of load.quantization"
+            )
         if self.start and self.fresh:
             raise ValueError("start cannot be used with fresh; give one of them")
         if self.fit.validate_every and self.data.name in FILES and self.validation.data is None:

@@ -62,14 +62,14 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         | {"--ref", "--preserve", "--negative", "--option", "--load", "--lora", "--json"},
     ),
     "replay": (["picture"], {*OUTPUT, "--image", "--mask", "--reference", "--device", "--lora", "--json"}),
-    "methods": (["name"], set()),
+    "methods": (["name"], {"--plan-device", "--device", "--load"}),
     "doctor": ([], {"--json"}),
     "demo": (
         [],
         {*LOW_MEMORY, "-b", "--backbone", "--device", "--host", "--port", "--share", "--password"}
         | {"--max-pixels", "--lora", "--load", "--dtype"},
     ),
-    "backbones": ([], {"--device"}),
+    "backbones": ([], {"--plan-device", "--device", "--load"}),
     "train": (["config", "overrides"], {"--plan", "--plan-device", "--device"}),
     "eval shapesworld": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--sessions"}),
     "data check": (["config", "overrides"], {"--limit", "--output", "-o", "--json"}),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from editkit import EditkitError
 from editkit.data.datasets import dataset
@@ -74,6 +75,25 @@ def test_own_columns(folder: Path) -> None:
         read("table", folder / "pairs.tsv", columns={"sources": "before"})
     with pytest.raises(EditkitError, match="no preset of columns called 'magicbrsh'"):
         read("table", folder / "pairs.tsv", preset="magicbrsh")
+
+
+def test_magicbrush_cuts_the_place_of_the_edit_out(folder: Path) -> None:
+    """Its masks are the source, clear where the edit lies; for other presets it is the opposite."""
+    source = Image.open(folder / "edit.png").convert("RGB")
+    opacity = Image.new("L", source.size, 255)
+    opacity.paste(0, (8, 8, 24, 40))
+    source.putalpha(opacity)
+    source.save(folder / "cut.png")
+    row = {"source_img": "edit.png", "mask_img": "cut.png", "target_img": "target.png", "instruction": "x"}
+    (folder / "pairs.jsonl").write_text(json.dumps(row))
+    (record,) = read("jsonl", folder / "pairs.jsonl", preset="magicbrush")
+    wanted = np.zeros((source.height, source.width), np.uint8)
+    wanted[8:40, 8:24] = 255
+    assert np.array_equal(record.mask, wanted)
+    row = {"source": "edit.png", "mask": "cut.png", "answer": "target.png", "instruction": "x"}
+    (folder / "pairs.jsonl").write_text(json.dumps(row))
+    (record,) = read("jsonl", folder / "pairs.jsonl")
+    assert np.array_equal(record.mask, 255 - wanted)
 
 
 def test_control_folders(folder: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_fourth_channel_is_opacity() -> None:
 def test_a_flat_array_is_a_mask() -> None:
     mask_HW = np.zeros((5, 7), np.float32)
     mask_HW[2, 3] = 1
-    assert np.array_equal(masks.load(mask_HW, (7, 5)), mask_HW)
+    assert np.array_equal(masks.load(mask_HW, (7, 5)).values_HW, mask_HW)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,8 @@ def _encoder_bytes(settings: EditTrainConfig, step: StepCost) -> float:
 def _bytes_per_weight(settings: EditTrainConfig, gathered: bool = False) -> float:
     """Return the bytes of a frozen weight, or of any weight that was gathered from shards."""
     quantization = settings.load.get("quantization") or {}
+    if "type" not in quantization:  # it is given by model
+        quantization = quantization.get("transformer") or {}
     if quantization.get("load_in_4bit"):
         return QUANTIZED_4
     if quantization:

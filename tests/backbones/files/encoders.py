@@ -9,14 +9,30 @@ from typing import Any
 
 import gguf
 import torch
+from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from backbones import component_files
 from backbones.load_options import LoadOptions
+from tests.random_weights import AUTOENCODER
 from tests.weight_files import State
 
 IDS = torch.tensor([[5, 3, 11, 2, 7, 1]])
+
+
+def saved_home(folder: Path) -> Path:
+    """A family's folder with encoders as FLUX has them, 64 wide."""
+    torch.manual_seed(0)
+    t5 = T5Config(vocab_size=32, d_model=64, d_kv=32, d_ff=128, num_layers=2, num_heads=2,
+                  feed_forward_proj="gated-gelu", dropout_rate=0.0)  # fmt: skip
+    clip = CLIPTextConfig(vocab_size=32, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                          num_attention_heads=2, max_position_embeddings=16, eos_token_id=31)  # fmt: skip
+    T5EncoderModel(t5).save_pretrained(folder / "text_encoder_2")
+    CLIPTextModel(clip).save_pretrained(folder / "text_encoder")
+    AutoencoderKL.from_config(AUTOENCODER).save_pretrained(folder / "vae")
+    return folder
 
 
 def component(name: str, file: Path, home: Path, dtype: torch.dtype = torch.float32) -> Any:
@@ -45,6 +61,12 @@ def clip_state(home: Path) -> State:
     named = {f"text_model.{name.removeprefix('text_model.')}": tensor for name, tensor in state.items()}
     ids = torch.arange(16)[None]
     return named | {"text_model.embeddings.position_ids": ids, "text_projection.weight": torch.eye(64)}
+
+
+def block_matrix(name: str, tensor: Tensor) -> bool:
+    """Whether published encoders have it quantized."""
+    inside = re.search(r"layers\.|DenseReluDense|SelfAttention\.[qkvo]\.", name)
+    return tensor.ndim == 2 and name.endswith(".weight") and bool(inside)
 
 
 STATES: dict[str, Callable[[Path], State]] = {"text_encoder": clip_state, "text_encoder_2": t5_state}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from tests import weight_files
 from tests.backbones.files.encoders import (
     STATES,
+    block_matrix,
     component,
     features,
     own,
@@ -43,12 +42,6 @@ def test_an_encoder_file_gives_the_same_features(
     save_file(state, tmp_path / "encoder.safetensors")
     made = component(name, tmp_path / "encoder.safetensors", home)
     assert torch.equal(features(made), features(own(name, home)))
-
-
-def block_matrix(name: str, tensor: Tensor) -> bool:
-    """Whether published encoders have it quantized."""
-    inside = re.search(r"layers\.|DenseReluDense|SelfAttention\.[qkvo]\.", name)
-    return tensor.ndim == 2 and name.endswith(".weight") and bool(inside)
 
 
 @pytest.mark.parametrize("name", STATES)
