@@ -56,6 +56,12 @@ class Bar:
         if self._shown and self._task is not None:
             self._shown.update(self._task, completed=round(self._done))
 
+    def add(self) -> None:
+        """Add one item that is done."""
+        self._done += 1
+        if self._shown and self._task is not None:
+            self._shown.update(self._task, completed=self._done)
+
     def begin(self, label: str) -> Watch:
         """Start again under another label; returns what shows the steps of its edit."""
         if self._shown and self._task is not None:

@@ -83,7 +83,7 @@ class Server:
                 return error.response()
             except EditkitError as error:
                 request.scope["told"] = {"problem": str(error)}
-                return answer(str(error), 400)
+                return answer(str(error), 400, getattr(error, "param", None))
             except GoneError:
                 return Response(status_code=499)  # nobody reads it
 
