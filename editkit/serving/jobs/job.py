@@ -84,29 +84,29 @@ def run(
         done = store.done()
         check([item for batch in batches for item in batch], done)
         for batch in batches[first:last]:
-            left = _left(batch, store, done, retry)
+            missing = left(batch, store, done, retry)
             for item in batch:
-                if item not in left:
+                if item not in missing:
                     tell(done[item.name])
-            if left:
-                for made in edit(editor(), batch, left, store, watch):
+            if missing:
+                for made in edit(editor(), batch, missing, store, watch):
                     tell(made)
 
 
-def _left(batch: Batch, store: Store, done: dict[str, Made], retry: bool) -> list[Item]:
-    """The items of a batch that are still to be made."""
-    left = []
+def left(batch: Batch, store: Store, done: dict[str, Made], retry: bool) -> list[Item]:
+    """Return the items of a batch that are still to be made, and add those found after a kill to `done`."""
+    missing = []
     for item in batch:
         made = done.get(item.name) or store.found(item)
         if made is None or (retry and made.error is not None):
-            left.append(item)
+            missing.append(item)
         else:
             done[item.name] = made
-    return left
+    return missing
 
 
 def edit(
-    editor: Editor, batch: Batch, left: Sequence[Item], store: Store, watch: Watch | None = None
+    editor: Editor, batch: Batch, wanted: Sequence[Item], store: Store, watch: Watch | None = None
 ) -> list[Made]:
     """Edit a batch and keep the pictures of some of its items.
 
@@ -115,7 +115,7 @@ def edit(
     kept: list[Made] = []
 
     def keep(item: Item, result: EditResult, told: Sequence[str] = ()) -> None:
-        if item in left:
+        if item in wanted:
             kept.append(store.keep(item, result, tuple(dict.fromkeys((*told, *result.notes)))))
 
     groups: dict[object, list[tuple[Item, PreparedRequest]]] = {}
@@ -126,7 +126,7 @@ def edit(
         else:
             groups.setdefault(prepared.group, []).append((item, prepared))
     for members in groups.values():
-        if any(item in left for item, _ in members):
+        if any(item in wanted for item, _ in members):
             results, told = _edited(editor, [prepared for _, prepared in members], watch)
             for (item, _), result in zip(members, results, strict=True):
                 keep(item, result, told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import time
@@ -69,6 +70,12 @@ class Store:
                 file.write(json.dumps(told, indent=1).encode())
         self._check(json.loads(kept.read_text(encoding="utf-8")), told)
         self._log: Any = None
+
+    def detached(self) -> Store:
+        """Return the same store for another process, which writes a log of its own."""
+        other = copy.copy(self)
+        other._log = None
+        return other
 
     def picture(self, item: Item) -> Path:
         """Return the path of an item's picture."""
