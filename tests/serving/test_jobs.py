@@ -200,22 +200,25 @@ def work(out):
 
 start = time.monotonic()
 work(folder / "whole")
-took = time.monotonic() - start
+pause = (time.monotonic() - start) / len(items)
 chance = random.Random(0)
+targets = sorted(chance.sample(range(len(items) - 3), kills))
 killed = 0
-while True:
+for target in [*targets, None]:
     child = os.fork()
     if child == 0:
         work(folder / "killed")
         os._exit(0)
-    if killed < kills:
-        time.sleep(took * chance.uniform(0.3, 1.0) / kills)
+    if target is not None:
+        while len(list((folder / "killed").glob("*.png"))) < target:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, pause))
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    if status == 0:
-        break
-    assert os.WTERMSIG(status) == signal.SIGKILL, status
-    killed += 1
+    if target is not None:
+        assert os.WTERMSIG(status) == signal.SIGKILL, status
+        killed += 1
+assert status == 0
 print(killed)
 """
 

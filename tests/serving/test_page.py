@@ -25,9 +25,7 @@ def test_page_and_programs(tmp_path: Path) -> None:
         before = server.memory()
         client = Client(server.url, verbose=False, download_files=tmp_path)
         painted: dict[str, Any] = {"background": handle_file(RED), "layers": [], "composite": None}
-        client.predict(
-            picture=painted, instruction="make it blue", methods=["kontext"], api_name="/compare"
-        )
+        client.predict(picture=painted, instruction="make it blue", methods=["kontext"], api_name="/compare")
         told = httpx.get(f"{server.url}/metrics").text
         assert "editkit_batch_edits_count 0.0" in told  # the page's work is none of a program's batches
         source = image(40, 30)

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ class Store:
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        if find_spec("pyarrow") is None:  # of which the table at the end is made
+            raise EditkitError("editkit batch needs pyarrow; run: pip install 'editkit[serve]'")
         self.folder = images.check_folder(folder)
         told = json.loads(json.dumps(settings))
         kept = self.folder / SETTINGS
