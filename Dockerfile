@@ -24,7 +24,7 @@ RUN useradd --create-home --uid 1000 editkit \
     && install -d -o editkit /data /data/adapters /data/out /home/editkit/.cache/huggingface
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
-USER editkit
+USER 1000
 WORKDIR /data
 EXPOSE 8000
 # The first start may fetch weights, for which the period at the start leaves an hour.

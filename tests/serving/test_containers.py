@@ -42,7 +42,7 @@ def test_the_image_starts_the_server() -> None:
     found = parsed(json.loads(instructions("CMD")[-1]))
     assert (found["host"], found["port"]) == ("0.0.0.0", 8000)
     assert instructions("EXPOSE") == ["8000"]
-    assert instructions("USER") == ["editkit"]
+    assert instructions("USER") == ["1000"]
     assert all(":" in image and "latest" not in image for image in instructions("FROM"))
 
 
