@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -144,6 +145,15 @@ def serve(server: Server, host: str, port: int, mount: Mount | None = None) -> N
         mount: adds to the app while it is served.
     """
     logs.set_up()
+    # uvicorn raises the signal again once it has closed; a server that did as it was told ends with 0.
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        _run(server, host, port, mount)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(server: Server, host: str, port: int, mount: Mount | None) -> None:
     with mount(server) if mount is not None else nullcontext():
         config = uvicorn.Config(
             server.app,
