@@ -159,9 +159,7 @@ class Editor:
                 results |= self._batch(group[start : start + batch_size], watch)
         return [results[place] for place in range(len(requests))]
 
-    def run_batch(
-        self, batch: Sequence[PreparedRequest], *, watch: Watch | None = None
-    ) -> list[EditResult]:
+    def run_batch(self, batch: Sequence[PreparedRequest], *, watch: Watch | None = None) -> list[EditResult]:
         """Edit prepared requests of one group as one batch; return the results in the order given.
 
         A request that fails gives a result without an image, as in `edit_many`.

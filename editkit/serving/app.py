@@ -123,6 +123,8 @@ class Server:
     async def _health(self, _: Request) -> Response:
         if self.queue.closing:
             return JSONResponse({"status": "closing"}, 503)
+        if not self.queue.working:
+            return JSONResponse({"status": "a worker has died; start anew"}, 503)
         devices = [lane.device for lane in self.queue.lanes]
         return JSONResponse({"status": "ok", "devices": devices, "methods": list(self.methods)})
 
@@ -152,6 +154,7 @@ class Server:
             GoneError: where the client goes away.
         """
         wanted = asyncio.gather(*(asyncio.wrap_future(job.done) for job in jobs))
+        wanted.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may be in vain
         gone = asyncio.ensure_future(body.gone())
         try:
             await asyncio.wait(

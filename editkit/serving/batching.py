@@ -87,6 +87,11 @@ class EditQueue:
         return self._held
 
     @property
+    def working(self) -> bool:
+        """Whether every device has its worker."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    @property
     def closing(self) -> bool:
         """Whether new work is refused."""
         return self._closing
@@ -168,7 +173,8 @@ class EditQueue:
                 job.stopped.set()
             self._changed.notify_all()
         for each in left:
-            each.done.set_exception(ClosedError())
+            if each.done.set_running_or_notify_cancel():
+                each.done.set_exception(ClosedError())
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(seconds)
@@ -182,14 +188,14 @@ class EditQueue:
         return max(1, min(600, math.ceil(self._seconds * count / len(self.lanes))))
 
     def _work(self, place: int) -> None:
-        while taken := self._take(place):
+        while (taken := self._take(place)) is not None:
             if isinstance(taken, Task):
                 _run(taken)
-            else:
+            elif taken:
                 self._edit(place, taken)
 
     def _take(self, place: int) -> Task | list[Job] | None:
-        """Wait for work for a device; None at the end."""
+        """Wait for work for a device; None at the end, nothing where it was cancelled just now."""
         with self._changed:
             while (first := self._first(place)) is None:
                 if self._ended:
@@ -198,7 +204,9 @@ class EditQueue:
             self._waiting.remove(first)
             if isinstance(first, Task):
                 return first
-            batch = [first]
+            batch = [first] if first.done.set_running_or_notify_cancel() else []
+            if not batch:
+                return batch
             until = time.monotonic() + self.settings.linger
             while self._fill(batch) and self._arriving and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
@@ -216,7 +224,9 @@ class EditQueue:
         for each in list(self._waiting):
             if len(batch) < room and isinstance(each, Job) and each.key == batch[0].key:
                 self._waiting.remove(each)
-                batch.append(each)
+                # From now on it cannot be cancelled by whoever waits for it, only be stopped.
+                if each.done.set_running_or_notify_cancel():
+                    batch.append(each)
         return len(batch) < room
 
     def _edit(self, place: int, batch: Sequence[Job]) -> None:

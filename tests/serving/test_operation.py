@@ -17,7 +17,7 @@ from tests.serving.server import Served, served
 from tests.serving.test_openai_client import WORDS, file
 
 KEY = "a key"
-LONG = {"n": "10", "steps": "100", "size": "512x512"}
+LONG = {"n": "10", "steps": "100"}
 """An edit that takes longer than any timeout here."""
 
 

@@ -19,11 +19,11 @@ RED = ROOT / "demos" / "samples" / "red_circle.png"
 
 def test_page_and_programs(tmp_path: Path) -> None:
     with served(tmp_path, "--page", "--method", "kontext") as server:
-        page = httpx.get(server.url)
+        page = httpx.get(server.url, timeout=60)
         assert page.status_code == 200
         assert "editkit" in page.text
         before = server.memory()
-        client = Client(server.url, verbose=False, download_files=tmp_path)
+        client = Client(server.url, verbose=False, download_files=tmp_path, httpx_kwargs={"timeout": 60})
         painted: dict[str, Any] = {"background": handle_file(RED), "layers": [], "composite": None}
         client.predict(picture=painted, instruction="make it blue", methods=["kontext"], api_name="/compare")
         told = httpx.get(f"{server.url}/metrics").text
