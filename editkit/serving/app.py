@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from editkit.errors import EditkitError
 from editkit.serving import intake, openai
-from editkit.serving.batching import EditQueue, Job
+from editkit.serving.batching import EditQueue
 from editkit.serving.body import Body, GoneError
 from editkit.serving.lane import Lane
 from editkit.serving.logs import Logged
@@ -30,6 +30,7 @@ from editkit.serving.metrics import Metrics
 from editkit.serving.openai import Asked
 from editkit.serving.refusals import RefusedError, answer
 from editkit.serving.settings import ServerSettings
+from editkit.serving.work import Job
 from editkit.types import EditResult
 
 log = logging.getLogger("editkit.serving")

@@ -13,11 +13,12 @@ import editkit
 from backbones.flux import Flux
 from editkit import EditRequest
 from editkit.inference import inputs
-from editkit.serving.batching import EditQueue, Job
+from editkit.serving.batching import EditQueue
 from editkit.serving.lane import Lane
 from editkit.serving.metrics import Metrics
 from editkit.serving.refusals import ClosedError, RefusedError
 from editkit.serving.settings import ServerSettings
+from editkit.serving.work import Job
 from tests.pictures import difference, image
 
 SETTINGS = ServerSettings(queue=10, batch=4)
@@ -109,6 +110,20 @@ def test_what_nobody_waits_for_is_not_made(queue: EditQueue) -> None:
         running.done.result(60)
     assert time.monotonic() - start < 30
     assert told(queue, "editkit_batch_edits_count") == 1
+
+
+def test_futures_that_are_cancelled_harm_no_worker(queue: EditQueue) -> None:
+    """As asyncio does to the future of a client that went away."""
+    jobs = [job(0, steps=20), job(1, (24, 24)), job(2, (33, 50))]
+    queue.add(jobs)
+    jobs[1].done.cancel()
+    queue.start()
+    while not queue._running:
+        time.sleep(0.01)
+    assert not jobs[0].done.cancel()
+    assert jobs[0].done.result(60).image is not None
+    assert jobs[2].done.result(60).image is not None
+    assert queue.working
 
 
 def test_a_wanted_edit_goes_on_beside_one_that_is_not(queue: EditQueue) -> None:
