@@ -41,6 +41,7 @@ def held(server: Served, wanted: bool) -> None:
     raise AssertionError(told)
 
 
+@pytest.mark.slow
 def test_key_queue_timeout_and_stop(tmp_path: Path) -> None:
     options = ("--api-key", KEY, "--queue", 12, "--timeout", 6, "--method", "kontext", "--device", "cpu,cpu")
     with served(tmp_path, *options) as server, ThreadPoolExecutor(4) as threads:
@@ -75,6 +76,7 @@ def test_key_queue_timeout_and_stop(tmp_path: Path) -> None:
         assert not any(line["level"] == "error" for line in server.lines())
 
 
+@pytest.mark.slow
 def test_a_stop_returns_what_takes_too_long(tmp_path: Path) -> None:
     with served(tmp_path, "--grace", 1, "--method", "kontext") as server, ThreadPoolExecutor(1) as threads:
         slow = threads.submit(asked, server, **LONG)

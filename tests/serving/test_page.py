@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from gradio_client import Client, handle_file
 
 from tests import ROOT
@@ -17,6 +18,7 @@ from tests.serving.test_openai_client import file, opened
 RED = ROOT / "demos" / "samples" / "red_circle.png"
 
 
+@pytest.mark.slow
 def test_page_and_programs(tmp_path: Path) -> None:
     with served(tmp_path, "--page", "--method", "kontext") as server:
         page = httpx.get(server.url, timeout=60)
