@@ -81,20 +81,18 @@ def run(
         begun = ray.is_initialized()
         try:
             if not begun:
-                ray.init(None if address == LOCAL else address, log_to_driver=False, logging_level="error")
+                ray.init(address, log_to_driver=False, logging_level="error")
             ray.data.DataContext.get_current().enable_progress_bars = False
-            made = (
-                ray.data.from_items([{"id": place} for place in wanted], override_num_blocks=len(wanted))
-                .map_batches(
-                    Worker,
-                    fn_constructor_args=(editor, batches, store.detached(), retry),
-                    batch_size=1,
-                    num_gpus=gpus or None,
-                    compute=ActorPoolStrategy(size=workers),
-                )
-                .sum("made")
+            made = ray.data.from_items(
+                [{"id": place} for place in wanted], override_num_blocks=len(wanted)
+            ).map_batches(
+                Worker,
+                fn_constructor_args=(editor, batches, store.detached(), retry),
+                batch_size=1,
+                num_gpus=gpus or None,
+                compute=ActorPoolStrategy(size=workers),
             )
-            return int(made or 0)
+            return sum(int(row["made"]) for row in made.iter_rows())
         except (ConnectionError, ray.exceptions.RayError) as error:
             raise EditkitError(
                 f"The cluster at {address} did not finish ({type(error).__name__}); start the same command "

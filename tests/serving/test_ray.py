@@ -35,7 +35,7 @@ def script(text: str, *arguments: object, seconds: float = 900) -> str:
         timeout=seconds,
         env=os.environ
         | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-        | {"RAY_DEDUP_LOGS": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"},
+        | {"RAY_DEDUP_LOGS": "0", "RAY_worker_niceness": "0"},
     )
     assert run.returncode == 0, run.stderr[-4000:]
     return run.stdout
@@ -102,7 +102,7 @@ import ray
 import editkit
 from editkit.serving.ray_serve import application
 
-ray.init(num_cpus=3, include_dashboard=False, logging_level="error", log_to_driver=False)
+ray.init("local", num_cpus=3, include_dashboard=False, logging_level="error", log_to_driver=False)
 port = int(sys.argv[1])
 serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config={"log_level": "ERROR"})
 serve.run(application({"replicas": 2, "device": "cpu", "methods": ["kontext"]}), name="editkit")
