@@ -35,7 +35,7 @@ def script(text: str, *arguments: object, seconds: float = 900) -> str:
         timeout=seconds,
         env=os.environ
         | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-        | {"RAY_DEDUP_LOGS": "0", "RAY_worker_niceness": "0"},
+        | {"RAY_DEDUP_LOGS": "0", "RAY_worker_niceness": "0", "RAY_raylet_start_wait_time_s": "200"},
     )
     assert run.returncode == 0, run.stderr[-4000:]
     return run.stdout
