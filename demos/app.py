@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -76,9 +77,11 @@ class PageOptions:
 
 
 @contextmanager
-def opened(editor: Editor, options: PageOptions) -> Iterator[tuple[Any, Device]]:
+def opened(
+    editor: Editor, options: PageOptions, worker: Executor | None = None
+) -> Iterator[tuple[Any, Device]]:
     """Open the page: give its Blocks and its device; at the end, stop and save a training run."""
-    device, run = Device(editor), Training()
+    device, run = Device(editor, worker), Training()
     page = build(device, run, options).queue(max_size=WAITING)
     try:
         yield page, device

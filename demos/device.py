@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,11 +151,16 @@ def load(editor: Editor, request: EditRequest, tell: Tell) -> None:
 
 
 class Device:
-    """Runs work of one visitor at a time and streams its reports."""
+    """Runs work of one visitor at a time and streams its reports.
 
-    def __init__(self, editor: Editor) -> None:
+    Args:
+        editor: of the device.
+        worker: runs one function at a time; a thread of its own where None.
+    """
+
+    def __init__(self, editor: Editor, worker: Executor | None = None) -> None:
         self.editor = editor
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
+        self._worker = worker or ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
 
     def warm(self) -> None:
         """Load the weights of every method in the background; an edit reports missing ones itself."""

@@ -62,7 +62,7 @@ def serve(
     os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
     before = signal.signal(signal.SIGTERM, _leave)
     try:
-        app = _app()
+        app = page_app()
         # Everybody may edit; training, which takes hours, needs a local page or the password.
         trains = password is not None or (host in LOCAL_HOSTS and not share)
         options = app.PageOptions(
@@ -79,7 +79,7 @@ def serve(
                 server_name=host,
                 server_port=port,
                 share=share,
-                auth=_authenticator(password),
+                auth=authenticator(password),
                 auth_message="Any user name, and the page's password." if password else None,
                 max_file_size=MEGABYTES * 2**20,
                 **app.LOOKS,
@@ -121,7 +121,12 @@ def offered(sources: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _app() -> Any:
+def page_app() -> Any:
+    """Import the page.
+
+    Raises:
+        EditkitError: where gradio is missing.
+    """
     try:
         from demos import app
     except ModuleNotFoundError as error:
@@ -131,7 +136,7 @@ def _app() -> Any:
     return app
 
 
-def _authenticator(password: str | None) -> Any:
+def authenticator(password: str | None) -> Any:
     """Make a check that admits any name with the password; None admits everybody."""
     if password is None:
         return None

@@ -12,6 +12,7 @@ import typer
 
 from editkit import __version__, packages
 from editkit.cli import (
+    batch,
     compare,
     data,
     defaults,
@@ -56,6 +57,7 @@ COMMANDS = (
     train.train,
     demo.demo,
     serve.serve,
+    batch.batch,
     doctor.doctor,
 )
 

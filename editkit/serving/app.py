@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from editkit.errors import EditkitError
 from editkit.serving import intake, openai
-from editkit.serving.batching import EditQueue, Job
+from editkit.serving.batching import EditQueue
 from editkit.serving.body import Body, GoneError
 from editkit.serving.lane import Lane
 from editkit.serving.logs import Logged
@@ -30,6 +30,7 @@ from editkit.serving.metrics import Metrics
 from editkit.serving.openai import Asked
 from editkit.serving.refusals import RefusedError, answer
 from editkit.serving.settings import ServerSettings
+from editkit.serving.work import Job
 from editkit.types import EditResult
 
 log = logging.getLogger("editkit.serving")
@@ -83,7 +84,7 @@ class Server:
                 return error.response()
             except EditkitError as error:
                 request.scope["told"] = {"problem": str(error)}
-                return answer(str(error), 400)
+                return answer(str(error), 400, getattr(error, "param", None))
             except GoneError:
                 return Response(status_code=499)  # nobody reads it
 
@@ -123,6 +124,8 @@ class Server:
     async def _health(self, _: Request) -> Response:
         if self.queue.closing:
             return JSONResponse({"status": "closing"}, 503)
+        if not self.queue.working:
+            return JSONResponse({"status": "a worker has died; start anew"}, 503)
         devices = [lane.device for lane in self.queue.lanes]
         return JSONResponse({"status": "ok", "devices": devices, "methods": list(self.methods)})
 
@@ -152,6 +155,7 @@ class Server:
             GoneError: where the client goes away.
         """
         wanted = asyncio.gather(*(asyncio.wrap_future(job.done) for job in jobs))
+        wanted.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may be in vain
         gone = asyncio.ensure_future(body.gone())
         try:
             await asyncio.wait(

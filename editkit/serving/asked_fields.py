@@ -1,4 +1,4 @@
-"""Read the fields of `EditRequest` from a form's text or from JSON."""
+"""Read the fields of `EditRequest` from text, as forms and tables have it, or from JSON."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from editkit.errors import EditkitError
 from editkit.inference import search_settings
 from editkit.request import FIELDS, PICTURES, EditRequest
-from editkit.serving.refusals import RefusedError
-from editkit.serving.settings import ServerSettings
 
 SETTINGS = tuple(name for name in FIELDS if name not in (*PICTURES, "instruction"))
 """Fields that a client may give under their own name; the instruction is OpenAI's `prompt`."""
@@ -20,43 +19,40 @@ BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 WHOLE, NUMBER = re.compile(r"-?\d{1,20}"), re.compile(r"-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
-def read(name: str, given: Any, settings: ServerSettings) -> Any:
-    """Return a field's value, of the type that `EditRequest` has.
+class FieldError(EditkitError):
+    """An error for a field's value; `param` is the field's name."""
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+def read(name: str, given: Any) -> Any:
+    """Return a field's value, of the type that `EditRequest` has; None where nothing is given.
 
     Args:
         name: of the field.
-        given: text of a form, or a value of JSON.
-        settings: what a client may ask for.
+        given: text, or a value of JSON.
 
     Raises:
-        RefusedError: where it is of another type or over a limit.
+        EditkitError: where it is of another type.
     """
     if given is None or given == "":
         return None
     if name == "search":
-        return _search(given, settings)
+        return _search(given)
     kind = next((each for each in get_args(TYPES[name]) if each is not type(None)), TYPES[name])
     if kind == tuple[int, int]:
-        return _size(given, settings)
-    value = {int: _whole, float: _number, bool: _boolean, str: _text}[kind](name, given)
-    if name == "steps" and value > settings.steps:
-        raise RefusedError(f"steps={value} is not allowed; give 1 to {settings.steps}.", param=name)
-    return value
+        return _size(given)
+    return {int: whole, float: _number, bool: _boolean, str: _text}[kind](name, given)
 
 
-def whole(name: str, given: Any, most: int) -> int:
-    """Return a whole number from 1 to a largest one.
+def whole(name: str, given: Any) -> int:
+    """Return a whole number.
 
     Raises:
-        RefusedError: where it is none.
+        FieldError: where it is none.
     """
-    value = _whole(name, given)
-    if not 1 <= value <= most:
-        raise RefusedError(f"{name}={value} is not allowed; give 1 to {most}.", param=name)
-    return value
-
-
-def _whole(name: str, given: Any) -> int:
     if isinstance(given, str) and WHOLE.fullmatch(given):
         return int(given)
     if isinstance(given, int) and not isinstance(given, bool):
@@ -85,20 +81,18 @@ def _text(name: str, given: Any) -> str:
     return given
 
 
-def _size(given: Any, settings: ServerSettings) -> tuple[int, int] | None:
+def _size(given: Any) -> tuple[int, int] | None:
     if given == "auto":
         return None
+    if isinstance(given, list | tuple) and len(given) == 2:
+        given = f"{given[0]}x{given[1]}"
     found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", given) if isinstance(given, str) else None
     if found is None or "0" in (found[1].lstrip("0") or "0", found[2].lstrip("0") or "0"):
         raise _wrong("size", given, "WIDTHxHEIGHT, such as 1024x768, or auto")
-    width, height = int(found[1]), int(found[2])
-    if width * height > settings.canvas_pixels:
-        allowed = f"{settings.canvas_pixels:,} pixels"
-        raise RefusedError(f"size={given} is too large; up to {allowed} are allowed.", param="size")
-    return width, height
+    return int(found[1]), int(found[2])
 
 
-def _search(given: Any, settings: ServerSettings) -> search_settings.SeedSearch | None:
+def _search(given: Any) -> search_settings.SeedSearch | None:
     """A search's settings: an object, an object as text, or the number of seeds."""
     if isinstance(given, str):
         try:
@@ -109,20 +103,11 @@ def _search(given: Any, settings: ServerSettings) -> search_settings.SeedSearch 
         given = {"seeds": given}
     if not isinstance(given, Mapping):
         raise _wrong("search", given, "a number of seeds or an object")
-    if "options" in given:
-        raise RefusedError("The options of a judge are the operator's; leave them out.", param="search")
     search = search_settings.build(given)
-    if search.seeds > settings.seeds:
-        raise RefusedError(
-            f"A search over {search.seeds} seeds is not allowed; give up to {settings.seeds}.", param="search"
-        )
-    if search.judge not in settings.judges:
-        allowed = ", ".join(settings.judges)
-        raise RefusedError(f"The judge {search.judge!r} is not offered; there are {allowed}.", param="search")
     return None if search.seeds == 1 else search
 
 
-def _wrong(name: str, given: Any, wanted: str) -> RefusedError:
+def _wrong(name: str, given: Any, wanted: str) -> FieldError:
     shown = repr(given)
     shown = f"{shown[:40]}..." if len(shown) > 43 else shown
-    return RefusedError(f"{name}={shown} is not allowed; give {wanted}.", param=name)
+    return FieldError(f"{name}={shown} is not allowed; give {wanted}.", name)

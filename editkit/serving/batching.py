@@ -6,52 +6,17 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
-from editkit.inference.inputs import PreparedRequest
 from editkit.serving.lane import Lane
 from editkit.serving.metrics import Metrics
 from editkit.serving.refusals import ClosedError, RefusedError
 from editkit.serving.settings import ServerSettings
-from editkit.types import EditResult
+from editkit.serving.work import Job, LaneExecutor, Task
 
 WEIGHT = 0.2
 """Weight of the newest batch in the mean seconds of an edit."""
-
-
-@dataclass(eq=False, kw_only=True)
-class Job:
-    """An edit that waits or runs.
-
-    Attributes:
-        prepared: the edit.
-        adapter: name of an adapter, or None.
-        done: its result.
-        stopped: set when nobody waits for it any more.
-    """
-
-    prepared: PreparedRequest
-    adapter: str | None = None
-    done: Future[EditResult] = field(default_factory=Future)
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What jobs of one batch share."""
-        return self.prepared.group, self.adapter
-
-
-@dataclass(eq=False, kw_only=True)
-class Task:
-    """Other work for one device, which runs alone, such as that of the page."""
-
-    lane: int
-    run: Callable[[], Any]
-    done: Future[Any] = field(default_factory=Future)
 
 
 class EditQueue:
@@ -85,6 +50,11 @@ class EditQueue:
     def size(self) -> int:
         """Number of edits held, waiting and running."""
         return self._held
+
+    @property
+    def working(self) -> bool:
+        """Whether every device has its worker."""
+        return all(thread.is_alive() for thread in self._threads)
 
     @property
     def closing(self) -> bool:
@@ -151,7 +121,7 @@ class EditQueue:
 
     def executor(self, lane: int) -> LaneExecutor:
         """Return an executor that runs other work on a device, in turn with the edits."""
-        return LaneExecutor(self, lane)
+        return LaneExecutor(self.add, lane)
 
     def close(self) -> None:
         """Refuse new work from now on; what waits and runs goes on."""
@@ -168,7 +138,8 @@ class EditQueue:
                 job.stopped.set()
             self._changed.notify_all()
         for each in left:
-            each.done.set_exception(ClosedError())
+            if each.done.set_running_or_notify_cancel():
+                each.done.set_exception(ClosedError())
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(seconds)
@@ -182,14 +153,14 @@ class EditQueue:
         return max(1, min(600, math.ceil(self._seconds * count / len(self.lanes))))
 
     def _work(self, place: int) -> None:
-        while taken := self._take(place):
+        while (taken := self._take(place)) is not None:
             if isinstance(taken, Task):
-                _run(taken)
-            else:
+                taken.do()
+            elif taken:
                 self._edit(place, taken)
 
     def _take(self, place: int) -> Task | list[Job] | None:
-        """Wait for work for a device; None at the end."""
+        """Wait for work for a device; None at the end, nothing where it was cancelled just now."""
         with self._changed:
             while (first := self._first(place)) is None:
                 if self._ended:
@@ -198,7 +169,9 @@ class EditQueue:
             self._waiting.remove(first)
             if isinstance(first, Task):
                 return first
-            batch = [first]
+            batch = [first] if first.done.set_running_or_notify_cancel() else []
+            if not batch:
+                return batch
             until = time.monotonic() + self.settings.linger
             while self._fill(batch) and self._arriving and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
@@ -216,7 +189,9 @@ class EditQueue:
         for each in list(self._waiting):
             if len(batch) < room and isinstance(each, Job) and each.key == batch[0].key:
                 self._waiting.remove(each)
-                batch.append(each)
+                # From now on it cannot be cancelled by whoever waits for it, only be stopped.
+                if each.done.set_running_or_notify_cancel():
+                    batch.append(each)
         return len(batch) < room
 
     def _edit(self, place: int, batch: Sequence[Job]) -> None:
@@ -235,25 +210,3 @@ class EditQueue:
                 job.done.set_result(result)
             failed = isinstance(result, BaseException) or result.error is not None
             self.metrics.edits.labels("failed" if failed else "made").inc()
-
-
-class LaneExecutor(Executor):
-    """Runs functions on one device of a queue, one at a time."""
-
-    def __init__(self, queue: EditQueue, lane: int) -> None:
-        self._queue, self._lane = queue, lane
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Let a function wait for the device."""
-        task = Task(lane=self._lane, run=lambda: fn(*args, **kwargs))
-        self._queue.add([task])
-        return task.done
-
-
-def _run(task: Task) -> None:
-    if not task.done.set_running_or_notify_cancel():
-        return
-    try:
-        task.done.set_result(task.run())
-    except BaseException as error:  # it is whoever waits that is told
-        task.done.set_exception(error)

@@ -94,7 +94,7 @@ class Logged:
         told |= {"seconds": round(seconds, 4), **scope.get("told", {})}
         client = scope.get("client")
         log.log(
-            logging.INFO if path != "/healthz" else logging.DEBUG,
+            logging.INFO if path in PATHS[:3] or status >= 400 else logging.DEBUG,
             "request",
             extra={"told": {**told, "client": client[0] if client else None}},
         )

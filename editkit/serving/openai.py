@@ -17,7 +17,7 @@ from editkit import registry
 from editkit.errors import unknown
 from editkit.imaging import images
 from editkit.request import EditRequest
-from editkit.serving import asked_fields
+from editkit.serving import asked_fields, limits
 from editkit.serving.refusals import RefusedError
 from editkit.serving.settings import ServerSettings
 from editkit.types import EditResult
@@ -92,17 +92,17 @@ def read(given: Mapping[str, Any], settings: ServerSettings, methods: Sequence[s
             raise RefusedError(f"{name} is not offered here; leave it out.", param=name)
     notes = [f"{name} has no effect here." for name in WITHOUT_EFFECT if given.get(name) not in (None, "")]
     method, told = _method(given, methods)
-    fields = {name: asked_fields.read(name, given.get(name), settings) for name in asked_fields.SETTINGS}
+    fields = {name: asked_fields.read(name, given.get(name)) for name in asked_fields.SETTINGS}
+    limits.check(fields, settings)
     if fields["seed"] is None:
         fields["seed"] = secrets.randbelow(2**31)
-    count = given.get("n")
     return Asked(
         fields={
             **{name: value for name, value in fields.items() if value is not None},
             "instruction": _prompt(given),
             "method": method,
         },
-        count=1 if count in (None, "") else asked_fields.whole("n", count, settings.results),
+        count=limits.count(given.get("n"), settings),
         adapter=_word(given, "adapter"),
         output=_output(given),
         notes=(*notes, *told),

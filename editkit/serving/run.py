@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
+import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import uvicorn
@@ -24,9 +27,11 @@ log = logging.getLogger("editkit.serving")
 CONNECTIONS = 512
 HEADER_SECONDS = 15.0
 """Longest time, in seconds, from a connection to the end of its first request's headers."""
+ANSWER_SECONDS = 5
+"""Longest time, in seconds, for clients to read their answers once everything held is done."""
 LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 USUAL = EditRequest(image=None, instruction="").method
-Mount = Callable[[Server], None]
+Mount = Callable[[Server], AbstractContextManager[None]]
 
 
 class Protocol(H11Protocol):
@@ -69,16 +74,14 @@ class Graceful(uvicorn.Server):
             print(f"editkit serve is ready at {at} (Ctrl-C ends it)", flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop within the grace and the time of a step."""
-        self.served.queue.close()
-        log.info("closing", extra={"told": {"held": self.served.queue.size}})
-        loop = asyncio.get_running_loop()
-        # What is not done by then is answered with 503; the join of the workers waits in another thread.
-        late = loop.call_later(
-            self.served.settings.grace, lambda: loop.run_in_executor(None, self.served.queue.end)
-        )
+        """Finish what is held within the grace; then close, whatever clients still listen."""
+        queue, end = self.served.queue, time.monotonic() + self.served.settings.grace
+        queue.close()  # new requests are answered with 503 and may try another server
+        log.info("closing", extra={"told": {"held": queue.size}})
+        while queue.size and time.monotonic() < end and not self.force_exit:
+            await asyncio.sleep(0.05)
+        await asyncio.get_running_loop().run_in_executor(None, queue.end)
         await super().shutdown(sockets)
-        late.cancel()
 
 
 def offered(lanes: Sequence[Lane], names: Sequence[str]) -> tuple[str, ...]:
@@ -139,21 +142,28 @@ def serve(server: Server, host: str, port: int, mount: Mount | None = None) -> N
         server: with its weights loaded.
         host: address to listen at.
         port: to listen at.
-        mount: adds to the app before it is served.
+        mount: adds to the app while it is served.
     """
     logs.set_up()
-    if mount is not None:
-        mount(server)
-    config = uvicorn.Config(
-        server.app,
-        host=host,
-        port=port,
-        http=Protocol,
-        log_config=None,
-        access_log=False,
-        limit_concurrency=CONNECTIONS,
-        server_header=False,
-        # The queue answers within the grace; this is for clients that do not read their answers.
-        timeout_graceful_shutdown=int(server.settings.grace) + 10,
-    )
-    Graceful(config, server).run()
+    # uvicorn raises the signal again once it has closed; a server that did as it was told ends with 0.
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        _run(server, host, port, mount)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(server: Server, host: str, port: int, mount: Mount | None) -> None:
+    with mount(server) if mount is not None else nullcontext():
+        config = uvicorn.Config(
+            server.app,
+            host=host,
+            port=port,
+            http=Protocol,
+            log_config=None,
+            access_log=False,
+            limit_concurrency=CONNECTIONS,
+            server_header=False,
+            timeout_graceful_shutdown=ANSWER_SECONDS,
+        )
+        Graceful(config, server).run()

@@ -116,7 +116,7 @@ def _run_python(text: str, names: dict[str, Any], folder: Path, trains: bool) ->
 def _run_command(line: str, cli: Cli, folder: Path, trains: bool) -> None:
     program, name, *rest = shlex.split(line, comments=True)
     training = name in ("train", "data") or program == "python" or TRAINED.search(line)
-    if ELSEWHERE.search(line) or name in ("demo", "eval", "weights") or (training and not trains):
+    if ELSEWHERE.search(line) or name in ("demo", "serve", "eval", "weights") or (training and not trains):
         return
     if program == "python":
         if "score" not in rest:  # which makes 600 edits

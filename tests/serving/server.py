@@ -77,4 +77,4 @@ def served(folder: Path, *options: object, **environment: str) -> Iterator[Serve
             yield Served(port=port, log=log, process=process)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=90)
+            process.wait(timeout=180)

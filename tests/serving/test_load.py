@@ -109,6 +109,8 @@ def test_each_attack_alone(server: Served, name: str) -> None:
         assert status is not None
         assert 400 <= status < 500
     settled(server)
+    assert httpx.get(f"{server.url}/healthz", timeout=60).status_code == 200
+    assert asked(server, kinds(1)[0]).size == SIZES[0]
 
 
 def test_forty_requests(server: Served, editor: editkit.Editor) -> None:
