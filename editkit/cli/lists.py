@@ -152,13 +152,14 @@ def _quantization(device: str | None, load: list[str] | None) -> dict[str, Any]:
     """
     from editkit.backbone import provider
     from editkit.cli.options import pairs
+    from editkit.train.estimate import edits
 
     if device is None:
-        raise EditkitError("--load is for an estimate; name a device too, such as --device rtx4090-24g.")
+        raise EditkitError("--load is for an estimate; name a device too, such as --plan-device rtx4090-24g.")
     loaded = pairs(load, "--load")
     if strange := [key for key in loaded if key != "quantization"]:
         raise EditkitError(f"An estimate counts --load quantization=... alone; leave {strange[0]} out.")
-    provider().check_options(loaded)
+    provider().estimate(edits.BACKBONE, loaded)  # refuses what loading would refuse
     found: dict[str, Any] = loaded.get("quantization") or {}
     return {"transformer": found} if "type" in found else found
 

@@ -12,7 +12,7 @@ from editkit import config, registry
 from editkit.backbone import Backbone, MemoryFit, provider
 from editkit.config import Options
 from editkit.inference.inputs import collate, prepare
-from editkit.inference.pipeline import Pipeline
+from editkit.inference.planned_batch import Pipeline
 from editkit.method import Method
 from editkit.train.estimate.devices import Device
 from editkit.train.estimate.plan import UTILIZATION
@@ -89,7 +89,7 @@ def _estimated(
     request = EditRequest(
         image=Image.new("RGB", (SIDE, SIDE), "gray"), instruction="make it red", method=method.name
     )
-    plan = pipeline.conditioner.plan(collate([prepare(request)]))
+    plan = pipeline.conditioner.plan(collate([prepare(request).inputs]))
     steps, guidance = pipeline.defaults(plan.role, request)
     slots, fit = plan.conditioning, fits[plan.role]
     x_BLC = torch.empty(1, plan.canvas.width * plan.canvas.height // 256, 64, device="meta")
