@@ -133,12 +133,15 @@ class Components(RoleTransformers):
         about += [repr(kind) for part in component_files.COMPONENTS if (kind := self.options.quantizer(part))]
         return hashlib.blake2b(repr(about).encode(), digest_size=12).hexdigest()
 
-    def free(self) -> None:
-        """Drop the autoencoder and the text encoders from memory, where they can be loaded again."""
+    def free(self, autoencoder: bool = True) -> None:
+        """Drop the text encoders and the autoencoder from memory, where they can be loaded again."""
         if self._own_parts:
-            self._vae = self._encoders = None
+            self._encoders = None
+            if autoencoder:
+                self._vae = None
             for part in component_files.COMPONENTS:
-                self.placement.forget(part)
+                if autoencoder or part != "vae":
+                    self.placement.forget(part)
 
     @property
     def encoders(self) -> Encoders:

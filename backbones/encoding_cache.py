@@ -49,6 +49,8 @@ class TextCache:
     ) -> list[tuple[Tensor, Tensor]]:
         """Do the same as `LruCache.get_or_compute`, for T5's tokens TD and CLIP's pooled feature D.
 
+        Files are as the results are, with the padding behind a prompt's tokens: FLUX attends to it.
+
         Raises:
             EditkitError: where a result cannot be written, or a file is damaged.
         """

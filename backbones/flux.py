@@ -57,7 +57,9 @@ class Flux(LatentCodec):
         def make(places: list[int]) -> list[tuple[Tensor, Tensor]]:
             with self.placement.onloaded(text_encoder=self.encoders.clip, text_encoder_2=self.encoders.t5):
                 text = self.encoders([prompts[place] for place in places], extra)
-            return list(zip(text.tokens_BTD, text.pooled_BD, strict=True))
+            # Under autocast the transformer's first layers round them to bf16 anyway.
+            low = torch.bfloat16 if cast_down else text.tokens_BTD.dtype
+            return list(zip(text.tokens_BTD.to(low), text.pooled_BD.to(low), strict=True))
 
         cast_down = torch.is_autocast_enabled(self.device.type)
         found = self._texts.get_or_compute([(prompt, extra, cast_down) for prompt in prompts], make)

@@ -1,7 +1,8 @@
 """Turn pixels, masks and noise into the tokens of a FLUX transformer, and tokens back into pixels."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from diffusers import AutoencoderKL
@@ -24,10 +25,12 @@ class LatentCodec(Components):
     ) -> None:
         super().__init__(family, device, dtype, options)
         self._latents = LruCache()
+        self._sampling: Sequence[torch.Generator] | None = None
 
     @torch.no_grad()
     def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
         pixels_BCHW = pixels_BCHW.to(self.device, torch.float32)
+        generators = generators or self._sampling
 
         def make(places: list[int]) -> Tensor:
             scaled_BCHW = (pixels_BCHW[places] * 2 - 1).to(self.dtype)
@@ -55,6 +58,14 @@ class LatentCodec(Components):
         cast_down = torch.is_autocast_enabled(self.device.type)
         shaped = [(key, *pixels_BCHW.shape[-2:], cast_down) for key in keys]
         return torch.stack(self._latents.get_or_compute(shaped, lambda places: list(make(places))))
+
+    @contextmanager
+    def sampled_latents(self, generators: Sequence[torch.Generator]) -> Iterator[None]:
+        before, self._sampling = self._sampling, generators
+        try:
+            yield
+        finally:
+            self._sampling = before
 
     def mask(self, mask_B1HW: Tensor) -> Tensor:
         return packing.pack_mask(mask_B1HW.to(self.device, self.dtype))

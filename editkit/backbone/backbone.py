@@ -73,8 +73,8 @@ class Backbone(Protocol):
     def use_components_of(self, role: str) -> None:
         """Take the autoencoder and the text encoders from this role's folder."""
 
-    def free(self) -> None:
-        """Drop the autoencoder and the text encoders from memory, where they can be loaded again."""
+    def free(self, autoencoder: bool = True) -> None:
+        """Drop the text encoders and the autoencoder from memory, where they can be loaded again."""
 
     # Text and pixels.
 
@@ -96,6 +96,9 @@ class Backbone(Protocol):
             pixels_BCHW: pixels in [0, 1]; H and W are multiples of 16.
             generators: one for each picture, to sample the posterior; its mode where None.
         """
+
+    def sampled_latents(self, generators: Sequence[torch.Generator]) -> AbstractContextManager[None]:
+        """Sample the posterior wherever pictures are encoded within the block, one generator a picture."""
 
     def mask(self, mask_B1HW: Tensor) -> Tensor:
         """Pack a mask of 0 and 1 as FLUX.1 Fill takes it, B L 256; every pixel is kept."""

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,18 +77,34 @@ def _trained(recipe: str, settings: "RunConfig") -> float:
             status.reporting(Path(settings.fit.output), about, bar.phase if main else None, main=main),
         ):
             from editkit import registry
+            from editkit.train import precision
+            from editkit.train.distributed import failure, processes
             from editkit.train.loop import fit, own_device
             from editkit.train.preflight import check_run
 
             job_of = registry.recipe(recipe).JOB
             own_device()
-            check_run(settings.fit, settings)  # before the job, whose making can take long
-            job: Job = job_of(settings)
-            return fit(job, settings.fit)
+            found = check_run(settings.fit, settings)  # before the job, whose making can take long
+            processes.start(settings.fit)
+            with failure.shared(partial(_ended, main)):
+                settings, said = precision.settle(settings, found)
+                if said and main:
+                    say([said])
+                job: Job = job_of(settings)
+                return fit(job, settings.fit)
     except stopping.StopRequest as request:
         raise stopping.StoppedError(str(request), request.number) from None
     except KeyboardInterrupt as interrupt:
         raise stopping.StoppedError(str(interrupt) or stopping.KILLED, signal.SIGINT) from None
+
+
+def _ended(main: bool, sentence: str) -> None:
+    """Say why another process's failure ends this one."""
+    from editkit.train import status
+
+    status.fail(sentence)
+    if main:
+        print(f"editkit: {sentence}", file=sys.stderr)
 
 
 def _plan(settings: "RunConfig", device: str | None) -> None:

@@ -12,6 +12,7 @@ from editkit.config import Options
 from editkit.data import padding
 from editkit.data.records import MixedConfig
 from editkit.data.samplers import MixtureSampler, take
+from editkit.data.samples import Wordings
 from editkit.method import Trainer
 from editkit.types import Plan
 
@@ -61,18 +62,17 @@ class BatchBuilder:
 
     def __call__(self, indices: Sequence[int]) -> EditBatch:
         """Build a batch of samples of one optimizer step; samples of several canvas sizes are padded."""
-        remaining = iter(indices)
         groups: list[Group] = []
         tensors, mixed = [], MixedConfig()
+        seeds = [hash((self.seed, index)) % 2**63 for index in indices]
         step, start = divmod(indices[0], self.samples)
+        done = 0
         for bucket, places in take(self.sampler(step), start, len(indices)):
-            plan, chosen = bucket.take(places, self.backbone.device)
-            rngs = (random.Random(f"words {self.seed} {index}") for index in remaining)
-            instructions = [self.trainer.reword(bucket.instructions[place], next(rngs)) for place in places]
-            groups.append((plan, instructions))
+            own = slice(done, done := done + len(places))
+            plan, chosen, wordings = bucket.take(places, seeds[own], self.backbone.device)
+            groups.append((plan, [self._words(*each) for each in zip(wordings, indices[own], strict=True)]))
             tensors.append(chosen)
             mixed = bucket.mixed  # a batch is from one dataset
-        seeds = [hash((self.seed, index)) % 2**63 for index in indices]
         if len(groups) > 1:
             return replace(self._padded(groups, tensors, seeds), mixed=mixed)
         return EditBatch(
@@ -83,6 +83,13 @@ class BatchBuilder:
             seeds=seeds,
             mixed=mixed,
         )
+
+    def _words(self, wordings: Wordings, index: int) -> str:
+        """Choose one of a record's wordings, a new one each time, and let the trainer change it."""
+        words = wordings[0]
+        if len(wordings) > 1:
+            words = random.Random(f"wording {self.seed} {index}").choice(wordings)
+        return self.trainer.reword(words, random.Random(f"words {self.seed} {index}"))
 
     def _padded(self, groups: list[Group], tensors: list[dict[str, Tensor]], seeds: list[int]) -> EditBatch:
         plans, sizes = [plan for plan, _ in groups], [len(instructions) for _, instructions in groups]

@@ -1,4 +1,4 @@
-"""Encode records as plans without text and as target latents, and stack them in buckets."""
+"""Encode records as plans without text and as target latents, and group them in buckets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +12,7 @@ from torch import Tensor
 from editkit.backbone import Backbone
 from editkit.config import Options
 from editkit.data.records import MixedConfig, Record
+from editkit.data.samples import Samples, Wordings
 from editkit.inference.inputs import collate
 from editkit.method import Conditioner, Trainer
 from editkit.types import EditInputs, Plan
@@ -21,18 +22,29 @@ SLOTS = ("channel_BLC", "sequence_BSC")
 
 @dataclass(kw_only=True)
 class Bucket:
-    """Samples that share a canvas and slots, stacked; `mixed` says how the run mixes in the dataset."""
+    """Samples that share a canvas and slots; `mixed` says how the run mixes in the dataset."""
 
     plan: Plan
-    tensors: dict[str, Tensor]
-    instructions: list[str]
+    samples: Samples
     mixed: MixedConfig = field(default_factory=MixedConfig)
 
-    def take(self, places: Sequence[int], device: torch.device) -> tuple[Plan, dict[str, Tensor]]:
-        """Return the plan and tensors of some samples, on the device that trains."""
-        chosen = {name: tensor[list(places)].to(device).float() for name, tensor in self.tensors.items()}
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def take(
+        self, places: Sequence[int], seeds: Sequence[int], device: torch.device
+    ) -> tuple[Plan, dict[str, Tensor], list[Wordings]]:
+        """Return the plan, tensors and instructions of some samples, tensors on the device that trains.
+
+        Args:
+            places: the samples.
+            seeds: seed of each sample, for latents that are drawn anew.
+            device: the device.
+        """
+        found, wordings = self.samples.read(places, seeds)
+        chosen = {name: tensor.to(device).float() for name, tensor in found.items()}
         slots: dict[str, Any] = {name: chosen[name] for name in SLOTS if name in chosen}
-        return replace(self.plan, conditioning=replace(self.plan.conditioning, **slots)), chosen
+        return replace(self.plan, conditioning=replace(self.plan.conditioning, **slots)), chosen, wordings
 
 
 def inputs_of(record: Record) -> EditInputs:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from editkit.data import folders, layouts, webdataset
+from editkit.data import folders, layouts
 from editkit.data.columns import CUT_OUT, columns
 from editkit.data.records import DataConfig, Record
 from editkit.errors import EditkitError, first_sentence
@@ -32,6 +32,7 @@ class FileDataset:
     def __init__(self, config: DataConfig) -> None:
         if config.path is None:
             raise EditkitError(f"data.name={config.name} needs data.path; set it to the file or folder.")
+        self.config = config
         self.path, self.tasks = Path(config.path), config.tasks
         self.columns = columns(config)
         self.masks_cut_out = config.preset in CUT_OUT
@@ -70,12 +71,12 @@ class FileDataset:
     def _record(self, row: Mapping[str, Any], where: str) -> Record:
         found = {field: row.get(column) for field, column in self.columns.items()}
         words = found.get("instruction")
-        if isinstance(words, list | tuple) and words:
-            words = words[0]  # the first of several wordings
-        if not isinstance(words, str):
+        wordings = tuple(words) if isinstance(words, list | tuple) else (words,)
+        if not wordings or not all(isinstance(each, str) for each in wordings):
             raise EditkitError(
                 f"The {where} has no instruction under {self.columns['instruction']!r}; add it."
             )
+        words = wordings[0]
         read = PictureReader(self._load)
         answer = read.one(found.get("answer"), f"answer of {where}")
         if answer is None:
@@ -88,7 +89,8 @@ class FileDataset:
         kind, task = _kind(found.get("kind")), found.get("task")
         if task is not None and not isinstance(task, str):
             raise EditkitError(f"The {where} has a task that is not text; give its name.")
-        for field, text in (("instruction", words), ("kind", kind), ("task", task or "")):
+        texts = [("instruction", each) for each in wordings]
+        for field, text in (*texts, ("kind", kind), ("task", task or "")):
             if text != text.encode(errors="ignore").decode():
                 raise EditkitError(f"The {field} of {where} is not Unicode text; mend it or leave it out.")
         return Record(
@@ -101,6 +103,7 @@ class FileDataset:
             task=task or self.tasks.get(kind),
             transparent=read.transparent,
             notes=(*read.notes, *(f"the mask: {note}" for note in (mask.notes if mask else ()))),
+            wordings=wordings if len(wordings) > 1 else (),
         )
 
     def digest(self) -> str:
@@ -109,8 +112,11 @@ class FileDataset:
         The content is not hashed, since every file would have to be read before each run. So a file that was
         copied or touched counts as new.
         """
-        known = getattr(self.rows, "_fingerprint", None)  # Hugging Face computes its own
+        # Hugging Face computes its own, and shards have stamps.
+        known = getattr(self.rows, "_fingerprint", None) or getattr(self.rows, "stamp", None)
         made = hashlib.blake2b(f"{READER_VERSION} {known}".encode(), digest_size=16)
+        if known and self.config.types:
+            made.update(np.asarray(self.places).tobytes())
         for place in () if known else self.places:
             made.update(json.dumps(self._row_stamp(self.rows[place]), default=str).encode())
         return made.hexdigest()
@@ -119,8 +125,6 @@ class FileDataset:
         """Return what a row's record is made from, in JSON's types."""
         if isinstance(row, folders.BadRow):
             return [row.problem]
-        if isinstance(row, webdataset.ShardRow):
-            return [(name, *_file_stamp(place[0]), *place[1:]) for name, place in row.places.items()]
         folder = self.path if self.path.is_dir() else self.path.parent
         fields = ("answer", "source", "mask", "references")
         pictures = [row.get(self.columns[field]) for field in fields if field in self.columns]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from editkit.data.columns import Rows
-from editkit.data.records import DRAWN, DataConfig
+from editkit.data.records import DRAWN, DataConfig, is_url
 from editkit.errors import EditkitError, first_sentence
 
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
@@ -64,7 +64,7 @@ class LabelledRows(Sequence[Mapping[str, Any]]):
 def _load(path: Path, config: DataConfig) -> Any:
     import datasets
 
-    where = str(path)
+    where = config.path if config.path and is_url(config.path) else str(path)
     if path.suffix in BUILDERS:
         return datasets.load_dataset(
             BUILDERS[path.suffix], data_files=where, split="train", streaming=config.streaming

@@ -21,6 +21,6 @@ def column_names(rows: Rows) -> set[str] | None:
     """Return the columns that any row has; None if only reading the records would tell."""
     if (known := getattr(getattr(rows, "rows", rows), "column_names", None)) is not None:
         return set(known)
-    if any(isinstance(row, webdataset.ShardRow) for row in rows):
+    if isinstance(rows, webdataset.ShardRows):
         return None
     return {name for row in rows for name in row}

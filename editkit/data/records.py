@@ -35,6 +35,7 @@ class Record:
         task: the method's task that it is for; None to let the method choose.
         transparent: number of pixels that were not opaque, and are on white now.
         notes: remarks in plain words on what was assumed about the pictures.
+        wordings: all wordings of the instruction, where there are several; a run draws one each time.
     """
 
     answer: NDArray[np.uint8]
@@ -46,6 +47,12 @@ class Record:
     task: str | None = None
     transparent: int = 0
     notes: tuple[str, ...] = ()
+    wordings: tuple[str, ...] = ()
+
+    @property
+    def all_wordings(self) -> tuple[str, ...]:
+        """All wordings of the instruction, one at least."""
+        return self.wordings or (self.instruction,)
 
     def stretched(self) -> str | None:
         """Describe both sizes if the aspect ratios of source and answer differ by more than rounding."""
@@ -74,6 +81,11 @@ class Record:
         )
 
 
+def is_url(path: str) -> bool:
+    """Whether a dataset's path is a URL, such as s3://bucket/folder."""
+    return "://" in path
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Settings of a dataset of training pairs."""
@@ -93,7 +105,8 @@ class DataConfig:
     """Weight of each kind of edit; `caption` is text to image, `open` an instruction that leaves something
     open. Empty: all other kinds alike."""
     path: str | None = None
-    """The file or folder; paths of pictures are relative to the folder."""
+    """The file or folder; paths of pictures are relative to the folder. For `webdataset`, and for parquet
+    files of `huggingface`, also a URL that fsspec opens, such as s3://bucket/folder."""
     preset: str | None = None
     """Names of the columns: editkit, csv, magicbrush, omniedit, instructpix2pix, relighting or diffsynth."""
     columns: dict[str, str] = field(default_factory=dict)

@@ -1,7 +1,10 @@
 """Choose the samples of each batch: endless, shuffled, and the same on every machine and after a resume."""
 
 import random
+from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 
 from editkit.data.buckets import Bucket
 
@@ -23,6 +26,8 @@ def take(samples: Samples, start: int, count: int) -> Samples:
 class BatchSampler:
     """Chooses batches from buckets; each epoch shuffles samples and batches again.
 
+    Memory holds 8 bytes a sample, its number among the samples of all buckets.
+
     Args:
         buckets: all samples.
         batch: number of samples in a batch.
@@ -32,39 +37,43 @@ class BatchSampler:
 
     def __init__(self, buckets: Sequence[Bucket], batch: int, seed: int, *, mixed: bool = False) -> None:
         self.buckets, self.batch, self.seed, self.mixed = buckets, batch, seed, mixed
-        counts = [len(bucket.instructions) for bucket in buckets]
+        counts = [len(bucket) for bucket in buckets]
+        self._starts = [0, *accumulate(counts)]
         # A bucket smaller than a batch still gives one batch, with repeats.
         self.per_epoch = sum(max(1, count // batch) for count in ([sum(counts)] if mixed else counts))
         self._epoch = -1
-        self._order: list[Samples] = []
+        self._samples, self._order = array("q"), array("q")
 
     def __call__(self, number: int) -> Samples:
         """Return the samples of batch `number`."""
         epoch, place = divmod(number, self.per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._shuffle(epoch)
-        return self._order[place]
+            self._epoch = epoch
+            self._shuffle(epoch)
+        start = self._order[place]
+        return self._by_bucket(self._samples[start : start + self.batch])
 
-    def _shuffle(self, epoch: int) -> list[Samples]:
+    def _shuffle(self, epoch: int) -> None:
+        """Put the samples in an order, and the places where batches start in it."""
         rng = random.Random(f"epoch {self.seed} {epoch}")
-        samples = [
-            [(number, place) for place in range(len(bucket.instructions))]
-            for number, bucket in enumerate(self.buckets)
-        ]
-        order = []
-        for together in [[pair for each in samples for pair in each]] if self.mixed else samples:
+        ends = self._starts[-1:] if self.mixed else self._starts[1:]
+        self._samples, self._order = array("q"), array("q")
+        for start, end in zip([0, *ends], ends, strict=False):
+            together = array("q", range(start, end))
             rng.shuffle(together)
             together *= -(-self.batch // len(together))
-            order += [
-                self._by_bucket(together[start : start + self.batch])
-                for start in range(0, len(together) - self.batch + 1, self.batch)
-            ]
-        rng.shuffle(order)
-        return order
+            first = len(self._samples)
+            self._samples += together
+            last = first + len(together) - self.batch + 1
+            self._order += array("q", range(first, last, self.batch))
+        rng.shuffle(self._order)
 
-    def _by_bucket(self, pairs: Sequence[tuple[int, int]]) -> Samples:
-        numbers = dict.fromkeys(number for number, _ in pairs)
-        return [(self.buckets[n], [place for number, place in pairs if number == n]) for n in numbers]
+    def _by_bucket(self, numbers: Sequence[int]) -> Samples:
+        found: dict[int, list[int]] = {}
+        for number in numbers:
+            bucket = bisect_right(self._starts, number) - 1
+            found.setdefault(bucket, []).append(number - self._starts[bucket])
+        return [(self.buckets[bucket], places) for bucket, places in found.items()]
 
 
 class MixtureSampler:

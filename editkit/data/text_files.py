@@ -1,9 +1,12 @@
 """Read the rows of a dataset from text files: JSON lines, fields between `#;#`, and tables."""
 
+import codecs
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +24,39 @@ def json_lines(path: Path, config: DataConfig) -> Rows:
     Raises:
         EditkitError: if a line is not an object, has a key twice, or has none of the columns.
     """
-    rows, known = [], set(columns(config).values())
-    for number, line in _lines(path):
+    known = set(columns(config).values())
+    starts = array("q")
+    for number, start, line in _places(path):
         row = parse_json(line, f"Line {number} of {path}")
         if not isinstance(row, dict) or not known & set(row):
             keys = ", ".join(sorted(known))
             raise EditkitError(
                 f"Line {number} of {path} is not an object with any of the keys {keys}; mend or remove it."
             )
-        rows.append(row)
-    return rows
+        starts.append(start)
+    return JsonLines(path, starts)
+
+
+class JsonLines(Sequence[Mapping[str, Any]]):
+    """The objects in a file's lines, parsed when they are asked for; memory holds 8 bytes a line.
+
+    Args:
+        path: the file.
+        starts: the place in bytes at which each line starts.
+    """
+
+    def __init__(self, path: Path, starts: Sequence[int]) -> None:
+        self.path, self.starts = path, starts
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        with self.path.open("rb") as file:
+            file.seek(self.starts[place])
+            return json.loads(file.readline())
 
 
 def lenient_json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -113,13 +139,31 @@ def table(path: Path, _: DataConfig) -> Rows:
     return rows
 
 
-def _text(path: Path) -> str:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say in one sentence why a file cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        yield
     except FileNotFoundError as error:
         raise EditkitError(f"There are no records at {path}; set data.path to a file that exists.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise EditkitError(f"The records in {path} cannot be read; give a file of UTF-8 text.") from error
+
+
+def _text(path: Path) -> str:
+    with _reading(path):
+        return path.read_text(encoding="utf-8-sig")
+
+
+def _places(path: Path) -> Iterator[tuple[int, int, str]]:
+    """Read the lines that are not empty, each with its number, from 1, and its start in bytes."""
+    with _reading(path), path.open("rb") as file:
+        start = 0
+        for number, line in enumerate(file, start=1):
+            own = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if own.strip():
+                yield number, start + len(line) - len(own), own.decode()
+            start += len(line)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

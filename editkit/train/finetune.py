@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -15,14 +16,14 @@ from editkit.data.batches import BatchBuilder, EditBatch
 from editkit.data.buckets import SLOTS, Bucket
 from editkit.data.cropping import CroppedDataset
 from editkit.data.datasets import dataset
-from editkit.data.latent_cache import load_or_encode
+from editkit.data.latent_cache import LatentCache
 from editkit.data.records import MixedConfig
 from editkit.data.samplers import BatchSampler, MixtureSampler
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.method import Method
 from editkit.train import activation_checkpointing, model_card, status
-from editkit.train.distributed import fsdp
+from editkit.train.distributed import fsdp, processes
 from editkit.train.job import Job
 from editkit.train.metrics_log import last_figures
 from editkit.train.objective import FlowObjective
@@ -69,7 +70,7 @@ class EditJob(Job):
         if settings.cache_texts:
             self.backbone.cache_texts(Path(settings.cache))
             self._encode_texts([bucket for each in filled for bucket in each])
-            self.backbone.free()
+            self._free()
 
     def _buckets(self, mixed: MixedConfig) -> list[Bucket]:
         """Encode a dataset as buckets, or read them from the latent cache."""
@@ -85,8 +86,14 @@ class EditJob(Job):
             self.backbone.vae_hash(),
         ]
         folder = Path(settings.cache)
-        parts = (records, self.backbone, self.conditioner, self.trainer)
-        found = load_or_encode(*parts, key=about, folder=folder, count=partial(status.tell, status.ENCODING))
+        found = LatentCache(
+            *(records, self.backbone, self.conditioner, self.trainer),
+            key=about,
+            folder=folder,
+            count=partial(status.tell, status.ENCODING),
+            share=(processes.rank(), processes.count()),
+            fresh=settings.latents == "on_the_fly",
+        ).buckets()
         for bucket in found:
             bucket.mixed = mixed
         return found
@@ -95,13 +102,18 @@ class EditJob(Job):
     def _encode_texts(self, filled: Sequence[Bucket]) -> None:
         """Encode every instruction ahead of training, and the empty one of prompt dropout."""
         low, done = self.config.fit.low, 0
-        total = sum(len({"", *bucket.instructions}) for bucket in filled)
-        for bucket in filled:
-            words = sorted({"", *bucket.instructions})
-            for start in range(0, len(words), TEXTS):
-                status.tell(status.WORDS, done := done + len(words[start : start + TEXTS]), total)
-                with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=low):
-                    self.conditioner.with_text(bucket.plan, words[start : start + TEXTS])
+        words = [(bucket.plan, sorted({"", *chain(*bucket.samples.wordings())})) for bucket in filled]
+        parts = [
+            (plan, each[start : start + TEXTS])
+            for plan, each in words
+            for start in range(0, len(each), TEXTS)
+        ]
+        # Each process begins at its own place, and finds on the disk what the others have encoded by then.
+        first = len(parts) * processes.rank() // processes.count()
+        for plan, prompts in (*parts[first:], *parts[:first]):
+            status.tell(status.WORDS, done := done + len(prompts), sum(len(each) for _, each in parts))
+            with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=low):
+                self.conditioner.with_text(plan, prompts)
 
     def _backbone(self) -> Backbone:
         if not self.config.fresh:
@@ -171,8 +183,12 @@ class EditJob(Job):
         assert self._validation is not None  # made at the start, to raise its errors early
         figures = self._validation(step, folder)
         if self.config.cache_texts:
-            self.backbone.free()
+            self._free()
         return figures
+
+    def _free(self) -> None:
+        """Drop the text encoders, and the autoencoder where no step encodes pictures."""
+        self.backbone.free(autoencoder=self.config.latents == "cached")
 
     def keep(self, indices: Sequence[int], folder: Path) -> bool:
         batch = self.batch(indices)

@@ -5,7 +5,7 @@ from typing import Any
 
 from editkit import config as configs
 from editkit import registry
-from editkit.data.records import FILES, DataConfig
+from editkit.data.records import FILES, DataConfig, is_url
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.train import checkpoint_folders
@@ -14,6 +14,8 @@ from editkit.train.settings import EditTrainConfig
 
 REMOTE = "huggingface"
 """Kind of dataset whose path may be an id of the Hub."""
+SHARDS = "webdataset"
+"""Kind of dataset whose path may be a URL."""
 
 
 def check_settings(settings: Any) -> None:
@@ -73,5 +75,12 @@ def _check_data(data: DataConfig) -> None:
         return
     if data.path is None:
         raise EditkitError(f"data.name={data.name} needs data.path, where the records are.")
+    if is_url(data.path):
+        if data.name != SHARDS:
+            raise EditkitError(
+                f"data.name={data.name} reads files of this machine, not {data.path}; give a path, or "
+                f"data.name={SHARDS} or {REMOTE}."
+            )
+        return
     if not Path(data.path).exists():
         raise EditkitError(f"The data {data.path} do not exist; check data.path, or make them first.")

@@ -23,6 +23,8 @@ FREE = (
 """Settings that may change freely: where and how fast a run goes, how it is watched, and its rates."""
 FIXED = ("fit.optim.name", "fit.optim.lr_of")
 """Settings that decide what the optimizer's state means."""
+PRECISION = "fit.precision"
+"""The precision of a run, which a resumed run keeps where it is `auto`."""
 SAMPLES = "fit.samples"
 """Samples of an optimizer step: fit.batch times fit.accumulate times processes."""
 
@@ -30,8 +32,18 @@ SAMPLES = "fit.samples"
 def kept(settings: Any) -> dict[str, Any]:
     """Return the settings that decide what a run learns, by their dotted names, in JSON's types."""
     found = {name: value for name, value in _flat(asdict(settings)) if not _among(name, FREE)}
-    plain: dict[str, Any] = json.loads(json.dumps(found | {SAMPLES: settings.fit.samples}, default=str))
+    derived = {SAMPLES: settings.fit.samples, PRECISION: settings.fit.precision}
+    plain: dict[str, Any] = json.loads(json.dumps(found | derived, default=str))
     return plain
+
+
+def precision_of(folder: Path) -> str:
+    """Return the precision that a checkpoint's run had; `auto` where it does not say."""
+    try:
+        state = json.loads((folder / checkpoints.STATE).read_text())
+        return str(state["settings"][PRECISION])
+    except (OSError, ValueError, LookupError, TypeError):
+        return "auto"
 
 
 def check(folder: Path, fit: FitConfig, settings: Any) -> None:
@@ -59,7 +71,9 @@ def check(folder: Path, fit: FitConfig, settings: Any) -> None:
         name: (before.get(name, usual.get(name)), now.get(name, usual.get(name)))
         for name in sorted({*before, *now})
     }
-    apart = {name: values for name, values in apart.items() if values[0] != values[1]}
+    apart = {
+        name: values for name, values in apart.items() if values[0] != values[1] and not _among(name, FREE)
+    }
     refused = [name for name in apart if _among(name, FIXED) or not _among(name, fit.allow_changes)]
     if refused:
         were = ", ".join(f"{name}={_shown(apart[name][0])}" for name in refused)

@@ -17,6 +17,7 @@ from editkit.train import checkpoints, metrics_log, resuming, stopping
 from editkit.train.config import FitConfig
 from editkit.train.distributed import deepspeed, fsdp
 from editkit.train.distributed.accelerator import make_accelerator
+from editkit.train.distributed.failure import FollowingError
 from editkit.train.job import Job
 from editkit.train.optim import Ema, make_optimizers, rate, set_training
 from editkit.train.optimizer_step import sample_indices, set_rates, take_step
@@ -133,7 +134,7 @@ class Run:
             problem = error
         if self.agreed(problem is not None):
             self.save()
-            raise problem or EditkitError(f"Another process stopped at step {self.done}; see its message.")
+            raise problem or FollowingError(f"Another process stopped at step {self.done}; see its message.")
 
     def summary_line(self) -> str:
         """Describe loss, speed and memory in one line."""
@@ -168,7 +169,7 @@ class Run:
                 f"The loss is {loss:.3g} at step {number}, {problem}{kept}; look at the data, "
                 "lower the learning rate, or set fit.spike=0, and resume."
             )
-        raise EditkitError(f"Another process stopped at step {self.done}; see its message.")
+        raise FollowingError(f"Another process stopped at step {self.done}; see its message.")
 
     def validate(self) -> None:
         """Validate the weights that would be exported, and export them if they are the best so far."""

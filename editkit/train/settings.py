@@ -83,6 +83,10 @@ class EditTrainConfig:
     size."""
     cache: str = "out/cache"
     """Folder of the latent cache."""
+    latents: str = "cached"
+    """`cached`: pictures are encoded once, before the first step, as the mean of the autoencoder's posterior.
+    `on_the_fly`: each step encodes its own pictures with a new sample of the posterior, as ICEdit and ACE++
+    were trained; the cache holds sizes and instructions alone."""
     cache_texts: bool = False
     """Encode all instructions before the first step, keep them in the cache, and then free text encoders and
     autoencoder; for FLUX.1 these take 10 GB."""
@@ -103,6 +107,8 @@ class EditTrainConfig:
         for name, allowed in (("times", DISTRIBUTIONS), ("weighting", WEIGHTINGS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if self.latents not in ("cached", "on_the_fly"):
+            raise ValueError(f"latents must be cached or on_the_fly, not {self.latents!r}")
         if not 0 <= self.noise_offset < 1:
             raise ValueError(f"noise_offset must lie in [0, 1), not {self.noise_offset}")
         if self.trainable not in ("lora", "full", "input"):

@@ -165,6 +165,12 @@ def tell(phase: str, done: int = 0, total: int = 0, detail: str = "") -> None:
         reporter.tell(phase, done, total, detail)
 
 
+def fail(reason: str) -> None:
+    """Report the end of the run by a failure; outside `reporting` it does nothing."""
+    if reporter := _reporter.get():
+        reporter.end(FAILED, reason)
+
+
 @contextmanager
 def reporting(
     folder: Path, about: Mapping[str, Any], watch: Watch | None = None, *, main: bool = True

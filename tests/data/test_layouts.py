@@ -216,3 +216,39 @@ def test_a_changed_file_is_another_dataset(folder: Path) -> None:
     assert touched != before
     path.write_text(path.read_text() + "\n" + path.read_text())
     assert dataset(settings).digest() not in (before, touched)
+
+
+def test_shards_are_read_at_urls_and_are_told_apart(folder: Path) -> None:
+    """memory:// is fsspec's own; s3:// and gs:// are opened alike by their packages."""
+    fsspec = pytest.importorskip("fsspec")
+
+    def shard(names: tuple[str, ...]) -> bytes:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for name in names:
+                held = (folder / "target.png").read_bytes() if name.endswith("png") else name.encode()
+                member = tarfile.TarInfo(name)
+                member.size = len(held)
+                archive.addfile(member, io.BytesIO(held))
+        return buffer.getvalue()
+
+    system = fsspec.filesystem("memory")
+    long = "folder/" + 120 * "x"  # longer than a plain header holds
+    system.pipe("/shards/0.tar", shard(("a.png", "a.txt", f"{long}.png", f"{long}.txt")))
+    system.pipe("/shards/1.tar", shard(("a.png", "a.txt")))
+    chosen = DataConfig(
+        name="webdataset", path="memory://shards", columns={"answer": "png", "instruction": "txt"}
+    )
+    records = dataset(chosen)
+    assert [records[place].instruction for place in range(len(records))] == ["a.txt", f"{long}.txt", "a.txt"]
+    before = records.digest()
+    assert dataset(chosen).digest() == before
+    system.pipe("/shards/1.tar", shard(("b.png", "b.txt", "c.png", "c.txt")))
+    changed = dataset(chosen)
+    assert len(changed) == 4
+    assert changed.digest() != before
+    system.pipe("/shards/1.tar", shard(("b.png", "c.png", "b.txt", "c.txt")))
+    with pytest.raises(EditkitError, match=r"holds the files of '/b' apart .* --sort=name"):
+        dataset(chosen)
+    with pytest.raises(EditkitError, match=r"cannot be read \(.*\); give tar files"):
+        dataset(DataConfig(name="webdataset", path="nowhere://shards"))

@@ -89,7 +89,8 @@ def test_texts_are_kept_and_encoders_let_go(
     assert job.backbone._vae is None
     kept = set((tmp_path / "cache").glob("texts-*/*"))
     filled = job.sampler.samplers[0].buckets
-    assert len(kept) == len({"", *(words for bucket in filled for words in bucket.instructions)})
+    words = {words for bucket in filled for each in bucket.samples.wordings() for words in each}
+    assert len(kept) == len({"", *words})
     assert losses(tmp_path / "kept") == losses(tmp_path / "plain")
     monkeypatch.setattr(Encoders, "__call__", None)  # so that encoding again would fail
     run("again", cache=cache, cache_texts=True)
@@ -154,7 +155,7 @@ def test_sizes_mixed_in_one_batch_count_alike(settings: Any, tmp_path: Path) -> 
         place = next(
             n for n, bucket in enumerate(job.sampler.samplers[0].buckets) if bucket.plan.canvas == plan.canvas
         )
-        alone_plan, tensors = job.sampler.samplers[0].buckets[place].take([0], job.backbone.device)
+        alone_plan, tensors, _ = job.sampler.samplers[0].buckets[place].take([0], [0], job.backbone.device)
         alone = dataclasses.replace(
             batch,
             plan=alone_plan,
