@@ -170,7 +170,9 @@ def _go_on(turns: Turns, tabs: Any, name: str, visit: Visit) -> dict[Any, Any]:
     return turns.take(visit, name) | {tabs: gr.Tabs(selected="session")}
 
 
-def _attempt(train: Train, tabs: Any, adapter_note: Any, visit: Visit, watched: str) -> dict[Any, Any]:
+def _attempt(
+    train: Train, tabs: Any, adapter_note: Any, visit: Visit, watched: str | None = None
+) -> dict[Any, Any]:
     words, status = train.attempted(visit, watched)
     if not words:
         return {train.form.status: status}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import gradio as gr
 from demos import own_data, run_files, theme, training
 from demos.device import QUEUE, Device, Visit
 from demos.run_files import RunFiles
+from demos.train_data import CONFIG
 from demos.train_form import TrainForm
 from demos.training import Training
 from editkit.errors import EditkitError
@@ -72,13 +73,15 @@ class Train:
         )
         form.look.click(
             self.checked,
-            [self.visit, *form.data.inputs, form.config],
+            [self.visit, form.config, *form.data.inputs],
             [form.findings, form.sheet, form.status],
             api_name="train_check",
             **slow,
         )
 
-    def checked(self, visit: Visit, kind: str, upload: Any, path: str | None, name: str) -> dict[Any, Any]:
+    def checked(
+        self, visit: Visit, name: str, kind: str = CONFIG, upload: Any = None, path: str | None = None
+    ) -> dict[Any, Any]:
         """Check the pairs: what is wrong with them, and a sheet of the worst, or of the first."""
         from editkit.cli.data import findings_table
 
@@ -97,10 +100,18 @@ class Train:
             self.form.status: theme.problem(verdict) if found.failed else theme.status(verdict),
         }
 
-    def planned(self, visit: Visit, name: str, steps: int, *data: Any) -> dict[Any, Any]:
+    def planned(
+        self,
+        visit: Visit,
+        name: str,
+        steps: int,
+        kind: str = CONFIG,
+        upload: Any = None,
+        path: str | None = None,
+    ) -> dict[Any, Any]:
         """Show the plan of a run."""
         try:
-            settings, words = self.form.data.settings(visit.new_folder(), *data)
+            settings, words = self.form.data.settings(visit.new_folder(), kind, upload, path)
             text = training.plan(self._recipe(name).name, steps, settings)
         except EditkitError as error:
             return {self.form.status: theme.problem(str(error))}
@@ -109,11 +120,19 @@ class Train:
             self.form.status: theme.status("Planned.", notes=words),
         }
 
-    def start(self, visit: Visit, name: str, steps: int, *data: Any) -> dict[Any, Any]:
+    def start(
+        self,
+        visit: Visit,
+        name: str,
+        steps: int,
+        kind: str = CONFIG,
+        upload: Any = None,
+        path: str | None = None,
+    ) -> dict[Any, Any]:
         """Start a new run."""
         try:
             self.run.check_free()
-            settings, words = self.form.data.settings(training.new_folder(), *data)
+            settings, words = self.form.data.settings(training.new_folder(), kind, upload, path)
             folder = self.run.start(self._recipe(name), steps, settings)
         except EditkitError as error:
             return {self.form.status: theme.problem(str(error))}
@@ -135,14 +154,11 @@ class Train:
 
     def shown(self, name: str | None = None) -> dict[Any, Any]:
         """Show the state of a run: of the page's own where none is named, or else of the newest."""
-        form = self.form
-        runs = run_files.listed(self.folders)
-        own = self.run.output
-        if own is not None and own not in [each.folder for each in runs.values()]:
-            runs = {own.name: RunFiles(folder=own), **runs}
-        if name not in runs:
-            name = next((each for each, files in runs.items() if files.folder == own), next(iter(runs), None))
+        form, runs = self.form, self._runs()
+        name = self._chosen(runs, name)
         files = runs[name] if name else None
+        # Read once: were the run to end between two reads, the timer would stop before the buttons change.
+        running = self.run.running
         rows, sheet = (files.figures(), files.sheet()) if files else ([], None)
         told = self._told(files)
         working = told is not None and told.alive
@@ -152,16 +168,17 @@ class Train:
             form.loss: gr.update(value=frame(rows) if rows else None, visible=bool(rows)),
             form.picture: gr.update(value=str(sheet) if sheet else None, visible=sheet is not None),
             form.attempt: gr.update(visible=files is not None and files.adapter() is not None),
-            form.begin: gr.update(interactive=not self.run.running),
-            form.halt: gr.update(interactive=self.run.running),
-            form.resume: gr.update(interactive=own is not None and not self.run.running),
-            self.timer: gr.Timer(active=working or self.run.running),
+            form.begin: gr.update(interactive=not running),
+            form.halt: gr.update(interactive=running),
+            form.resume: gr.update(interactive=self.run.output is not None and not running),
+            self.timer: gr.Timer(active=working or running),
             form.watched: gr.update(choices=list(runs), value=name),
         }
 
     def attempted(self, visit: Visit, watched: str | None) -> tuple[str, str]:
         """Give the visitor's method the trained adapter; return the words for Compare and for this tab."""
-        files = run_files.listed(self.folders).get(watched or "")
+        runs = self._runs()
+        files = runs.get(self._chosen(runs, watched) or "")
         folder, told = (files.adapter(), files.status()) if files else (None, None)
         try:
             if files is None or folder is None or told is None:
@@ -177,6 +194,20 @@ class Train:
         trained = f"{folder.parent.name} ({folder.name})"
         words = f"{told.method} uses {trained}, trained here; reload the page to undo."
         return theme.status("", notes=[words]), theme.status("The adapter is active in Compare.")
+
+    def _runs(self) -> dict[str, RunFiles]:
+        """Find the runs by name; the page's own is there before it has written anything."""
+        runs, own = run_files.listed(self.folders), self.run.output
+        if own is not None and own not in [each.folder for each in runs.values()]:
+            return {own.name: RunFiles(folder=own), **runs}
+        return runs
+
+    def _chosen(self, runs: Mapping[str, RunFiles], name: str | None) -> str | None:
+        """Return the name of the run that is watched: the page's own where none is named, or else the newest."""
+        if name in runs:
+            return name
+        own = (each for each, files in runs.items() if files.folder == self.run.output)
+        return next(own, next(iter(runs), None))
 
     def _told(self, files: RunFiles | None) -> Status | None:
         """What a run says; of the page's own also before it says anything, and where it could not."""
