@@ -81,7 +81,11 @@ def opened(
     editor: Editor, options: PageOptions, worker: Executor | None = None
 ) -> Iterator[tuple[Any, Device]]:
     """Open the page: give its Blocks and its device; at the end, stop and save a training run."""
+<<<<<<< HEAD
     device, run = Device(editor, worker), Training()
+=======
+    device, run = Device(editor.configured({}, private=True)), Training()
+>>>>>>> h-pagefix
     page = build(device, run, options).queue(max_size=WAITING)
     try:
         yield page, device
@@ -127,15 +131,15 @@ def build(device: Device, run: Training, options: PageOptions) -> Any:
                 api_name=f"{name}_session",
             )
         if train:
-            train.attempt.click(
+            train.form.attempt.click(
                 partial(_attempt, train, tabs, compare.adapter_note),
-                [visit, train.watched],
-                [tabs, compare.adapter_note, train.status],
+                [visit, train.form.watched],
+                [tabs, compare.adapter_note, train.form.status],
                 concurrency_id=QUEUE,
                 concurrency_limit=1,
                 api_name="train_try",
             )
-            page.load(train.shown, [train.watched], train.outputs, api_name="train_load", **QUICK)
+            page.load(train.shown, [train.form.watched], train.outputs, api_name="train_load", **QUICK)
         tab.select(results.shown, [visit], results.outputs, api_name="results", **QUICK)
         # Gradio deletes a state when its visitor leaves only if a handler has returned it.
         page.load(
@@ -173,8 +177,10 @@ def _go_on(turns: Turns, tabs: Any, name: str, visit: Visit) -> dict[Any, Any]:
     return turns.take(visit, name) | {tabs: gr.Tabs(selected="session")}
 
 
-def _attempt(train: Train, tabs: Any, adapter_note: Any, visit: Visit, watched: str) -> dict[Any, Any]:
+def _attempt(
+    train: Train, tabs: Any, adapter_note: Any, visit: Visit, watched: str | None = None
+) -> dict[Any, Any]:
     words, status = train.attempted(visit, watched)
     if not words:
-        return {train.status: status}
-    return {train.status: status, adapter_note: words, tabs: gr.Tabs(selected="compare")}
+        return {train.form.status: status}
+    return {train.form.status: status, adapter_note: words, tabs: gr.Tabs(selected="compare")}

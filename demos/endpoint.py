@@ -54,11 +54,11 @@ def add(place: Place) -> None:
         return [saved(result, visit), dict(result.recipe), notes, sum(result.timings.values())]
 
     with gr.Column(visible=False):
-        inputs = [
+        inputs = [  # programs may leave out what has a value here, or None in the function
             gr.File(label="picture"),
             gr.Textbox(label="instruction"),
-            gr.Textbox(label="method"),
-            gr.Number(label="seed", precision=0),
+            gr.Textbox(USUAL, label="method"),
+            gr.Number(0, label="seed", precision=0),
             gr.Number(label="steps", precision=0),
             gr.Number(label="guidance"),
             gr.Checkbox(label="preserve"),

@@ -75,11 +75,11 @@ class Turns:
             (self.form.new, self.ended, "new"),
         ):
             button.click(act, [self.visit], self.outputs, api_name=f"session_{name}", **calm)
-        for chosen, act, name in (
+        for chosen, go_on, name in (
             (self.history.gallery.select, self.branch, "branch"),
             (self.earlier.gallery.select, self.resumed, "resume"),
         ):
-            chosen(act, [self.visit], self.outputs, api_name=f"session_{name}", **calm)
+            chosen(go_on, [self.visit], self.outputs, api_name=f"session_{name}", **calm)
 
     def take(self, visit: Visit, method: str) -> dict[Any, Any]:
         """Start a session with a result of Compare as its first turn."""

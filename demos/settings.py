@@ -103,9 +103,9 @@ def _value(name: str, control: Any, text: str) -> Any:
     if isinstance(control, gr.Checkbox):
         return _one_of(name, text, {"true": True, "false": False})
     if isinstance(control, gr.Dropdown):
-        return _one_of(name, text, {value: value for _, value in control.choices})
+        return _one_of(name, text, {str(value): value for _, value in control.choices})
     if isinstance(control, gr.CheckboxGroup):
-        known = {value: value for _, value in control.choices}
+        known = {str(value): value for _, value in control.choices}
         return [_one_of(name, each, known) for each in text.split(LISTED)]
     if isinstance(control, gr.Number):
         if not text.isdecimal():

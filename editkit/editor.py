@@ -57,19 +57,24 @@ class Editor:
         return f"Editor({self.backbone.name!r}, device={str(device)!r}, dtype={str(dtype)!r}{options})"
 
     def configured(
-        self, options: Mapping[str, Mapping[str, Any]], lora: Mapping[str, float] | None = None
+        self,
+        options: Mapping[str, Mapping[str, Any]],
+        lora: Mapping[str, float] | None = None,
+        private: bool = False,
     ) -> Editor:
         """Make another editor of this backbone with other options; it keeps the judges and adapters.
 
         Args:
             options: options by method name.
             lora: adapters that every method wears besides this editor's, with their scales.
+            private: whether recipes hide where additional adapters are; so do editors made from that one.
 
         Raises:
             EditkitError: for an unknown method or option, or a scale that is no number.
         """
         other = Editor(self.backbone, options)
         other._adapters, other._judges = self._adapters.copy(lora), self._judges
+        other._adapters.private |= private
         return other
 
     def edit(

@@ -49,6 +49,9 @@ class AdapterManager:
         backbone: the backbone whose transformers get the adapters.
         lora: scales by file, folder or Hub id of adapters that every method uses in addition to its own.
 
+    Attributes:
+        private: whether recipes call additional adapters by their name, and hide where they are.
+
     Raises:
         EditkitError: for a scale that is not a number.
     """
@@ -60,6 +63,8 @@ class AdapterManager:
         adapters.check_scales(self.lora)
         self._chosen: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
         self._paths: dict[str, Path] = {}
+        self._names: dict[str, str] = {}
+        self.private = False
 
     def copy(self, more: Mapping[str, float] | None = None) -> AdapterManager:
         """Copy the choice of adapters, with more for every method, for another editor of this backbone.
@@ -68,7 +73,8 @@ class AdapterManager:
             EditkitError: if a scale is not a number.
         """
         other = AdapterManager(self.backbone, {**self.lora, **(more or {})})
-        other._chosen, other._paths = dict(self._chosen), self._paths
+        other._chosen, other._paths, other._names = dict(self._chosen), self._paths, self._names
+        other.private = self.private
         return other
 
     def load(self, method: AdaptedMethod, options: Options, path: Path, name: str | None) -> str:
@@ -126,11 +132,15 @@ class AdapterManager:
                 raise EditkitError(f"The adapter {source} is given twice; give it once, with one scale.")
             names.append(name)
             scales.append(scale)
+            self._names[source] = name
         self.backbone.set_adapters(role, names, scales)
 
     def recipe(self, method: AdaptedMethod) -> dict[str, dict[str, float]]:
         """Return a recipe's entries on additional adapters; empty where there are none."""
-        return {"lora": dict(self.lora)} if self.lora and method.name not in self._chosen else {}
+        if not self.lora or method.name in self._chosen:
+            return {}
+        named = {self._names[each] if self.private else each: scale for each, scale in self.lora.items()}
+        return {"lora": named}
 
     def _own(self, method: AdaptedMethod, options: Options, request: EditRequest) -> str | None:
         """Find the adapter that a method uses by default."""

@@ -68,6 +68,15 @@ def test_on_top_of_a_methods_own(random_flux: Flux, made: Made) -> None:
     assert "lora" not in recipe
 
 
+def test_private_recipes_hide_where_adapters_are(random_pipeline: Path, made: Made) -> None:
+    one, two = made("one.safetensors", 1), made("two.safetensors", 2)
+    editor = editkit.load(str(random_pipeline), "cpu", lora={str(one): 0.5}).configured({}, private=True)
+    recipe = editor.configured({}, {str(two): 2}).edit(image(48, 40), "make it blue", steps=1).recipe
+    names = {f"{path.stem}-{atomic_files.sha256(path)[:8]}": scale for path, scale in ((one, 0.5), (two, 2))}
+    assert recipe["lora"] == names
+    assert str(one.parent) not in str(recipe)
+
+
 def test_replay_uses_them_too(random_pipeline: Path, made: Made, tmp_path: Path) -> None:
     style, output = made("style.safetensors", 1), tmp_path / "edited.png"
     image(48, 40).save(tmp_path / "source.png")
