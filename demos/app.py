@@ -81,11 +81,7 @@ def opened(
     editor: Editor, options: PageOptions, worker: Executor | None = None
 ) -> Iterator[tuple[Any, Device]]:
     """Open the page: give its Blocks and its device; at the end, stop and save a training run."""
-<<<<<<< HEAD
-    device, run = Device(editor, worker), Training()
-=======
-    device, run = Device(editor.configured({}, private=True)), Training()
->>>>>>> h-pagefix
+    device, run = Device(editor.configured({}, private=True), worker), Training()
     page = build(device, run, options).queue(max_size=WAITING)
     try:
         yield page, device

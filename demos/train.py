@@ -203,7 +203,7 @@ class Train:
         return runs
 
     def _chosen(self, runs: Mapping[str, RunFiles], name: str | None) -> str | None:
-        """Return the name of the run that is watched: the page's own where none is named, or else the newest."""
+        """Return the name of the run to watch: the page's own where none is named, or else the newest."""
         if name in runs:
             return name
         own = (each for each, files in runs.items() if files.folder == self.run.output)
