@@ -182,7 +182,7 @@ def _plain(stem: str) -> str:
 
 
 def _check_columns(rows: Sequence[Mapping[str, Any]], source: Path) -> None:
-    names = layouts.names(rows) or set()
+    names = layouts.column_names(rows) or set()
     if strange := sorted(names - set(COLUMNS)):
         problem = unknown("column called", strange[0], COLUMNS)
         raise EditkitError(f"{source}: {problem[:-1]}; --column FIELD=COLUMN or --preset names others.")
