@@ -74,6 +74,19 @@ OPTIONAL = (
     OptionalPackage(package="deepspeed", extra="deepspeed", purpose="training in DeepSpeed's shards"),
     OptionalPackage(package="torchmetrics", extra="eval", purpose="measures of pictures"),
     OptionalPackage(package="matplotlib", extra="eval", purpose="figures of measurements"),
+    OptionalPackage(package="scikit-image", extra="eval", purpose="the measure SSIM"),
+    OptionalPackage(package="stlpips-pytorch", extra="eval", purpose="weights of a measure, ST-LPIPS"),
+    OptionalPackage(package="rapidocr", extra="eval", purpose="the measure of readable text"),
+    OptionalPackage(package="onnxruntime", extra="eval", purpose="rapidocr's networks"),
+    OptionalPackage(package="jinja2", extra="eval", purpose="pages of reports"),
+    OptionalPackage(package="pyarrow", extra="eval", purpose="tables of results in Parquet"),
+    OptionalPackage(package="datasets", extra="eval", purpose="benchmarks from Hugging Face datasets"),
+    OptionalPackage(package="starlette", extra="serve", purpose="the server: editkit serve"),
+    OptionalPackage(package="uvicorn", extra="serve", purpose="the server's connections"),
+    OptionalPackage(package="python-multipart", extra="serve", purpose="uploads to the server"),
+    OptionalPackage(package="anyio", extra="serve", purpose="the server's threads"),
+    OptionalPackage(package="prometheus_client", extra="serve", purpose="the server's metrics"),
+    OptionalPackage(package="ray", extra="ray", purpose="edits on several machines"),
 )
 
 

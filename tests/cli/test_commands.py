@@ -67,7 +67,15 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "demo": (
         [],
         {*LOW_MEMORY, "-b", "--backbone", "--device", "--host", "--port", "--share", "--password"}
-        | {"--max-pixels", "--lora", "--load", "--dtype"},
+        | {"--max-pixels", "--lora", "--load", "--dtype", "-o", "--output", "--adapter", "--personal"}
+        | {"--runs", "--trust-paths"},
+    ),
+    "serve": (
+        [],
+        {*LOW_MEMORY, "-b", "--backbone", "--device", "--dtype", "-m", "--method", "--load", "--lora"}
+        | {"--adapters", "--judge", "--host", "--port", "--page", "--password", "--api-key", "--queue"}
+        | {"--batch", "--timeout", "--body-seconds", "--grace", "--max-pixels", "--max-steps"}
+        | {"--max-megabytes"},
     ),
     "backbones": ([], {"--plan-device", "--device", "--load"}),
     "train": (["config", "overrides"], {"--plan", "--plan-device", "--device"}),
