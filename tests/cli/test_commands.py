@@ -69,6 +69,19 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         {*LOW_MEMORY, "-b", "--backbone", "--device", "--host", "--port", "--share", "--password"}
         | {"--max-pixels", "--lora", "--load", "--dtype"},
     ),
+    "serve": (
+        [],
+        {*LOW_MEMORY, "-b", "--backbone", "--device", "--dtype", "--load", "--lora", "-m", "--method"}
+        | {"--host", "--port", "--api-key", "--adapters", "--batch", "--queue", "--timeout", "--grace"}
+        | {"--max-megabytes", "--body-seconds", "--max-pixels", "--max-steps", "--judge", "--page"}
+        | {"--password"},
+    ),
+    "batch": (
+        ["manifest"],
+        {*LOADING, *SAMPLING, *LOW_MEMORY, *SEARCH, "--task", "--mask", "--ref", "--preserve", "--align"}
+        | {"--out", "--instruction", "--column", "--preset", "--batch-size", "--shard", "--retry"}
+        | {"--ray", "--workers"},
+    ),
     "backbones": ([], {"--device"}),
     "train": (["config", "overrides"], {"--plan", "--plan-device", "--device"}),
     "eval shapesworld": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--sessions"}),
