@@ -81,7 +81,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         {*LOADING, *SAMPLING, *LOW_MEMORY, *SEARCH - {"--contact-sheet"}, "--task", "--mask", "--ref"}
         | {"--preserve", "--align"}
         | {"--out", "--instruction", "--column", "--preset", "--batch-size", "--shard", "--retry"}
-        | {"--ray", "--workers"},
+        | {"--ray", "--workers", "--gpus"},
     ),
     "backbones": ([], {"--device"}),
     "train": (["config", "overrides"], {"--plan", "--plan-device", "--device"}),
