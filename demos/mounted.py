@@ -41,7 +41,7 @@ def mounter(host: str, password: str | None, pixels: int) -> Callable[[Server], 
         try:
             with app.opened(lane.editor, options, worker) as (page, _):
                 gr.mount_gradio_app(
-                    server.app,  # type: ignore[arg-type]  # of Starlette's, which is all that it uses
+                    server.app,
                     page,
                     path="/",
                     auth=authenticator(password),

@@ -39,6 +39,7 @@ def batch(
         str | None, typer.Option(metavar="ADDRESS", help="Spread batches over a Ray cluster; local here.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Workers on the Ray cluster.")] = 1,
+    gpus: Annotated[float, typer.Option(help="GPUs of each worker on the Ray cluster.")] = 0,
     device: Device = None,
     dtype: Dtype = None,
     option: Options = None,
@@ -77,7 +78,7 @@ def batch(
     if ray is not None:
         from editkit.serving import ray_jobs
 
-        ray_jobs.run(editor, batches, store, address=ray, workers=workers, retry=retry)
+        ray_jobs.run(editor, batches, store, address=ray, workers=workers, gpus=gpus, retry=retry)
     else:
         first, last = share.range(len(batches))
         with terminal.progress("batch", sum(map(len, batches[first:last]))) as bar:

@@ -85,9 +85,10 @@ def serve(
     check_address(host, port)
     if host not in LOCAL and api_key is None:
         options.say([f"Everybody who reaches {host}:{port} may edit; --api-key keeps others out."])
+    devices: list[str | None] = [*_listed(device)]
     server = run.made(
         lambda each: options.editor(backbone, each, dtype, {}, load, lora, low_memory),
-        _listed(device) or [None],
+        devices or [None],
         _listed(method),
         settings,
     )

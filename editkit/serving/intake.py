@@ -78,8 +78,8 @@ def of_form(
         raise RefusedError("There are several masks; send one.", param="mask")
     if sum(map(len, files.values())) > settings.pictures:
         raise RefusedError(f"There are over {settings.pictures} pictures; send fewer.", param="image")
-    image, *more = files["image"] or [None]
-    references = (*(each for each in more if each is not None), *files["references"])
+    image = files["image"][0] if files["image"] else None
+    references = (*files["image"][1:], *files["references"])
     asked = openai.read(texts, settings, methods)
     return asked, Pictures(image=image, mask=next(iter(files["mask"]), None), references=references)
 

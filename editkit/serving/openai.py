@@ -41,7 +41,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 """Fields that are refused, but for values that change nothing."""
 ITS_MODELS = ("gpt-image", "dall-e", "chatgpt-image")
 """How OpenAI's own models begin; a client that asks for one gets the default method."""
-FORMATS = {"png": images.PNG, "jpeg": images.JPEG, "webp": images.WEBP}
+FORMATS: Mapping[str, Mapping[str, Any]] = {"png": images.PNG, "jpeg": images.JPEG, "webp": images.WEBP}
 LONGEST = 32_000
 """Characters of a prompt, as with OpenAI."""
 

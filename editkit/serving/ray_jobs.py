@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -81,7 +82,7 @@ def run(
         begun = ray.is_initialized()
         try:
             if not begun:
-                ray.init(address, log_to_driver=False, logging_level="error")
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
             ray.data.DataContext.get_current().enable_progress_bars = False
             made = ray.data.from_items(
                 [{"id": place} for place in wanted], override_num_blocks=len(wanted)

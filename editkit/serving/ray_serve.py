@@ -33,7 +33,7 @@ def application(args: Mapping[str, Any]) -> Any:
     def app() -> Any:
         return server(chosen).app
 
-    @serve.deployment(
+    deployment: Any = serve.deployment(
         name="editkit",
         num_replicas=chosen.replicas,
         # The app has a queue of its own, which answers 429 where it is full.
@@ -42,11 +42,7 @@ def application(args: Mapping[str, Any]) -> Any:
         health_check_period_s=10,
         ray_actor_options={"num_gpus": chosen.gpus, "num_cpus": chosen.cpus},
     )
-    @serve.ingress(app)
-    class Editing:
-        """One replica."""
-
-    return Editing.bind()
+    return deployment(serve.ingress(app)()).bind()
 
 
 def server(chosen: DeploymentConfig) -> Server:

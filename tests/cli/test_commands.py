@@ -72,10 +72,17 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     ),
     "serve": (
         [],
-        {*LOW_MEMORY, "-b", "--backbone", "--device", "--dtype", "-m", "--method", "--load", "--lora"}
-        | {"--adapters", "--judge", "--host", "--port", "--page", "--password", "--api-key", "--queue"}
-        | {"--batch", "--timeout", "--body-seconds", "--grace", "--max-pixels", "--max-steps"}
-        | {"--max-megabytes"},
+        {*LOW_MEMORY, "-b", "--backbone", "--device", "--dtype", "--load", "--lora", "-m", "--method"}
+        | {"--host", "--port", "--api-key", "--adapters", "--batch", "--queue", "--timeout", "--grace"}
+        | {"--max-megabytes", "--body-seconds", "--max-pixels", "--max-steps", "--judge", "--page"}
+        | {"--password"},
+    ),
+    "batch": (
+        ["manifest"],
+        {*LOADING, *SAMPLING, *LOW_MEMORY, *SEARCH - {"--contact-sheet"}, "--task", "--mask", "--ref"}
+        | {"--preserve", "--align"}
+        | {"--out", "--instruction", "--column", "--preset", "--batch-size", "--shard", "--retry"}
+        | {"--ray", "--workers", "--gpus"},
     ),
     "backbones": ([], {"--plan-device", "--device", "--load"}),
     "train": (["config", "overrides"], {"--plan", "--plan-device", "--device"}),
