@@ -86,7 +86,8 @@ class ContextCache:
 def _weights_version(transformer: FluxTransformer2DModel) -> Hashable:
     """Return a key that changes when a weight is written, or an adapter or its scale is switched."""
     weights = hash(tuple((id(weight), weight._version) for weight in transformer.parameters()))
-    precision = torch.is_autocast_enabled(transformer.device.type)
+    kind = transformer.device.type
+    precision = kind != "meta" and torch.is_autocast_enabled(kind)  # plans are estimated without autocast
     return id(transformer), weights, tuple(adapters.active(transformer).items()), precision
 
 
