@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import yaml
 
 from editkit import config
-from editkit.inference.speed import TABLE, StepSaving, resolve
+from editkit.inference.speed import TABLE, resolve
 
 MAY_LOSE = {"balanced": 0.01, "fast": 0.03}
 """Success that a speed may lose against exact."""
@@ -20,14 +19,16 @@ HEAD = """\
 
 
 def write(base: str, method: str, measured: Mapping[str, tuple[str, Mapping[str, float]]]) -> None:
-    """Put the technique that saves most within each speed's allowance into the table."""
+    """Put the technique that saves most within each speed's allowance into the table.
+
+    All settings are written, since defaults may change after they were measured.
+    """
     table = config.read(TABLE) if TABLE.is_file() else {}
     entry = table.setdefault(base, {})[method] = {}
     for name, loses in MAY_LOSE.items():
         speed = chosen(measured, loses)
         settings = resolve(speed, base, method)
-        if settings is not None:
-            entry[name] = differing(settings)
+        entry[name] = speed if settings is None else dataclasses.asdict(settings)
     TABLE.write_text(HEAD + yaml.safe_dump(table, sort_keys=True, default_flow_style=None))
     print(f"{TABLE}: {method} {entry}")
 
@@ -37,8 +38,3 @@ def chosen(measured: Mapping[str, tuple[str, Mapping[str, float]]], loses: float
     full = measured["exact"][1]["success"]
     allowed = [(speed, found) for speed, found in measured.values() if found["success"] >= full - loses]
     return max(allowed, key=lambda pair: pair[1]["saves"])[0]
-
-
-def differing(settings: StepSaving) -> dict[str, Any]:
-    """Return all settings, since defaults may change after they were measured."""
-    return dataclasses.asdict(settings)

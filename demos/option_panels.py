@@ -12,6 +12,7 @@ from demos import theme, widgets
 from editkit.config import Options
 from editkit.editor import Editor
 from editkit.fields import summary
+from editkit.inference import speed
 from editkit.method import Method
 from editkit.request import EditRequest
 
@@ -25,6 +26,9 @@ class Drawer:
             gr.HTML(theme.hint(method.paper))
             guidance = widgets.number_field("guidance", info=summary(EditRequest, "guidance"))
             self.fields: dict[str, Any] = {"guidance": guidance}
+            self.fields["speed"] = gr.Dropdown(
+                list(speed.NAMES), value=speed.EXACT, label="speed", info=summary(EditRequest, "speed")
+            )
             if method.tasks:
                 listed = [(f"{task.name}: {task.summary}", task.name) for task in method.tasks]
                 choices = [("fitting what is given", ""), *listed]
@@ -51,6 +55,7 @@ class Drawer:
         values = {key: shown.get(f"{self.method.name}_{key}") for key in self.fields}
         fields: dict[str, Any] = {key: None if value == "" else value for key, value in values.items()}
         fields["guidance"] = widgets.number("guidance", fields["guidance"])
+        fields["speed"] = fields["speed"] or speed.EXACT
         return replace(request, **fields)
 
 

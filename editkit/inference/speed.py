@@ -15,7 +15,10 @@ EXACT = "exact"
 MEASURED = ("balanced", "fast")
 NAMES = (EXACT, *MEASURED)
 TABLE = packages.ROOT / "configs" / "speed.yaml"
-"""Settings by backbone, method and name, as benchmarks/editing_speed.py measured them."""
+"""Settings by backbone, method and name, as benchmarks/editing_speed.py measured them.
+
+`exact` stands where every technique loses too much.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +86,8 @@ def resolve(speed: str, base: str | None, method: str) -> StepSaving | None:
             f"No settings of speed={speed} were measured for {method} on this backbone; use speed=exact, or "
             f"give settings such as speed={StepSaving().text}."
         )
-    return config.build(StepSaving, measured[speed])
+    found = measured[speed]
+    return None if found == EXACT else config.build(StepSaving, found)
 
 
 @cache
