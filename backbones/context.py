@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -16,7 +16,6 @@ from editkit.key_values import KeyValues
 from editkit.types import Plan
 
 if TYPE_CHECKING:
-    from backbones.flux import Flux
     from editkit.key_values import Layers
 
 GUIDANCE = 1.0
@@ -54,6 +53,21 @@ class Context:
         return replace(self, tokens_BSC=first_1SC)
 
 
+class FluxBackbone(Protocol):
+    """The parts of a FLUX family that a context needs; `backbones.flux.Flux` has them."""
+
+    contexts: ContextCache
+
+    def onloaded_transformer(self, role: str) -> FluxTransformer2DModel:
+        """Return the role's transformer, ready to compute."""
+
+    def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
+        """Predict the velocity of the canvas' tokens, BLC."""
+
+    def grid_ids(self, width: int, height: int) -> Tensor:
+        """Make the position ids of a picture, L3."""
+
+
 class ContextCache:
     """Holds the keys and values of the last context: of one picture, since those of FLUX.1 take gigabytes."""
 
@@ -62,18 +76,18 @@ class ContextCache:
         self.computed = 0
         """Number of contexts that were computed, not found."""
 
-    def find_or_compute(self, flux: Flux, role: str, context: Context) -> KeyValues:
+    def find_or_compute(self, flux: FluxBackbone, role: str, context: Context) -> KeyValues:
         """Return a context's keys and values; with gradients they are computed anew."""
         transformer = flux.onloaded_transformer(role)
         if torch.is_grad_enabled():
-            return KeyValues.same_for_all(_compute(flux, transformer, context))
+            return KeyValues.same_for_all(_compute(transformer, context))
         context, weights = context.single(), _weights_version(transformer)
         if self._last is not None:
             known, before, found = self._last
             if known == weights and before.same(context):
                 return found
             self._last = None  # free its memory before the next one is computed
-        made = KeyValues.same_for_all(_compute(flux, transformer, context))
+        made = KeyValues.same_for_all(_compute(transformer, context))
         self.computed += 1
         self._last = weights, context, made
         return made
@@ -91,7 +105,7 @@ def _weights_version(transformer: FluxTransformer2DModel) -> Hashable:
     return id(transformer), weights, tuple(adapters.active(transformer).items()), precision
 
 
-def _compute(flux: Flux, transformer: FluxTransformer2DModel, context: Context) -> Layers:
+def _compute(transformer: FluxTransformer2DModel, context: Context) -> Layers:
     """Run the transformer over context tokens alone, at time 0 and without text; keep keys and values."""
     use_memory(transformer)
     tokens_BSC = context.tokens_BSC
@@ -117,7 +131,7 @@ def _compute(flux: Flux, transformer: FluxTransformer2DModel, context: Context) 
     return layers
 
 
-def velocity(flux: Flux, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
+def velocity(flux: FluxBackbone, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
     """Predict the velocity of a plan whose context attends to itself only, BLC."""
     slots = plan.conditioning
     if slots.given_L is not None and slots.channel_BLC is not None:
@@ -128,7 +142,7 @@ def velocity(flux: Flux, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance:
     return flux.velocity(x_BLC, t, plan, guidance)
 
 
-def _hold_sequence(flux: Flux, plan: Plan, sequence_BSC: Tensor) -> Plan:
+def _hold_sequence(flux: FluxBackbone, plan: Plan, sequence_BSC: Tensor) -> Plan:
     """Replace the sequence of a plan by its keys and values."""
     slots = plan.conditioning
     assert slots.sequence_ids_S3 is not None
@@ -138,14 +152,14 @@ def _hold_sequence(flux: Flux, plan: Plan, sequence_BSC: Tensor) -> Plan:
     return replace(plan, conditioning=replace(slots, sequence_BSC=None, sequence_ids_S3=None, held=held))
 
 
-def _hold(flux: Flux, plan: Plan, context: Context) -> KeyValues:
+def _hold(flux: FluxBackbone, plan: Plan, context: Context) -> KeyValues:
     """Return the context's keys and values, after those that the plan holds already."""
     found, before = flux.contexts.find_or_compute(flux, plan.role, context), plan.conditioning.held
     return found if before is None else before.followed_by(found)
 
 
 def _beside_given(
-    flux: Flux,
+    flux: FluxBackbone,
     x_BLC: Tensor,
     t: float | Tensor,
     plan: Plan,

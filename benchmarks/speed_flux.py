@@ -15,7 +15,7 @@ from editkit.inference.partial_plan import plan_of_some
 from editkit.key_values import KeyValues
 from editkit.types import EditInputs, Plan
 
-SHARES = (0.05, 0.1, 0.2, 0.4, 1.0)
+SHARES = (0.05, 0.1, 0.2, 0.4)
 FULL, LAST = 3, 1
 """Full steps of an edit with a region, at its start and end."""
 
