@@ -56,4 +56,5 @@ def row_of(slots: Conditioning, number: int) -> Conditioning:
         negative=text(slots.negative),
         channel_BLC=tensor(slots.channel_BLC),
         sequence_BSC=tensor(slots.sequence_BSC),
+        held=None if slots.held is None else slots.held.row(number),
     )

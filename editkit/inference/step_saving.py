@@ -7,6 +7,7 @@ on along the velocity of the last full step. The others see them through their k
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -59,7 +60,10 @@ class Saving:
 
         slots = plan.conditioning
         if slots.channel_BLC is None and slots.sequence_BSC is None:
-            notes.tell(f"speed={self.recipe} saves work beside a picture's tokens, and here are none; exact.")
+            notes.tell(
+                "No tokens of a picture stand beside the noise here, so this speed saves nothing; every step "
+                "is computed in full."
+            )
             return partial(full, plan=plan)
         backbone = pipeline.backbone
         if plan.conditioning.ids_L3 is None:
@@ -77,26 +81,38 @@ class Saving:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Memory:
-    """What a full step leaves for saved ones.
+class Part:
+    """What a saved step computes for some pictures of a batch.
 
     Attributes:
-        velocity_BLC: its velocity.
-        kept: the keys and values of its image tokens.
-        active_BL: mask of the tokens that saved steps compute.
+        rows: the pictures.
+        active_L: mask of the canvas' tokens whose velocity is computed.
+        computed_L: the same and the given tokens, which the plan needs.
+        plan: a plan of those tokens, which holds the keys and values of the others.
     """
 
+    rows: slice
+    active_L: Tensor
+    computed_L: Tensor
+    plan: Plan
+
+    def row(self, number: int) -> Part:
+        """Select one picture, which becomes the only one."""
+        slots = row_of(self.plan.conditioning, number - self.rows.start)
+        return replace(self, rows=slice(0, 1), plan=replace(self.plan, conditioning=slots))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Memory:
+    """What a full step leaves for saved ones: its velocity, and what is still to compute."""
+
     velocity_BLC: Tensor
-    kept: KeyValues
-    active_BL: Tensor
+    parts: tuple[Part, ...]
 
     def row(self, number: int) -> Memory:
         """Select one picture of the batch."""
-        return Memory(
-            velocity_BLC=self.velocity_BLC[number : number + 1],
-            kept=self.kept.row(number),
-            active_BL=self.active_BL[number : number + 1],
-        )
+        parts = (part.row(number) for part in self.parts if part.rows.start <= number < part.rows.stop)
+        return Memory(velocity_BLC=self.velocity_BLC[number : number + 1], parts=tuple(parts))
 
 
 class SavedVelocity:
@@ -151,38 +167,37 @@ class SavedVelocity:
 
     def _full_step(self, x_BLC: Tensor, t: float, keeps: bool) -> Tensor:
         self.computed.append(x_BLC.shape[0] * x_BLC.shape[1])
+        self._memory = None  # freed before the next one is made
         if not keeps:
-            self._memory = None
             return self._full(x_BLC, t, self._plan)
         kept = KeyValues()
         slots = replace(self._plan.conditioning, kept=kept)
         velocity_BLC = self._full(x_BLC, t, replace(self._plan, conditioning=slots))
         changed_BN = self._changes.of(x_BLC.float() - t * velocity_BLC.float())
         active_BL = torch.zeros(x_BLC.shape[:2], dtype=torch.bool)
-        active_BL[:, self._answer_N] = changed_BN.expand(len(x_BLC), -1)
-        self._memory = Memory(velocity_BLC=velocity_BLC, kept=kept, active_BL=active_BL.to(x_BLC.device))
+        active_BL[:, self._answer_N] = changed_BN.cpu().expand(len(x_BLC), -1)
+        parts = tuple(self._parts(kept, active_BL.to(x_BLC.device)))
+        self._memory = Memory(velocity_BLC=velocity_BLC, parts=parts)
         return velocity_BLC
+
+    def _parts(self, kept: KeyValues, active_BL: Tensor) -> Iterator[Part]:
+        """Yield what saved steps compute: all pictures at once where they change alike, else one by one."""
+        slots, count = self._plan.conditioning, len(active_BL)
+        alike = bool((active_BL == active_BL[:1]).all())
+        for number in range(1 if alike else count):
+            if not active_BL[number].any():
+                continue
+            own, keys = (slots, kept) if alike else (row_of(slots, number), kept.row(number))
+            plan, computed_L = plan_of_some(replace(self._plan, conditioning=own), keys, active_BL[number])
+            rows = slice(0, count) if alike else slice(number, number + 1)
+            yield Part(rows=rows, active_L=active_BL[number], computed_L=computed_L, plan=plan)
 
     def _saved_step(self, x_BLC: Tensor, t: float, memory: Memory) -> Tensor:
-        """Compute the active tokens: of all pictures at once where these are the same, else one by one."""
-        velocity_BLC, active_BL = memory.velocity_BLC.clone(), memory.active_BL
-        self.computed.append(int(active_BL.sum()))
-        if bool((active_BL == active_BL[:1]).all()):
-            plan, held = self._plan, memory.kept
-            self._fill(velocity_BLC, x_BLC, t, plan, held, active_BL[0])
-            return velocity_BLC
-        for number in range(len(x_BLC)):
-            one, rows = memory.row(number), slice(number, number + 1)
-            plan = replace(self._plan, conditioning=row_of(self._plan.conditioning, number))
-            self._fill(velocity_BLC[rows], x_BLC[rows], t, plan, one.kept, one.active_BL[0])
+        """Compute the active tokens; the others go on along the velocity of the last full step."""
+        velocity_BLC, computed = memory.velocity_BLC.clone(), 0
+        for part in memory.parts:
+            found_BMC = self._full(x_BLC[part.rows][:, part.computed_L], t, part.plan)
+            velocity_BLC[part.rows, part.active_L] = found_BMC[:, part.active_L[part.computed_L]]
+            computed += len(found_BMC) * int(part.active_L.sum())
+        self.computed.append(computed)
         return velocity_BLC
-
-    def _fill(
-        self, velocity_BLC: Tensor, x_BLC: Tensor, t: float, plan: Plan, kept: KeyValues, active_L: Tensor
-    ) -> None:
-        """Replace the velocity of the active tokens, in place, by one that is computed for them alone."""
-        if not active_L.any():
-            return
-        part, computed_L = plan_of_some(plan, kept, active_L)
-        found_BMC = self._full(x_BLC[:, computed_L], t, part)
-        velocity_BLC[:, active_L] = found_BMC[:, active_L[computed_L]]

@@ -158,7 +158,7 @@ def test_the_recipe_repeats_the_edit(random_flux: Flux) -> None:
 
 def test_text_to_image_saves_nothing_and_says_so(random_flux: Flux) -> None:
     editor = editkit.Editor(random_flux)
-    with pytest.warns(EditkitWarning, match="saves work beside a picture's tokens"):
+    with pytest.warns(EditkitWarning, match="this speed saves nothing"):
         made = editor.edit(None, WORDS, size=(128, 128), steps=3, speed=LATE)
     assert difference(made.image, editor.edit(None, WORDS, size=(128, 128), steps=3).image) == 0
 
