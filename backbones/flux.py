@@ -11,13 +11,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backbones import attention_values, devices, families, known_pictures
+from backbones import attention_values, context, devices, families, known_pictures
+from backbones.attention_memory import AttentionMemory, use_memory
 from backbones.encoding_cache import LruCache, TextCache
 from backbones.latents import LatentCodec
 from backbones.load_options import LoadOptions
 from editkit import config
 from editkit.backbone import Family
-from editkit.types import Plan, Text
+from editkit.key_values import CONDITIONAL, UNCONDITIONAL
+from editkit.types import Conditioning, Plan, Text
 
 
 class Flux(LatentCodec):
@@ -27,6 +29,7 @@ class Flux(LatentCodec):
         self, family: Family, device: torch.device, dtype: torch.dtype, options: LoadOptions | None = None
     ) -> None:
         super().__init__(family, device, dtype, options)
+        self.contexts = context.ContextCache()
         self._texts: LruCache | TextCache = LruCache()
         self._has_room: dict[tuple[str, ...], bool] = {}
 
@@ -94,6 +97,8 @@ class Flux(LatentCodec):
                 transformer._reset_stateful_cache()
 
     def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
+        if plan.conditioning.context_apart:
+            return context.velocity(self, x_BLC, t, plan, guidance)
         slots, transformer = plan.conditioning, self.onloaded_transformer(plan.role)
         if slots.text is None:
             raise ValueError(
@@ -112,14 +117,17 @@ class Flux(LatentCodec):
         text_ids_T3 = slots.text.ids_T3
         if text_ids_T3 is None:
             text_ids_T3 = ids_L3.new_zeros(slots.text.tokens_BTD.shape[1], 3)
-        attention = {}
+        attention: dict[str, Any] = {}
         if slots.valid_BN is not None:
             # The text comes first; all of its tokens are real.
             attended_BN = F.pad(slots.valid_BN, (len(text_ids_T3), 0), value=True)
             attention = {"attention_mask": attended_BN[:, None, None]}
         guided = transformer.config.guidance_embeds
-        context = "uncond" if slots.text is slots.negative else "cond"
-        with transformer.cache_context(context) if transformer.is_cache_enabled else nullcontext():
+        branch = UNCONDITIONAL if slots.text is slots.negative else CONDITIONAL
+        if memory := _memory(slots, branch, hidden_BLC.shape[1]):
+            use_memory(transformer)
+            attention["memory"] = memory
+        with transformer.cache_context(branch) if transformer.is_cache_enabled else nullcontext():
             predicted_BLC = transformer(
                 hidden_states=hidden_BLC,
                 encoder_hidden_states=slots.text.tokens_BTD,
@@ -137,6 +145,14 @@ class Flux(LatentCodec):
         from backbones import pipeline_folder  # diffusers' pipelines take seconds to import
 
         pipeline_folder.save(self, role, folder)
+
+
+def _memory(slots: Conditioning, branch: str, tokens: int) -> AttentionMemory | None:
+    """Return what a pass over this many image tokens holds and keeps; None where nothing."""
+    if slots.held is None and slots.kept is None:
+        return None
+    held, kept = (None if each is None else each.branch(branch) for each in (slots.held, slots.kept))
+    return AttentionMemory(held=held, kept=kept, tokens=tokens)
 
 
 def load(

@@ -12,6 +12,7 @@ from demos import theme, widgets
 from editkit.config import Options
 from editkit.editor import Editor
 from editkit.fields import summary
+from editkit.inference import speed
 from editkit.method import Method
 from editkit.request import EditRequest
 
@@ -22,19 +23,22 @@ class Drawer:
     def __init__(self, method: Method[Options]) -> None:
         self.method = method
         first = method.main_options
-        names = ["guidance", *(["task"] if method.tasks else []), *widgets.fields(method.config)]
+        names = ["guidance", "speed", *(["task"] if method.tasks else []), *widgets.fields(method.config)]
         made: dict[str, Any] = {}
         with gr.Accordion(f"Options of {method.name}", open=False, elem_id=f"options-{method.name}"):
             gr.HTML(theme.hint(f"After {method.paper}"))
             made |= {name: self._control(name, first[name]) for name in first}
             with gr.Accordion("Expert", open=False):
                 made |= {name: self._control(name, None) for name in names if name not in first}
-        self.fields = {name: made[name] for name in names if name in ("guidance", "task")}
+        self.fields = {name: made[name] for name in names if name in ("guidance", "speed", "task")}
         self.options = {name: made[name] for name in names if name not in self.fields}
 
     def _control(self, name: str, label: str | None) -> Any:
         if name == "guidance":
             return widgets.number_field(label or name, info=summary(EditRequest, name))
+        if name == "speed":
+            about = summary(EditRequest, "speed")
+            return gr.Dropdown(list(speed.NAMES), value=speed.EXACT, label=label or name, info=about)
         if name == "task":
             listed = [(f"{task.name}: {task.summary}", task.name) for task in self.method.tasks]
             return gr.Dropdown([("fitting what is given", ""), *listed], value="", label=label or name)
@@ -64,6 +68,7 @@ class Drawer:
         values = {key: shown.get(f"{self.method.name}_{key}") for key in self.fields}
         fields: dict[str, Any] = {key: None if value == "" else value for key, value in values.items()}
         fields["guidance"] = widgets.number("guidance", fields["guidance"])
+        fields["speed"] = fields["speed"] or speed.EXACT
         return replace(request, **fields)
 
 

@@ -93,6 +93,7 @@ class Editor:
         preserve: bool | None = None,
         align: bool = False,
         negative: str | None = None,
+        speed: str = "exact",
         search: SeedSearch | Mapping[str, Any] | None = None,
         watch: Watch | None = None,
     ) -> EditResult:
@@ -177,14 +178,17 @@ class Editor:
 
     def _run(self, batch: Sequence[PreparedRequest], watch: Watch | None = None) -> list[EditResult]:
         """Edit a batch of one group; a request with a seed search is a group of its own."""
-        from editkit.inference import pipeline, planned_batch, search_settings, seed_search
+        from editkit.inference import pipeline, planned_batch, search_settings, seed_search, speed
         from editkit.inference.memory import enough_memory
+        from editkit.inference.step_saving import Saving
 
         request = batch[0].request
         record, options = self.method(request.method)
         with enough_memory():
             self._adapters.activate(record, options, request)
-        made = planned_batch.Pipeline(self.backbone, record, options)
+        saving = speed.resolve(request.speed, self.backbone.base, record.name)
+        pace = None if saving is None else Saving(saving)
+        made = planned_batch.Pipeline(self.backbone, record, options, pace)
         if request.search is None:
             results = pipeline.run(made, batch, watch)
         else:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Generator, Tensor
 
+    from editkit.key_values import KeyValues
     from editkit.request import ImageInput as ImageInput
     from editkit.search_types import SearchFindings
 
@@ -108,6 +109,13 @@ class Conditioning:
         ids_L3: position ids of the canvas' tokens; one grid where None.
         valid_BN: mask of the real tokens, those of the canvas first and then those of `sequence_BSC`; the
             others are padding that nothing attends to. Where None, all are real.
+        context_apart: whether the tokens of `sequence_BSC`, or the given ones, attend to each other only, at
+            time 0 and without text, so that their keys and values serve every step, seed and prompt.
+        given_L: mask of the canvas' tokens that are given rather than painted, with `context_apart` only; the
+            first channels of `channel_BLC` are their latents.
+        held: keys and values of further image tokens, which all tokens attend to; `valid_BN` counts them
+            where it counts those of the sequence.
+        kept: where a forward pass puts the keys and values of its image tokens, canvas first.
     """
 
     text: Text | None = None
@@ -117,6 +125,10 @@ class Conditioning:
     sequence_ids_S3: Tensor | None = None
     ids_L3: Tensor | None = None
     valid_BN: Tensor | None = None
+    context_apart: bool = False
+    given_L: Tensor | None = None
+    held: KeyValues | None = None
+    kept: KeyValues | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

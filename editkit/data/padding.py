@@ -55,6 +55,11 @@ def merge_plans(
     if channels:
         at_place = zip(channels, where, strict=True)
         channel_BLC = torch.cat([pad_tokens(tensor, places_L, len(ids_N3)) for tensor, places_L in at_place])
+    if len(slots) > 1 and any(slot.given_L is not None for slot in slots):
+        raise EditkitError(
+            "Samples of different sizes cannot share a batch where a panel's keys and values are computed "
+            "once (context=cached); use pictures of one size, or context=joint."
+        )
     sequence_BSC, sequence_ids_S3 = None, None
     with_context = [slot.sequence_ids_S3 for slot in slots if slot.sequence_ids_S3 is not None]
     if with_context:
@@ -77,6 +82,8 @@ def merge_plans(
         sequence_ids_S3=sequence_ids_S3,
         ids_L3=ids_N3,
         valid_BN=valid_BN.to(device),
+        context_apart=any(slot.context_apart for slot in slots),
+        given_L=slots[0].given_L,
     )
     return replace(pieces[0], conditioning=conditioning), where, len(ids_N3)
 

@@ -91,6 +91,12 @@ def answer_tokens(tokens_BLC: Tensor, canvas: Canvas) -> Tensor:
     return grid_BhwC[:, rows, columns].flatten(1, 2)
 
 
+def left_of_answer(canvas: Canvas) -> Tensor:
+    """Make a mask (L,) of the canvas' tokens that lie left of the answer panel."""
+    columns_L = torch.arange(canvas.width * canvas.height // GRID**2) % (canvas.width // GRID)
+    return columns_L < canvas.answer.left // GRID
+
+
 def decoded_tokens(tokens_BLC: Tensor, canvas: Canvas, panels_alone: bool = False) -> tuple[Tensor, Canvas]:
     """Select the tokens to decode, row by row, with their canvas: all of them, or the answer panel's only."""
     if canvas.apart or panels_alone:

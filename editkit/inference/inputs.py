@@ -15,7 +15,7 @@ from torch import Tensor
 from editkit import registry
 from editkit.errors import EditkitError, unknown
 from editkit.imaging import canvas, images, masks
-from editkit.inference import provenance
+from editkit.inference import provenance, speed
 from editkit.types import EditInputs, EditRequest
 
 MAX_STEPS = 1000
@@ -42,7 +42,7 @@ class PreparedRequest:
         tensors = (self.source_1CHW, self.mask_11HW, *self.references)
         shapes = tuple(None if tensor is None else tuple(tensor.shape) for tensor in tensors)
         request = self.request
-        settings = request.method, request.task, request.steps, request.guidance, request.size
+        settings = request.method, request.task, request.steps, request.guidance, request.size, request.speed
         return *settings, shapes, request.negative is None
 
     @property
@@ -170,6 +170,7 @@ def _check(request: EditRequest) -> None:
     if guidance is not None and not (_number(guidance) and 0 <= guidance < math.inf):
         raise EditkitError(f"guidance={guidance} is not allowed; give a finite number that is not negative.")
     check_seed(seed)
+    speed.check(request.speed)
     size = request.size
     if size is not None and not (
         isinstance(size, (tuple, list)) and len(size) == 2 and all(_whole(side) and side > 0 for side in size)

@@ -75,7 +75,7 @@ def plan_batch(pipeline: Pipeline, batch: Sequence[PreparedRequest]) -> PlannedB
         start=DenoiseState(x_BLC=pipeline.sampler.start(plan, noise_BLC)),
         times=times,
         guidance=guidance,
-        velocity=partial(pipeline.sampler.velocity, plan=plan, guidance=guidance),
+        velocity=pipeline.pace.velocity(pipeline, inputs, plan, times, guidance),
     )
 
 
@@ -160,6 +160,7 @@ def results(
         "tokens": planned.start.x_BLC.shape[1],
         "steps": len(planned.times) - 1,
         "guidance": planned.guidance,
+        "speed": pipeline.pace.recipe,
         "precision": str(backbone.dtype).removeprefix("torch."),
         "device": str(backbone.device),
     }

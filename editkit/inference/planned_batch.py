@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 from torch import Tensor
 
@@ -15,6 +17,31 @@ from editkit.method import Method
 from editkit.types import EditInputs, EditRequest, Plan
 
 
+class Pace(Protocol):
+    """Decides what each step of an edit computes."""
+
+    @property
+    def recipe(self) -> str:
+        """What a recipe tells, and a request's `speed` may give."""
+
+    def velocity(
+        self, pipeline: Pipeline, inputs: EditInputs, plan: Plan, times: Tensor, guidance: float
+    ) -> flow.Velocity:
+        """Return the velocity of a planned batch at the times of its schedule."""
+
+
+class Exact:
+    """The pace that computes everything in every step."""
+
+    recipe = "exact"
+
+    def velocity(
+        self, pipeline: Pipeline, inputs: EditInputs, plan: Plan, times: Tensor, guidance: float
+    ) -> flow.Velocity:
+        """Return the sampler's own velocity."""
+        return partial(pipeline.sampler.velocity, plan=plan, guidance=guidance)
+
+
 class Pipeline:
     """A method on a backbone, with its conditioner and its sampler.
 
@@ -22,10 +49,14 @@ class Pipeline:
         backbone: the loaded backbone.
         method: the method's record.
         options: the method's options.
+        pace: decides what each step computes; everything where None.
     """
 
-    def __init__(self, backbone: Backbone, method: Method[Options], options: Options) -> None:
+    def __init__(
+        self, backbone: Backbone, method: Method[Options], options: Options, pace: Pace | None = None
+    ) -> None:
         self.backbone, self.method, self.options = backbone, method, options
+        self.pace: Pace = pace or Exact()
         self.conditioner = method.conditioner(backbone, options)
         self.sampler = method.sampler(backbone, options)
 

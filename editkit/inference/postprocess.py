@@ -27,13 +27,29 @@ WARNED, NOTICED = 0.5, 0.1
 """Pixels of motion from which an edit gets a note, and from which `align` resamples it."""
 
 
-def suspects(source_BLC: Tensor, answer_BLC: Tensor, planned: Canvas) -> Tensor:
-    """Find where packed latents of the answer's panel differ; booleans B1HW in the source's pixels."""
+def changed_cells(
+    source_BLC: Tensor, answer_BLC: Tensor, planned: Canvas, least: float, of_median: float = 0.0
+) -> Tensor:
+    """Find the tokens of the answer's panel, B1hw, whose packed latents differ.
+
+    Args:
+        source_BLC: latents of the source.
+        answer_BLC: latents of the answer.
+        planned: the canvas.
+        least: difference from which a token counts as changed.
+        of_median: the same, as a multiple of the median difference.
+    """
     panel = canvas.answer_panel(planned)
     rows, columns = panel.height // canvas.GRID, panel.width // canvas.GRID
     apart_BL = (answer_BLC.float() - source_BLC.float()).square().mean(-1).sqrt()
-    least_B1 = (OF_MEDIAN * apart_BL.median(1, keepdim=True).values).clamp(min=LATENT)
-    cells_B1hw = (apart_BL > least_B1).float().view(-1, 1, rows, columns)
+    least_B1 = (of_median * apart_BL.median(1, keepdim=True).values).clamp(min=least)
+    return (apart_BL > least_B1).view(-1, 1, rows, columns)
+
+
+def suspects(source_BLC: Tensor, answer_BLC: Tensor, planned: Canvas) -> Tensor:
+    """Find where packed latents of the answer's panel differ; booleans B1HW in the source's pixels."""
+    panel = canvas.answer_panel(planned)
+    cells_B1hw = changed_cells(source_BLC, answer_BLC, planned, LATENT, OF_MEDIAN).float()
     large_B1HW = F.interpolate(cells_B1hw, (panel.height, panel.width), mode="nearest")
     return (canvas.restore(large_B1HW, panel) > 0.5).cpu()
 

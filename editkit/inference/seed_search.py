@@ -33,6 +33,7 @@ from editkit.inference.pipeline import (
 from editkit.inference.planned_batch import DenoiseState, Pipeline
 from editkit.inference.progress import Stopwatch, Watch
 from editkit.inference.search_settings import SeedSearch
+from editkit.inference.step_saving import SavedVelocity
 from editkit.judges import Case, Judge, load_judge
 from editkit.judges.tournament import bubble
 from editkit.search_types import Comparison
@@ -143,6 +144,8 @@ def run(
         stopped = DenoiseState(x_BLC=early.x_BLC[place : place + 1], step=k)
         clock.lap("plan")
         state = stopped if whole else one.start
+        if whole and isinstance(one.velocity, SavedVelocity) and isinstance(every.velocity, SavedVelocity):
+            one.velocity.resumed(every.velocity, place)
         last = denoise(one.velocity, state, one.times, on_step=step_callback(one, watch))
         clock.lap("sample")
         edited = decode_and_postprocess(one, last.x_BLC)

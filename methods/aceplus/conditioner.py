@@ -64,9 +64,12 @@ class ACEPlusConditioner(Conditioner[ACEPlusConfig]):
         whole = replace(canvas.add_left(panel, sum(widths[:-1])), apart=ids_L3 is not None)
         if self.config.crop == "released" and len(widths) > 1:
             whole = replace(whole, content=_without_left_edge(panel, LOST))
+        given = {}
+        if self.config.context == "cached" and len(widths) > 1:
+            given = {"context_apart": True, "given_L": canvas.left_of_answer(whole)}
         return ACEPlan(
             canvas=whole,
-            conditioning=Conditioning(channel_BLC=channel_BLC, ids_L3=ids_L3),
+            conditioning=Conditioning(channel_BLC=channel_BLC, ids_L3=ids_L3, **given),
             role=role_of(self.config),
             task=task,
             widths=widths,

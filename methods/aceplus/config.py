@@ -30,6 +30,7 @@ CHOICES = {
     "layout": ("canvas", "sequence"),
     "reference": (None, "height", "keep", "random"),
     "change": ("split", "whole", "none"),
+    "context": ("joint", "cached"),
     "crop": ("exact", "released"),
     "encoding": ("sample", "mode"),
     "loss": ("paper", "released"),
@@ -73,6 +74,9 @@ class ACEPlusConfig:
     stretched."""
     encoding: str = "sample"
     """How pictures are encoded: `sample` of the posterior, as released, or its `mode`."""
+    context: str = "joint"
+    """How references attend: `joint`, with all tokens (released); `cached`, to each other only and at a fixed
+    time, so that their keys and values are computed once. `cached` is for weights trained with it."""
     true_cfg: float = 2.0
     """Scale of classifier-free guidance where a negative prompt is given."""
     prompt_dropout: float = 0.1

@@ -45,7 +45,11 @@ class ICEditConditioner(Conditioner[ICEditConfig]):
             F.pad(hole_B1HW, (panel.width, 0, 0, 0)),
             self._generators(inputs, whole),
         )
-        return Plan(canvas=whole, conditioning=Conditioning(channel_BLC=channel_BLC), role="fill")
+        given = {}
+        if self.config.context == "cached":
+            given = {"context_apart": True, "given_L": canvas.left_of_answer(whole)}
+        conditioning = Conditioning(channel_BLC=channel_BLC, **given)
+        return Plan(canvas=whole, conditioning=conditioning, role="fill")
 
     def _inverted(self, inputs: EditInputs) -> Plan:
         source_BCHW = _source(inputs)

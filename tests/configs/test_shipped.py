@@ -12,12 +12,15 @@ import pytest
 from backbones.load_options import LoadOptions
 from backbones.random_init import RandomInitConfig
 from editkit import config, registry
+from editkit.inference import speed
 from tests import ROOT
 
 CONFIGS = ROOT / "configs"
 
 SHIPPED = sorted(
-    path for path in CONFIGS.rglob("*.yaml") if path.parent.name not in ("accelerate", "hardware")
+    path
+    for path in CONFIGS.rglob("*.yaml")
+    if path.parent.name not in ("accelerate", "hardware") and path != speed.TABLE
 )
 
 
@@ -88,6 +91,23 @@ def test_shipped_launcher_settings(path: Path) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
 
     assert load_config_from_file(str(path)).num_processes == 8
+
+
+def test_measured_speeds() -> None:
+    """Each entry is `exact`, or has all settings, so that later defaults change nothing."""
+    table = config.read(speed.TABLE)
+    assert table
+    for base, methods in table.items():
+        for method, speeds in methods.items():
+            assert registry.method(method).name == method
+            for name, settings in speeds.items():
+                assert name in speed.MEASURED
+                found = speed.resolve(name, base, method)
+                if found is None:
+                    assert settings == speed.EXACT
+                    continue
+                assert {field.name for field in dataclasses.fields(found)} == settings.keys()
+    assert speed.resolve(speed.EXACT, None, "kontext") is None
 
 
 def test_configs_are_shipped() -> None:

@@ -26,6 +26,7 @@ from tests.pictures import photo
         ("aceplus", {"model": "full"}),
         ("icedit", {}),
         ("kontext", {"sizes": "exact"}),
+        ("kontext", {"sizes": "exact", "context": "cached"}),
     ],
 )
 def test_padding_changes_nothing(random_flux: Flux, method: str, options: dict[str, Any]) -> None:
@@ -73,3 +74,16 @@ def test_padding_changes_nothing(random_flux: Flux, method: str, options: dict[s
     open_ = dataclasses.replace(whole.conditioning, valid_BN=None)
     seen = random_flux.velocity(x_BLC, times, dataclasses.replace(whole, conditioning=open_), 2.0)
     assert not torch.allclose(seen[0, where[0]], together[0, where[0]], atol=1e-2)
+
+
+@torch.no_grad()
+def test_a_given_half_of_several_sizes_is_refused(random_flux: Flux) -> None:
+    record = editkit.registry.method("icedit")
+    made = record.conditioner(random_flux, config.build(record.config, {"context": "cached"}))
+    plans = [
+        made.plan_without_text(EditInputs(prompts=("x",), source_BCHW=photo(*size), size=size))
+        for size in ((64, 64), (128, 64))
+    ]
+    ids = [random_flux.grid_ids(plan.canvas.width, plan.canvas.height) for plan in plans]
+    with pytest.raises(editkit.EditkitError, match="use pictures of one size, or context=joint"):
+        padding.merge_plans(plans, ids, [1, 1])
