@@ -14,7 +14,7 @@ from editkit.backbone import Backbone, Role, provider
 from editkit.config import Options
 from editkit.data.batches import BatchBuilder, EditBatch
 from editkit.data.buckets import SLOTS, Bucket
-from editkit.data.cropping import CroppedDataset
+from editkit.data.cropping import arranged
 from editkit.data.datasets import dataset
 from editkit.data.latent_cache import LatentCache
 from editkit.data.records import MixedConfig
@@ -75,9 +75,8 @@ class EditJob(Job):
     def _buckets(self, mixed: MixedConfig) -> list[Bucket]:
         """Encode a dataset as buckets, or read them from the latent cache."""
         status.tell(status.READING)
-        records, settings = dataset(mixed.data), self.config
-        if mixed.data.crop == "centre":
-            records = CroppedDataset(records, self.backbone.sizes(self.role))
+        settings = self.config
+        records = arranged(dataset(mixed.data), mixed.data, self.backbone.sizes(self.role))
         about = [
             self.method.name,
             settings.options,
