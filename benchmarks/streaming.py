@@ -1,7 +1,7 @@
 """Seconds from start to first batch, and memory, of a run on many encoded records.
 
-Writes webdataset shards of 64x64 pictures, encodes them with `tiny`, and then starts a run anew in a process of
-its own, which draws batches. Prints seconds, and the process's memory at the first batch and at the last.
+Writes webdataset shards of 64x64 pictures, encodes them with `tiny`, and then starts a run anew in a process
+of its own, which draws batches. Prints seconds, and the process's memory at the first batch and at the last.
 
     python benchmarks/streaming.py [--records 2000] [--batches 200] [--latents cached] [--folder FOLDER]
 """
