@@ -82,6 +82,18 @@ def place_transformer(
     """
     try:
         (placement or Placement(device, None)).place(transformer, device, options.offload)
+    except (ValueError, RuntimeError, ImportError, TypeError) as error:
+        raise EditkitError(f"The backbone's options do not fit: {first_sentence(error)}.") from error
+    return apply_options(transformer, options)
+
+
+def apply_options(transformer: FluxTransformer2DModel, options: LoadOptions) -> FluxTransformer2DModel:
+    """Apply the loading options that do not move weights: attention, cache and compilation.
+
+    Raises:
+        EditkitError: where diffusers refuses an option.
+    """
+    try:
         if options.attention == attention.PLAIN:
             attention.use_plain_attention(transformer)
         elif options.attention:

@@ -12,11 +12,13 @@ from diffusers import FluxTransformer2DModel
 
 from backbones import hub
 from backbones.adapter_restore import AdapterRestorer
+from backbones.empty_models import empty_model
 from backbones.load_options import LoadOptions
-from backbones.loading import load_transformer, place_transformer
+from backbones.loading import apply_options, load_transformer, place_transformer
 from backbones.low_memory import choose_preset
 from backbones.placement import Placement
 from backbones.position_cache import cache_positions
+from backbones.weight_slices import WeightSlices
 from backbones.widening import widen_transformer
 from editkit import adapters
 from editkit.backbone import Family, Role, Transformer
@@ -125,6 +127,25 @@ class RoleTransformers:
         elif self.placement.preset:
             self.transformers[record.key] = self.transformers.pop(record.key)  # the last used one at the end
         return self.transformers[record.key]
+
+    def empty_transformer(self, role: str) -> WeightSlices | None:
+        """Give a role a transformer on the meta device; return what reads its weights.
+
+        Returns None, and changes nothing, where weights cannot be read by name: of quantized weights, native
+        files, and roles that start at another one.
+        """
+        record = self.role(role)
+        if self.options.quantization or self._source_role(role):
+            return None
+        folder = self.options.replacement(role) or self._own_path(role)
+        if not (folder / "config.json").is_file():
+            return None
+        made = empty_model(FluxTransformer2DModel, json.loads((folder / "config.json").read_text()))
+        if made.config.in_channels != record.in_channels:
+            return None  # loading it whole says what is wrong
+        weights = WeightSlices(folder, [name for name, _ in made.named_parameters()])
+        self._register(record.key, apply_options(made.eval().requires_grad_(False), self.options))
+        return weights
 
     def onloaded_transformer(self, role: str) -> FluxTransformer2DModel:
         """Return the role's transformer, ready to compute: on the device, or visiting it in groups."""

@@ -13,9 +13,9 @@ from editkit.errors import EditkitError
 FILL_TO_ACE = (*range(128), *range(192, 448))
 """Columns of Fill's 384 input channels among ACE++'s 448: ACE++'s "modify" channels (128-191) come between
 image and mask."""
-COLUMNS = {(64, 384): range(64), (64, 448): range(64), (384, 448): FILL_TO_ACE}
-"""For (old, new) numbers of input channels, the new columns of the old channels: from text to image to Fill,
-and from either to ACE++."""
+COLUMNS = {(64, 64): range(64), (64, 384): range(64), (64, 448): range(64), (384, 448): FILL_TO_ACE}
+"""For (old, new) numbers of input channels, the new columns of the old channels: from text to image to
+Kontext, whose input is as wide, and to Fill, and from either to ACE++."""
 
 
 def widen_transformer(transformer: FluxTransformer2DModel, in_channels: int) -> FluxTransformer2DModel:

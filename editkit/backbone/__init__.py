@@ -8,7 +8,7 @@ from editkit.backbone.adapter_files import (
     LoraSummary,
 )
 from editkit.backbone.autoencoders import Autoencoders
-from editkit.backbone.backbone import Backbone, MetaBackbone, TextEncoders
+from editkit.backbone.backbone import Backbone, MetaBackbone, TextEncoders, WeightReader
 from editkit.backbone.inventory import CachedRole, Inventory, LoadingChoice, MemoryFit
 from editkit.backbone.providers import BackboneProvider, provider
 from editkit.backbone.records import Family, Role
@@ -33,5 +33,6 @@ __all__ = [
     "TextEncoders",
     "Transformer",
     "TransformerConfig",
+    "WeightReader",
     "provider",
 ]

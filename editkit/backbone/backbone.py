@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from editkit.types import Canvas, Plan, Text
 
 
+class WeightReader(Protocol):
+    """Reads weights of a transformer from its files."""
+
+    def rows(self, name: str, start: int, end: int) -> Tensor:
+        """Read rows of a weight, from `start` to before `end`, as they are in the file."""
+
+
 class TextEncoders(Protocol):
     """The two text encoders that a family's transformers share."""
 
@@ -72,6 +79,12 @@ class Backbone(Protocol):
 
     def use_components_of(self, role: str) -> None:
         """Take the autoencoder and the text encoders from this role's folder."""
+
+    def empty_transformer(self, role: str) -> WeightReader | None:
+        """Give a role a transformer without values, on the meta device; return what reads its weights.
+
+        Returns None, and changes nothing, where its weights cannot be read by name.
+        """
 
     def free(self, autoencoder: bool = True) -> None:
         """Drop the text encoders and the autoencoder from memory, where they can be loaded again."""

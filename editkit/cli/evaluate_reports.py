@@ -54,7 +54,7 @@ def compare(
     if as_json:
         print(json.dumps([_difference(each, each in worse) for each in found], indent=2))
     else:
-        print(_differences(found))
+        print(differences(found))
         told = ", ".join(f"{each.column} of {each.method}" for each in worse)
         print(f"worse: {told}" if worse else "no figure is surely worse")
     if worse:
@@ -115,7 +115,13 @@ def write_report(path: Path) -> None:
     print("  ".join(map(str, written[:2])))
 
 
-def _differences(found: list[Difference]) -> str:
+def plain_differences(found: list[Difference]) -> list[dict[str, Any]]:
+    """Return differences in JSON's types."""
+    return [_difference(each, False) for each in found]
+
+
+def differences(found: list[Difference]) -> str:
+    """Format differences as a table."""
     from editkit.cli.tables import columns, text
     from editkit.evaluation.report.tables import cell, number
 

@@ -48,6 +48,7 @@ def train(
     """Train with a config. `fit.resume=latest` continues a run that was stopped; Ctrl-C saves and stops."""
     from editkit import config as configs
     from editkit import registry
+    from editkit.cli import train_evaluation
     from editkit.train.preflight import check_settings
 
     values, changes = configs.layered(config, overrides or [])
@@ -57,7 +58,15 @@ def train(
         _plan(settings, plan_device)
         return
     check_settings(settings)
+    evaluation = train_evaluation.wanted(settings)
+    if evaluation:
+        from editkit.train.distributed import processes
+
+        processes.start(settings.fit)
+        evaluation.before()
     loss = _trained(recipe, settings)
+    if evaluation:
+        evaluation.after()
     print(f"{settings.fit.output}/export (loss {loss:.4f} after {settings.fit.steps} steps)")
 
 

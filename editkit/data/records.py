@@ -128,7 +128,20 @@ class DataConfig:
     """`none`: a picture of another shape than the canvas is padded, and the padding is learnt, too; `centre`:
     source, answer and mask are cropped to the shape of the nearest size that the network was trained at."""
 
+    cut_bottom: float = 0.0
+    """Share of the height that is cut off the bottom of source, answer and mask, before `crop` and
+    `stretch`."""
+    stretch: tuple[int, int] | None = None
+    """Width and height that source, answer and mask are stretched to, whatever their shape; null to keep
+    it."""
+
     def __post_init__(self) -> None:
+        if not 0 <= self.cut_bottom < 1:
+            raise ValueError(f"data.cut_bottom must lie in [0, 1), not {self.cut_bottom}")
+        if self.stretch is not None and (min(self.stretch) < 1 or self.crop != "none"):
+            raise ValueError(
+                f"data.stretch must be a width and a height, without crop, not {list(self.stretch)}"
+            )
         if self.crop not in ("none", "centre"):
             raise ValueError(f"data.crop must be none or centre, not {self.crop!r}")
         if self.name not in NAMES:

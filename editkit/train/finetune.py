@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 from editkit import config, registry
-from editkit.backbone import Backbone, Role, provider
+from editkit.backbone import Backbone, Role, WeightReader, provider
 from editkit.config import Options
 from editkit.data.batches import BatchBuilder, EditBatch
 from editkit.data.buckets import SLOTS, Bucket
-from editkit.data.cropping import CroppedDataset
+from editkit.data.cropping import arranged
 from editkit.data.datasets import dataset
 from editkit.data.latent_cache import LatentCache
 from editkit.data.records import MixedConfig
@@ -24,7 +24,7 @@ from editkit.imaging import images
 from editkit.method import Method
 from editkit.train import activation_checkpointing, model_card, status
 from editkit.train.distributed import fsdp, processes
-from editkit.train.job import Job
+from editkit.train.job import Job, Rows
 from editkit.train.metrics_log import last_figures
 from editkit.train.objective import FlowObjective
 from editkit.train.settings import EditTrainConfig
@@ -38,6 +38,7 @@ class EditJob(Job):
     """Connects a backbone, a method and datasets for `fit`."""
 
     objective: FlowObjective
+    _weights: WeightReader | None = None
 
     def __init__(self, settings: EditTrainConfig, method: Method[Options] | None = None) -> None:
         if method is not None and settings.fit.validate_every:
@@ -75,9 +76,8 @@ class EditJob(Job):
     def _buckets(self, mixed: MixedConfig) -> list[Bucket]:
         """Encode a dataset as buckets, or read them from the latent cache."""
         status.tell(status.READING)
-        records, settings = dataset(mixed.data), self.config
-        if mixed.data.crop == "centre":
-            records = CroppedDataset(records, self.backbone.sizes(self.role))
+        settings = self.config
+        records = arranged(dataset(mixed.data), mixed.data, self.backbone.sizes(self.role))
         about = [
             self.method.name,
             settings.options,
@@ -126,6 +126,8 @@ class EditJob(Job):
             if fsdp.wanted():
                 # FSDP moves block by block to the devices, so that no device ever holds all of them.
                 loaded.transformer_device = torch.device("cpu")
+                if self.config.trainable == "full" and not self.config.start:
+                    self._weights = loaded.empty_transformer(self.role)
             if self.config.start:
                 loaded.use_components_of(self.config.start)
                 loaded.widen(self.role, self.config.start)
@@ -164,6 +166,12 @@ class EditJob(Job):
 
     def batch(self, indices: Sequence[int]) -> EditBatch:
         return self._build_batch(indices)
+
+    def weight_rows(self) -> Rows | None:
+        weights = self._weights
+        if weights is None:
+            return None
+        return lambda name, start, end: weights.rows(name.removeprefix("transformer."), start, end)
 
     def figures(self) -> dict[str, float]:
         return self.trainer.figures()

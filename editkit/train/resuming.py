@@ -17,7 +17,8 @@ FREE = (
     *(f"fit.{name}" for name in ("precision", "device")),
     *(f"fit.optim.{name}" for name in ("lr", "muon_lr", "betas", "weight_decay", "clip")),
     *(f"fit.optim.{name}" for name in ("schedule", "warmup", "decay")),
-    *("validation", "cache", "cache_texts", "gradient_checkpointing", "selective_checkpointing"),
+    *("evaluation", "validation", "cache", "cache_texts"),
+    *("gradient_checkpointing", "selective_checkpointing"),
     *("compile", "load.attention", "load.compile", "load.offload"),
 )
 """Settings that may change freely: where and how fast a run goes, how it is watched, and its rates."""

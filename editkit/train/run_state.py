@@ -46,6 +46,8 @@ class Run:
         self.accelerator.init_trackers("tracked")
         self.main: bool = self.accelerator.is_main_process
         self.output.mkdir(parents=True, exist_ok=True)
+        if self.sharded and (rows := job.weight_rows()):
+            fsdp.shard(job.objective, self.accelerator, rows)
         self.optimizers = make_optimizers(job.objective.named_parameters(), config.optim)
         self.objective, *self._prepared = self.accelerator.prepare(job.objective, *self.optimizers)
         # After prepare, which replaces parameters by their shards.

@@ -35,6 +35,30 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """A benchmark that a run does before its first step and with what it exported."""
+
+    benchmark: str = "shapesworld"
+    """A name from `editkit eval benchmarks`, or the path of a benchmark's YAML."""
+    data: str | None = None
+    """Folder or file of the benchmark's data."""
+    limit: int | None = None
+    """Take the first items only."""
+    metrics: list[str] = field(default_factory=list)
+    """Names of metrics; the benchmark's own where empty."""
+    metric_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Options by metric."""
+    seed: int = 0
+    """Mixed into every item's seed."""
+    steps: int | None = None
+    """Euler steps; the method's own where null."""
+    batch_size: int = 8
+    """Items that are edited together."""
+    masks: bool = False
+    """Give the benchmark's masks to the method."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EditTrainConfig:
     """Config of a method's training run."""
 
@@ -96,6 +120,9 @@ class EditTrainConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """Options of the validation after every `fit.validate_every` steps."""
+    evaluation: EvaluationConfig | None = None
+    """A benchmark that is run before and after training; its tables are in `evaluation` in the run's folder.
+    None where null."""
 
     @property
     def prior_share(self) -> float:
@@ -129,6 +156,8 @@ class EditTrainConfig:
             )
         if self.selective_checkpointing and not self.gradient_checkpointing:
             raise ValueError("selective_checkpointing needs gradient_checkpointing=true")
+        if self.evaluation is not None and self.fresh:
+            raise ValueError("evaluation needs weights that edit before the run: leave out fresh")
         if self.adapter and self.trainable != "lora":
             raise ValueError("adapter needs trainable=lora")
         if self.dtype not in ("float32", "bfloat16"):

@@ -47,7 +47,10 @@ def main() -> None:
     """Train."""
     torch.set_num_threads(1)
     output, vae, cache, *overrides = sys.argv[1:]
-    settings = config.build(EditTrainConfig, values_of(output, vae, cache), overrides)
+    values = values_of(output, vae, cache)
+    if any(override.startswith("backbone=") for override in overrides):
+        values["fresh"] = {}
+    settings = config.build(EditTrainConfig, values, overrides)
     job = EditJob(settings)
     fit(job, settings.fit)
     (kind,) = {type(each).__name__ for each in job.objective.parameters() if each.requires_grad}

@@ -168,3 +168,15 @@ def test_sizes_mixed_in_one_batch_count_alike(settings: Any, tmp_path: Path) -> 
         losses.append(float(job.objective(alone)))
     assert len(set(order)) == 4
     assert float(whole) == pytest.approx(sum(losses) / len(losses), abs=1e-4)
+
+
+def test_one_of_several_wordings_is_drawn_each_time(settings: Any, tmp_path: Path) -> None:
+    image(64, 64).save(tmp_path / "a.png")
+    row = {"source": "a.png", "answer": "a.png", "instruction": ["make it red", "red, please"]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row))
+    plain = dataclasses.asdict(settings("run", "fit.batch=1"))
+    plain |= {"data": {"name": "jsonl", "path": str(tmp_path / "train.jsonl")}}
+    jobs = [EditJob(config.build(EditTrainConfig, plain)) for _ in range(2)]
+    drawn = [[job.batch([index]).groups[0][1][0] for index in range(20)] for job in jobs]
+    assert drawn[0] == drawn[1]
+    assert 3 < Counter(drawn[0])["make it red"] < 17

@@ -228,6 +228,9 @@ def test_shipped_configs_fit_where_they_are_for(path: Path, tmp_path: Path) -> N
     lora = config.read(path).get("trainable") != "full"
     for hardware, device in (LORA if lora else {"8x80g": "8xh100-80g"}).items():
         values, _ = config.layered(path, [str(ROOT / "configs" / "hardware" / f"{hardware}.yaml")])
-        values["data"] |= {"path": str(tmp_path / "train.jsonl")}
+        for data in (values["data"], *(mixed["data"] for mixed in values.get("mixture", {}).values())):
+            kept = {name: value for name, value in data.items() if name in ("crop", "stretch")}
+            data.clear()
+            data |= kept | {"name": "jsonl", "path": str(tmp_path / "train.jsonl")}
         chosen = config.build(EditTrainConfig, values | {"backbone": "flux1-dev"})
         assert plan(chosen, device).fits, hardware
