@@ -106,9 +106,16 @@ def _shown(folder: RunFolder, row: Row, entry: dict[str, Any], column: str) -> d
         "category": row.item["category"],
         "instruction": row.item["instruction"],
         "figure": f"{column} {tables.number(row.values[column])}" if column in row.values else "",
-        "notes": [f"{metric}: {_words(told)}" for metric, told in row.notes.items()],
+        "notes": [line for metric, told in row.notes.items() for line in _noted(metric, told)],
         "pictures": [(name, _inline(folder.path / path)) for name, path in pictures if path],
     }
+
+
+def _noted(metric: str, told: Any) -> list[str]:
+    """A judge's own words, one reply a line; of other metrics what they noted."""
+    if isinstance(told, dict) and "said" in told:
+        return [f"{metric}, {said}" for said in told["said"]]
+    return [f"{metric}: {_words(told)}"]
 
 
 def _words(told: Any) -> str:
