@@ -21,6 +21,7 @@ from editkit.cli import (
     evaluate,
     evaluate_reports,
     evaluate_runs,
+    evaluate_vae,
     lists,
     lora,
     replay,
@@ -85,6 +86,7 @@ for command in COMMANDS:
     app.command()(command)
 for command in (
     evaluate_runs.run,
+    evaluate_vae.vae,
     evaluate_reports.report,
     evaluate_reports.compare,
     evaluate_reports.export,
