@@ -12,6 +12,7 @@ import typer
 
 from editkit import __version__, packages
 from editkit.cli import (
+    arena,
     compare,
     data,
     defaults,
@@ -57,6 +58,7 @@ COMMANDS = (
     train.train,
     demo.demo,
     serve.serve,
+    arena.arena,
     doctor.doctor,
 )
 

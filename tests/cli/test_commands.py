@@ -84,6 +84,13 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
             *("--judge", "--rubric", "--judge-passes", "--judge-option"),
         },
     ),
+    "arena": (
+        ["runs"],
+        {
+            *("--votes", "--qualities", "--ranking", "--export", "--host", "--port", "--share"),
+            *("--password", "--quiet", "--verbose"),
+        },
+    ),
     "eval vae": (
         ["pictures"],
         {*LOADING, "--limit", "-o", "--out", "--json", "--load"},

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from editkit.errors import EditkitError
-from editkit.evaluation.report import gallery, markdown, tables
+from editkit.evaluation.report import gallery, markdown, plots, tables
 from editkit.evaluation.report.frame import Frame, Row
 from editkit.evaluation.report.tables import Line
 from editkit.evaluation.run_folder import RunFolder
@@ -38,6 +38,7 @@ def html(folder: RunFolder, found: Frame, lines: Sequence[Line]) -> str:
         columns=list(found.columns.values()),
         arrows=markdown.ARROWS,
         parts=[(title, _lines(found, part)) for title, part in markdown.parts(lines)],
+        plots=plots.plots(found),
         failures=list(markdown.failed(found)),
         depends=list(markdown.depends(found)),
         gallery=_gallery(folder, found),
