@@ -12,6 +12,7 @@ import typer
 
 from editkit import __version__, packages
 from editkit.cli import (
+    arena,
     batch,
     compare,
     data,
@@ -22,6 +23,7 @@ from editkit.cli import (
     evaluate,
     evaluate_reports,
     evaluate_runs,
+    evaluate_vae,
     lists,
     lora,
     replay,
@@ -58,6 +60,7 @@ COMMANDS = (
     demo.demo,
     serve.serve,
     batch.batch,
+    arena.arena,
     doctor.doctor,
 )
 
@@ -87,6 +90,7 @@ for command in COMMANDS:
     app.command()(command)
 for command in (
     evaluate_runs.run,
+    evaluate_vae.vae,
     evaluate_reports.report,
     evaluate_reports.compare,
     evaluate_reports.export,

@@ -44,6 +44,21 @@ def run(
     metric_option: Annotated[
         list[str] | None, typer.Option(help="An option of a metric, metric.key=value; may be repeated.")
     ] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Score by this judge too: qwen-vl, or openai for an endpoint.")
+    ] = None,
+    rubric: Annotated[
+        str | None,
+        typer.Option(
+            help="viescore, gedit, imgedit, success, text-to-image, or a YAML; if not given, the benchmark's."
+        ),
+    ] = None,
+    judge_passes: Annotated[
+        int | None, typer.Option(help="How often the judge is asked each question; answers are averaged.")
+    ] = None,
+    judge_option: Annotated[
+        list[str] | None, typer.Option(help="An option of the judge, key=value; may be repeated.")
+    ] = None,
     results: Annotated[
         list[str] | None,
         typer.Option(metavar="[NAME=]DIR", help="Score pictures made elsewhere; may be repeated."),
@@ -81,6 +96,7 @@ def run(
         "limit": limit,
         "metrics": names(metrics),
         "metric_options": options.pairs(metric_option, "--metric-option") or None,
+        "judge": _judge(judge, rubric, judge_passes, options.pairs(judge_option, "--judge-option")),
         "results": _results(results),
         "seed": seed,
         "steps": steps,
@@ -131,6 +147,8 @@ def _config(benchmark: str, given: dict[str, Any], dry_run: bool) -> RunConfig:
 
     if benchmark.endswith((".yaml", ".yml")) and "benchmark" in (written := config.read(benchmark)):
         values = {**written, **given}
+        if isinstance(written.get("judge"), dict) and "judge" in given:
+            values["judge"] = {**written["judge"], **given["judge"]}
     else:
         values = {"benchmark": benchmark, **given}
     if "out" not in values:
@@ -168,8 +186,16 @@ def _plan(config: RunConfig, device: str | None) -> None:
     for name in config.results:
         print(f"{name}: results made elsewhere, no forward pass")
     print(f"metrics: {', '.join(metric.name for metric in prepared.metrics)}")
+    made = contents.count * len([*config.methods, *config.results])
+    for name, calls in planning.judge_calls(made, prepared.metrics).items():
+        print(f"{name}: at most {calls} questions")
     for name, why in prepared.left_out.items():
         print(f"left out: {name}. {why}")
+
+
+def _judge(name: str | None, rubric: str | None, passes: int | None, chosen: dict[str, Any]) -> Any:
+    given = {"name": name, "rubric": rubric, "passes": passes, "options": chosen or None}
+    return {key: value for key, value in given.items() if value is not None} or None
 
 
 def _results(given: list[str] | None) -> dict[str, str] | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from editkit.errors import EditkitError
 from editkit.evaluation.benchmarks import Benchmark
 from editkit.evaluation.forward_cost import ForwardCosts
+from editkit.evaluation.metrics import Metric
+from editkit.evaluation.metrics.judge import RubricMetric
 from editkit.evaluation.records import Item
 from editkit.evaluation.settings import RunConfig
 from editkit.train.estimate import devices
@@ -68,6 +71,11 @@ def needs(config: RunConfig, benchmark: Benchmark, device: str | None = None) ->
             )
         )
     return found
+
+
+def judge_calls(results: int, metrics: Sequence[Metric]) -> dict[str, int]:
+    """Questions to each scoring judge for so many results, at most; kept replies are not asked again."""
+    return {metric.name: results * metric.calls for metric in metrics if isinstance(metric, RubricMetric)}
 
 
 def _sizes(benchmark: Benchmark, limit: int | None) -> dict[tuple[int, int, int], int]:

@@ -18,7 +18,7 @@ from editkit.evaluation.records import Edit, Item, Problem
 
 SETTINGS, ITEMS, PROBLEMS = "run.json", "items.jsonl", "problems.jsonl"
 LOGS, PICTURES = "logs", "pictures"
-GROWING = ("methods", "results", "metrics", "metric_options")
+GROWING = ("methods", "results", "metrics", "metric_options", "judge")
 """Settings that a later call may add to; each result is logged by itself."""
 
 

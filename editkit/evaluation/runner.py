@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from editkit.errors import EditkitError
 from editkit.evaluation import existing
 from editkit.evaluation.benchmarks import Benchmark, Contents, open_benchmark
 from editkit.evaluation.chunks import Share, Watch
-from editkit.evaluation.metrics import AbsentMetricError, Metric, load_metric
+from editkit.evaluation.metrics import AbsentMetricError, LoadedMetric, Metric, load_metric
 from editkit.evaluation.report import gallery
 from editkit.evaluation.run_folder import GROWING, SETTINGS, RunFolder
 from editkit.evaluation.scoring import Scoring
@@ -23,6 +24,8 @@ from editkit.evaluation.settings import RunConfig
 if TYPE_CHECKING:
     from editkit.inference.editor import PictureEditor
 
+REPLIES = "judge"
+"""Folder of a judge's replies, in a run's folder."""
 PLACES = ("out", "device", "data")
 """Settings that do not decide what comes out."""
 Phase = Callable[[str, int], Watch]
@@ -56,14 +59,14 @@ def prepare(config: RunConfig) -> Prepared:
     """
     benchmark = open_benchmark(config.benchmark, config.data)
     contents = benchmark.contents(config.limit)
-    names = config.metrics or benchmark.config.metrics
+    names = [*(config.metrics or benchmark.config.metrics), *(["judge"] if config.judge else [])]
     if strange := [name for name in config.metric_options if name not in names]:
         raise EditkitError(
             f"metric_options names {strange[0]!r}, which is not among the metrics {', '.join(names)}."
         )
     metrics, left_out = list[Metric](), dict[str, str]()
     for name in dict.fromkeys(names):
-        made = _metric(name, config.metric_options.get(name, {}))
+        made = _metric(name, _options(config, name, benchmark))
         if isinstance(made, str):
             left_out[name] = made
         else:
@@ -71,6 +74,15 @@ def prepare(config: RunConfig) -> Prepared:
     if not metrics:
         raise EditkitError(f"None of the metrics is here; the first: {next(iter(left_out.values()))}")
     return Prepared(config=config, benchmark=benchmark, contents=contents, metrics=metrics, left_out=left_out)
+
+
+def _options(config: RunConfig, name: str, benchmark: Benchmark) -> Mapping[str, Any]:
+    given = config.metric_options.get(name, {})
+    if name != "judge":
+        return given
+    given = {**given, **config.judge}
+    own = {"rubric": benchmark.config.rubric, "replies": str(Path(config.out) / REPLIES)}
+    return {**given, **{key: value for key, value in own.items() if not given.get(key)}}
 
 
 def _metric(name: str, options: Mapping[str, Any]) -> Metric | str:
@@ -101,6 +113,9 @@ def run(
     """
     config, benchmark = prepared.config, prepared.benchmark
     share = share or Share()
+    for metric in prepared.metrics:
+        if isinstance(metric, LoadedMetric):  # before hours of edits, not after
+            metric.load()
     folder = RunFolder(config.out, share.rank)
     if share.rank == 0:
         _begin(folder, prepared)
@@ -163,6 +178,7 @@ def _begin(folder: RunFolder, prepared: Prepared) -> None:
         }
         for metric in prepared.metrics
     }
+    _check_metrics(folder, before.get("metrics", {}), described)
     settings = {
         "benchmark": asdict(prepared.benchmark.config),
         "contents": asdict(prepared.contents),
@@ -179,6 +195,25 @@ def _begin(folder: RunFolder, prepared: Prepared) -> None:
     }
     folder.begin(settings, identity)
     folder.write_items(prepared.benchmark.items(prepared.config.limit))
+
+
+def _check_metrics(folder: RunFolder, before: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Figures of one column must all come from one metric, which depends on the same in all calls."""
+    owners: dict[str, str] = {}
+    for name, metric in [*before.items(), *given.items()]:
+        for column in metric["columns"]:
+            if (other := owners.setdefault(column["name"], name)) != name:
+                raise EditkitError(
+                    f"{other} and {name} both give {column['name']}; score by one of them in another --out."
+                )
+    for name in before.keys() & given.keys():
+        old, new = before[name]["depends on"], json.loads(json.dumps(given[name]["depends on"]))
+        if changed := [key for key in {**old, **new} if old.get(key) != new.get(key)]:
+            key = changed[0]
+            raise EditkitError(
+                f"The run in {folder.path} was scored by {name} with another {key}; choose another --out, or "
+                "the same settings."
+            )
 
 
 def from_environment(shard: str | None = None) -> tuple[Share, Callable[[], None]]:

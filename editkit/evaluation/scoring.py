@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -59,7 +59,7 @@ class Scoring:
             self._edits[edit.method, edit.item] = edit
         self._methods = sorted({method for method, _ in self._edits})
         for line in self.folder.scores():
-            named = {"error"} if "error" in line else set(line["scores"])
+            named = {"error"} if "error" in line else _settled(line["scores"])
             self._known.setdefault((line["method"], line["item"]), set()).update(named)
         with ThreadPoolExecutor(self.workers) as pool:
             waiting: list[tuple[int, Future[Lines]]] = []
@@ -131,3 +131,8 @@ class Scoring:
 
     def _picture(self, edit: Edit, what: str) -> RGB:
         return StoredPicture(value=Path(edit.picture), folder=self.folder.path, what=what).rgb()
+
+
+def _settled(scores: Mapping[str, Any]) -> set[str]:
+    """Metrics that need not score a result again: all but a judge that could not be reached."""
+    return {name for name, found in scores.items() if not found.get("notes", {}).get("again")}

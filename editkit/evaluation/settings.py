@@ -38,6 +38,8 @@ class RunConfig:
     """Names of metrics; the benchmark's own where empty."""
     metric_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Options by metric."""
+    judge: dict[str, Any] = field(default_factory=dict)
+    """A scoring judge beside the metrics: name, rubric, passes, options, replies."""
     seed: int = 0
     """Mixed into every item's seed."""
     steps: int | None = None

@@ -96,7 +96,19 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
             *("--data", "-m", "--method", "-o", "--out", "--limit", "--metrics", "--metric-option"),
             *("--results", "--seed", "--steps", "--batch-size", "--masks", "--dry-run", "--on", "--shard"),
             *("--option", "--load", "--lora"),
+            *("--judge", "--rubric", "--judge-passes", "--judge-option"),
         },
+    ),
+    "arena": (
+        ["runs"],
+        {
+            *("--votes", "--qualities", "--ranking", "--export", "--host", "--port", "--share"),
+            *("--password", "--quiet", "--verbose"),
+        },
+    ),
+    "eval vae": (
+        ["pictures"],
+        {*LOADING, "--limit", "-o", "--out", "--json", "--load"},
     ),
     "eval report": (["run"], {"--quiet", "--verbose"}),
     "eval compare": (

@@ -34,6 +34,8 @@ class BenchmarkConfig:
     """The reader's own options."""
     metrics: list[str] = field(default_factory=list)
     """Names of the metrics that it is scored by where none are asked for."""
+    rubric: str = "viescore"
+    """The rubric of a scoring judge where none is asked for."""
     primary: str = ""
     """The column that best and worst pictures are chosen by."""
     export: str = ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from editkit import config
 from editkit.errors import EditkitError, unknown
-from editkit.evaluation.metrics.base import AbsentMetricError, Column, Metric
+from editkit.evaluation.metrics.base import AbsentMetricError, Column, LoadedMetric, Metric
 
 METRICS = {
     "pixels": "editkit.evaluation.metrics.pixels:Pixels",
@@ -20,11 +20,12 @@ METRICS = {
     "alignment": "editkit.evaluation.metrics.preservation:Registration",
     "text": "editkit.evaluation.metrics.text:ReadText",
     "shapesworld": "editkit.shapesworld.benchmark:Success",
+    "judge": "editkit.evaluation.metrics.judge:RubricMetric",
     "cost": "editkit.evaluation.metrics.cost:Cost",
 }
 """Where each metric is, which is imported when it is asked for. A class may have a `Config` of options."""
 
-__all__ = ["METRICS", "AbsentMetricError", "Column", "Metric", "load_metric"]
+__all__ = ["METRICS", "AbsentMetricError", "Column", "LoadedMetric", "Metric", "load_metric"]
 
 
 def load_metric(name: str, options: Mapping[str, Any] | None = None) -> Metric:

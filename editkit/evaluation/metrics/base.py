@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from editkit.errors import EditkitError
 from editkit.evaluation.records import Case, Scores
@@ -56,4 +56,16 @@ class Metric(Protocol):
 
         Raises:
             EditkitError: where it cannot be scored; the report counts it and says why.
+        """
+
+
+@runtime_checkable
+class LoadedMetric(Protocol):
+    """A metric whose model is loaded when a run begins, and not for a plan."""
+
+    def load(self) -> None:
+        """Load it.
+
+        Raises:
+            EditkitError: where it cannot be loaded.
         """

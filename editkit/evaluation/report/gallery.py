@@ -54,7 +54,10 @@ def collect(folder: RunFolder, benchmark: Benchmark, limit: int | None) -> None:
 
 
 def primary(found: Frame) -> str | None:
-    """The column that results are chosen by: the benchmark's, or the first that says what is better."""
+    """The column that results are chosen by: a judge's, the benchmark's, or the first with a direction."""
+    for name, metric in found.settings["metrics"].items():
+        if name.endswith(" judge") and (column := metric["columns"][-1]["name"]) in found.columns:
+            return str(column)
     wanted = found.settings["benchmark"]["primary"]
     if wanted in found.columns:
         return str(wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -73,11 +74,23 @@ def failed(found: Frame) -> Iterator[str]:
             bad = [(item, note["error"]) for item, note in notes if "error" in note]
             if bad:
                 yield f"{method}: {metric} gave no score for {len(bad)}; {bad[0][0]}: {bad[0][1]}"
+        yield from _problems(method, found)
     kinds: dict[str, list[dict[str, Any]]] = {}
     for problem in found.problems:
         kinds.setdefault(problem["kind"], []).append(problem)
     for kind, each in kinds.items():
         yield f"{len(each)} bad rows of the benchmark ({kind}); the first: {each[0]['sentence']}"
+
+
+def _problems(method: str, found: Frame) -> Iterator[str]:
+    """Questions to a judge without a usable answer, by kind."""
+    for metric in found.settings["metrics"]:
+        counts: Counter[str] = Counter()
+        for row in found.of(method):
+            counts.update(_note(row.notes.get(metric)).get("problems", {}))
+        if counts:
+            told = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+            yield f"{method}: questions of {metric} without a usable answer: {told}"
 
 
 def _note(value: Any) -> Any:

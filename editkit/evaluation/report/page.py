@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from editkit.errors import EditkitError
-from editkit.evaluation.report import gallery, markdown, tables
+from editkit.evaluation.report import gallery, markdown, plots, tables
 from editkit.evaluation.report.frame import Frame, Row
 from editkit.evaluation.report.tables import Line
 from editkit.evaluation.run_folder import RunFolder
@@ -38,6 +38,7 @@ def html(folder: RunFolder, found: Frame, lines: Sequence[Line]) -> str:
         columns=list(found.columns.values()),
         arrows=markdown.ARROWS,
         parts=[(title, _lines(found, part)) for title, part in markdown.parts(lines)],
+        plots=plots.plots(found),
         failures=list(markdown.failed(found)),
         depends=list(markdown.depends(found)),
         gallery=_gallery(folder, found),
@@ -106,9 +107,16 @@ def _shown(folder: RunFolder, row: Row, entry: dict[str, Any], column: str) -> d
         "category": row.item["category"],
         "instruction": row.item["instruction"],
         "figure": f"{column} {tables.number(row.values[column])}" if column in row.values else "",
-        "notes": [f"{metric}: {_words(told)}" for metric, told in row.notes.items()],
+        "notes": [line for metric, told in row.notes.items() for line in _noted(metric, told)],
         "pictures": [(name, _inline(folder.path / path)) for name, path in pictures if path],
     }
+
+
+def _noted(metric: str, told: Any) -> list[str]:
+    """A judge's own words, one reply a line; of other metrics what they noted."""
+    if isinstance(told, dict) and "said" in told:
+        return [f"{metric}, {said}" for said in told["said"]]
+    return [f"{metric}: {_words(told)}"]
 
 
 def _words(told: Any) -> str:

@@ -13,8 +13,11 @@ import httpx2
 import openai
 
 from editkit.errors import EditkitError, first_sentence
+from editkit.judges.base import NO_CONNECTION, RATE_LIMIT, REFUSAL, TIME_OUT, JudgeError
 
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
+KINDS = {408: TIME_OUT, 429: RATE_LIMIT, 504: TIME_OUT}
+"""What a status is counted as; any other is a refusal."""
 LONGEST_REPLY = 1_000_000
 """Largest size of a reply in bytes, after decompression."""
 REWRITTEN = ("content-encoding", "content-length", "transfer-encoding")
@@ -66,7 +69,7 @@ class Endpoint:
         """Return the endpoint's list of models; text where the reply is not JSON.
 
         Raises:
-            EditkitError: where the endpoint cannot be reached or refuses.
+            JudgeError: where the endpoint cannot be reached or refuses.
         """
         listed = self._client.models.with_raw_response.list
         return self._ask(lambda: listed(extra_headers=self._headers))
@@ -75,7 +78,7 @@ class Endpoint:
         """Return the reply to a chat request; text where it is not JSON.
 
         Raises:
-            EditkitError: where the endpoint cannot be reached or refuses.
+            JudgeError: where the endpoint cannot be reached or refuses.
         """
         made = self._client.chat.completions.with_raw_response.create
         return self._ask(lambda: made(**body, extra_headers=self._headers))
@@ -89,6 +92,7 @@ class Endpoint:
                 with anyio.from_thread.start_blocking_portal() as portal:
                     return _json(portal.call(request).content)
             except openai.APIStatusError as error:
+                kind = KINDS.get(error.status_code, REFUSAL)
                 problem = f"answers with status {error.status_code}"
                 if 400 <= error.status_code < 500 and (reason := _reason(_json(error.response.content))):
                     problem += f" ({first_sentence(Exception(self._hidden(reason)))})"
@@ -101,11 +105,12 @@ class Endpoint:
                 openai.APIConnectionError,
                 UnicodeError,
             ) as error:  # the latter for a host that is no name
+                kind = TIME_OUT if isinstance(error, openai.APITimeoutError) else NO_CONNECTION
                 cause = first_sentence(error.__cause__ or error)
                 problem = f"cannot be reached at {self._shown} ({self._hidden(cause)})"
             if attempt < self._retries:
                 time.sleep(wait)
-        raise EditkitError(f"The judge's endpoint {problem}; check its address, key and model, or wait.")
+        raise JudgeError(kind, f"The judge's endpoint {problem}; check its address, key and model, or wait.")
 
     def _hidden(self, text: str) -> str:
         for secret in self._secrets:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +15,10 @@ from torch import Tensor
 
 from editkit.backbone import provider
 from editkit.errors import EditkitError, first_sentence
-from editkit.judges.base import Case, Judge
+from editkit.judges.base import Case, Judge, Reply
+from editkit.judges.vlm.lora import with_lora
 from editkit.judges.vlm.prompt import ANSWER, QUESTION, question, read
-from editkit.judges.vlm.weights import check_memory, folder_of
+from editkit.judges.vlm.weights import check_memory, folder_of, revision
 from editkit.quiet import no_bars
 from editkit.search_types import Verdict
 
@@ -39,7 +40,9 @@ class VisionLanguageConfig:
     """Options of a local judge: its model, its device and its question."""
 
     model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
-    """A Hub id or a folder, with weights in safetensors."""
+    """A Hub id or a folder, with weights in safetensors; a tuned checkpoint is one too."""
+    lora: str | None = None
+    """A LoRA on top of it, as PEFT saves it: a Hub id or a folder with adapter_model.safetensors."""
     dtype: str | None = None
     """`float32`, `bfloat16` or `float16`; the device's default where null."""
     device: str | None = None
@@ -48,12 +51,16 @@ class VisionLanguageConfig:
     """Arguments of transformers' BitsAndBytesConfig, such as load_in_4bit: true; needs bitsandbytes."""
     max_new_tokens: int = 64
     """Largest number of tokens of a reply."""
+    temperature: float = 0.0
+    """Sampling temperature under a rubric; 0 takes the likeliest words, as comparisons always do."""
     question: str = QUESTION
     """The question; {instruction} stands for the instruction and {opening} for an introduction."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature must be 0 or positive, not {self.temperature}")
         try:
             asked = self.question.format(opening="", instruction="\0")
         except (KeyError, IndexError, ValueError):
@@ -70,6 +77,8 @@ class VisionLanguageJudge(Judge):
             pictures.
     """
 
+    follows_rubrics = True
+
     def __init__(self, config: VisionLanguageConfig) -> None:
         self.config = config
         backbones = provider()
@@ -80,6 +89,40 @@ class VisionLanguageJudge(Judge):
             check_memory(folder, device, self._dtype)
         with _in_words(config.model):
             self._processor, self._model = _load(folder, self._dtype, device, config.quantization)
+        self._revision = {"revision": revision(folder)}
+        if config.lora is not None:
+            adapter = folder_of(config.lora)
+            self._model = with_lora(self._model, adapter, config.lora, merge=not config.quantization)
+            self._revision |= {"lora": config.lora, "lora revision": revision(adapter)}
+
+    def identity(self) -> Mapping[str, Any]:
+        """Model, LoRA, their revisions, precision and sampling."""
+        config = self.config
+        return {
+            "model": config.model,
+            **self._revision,
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "quantization": dict(config.quantization),
+            "temperature": config.temperature,
+            "max_new_tokens": config.max_new_tokens,
+        }
+
+    @torch.no_grad()
+    def ask(self, question: str, pictures: Sequence[Image.Image], attempt: int = 0) -> Reply:
+        """Answer a question about pictures; an attempt is the seed where the judge samples.
+
+        Raises:
+            EditkitError: where the model cannot take the question or there is too little memory.
+        """
+        start = time.perf_counter()
+        sampling: dict[str, Any] = {"do_sample": False}
+        if self.config.temperature:
+            sampling = {"do_sample": True, "temperature": self.config.temperature, "top_k": 0, "top_p": 1.0}
+        devices = [self._model.device] if self._model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(attempt)
+            reply, _, _ = self._generated(question, pictures, **sampling)
+        return Reply(text=reply, seconds=time.perf_counter() - start)
 
     @torch.no_grad()
     def compare(self, case: Case, first: Image.Image, second: Image.Image) -> Verdict:
@@ -89,9 +132,21 @@ class VisionLanguageJudge(Judge):
             EditkitError: where the model cannot take the question or there is too little memory.
         """
         start = time.perf_counter()
-        pictures = [picture.convert("RGB") for picture in (case.source, first, second) if picture is not None]
-        content: list[dict[str, Any]] = [{"type": "image", "image": picture} for picture in pictures]
-        content.append({"type": "text", "text": question(case, self.config.question)})
+        pictures = [picture for picture in (case.source, first, second) if picture is not None]
+        reply, new_L, logits = self._generated(
+            question(case, self.config.question), pictures, do_sample=False
+        )
+        better, problem = read(reply)
+        lead = None if problem else _lead(self._processor.tokenizer, new_L, logits)
+        seconds = time.perf_counter() - start
+        return Verdict(better=better, reply=reply, seconds=seconds, problem=problem, lead=lead)
+
+    def _generated(
+        self, text: str, pictures: Sequence[Image.Image], **sampling: Any
+    ) -> tuple[str, list[int], Sequence[Tensor]]:
+        """A reply, its tokens, and the logits (1, vocabulary) of each."""
+        content: list[dict[str, Any]] = [{"type": "image", "image": each.convert("RGB")} for each in pictures]
+        content.append({"type": "text", "text": text})
         with _in_words(self.config.model):
             inputs = self._processor.apply_chat_template(
                 [{"role": "user", "content": content}],
@@ -102,17 +157,14 @@ class VisionLanguageJudge(Judge):
             ).to(self._model.device, self._dtype)
             made = self._model.generate(
                 **inputs,
-                do_sample=False,
+                **sampling,
                 max_new_tokens=self.config.max_new_tokens,
                 output_logits=True,
                 return_dict_in_generate=True,
             )
             new_BL = made.sequences[:, inputs["input_ids"].shape[1] :]
             (reply,) = self._processor.batch_decode(new_BL, skip_special_tokens=True)
-        better, problem = read(reply)
-        lead = None if problem else _lead(self._processor.tokenizer, new_BL[0].tolist(), made.logits)
-        seconds = time.perf_counter() - start
-        return Verdict(better=better, reply=reply, seconds=seconds, problem=problem, lead=lead)
+        return reply, new_BL[0].tolist(), made.logits
 
 
 def _lead(tokenizer: Any, reply: list[int], logits: Sequence[Tensor]) -> float | None:

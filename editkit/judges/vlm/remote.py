@@ -4,13 +4,14 @@ import base64
 import io
 import os
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
 from editkit.errors import EditkitError
-from editkit.judges.base import Case, Judge
+from editkit.judges.base import Case, Judge, Reply
 from editkit.judges.vlm.prompt import question, read
 from editkit.search_types import Verdict
 
@@ -49,7 +50,10 @@ class EndpointConfig:
 
 
 class EndpointJudge(Judge):
-    """Sends the original and both edits to an endpoint; an unreadable reply is a tie, with a note."""
+    """Sends pictures and a question to an endpoint; an unreadable comparison is a tie, with a note."""
+
+    follows_rubrics = True
+    concurrent = True
 
     def __init__(self, config: EndpointConfig) -> None:
         url = config.url or os.environ.get("OPENAI_BASE_URL", "")
@@ -83,9 +87,19 @@ class EndpointJudge(Judge):
         Raises:
             EditkitError: where the endpoint cannot be reached or refuses.
         """
-        start = time.perf_counter()
         pictures = [picture for picture in (case.source, first, second) if picture is not None]
-        asked: dict[str, Any] = {"type": "text", "text": question(case)}
+        reply = self.ask(question(case), pictures)
+        better, problem = read(reply.text)
+        return Verdict(better=better, reply=reply.text, seconds=reply.seconds, problem=problem)
+
+    def ask(self, question: str, pictures: Sequence[Image.Image], attempt: int = 0) -> Reply:
+        """Send a question; each attempt is a request of its own, which the endpoint samples.
+
+        Raises:
+            JudgeError: where the endpoint cannot be reached or refuses.
+        """
+        start = time.perf_counter()
+        asked: dict[str, Any] = {"type": "text", "text": question}
         content = [*({"type": "image_url", "image_url": {"url": _url(p)}} for p in pictures), asked]
         messages = [{"role": "user", "content": content}]
         reply = self._endpoint.chat(model=self._named(), messages=messages, **self._sampling)
@@ -93,8 +107,11 @@ class EndpointJudge(Judge):
             text = str(reply["choices"][0]["message"]["content"])
         except (KeyError, IndexError, TypeError):
             text = str(reply)[:500]
-        better, problem = read(text)
-        return Verdict(better=better, reply=text, seconds=time.perf_counter() - start, problem=problem)
+        return Reply(text=text, seconds=time.perf_counter() - start, model=_answered(reply))
+
+    def identity(self) -> Mapping[str, Any]:
+        """Model and sampling; the revision is what each reply says."""
+        return {"model": self._named(), "revision": "as each reply says", **self._sampling}
 
     def _named(self) -> str:
         if not self._model:
@@ -103,6 +120,14 @@ class EndpointJudge(Judge):
             except (KeyError, IndexError, TypeError) as error:
                 raise EditkitError("The judge's endpoint lists no models; name one with model=.") from error
         return self._model
+
+
+def _answered(reply: Any) -> str:
+    """The model that a reply names, with the fingerprint of its system."""
+    if not isinstance(reply, dict):
+        return ""
+    told = (reply.get("model"), reply.get("system_fingerprint"))
+    return " ".join(each for each in told if isinstance(each, str))
 
 
 def _url(picture: Image.Image) -> str:

@@ -1,4 +1,7 @@
-"""Judge with the embedded vision-language model, which only knows ShapesWorld's pictures and words."""
+"""Judge with the embedded vision-language model, which only knows ShapesWorld's pictures and words.
+
+It was trained to compare pairs, and follows no rubric.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,4 +21,10 @@ class TinyConfig(VisionLanguageConfig):
     """The instruction alone: it was trained without any words around it."""
 
 
-CONFIG, JUDGE = TinyConfig, VisionLanguageJudge
+class TinyJudge(VisionLanguageJudge):
+    """The embedded judge, which compares pairs alone."""
+
+    follows_rubrics = False
+
+
+CONFIG, JUDGE = TinyConfig, TinyJudge

@@ -1,5 +1,6 @@
 """Find a local judge's weights, and check that they fit into memory."""
 
+import hashlib
 import json
 import os
 import struct
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 
+from editkit import atomic_files
 from editkit.backbone import provider
 from editkit.errors import EditkitError
 
@@ -39,6 +41,18 @@ def folder_of(model: str) -> Path:
             f"give one of these, such as Qwen/Qwen2.5-VL-7B-Instruct."
         )
     return provider().fetch(model, None, WANTED)
+
+
+def revision(folder: Path) -> str:
+    """The Hub's commit of a folder in its cache; the digest of all weights of another one.
+
+    Raises:
+        EditkitError: where a file cannot be read.
+    """
+    if folder.parent.name == "snapshots":
+        return folder.name
+    digests = [f"{file.name} {atomic_files.sha256(file)}" for file in sorted(folder.glob("*.safetensors"))]
+    return f"sha256 {hashlib.sha256(' '.join(digests).encode()).hexdigest()[:16]}"
 
 
 def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
