@@ -121,8 +121,9 @@ class Form:
         """Connect the samples."""
         outputs = [self.painting, self.instruction.box, self.chosen, self.references, self.sample_paint]
         self.samples.wire(self._sampled, outputs, "sample")
+        # An upload is told of samples, too.
         for other in (self.painting.upload, self.painting.clear):
-            other(lambda: gr.update(visible=False), None, [self.sample_paint], **QUICK)
+            other(_with_layers, [self.painting], [self.sample_paint], preprocess=False, **QUICK)
 
     def _sampled(self, number: int) -> list[Any]:
         sample = SAMPLES[number]
@@ -163,3 +164,8 @@ class Form:
             self.randomise: False,
             self.controls.status: theme.status(words, notes=notes),
         }
+
+
+def _with_layers(payload: dict[str, Any] | None) -> Any:
+    """Show a sample's paint as long as the editor sends it."""
+    return gr.update(visible=bool(payload and payload.get("layers")))
