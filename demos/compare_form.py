@@ -9,7 +9,7 @@ import gradio as gr
 
 from demos import option_panels, settings, theme, widgets
 from demos.instruction import Instruction
-from demos.jobs import Controls
+from demos.jobs import QUICK, Controls
 from demos.pictures import PAINT
 from demos.samples import SAMPLES, SampleGallery
 from editkit import api
@@ -48,6 +48,16 @@ class Form:
             placeholder="Drop a picture here, paste one, or click to upload",
         )
         gr.HTML(theme.hint("Paint on the picture to keep the edit inside the paint."))
+        # Gradio's editor sends a layer that it is given, but does not show it.
+        self.sample_paint = gr.Image(
+            label="This sample's paint; your own replaces it",
+            format="png",
+            interactive=False,
+            visible=False,
+            height=170,
+            buttons=[],
+            elem_id="compare-sample-paint",
+        )
 
     def _asking(self) -> None:
         self.instruction = Instruction("compare", "Instruction", SAMPLES[0].instruction)
@@ -109,13 +119,17 @@ class Form:
 
     def wire(self) -> None:
         """Connect the samples."""
-        outputs = [self.painting, self.instruction.box, self.chosen, self.references]
+        outputs = [self.painting, self.instruction.box, self.chosen, self.references, self.sample_paint]
         self.samples.wire(self._sampled, outputs, "sample")
+        # An upload is told of samples, too.
+        for other in (self.painting.upload, self.painting.clear):
+            other(_with_layers, [self.painting], [self.sample_paint], preprocess=False, **QUICK)
 
     def _sampled(self, number: int) -> list[Any]:
         sample = SAMPLES[number]
         references = [str(sample.reference)] if sample.reference else None
-        return [sample.painted(), sample.instruction, list(sample.methods or self.methods), references]
+        paint = gr.update(value=str(sample.shown), visible=sample.painted_on)
+        return [sample.painted(), sample.instruction, list(sample.methods or self.methods), references, paint]
 
     def settable(self) -> dict[str, Any]:
         """Return the controls that a link or a recipe sets, by their names there."""
@@ -130,7 +144,8 @@ class Form:
 
     def outputs(self) -> list[Any]:
         """List what `filled` changes."""
-        return [self.controls.status, self.randomise, self.painting, *self.settable().values()]
+        other = [self.controls.status, self.randomise, self.painting, self.sample_paint]
+        return [*other, *self.settable().values()]
 
     def filled(self, asked: Mapping[str, str], words: str, picture: str | None = None) -> dict[Any, Any]:
         """Fill in settings; those that are not named get their defaults.
@@ -143,8 +158,14 @@ class Form:
         changes, notes = settings.applied(self.settable(), asked)
         if picture:
             changes[self.painting] = {"background": picture, "layers": [], "composite": picture}
+            changes[self.sample_paint] = gr.update(visible=False)
         return {
             **changes,
             self.randomise: False,
             self.controls.status: theme.status(words, notes=notes),
         }
+
+
+def _with_layers(payload: dict[str, Any] | None) -> Any:
+    """Show a sample's paint as long as the editor sends it."""
+    return gr.update(visible=bool(payload and payload.get("layers")))

@@ -24,6 +24,8 @@ EDITS = {
     "in_style": ("style reference", 102),
 }
 """Kind and seed by the name of the file."""
+OPACITY = 0.7
+"""Of the paint in the pictures that show it."""
 MASKED = {"painted": ("local editing", 104), "brought_in": ("local reference", 105)}
 
 
@@ -38,10 +40,15 @@ def main() -> None:
         masked = masked_example(seed, kind)
         assert masked.source is not None
         assert masked.mask is not None
-        _save(name, shapesworld.render(masked.source))
+        picture = shapesworld.render(masked.source)
+        _save(name, picture)
         paint = np.zeros((*masked.mask.shape, 4), np.uint8)
         paint[masked.mask > 0] = [*bytes.fromhex(PAINT.removeprefix("#")), 255]
         images.save(Image.fromarray(paint), FOLDER / f"{name}-paint.png")
+        shown = np.where(
+            masked.mask[..., None] > 0, OPACITY * paint[..., :3] + (1 - OPACITY) * picture, picture
+        )
+        _save(f"{name}-shown", shown.astype(np.uint8))
         for reference in masked.references:
             _save(f"{name}-reference", shapesworld.render(reference))
         print(f"{name}: {masked.instruction}")

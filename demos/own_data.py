@@ -92,7 +92,8 @@ class OwnData:
             return settings | {"fit.validate_every": 0}, f"{words}; of fewer than {SHARE} none is held out"
         path_of_held = _written(folder / "held-out.jsonl", held)
         settings |= {"validation.data.name": "jsonl", "validation.data.path": path_of_held}
-        return settings, f"{words}, {len(held)} are held out and shown while it trains"
+        are = "is" if len(held) == 1 else "are"
+        return settings, f"{words}, {len(held)} {are} held out and shown while it trains"
 
 
 def at(path: str) -> OwnData:
@@ -138,9 +139,7 @@ def unpacked(archive: Path, name: str, folder: Path) -> OwnData:
                     raise EditkitError(f"{name} names a file outside its folder; pack it again.")
             opened.extractall(folder)
         places = [folder, *(each for each in sorted(folder.iterdir()) if each.is_dir())]
-        inner = next(
-            (each for each in places if (each / ANSWERS).is_dir() or list(each.glob(f"*{LINES}"))), None
-        )
+        inner = next((each for each in places if _holds_pairs(each)), None)
         if inner is None:
             raise EditkitError(f"{name} holds no pairs; pack {WANTED}.")
         return at(str(inner))

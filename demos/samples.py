@@ -49,6 +49,11 @@ class Sample:
         """File of the picture that the instruction speaks of."""
         return FOLDER / f"{self.name}-reference.png" if self.referred_to else None
 
+    @property
+    def shown(self) -> Path:
+        """File of the picture with its paint, NAME-shown.png; the picture's own where there is no paint."""
+        return FOLDER / f"{self.name}-shown.png" if self.painted_on else self.picture
+
     def painted(self) -> dict[str, Any]:
         """Return picture and paint as the picture's editor takes them."""
         layers = [str(self.paint)] if self.paint else []
@@ -106,7 +111,7 @@ class SampleGallery:
 
     def __init__(self, name: str, samples: Sequence[Sample]) -> None:
         self.gallery = gr.Gallery(
-            [(str(each.picture), each.kind) for each in samples],
+            [(str(each.shown), each.kind) for each in samples],
             label="Samples",
             elem_classes="sample-strip",
             height="auto",

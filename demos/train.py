@@ -178,7 +178,7 @@ class Train:
     def attempted(self, visit: Visit, watched: str | None) -> tuple[str, str]:
         """Give the visitor's method the trained adapter; return the words for Compare and for this tab."""
         runs = self._runs()
-        files = runs.get(self._chosen(runs, watched) or "")
+        files = runs.get(watched or self._chosen(runs, None) or "")
         folder, told = (files.adapter(), files.status()) if files else (None, None)
         try:
             if files is None or folder is None or told is None:
@@ -203,7 +203,11 @@ class Train:
         return runs
 
     def _chosen(self, runs: Mapping[str, RunFiles], name: str | None) -> str | None:
+<<<<<<< HEAD
         """Return the name of the run to watch: the page's own where none is named, or else the newest."""
+=======
+        """Return the name of a run: of the page's own where none is named, or else of the newest."""
+>>>>>>> h-pagefix
         if name in runs:
             return name
         own = (each for each, files in runs.items() if files.folder == self.run.output)

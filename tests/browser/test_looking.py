@@ -25,6 +25,7 @@ def compared(page: Page) -> None:
     steps(page, 2)
     see(compare(page), "2 of 2 done")
     expect(page.locator("#compare-results .result img")).to_have_count(2, timeout=PATIENCE)
+    expect(page.locator("#compare-results")).to_be_in_viewport()  # the page scrolls there
 
 
 def transforms(page: Page) -> list[str]:
@@ -56,8 +57,7 @@ def test_the_source_is_seen_while_held(opened: Callable[..., Page], viewport: di
     page.keyboard.up("b")
     expect(sources).to_have_count(0)
     hold = page.locator(".zoombar:visible [data-do=hold]")
-    hold.scroll_into_view_if_needed()
-    page.mouse.move(*at(hold))
+    hold.hover()
     page.mouse.down()
     expect(sources).to_have_count(2)
     page.mouse.up()
@@ -102,6 +102,8 @@ def test_all_cards_zoom_and_move_together(opened: Callable[..., Page], viewport:
     see(bar.locator("output"), "100%")
     assert transforms(page) == whole
     page.locator("#compare-view").get_by_label("Side by side").check()
+    expect(page.locator("#compare-results .result img:visible")).to_have_count(0)
+    expect(page.locator("#compare-results .viewer img:visible")).to_have_count(2)
     bar.get_by_label("Zoom in").click()
     beside = page.locator("#compare-results .viewer img:visible").evaluate_all(
         "images => images.map(image => getComputedStyle(image).scale + getComputedStyle(image).transform)"

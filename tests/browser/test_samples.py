@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from demos.samples import FIRST_TURNS, SAMPLES
-from tests.browser.visitor import PATIENCE, compare, see, tab
+from tests.browser.visitor import PATIENCE, compare, loaded, see, tab
 
 pytestmark = pytest.mark.browser
 
@@ -22,6 +22,7 @@ def test_a_sample_brings_all_that_its_edit_needs(opened: Callable[..., Page]) ->
     expect(page.locator("#compare-instruction textarea")).to_have_value(sample.instruction, timeout=PATIENCE)
     expect(page.locator("#compare-methods input:checked")).to_have_count(len(sample.methods))
     page.locator("#compare-picture canvas").first.wait_for()
+    loaded(page.locator("#compare-sample-paint img:visible"), 1)
     see(compare(page), "1 of 1 done")
     page.locator(f"#card-{sample.methods[0]}").get_by_text("Recipe", exact=True).click()
     recipe = page.locator(f"#card-{sample.methods[0]} .cm-content")

@@ -29,7 +29,7 @@ def example(sample: Sample) -> shapesworld.Example | MaskedExample | None:
 def test_files_are_there_and_as_drawn(sample: Sample) -> None:
     drawn = example(sample)
     picture = np.asarray(Image.open(sample.picture).convert("RGB"))
-    for file in (sample.paint, sample.reference):
+    for file in (sample.paint, sample.reference, sample.shown):
         assert file is None or file.is_file()
     if drawn is not None:
         assert drawn.source is not None
