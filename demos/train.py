@@ -203,11 +203,7 @@ class Train:
         return runs
 
     def _chosen(self, runs: Mapping[str, RunFiles], name: str | None) -> str | None:
-<<<<<<< HEAD
         """Return the name of the run to watch: the page's own where none is named, or else the newest."""
-=======
-        """Return the name of a run: of the page's own where none is named, or else of the newest."""
->>>>>>> h-pagefix
         if name in runs:
             return name
         own = (each for each, files in runs.items() if files.folder == self.run.output)
