@@ -4,10 +4,10 @@ PIP := $(PYTHON) -m pip --python .venv/bin/python --disable-pip-version-check in
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo page tiny test browser check format docs bench
+.PHONY: help demo page tiny smoke test slow browser gpu weights-test check format docs bench
 
 help:  ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
 demo: .venv/.installed  ## edit a picture with the embedded model; writes out/demo.png
 	@.venv/bin/python demos/first_edit.py
@@ -29,6 +29,12 @@ browser: .venv/.dev  ## look at the page in Chromium, as a visitor does
 		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get install -y -qq chromium >/dev/null; } || \
 		{ echo "There is no chromium here: run 'apt install chromium' (as root), then make again."; exit 1; }
 	@.venv/bin/python -m pytest tests/browser -m browser
+
+gpu: .venv/.dev  ## run the tests that need an accelerator: FLUX.1's 12 B parameters with random weights
+	@.venv/bin/python -m pytest -m gpu -rs
+
+weights-test: .venv/.dev  ## edit a photograph with the official weights that are here, and compare with diffusers
+	@.venv/bin/python -m pytest tests/weights -m weights -rs
 
 check: .venv/.dev docs  ## lint, format, types, import laws, spelling, links of the docs
 	.venv/bin/ruff check

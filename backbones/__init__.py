@@ -1,6 +1,6 @@
-"""FLUX: its components, checkpoints and file formats. diffusers is imported here and nowhere else.
+"""Load and run FLUX: its components, checkpoints and file formats. Only this package imports diffusers.
 
-`provider` is what the core finds; `flux.Flux` is the backbone that it gives.
+`provider` is what the core imports by name; `flux.Flux` is the backbone that it returns.
 """
 
 from editkit.quiet import silence_remarks

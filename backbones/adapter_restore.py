@@ -10,7 +10,7 @@ Load = Callable[[Transformer, Path, str], object]
 
 
 class AdapterRestorer:
-    """Remembers each transformer's adapters, by the transformer's key."""
+    """Remembers which adapters each transformer has, by the transformer's key."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, dict[str, tuple[Path, Load]]] = {}

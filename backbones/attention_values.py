@@ -1,4 +1,4 @@
-"""The attention values of a FLUX transformer's image tokens: read in one forward pass, put into another."""
+"""Record and replace the attention values of a FLUX transformer's image tokens."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,21 +8,25 @@ from torch import Tensor
 
 from editkit.errors import EditkitError
 
-Values = dict[str, Tensor]
-"""What a block's attention mixes, BLD of the image tokens alone, by the name of the layer that makes it."""
+AttentionValues = dict[str, Tensor]
+"""Output BLD of each attention layer's value projection for the image tokens, by the layer's name."""
 
 
 @contextmanager
-def recorded(transformer: FluxTransformer2DModel, tokens: int) -> Iterator[Values]:
-    """Collect the values of the last forward pass over this many image tokens.
+def record_values(transformer: FluxTransformer2DModel, tokens: int) -> Iterator[AttentionValues]:
+    """Record the attention values of the last forward pass within the block.
+
+    Args:
+        transformer: the transformer to watch.
+        tokens: number of image tokens, which stand at the end of the sequence.
 
     Raises:
-        EditkitError: where the blocks are compiled or cached, which would leave the values out of sight.
+        EditkitError: where the blocks are compiled or cached, so that the values cannot be read.
     """
-    values: Values = {}
+    values: AttentionValues = {}
 
     def keep(name: str, made_BND: Tensor) -> None:
-        # A double block's layer sees image tokens alone, a single block's the text before them.
+        # A double block's layer gets image tokens only; a single block's gets the text before them, too.
         values[name] = made_BND[:, -tokens:]
 
     with _watched(transformer, keep):
@@ -30,12 +34,15 @@ def recorded(transformer: FluxTransformer2DModel, tokens: int) -> Iterator[Value
 
 
 @contextmanager
-def injected(transformer: FluxTransformer2DModel, values: Values, places_L: Tensor) -> Iterator[None]:
-    """Replace the values of some image tokens.
+def inject_values(
+    transformer: FluxTransformer2DModel, values: AttentionValues, places_L: Tensor
+) -> Iterator[None]:
+    """Replace the attention values of some image tokens in every forward pass within the block.
 
     Args:
-        values: as `recorded` gave them, one token for every True in `places_L`.
-        places_L: bool, over all image tokens.
+        transformer: the transformer to change.
+        values: the result of `record_values`, with one token for every True in `places_L`.
+        places_L: bool over all image tokens, True where a token gets the recorded value.
 
     Raises:
         EditkitError: where the blocks are compiled or cached.
@@ -54,7 +61,7 @@ def injected(transformer: FluxTransformer2DModel, values: Values, places_L: Tens
 def _watched(
     transformer: FluxTransformer2DModel, see: Callable[[str, Tensor], Tensor | None]
 ) -> Iterator[None]:
-    """Show every layer's values to `see`, which may return others."""
+    """Pass the output of every value projection to `see`, whose result replaces it unless it is None."""
     blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
     if any(block._compiled_call_impl is not None for block in blocks):
         raise EditkitError("Attention values cannot be read from compiled blocks; load with compile=false.")

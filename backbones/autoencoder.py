@@ -1,4 +1,4 @@
-"""FLUX's autoencoder for those who train it, in fp32 and with gradients."""
+"""Create, load, run and save FLUX's autoencoder for training, in fp32 and with gradients."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,18 +9,18 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from backbones import linear_encoder
-from backbones.folders import pretrained
-from backbones.loading import untrained
+from backbones.folders import load_pretrained
+from backbones.loading import build_random_model
 from backbones.packing import unpack
 
 
 def create(config: Mapping[str, Any]) -> AutoencoderKL:
-    """One with random weights from diffusers' AutoencoderKL config.
+    """Create an autoencoder with random weights from a config of diffusers' AutoencoderKL.
 
     Raises:
         EditkitError: where the config does not fit.
     """
-    return untrained(AutoencoderKL, config, "model")
+    return build_random_model(AutoencoderKL, config, "model")
 
 
 def make_linear(vae: AutoencoderKL, pixels_BCHW: Tensor, power: float) -> None:
@@ -29,38 +29,38 @@ def make_linear(vae: AutoencoderKL, pixels_BCHW: Tensor, power: float) -> None:
 
 
 def load(folder: str) -> AutoencoderKL:
-    """One in a folder as diffusers writes it.
+    """Load an autoencoder from a folder in diffusers' layout; its weights can be trained.
 
     Raises:
-        EditkitError: where its files are missing or damaged.
+        EditkitError: where files are missing or damaged.
     """
-    return pretrained(AutoencoderKL, folder, "", torch.float32).requires_grad_(True)
+    return load_pretrained(AutoencoderKL, folder, "", torch.float32).requires_grad_(True)
 
 
 def freeze_encoder(vae: AutoencoderKL) -> None:
-    """Keep the encoder's weights, so that latents stay what a trained transformer knows."""
+    """Freeze the encoder's weights, so that a trained transformer still understands the latents."""
     vae.encoder.requires_grad_(False)
 
 
 def encode(vae: AutoencoderKL, pixels_BCHW: Tensor) -> Any:
-    """The posterior of pixels in [-1, 1]: `mean` BChw, a `sample` and the `kl` of each, B."""
+    """Encode pixels BCHW in [-1, 1]; return the posterior with its `mean` BChw, `sample` and `kl` (B,)."""
     return vae.encode(pixels_BCHW).latent_dist
 
 
 def decode(vae: AutoencoderKL, latents_BChw: Tensor) -> Tensor:
-    """Pixels BCHW, about [-1, 1]."""
+    """Decode latents BChw as the encoder makes them; return pixels BCHW, in about [-1, 1]."""
     return cast(Tensor, vae.decode(latents_BChw).sample)
 
 
 def latents(vae: AutoencoderKL, tokens_BLC: Tensor, width: int, height: int) -> Tensor:
-    """Tokens of a canvas of `width` x `height` pixels as the decoder takes them, BChw."""
+    """Convert tokens of a canvas of `width` x `height` pixels into the decoder's latents BChw."""
     return cast(
         Tensor, unpack(tokens_BLC, width, height) / vae.config.scaling_factor + vae.config.shift_factor
     )
 
 
 def save(vae: AutoencoderKL, state: Mapping[str, Tensor], folder: Path) -> None:
-    """Write these weights of such an autoencoder in diffusers' layout, bf16."""
+    """Write an autoencoder of this shape with these weights in diffusers' layout, in bf16."""
     copy = AutoencoderKL.from_config(vae.config)
     copy.load_state_dict(state)
     copy.to(torch.bfloat16).save_pretrained(folder)

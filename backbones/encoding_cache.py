@@ -1,4 +1,4 @@
-"""What is computed once: encodings of prompts and pictures, position embeddings of the last plan."""
+"""Cache encoded prompts and pictures, in memory or on disk."""
 
 import hashlib
 from collections import OrderedDict
@@ -6,48 +6,53 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from diffusers import FluxTransformer2DModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from editkit import atomic_files
 from editkit.errors import EditkitError, first_sentence
 
-# At full size a prompt's features take 4 MB of the device.
-REMEMBERED = 32
+CAPACITY = 32
+"""Number of results in memory. At full size, an encoded prompt takes 4 MB of the device."""
 
 
-class Memory(OrderedDict[Any, Any]):
-    """The results used last; the oldest go first."""
+class LruCache(OrderedDict[Any, Any]):
+    """Keeps the most recently used results in memory and drops the oldest ones."""
 
-    def recall(self, keys: Sequence[Any], make: Callable[[list[int]], Sequence[Any]]) -> list[Any]:
-        """A result for each key; `make` gets the places of those that are missing and returns theirs."""
+    def get_or_compute(self, keys: Sequence[Any], make: Callable[[list[int]], Sequence[Any]]) -> list[Any]:
+        """Return a result for each key, and compute the missing ones.
+
+        Args:
+            keys: what each result depends on.
+            make: gets the positions of missing keys in `keys`, and returns their results in this order.
+        """
         missing = list({key: place for place, key in enumerate(keys) if key not in self}.values())
         fresh = dict(zip([keys[place] for place in missing], make(missing) if missing else (), strict=True))
         found = [fresh[key] if key in fresh else self[key] for key in keys]
         for key, value in zip(keys, found, strict=True):
             self[key] = value
             self.move_to_end(key)
-        while len(self) > REMEMBERED:
+        while len(self) > CAPACITY:
             self.popitem(last=False)
         return found
 
 
-class KeptTexts:
-    """Encoded prompts on disk, a file each; several processes may share the folder."""
+class TextCache:
+    """Keeps encoded prompts on disk, one file each; several processes may share the folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def recall(
+    def get_or_compute(
         self, keys: Sequence[Any], make: Callable[[list[int]], Sequence[tuple[Tensor, Tensor]]]
     ) -> list[tuple[Tensor, Tensor]]:
-        """Like `Memory.recall`, for T5's tokens and CLIP's pooled feature.
+        """Do the same as `LruCache.get_or_compute`, for T5's tokens TD and CLIP's pooled feature D.
+
+        Files are as the results are, with the padding behind a prompt's tokens: FLUX attends to it.
 
         Raises:
-            EditkitError: where a result cannot be written, or one that was kept is damaged.
+            EditkitError: where a result cannot be written, or a file is damaged.
         """
         paths = [
             self.folder / f"{hashlib.sha256(repr(key).encode()).hexdigest()}.safetensors" for key in keys
@@ -71,28 +76,6 @@ class KeptTexts:
         except (OSError, SafetensorError) as error:
             problem = first_sentence(error)
             raise EditkitError(
-                f"Encoded prompts cannot be kept in {self.folder} ({problem}); free some space or give "
+                f"Encoded prompts cannot be written to {self.folder} ({problem}); free some space or give "
                 "another cache."
             ) from error
-
-
-class RememberedPositions(nn.Module):
-    """diffusers' FluxPosEmbed, recomputed only where the ids differ from the last ones."""
-
-    def __init__(self, embed: nn.Module) -> None:
-        super().__init__()
-        self.embed = embed
-        self._ids: Tensor | None = None
-        self._rotary: Any = None
-
-    def forward(self, ids_L3: Tensor) -> Any:
-        last = self._ids
-        if last is None or last.device != ids_L3.device or not torch.equal(last, ids_L3):
-            self._ids, self._rotary = ids_L3, self.embed(ids_L3)
-        return self._rotary
-
-
-def remember_positions(transformer: FluxTransformer2DModel) -> None:
-    """Wrap a transformer's position embedding; it holds no weights, so its state dict stays as it is."""
-    if not isinstance(transformer.pos_embed, RememberedPositions):
-        transformer.pos_embed = RememberedPositions(transformer.pos_embed)

@@ -1,7 +1,6 @@
-"""A FLUX family behind editkit's `Backbone` contract: text, pixels and velocities."""
+"""Implement editkit's `Backbone` for a FLUX family: text, pixels and velocities."""
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -9,38 +8,38 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backbones import attention_values, hub, known_pictures, packing
-from backbones.components import Components
-from backbones.encoding_cache import KeptTexts, Memory
-from backbones.loading import LoadOptions
+from backbones import attention_values, context, devices, families, known_pictures
+from backbones.attention_memory import AttentionMemory, use_memory
+from backbones.encoding_cache import LruCache, TextCache
+from backbones.latents import LatentCodec
+from backbones.load_options import LoadOptions
 from editkit import config
 from editkit.backbone import Family
-from editkit.types import Canvas, Plan, Text
+from editkit.key_values import CONDITIONAL, UNCONDITIONAL
+from editkit.types import Conditioning, Plan, Text
 
 
-class Flux(Components):
-    """`Components` at work. See `editkit.backbone.Backbone` for what each method promises."""
+class Flux(LatentCodec):
+    """Runs a FLUX family; `editkit.backbone.Backbone` documents the methods."""
 
     def __init__(
         self, family: Family, device: torch.device, dtype: torch.dtype, options: LoadOptions | None = None
     ) -> None:
         super().__init__(family, device, dtype, options)
-        self._texts: Memory | KeptTexts = Memory()
-        self._latents = Memory()
+        self.contexts = context.ContextCache()
+        self._texts: LruCache | TextCache = LruCache()
         self._has_room: dict[tuple[str, ...], bool] = {}
 
     def remarks(self, instruction: str) -> list[str]:
-        """What a person should know about an instruction: words never learnt, words cut off."""
+        """Return warnings about an instruction: unknown words, and words that are cut off."""
         remarks = []
         if strange := self.encoders.unknown_words(instruction):
             remarks.append(
                 f"The backbone {self.name!r} does not know the word{'s' * (len(strange) > 1)} "
-                f"{', '.join(dict.fromkeys(strange[:8]))}; it knows ShapesWorld's words alone. "
+                f"{', '.join(dict.fromkeys(strange[:8]))}; it only knows ShapesWorld's words. "
                 f"For photographs and free instructions use the backbone 'flux1-dev'."
             )
         if self.encoders.too_long(instruction):
@@ -59,114 +58,48 @@ class Flux(Components):
 
         @torch.no_grad()
         def make(places: list[int]) -> list[tuple[Tensor, Tensor]]:
-            with self.placement.visiting(text_encoder=self.encoders.clip, text_encoder_2=self.encoders.t5):
+            with self.placement.onloaded(text_encoder=self.encoders.clip, text_encoder_2=self.encoders.t5):
                 text = self.encoders([prompts[place] for place in places], extra)
-            return list(zip(text.tokens_BTD, text.pooled_BD, strict=True))
+            # Under autocast the transformer's first layers round them to bf16 anyway.
+            low = torch.bfloat16 if cast_down else text.tokens_BTD.dtype
+            return list(zip(text.tokens_BTD.to(low), text.pooled_BD.to(low), strict=True))
 
         cast_down = torch.is_autocast_enabled(self.device.type)
-        found = self._texts.recall([(prompt, extra, cast_down) for prompt in prompts], make)
+        found = self._texts.get_or_compute([(prompt, extra, cast_down) for prompt in prompts], make)
         tokens, pooled = zip(*found, strict=True)
         stacked = torch.stack(tokens), torch.stack(pooled)
         return Text(tokens_BTD=stacked[0].to(self.device), pooled_BD=stacked[1].to(self.device))
 
-    def keep_texts(self, folder: Path) -> None:
-        """Keep every encoded prompt in a folder of its own for these encoders, below this one."""
-        self._texts = KeptTexts(folder / f"texts-{self.encoders_hash()}")
+    def cache_texts(self, folder: Path) -> None:
+        """Keep encoded prompts in a subfolder whose name depends on these encoders."""
+        self._texts = TextCache(folder / f"texts-{self.encoders_hash()}")
 
     def has_room_for(self, placeholders: Sequence[str]) -> bool:
         extra = tuple(placeholders)
-        if extra not in self._has_room:  # remembered, since encoders may be let go of
+        if extra not in self._has_room:  # kept, since the encoders may be dropped
             self._has_room[extra] = self.encoders.has_room_for(extra)
         return self._has_room[extra]
 
-    @torch.no_grad()
-    def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
-        pixels_BCHW = pixels_BCHW.to(self.device, torch.float32)
+    def record_values(
+        self, role: str, tokens: int
+    ) -> AbstractContextManager[attention_values.AttentionValues]:
+        return attention_values.record_values(self.transformer(role), tokens)
 
-        def make(places: list[int]) -> Tensor:
-            scaled_BCHW = (pixels_BCHW[places] * 2 - 1).to(self.dtype)
-            area = pixels_BCHW.shape[-1] * pixels_BCHW.shape[-2]
-            vae, parts = self._vae_for(area), self._parts(scaled_BCHW, area)
-            moments = [vae.encode(part_BCHW).latent_dist.parameters for part_BCHW in parts]
-            posterior = DiagonalGaussianDistribution(torch.cat(moments))
-            if generators is None:
-                latents_BChw = posterior.mode()
-            else:
-                shape = posterior.mean.shape[1:]
-                draws = [
-                    torch.randn((1, *shape), generator=generators[place], dtype=self.dtype)
-                    for place in places
-                ]
-                latents_BChw = posterior.mean + posterior.std * torch.cat(draws).to(self.device)
-            config = vae.config
-            return packing.pack((latents_BChw - config.shift_factor) * config.scaling_factor)
-
-        if generators is not None:
-            return make(list(range(len(pixels_BCHW))))
-        keys = [
-            hashlib.blake2b(pixels.cpu().numpy().tobytes(), digest_size=16).digest() for pixels in pixels_BCHW
-        ]
-        cast_down = torch.is_autocast_enabled(self.device.type)
-        shaped = [(key, *pixels_BCHW.shape[-2:], cast_down) for key in keys]
-        return torch.stack(self._latents.recall(shaped, lambda places: list(make(places))))
-
-    def mask(self, mask_B1HW: Tensor) -> Tensor:
-        return packing.pack_mask(mask_B1HW.to(self.device, self.dtype))
-
-    def inpainting(
-        self, pixels_BCHW: Tensor, mask_B1HW: Tensor, generators: Sequence[torch.Generator] | None = None
-    ) -> Tensor:
-        hole_B1HW = mask_B1HW.to(self.device) > 0.5
-        # Mid-gray is zero to the network.
-        kept_BCHW = torch.where(hole_B1HW, 0.5, pixels_BCHW.to(self.device))
-        return torch.cat((self.encode(kept_BCHW, generators), self.mask(hole_B1HW)), dim=-1)
-
-    @torch.no_grad()
-    def decode(self, tokens_BLC: Tensor, width: int, height: int) -> Tensor:
-        config = self.vae.config
-        latents_BChw = packing.unpack(tokens_BLC.to(self.dtype), width, height)
-        latents_BChw = latents_BChw / config.scaling_factor + config.shift_factor
-        vae, parts = self._vae_for(width * height), self._parts(latents_BChw, width * height)
-        pixels_BCHW = torch.cat([vae.decode(part_BChw).sample for part_BChw in parts])
-        return (pixels_BCHW.float() / 2 + 0.5).clamp(0, 1)
-
-    def _vae_for(self, area: int) -> AutoencoderKL:
-        """The autoencoder on the device; tile by tile for pictures of more pixels than a preset allows."""
-        self.placement.visit("vae", self.vae)
-        if preset := self.placement.preset:
-            self.vae.use_tiling = area > preset.pixels
-        return self.vae
-
-    def _parts(self, batch: Tensor, area: int) -> tuple[Tensor, ...]:
-        """A batch in parts of as many pictures of this many pixels as a preset allows at once."""
-        preset = self.placement.preset
-        return torch.split(batch, max(1, preset.pixels // area) if preset else len(batch))
-
-    def grid_ids(self, width: int, height: int, *, image: int = 0, left: int = 0, top: int = 0) -> Tensor:
-        return packing.grid_ids(width, height, image=image, left=left, top=top).to(self.device)
-
-    def recorded_values(self, role: str, tokens: int) -> AbstractContextManager[attention_values.Values]:
-        return attention_values.recorded(self.transformer(role), tokens)
-
-    def injected_values(
-        self, role: str, recorded: attention_values.Values, places_L: Tensor
+    def inject_values(
+        self, role: str, recorded: attention_values.AttentionValues, places_L: Tensor
     ) -> AbstractContextManager[None]:
-        return attention_values.injected(self.transformer(role), recorded, places_L)
-
-    def noise(self, canvas: Canvas, generators: Sequence[torch.Generator]) -> Tensor:
-        channels = self.vae.config.latent_channels
-        shape = (1, channels, canvas.height // packing.CELL, canvas.width // packing.CELL)
-        draws = [torch.randn(shape, generator=generator, dtype=self.dtype) for generator in generators]
-        return packing.pack(torch.cat(draws).to(self.device))
+        return attention_values.inject_values(self.transformer(role), recorded, places_L)
 
     def reset_caches(self) -> None:
-        """What diffusers' pipelines do after each picture."""
+        """Forget the activations of earlier steps, as diffusers' pipelines do after each picture."""
         for transformer in self.transformers.values():
             if transformer.is_cache_enabled:
                 transformer._reset_stateful_cache()
 
     def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
-        slots, transformer = plan.conditioning, self.visiting(plan.role)
+        if plan.conditioning.context_apart:
+            return context.velocity(self, x_BLC, t, plan, guidance)
+        slots, transformer = plan.conditioning, self.onloaded_transformer(plan.role)
         if slots.text is None:
             raise ValueError(
                 "the plan has no text yet; use Conditioner.plan, or Conditioner.with_text on this plan"
@@ -184,14 +117,17 @@ class Flux(Components):
         text_ids_T3 = slots.text.ids_T3
         if text_ids_T3 is None:
             text_ids_T3 = ids_L3.new_zeros(slots.text.tokens_BTD.shape[1], 3)
-        attention = {}
+        attention: dict[str, Any] = {}
         if slots.valid_BN is not None:
-            # Text comes first, and is always there.
+            # The text comes first; all of its tokens are real.
             attended_BN = F.pad(slots.valid_BN, (len(text_ids_T3), 0), value=True)
             attention = {"attention_mask": attended_BN[:, None, None]}
         guided = transformer.config.guidance_embeds
-        context = "uncond" if slots.text is slots.negative else "cond"
-        with transformer.cache_context(context) if transformer.is_cache_enabled else nullcontext():
+        branch = UNCONDITIONAL if slots.text is slots.negative else CONDITIONAL
+        if memory := _memory(slots, branch, hidden_BLC.shape[1]):
+            use_memory(transformer)
+            attention["memory"] = memory
+        with transformer.cache_context(branch) if transformer.is_cache_enabled else nullcontext():
             predicted_BLC = transformer(
                 hidden_states=hidden_BLC,
                 encoder_hidden_states=slots.text.tokens_BTD,
@@ -211,17 +147,31 @@ class Flux(Components):
         pipeline_folder.save(self, role, folder)
 
 
+def _memory(slots: Conditioning, branch: str, tokens: int) -> AttentionMemory | None:
+    """Return what a pass over this many image tokens holds and keeps; None where nothing."""
+    if slots.held is None and slots.kept is None:
+        return None
+    held, kept = (None if each is None else each.branch(branch) for each in (slots.held, slots.kept))
+    return AttentionMemory(held=held, kept=kept, tokens=tokens)
+
+
 def load(
     name: str,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    **options: Any,
+    loading: Mapping[str, Any] | None = None,
 ) -> Flux:
-    """A backbone by name, local folder or Hub id; weights load when first needed.
+    """Load a backbone by name, local folder or Hub id; its weights load when they are first needed.
+
+    Args:
+        name: name of a backbone, a diffusers pipeline folder, or a Hub id.
+        device: cpu, cuda or mps; the best one here where None.
+        dtype: float32, bfloat16 or float16; fp32 on a CPU and bf16 elsewhere where None.
+        loading: fields of `LoadOptions`.
 
     Raises:
         EditkitError: for an unknown name, device, dtype or option.
     """
-    chosen = hub.device(None if device is None else str(device))
-    loading = config.build(LoadOptions, options)
-    return Flux(hub.family(name), chosen, hub.dtype(dtype, chosen), loading)
+    options = config.build(LoadOptions, loading or {})
+    chosen = devices.choose_device(None if device is None else str(device))
+    return Flux(families.find_family(name), chosen, devices.choose_dtype(dtype, chosen), options)

@@ -1,148 +1,188 @@
-"""Which published weights are on this machine, and what they need in memory, by ways to load them."""
+"""List the published weights on this machine, and what they need in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from backbones import hub, low_memory
-from backbones.low_memory import HALF, LARGEST_BLOCK, OUTSIDE_BLOCKS, PRESETS, Preset, Sizes
+from backbones import hub, hub_cache, low_memory
+from backbones.low_memory import BF16, LARGEST_BLOCK, OUTSIDE_BLOCKS, PRESETS, Preset, WeightBytes
+from backbones.quantized_sizes import CLIP_PLAIN, FOUR_BITS, T5_PLAIN, bytes_of_a_weight
 from backbones.specs import FAMILIES, PARAMETERS
-from editkit.backbone import Fit, Held, Role, Way
+from editkit.backbone import CachedRole, LoadingChoice, MemoryFit, Role
 
 ROOM = low_memory.ROOM
 FULL = 4
-FOUR_BITS = 0.5 + 4 / 64
-"""Bytes of a weight in NF4; 64 share a scale of 4 bytes."""
+"""Bytes of a weight in float32."""
 Q4, Q8 = 18 / 32, 34 / 32
-"""Bytes of a weight in GGUF's Q4_0 and Q8_0, or Q4_K_S and others of their size: 32 share a scale."""
-T5_PLAIN = 24 * 10240 * 4096 + 32128 * 4096
-"""Parameters of T5 that stay in bfloat16: the last layer of each block, and the embedding."""
+"""Bytes of a weight in GGUF's Q4_0 (or Q4_K_S) and Q8_0: 32 weights share a scale of 2 bytes."""
 
 
-def held() -> list[Held]:
-    """Every role of every family, and how much of it is here."""
+def cached_roles() -> list[CachedRole]:
+    """List every role of every family, with how much of it is in the Hub's cache."""
     sizes = _cached()
     return [
-        Held(
-            family=family.name,
-            role=name,
-            source=role.file or role.source,
-            state=_state(role),
-            size=sum(sizes.get(repository, 0) for repository in _repositories(role)),
-            whole=role.disk_gb * 1e9,
-        )
+        _cached_role(family.name, name, role, sizes)
         for family in FAMILIES.values()
         for name, role in family.roles.items()
     ]
 
 
-def ways(on_cpu: bool) -> list[Way]:
-    """Ways to load one role of FLUX.1, from the plainest, in the precision that a device has by default."""
+def token() -> bool:
+    """Whether this machine has a token of the Hub, which gated weights need."""
+    from huggingface_hub import get_token
+
+    return get_token() is not None
+
+
+def loading_choices(on_cpu: bool) -> list[LoadingChoice]:
+    """List ways to load one role of FLUX.1, the simplest first, in the default precision of the device."""
     transformer, t5 = PARAMETERS["transformer"], PARAMETERS["text_encoder_2"]
     rest = PARAMETERS["vae"] + PARAMETERS["text_encoder"]
     whole = transformer + t5 + rest
-    half, others = HALF * whole, HALF * (t5 + rest)
-    files = Q4 * transformer + Q8 * (t5 - T5_PLAIN) + HALF * (T5_PLAIN + rest)
+    half, others = BF16 * whole, BF16 * (t5 + rest)
+    files = Q4 * transformer + Q8 * (t5 - T5_PLAIN) + BF16 * (T5_PLAIN + rest)
     named = "--load transformer=Q4.gguf --load text_encoder_2=Q8.gguf"
     if on_cpu:
         return [
-            Way(settings="", device=FULL * whole),
-            Way(settings="--dtype bfloat16", device=half),
-            Way(settings=f"--dtype bfloat16 {named}", device=files, needs="gguf"),
+            LoadingChoice(settings="", device=FULL * whole),
+            LoadingChoice(settings="--dtype bfloat16", device=half),
+            LoadingChoice(settings=f"--dtype bfloat16 {named}", device=files, needs="gguf"),
         ]
-    four_bits, visiting = "--load quantization=... (4 bits)", HALF * (LARGEST_BLOCK + OUTSIDE_BLOCKS)
+    four_bits, visiting = "--load quantization=... (4 bits", BF16 * (LARGEST_BLOCK + OUTSIDE_BLOCKS)
+    small = FOUR_BITS * (transformer + t5 - T5_PLAIN) + BF16 * (T5_PLAIN + rest)
     return [
-        Way(settings="", device=half),
-        *(_preset_way(name, PRESETS[name]) for name in reversed(list(PRESETS))),
-        Way(settings=four_bits, device=FOUR_BITS * transformer + others, needs="bitsandbytes"),
-        Way(settings=named, device=files, needs="gguf"),
-        Way(settings="--load offload=block", device=others + visiting, main=HALF * transformer),
+        LoadingChoice(settings="", device=half),
+        *(_preset_choice(name, PRESETS[name]) for name in reversed(list(PRESETS))),
+        LoadingChoice(
+            settings=f"{four_bits})", device=FOUR_BITS * transformer + others, needs="bitsandbytes"
+        ),
+        LoadingChoice(settings=f"{four_bits}, T5 too)", device=small, needs="bitsandbytes"),
+        LoadingChoice(settings=named, device=files, needs="gguf"),
+        LoadingChoice(settings="--load offload=block", device=others + visiting, main=BF16 * transformer),
     ]
 
 
-def fits(memory: float) -> list[Fit]:
-    """Every role of every family on a device of this many bytes, in the precision of GPUs."""
+def memory_fits(memory: float, quantization: Mapping[str, Any]) -> list[MemoryFit]:
+    """List what every role of every family needs on a device of this many bytes.
+
+    Args:
+        memory: bytes of the device.
+        quantization: the loading option `quantization` by model; all other models are in bfloat16.
+    """
     return [
-        _fit(family.name, name, _sizes(role), memory)
+        _memory_fit(family.name, name, _sizes(role, quantization), memory)
         for family in FAMILIES.values()
         for name, role in family.roles.items()
     ]
 
 
-def preset(memory: float) -> str | None:
-    """The preset for several roles in one process; empty where none is needed, None where none helps."""
-    return "" if low_memory.takes_all(memory) else low_memory.fitting(memory)
+def best_preset(memory: float) -> str | None:
+    """Return the preset for several roles in one process; '' where none is needed, None where none helps."""
+    return "" if low_memory.fits_without_preset(memory) else low_memory.largest_preset(memory)
 
 
-def _fit(family: str, role: str, sizes: Sizes, memory: float) -> Fit:
-    name = "" if sizes.whole + ROOM <= memory else low_memory.fitting(memory)
-    return Fit(
+def _memory_fit(family: str, role: str, sizes: WeightBytes, memory: float) -> MemoryFit:
+    """Make the record of one role on a device of `memory` bytes."""
+    name = "" if sizes.whole + ROOM <= memory else low_memory.largest_preset(memory)
+    return MemoryFit(
         family=family,
         role=role,
         transformer=sizes.transformer,
         encoders=sizes.encoders,
         vae=sizes.vae,
         preset=name,
-        peak=low_memory.peak(PRESETS[name], sizes) if name else sizes.whole,
+        peak=low_memory.peak_bytes(PRESETS[name], sizes) if name else sizes.whole,
+        travels=sizes.transformer if name and low_memory.visits_in_groups(PRESETS[name], sizes) else 0.0,
     )
 
 
-def _sizes(role: Role) -> Sizes:
+def _sizes(role: Role, quantization: Mapping[str, Any]) -> WeightBytes:
+    """Return the bytes of a role's weights, from its files where it is embedded."""
     folder = Path(role.source)
     if not folder.is_absolute():
-        return low_memory.published()
+        return _published_weights(quantization)
     parts = ("transformer", "text_encoder", "text_encoder_2", "vae")
     transformer, clip, t5, vae = (
         sum(file.stat().st_size for file in (folder / part).glob("*.safetensors")) for part in parts
     )
-    # Far smaller than any preset's bound, so that it never visits in blocks.
-    return Sizes(transformer=transformer, block=transformer, outside=0, encoders=clip + t5, vae=vae)
+    # Far smaller than any preset's limit, so it is never offloaded block by block.
+    return WeightBytes(transformer=transformer, block=transformer, outside=0, encoders=clip + t5, vae=vae)
 
 
-def _preset_way(name: str, preset: Preset) -> Way:
-    sizes = low_memory.published()
+def _published_weights(quantization: Mapping[str, Any]) -> WeightBytes:
+    """Return the bytes of a role of FLUX.1, with these quantizers by model and the rest in bfloat16."""
+    sizes = low_memory.published_weights()
+    weight, clip, t5 = (
+        bytes_of_a_weight(quantization.get(part) or {})
+        for part in ("transformer", "text_encoder", "text_encoder_2")
+    )
+    encoders = (
+        clip * (PARAMETERS["text_encoder"] - CLIP_PLAIN)
+        + t5 * (PARAMETERS["text_encoder_2"] - T5_PLAIN)
+        + BF16 * (CLIP_PLAIN + T5_PLAIN)
+    )
+    share = weight / BF16
+    return WeightBytes(
+        transformer=share * sizes.transformer,
+        block=share * sizes.block,
+        outside=share * sizes.outside,
+        encoders=encoders,
+        vae=sizes.vae,
+    )
+
+
+def _preset_choice(name: str, preset: Preset) -> LoadingChoice:
+    """Describe loading with a preset."""
+    sizes = low_memory.published_weights()
     waiting = preset.transformers - (sizes.transformer <= preset.weights)
-    encoders = sizes.encoders if preset.encoders_wait else 0
+    encoders = sizes.encoders if preset.offload_encoders else 0
     main = waiting * sizes.transformer + encoders
-    return Way(settings=f"--low-memory {name}", device=preset.weights, main=main)
+    return LoadingChoice(settings=f"--low-memory {name}", device=preset.weights, main=main)
 
 
-def _state(role: Role) -> str:
-    """How much of a role is here: its own transformer, and what all roles share."""
-    if Path(role.source).is_absolute():
-        return "embedded"
-    needed = list(_needed(role))
-    found = [folder is not None and hub.held(folder, patterns) for folder, patterns in needed]
-    if all(found):
-        return "complete"
-    return "partly" if any(folder is not None for folder, _ in needed) else "absent"
+def _cached_role(family: str, name: str, role: Role, sizes: Mapping[str, int]) -> CachedRole:
+    """Make the record of one role: how much of its transformer and of the shared components is cached."""
+    state, missing = "embedded", list[str]()
+    if not Path(role.source).is_absolute():
+        needed = list(_needed(role))
+        missing = [
+            f"{repository} {pattern}"
+            for repository, folder, patterns in needed
+            for pattern in (["as a whole"] if folder is None else hub_cache.missing(folder, patterns))
+        ]
+        here = any(folder is not None for _, folder, _ in needed)
+        state = ("partly" if here else "absent") if missing else "complete"
+    return CachedRole(
+        family=family,
+        role=name,
+        source=role.file or role.source,
+        state=state,
+        size=sum(sizes.get(repository, 0) for repository in _repositories(role)),
+        whole=role.disk_gb * 1e9,
+        missing=tuple(missing) if state == "partly" else (),
+    )
 
 
-def _needed(role: Role) -> Iterator[tuple[Path | None, list[str]]]:
-    """Folders of the Hub's cache, or None, with the patterns of what a role needs from each."""
+def _needed(role: Role) -> Iterator[tuple[str, Path | None, list[str]]]:
+    """Yield a role's repositories, their cached folders (None if absent), and patterns of needed files."""
     shared = ["vae", "text_encoder", "text_encoder_2"]
     if role.file is None:
-        yield _snapshot(role.source), hub.weights([*shared, "transformer"], *hub.TOKENIZERS)
+        patterns = hub.file_patterns([*shared, "transformer"], *hub.TOKENIZERS)
+        yield role.source, hub_cache.snapshot(role.source), patterns
     else:
         repository, _, name = role.file.rpartition("/")
-        yield _snapshot(role.source), hub.weights(shared, *hub.TOKENIZERS)
-        yield _snapshot(repository), [name]
-
-
-def _snapshot(repository: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(repository, local_files_only=True))
-    except OSError:
-        return None
+        patterns = hub.file_patterns(shared, *hub.TOKENIZERS)
+        yield role.source, hub_cache.snapshot(role.source), patterns
+        yield repository, hub_cache.snapshot(repository), [name]
 
 
 def _repositories(role: Role) -> set[str]:
+    """Return the repositories that hold a role."""
     return {role.source} | ({role.file.rpartition("/")[0]} if role.file else set())
 
 
 def _cached() -> dict[str, int]:
-    """Bytes of each repository in the Hub's cache."""
+    """Return the bytes of each repository in the Hub's cache."""
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 

@@ -1,19 +1,21 @@
-"""Which pictures the embedded backbone knows: ShapesWorld's flat drawings."""
+"""Tell pictures that the embedded backbone was trained on from others: it knows flat drawings only."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 SIDE = 128
-"""Pixels of a drawing's sides."""
+"""Sides of the training pictures in pixels."""
 COLOURS = 12
-"""Kinds of colours that nine tenths of a drawing have at most. The world's need 4; noise may split one."""
+"""Largest number of colours that cover nine tenths of a flat drawing. The training pictures have 4; noise may
+split one of them."""
 COVERED = 0.9
+"""Share of the pixels that the counted colours cover."""
 BITS = 4
-"""Bits of each channel that tell kinds of colours apart."""
+"""Bits of each channel in which colours are compared."""
 
 
 def remarks(backbone: str, picture_HW3: NDArray[np.uint8]) -> list[str]:
-    """What a person should know before a picture (levels of 255) is edited; nothing on a flat drawing."""
+    """Return warnings about a picture (uint8 sRGB) before an edit; none for a flat drawing."""
     found = colours(picture_HW3)
     if found <= COLOURS:
         return []
@@ -21,13 +23,13 @@ def remarks(backbone: str, picture_HW3: NDArray[np.uint8]) -> list[str]:
     size = f"is {width}x{height} and " if (height, width) != (SIDE, SIDE) else ""
     return [
         f"The picture {size}has {found} kinds of colours, as photographs have; the backbone {backbone!r} "
-        f"knows ShapesWorld's flat drawings of {SIDE}x{SIDE} pixels alone, and spoils others. "
+        f"only knows ShapesWorld's flat drawings of {SIDE}x{SIDE} pixels, and spoils others. "
         f"For photographs use the backbone 'flux1-dev'."
     ]
 
 
 def colours(picture_HW3: NDArray[np.uint8]) -> int:
-    """How many kinds of colours cover nine tenths of a picture."""
+    """Count the colours, in 4 bits a channel, that cover nine tenths of a picture."""
     coarse_HW3 = (picture_HW3 >> (8 - BITS)).astype(np.uint16)
     codes_HW = coarse_HW3 @ np.array([1, 1 << BITS, 1 << 2 * BITS], dtype=np.uint16)
     counts = np.sort(np.bincount(codes_HW.ravel()))[::-1]

@@ -1,4 +1,4 @@
-"""Presets for devices of little memory: what each switches, and how much of FLUX.1 it keeps on the device."""
+"""Define presets for devices with little memory, and compute what each keeps on the device."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,39 +7,50 @@ from backbones.specs import FAMILIES, PARAMETERS
 from editkit.errors import EditkitError
 
 ROOM = 3e9
-"""Bytes that an edit of one megapixel needs besides weights, at most."""
-HALF = 2
+"""Largest number of bytes that an edit of one megapixel needs besides weights."""
+BF16 = 2
+"""Bytes of a weight in bfloat16."""
 LARGEST_BLOCK, OUTSIDE_BLOCKS = 339_831_296, 64_124_992
 """Parameters of the transformer."""
 AUTO = "auto"
+"""Name that stands for the preset that fits the device."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preset:
-    """What one preset switches.
+    """The settings of one preset.
 
     Attributes:
-        weights: bytes of weights that may be on the device at once. Models that were used least recently
-            move to the CPU to make room. A model that is larger than this visits the device group by group:
-            a transformer block by block, others layer by layer.
-        stream: whether the next group travels while the one before computes; on CUDA alone.
-        transformers: how many stay loaded. The one used least recently is let go, and loaded again with its
-            adapters when it is needed.
-        encoders_wait: whether the text encoders move to the CPU as soon as a prompt is encoded.
-        pixels: how many the autoencoder takes at once. A larger picture goes tile by tile; of smaller ones,
-            such as the previews of a seed search, as many go together as fit.
+        weights: largest number of bytes of weights on the device at once. To make room, the least recently
+            used models move to the CPU. A model that is larger visits the device group by group: a
+            transformer block by block, others layer by layer.
+        stream: whether the next group is copied while the one before computes; on CUDA only.
+        transformers: number of transformers that stay loaded. The least recently used one is dropped, and
+            loaded again with its adapters when it is needed.
+        offload_encoders: whether the text encoders move to the CPU as soon as a prompt is encoded.
+        pixels: largest number of pixels that the autoencoder takes at once. A larger picture is processed in
+            tiles. Smaller pictures, such as the previews of a seed search, are processed together as far as
+            they fit.
     """
 
     weights: float
     stream: bool
     transformers: int
-    encoders_wait: bool
+    offload_encoders: bool
     pixels: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sizes:
-    """Bytes of a role's weights: of the transformer, of its parts that matter, of what all roles share."""
+class WeightBytes:
+    """Bytes of a role's weights.
+
+    Attributes:
+        transformer: the whole transformer.
+        block: its largest block.
+        outside: its layers outside of blocks.
+        encoders: both text encoders.
+        vae: the autoencoder.
+    """
 
     transformer: float
     block: float
@@ -54,65 +65,70 @@ class Sizes:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "16g": Preset(weights=12e9, stream=True, transformers=1, encoders_wait=True, pixels=1024 * 1024),
-    "24g": Preset(weights=20e9, stream=True, transformers=1, encoders_wait=True, pixels=1536 * 1536),
-    "48g": Preset(weights=42e9, stream=True, transformers=2, encoders_wait=False, pixels=2048 * 2048),
+    "16g": Preset(weights=12e9, stream=True, transformers=1, offload_encoders=True, pixels=1024 * 1024),
+    "24g": Preset(weights=20e9, stream=True, transformers=1, offload_encoders=True, pixels=1536 * 1536),
+    "48g": Preset(weights=42e9, stream=True, transformers=2, offload_encoders=False, pixels=2048 * 2048),
 }
-"""From the smallest."""
+"""Presets by name, the smallest first."""
 
 
-def published() -> Sizes:
-    """Bytes of a role of FLUX.1 in bfloat16."""
-    return Sizes(
-        transformer=HALF * PARAMETERS["transformer"],
-        block=HALF * LARGEST_BLOCK,
-        outside=HALF * OUTSIDE_BLOCKS,
-        encoders=HALF * (PARAMETERS["text_encoder"] + PARAMETERS["text_encoder_2"]),
-        vae=HALF * PARAMETERS["vae"],
+def published_weights() -> WeightBytes:
+    """Return the bytes of a role of FLUX.1 in bfloat16."""
+    return WeightBytes(
+        transformer=BF16 * PARAMETERS["transformer"],
+        block=BF16 * LARGEST_BLOCK,
+        outside=BF16 * OUTSIDE_BLOCKS,
+        encoders=BF16 * (PARAMETERS["text_encoder"] + PARAMETERS["text_encoder_2"]),
+        vae=BF16 * PARAMETERS["vae"],
     )
 
 
-def visiting(preset: Preset, sizes: Sizes) -> float:
-    """Bytes of the transformer that are on the device at once: all, or the groups of the moment."""
-    if sizes.transformer <= preset.weights:
+def visits_in_groups(preset: Preset, sizes: WeightBytes) -> bool:
+    """Whether the transformer is too large to stay on the device, and visits it group by group."""
+    return sizes.transformer > preset.weights
+
+
+def transformer_bytes(preset: Preset, sizes: WeightBytes) -> float:
+    """Return how many bytes of the transformer are on the device at once: all, or the groups in use."""
+    if not visits_in_groups(preset, sizes):
         return sizes.transformer
     return sizes.outside + (2 if preset.stream else 1) * sizes.block
 
 
-def peak(preset: Preset, sizes: Sizes) -> float:
-    """Bytes of weights on the device at once during edits in one role, at most."""
-    transformer = visiting(preset, sizes)
+def peak_bytes(preset: Preset, sizes: WeightBytes) -> float:
+    """Return the largest number of bytes of weights on the device at once during edits in one role."""
+    transformer = transformer_bytes(preset, sizes)
     stays = sizes.vae + (transformer if transformer == sizes.transformer else 0)
     encoding = sizes.encoders + stays
-    denoising = transformer + sizes.vae + (0 if preset.encoders_wait else sizes.encoders)
+    denoising = transformer + sizes.vae + (0 if preset.offload_encoders else sizes.encoders)
     return min(preset.weights, max(encoding, denoising))
 
 
-def fitting(memory: float) -> str | None:
-    """The name of the largest preset for a device of this many bytes; None where it is too small for any."""
+def largest_preset(memory: float) -> str | None:
+    """Return the name of the largest preset that fits this many bytes; None where no preset fits."""
     fit = [name for name, preset in PRESETS.items() if preset.weights + ROOM <= memory]
     return fit[-1] if fit else None
 
 
-def takes_all(memory: float) -> bool:
-    """Whether the largest family's roles fit in this many bytes together, without any preset."""
+def fits_without_preset(memory: float) -> bool:
+    """Whether all roles of the largest family fit together in this many bytes."""
     roles = max(len(family.roles) for family in FAMILIES.values())
-    sizes = published()
+    sizes = published_weights()
     return sizes.whole + (roles - 1) * sizes.transformer + ROOM <= memory
 
 
-def chosen(name: str | None, device: str) -> Preset | None:
-    """The preset of this name; `auto` is the one that fits the device, and none where all roles fit.
+def choose_preset(name: str | None, device: str) -> Preset | None:
+    """Return the preset of this name; for `auto`, the one that fits the device, or None where all roles fit.
 
     Raises:
-        EditkitError: where the device is too small for any.
+        EditkitError: where the device is too small for every preset.
     """
     if name != AUTO:
         return None if name is None else PRESETS[name]
-    memory = _memory(device)
-    if takes_all(memory):
+    memory = _device_memory(device)
+    if fits_without_preset(memory):
         return None
-    found = fitting(memory)
+    found = largest_preset(memory)
     if found is None:
         first = next(iter(PRESETS))
         raise EditkitError(
@@ -122,8 +138,8 @@ def chosen(name: str | None, device: str) -> Preset | None:
     return PRESETS[found]
 
 
-def _memory(device: str) -> float:
-    """Bytes of a device; where several are of its kind and none is named, of the first."""
+def _device_memory(device: str) -> float:
+    """Return the bytes of a device; the first of its kind counts where the name has no number."""
     from editkit import machine
 
     found = machine.devices()

@@ -1,4 +1,4 @@
-"""A FLUX family of shapes without weights: what a run will need can be known before anything is fetched."""
+"""Make a FLUX family without weights, so that a run's needs are known before anything is downloaded."""
 
 import json
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
 from backbones import packing
+from backbones.families import config_folder, find_family
 from backbones.flux import Flux
 from backbones.folders import LOADING_ERRORS
-from backbones.hub import described, family
-from backbones.loading import LoadOptions
+from backbones.load_options import LoadOptions
 from backbones.specs import PARAMETERS, PUBLISHED_SHAPE
 from editkit.backbone import Role
 from editkit.errors import EditkitError, first_sentence
@@ -29,13 +29,13 @@ CLASSES: dict[str, Any] = {
 
 
 class MetaFlux(Flux):
-    """Fills a plan's slots with tensors on the meta device, and has transformers there."""
+    """A FLUX family on the meta device: its tensors have shapes and no values."""
 
     def __init__(self, name: str, options: LoadOptions | None = None) -> None:
-        super().__init__(family(name), torch.device("meta"), torch.float32, options)
+        super().__init__(find_family(name), torch.device("meta"), torch.float32, options)
 
     def transformer(self, role: str) -> FluxTransformer2DModel:
-        """The role's transformer on the meta device."""
+        """Return the role's transformer on the meta device."""
         record = self.role(role)
         if record.key not in self.transformers:
             with torch.device("meta"):
@@ -44,8 +44,9 @@ class MetaFlux(Flux):
         return self.transformers[record.key]
 
     def _config(self, role: str, record: Role) -> dict[str, Any]:
-        whole = described(record)
-        folder = self.options.instead(role) or (whole and whole / "transformer")
+        """Return the config of a role's transformer."""
+        whole = config_folder(record)
+        folder = self.options.replacement(role) or (whole and whole / "transformer")
         if folder and (folder / "config.json").is_file():
             config: dict[str, Any] = json.loads((folder / "config.json").read_text())
             outputs = config.get("out_channels") or config["in_channels"]
@@ -56,9 +57,9 @@ class MetaFlux(Flux):
             "guidance_embeds": record.guidance is not None,
         }
 
-    def parts(self, role: str) -> dict[str, int]:
-        """Parameters of the autoencoder and the text encoders, by part."""
-        folder = described(self.role(role))
+    def component_parameters(self, role: str) -> dict[str, int]:
+        """Return the number of parameters of the autoencoder and of each text encoder, by name."""
+        folder = config_folder(self.role(role))
         if folder is None:
             return {part: PARAMETERS[part] for part in CLASSES}
         return {part: _parameters(cls, folder / part) for part, cls in CLASSES.items()}
@@ -83,7 +84,7 @@ class MetaFlux(Flux):
 
 
 def _parameters(cls: Any, folder: Path) -> int:
-    """Of a diffusers or transformers model, by its config alone."""
+    """Count the parameters of a diffusers or transformers model by its config alone."""
     try:
         with torch.device("meta"):
             if issubclass(cls, AutoencoderKL):

@@ -1,17 +1,19 @@
-"""FLUX's tokens: 2x2 patches of latent cells, and where they stand."""
+"""Pack latents into FLUX's tokens, 2 x 2 latent cells each, and compute the tokens' position ids."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 CELL = 8
+"""Pixels along the side of a latent cell."""
 TOKEN = 2 * CELL
+"""Pixels along the side of a token."""
 
 
 def pack(latents_BChw: Tensor) -> Tensor:
-    """Latents to tokens BLC, four times the channels, channel slowest within a token.
+    """Pack latents BChw into tokens BLC with four times the channels; within a token, channels vary slowest.
 
-    Packing distributes over channel joins: pack(cat(a, b)) = cat(pack(a), pack(b)).
+    Packing and joining channels may be swapped: pack(cat(a, b)) = cat(pack(a), pack(b)).
     """
     batch, channels, height, width = latents_BChw.shape
     patches = latents_BChw.view(batch, channels, height // 2, 2, width // 2, 2)
@@ -19,7 +21,7 @@ def pack(latents_BChw: Tensor) -> Tensor:
 
 
 def unpack(tokens_BLC: Tensor, width: int, height: int) -> Tensor:
-    """Tokens of a canvas of `width` x `height` pixels back to latents BChw."""
+    """Unpack tokens BLC of a canvas of `width` x `height` pixels into latents BChw."""
     batch, _, channels = tokens_BLC.shape
     rows, columns = height // TOKEN, width // TOKEN
     patches = tokens_BLC.view(batch, rows, columns, channels // 4, 2, 2)
@@ -27,14 +29,14 @@ def unpack(tokens_BLC: Tensor, width: int, height: int) -> Tensor:
 
 
 def pack_mask(mask_B1HW: Tensor) -> Tensor:
-    """A mask as FLUX.1 Fill takes it, B L 256: every pixel is kept, each latent cell's 8x8 as 64 channels."""
+    """Pack a mask as FLUX.1 Fill takes it, B L 256: the 8 x 8 pixels of a latent cell become 64 channels."""
     return pack(F.pixel_unshuffle(mask_B1HW, CELL))
 
 
 def grid_ids(width: int, height: int, *, image: int = 0, left: int = 0, top: int = 0) -> Tensor:
-    """Position ids (image, row, column) L3 of a picture in pixels, offset by `left` and `top` pixels.
+    """Make the position ids (image, row, column), L3, of a picture; sizes and offsets are in pixels.
 
-    Always float32: bf16 holds no integers above 256, which a side over 4,096 pixels needs.
+    They are float32 on every device: bf16 has no exact integers above 256, which sides over 4096 pixels need.
     """
     rows = torch.arange(height // TOKEN) + top // TOKEN
     columns = torch.arange(width // TOKEN) + left // TOKEN

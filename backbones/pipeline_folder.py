@@ -1,4 +1,4 @@
-"""A FLUX family's components as a diffusers pipeline folder."""
+"""Write a FLUX family's models as a diffusers pipeline folder."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ PIPELINES = {
     "fill": FluxFillPipeline,
     "ace": FluxFillPipeline,
 }
-"""diffusers has none for ACE++'s 448 channels; Fill's says what is in the folder."""
+"""diffusers' pipelines by role. It has none for ACE++'s 448 channels; Fill's describes the folder best."""
 
 
 def save(family: Components, role: str, folder: Path) -> None:
@@ -46,11 +46,11 @@ def save(family: Components, role: str, folder: Path) -> None:
 
 
 def _bf16(model: Any) -> Any:
-    """A bf16 copy, so that training goes on in full precision."""
+    """Copy a model in bf16; the original stays in full precision, so that its training can go on."""
     state = {name: tensor.detach().to(torch.bfloat16) for name, tensor in model.state_dict().items()}
     with torch.device("meta"):
         copy = (
-            # Where a model was loaded from is nobody else's business.
+            # A published folder must not contain local paths.
             type(model).from_config({k: v for k, v in model.config.items() if k != "_name_or_path"})
             if hasattr(model, "from_config")
             else type(model)(model.config)

@@ -1,4 +1,4 @@
-"""FLUX as the core asks for it. Nothing heavy is imported before it is needed."""
+"""Provide FLUX to the core. Heavy libraries are imported only when they are needed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FluxProvider:
-    """The published FLUX families, new ones, and their files. See `editkit.backbone.BackboneProvider`."""
+    """Loads FLUX families and their files; `editkit.backbone.BackboneProvider` documents the methods."""
 
     @property
     def families(self) -> Mapping[str, Family]:
@@ -40,47 +40,42 @@ class FluxProvider:
 
         return inventory
 
-    def check_options(self, loading: Mapping[str, Any]) -> None:
-        from backbones.loading import LoadOptions
-
-        config.build(LoadOptions, loading)
-
     def load(
         self,
         name: str,
         device: "str | torch.device | None" = None,
         dtype: "str | torch.dtype | None" = None,
-        **loading: Any,
+        loading: Mapping[str, Any] | None = None,
     ) -> "Flux":
         from backbones import flux
 
-        return flux.load(name, device, dtype, **loading)
+        return flux.load(name, device, dtype, loading)
 
     def create(
         self, fresh: Mapping[str, Any], role: str, device: str | None, seed: int, loading: Mapping[str, Any]
     ) -> "Flux":
-        from backbones import hub, random_init
-        from backbones.loading import LoadOptions
+        from backbones import devices, random_init
+        from backbones.load_options import LoadOptions
 
-        made = config.build(random_init.FreshConfig, fresh)
-        chosen = hub.device(device)
-        return random_init.fresh(made, role, chosen, seed, config.build(LoadOptions, loading))
+        made = config.build(random_init.RandomInitConfig, fresh)
+        chosen = devices.choose_device(device)
+        return random_init.random_flux(made, role, chosen, seed, config.build(LoadOptions, loading))
 
     def estimate(self, name: str, loading: Mapping[str, Any]) -> "MetaFlux":
-        from backbones.loading import LoadOptions
+        from backbones.load_options import LoadOptions
         from backbones.meta_init import MetaFlux
 
         return MetaFlux(name, config.build(LoadOptions, loading))
 
     def device(self, name: str | None) -> "torch.device":
-        from backbones import hub
+        from backbones import devices
 
-        return hub.device(name)
+        return devices.choose_device(name)
 
     def dtype(self, name: "str | torch.dtype | None", chosen: "torch.device") -> "torch.dtype":
-        from backbones import hub
+        from backbones import devices
 
-        return hub.dtype(name, chosen)
+        return devices.choose_dtype(name, chosen)
 
     def fetch(self, repository: str, licence: str | None, wanted: Sequence[str]) -> Path:
         from backbones import hub
@@ -92,11 +87,11 @@ class FluxProvider:
 
         return checkpoints.convert(source, destination, axes)
 
-    def regroup(self, transformer: Transformer) -> None:
+    def refresh_offload_groups(self, transformer: Transformer) -> None:
         from backbones import loading
 
-        loading.regroup(transformer)
+        loading.refresh_offload_groups(transformer)
 
 
 PROVIDER: BackboneProvider = FluxProvider()
-"""mypy checks here that FLUX is what the core takes a backbone for."""
+"""The provider that the core uses; mypy checks here that it implements the protocol."""

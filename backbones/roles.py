@@ -1,4 +1,4 @@
-"""A FLUX family's transformers: loaded when first needed, switched by role, adapted by LoRA."""
+"""Load a FLUX family's transformers on first use, switch them by role, and adapt them by LoRA."""
 
 import gc
 import json
@@ -12,11 +12,14 @@ from diffusers import FluxTransformer2DModel
 
 from backbones import copying, hub
 from backbones.adapter_restore import AdapterRestorer
-from backbones.encoding_cache import remember_positions
-from backbones.loading import LoadOptions, load_transformer, place
-from backbones.low_memory import chosen
+from backbones.empty_models import empty_model
+from backbones.load_options import LoadOptions
+from backbones.loading import apply_options, load_transformer, place_transformer
+from backbones.low_memory import choose_preset
 from backbones.placement import Placement
-from backbones.widening import widened
+from backbones.position_cache import cache_positions
+from backbones.weight_slices import WeightSlices
+from backbones.widening import widen_transformer
 from editkit import adapters
 from editkit.backbone import Family, Role, Transformer
 from editkit.errors import EditkitError, unknown
@@ -24,12 +27,12 @@ from editkit.imaging.canvas import GRID
 
 
 class RoleTransformers:
-    """A transformer per role of a family; roles with one key share one.
+    """Holds a transformer for each role of a family; roles with the same key share one.
 
     Args:
-        family: what is loaded from where.
-        device: where everything runs.
-        dtype: of all weights.
+        family: the record that says what is loaded from where.
+        device: the device on which everything runs.
+        dtype: precision of all weights.
         options: quantization, offload, attention, caching, compilation.
     """
 
@@ -39,16 +42,16 @@ class RoleTransformers:
         self.family, self.name, self.device, self.dtype = family, family.name, device, dtype
         self.options = options or LoadOptions()
         self.transformer_device = device
-        """Where transformers are put, which is elsewhere until they are in shards."""
+        """Device of new transformers; it differs from `device` until they are sharded."""
         self.transformers: dict[str, FluxTransformer2DModel] = {}
-        self.placement = Placement(device, chosen(self.options.low_memory, str(device)))
+        self.placement = Placement(device, choose_preset(self.options.low_memory, str(device)))
         self._adapters: dict[str, str] = {}
         self._restorer = AdapterRestorer()
-        self._unsaved = False  # some weights are in memory alone
-        self._made: set[str] = set()  # keys of transformers that cannot be loaded again
+        self._unsaved = False  # some weights are in memory only
+        self._unloadable: set[str] = set()  # keys of transformers that cannot be loaded again
 
     def role(self, name: str) -> Role:
-        """The role's record.
+        """Return the role's record.
 
         Raises:
             EditkitError: where the family has no such role.
@@ -73,7 +76,7 @@ class RoleTransformers:
         return record.steps, record.guidance or 0.0
 
     def loading(self) -> dict[str, Any]:
-        """The loading options that are not the default ones, in JSON's types."""
+        """Return the loading options that differ from the defaults, in JSON's types."""
         usual = asdict(type(self.options)())
         chosen = {key: value for key, value in asdict(self.options).items() if value != usual[key]}
         found: dict[str, Any] = json.loads(json.dumps(chosen, default=str))
@@ -86,79 +89,99 @@ class RoleTransformers:
         name: str,
         load: Callable[[Transformer, Path, str], object] = adapters.load,
     ) -> None:
-        """Load an adapter next to others on a role's transformer; a recipe names it by its hash."""
+        """Load an adapter onto a role's transformer, beside others; a recipe names it by its hash."""
         load(self.transformer(role), path, name)
         self._restorer.remember_loaded(self.role(role).key, path, name, load)
         self._adapters[name] = adapters.digest(path)
 
     def set_adapters(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
-        """Switch a role's transformer to exactly these adapters; one that is not loaded yet has none."""
+        """Activate exactly these adapters of a role's transformer; one that is not loaded yet has none."""
         if names or (role in self.roles and self.role(role).key in self.transformers):
             adapters.enable(self.transformer(role), names, scales)
         if role in self.roles:
             self._restorer.remember_active(self.role(role).key, names, scales)
 
     def folder(self, role: str) -> Path:
-        """The role's pipeline folder on this machine, its transformer fetched if need be."""
+        """Return the role's pipeline folder on this machine; its transformer is downloaded if need be."""
         record = self.role(role)
-        return hub.fetch(record.source, record.licence, hub.weights(["transformer"]))
+        return hub.fetch(record.source, record.licence, hub.file_patterns(["transformer"]))
 
     def transformer(self, role: str) -> FluxTransformer2DModel:
-        """The role's transformer; roles with one key share one."""
+        """Return the role's transformer, and load it if need be; roles with the same key share one."""
         record = self.role(role)
         if record.key not in self.transformers:
-            self._let_go()
-            if start := self._start(role):
-                loaded = widened(self._apart(start), record.in_channels)
+            self._evict()
+            if start := self._source_role(role):
+                loaded = widen_transformer(self._source_transformer(start), record.in_channels)
             else:
                 loaded = self._load_transformer(role)
             if loaded.config.in_channels != record.in_channels:
                 raise EditkitError(
-                    f"The transformer given takes {loaded.config.in_channels} channels, the role {role!r} of "
-                    f"{self.name!r} {record.in_channels}; name files by role, as transformer={{{role}: ...}}."
+                    f"The given transformer takes {loaded.config.in_channels} channels, the role {role!r} "
+                    f"of {self.name!r} takes {record.in_channels}; name files by role, as "
+                    f"transformer={{{role}: ...}}."
                 )
-            self._register(record.key, self._placed(loaded))
+            self._register(record.key, self._place(loaded))
             self._restorer.restore(record.key, loaded)
-            if self.options.quantization:
-                self.placement.visit(record.key, loaded)  # it was made on the device
+            if self.options.quantizer("transformer"):
+                self.placement.onload(record.key, loaded)  # it was quantized on the device
         elif self.placement.preset:
-            self.transformers[record.key] = self.transformers.pop(record.key)  # the one used last at the end
+            self.transformers[record.key] = self.transformers.pop(record.key)  # the last used one at the end
         return self.transformers[record.key]
 
-    def visiting(self, role: str) -> FluxTransformer2DModel:
-        """The role's transformer, ready to compute: on the device, where it does not visit it in groups."""
+    def empty_transformer(self, role: str) -> WeightSlices | None:
+        """Give a role a transformer on the meta device; return what reads its weights.
+
+        Returns None, and changes nothing, where weights cannot be read by name: of quantized weights, native
+        files, and roles that start at another one.
+        """
+        record = self.role(role)
+        if self.options.quantization or self._source_role(role):
+            return None
+        folder = self.options.replacement(role) or self._own_path(role)
+        if not (folder / "config.json").is_file():
+            return None
+        made = empty_model(FluxTransformer2DModel, json.loads((folder / "config.json").read_text()))
+        if made.config.in_channels != record.in_channels:
+            return None  # loading it whole says what is wrong
+        weights = WeightSlices(folder, [name for name, _ in made.named_parameters()])
+        self._register(record.key, apply_options(made.eval().requires_grad_(False), self.options))
+        return weights
+
+    def onloaded_transformer(self, role: str) -> FluxTransformer2DModel:
+        """Return the role's transformer, ready to compute: on the device, or visiting it in groups."""
         transformer = self.transformer(role)
-        self.placement.visit(self.role(role).key, transformer)
+        self.placement.onload(self.role(role).key, transformer)
         return transformer
 
-    def _let_go(self) -> None:
-        """Let go of transformers that can be loaded again, as many as the preset asks for."""
+    def _evict(self) -> None:
+        """Drop transformers that can be loaded again, as many as the preset requires."""
         if self.placement.preset is None:
             return
-        lasting = [key for key in self.transformers if key not in self._made]
+        lasting = [key for key in self.transformers if key not in self._unloadable]
         while lasting and len(self.transformers) >= self.placement.preset.transformers:
             key = lasting.pop(0)
             del self.transformers[key]
             self.placement.forget(key)
-            gc.collect()  # hooks and their module hold each other
-        if self.options.quantization:
-            self.placement.clear()  # the next is made on the device, at a size that is known only then
+            gc.collect()  # hooks and their module refer to each other
+        if self.options.quantizer("transformer"):
+            self.placement.offload_all()  # the next one is quantized on the device; its size is not known yet
 
-    def _placed(self, transformer: FluxTransformer2DModel) -> FluxTransformer2DModel:
-        return place(transformer, self.transformer_device, self.options, self.placement)
+    def _place(self, transformer: FluxTransformer2DModel) -> FluxTransformer2DModel:
+        return place_transformer(transformer, self.transformer_device, self.options, self.placement)
 
-    def _start(self, role: str) -> str | None:
-        """The role whose transformer this one's is, but for a wider input."""
-        own = None if self.options.instead(role) else self.role(role).start
-        return self.options.start(role) or own
+    def _source_role(self, role: str) -> str | None:
+        """Return the role whose transformer, with a widened input, is this role's; or None."""
+        own = None if self.options.replacement(role) else self.role(role).start
+        return self.options.source_role(role) or own
 
-    def _apart(self, role: str) -> FluxTransformer2DModel:
-        """A role's transformer to take weights from: that in use, or another where hooks move its weights.
+    def _source_transformer(self, role: str) -> FluxTransformer2DModel:
+        """Return a role's transformer to take weights from; a separate one where hooks move the weights.
 
         Raises:
-            EditkitError: where it is itself another role's.
+            EditkitError: where that role has no weights of its own either.
         """
-        if self._start(role):
+        if self._source_role(role):
             raise EditkitError(f"{self.name} has no weights of its own for the role {role!r}; name another.")
         if self.options.offload in (None, "none") and self.placement.preset is None:
             return self.transformer(role)
@@ -166,10 +189,10 @@ class RoleTransformers:
 
     def _load_transformer(self, role: str) -> FluxTransformer2DModel:
         device = self.transformer_device
-        return load_transformer(self.options, role, lambda: self._own(role), self.dtype, device)
+        return load_transformer(self.options, role, lambda: self._own_path(role), self.dtype, device)
 
-    def _own(self, role: str) -> Path:
-        """The role's transformer on this machine: a folder of its pipeline, or a file apart from it."""
+    def _own_path(self, role: str) -> Path:
+        """Return the role's transformer on this machine: a folder of its pipeline, or a separate file."""
         record = self.role(role)
         if record.file is None:
             return self.folder(role) / "transformer"
@@ -177,15 +200,15 @@ class RoleTransformers:
         return hub.fetch(repository, record.licence, [name]) / name
 
     def widen(self, role: str, start: str) -> None:
-        """Give a role a transformer that begins as another role's; its wider input has no effect yet.
+        """Give a role another role's transformer with a wider input; the new channels have no effect yet.
 
         Raises:
-            EditkitError: where a role is missing, or no way is known from the one's channels to the other's.
+            EditkitError: where a role is missing, or an input of these channels cannot be widened to those.
         """
-        made = widened(self.transformer(start), self.role(role).in_channels)
-        self.transformers.pop(self.role(start).key)  # whose weights the wider one has taken over
-        self._register(self.role(role).key, self._placed(made))
-        self._made.add(self.role(role).key)
+        made = widen_transformer(self.transformer(start), self.role(role).in_channels)
+        self.transformers.pop(self.role(start).key)  # the wider one now holds its weights
+        self._register(self.role(role).key, self._place(made))
+        self._unloadable.add(self.role(role).key)
         self._unsaved = True
 
     def look_left(self, role: str, pixels: int) -> None:
@@ -195,7 +218,8 @@ class RoleTransformers:
         """
         copying.look_left(self.transformer(role), pixels // GRID)
 
-    def _adapters_of(self, role: str) -> dict[str, str]:
+    def _adapter_hashes(self, role: str) -> dict[str, str]:
+        """Return the hashes of a role's active adapters, by name and scale."""
         transformer = self.transformer(role)
         active = adapters.active(transformer)
         return {
@@ -204,5 +228,5 @@ class RoleTransformers:
         }
 
     def _register(self, key: str, transformer: FluxTransformer2DModel) -> None:
-        remember_positions(transformer)
+        cache_positions(transformer)
         self.transformers[key] = transformer

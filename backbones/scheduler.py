@@ -1,4 +1,4 @@
-"""Reads how a folder's sampler moves times from its scheduler's config."""
+"""Read the time shift of a pipeline folder from its scheduler's config."""
 
 import json
 from pathlib import Path
@@ -17,10 +17,10 @@ OTHER_TIMES = (
 
 
 def time_shift(folder: Path) -> TimeShift:
-    """The time shift of a diffusers pipeline folder.
+    """Return the time shift of a diffusers pipeline folder.
 
     Raises:
-        EditkitError: where the config is missing or damaged, or asks for times that no FLUX uses.
+        EditkitError: where the config is missing or damaged, or sets an option that no FLUX uses.
     """
     path = folder / "scheduler" / "scheduler_config.json"
     try:
@@ -28,11 +28,12 @@ def time_shift(folder: Path) -> TimeShift:
         return _read(config, path)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise EditkitError(
-            f"The file {path} is missing or no scheduler's config; give a whole diffusers folder."
+            f"The file {path} is missing or is not a scheduler's config; give a whole diffusers folder."
         ) from error
 
 
 def _read(config: dict[str, object], path: Path) -> TimeShift:
+    """Make the time shift of a scheduler's config; the path is for error messages."""
     asked = [name for name in OTHER_TIMES if config.get(name)]
     if config.get("time_shift_type", "exponential") != "exponential":
         asked.append("time_shift_type")

@@ -1,4 +1,4 @@
-"""The table of backbones: names, roles, licences, defaults and needs. Imports nothing heavy."""
+"""The table of backbones: names, roles, licences, defaults and needs. It imports nothing heavy."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ KONTEXT_SIZES = (
     (1024, 1024), (1104, 944), (1184, 880), (1248, 832), (1328, 800), (1392, 752), (1456, 720),
     (1504, 688), (1568, 672),
 )  # fmt: skip
+"""Sizes (width, height) that FLUX.1 Kontext was trained at."""
 
 PUBLISHED_SHAPE = {
     "num_layers": 19,
@@ -20,16 +21,18 @@ PUBLISHED_SHAPE = {
     "joint_attention_dim": 4096,
     "pooled_projection_dim": 768,
 }
-"""Of the transformer of every FLUX.1 published, by the keys of its config."""
+"""Values in the transformer's config that all published FLUX.1 models share."""
 PARAMETERS = {
     "transformer": 11_901_408_320,
     "vae": 83_819_683,
     "text_encoder": 123_060_480,
     "text_encoder_2": 4_762_310_656,
 }
-"""Of every FLUX.1 published; the transformer's is that of FLUX.1 [dev]."""
+"""Number of parameters of FLUX.1's models; the transformer's is FLUX.1 [dev]'s."""
 ROLES = ("text", "kontext", "fill", "ace")
+"""Names of all roles."""
 TINY = Path(__file__).resolve().parent / "tiny"
+"""Folder of the embedded backbone's weights."""
 _TINY_KONTEXT = Role(
     source=str(TINY / "kontext"),
     in_channels=64,

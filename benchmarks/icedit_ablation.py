@@ -22,7 +22,7 @@ from PIL import Image
 
 import editkit
 from editkit import shapesworld as world
-from editkit.inference import inputs, pipeline
+from editkit.inference import inputs, pipeline, planned_batch
 from editkit.inference.seed_search import preview_steps
 from editkit.judges import Case, load_judge
 from editkit.judges.tournament import bubble
@@ -181,7 +181,7 @@ def candidates(
     request = EditRequest(image=picture(example.source), instruction=example.instruction, method=method)
     batch = [inputs.prepare(replace(request, seed=example.seed + n)) for n in range(seeds)]
     with torch.no_grad():
-        made = pipeline.Pipeline(editor.backbone, record, options)
+        made = planned_batch.Pipeline(editor.backbone, record, options)
         whole = pipeline.plan_batch(made, batch)
         n = len(whole.times) - 1
         k = early or preview_steps(n)
@@ -189,7 +189,8 @@ def candidates(
         going_on = pipeline.previews(whole, state)
         state = pipeline.denoise(whole.velocity, state, whole.times)
         finished = [
-            result.image for result in pipeline.results(whole, pipeline.decode(whole, state.x_BLC), {})
+            result.image
+            for result in pipeline.results(whole, pipeline.decode_and_postprocess(whole, state.x_BLC), {})
         ]
         short = [replace(item, request=replace(item.request, steps=k)) for item in batch]
         restarted = pipeline.plan_batch(made, short)

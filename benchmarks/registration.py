@@ -69,7 +69,7 @@ def moved(picture_1CHW: Tensor, motion: Alignment) -> Tensor:
         taller=1 / motion.taller,
         blocks=0,
     )
-    return (registration.undone(picture_1CHW, back) * 255).round() / 255
+    return (registration.undo(picture_1CHW, back) * 255).round() / 255
 
 
 def whole(normalization: str | None) -> Callable[[Tensor, Tensor], Alignment | None]:

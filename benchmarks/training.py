@@ -23,10 +23,11 @@ from diffusers import FlowMatchEulerDiscreteScheduler, FluxKontextPipeline
 from diffusers.training_utils import compute_density_for_timestep_sampling, compute_loss_weighting_for_sd3
 from torch import Tensor
 
-from backbones.encoding_cache import Memory
+from backbones.encoding_cache import LruCache
 from editkit import config, flow
-from editkit.data.buckets import collate, encode_records
+from editkit.data.buckets import encode_records, inputs_of, tensor_of
 from editkit.data.datasets import dataset
+from editkit.inference.inputs import collate
 from editkit.train.finetune import EditJob
 from editkit.train.run_state import Run
 from editkit.train.settings import EditTrainConfig
@@ -98,7 +99,7 @@ def batches(settings: EditTrainConfig) -> dict[str, Callable[[], None]]:
     def anew() -> None:
         start = next(numbers) * size % len(records)
         found = [records[place] for place in range(start, start + size)]
-        job.backbone._texts = Memory()  # nothing is remembered from batch to batch
+        job.backbone._texts = LruCache()  # nothing is remembered from batch to batch
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             plan, _ = encode_records(found, job.backbone, job.conditioner, job.trainer)
             job.conditioner.with_text(plan, [record.instruction for record in found])
@@ -106,7 +107,7 @@ def batches(settings: EditTrainConfig) -> dict[str, Callable[[], None]]:
 
     def cached() -> None:
         start = next(numbers) * size
-        job.backbone.keep_texts(Path(settings.cache))
+        job.backbone.cache_texts(Path(settings.cache))
         batch = job.batch(range(start, start + size))
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             job.conditioner.with_text(*batch.groups[0])
@@ -162,7 +163,9 @@ def diffusers_step(settings: EditTrainConfig, *, encoded: bool) -> Callable[[], 
         job.backbone.folder("kontext"), subfolder="scheduler"
     )
     records = dataset(settings.data)
-    inputs, answer_BCHW = collate([records[place] for place in range(settings.fit.batch)])
+    chosen = [records[place] for place in range(settings.fit.batch)]
+    inputs = collate([inputs_of(record) for record in chosen])
+    answer_BCHW = torch.cat([tensor_of(record.answer) for record in chosen])
     assert inputs.source_BCHW is not None
     text = job.backbone.text(inputs.prompts)
     pictures = [pixels.bfloat16() * 2 - 1 for pixels in (answer_BCHW, inputs.source_BCHW)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,20 +47,39 @@ class Visit:
     """The data that the page keeps for one visitor.
 
     Attributes:
+        key: secret of the visitor's browser, by which what the page keeps is found again; empty at first,
+            since Gradio copies one `Visit` for every visitor.
         stop: event that ends the running or waiting work; None where there is none.
         editor: an editor with the adapters that the visitor tries.
         folder: folder of the files made for the visitor.
         results: source and result of the last comparison, by method.
         session: the session of the Session tab.
+        started: file of the picture that the session started from; empty for none of this visit.
+        sessions: folders of the earlier sessions on the page, in its order.
         search: request and previews of the last search over seeds.
+        listed: files of the results in the gallery, in its order.
+        chosen: file of the chosen result.
+        thumbnails: files made for the gallery, by those of the results.
     """
+
+    key: str = ""
 
     stop: threading.Event | None = None
     editor: Editor | None = None
     folder: Path | None = None
     results: dict[str, tuple[Image.Image, EditResult]] = field(default_factory=dict)
     session: Session | None = None
+    started: str = ""
+    sessions: tuple[Path, ...] = ()
     search: tuple[EditRequest, dict[int, Image.Image]] | None = None
+    listed: tuple[Path, ...] = ()
+    chosen: Path | None = None
+    thumbnails: dict[Path, str] = field(default_factory=dict)
+
+    def secret(self) -> str:
+        """Return the key, and make one where the browser brought none."""
+        self.key = self.key or secrets.token_hex(16)
+        return self.key
 
     def new_folder(self) -> Path:
         """Make a new folder for the visitor's files, below the one that the page serves files from."""
@@ -101,16 +121,46 @@ class Step:
     pictures: list[Image.Image] = field(default_factory=list)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loading:
+    """A report that weights are being loaded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """A report that the weights of an edit are there.
+
+    Attributes:
+        seconds: how long loading took.
+    """
+
+    seconds: float
+
+
 Tell = Callable[[Any], None]
 Work = Callable[[Tell, Watch], None]
 
 
-class Device:
-    """Runs work of one visitor at a time and streams its reports."""
+def load(editor: Editor, request: EditRequest, tell: Tell) -> None:
+    """Load the weights of a request and report it, so that the seconds of its edit are the edit's alone."""
+    tell(Loading())
+    start = time.perf_counter()
+    with suppress(EditkitError):  # the edit says it, too
+        editor.load(request)
+    tell(Loaded(seconds=time.perf_counter() - start))
 
-    def __init__(self, editor: Editor) -> None:
+
+class Device:
+    """Runs work of one visitor at a time and streams its reports.
+
+    Args:
+        editor: of the device.
+        worker: runs one function at a time; a thread of its own where None.
+    """
+
+    def __init__(self, editor: Editor, worker: Executor | None = None) -> None:
         self.editor = editor
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
+        self._worker = worker or ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
 
     def warm(self) -> None:
         """Load the weights of every method in the background; an edit reports missing ones itself."""

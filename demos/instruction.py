@@ -31,7 +31,7 @@ class Instruction:
                 max_lines=5,
                 elem_id=f"{name}-instruction",
             )
-            self.problem = gr.HTML(elem_id=f"{name}-instruction-problem")
+            self.problem = gr.HTML(label="problem", elem_id=f"{name}-instruction-problem")
 
     def missing(self, written: str | None) -> dict[Any, Any]:
         """The problem where nothing is written; else nothing."""

@@ -38,7 +38,7 @@ class Controls:
             self.halt = gr.Button(
                 "Stop", variant="secondary", interactive=False, scale=1, min_width=80, elem_id=f"{name}-stop"
             )
-        self.status = gr.HTML(theme.status("Ready."), elem_id=f"{name}-status", render=False)
+        self.status = gr.HTML(theme.status("Ready."), label="status", elem_id=f"{name}-status", render=False)
 
     def wire(
         self,

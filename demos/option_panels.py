@@ -12,24 +12,37 @@ from demos import theme, widgets
 from editkit.config import Options
 from editkit.editor import Editor
 from editkit.fields import summary
+from editkit.inference import speed
 from editkit.method import Method
 from editkit.request import EditRequest
 
 
 class Drawer:
-    """The options of one method on the page."""
+    """The options of one method on the page: those that matter first, the others behind "Expert"."""
 
     def __init__(self, method: Method[Options]) -> None:
         self.method = method
-        with gr.Accordion(f"Options of {method.name}", open=False):
-            gr.HTML(theme.hint(method.paper))
-            guidance = widgets.number_field("guidance", info=summary(EditRequest, "guidance"))
-            self.fields: dict[str, Any] = {"guidance": guidance}
-            if method.tasks:
-                listed = [(f"{task.name}: {task.summary}", task.name) for task in method.tasks]
-                choices = [("fitting what is given", ""), *listed]
-                self.fields["task"] = gr.Dropdown(choices, value="", label="task")
-            self.options = widgets.controls(method.config)
+        first = method.main_options
+        names = ["guidance", "speed", *(["task"] if method.tasks else []), *widgets.fields(method.config)]
+        made: dict[str, Any] = {}
+        with gr.Accordion(f"Options of {method.name}", open=False, elem_id=f"options-{method.name}"):
+            gr.HTML(theme.hint(f"After {method.paper}"))
+            made |= {name: self._control(name, first[name]) for name in first}
+            with gr.Accordion("Expert", open=False):
+                made |= {name: self._control(name, None) for name in names if name not in first}
+        self.fields = {name: made[name] for name in names if name in ("guidance", "speed", "task")}
+        self.options = {name: made[name] for name in names if name not in self.fields}
+
+    def _control(self, name: str, label: str | None) -> Any:
+        if name == "guidance":
+            return widgets.number_field(label or name, info=summary(EditRequest, name))
+        if name == "speed":
+            about = summary(EditRequest, "speed")
+            return gr.Dropdown(list(speed.NAMES), value=speed.EXACT, label=label or name, info=about)
+        if name == "task":
+            listed = [(f"{task.name}: {task.summary}", task.name) for task in self.method.tasks]
+            return gr.Dropdown([("fitting what is given", ""), *listed], value="", label=label or name)
+        return widgets.control(self.method.config, name, label)
 
     def named(self) -> dict[str, Any]:
         """Return the controls by their names in the API."""
@@ -37,7 +50,11 @@ class Drawer:
         return {f"{self.method.name}_{key}": control for key, control in controls.items()}
 
     def chosen(self, shown: Mapping[str, Any]) -> dict[str, Any]:
-        """Read the method's options that differ from its defaults."""
+        """Read the method's options that differ from its defaults.
+
+        Raises:
+            EditkitError: where one is not of its kind.
+        """
         prefix = f"{self.method.name}_"
         mine = {key.removeprefix(prefix): value for key, value in shown.items() if key.startswith(prefix)}
         return widgets.values(self.method.config, {key: mine[key] for key in self.options if key in mine})
@@ -51,17 +68,29 @@ class Drawer:
         values = {key: shown.get(f"{self.method.name}_{key}") for key in self.fields}
         fields: dict[str, Any] = {key: None if value == "" else value for key, value in values.items()}
         fields["guidance"] = widgets.number("guidance", fields["guidance"])
+        fields["speed"] = fields["speed"] or speed.EXACT
         return replace(request, **fields)
 
 
 def apply(
-    drawers: Mapping[str, Drawer], editor: Editor, requests: Sequence[EditRequest], shown: Mapping[str, Any]
+    drawers: Mapping[str, Drawer],
+    editor: Editor,
+    requests: Sequence[EditRequest],
+    shown: Mapping[str, Any],
+    lora: Mapping[str, float] | None = None,
 ) -> list[tuple[Editor, EditRequest]]:
     """Give requests the options and fields that the drawers show; return them with their editor.
+
+    Args:
+        drawers: by method.
+        editor: whose backbone makes the edits.
+        requests: of methods with a drawer.
+        shown: values of the controls by their names in the API.
+        lora: adapters that every method wears as well, with their scales.
 
     Raises:
         EditkitError: for an option that a method does not take.
     """
     options = {request.method: drawers[request.method].chosen(shown) for request in requests}
-    configured = editor.configured(options)
+    configured = editor.configured(options, lora)
     return [(configured, drawers[request.method].request_with(request, shown)) for request in requests]

@@ -16,7 +16,6 @@ from editkit.imaging import images
 from editkit.imaging.contact_sheet import enlarged
 
 PAINT = "#ff2d9b"
-SAMPLES = Path(__file__).parent / "samples"
 SIDE = 3 * theme.SMALL
 """Pixels that a small picture is enlarged to at most: about what a card has on a screen of many pixels."""
 UNREADABLE = "The picture is damaged or in no known format; give a PNG, JPEG or WebP."
@@ -104,7 +103,7 @@ def opened(source: str | Image.Image, pixels: int) -> Painted:
     except EditkitError as error:
         path = source if isinstance(source, str) else ""
         raise EditkitError(str(error).replace(path, Path(path).name)) from error
-    return Painted(image=Image.fromarray(images.flattened(read)), notes=read.notes)
+    return Painted(image=Image.fromarray(images.flatten(read)), notes=read.notes)
 
 
 def too_large(size: tuple[int, int], pixels: int) -> str:
@@ -127,6 +126,13 @@ def shown(image: Image.Image, visit: Visit) -> str:
     file = visit.new_folder() / "shown.png"
     made.save(file, compress_level=1)
     return str(file)
+
+
+def thumbnail(image: Image.Image, visit: Visit) -> str:
+    """Write a small copy of a picture for the page's galleries."""
+    small = image.convert("RGB")
+    small.thumbnail((SIDE, SIDE))
+    return shown(small, visit)
 
 
 def _mask(layers: list[Image.Image], size: tuple[int, int]) -> Image.Image | None:

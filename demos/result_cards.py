@@ -63,7 +63,7 @@ class Card:
         after = result.image.convert("RGB")
         return {
             **self.views.done(source, after, visit),
-            self.facts: theme.chips(figures(entry)),
+            self.facts: theme.chips(figures(entry)) + theme.hint(theme.sentence(entry.changed, entry.moved)),
             self.more: gr.update(visible=True),
             self.recipe: json.dumps(dict(result.recipe), indent=2),
             self.after: gr.update(visible=True),
@@ -75,9 +75,9 @@ def card(method: Method[Options]) -> Card:
     """Make a method's card, hidden until there is something to show."""
     name = method.name
     with gr.Column(visible=False, min_width=280, elem_classes="card", elem_id=f"card-{name}") as whole:
-        gr.HTML(theme.heading(name, method.summary))
+        gr.HTML(theme.heading(name, method.purpose or method.summary))
         views = Views(name)
-        facts = gr.HTML()
+        facts = gr.HTML(label=f"{name}: figures")
         with gr.Accordion("Recipe", open=False, visible=False) as more:
             recipe = gr.Code(label=f"{name}: recipe", language="json", max_lines=14, interactive=False)
         with gr.Row(visible=False) as after:
@@ -101,8 +101,6 @@ def figures(entry: comparison.Entry) -> list[str]:
         f"{entry.seconds:.2f} s",
         f"{entry.result.recipe['steps']} steps",
         f"{entry.tokens} tokens",
-        f"changed {entry.changed:.0%}",
-        f"rest moved {entry.moved:.3f}",
     ]
 
 

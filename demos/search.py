@@ -4,74 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from demos import theme, verdicts, views, widgets
-from demos.device import USUAL, Device, Step, Visit
-from demos.instruction import Instruction
-from demos.jobs import QUICK, Controls
-from demos.pictures import SAMPLES, photo, shown
+from demos import theme, uploads, verdicts, views, widgets
+from demos.device import Loaded, Loading, Step, Visit, load
+from demos.jobs import QUICK
+from demos.pictures import photo, shown
+from demos.place import Place
 from demos.result_cards import saved
-from editkit import api
+from demos.search_form import MOST, SearchForm
 from editkit.errors import EditkitError
 from editkit.inference import search_settings
-from editkit.judges import JUDGES
 from editkit.types import EditRequest, EditResult
 
 EMPTY = "Give a picture and an instruction, and press Search: the judge compares a preview of each seed."
-OPEN = "add a square"
-"""Leaves colour and place free, so that seeds differ."""
-MOST = 16
 
 
 class Search:
-    """The components of the tab and their handlers; `Compare` explains the arguments."""
+    """The components of the tab and their handlers."""
 
-    def __init__(self, device: Device, visit: Any, pixels: int) -> None:
-        self.device, self.visit, self.pixels = device, visit, pixels
+    def __init__(self, place: Place) -> None:
+        self.place, self.device, self.visit, self.pixels = place, place.device, place.visit, place.pixels
         with gr.Row(elem_classes="thirds"):
             with gr.Column(min_width=300):
-                self._asking()
+                self.form = SearchForm()
             with gr.Column(min_width=300):
                 self._previews()
             with gr.Column(min_width=300):
                 self._result()
+        self.controls, self.instruction = self.form.controls, self.form.instruction
         self._wire()
 
-    def _asking(self) -> None:
-        self.picture = gr.Image(
-            value=str(SAMPLES / "red_circle.png"),
-            label="Picture",
-            type="filepath",
-            format="png",
-            sources=["upload", "webcam", "clipboard"],
-            height=260,
-            elem_id="search-picture",
-            placeholder="Drop a picture here, paste one, or click to upload",
-        )
-        self.instruction = Instruction("search", "Instruction", OPEN, OPEN)
-        with gr.Row():
-            names = [each.name for each in api.methods()]
-            self.method = gr.Dropdown(names, value=USUAL, label="Method", min_width=120)
-            self.seeds = gr.Slider(2, MOST, value=4, step=1, label="Seeds", min_width=120)
-        with gr.Row():
-            self.judge = gr.Dropdown(list(JUDGES), value="preserve", label="Judge", min_width=120)
-            self.seed = gr.Number(value=0, precision=0, minimum=0, label="First seed", min_width=120)
-        with gr.Accordion("More", open=False):
-            self.steps = widgets.number_field("Steps", info="Empty: the method's own number.")
-            self.mode = gr.Radio(
-                list(search_settings.MODES),
-                value="continue",
-                label="How the winner is finished",
-                info="continue: goes on from its preview. restart: starts again, as ICEdit's authors do.",
-            )
-        self.controls = Controls("search", "Search", "search-edited")
-
     def _previews(self) -> None:
-        self.controls.status.render()
+        self.form.controls.status.render()
         self.empty = gr.HTML(theme.empty("No previews yet", EMPTY))
         with gr.Column(visible=False) as self.found:
             self.gallery = gr.Gallery(
@@ -88,8 +57,8 @@ class Search:
         self.picked = gr.Number(value=None, precision=0, label="Seed to finish", visible=False)
 
     def _result(self) -> None:
-        with gr.Column(visible=False, elem_id="search-edited") as self.edited:
-            self.view = views.chooser("search")
+        with gr.Column(visible=False, elem_classes="viewers", elem_id="search-edited") as self.edited:
+            self.view = views.Chooser("search", "search-edited")
             self.shown = views.Views()
             self.facts = gr.HTML()
             self.download = gr.DownloadButton("Download", size="sm")
@@ -101,20 +70,11 @@ class Search:
             *(self.edited, *self.shown.parts, self.facts, self.download, self.reasons),
             self.instruction.problem,
         ]
-        asked = [
-            self.picture,
-            self.instruction.box,
-            self.method,
-            self.seeds,
-            self.judge,
-            self.mode,
-            self.seed,
-        ]
         self.controls.wire(
             [self.controls.go.click, self.instruction.box.submit],
             self.search,
             self.visit,
-            [*asked, self.steps],
+            self.form.inputs(),
             outputs,
         )
         self.controls.wire(
@@ -126,7 +86,9 @@ class Search:
             name="search_finish",
         )
         self.controls.stoppable(self.visit)
-        views.chosen(self.view, [self.shown], "search")
+        read = partial(photo, self.pixels)
+        uploads.tell(self.place, self.form.picture, read, self.controls.status, "search")
+        self.view.decide([self.shown])
         self.gallery.select(
             pick,
             [self.visit],
@@ -197,19 +159,29 @@ class Search:
         editor = self.device.editor_of(visit)
 
         def work(tell: Any, watch: Any) -> None:
-            editor.load(request)  # so that seconds are the edit's alone
+            load(editor, request, tell)
             (result,) = editor.edit_many([request], watch=watch)
             if result.error:
                 raise EditkitError(result.error)
             tell(result)
 
+        loading = 0.0
         for event in self.controls.follow(self.device, visit, work):
             if isinstance(event, dict):
                 yield event
+            elif isinstance(event, Loading):
+                yield {self.controls.status: theme.status("Loading weights.", 0, notes)}
+            elif isinstance(event, Loaded):
+                loading = event.seconds
             elif isinstance(event, Step):
                 yield self._step(event, source, visit, notes)
             else:
-                yield self._done(event, source, request, visit)
+                kept = self.place.kept.add(visit, source, event)
+                yield self._done(event, source, request, visit) | {
+                    self.controls.status: theme.status(
+                        f"Done: seed {event.seed}.{theme.loading(loading)}", 1, (*event.notes, *kept)
+                    )
+                }
 
     def _step(self, event: Step, source: Image.Image, visit: Visit, notes: Sequence[str]) -> dict[Any, Any]:
         many = len(event.seeds) > 1
@@ -229,7 +201,6 @@ class Search:
     ) -> dict[Any, Any]:
         assert result.image is not None
         changes: dict[Any, Any] = {
-            self.controls.status: theme.status(f"Done: seed {result.seed}.", 1, result.notes),
             self.edited: gr.update(visible=True),
             **self.shown.done(source, result.image, visit),
             self.facts: theme.chips(

@@ -3,110 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from demos import theme, views
-from demos.device import QUEUE, USUAL, Device, Step, Visit
+from demos import theme, uploads, views
+from demos.device import QUEUE, USUAL, Loaded, Loading, Step, Visit, load
+from demos.earlier_sessions import EarlierSessions
 from demos.history import History
-from demos.instruction import Instruction
-from demos.jobs import Controls
 from demos.pictures import photo
-from editkit import api
+from demos.place import Place
+from demos.session_form import SessionForm
 from editkit.errors import EditkitError
 from editkit.sessions.session import Session
 from editkit.types import EditRequest
 
-START = "Upload a picture and press Start, or choose Go on in Session under a result of Compare."
+START = "Give a picture or choose a sample, say what to change, and press Edit; the session starts with it."
+NONE = f"There is no session yet. {START}"
 
 
 class Turns:
-    """The components of the tab and their handlers; `Compare` explains the arguments."""
+    """The components of the tab and their handlers."""
 
-    def __init__(self, device: Device, visit: Any, pixels: int) -> None:
-        self.device, self.visit, self.pixels = device, visit, pixels
+    def __init__(self, place: Place) -> None:
+        self.place, self.device, self.visit, self.pixels = place, place.device, place.visit, place.pixels
         with gr.Row(elem_classes="thirds"):
             with gr.Column(min_width=300):
-                self._start()
+                self.form = SessionForm()
             with gr.Column(min_width=300):
                 self._now()
-            with gr.Column(min_width=300, visible=False) as self.past:
-                self.history = History()
+            with gr.Column(min_width=300):
+                with gr.Column(visible=False, min_width=0) as self.past:
+                    self.history = History()
+                self.earlier = EarlierSessions(place.kept)
+        self.controls, self.instruction = self.form.controls, self.form.instruction
         self._wire()
 
-    def _start(self) -> None:
-        self.picture = gr.Image(
-            label="Start from",
-            type="filepath",
-            format="png",
-            sources=["upload", "webcam", "clipboard"],
-            height=200,
-            elem_id="session-picture",
-            placeholder="Drop a picture here, paste one, or click to upload",
-        )
-        self.begin = gr.Button("Start", elem_id="session-start")
-        self.instruction = Instruction("session", "Next edit", "make the red circle blue")
-        with gr.Row():
-            self.method = gr.Dropdown(
-                [each.name for each in api.methods()], value=USUAL, label="Method", min_width=120
-            )
-            self.seed = gr.Number(value=0, precision=0, minimum=0, label="Seed", min_width=120)
-        self.preserve = gr.Checkbox(value=True, label="Keep pixels outside the change identical")
-        self.controls = Controls("session", "Edit", "session-now")
-
     def _now(self) -> None:
-        self.controls.status.render()
+        self.form.controls.status.render()
         self.empty = gr.HTML(theme.empty("No session yet", START))
-        with gr.Column(visible=False, elem_id="session-now") as self.now:
-            self.view = views.chooser("session")
+        with gr.Column(visible=False, elem_classes="viewers", elem_id="session-now") as self.now:
+            self.view = views.Chooser("session", "session-now")
             self.turn = views.Views()
             self.facts = gr.HTML(elem_id="session-facts")
 
     def _wire(self) -> None:
         self.outputs = [
-            *(self.controls.status, self.empty, self.now, *self.turn.parts, self.facts, self.past),
-            *self.history.outputs,
+            *(self.controls.status, self.form.picture, self.form.new, self.empty, self.now, *self.turn.parts),
+            *(self.facts, self.past, *self.history.outputs, *self.earlier.outputs),
         ]
-        asked = [self.instruction.box, self.method, self.seed, self.preserve]
         self.controls.wire(
             [self.controls.go.click, self.instruction.box.submit],
             self.edit,
             self.visit,
-            asked,
+            self.form.inputs(),
             [*self.outputs[1:], self.instruction.box, self.instruction.problem],
         )
         self.controls.stoppable(self.visit)
-        views.chosen(self.view, [self.turn], "session")
+        read = partial(photo, self.pixels)
+        uploads.tell(self.place, self.form.picture, read, self.controls.status, "session")
+        self.view.decide([self.turn])
+        self.form.wire()
         calm: dict[str, Any] = {"concurrency_id": QUEUE, "concurrency_limit": 1, "show_progress": "minimal"}
         calm |= {"show_progress_on": self.controls.status, "preprocess": False}
-        self.begin.click(
-            self.start,
-            [self.picture, self.visit],
-            [self.visit, *self.outputs],
-            api_name="session_start",
-            **calm,
-        )
         for button, act, name in (
             (self.history.undo, self._act(Session.undo, "Undone."), "undo"),
             (self.history.redo, self._act(Session.redo, "Redone."), "redo"),
             (self.history.anchor, self._act(Session.anchor, "Anchored on the original."), "anchor"),
             (self.history.export, self.exported, "export"),
+            (self.form.new, self.ended, "new"),
         ):
             button.click(act, [self.visit], self.outputs, api_name=f"session_{name}", **calm)
-        chosen = self.history.gallery.select
-        chosen(self.branch, [self.visit], self.outputs, api_name="session_branch", **calm)
-
-    def start(self, picture: dict[str, Any] | None, visit: Visit) -> dict[Any, Any]:
-        """A session of one picture, which replaces the one before."""
-        try:
-            given = photo(self.pixels, picture)
-            source = given.checked()
-            notes = (*given.notes, *self.device.remarks(source))
-            visit.session = self.device.editor_of(visit).session(source, folder=visit.new_folder())
-        except EditkitError as error:
-            return {self.visit: visit, self.controls.status: theme.problem(str(error))}
-        return {self.visit: visit, **self.shown(visit, "Started; say what to change.", notes)}
+        for chosen, go_on, name in (
+            (self.history.gallery.select, self.branch, "branch"),
+            (self.earlier.gallery.select, self.resumed, "resume"),
+        ):
+            chosen(go_on, [self.visit], self.outputs, api_name=f"session_{name}", **calm)
 
     def take(self, visit: Visit, method: str) -> dict[Any, Any]:
         """Start a session with a result of Compare as its first turn."""
@@ -114,59 +87,120 @@ class Turns:
             if method not in visit.results:
                 raise EditkitError("There is no result to go on from; press Compare first.")
             source, result = visit.results[method]
-            session = self.device.editor_of(visit).session(source, folder=visit.new_folder())
+            session = self.device.editor_of(visit).session(source, self.place.kept.new_session(visit))
             session.adopt(result)
         except EditkitError as error:
             return {self.controls.status: theme.problem(str(error))}
-        visit.session = session
-        return self.shown(visit, "Started from Compare; say what to change next.")
+        visit.session, visit.started = session, ""
+        words = "Started from Compare; say what to change next."
+        return {**self.shown(visit, words), self.form.picture: None}
 
     def edit(
-        self, visit: Visit, instruction: str, method: str, seed: int | None, preserve: bool
+        self,
+        visit: Visit,
+        instruction: str,
+        picture: dict[str, Any] | None = None,
+        method: str = USUAL,
+        seed: int | None = 0,
+        preserve: bool = True,
     ) -> Iterator[dict[Any, Any]]:
-        """Make the next turn."""
-        session = visit.session
-        if session is None:
-            yield self.controls.refused(visit, EditkitError(f"There is no session yet. {START}"))
-            return
+        """Make the next turn; a picture that no turn was made from yet starts a session."""
         if missing := self.instruction.missing(instruction):
             yield self.controls.idle(visit) | missing
+            return
+        try:
+            session, notes = self._session(visit, picture)
+        except EditkitError as error:
+            yield self.controls.refused(visit, error)
             return
         before = session.current.image
 
         def work(tell: Any, watch: Any) -> None:
-            # Loaded first, so that seconds are the edit's alone.
-            self.device.editor_of(visit).load(EditRequest(image=None, instruction=instruction, method=method))
+            request = EditRequest(image=None, instruction=instruction, method=method)
+            load(self.device.editor_of(visit), request, tell)
             asked = {"seed": seed or 0, "preserve": preserve or None, "watch": watch}
             tell(session.edit(instruction, method, **asked))
 
-        yield {self.controls.status: theme.status("Starting.", 0), **self.instruction.fine()}
+        status, loading = self.controls.status, 0.0
+        yield {status: theme.status("Starting.", 0, notes), **self.instruction.fine()}
         for event in self.controls.follow(self.device, visit, work):
             if isinstance(event, dict):
                 yield event
+            elif isinstance(event, Loading):
+                yield {status: theme.status("Loading weights.", 0, notes)}
+            elif isinstance(event, Loaded):
+                loading = event.seconds
             elif isinstance(event, Step):
                 words = f"Step {event.step} of {event.steps}"
-                changes: dict[Any, Any] = {
-                    self.controls.status: theme.status(words, event.step / event.steps)
-                }
+                changes: dict[Any, Any] = {status: theme.status(words, event.step / event.steps, notes)}
                 if event.pictures:
                     changes |= self.turn.pointed(before, event.pictures[0], visit)
+                    changes |= {self.empty: gr.update(visible=False), self.now: gr.update(visible=True)}
                 yield changes
             else:
                 seconds = sum(event.timings.values())
-                done = self.shown(visit, f"Turn {session.current.number} done in {seconds:.1f} s.")
-                yield done | {self.instruction.box: ""}
+                kept = self.place.kept.add(visit, before, event)
+                words = f"Turn {session.current.number} done in {seconds:.1f} s.{theme.loading(loading)}"
+                yield self.shown(visit, words, (*notes, *kept)) | {self.instruction.box: ""}
+
+    def _session(self, visit: Visit, picture: dict[str, Any] | None) -> tuple[Session, tuple[str, ...]]:
+        """Return the session that an edit belongs to, and notes on its picture.
+
+        Raises:
+            EditkitError: where there is neither a session nor a picture, or the picture cannot be read.
+        """
+        file = (picture or {}).get("path") or ""
+        if visit.session and file in ("", visit.started):
+            return visit.session, ()
+        if not file:
+            raise EditkitError(NONE)
+        given = photo(self.pixels, picture)
+        source = given.checked()
+        editor = self.device.editor_of(visit)
+        visit.session = editor.session(source, self.place.kept.new_session(visit))
+        visit.started = file
+        return visit.session, (*given.notes, *self.device.remarks(source))
 
     def branch(self, visit: Visit, chosen: gr.SelectData) -> dict[Any, Any]:
         """Go on from the chosen turn."""
         act = self._act(lambda session: session.branch(int(chosen.index)), "The next edit branches off here.")
         return act(visit)
 
+    def resumed(self, visit: Visit, chosen: gr.SelectData) -> dict[Any, Any]:
+        """Go on with the chosen session."""
+        return self.opened(visit, int(chosen.index))
+
+    def opened(self, visit: Visit, number: int) -> dict[Any, Any]:
+        """Go on with one of the visitor's sessions, 0 for the one that was changed last."""
+        try:
+            visit.session = self.earlier.loaded(visit, number, self.device.editor_of(visit))
+        except EditkitError as error:
+            return {self.controls.status: theme.problem(str(error))}
+        visit.started = ""
+        return {**self.shown(visit, "Your session as you left it."), self.form.picture: None}
+
+    def arrived(self, visit: Visit) -> dict[Any, Any]:
+        """Show the visitor's last session, if there is one."""
+        listed = self.earlier.shown(visit)
+        return self.opened(visit, 0) if visit.sessions else listed
+
+    def ended(self, visit: Visit) -> dict[Any, Any]:
+        """Leave the session, so that the next edit starts another one."""
+        visit.session, visit.started = None, ""
+        return {
+            self.controls.status: theme.status(f"A new session. {START}"),
+            self.form.new: gr.update(interactive=False),
+            self.empty: gr.update(visible=True),
+            self.now: gr.update(visible=False),
+            self.past: gr.update(visible=False),
+            **self.earlier.shown(visit),
+        }
+
     def exported(self, visit: Visit) -> dict[Any, Any]:
         """Offer the session's folder as a zip, and its strip."""
         session = visit.session
         if session is None:
-            return {self.controls.status: theme.problem(START)}
+            return {self.controls.status: theme.problem(NONE)}
         try:
             saved = self.history.saved(session, visit.new_folder())
         except EditkitError as error:
@@ -179,7 +213,7 @@ class Turns:
         def act(visit: Visit) -> dict[Any, Any]:
             try:
                 if visit.session is None:
-                    raise EditkitError(f"There is no session yet. {START}")
+                    raise EditkitError(NONE)
                 do(visit.session)
             except EditkitError as error:
                 return {self.controls.status: theme.problem(str(error))}
@@ -195,12 +229,14 @@ class Turns:
         before = session.turns[now.parent] if now.parent is not None else now
         return {
             self.controls.status: theme.status(words, notes=(*notes, *now.notes)),
+            self.form.new: gr.update(interactive=True),
             self.empty: gr.update(visible=False),
             self.now: gr.update(visible=True),
             **self.turn.done(before.image, now.image, visit),
             self.facts: theme.chips(_facts(session)),
             self.past: gr.update(visible=True),
             **self.history.shown(session, visit),
+            **self.earlier.shown(visit),
         }
 
 

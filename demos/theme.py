@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-CSS = Path(__file__).with_name("page.css")
+CSS, SCRIPT = (Path(__file__).with_name(name) for name in ("page.css", "page.js"))
 SMALL = 256
 """Pixels up to which a picture is shown as they are; browsers smooth what they enlarge, as photos need."""
 MARK = f"""document.addEventListener("load", ({{target}}) => {{
@@ -24,8 +24,9 @@ CLEAR = 0.02
 
 
 def head() -> str:
-    """Style sheet and script for the page's head; given as `css` styles would reach the components alone."""
-    return f"<style>{CSS.read_text(encoding='utf-8')}</style><script>{MARK}</script>"
+    """Return style sheet and script for the page's head; Gradio's `css` applies to its components alone."""
+    style, script = (file.read_text(encoding="utf-8") for file in (CSS, SCRIPT))
+    return f"<style>{style}</style><script>{MARK}{script}</script>"
 
 
 def theme() -> Any:
@@ -68,6 +69,40 @@ def masthead(what: str) -> str:
 def empty(title: str, text: str) -> str:
     """Make the text of an empty area."""
     return f'<div class="blank"><strong>{escape(title)}</strong>{escape(text)}</div>'
+
+
+def zoombar(region: str) -> str:
+    """Make the buttons that zoom the pictures of a region together and show their sources while held."""
+    buttons = (
+        ("out", "Zoom out", "\N{MINUS SIGN}"),
+        ("in", "Zoom in", "+"),
+        ("whole", "Show whole", "Whole"),
+    )
+    zoom = "".join(
+        f'<button type="button" data-do="{act}" aria-label="{label}" title="{label}">{words}</button>'
+        for act, label, words in buttons
+    )
+    hold = "Hold to see the source <kbd>B</kbd>"
+    hold = f'<button type="button" data-do="hold" aria-pressed="false">{hold}</button>'
+    bar = f'<div class="zoombar" data-of="{region}" role="toolbar" aria-label="Look at the results">'
+    return f"{bar}{hold}{zoom}<output>100%</output></div>"
+
+
+def sentence(changed: float, moved: float) -> str:
+    """Say what an edit did to the picture.
+
+    Args:
+        changed: share of the pixels that changed visibly.
+        moved: mean absolute difference of the others to the source, pixels in [0, 1].
+    """
+    share = "less than 1%" if 0 < changed < 0.01 else f"{changed:.0%}"
+    if moved == 0:
+        rest = "is identical to the source"
+    else:
+        levels = "less than 1 of 255 levels" if moved * 255 < 1 else f"{moved * 255:.0f} of 255 levels"
+        seen = "too little to see" if moved < CLEAR else "which can be seen"
+        rest = f"differs from the source by {levels} of brightness, {seen}"
+    return f"{share} of the picture changed; the rest {rest}."
 
 
 def hint(text: str) -> str:
@@ -116,6 +151,11 @@ def meter(drift: float) -> str:
         f"<span>{drift * 255:.1f} of 255 levels</span></div>"
         f'<p class="hint">Of pixels that no turn was meant to change: {words}.</p>'
     )
+
+
+def loading(seconds: float) -> str:
+    """Say how long loading took, where it took long."""
+    return f" Loading weights took {seconds:.1f} s more." if seconds >= 0.1 else ""
 
 
 def left(seconds: float) -> str:

@@ -1,26 +1,34 @@
-"""The training run of a page: a process of its own, whose files the page reads."""
+"""The training run of a page: a process of its own."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from demos.run_files import RunFiles
 from editkit import config, packages
+from editkit.data import check as checks
+from editkit.data.check import Check
+from editkit.data.datasets import dataset
 from editkit.errors import EditkitError
+from editkit.train import status
+from editkit.train.settings import EditTrainConfig
+from editkit.train.status import Status
 
 OUTPUT = Path("out/page")
 MOST_STEPS = 1_000_000
 CONFIGS = packages.ROOT / "configs"
 PLAN_SECONDS = 120
-SAVED = (0, 143)
-"""Exit statuses of a run that is done or was stopped."""
+STOPPED = (143, 130, -signal.SIGTERM)
+"""Exit statuses of a run that was stopped; the last one of a run that had not begun to listen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +61,14 @@ def recipes(backbone: str) -> dict[str, Recipe]:
     return found
 
 
-def plan(name: str, steps: int) -> str:
+def plan(name: str, steps: int, settings: Mapping[str, Any]) -> str:
     """Return the output of `editkit train --plan` for a run.
 
     Raises:
         EditkitError: where it cannot be planned.
     """
     done = subprocess.run(
-        [*_command(name, steps), "--plan"],
+        [*_command(name, steps, settings), "--plan"],
         capture_output=True,
         text=True,
         check=False,
@@ -72,19 +80,38 @@ def plan(name: str, steps: int) -> str:
     return done.stdout.strip()
 
 
+def check(name: str, limit: int) -> Check:
+    """Check the first pairs of a config.
+
+    Raises:
+        EditkitError: where they cannot be read at all.
+    """
+    settings = config.build(EditTrainConfig, config.read(CONFIGS / name))
+    return checks.check(dataset(settings.data), limit)
+
+
+def new_folder() -> Path:
+    """Make a folder for a run's pairs, which must outlive the visit that brought them."""
+    folder = OUTPUT.resolve() / "pairs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=folder, prefix=time.strftime("%Y%m%d-%H%M%S-")))
+
+
 @dataclass(kw_only=True)
 class Training:
-    """A training run and its files.
+    """A training run that the page started.
 
     Attributes:
         recipe: the config that is trained; None before the first run.
         steps: number of steps to train.
         output: folder of the run.
+        settings: settings beside the config's, such as those of the visitor's data.
     """
 
     recipe: Recipe | None = None
     steps: int = 0
     output: Path | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -92,17 +119,19 @@ class Training:
         """Whether its process is alive."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self, recipe: Recipe, steps: int) -> None:
-        """Start a new run in a folder of its own.
+    def start(self, recipe: Recipe, steps: int, settings: Mapping[str, Any]) -> Path:
+        """Start a new run; return its folder.
 
         Raises:
-            EditkitError: where a run is going on.
+            EditkitError: where a run is going on, or the number of steps is none.
         """
-        self._free()
+        self.check_free()
+        _check_steps(steps)
         name = Path(recipe.name).with_suffix("").as_posix().replace("/", "-")
-        self.recipe, self.steps = recipe, steps
+        self.recipe, self.steps, self.settings = recipe, steps, dict(settings)
         self.output = OUTPUT.resolve() / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         self._run()
+        return self.output
 
     def resume(self, steps: int) -> None:
         """Resume the run from its last checkpoint.
@@ -110,14 +139,15 @@ class Training:
         Raises:
             EditkitError: where a run is going on, or there is none to resume.
         """
-        self._free()
-        if self.output is None or not self.output.is_dir():
+        self.check_free()
+        if self.output is None:
             raise EditkitError("There is no run to go on with; start one first.")
+        _check_steps(steps)
         self.steps = max(steps, self.steps)
         self._run("fit.resume=latest")
 
     def stop(self) -> bool:
-        """Ask the run to save and end after its step; return whether one was going on."""
+        """Ask the run to save and end; return whether one was going on."""
         if not self.running or self._process is None:
             return False
         self._process.send_signal(signal.SIGTERM)
@@ -131,69 +161,61 @@ class Training:
             except subprocess.TimeoutExpired:
                 self._process.kill()
 
-    def problem(self) -> str:
-        """Return the error of a failed run; empty otherwise."""
-        if self._process is None or self.running or self._process.returncode in SAVED or self.output is None:
-            return ""
-        return _sentence(self._log().read_text(encoding="utf-8", errors="replace"))
+    def status(self) -> Status | None:
+        """Return what the run does, from its first second on; None before the first run."""
+        if self._process is None or self.output is None:
+            return None
+        told = RunFiles(folder=self.output).status()
+        own = told if told is not None and told.pid == self._process.pid else None
+        if self.running:
+            return own or Status(steps=self.steps, pid=self._process.pid)
+        if own is not None and own.phase in status.OVER:
+            return own
+        if self._process.returncode in STOPPED:
+            return Status(phase=status.STOPPED, reason="it had not begun; press Resume to start it again")
+        reason = _sentence(self._log.read_text(encoding="utf-8", errors="replace"))
+        return Status(phase=status.FAILED, reason=reason)
 
-    def figures(self) -> list[dict[str, Any]]:
-        """Return the loss by step on training data and on held-out data."""
-        logs = (("training", "log.jsonl", "loss"), ("held out", "validation.jsonl", "held-out loss"))
-        return [
-            {"step": row["step"], "loss": row[key], "of": name}
-            for name, file, key in logs
-            for row in self._read(file)
-        ]
+    def check_free(self) -> None:
+        """Check that no run is going on.
 
-    def step(self) -> int:
-        """Return the last logged step."""
-        logged = self._read("log.jsonl")
-        return int(logged[-1]["step"]) if logged else 0
-
-    def pictures(self) -> list[Path]:
-        """List the sheets of held-out edits, newest first."""
-        return sorted(self.output.glob("validation/step-*.png"), reverse=True) if self.output else []
-
-    def adapter(self) -> Path | None:
-        """Return the folder of the trained adapter: the export, or the best so far."""
-        folders = [self.output / name for name in ("export", "best")] if self.output else []
-        return next((folder for folder in folders if folder.is_dir()), None)
-
-    def _free(self) -> None:
+        Raises:
+            EditkitError: where one is.
+        """
         if self.running:
             raise EditkitError("A run is already going on; stop it first, or wait for its end.")
 
     def _run(self, *overrides: str) -> None:
         assert self.recipe is not None
         assert self.output is not None
-        self.output.mkdir(parents=True, exist_ok=True)
-        with self._log().open("wb") as log:
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*_command(self.recipe.name, self.steps), f"fit.output={self.output}", *overrides],
+                [
+                    *_command(self.recipe.name, self.steps, self.settings),
+                    f"fit.output={self.output}",
+                    *overrides,
+                ],
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 env=_environment(),
                 start_new_session=True,  # Ctrl-C then reaches only the page, which lets the run save
             )
 
+    @property
     def _log(self) -> Path:
+        """The file of its errors, beside its folder: a run that is refused leaves no folder."""
         assert self.output is not None
-        return self.output / "stderr.txt"
-
-    def _read(self, name: str) -> list[dict[str, Any]]:
-        path = self.output / name if self.output else None
-        if path is None or not path.is_file():
-            return []
-        # The last line may be incomplete.
-        return [
-            json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")
-        ]
+        return self.output.with_name(f"{self.output.name}.stderr.txt")
 
 
-def _command(name: str, steps: int) -> list[str]:
+def _check_steps(steps: Any) -> None:
     if not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
-        raise EditkitError(f"{steps} steps are not allowed; give 1 to {MOST_STEPS:,}.")
+        raise EditkitError(f"{steps!r} steps are not allowed; give a whole number from 1 to {MOST_STEPS:,}.")
+
+
+def _command(name: str, steps: int, settings: Mapping[str, Any]) -> list[str]:
+    _check_steps(steps)
     often = max(1, steps // 4)
     overrides = {
         "fit.steps": steps,
@@ -202,6 +224,7 @@ def _command(name: str, steps: int) -> list[str]:
         "fit.validate_every": often,
         "validation.examples": 4,
         "fit.trackers": "[]",
+        **settings,
     }
     changes = [f"{key}={value}" for key, value in overrides.items()]
     return [sys.executable, "-m", "editkit", "train", str(CONFIGS / name), *changes]

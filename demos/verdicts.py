@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from demos import theme
-from editkit.types import Comparison, SearchFindings
+from editkit.search_types import Comparison, SearchFindings
 
 
 def sentence(report: SearchFindings) -> str:

@@ -17,6 +17,8 @@ from editkit.fields import explained
 
 TRAINING = "Training:"
 """Beginning of the explanation of fields that edits do not use."""
+NULL = re.compile(r"\bnull\b")
+"""How explanations call None, which on the page is an empty field."""
 NOTHING = ""
 """Value that a control shows for None."""
 
@@ -48,19 +50,42 @@ def number(label: str, written: Any, *, whole: bool = False) -> Any:
         raise EditkitError(f"{label}={written.strip()} is not {kind}; give one, or leave it empty.") from None
 
 
-def controls(options: type) -> dict[str, Any]:
-    """Make a control for each field that edits use and that one control can show, by the field's name."""
-    return {name: _control(options, name) for name in fields(options)}
+def control(options: type, name: str, label: str | None = None) -> Any:
+    """Make a control for a field; its label is the field's name where none is given."""
+    kind, value = fields(options)[name], getattr(config.build(options, {}), name)
+    text = NULL.sub("empty", explained(options).get(name, ""))
+    common: dict[str, Any] = {"label": label or name.replace("_", " "), "info": text, "interactive": True}
+    match _plain(kind):
+        case plain if plain is bool:
+            return gr.Checkbox(value=value, **common)
+        case plain if plain in (int, float):
+            return number_field(value=value, **common)
+        case plain if plain is tuple:
+            return gr.Textbox(value="\n".join(value), lines=2, max_lines=6, **common)
+    choices = _choices(options, name)
+    if not choices:
+        return gr.Textbox(value=value or NOTHING, **common)
+    listed = [(NOTHING if choice is None else choice, choice or NOTHING) for choice in choices]
+    if _optional(kind):
+        listed = [("none", NOTHING), *(pair for pair in listed if pair[1])]
+    return gr.Dropdown(listed, value=value or NOTHING, **common)
 
 
 def values(options: type, shown: Mapping[str, Any]) -> dict[str, Any]:
     """What controls say, as options; those at their defaults are left out, and so are numbers left empty.
 
+    A field that can be a file's name has a list to choose from, so that no visitor names files of the server.
+
     Raises:
-        EditkitError: where a number is none.
+        EditkitError: where a number is none, or a value is not in the field's list.
     """
     defaults: Any = config.build(options, {})
     found = {name: _read(name, kind, shown[name]) for name, kind in fields(options).items() if name in shown}
+    for name, value in found.items():
+        offered = _choices(options, name)
+        if offered and value not in (None, *offered):
+            words = ", ".join(str(each) for each in offered if each is not None)
+            raise EditkitError(f"{name}={value} is not offered on this page; choose one of {words}.")
     return {
         name: value
         for name, value in found.items()
@@ -93,32 +118,14 @@ def _optional(kind: Any) -> bool:
     return type(None) in get_args(kind)
 
 
-def _control(options: type, name: str) -> Any:
-    kind, value = fields(options)[name], getattr(config.build(options, {}), name)
-    text = explained(options).get(name, "")
-    common: dict[str, Any] = {"label": name.replace("_", " "), "info": text, "interactive": True}
-    match _plain(kind):
-        case plain if plain is bool:
-            return gr.Checkbox(value=value, **common)
-        case plain if plain in (int, float):
-            return number_field(value=value, **common)
-        case plain if plain is tuple:
-            return gr.Textbox(value="\n".join(value), lines=2, max_lines=6, **common)
-    choices = _choices(options, name, text, value)
-    if not choices:
-        return gr.Textbox(value=value or NOTHING, **common)
-    listed = [(NOTHING if choice is None else choice, choice or NOTHING) for choice in choices]
-    if _optional(kind):
-        listed = [("none", NOTHING), *(pair for pair in listed if pair[1])]
-    return gr.Dropdown(
-        listed, value=value or NOTHING, allow_custom_value=_is_valid(options, name, "anything else"), **common
-    )
-
-
-def _choices(options: type, name: str, text: str, value: Any) -> list[Any]:
-    """List the words in backticks of the explanation that are valid values of the field."""
+@cache
+def _choices(options: type, name: str) -> tuple[Any, ...]:
+    """List the words in backticks of a text field's explanation that are valid values of it."""
+    if _plain(fields(options)[name]) is not str:
+        return ()
+    text, value = explained(options).get(name, ""), getattr(config.build(options, {}), name)
     words = [word for word in re.findall(r"`([^`=]+)`", text) if _is_valid(options, name, word)]
-    return list(dict.fromkeys([*words, value])) if words else []
+    return tuple(dict.fromkeys([*words, value])) if words else ()
 
 
 def _is_valid(options: type, name: str, value: str) -> bool:

@@ -40,13 +40,13 @@ def load(
         device: cpu, cuda, mps; the best one present where None.
         dtype: float32, bfloat16 or float16; fp32 on a CPU and bf16 elsewhere where None.
         options: options by method name.
-        lora: adapters that every method wears on top of its own, with their scales: files, folders, Hub ids.
-        loading: the backbone's own options, see `backbones.loading.LoadOptions`.
+        lora: scales of adapters that every method uses in addition to its own, by file, folder or Hub id.
+        loading: the backbone's own options, see `backbones.load_options.LoadOptions`.
 
     Raises:
         EditkitError: for an unknown name, device, dtype or option.
     """
-    return Editor(provider().load(backbone, device, dtype, **loading), options, lora)
+    return Editor(provider().load(backbone, device, dtype, loading), options, lora)
 
 
 def load_session(folder: str | Path, editor: Editor | None = None) -> Session:

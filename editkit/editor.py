@@ -31,7 +31,7 @@ class Editor:
     Args:
         backbone: what `load` gives.
         options: options by method name; the method's defaults where absent.
-        lora: adapters that every method wears on top of its own, with their scales: files, folders, Hub ids.
+        lora: scales of adapters that every method uses in addition to its own, by file, folder or Hub id.
 
     Raises:
         EditkitError: for an unknown method or option, or a scale that is no number.
@@ -56,17 +56,25 @@ class Editor:
         options = f", options={self._options}" if self._options else ""
         return f"Editor({self.backbone.name!r}, device={str(device)!r}, dtype={str(dtype)!r}{options})"
 
-    def configured(self, options: Mapping[str, Mapping[str, Any]]) -> Editor:
+    def configured(
+        self,
+        options: Mapping[str, Mapping[str, Any]],
+        lora: Mapping[str, float] | None = None,
+        private: bool = False,
+    ) -> Editor:
         """Make another editor of this backbone with other options; it keeps the judges and adapters.
 
         Args:
             options: options by method name.
+            lora: adapters that every method wears besides this editor's, with their scales.
+            private: whether recipes hide where additional adapters are; so do editors made from that one.
 
         Raises:
-            EditkitError: for an unknown method or option.
+            EditkitError: for an unknown method or option, or a scale that is no number.
         """
         other = Editor(self.backbone, options)
-        other._adapters, other._judges = self._adapters.copy(), self._judges
+        other._adapters, other._judges = self._adapters.copy(lora), self._judges
+        other._adapters.private |= private
         return other
 
     def edit(
@@ -85,6 +93,7 @@ class Editor:
         preserve: bool | None = None,
         align: bool = False,
         negative: str | None = None,
+        speed: str = "exact",
         search: SeedSearch | Mapping[str, Any] | None = None,
         watch: Watch | None = None,
     ) -> EditResult:
@@ -159,23 +168,34 @@ class Editor:
                 results |= self._batch(group[start : start + batch_size], watch)
         return [results[place] for place in range(len(requests))]
 
+    def run_batch(self, batch: Sequence[PreparedRequest], *, watch: Watch | None = None) -> list[EditResult]:
+        """Edit prepared requests of one group as one batch; return the results in the order given.
+
+        A request that fails gives a result without an image, as in `edit_many`.
+        """
+        results = self._batch(list(enumerate(batch)), watch)
+        return [results[place] for place in range(len(batch))]
+
     def _run(self, batch: Sequence[PreparedRequest], watch: Watch | None = None) -> list[EditResult]:
         """Edit a batch of one group; a request with a seed search is a group of its own."""
-        from editkit.inference import pipeline, search_settings, seed_search
+        from editkit.inference import pipeline, planned_batch, search_settings, seed_search, speed
         from editkit.inference.memory import enough_memory
+        from editkit.inference.step_saving import Saving
 
         request = batch[0].request
         record, options = self.method(request.method)
         with enough_memory():
             self._adapters.activate(record, options, request)
-        made = pipeline.Pipeline(self.backbone, record, options)
+        saving = speed.resolve(request.speed, self.backbone.base, record.name)
+        pace = None if saving is None else Saving(saving)
+        made = planned_batch.Pipeline(self.backbone, record, options, pace)
         if request.search is None:
             results = pipeline.run(made, batch, watch)
         else:
             search = search_settings.build(request.search)
             results = [seed_search.run(made, batch[0], search, self._judges, watch)]
-        worn = self._adapters.recipe(record)
-        return [replace(each, recipe={**each.recipe, **worn}) for each in results]
+        additional = self._adapters.recipe(record)
+        return [replace(each, recipe={**each.recipe, **additional}) for each in results]
 
     def _prepare(self, request: EditRequest) -> PreparedRequest | EditResult:
         """Prepare a request, or return a result that says why it cannot run."""

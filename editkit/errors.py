@@ -1,4 +1,4 @@
-"""Errors and warnings whose messages are written for people."""
+"""Define errors and warnings whose messages are written for people."""
 
 import difflib
 import re
@@ -14,7 +14,7 @@ class NoAdapterError(EditkitError):
 
 
 def first_sentence(error: BaseException) -> str:
-    """The start of a library's message, short enough to stand within a sentence of one's own."""
+    """Return the start of a library's message, short enough to stand inside another sentence."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return re.split(r"[.!?]\s", line)[0][:200].rstrip(".: ")
 

@@ -11,9 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-DISTRIBUTIONS = ("logit_normal", "uniform", "mode", "cosmap")
 MODE_SCALE = 1.29
-WEIGHTINGS = ("none", "sigma_sqrt", "cosmap")
 
 Velocity = Callable[[Tensor, float], Tensor]
 

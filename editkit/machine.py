@@ -1,4 +1,4 @@
-"""What this machine has: devices and their memory, packages and their versions."""
+"""Describe this machine: devices and their memory, packages and their versions."""
 
 import platform
 from contextlib import suppress
@@ -22,10 +22,10 @@ class Device:
     """A device that edits can run on.
 
     Attributes:
-        name: as `--device` takes it.
-        model: what its maker calls it.
-        memory: bytes; a CPU's is main memory.
-        free: bytes of it that nothing uses now.
+        name: value for `--device`.
+        model: the maker's name of it.
+        memory: bytes of its memory; of main memory for a CPU.
+        free: bytes that nothing uses now.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptionalPackage:
-    """A package that one thing needs and most do not.
+    """A package that only some functions need.
 
     Attributes:
-        package: its name in the package index.
-        extra: editkit's extra that brings it, or None where the package is asked for by name.
-        purpose: what it is for.
+        package: name in the package index.
+        extra: editkit's extra that includes it; None where it is installed by its own name.
+        purpose: what it is needed for.
     """
 
     package: str
@@ -55,7 +55,7 @@ class OptionalPackage:
 
     @property
     def install(self) -> str:
-        """The command that brings it."""
+        """The command that installs it."""
         return f"pip install 'editkit[{self.extra}]'" if self.extra else f"pip install {self.package}"
 
 
@@ -74,23 +74,36 @@ OPTIONAL = (
     OptionalPackage(package="deepspeed", extra="deepspeed", purpose="training in DeepSpeed's shards"),
     OptionalPackage(package="torchmetrics", extra="eval", purpose="measures of pictures"),
     OptionalPackage(package="matplotlib", extra="eval", purpose="figures of measurements"),
+    OptionalPackage(package="scikit-image", extra="eval", purpose="the measure SSIM"),
+    OptionalPackage(package="stlpips-pytorch", extra="eval", purpose="weights of a measure, ST-LPIPS"),
+    OptionalPackage(package="rapidocr", extra="eval", purpose="the measure of readable text"),
+    OptionalPackage(package="onnxruntime", extra="eval", purpose="rapidocr's networks"),
+    OptionalPackage(package="jinja2", extra="eval", purpose="pages of reports"),
+    OptionalPackage(package="pyarrow", extra="eval", purpose="tables of results in Parquet"),
+    OptionalPackage(package="datasets", extra="eval", purpose="benchmarks from Hugging Face datasets"),
+    OptionalPackage(package="starlette", extra="serve", purpose="the server: editkit serve"),
+    OptionalPackage(package="uvicorn", extra="serve", purpose="the server's connections"),
+    OptionalPackage(package="python-multipart", extra="serve", purpose="uploads to the server"),
+    OptionalPackage(package="anyio", extra="serve", purpose="the server's threads"),
+    OptionalPackage(package="prometheus_client", extra="serve", purpose="the server's metrics"),
+    OptionalPackage(package="ray", extra="ray", purpose="edits on several machines"),
 )
 
 
 def version(package: str) -> str | None:
-    """An installed package's version, or None."""
+    """Return an installed package's version, or None."""
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
     return None
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of what editkit always needs; None for a bare checkout of editkit."""
+    """Return the versions of Python and of the required packages; None for a bare checkout of editkit."""
     return {"python": platform.python_version()} | {package: version(package) for package in REQUIRED}
 
 
 def devices() -> list[Device]:
-    """All devices here, the one that is chosen by default first."""
+    """List all devices of this machine, the default one first."""
     import psutil
     import torch
 

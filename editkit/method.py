@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, final, runtime_checkable
 
-from editkit import flow
 from editkit.backbone import AdapterSignature, Backbone
 from editkit.config import Options
 from editkit.types import EditInputs, Plan
@@ -106,6 +105,8 @@ class Sampler(Generic[OptionsT]):
     def euler_steps(self, plan: Plan, noise_BLC: Tensor, times: Tensor, guidance: float) -> Iterator[Tensor]:
         """Denoise over a whole schedule as an edit does; yield x_t, BLC, after each Euler step."""
         velocity = partial(self.velocity, plan=plan, guidance=guidance)
+        from editkit import flow  # needs torch, which a method's options do not
+
         return flow.euler_steps(velocity, self.start(plan, noise_BLC), times)
 
 
@@ -195,7 +196,10 @@ class Method(Generic[OptionsT]):
 
     Attributes:
         name: the folder's name.
-        summary: one line for lists.
+        summary: one line for lists: how it works.
+        purpose: one sentence for people: what it is good for.
+        main_options: the fields of a request and options that matter most, by name, with labels in plain
+            words; the page shows them first.
         paper: title and year of the paper.
         role: the transformer of the backbone that it runs on by default.
         role_of: gives the role from the options, where these can choose another one.
@@ -227,6 +231,8 @@ class Method(Generic[OptionsT]):
     signature: AdapterSignature | None = None
     load_adapter: Callable[[Transformer, Path, str], object] | None = None
     collapse_adapter: Collapse | None = None
+    purpose: str = ""
+    main_options: Mapping[str, str] = field(default_factory=dict)
     role_of: Callable[[OptionsT], str] | None = None
 
     def role_under(self, options: OptionsT) -> str:

@@ -1,4 +1,4 @@
-"""Results as notebooks show them."""
+"""Show results in notebooks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def html(picture: Image.Image | None, caption: str) -> str:
-    """A picture and what stands below it, or the words alone."""
+    """Return HTML of a picture with its caption, or of the caption only."""
     if picture is None:
         return f"<p>{escape(caption)}</p>"
     file = BytesIO()

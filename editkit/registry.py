@@ -1,6 +1,6 @@
-"""Finds methods and training recipes by name, without importing torch.
+"""Find methods and training recipes by name, without importing torch.
 
-Backbones are found by `editkit.backbone.provider`.
+`editkit.backbone.provider` finds backbones.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from editkit.errors import EditkitError, unknown
 from editkit.packages import own_package
@@ -24,6 +24,8 @@ RECIPES = {
     "inpaint": "editkit.shapesworld.recipes.inpaint",
     "judge": "editkit.shapesworld.recipes.judge",
 }
+SETTINGS = {"edit": "editkit.train.settings", "inpaint": "editkit.train.settings"}
+"""Modules that hold a recipe's `CONFIG` and load no torch; without one, the recipe's own holds it."""
 
 
 @cache
@@ -46,6 +48,19 @@ def method(name: str) -> Method[Options]:
     return record
 
 
+def method_config(name: str) -> type[Options]:
+    """Return the dataclass of a method's options; this imports no torch, as the record does.
+
+    Raises:
+        EditkitError: where no method has this name.
+    """
+    known = method_names()
+    if name not in known:
+        raise EditkitError(unknown("method", name, known))
+    found: type[Options] = importlib.import_module(f"methods.{name}.config").CONFIG
+    return found
+
+
 def recipe(name: str) -> ModuleType:
     """Import the module that holds a training recipe's `CONFIG` and `JOB`.
 
@@ -55,3 +70,16 @@ def recipe(name: str) -> ModuleType:
     if name not in RECIPES:
         raise EditkitError(unknown("training recipe", name, RECIPES))
     return importlib.import_module(RECIPES[name])
+
+
+def recipe_config(name: str) -> type[Any]:
+    """Return the dataclass of a training recipe's settings.
+
+    Raises:
+        EditkitError: where no recipe has this name.
+    """
+    if name not in SETTINGS:
+        found: type[Any] = recipe(name).CONFIG
+        return found
+    found = importlib.import_module(SETTINGS[name]).CONFIG
+    return found

@@ -65,6 +65,10 @@ class EditRequest:
     """Undo a measured shift or scale against the source."""
     negative: str | None = None
     """Negative prompt, what not to show; it switches true classifier-free guidance on."""
+    speed: str = "exact"
+    """How much work is saved: exact, balanced or fast. Exact saves nothing; the others take settings that
+    were measured for method and backbone. Own settings read key=value, with commas between; see
+    `editkit.inference.speed.StepSaving`."""
     search: SearchSettings | Mapping[str, Any] | None = None
     """Try several seeds, from `seed` on, and finish the one that a judge prefers. A `SeedSearch`, or a dict
     of its fields."""
@@ -81,5 +85,5 @@ SETTINGS: tuple[str, ...] = (
     *(name for name in FIELDS if name not in (*TEXTS, *PICTURES, "search")),
 )
 """Fields that a recipe holds as they are, in its order. The recipe of a search holds the seed found."""
-USED = ("method", "steps", "guidance")
+USED = ("method", "steps", "guidance", "speed")
 """Settings that a request may leave open; a recipe holds the values that were used."""

@@ -8,9 +8,9 @@ Pixels are floats in [0, 1] unless a docstring says otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from editkit.request import EditRequest as EditRequest
 from editkit.request import SearchSettings as SearchSettings
@@ -19,61 +19,9 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Generator, Tensor
 
+    from editkit.key_values import KeyValues
     from editkit.request import ImageInput as ImageInput
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
-    """A judge's answer to one comparison.
-
-    Attributes:
-        better: `first`, `second`, or empty for neither.
-        reply: the judge's words.
-        seconds: duration.
-        problem: why the reply could not be used; it then counts as a tie. Empty otherwise.
-        lead: how much likelier `first` was than `second`, in log-odds; None where the judge cannot tell.
-    """
-
-    better: str
-    reply: str
-    seconds: float
-    problem: str = ""
-    lead: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """A comparison of two seeds' previews; `verdicts` holds one answer, or one for each picture order."""
-
-    seeds: tuple[int, int]
-    better: int | None
-    verdicts: tuple[Verdict, ...]
-
-
-class SearchFindings(Protocol):
-    """The findings of a search over seeds."""
-
-    @property
-    def previews(self) -> Mapping[int, Image.Image]:
-        """The previews that the judge saw, by seed."""
-
-    @property
-    def comparisons(self) -> Sequence[Comparison]:
-        """The judge's comparisons, in order."""
-
-    @property
-    def seed(self) -> int:
-        """Seed of the winner."""
-
-    @property
-    def steps(self) -> int:
-        """Euler steps of all seeds together."""
-
-    def summary(self) -> dict[str, Any]:
-        """Return everything but the pictures, in JSON's types."""
-
-    def contact_sheet(self) -> Image.Image:
-        """Draw all previews on one picture, with a frame around the winner's."""
+    from editkit.search_types import SearchFindings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,6 +109,13 @@ class Conditioning:
         ids_L3: position ids of the canvas' tokens; one grid where None.
         valid_BN: mask of the real tokens, those of the canvas first and then those of `sequence_BSC`; the
             others are padding that nothing attends to. Where None, all are real.
+        context_apart: whether the tokens of `sequence_BSC`, or the given ones, attend to each other only, at
+            time 0 and without text, so that their keys and values serve every step, seed and prompt.
+        given_L: mask of the canvas' tokens that are given rather than painted, with `context_apart` only; the
+            first channels of `channel_BLC` are their latents.
+        held: keys and values of further image tokens, which all tokens attend to; `valid_BN` counts them
+            where it counts those of the sequence.
+        kept: where a forward pass puts the keys and values of its image tokens, canvas first.
     """
 
     text: Text | None = None
@@ -170,6 +125,10 @@ class Conditioning:
     sequence_ids_S3: Tensor | None = None
     ids_L3: Tensor | None = None
     valid_BN: Tensor | None = None
+    context_apart: bool = False
+    given_L: Tensor | None = None
+    held: KeyValues | None = None
+    kept: KeyValues | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

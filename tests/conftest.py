@@ -17,6 +17,12 @@ from tests.random_weights import CLIP, LETTERS, T5, autoencoder, liven, transfor
 torch.set_num_threads(1)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs an accelerator where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("There is no CUDA device here, and this test needs one.")
+
+
 @pytest.fixture(autouse=True)
 def _settings() -> Iterator[None]:
     """Undo what a test, or what it calls, changes for the whole process."""
@@ -32,7 +38,7 @@ def random_flux():
     """A family of random weights with every role that a family of `specs` has; `text` is `kontext`."""
     from diffusers import FluxTransformer2DModel
 
-    from backbones import text
+    from backbones import random_encoders
     from backbones.flux import Flux
     from backbones.specs import FAMILIES, Family, Role
 
@@ -54,7 +60,9 @@ def random_flux():
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         words = (ROOT / "configs" / "tiny" / "words.txt").read_text().split()
-        encoders = text.fresh(words, letters=LETTERS, clip=CLIP, t5=T5, length=family.sequence_length)
+        encoders = random_encoders.random_encoders(
+            words, letters=LETTERS, clip=CLIP, t5=T5, length=family.sequence_length
+        )
         for model in (encoders.clip, encoders.t5):
             liven(model)
             model.requires_grad_(False)
@@ -62,7 +70,7 @@ def random_flux():
         for role in roles.values():
             transformer = FluxTransformer2DModel.from_config(transformer_config(role.in_channels)).eval()
             liven(transformer)
-            flux.adopt(role.source, transformer.requires_grad_(False), vae, encoders)
+            flux.set_components(role.source, transformer.requires_grad_(False), vae, encoders)
     return flux
 
 

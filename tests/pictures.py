@@ -35,4 +35,4 @@ def difference(one: Image.Image, other: Image.Image) -> int:
 def shifted(picture: Tensor, right: float, down: float, wider: float = 1, taller: float = 1) -> Tensor:
     """Moved so that `measure` finds just this."""
     back = Alignment(right=-right / wider, down=-down / taller, wider=1 / wider, taller=1 / taller, blocks=0)
-    return registration.undone(picture, back)
+    return registration.undo(picture, back)

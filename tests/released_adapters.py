@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from methods.icedit import moe_file
+from methods.icedit import moe_options
 
 EXPERTS, RANK = 4, 3
 
@@ -36,27 +36,34 @@ def released(
             state |= {f"{key}.lora_B.expert_{e}.weight": draw(outputs, rank) for e in range(experts)}
             state[f"{key}.lora_route.weight"] = draw(experts, inputs)
         elif name == "x_embedder" or (
-            inside and name.endswith(tuple(f".{end}" for end in (*moe_file.PLAIN, "ff.net.2", "proj_out")))
+            inside and name.endswith(tuple(f".{end}" for end in (*moe_options.PLAIN, "ff.net.2", "proj_out")))
         ):
             state |= {f"{key}.lora_A.weight": draw(rank, inputs), f"{key}.lora_B.weight": draw(outputs, rank)}
     return state
 
 
-def ace(rank: int) -> dict[str, Tensor]:
-    """The released ACE++ LoRAs: 304 stems."""
+def ace(
+    rank: int, *, width: int = 3072, blocks: tuple[int, int] = (19, 38), device: str = "meta"
+) -> dict[str, Tensor]:
+    """The layout of the released ACE++ LoRAs, 304 stems for the double and single blocks of FLUX.1."""
+    generator = None if device == "meta" else torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device=device) / shape[-1] ** 0.5
+
     state = {}
     sizes = {
-        "attn_qkv": (3072, 9216), "attn_proj": (3072, 3072), "mlp_0": (3072, 12288), "mlp_2": (12288, 3072),
-        "mod_lin": (3072, 18432), "linear1": (3072, 21504), "linear2": (15360, 3072),
-        "modulation_lin": (3072, 9216),
+        "attn_qkv": (1, 3), "attn_proj": (1, 1), "mlp_0": (1, 4), "mlp_2": (4, 1), "mod_lin": (1, 6),
+        "linear1": (1, 7), "linear2": (5, 1), "modulation_lin": (1, 3),
     }  # fmt: skip
-    names = [f"double_blocks_{i}_{s}" for i in range(19) for s in ("img", "txt")]
-    names += [f"single_blocks_{i}" for i in range(38)]
+    double, single = blocks
+    names = [f"double_blocks_{i}_{s}" for i in range(double) for s in ("img", "txt")]
+    names += [f"single_blocks_{i}" for i in range(single)]
     for name in names:
         for kind, (inputs, outputs) in sizes.items():
             if name.startswith("single") == (kind in ("linear1", "linear2", "modulation_lin")):
                 stem = f"lora_unet_{name}_{kind}"
-                state[f"{stem}.lora_down.weight"] = torch.empty(rank, inputs, device="meta")
-                state[f"{stem}.lora_up.weight"] = torch.empty(outputs, rank, device="meta")
-                state[f"{stem}.alpha"] = torch.empty((), device="meta")
+                state[f"{stem}.lora_down.weight"] = draw(rank, inputs * width)
+                state[f"{stem}.lora_up.weight"] = draw(outputs * width, rank)
+                state[f"{stem}.alpha"] = torch.full((), float(rank), device=device)
     return state

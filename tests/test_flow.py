@@ -11,6 +11,7 @@ from torch import Tensor
 
 from backbones.flux import Flux
 from editkit import flow, registry
+from editkit.train.settings import DISTRIBUTIONS
 from editkit.types import EditInputs
 from tests.pictures import photo
 
@@ -94,7 +95,7 @@ def test_training_times_follow_the_resolution(tokens: int) -> None:
     assert torch.allclose(flow.shifted(plain, flow.TimeShift().mu(tokens)), times, atol=1e-6)
 
 
-@pytest.mark.parametrize("distribution", flow.DISTRIBUTIONS)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_every_distribution_of_times(distribution: str) -> None:
     generator = torch.Generator().manual_seed(0)
     times = flow.training_times(40_000, 256, generator=generator, distribution=distribution)

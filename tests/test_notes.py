@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import editkit
 from editkit import notes, packages
 from editkit.backbone import provider
 from editkit.errors import EditkitWarning
+from tests.command_line import Cli
 
 LEFT_OUT = "The LoRA's part for text encoders is left out: "
 
@@ -58,7 +56,7 @@ def adapter(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_notes_of_an_edit(adapter: Path, tmp_path: Path) -> None:
+def test_the_notes_of_an_edit(adapter: Path, cli: Cli, tmp_path: Path) -> None:
     """Of the words and of the adapter's file: warnings of the API, in the result, on stderr."""
     picture, words = Image.new("RGB", (64, 64), "white"), "paint a giraffe"
     options = {"icedit": {"adapter": str(adapter)}}
@@ -71,9 +69,5 @@ def test_the_notes_of_an_edit(adapter: Path, tmp_path: Path) -> None:
     assert any("giraffe" in note for note in told)
     picture.save(tmp_path / "a.png")
     line = ["-m", "icedit", "--option", f"adapter={adapter}", "--steps", 1, "--device", "cpu"]
-    path = os.environ | {"PYTHONPATH": str(packages.ROOT)}
-    command = [sys.executable, "-m", "editkit", "edit", tmp_path / "a.png", words, *line]
-    run = subprocess.run(
-        [*map(str, command), "-o", tmp_path / "b.png"], env=path, capture_output=True, text=True, check=False
-    )
-    assert (run.returncode, run.stderr.splitlines()) == (0, [f"note: {note}" for note in told])
+    run = cli("edit", tmp_path / "a.png", words, *line, "-o", tmp_path / "b.png")
+    assert (run.status, run.err.splitlines()) == (0, [f"note: {note}" for note in told])

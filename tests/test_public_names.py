@@ -49,8 +49,8 @@ SIGNATURES = {
     "Editor": "(backbone, options=None, lora=None)",
     "Editor.edit": (
         "(self, image, instruction, method='kontext', *, task=None, seed=0, steps=None, guidance=None, "
-        "mask=None, references=(), size=None, preserve=None, align=False, negative=None, search=None, "
-        "watch=None)"
+        "mask=None, references=(), size=None, preserve=None, align=False, negative=None, "
+        "speed='exact', search=None, watch=None)"
     ),
     "Editor.edit_many": "(self, requests, batch_size=32, *, watch=None)",
     "Editor.session": "(self, image, folder=None)",
@@ -65,7 +65,7 @@ SIGNATURES = {
     "Editor.method": "(self, name)",
     "EditRequest": (
         "(*, image, instruction, method='kontext', task=None, mask=None, references=(), seed=0, steps=None, "
-        "guidance=None, size=None, preserve=None, align=False, negative=None, search=None)"
+        "guidance=None, size=None, preserve=None, align=False, negative=None, speed='exact', search=None)"
     ),
 }
 

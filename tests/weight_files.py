@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from backbones.conversion import state_dict
+from backbones.conversion import key_map
 
 State = dict[str, Tensor]
 Written = tuple[State, dict[str, str]]
@@ -143,7 +143,7 @@ def four_bits(state: State, kind: str = "nf4", nested: bool = False) -> Written:
 
 def prefixed(written: Written) -> Written:
     state, header = written
-    return {state_dict.COMFYUI_PREFIX + name: tensor for name, tensor in state.items()}, header
+    return {key_map.COMFYUI_PREFIX + name: tensor for name, tensor in state.items()}, header
 
 
 SPELLINGS: dict[str, tuple[Callable[[State], Written], float]] = {

@@ -1,1 +1,1 @@
-"""FLUX checkpoints in the namings of Black Forest Labs and diffusers."""
+"""Convert FLUX checkpoints between the namings of Black Forest Labs and diffusers."""

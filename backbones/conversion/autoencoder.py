@@ -1,4 +1,4 @@
-"""FLUX's autoencoder in Black Forest Labs' naming and diffusers'."""
+"""Convert FLUX's autoencoder from Black Forest Labs' naming to diffusers'."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,11 @@ from editkit.errors import EditkitError
 
 
 def native_to_diffusers(native: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors under AutoencoderKL's names, exact to the bit.
+    """Rename the tensors of a native autoencoder to AutoencoderKL's names; values stay bit-identical.
 
     Args:
         native: all tensors of one autoencoder.
-        config: of diffusers' AutoencoderKL.
+        config: config of diffusers' AutoencoderKL.
 
     Raises:
         EditkitError: where tensors are missing or unknown.
@@ -22,17 +22,21 @@ def native_to_diffusers(native: Mapping[str, Tensor], config: Mapping[str, Any])
     try:
         converted: dict[str, Tensor] = convert_ldm_vae_checkpoint(dict(native), dict(config))
     except (KeyError, IndexError) as error:
-        raise EditkitError(f"this is no complete FLUX autoencoder (at {error}); give another.") from error
+        raise EditkitError(
+            f"this is not a complete FLUX autoencoder (at {error}); give another file."
+        ) from error
     known = {tensor.data_ptr() for tensor in converted.values()}
-    # The library leaves tensors that it does not know out without a word.
+    # The library silently drops tensors that it does not know.
     if unknown := [name for name, tensor in native.items() if tensor.data_ptr() not in known]:
         few = ", ".join(unknown[:3])
-        raise EditkitError(f"{len(unknown)} tensors are none of FLUX's autoencoder ({few}); give another.")
+        raise EditkitError(
+            f"{len(unknown)} tensors do not belong to FLUX's autoencoder ({few}); give another file."
+        )
     return converted
 
 
-def inferred_config(native: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The config of the AutoencoderKL that native tensors belong to; scale and shift are FLUX.1's.
+def infer_config(native: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Infer the config of the AutoencoderKL that native tensors belong to; scale and shift are FLUX.1's.
 
     Raises:
         EditkitError: where tensors are missing.
@@ -47,7 +51,9 @@ def inferred_config(native: Mapping[str, Tensor]) -> dict[str, Any]:
             "latent_channels": native["decoder.conv_in.weight"].shape[1],
         }
     except (KeyError, IndexError) as error:
-        raise EditkitError(f"this is no complete FLUX autoencoder (at {error}); give another.") from error
+        raise EditkitError(
+            f"this is not a complete FLUX autoencoder (at {error}); give another file."
+        ) from error
     return ends | {
         "block_out_channels": widths,
         "layers_per_block": blocks,

@@ -1,4 +1,4 @@
-"""FLUX checkpoints on disk: Black Forest Labs' single files to diffusers' folders and back."""
+"""Convert FLUX checkpoints on disk: Black Forest Labs' single files to diffusers' folders, and back."""
 
 import json
 import os
@@ -12,8 +12,8 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import Tensor
 
-from backbones.conversion import autoencoder, state_dict
-from backbones.conversion.reader import DTYPES, Stored
+from backbones.conversion import architecture, autoencoder, state_dict
+from backbones.conversion.reader import DTYPES, SafetensorsReader
 from backbones.conversion.weights import PICKLES
 from editkit import atomic_files
 from editkit.errors import EditkitError
@@ -26,7 +26,13 @@ CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Converted:
-    """A checkpoint to be written: meta tensors, real ones in any order, diffusers' config as JSON."""
+    """A checkpoint that is to be written.
+
+    Attributes:
+        layout: all tensors on the meta device, by name.
+        tensors: names and real tensors, in any order.
+        config: diffusers' config as JSON; None for a native file.
+    """
 
     layout: dict[str, Tensor]
     tensors: Iterable[tuple[str, Tensor]]
@@ -34,28 +40,28 @@ class Converted:
 
 
 def convert(source: Path, destination: Path, axes: tuple[int, ...] | None = None) -> Path:
-    """Convert a FLUX checkpoint to the other naming, dtypes kept, tensor by tensor.
+    """Convert a FLUX checkpoint to the other naming, tensor by tensor; dtypes stay the same.
 
     Args:
         source: a native transformer's or autoencoder's `.safetensors` file, or diffusers' transformer folder.
         destination: a new folder for a native file, a new `.safetensors` file for a folder.
-        axes: RoPE axes of a native transformer whose heads are not 128 wide; of no use otherwise.
+        axes: RoPE axes of a native transformer whose heads are not 128 wide; ignored otherwise.
 
     Returns:
         `destination`, complete; after an error nothing is there.
 
     Raises:
-        EditkitError: for a source that is damaged or none of these, axes that do not fit, a destination that
-            exists or has the wrong ending, or a disk that refuses.
+        EditkitError: for a source that is damaged or of another kind, axes that do not fit, a destination
+            that exists or has the wrong ending, or a disk error.
     """
     source, destination = Path(source), Path(destination)
     _check_paths(source, destination)
     try:
         with ExitStack() as stack:
             if source.is_dir():
-                converted = _transformer_to_native(Stored(_weights(source), stack))
+                converted = _transformer_to_native(SafetensorsReader(_weight_files(source), stack))
             else:
-                converted = _from_native(Stored([source], stack), axes)
+                converted = _from_native(SafetensorsReader([source], stack), axes)
             _write(converted, destination)
     except EditkitError as error:
         raise EditkitError(f"{source} cannot be converted: {error}") from error
@@ -78,15 +84,15 @@ def _check_paths(source: Path, destination: Path) -> None:
         raise EditkitError(f"{destination} exists; give a new destination, or remove it first.")
 
 
-def _weights(folder: Path) -> list[Path]:
-    """The weight files of diffusers' transformer folder."""
+def _weight_files(folder: Path) -> list[Path]:
+    """Return the weight files in diffusers' transformer folder."""
     if (folder / "model_index.json").is_file():
         raise EditkitError(f"it is a whole pipeline; give {folder / 'transformer'}.")
-    found = _json(folder / CONFIG).get("_class_name")
+    found = _read_json(folder / CONFIG).get("_class_name")
     if found != FluxTransformer2DModel.__name__:
         raise EditkitError(f"its config names {found}; only a FluxTransformer2DModel has a way back.")
     if (folder / INDEX).is_file():
-        shards = _json(folder / INDEX).get("weight_map")
+        shards = _read_json(folder / INDEX).get("weight_map")
         names = list(shards.values()) if isinstance(shards, dict) else []
         if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
             raise EditkitError(f"its {INDEX} names no files beside it; download the folder again.")
@@ -96,7 +102,7 @@ def _weights(folder: Path) -> list[Path]:
     return [folder / WEIGHTS]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -104,33 +110,35 @@ def _json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _transformer_to_native(stored: Stored) -> Converted:
+def _transformer_to_native(stored: SafetensorsReader) -> Converted:
     layout = stored.layout()
     native = state_dict.diffusers_to_native(layout)
-    _fitting(FluxTransformer2DModel, state_dict.infer_architecture(native), layout)
+    _checked_config(FluxTransformer2DModel, architecture.infer_architecture(native), layout)
     return Converted(layout=native, tensors=state_dict.join_diffusers(stored))
 
 
-def _from_native(stored: Stored, axes: tuple[int, ...] | None) -> Converted:
+def _from_native(stored: SafetensorsReader, axes: tuple[int, ...] | None) -> Converted:
     layout = stored.layout()
     if "decoder.conv_in.weight" in layout:
-        return _autoencoder(stored)
+        return _autoencoder_from_native(stored)
     diffusers = state_dict.native_to_diffusers(layout)
-    config = _fitting(FluxTransformer2DModel, state_dict.infer_config(layout, axes), diffusers)
+    config = _checked_config(FluxTransformer2DModel, architecture.infer_config(layout, axes), diffusers)
     return Converted(layout=diffusers, tensors=state_dict.split_native(stored), config=config)
 
 
-def _autoencoder(native: Mapping[str, Tensor]) -> Converted:
-    """FLUX's native autoencoder, read whole: a third of a gigabyte at most."""
+def _autoencoder_from_native(native: Mapping[str, Tensor]) -> Converted:
+    """Convert FLUX's native autoencoder; it is read whole, a third of a gigabyte at most."""
     state = dict(native)
-    config = autoencoder.inferred_config(state)
+    config = autoencoder.infer_config(state)
     converted = autoencoder.native_to_diffusers(state, config)
     layout = {name: tensor.to("meta") for name, tensor in converted.items()}
-    return Converted(layout=layout, tensors=converted.items(), config=_fitting(AutoencoderKL, config, layout))
+    return Converted(
+        layout=layout, tensors=converted.items(), config=_checked_config(AutoencoderKL, config, layout)
+    )
 
 
-def _fitting(model: Any, config: dict[str, Any], layout: Mapping[str, Tensor]) -> str:
-    """The full config as JSON, once diffusers' model of that config has exactly the tensors of `layout`."""
+def _checked_config(model: Any, config: dict[str, Any], layout: Mapping[str, Tensor]) -> str:
+    """Return the full config as JSON, after a check that its model has exactly the tensors of `layout`."""
     try:
         with torch.device("meta"):
             instance = model.from_config(config)
@@ -141,13 +149,13 @@ def _fitting(model: Any, config: dict[str, Any], layout: Mapping[str, Tensor]) -
     if wrong := [name for name in {**need, **have} if need.get(name) != have.get(name)]:
         few = ", ".join(wrong[:3])
         raise EditkitError(
-            f"{len(wrong)} tensors misfit a {model.__name__} ({few}); give a sound checkpoint."
+            f"{len(wrong)} tensors misfit a {model.__name__} ({few}); give an undamaged checkpoint."
         )
     return str(instance.to_json_string())
 
 
 def _write(converted: Converted, destination: Path) -> None:
-    """Whole or not at all."""
+    """Write a checkpoint whole or not at all."""
     with atomic_files.beside(destination) as partial:
         if converted.config is None:
             _write_tensors(converted, partial)
@@ -158,7 +166,7 @@ def _write(converted: Converted, destination: Path) -> None:
 
 
 def _write_tensors(converted: Converted, path: Path) -> None:
-    """A safetensors file, whose own writer would want all tensors in memory at once."""
+    """Write a safetensors file tensor by tensor; the library's own writer needs all of them in memory."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     # Widest dtype first, as safetensors orders them: each tensor stays aligned to its own size.

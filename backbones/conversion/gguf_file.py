@@ -1,4 +1,4 @@
-"""GGUF files: their tensors as diffusers' quantized parameters, each read when it is looked up."""
+"""Read the tensors of GGUF files as diffusers' quantized parameters."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,17 +10,19 @@ from torch import Tensor
 from editkit.errors import EditkitError, first_sentence
 
 PLAIN = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""GGUF's types that are not quantized."""
 RESHAPED = "comfy.gguf.orig_shape."
-"""ComfyUI-GGUF's key for the true shape of a tensor whose rows do not divide into blocks."""
+"""Key under which ComfyUI-GGUF keeps the true shape of a tensor whose rows cannot be divided into blocks."""
 
 
-class GgufFile(Mapping[str, Tensor]):
-    """The tensors of a GGUF file by name.
+class GgufWeights(Mapping[str, Tensor]):
+    """The tensors of a GGUF file by name; each is read when it is looked up.
 
-    Quantized matrices are diffusers' `GGUFParameter`; what was reshaped to be quantized is plain again.
+    Quantized matrices are diffusers' `GGUFParameter`. A tensor that was reshaped to be quantized is
+    dequantized.
 
     Raises:
-        EditkitError: where the package `gguf` is missing, the file is damaged, or a tensor's type unknown.
+        EditkitError: where the package `gguf` is missing, the file is damaged, or a tensor's type is unknown.
     """
 
     exact = False
@@ -35,7 +37,7 @@ class GgufFile(Mapping[str, Tensor]):
         try:
             self._reader = gguf.GGUFReader(path)
         except (OSError, ValueError, IndexError, KeyError) as error:
-            problem = f"{path.name} is truncated or no GGUF file ({first_sentence(error)})"
+            problem = f"{path.name} is truncated or is not a GGUF file ({first_sentence(error)})"
             raise EditkitError(f"{problem}; download it again.") from error
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         self._check_types(path)
@@ -61,7 +63,7 @@ class GgufFile(Mapping[str, Tensor]):
         return len(self._tensors)
 
     def layout(self) -> dict[str, Tensor]:
-        """Tensors of the same shapes on the meta device, nothing read."""
+        """Return tensors of the same shapes on the meta device, without reading values."""
         return {
             name: torch.empty(
                 self._reshaped(name) or tuple(int(side) for side in reversed(tensor.shape)),

@@ -1,4 +1,4 @@
-"""Checkpoints on disk, tensor by tensor: no more of one in memory than is looked at."""
+"""Read checkpoints tensor by tensor, so that only the tensors in use are in memory."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -15,10 +15,11 @@ DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
 }  # fmt: skip
+"""safetensors' names of the dtypes that FLUX's weights may have."""
 
 
-class Stored(Mapping[str, Tensor]):
-    """The tensors of safetensors files, each read when it is looked up.
+class SafetensorsReader(Mapping[str, Tensor]):
+    """The tensors of safetensors files by name; each is read when it is looked up.
 
     Raises:
         EditkitError: where a file is missing, truncated or in another format.
@@ -30,7 +31,7 @@ class Stored(Mapping[str, Tensor]):
             try:
                 handle = stack.enter_context(safe_open(file, framework="pt"))
             except (OSError, SafetensorError) as error:
-                problem = f"{file.name} is missing, truncated or no safetensors file ({error})"
+                problem = f"{file.name} is missing, truncated or not a safetensors file ({error})"
                 raise EditkitError(f"{problem}; download it again.") from error
             self._handles |= dict.fromkeys(handle.keys(), handle)
 
@@ -44,22 +45,22 @@ class Stored(Mapping[str, Tensor]):
         return len(self._handles)
 
     def metadata(self) -> dict[str, str]:
-        """What the files' headers say besides tensors."""
+        """Return the metadata in the files' headers."""
         found: dict[str, str] = {}
         for handle in self._handles.values():
             found |= handle.metadata() or {}
         return found
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """A tensor's shape, nothing read."""
+        """Return a tensor's shape without reading values."""
         return tuple(self._handles[name].get_slice(name).get_shape())
 
     def code(self, name: str) -> str:
-        """A tensor's dtype as safetensors writes it, nothing read."""
+        """Return safetensors' name of a tensor's dtype, without reading values."""
         return str(self._handles[name].get_slice(name).get_dtype())
 
     def layout(self) -> dict[str, Tensor]:
-        """The same tensors on the meta device: shapes and dtypes, nothing read."""
+        """Return tensors of the same shapes and dtypes on the meta device, without reading values."""
         layout = {}
         for name in self._handles:
             code = self.code(name)

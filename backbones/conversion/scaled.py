@@ -1,4 +1,4 @@
-"""Weights whose values need a scale: fp8 and NVFP4 in their spellings, as diffusers' quantized parameters.
+"""Join fp8 and NVFP4 weights with their scales into diffusers' quantized parameters.
 
 | spelling | weight | scales beside it | hint |
 | --- | --- | --- | --- |
@@ -6,7 +6,7 @@
 | ComfyUI, now | fp8, NVFP4 | `weight_scale`, `weight_scale_2`, `input_scale` | `comfy_quant`, or the header |
 | diffusers' BFL quantizer | fp8, NVFP4 | `weight_scale`, `weight_scale_2`, `input_scale` | none |
 
-ComfyUI's NVFP4 has the first of two values in a byte's high half, and block scales in cuBLAS' tiles.
+ComfyUI's NVFP4 keeps the first of two values in the high half of a byte, and block scales in cuBLAS' tiles.
 """
 
 import json
@@ -20,30 +20,39 @@ from torch import Tensor
 from editkit.errors import EditkitError
 
 COMPANIONS = ("scale_weight", "scale_input", "weight_scale", "weight_scale_2", "input_scale", "comfy_quant")
-"""What stands beside `weight` in its module."""
+"""Names of the tensors that belong to a module's `weight`."""
 MARKER = "scaled_fp8"
+"""Name of the tensor that marks a file in ComfyUI's first spelling."""
 METADATA = "_quantization_metadata"
+"""Key in the file's header under which ComfyUI keeps hints."""
 FORMATS = ("float8_e4m3fn", "float8_e5m2", "nvfp4")
+"""Formats in ComfyUI's hints that can be loaded."""
 BLOCK = 16
+"""Values of NVFP4 that share a scale."""
 HINTS = {"format", "full_precision_matrix_mult", "group_size"}
-"""What a layer's hint may say; a group is always NVFP4's 16 values, which the scales' shape tells too."""
+"""Keys that a layer's hint may have. A group is always NVFP4's 16 values, which the scales' shape shows too.
+"""
 
 
-def parsed(module: str, text: bytes | str) -> dict[str, Any]:
-    """A layer's hint.
+def parse_hint(module: str, text: bytes | str) -> dict[str, Any]:
+    """Parse the hint of a layer.
 
     Raises:
-        EditkitError: where it asks for something unknown.
+        EditkitError: where it is not JSON or asks for something unknown.
     """
     try:
         hint = json.loads(text)
     except ValueError as error:
-        raise EditkitError(f"The hint of {module} is no JSON; download the file again.") from error
-    return checked(module, hint)
+        raise EditkitError(f"The hint of {module} is not JSON; download the file again.") from error
+    return check_hint(module, hint)
 
 
-def checked(module: str, hint: Any) -> dict[str, Any]:
-    """A layer's hint, once everything in it is understood."""
+def check_hint(module: str, hint: Any) -> dict[str, Any]:
+    """Return the hint of a layer after a check that everything in it is known.
+
+    Raises:
+        EditkitError: naming what is unknown.
+    """
     if not isinstance(hint, dict) or hint.get("format") not in FORMATS:
         kind = hint.get("format") if isinstance(hint, dict) else hint
         raise EditkitError(
@@ -58,16 +67,16 @@ def checked(module: str, hint: Any) -> dict[str, Any]:
     return hint
 
 
-def unscaled(
+def join_scales(
     module: str, weight: Tensor, companions: Mapping[str, Tensor], hint: Mapping[str, Any] | None
 ) -> Tensor:
-    """A weight with its scales: quantized where diffusers knows how, else plain in float32.
+    """Join a weight with its scales: quantized where diffusers supports it, else plain in float32.
 
     Args:
-        module: name, for errors.
-        weight: as stored.
-        companions: `COMPANIONS` that the file has.
-        hint: ComfyUI's, if any.
+        module: name of the module, for error messages.
+        weight: the weight as stored.
+        companions: the tensors of the module whose names are in `COMPANIONS`.
+        hint: ComfyUI's hint, if any.
 
     Raises:
         EditkitError: where scales are missing or of another shape.
@@ -77,27 +86,31 @@ def unscaled(
     scale = companions.get("weight_scale", companions.get("scale_weight"))
     if scale is None:
         if hint is not None or companions.keys() - {"scale_input", "input_scale"}:
-            raise EditkitError(f"{module} has no weight_scale, without which its values mean nothing.")
+            raise EditkitError(
+                f"{module} has no weight_scale, without which its values cannot be read; "
+                "download the file again."
+            )
         return weight
     if weight.dtype == torch.uint8 and hint and hint["format"] != "nvfp4":
         weight = weight.view(getattr(torch, hint["format"]))
     if weight.dtype == torch.uint8:
         return _nvfp4(module, weight, scale, companions, hint)
-    rows = _by_rows(module, weight, scale)
+    rows = _row_scales(module, weight, scale)
     if weight.dtype == torch.float8_e4m3fn:
         return BFLQuantizedParameter(weight, "fp8r", rows)
     return weight.float() * rows.reshape(-1, *[1] * (weight.ndim - 1))
 
 
-def _by_rows(module: str, weight: Tensor, scale: Tensor) -> Tensor:
+def _row_scales(module: str, weight: Tensor, scale: Tensor) -> Tensor:
+    """Return one scale for each row of a weight."""
     rows = len(weight) if weight.ndim else 1
     if scale.numel() == 1:
         return scale.float().reshape(1).repeat(rows)
     if scale.numel() == rows and scale.shape[0] == rows:
         return scale.float().reshape(rows)
     raise EditkitError(
-        f"{module} has scales of shape {tuple(scale.shape)} for a weight of {tuple(weight.shape)}; known are "
-        "one, and one a row."
+        f"{module} has scales of shape {tuple(scale.shape)} for a weight of {tuple(weight.shape)}; there "
+        "must be one scale, or one for each row."
     )
 
 
@@ -108,13 +121,16 @@ def _nvfp4(
     companions: Mapping[str, Tensor],
     hint: Mapping[str, Any] | None,
 ) -> Tensor:
+    """Join a weight in NVFP4 with its scales."""
     if "weight_scale_2" not in companions:
-        raise EditkitError(f"{module} holds bytes, and no weight_scale_2 that says what they mean.")
+        raise EditkitError(
+            f"{module} holds packed bytes without the weight_scale_2 to read them; download the file again."
+        )
     rows, blocks = weight.shape[0], weight.shape[1] * 2 // BLOCK
     scale = scale if scale.dtype == torch.float8_e4m3fn else scale.view(torch.float8_e4m3fn)
     if hint is not None:
         weight = (weight >> 4) | (weight << 4)
-        scale = _from_tiles(module, scale, rows, blocks)
+        scale = _untile(module, scale, rows, blocks)
     if scale.shape != (rows, blocks):
         raise EditkitError(f"{module} has block scales of shape {tuple(scale.shape)}, not {(rows, blocks)}.")
     # Where the file has none, activations are never quantized: `Weights.exact`.
@@ -123,8 +139,8 @@ def _nvfp4(
     return BFLQuantizedParameter(weight, "nvfp4", scale, whole, inputs.float().reshape(()))
 
 
-def _from_tiles(module: str, scale: Tensor, rows: int, columns: int) -> Tensor:
-    """Block scales out of cuBLAS' tiles of 128 rows and 4 columns, in which row 32 j + i stands at (i, j)."""
+def _untile(module: str, scale: Tensor, rows: int, columns: int) -> Tensor:
+    """Take block scales out of cuBLAS' tiles of 128 rows and 4 columns, where row 32 j + i is at (i, j)."""
     down, across = -(-rows // 128), -(-columns // 4)
     if scale.numel() != down * across * 512:
         raise EditkitError(f"{module} has {scale.numel()} block scales, not {down * across} tiles of 512.")

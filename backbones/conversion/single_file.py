@@ -1,4 +1,4 @@
-"""A part of FLUX in one file: its tensors under the names of diffusers and transformers."""
+"""Read one model of FLUX from a single file, under the names of diffusers and transformers."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backbones.conversion import autoencoder, state_dict
-from backbones.conversion.weights import Weights, opened
+from backbones.conversion import architecture, autoencoder, key_map, state_dict
+from backbones.conversion.weights import Weights, open_weights
 from editkit.errors import EditkitError
 
 PREFIXES = {
@@ -19,26 +19,27 @@ PREFIXES = {
     "text_encoder": ("text_encoders.clip_l.transformer.", "clip_l.transformer."),
     "text_encoder_2": ("text_encoders.t5xxl.transformer.", "t5xxl.transformer."),
 }
-"""Before a part's names, in files of one part or of all of them."""
-OTHERS = (*(prefix for each in PREFIXES.values() for prefix in each), "text_encoders.")
-"""How names of all parts begin in a file that holds several."""
-SPARE = {
+"""Prefixes of a model's tensor names, in files of one model or of all of them."""
+ALL_PREFIXES = (*(prefix for each in PREFIXES.values() for prefix in each), "text_encoders.")
+"""Prefixes of all models' tensor names in a file that holds several models."""
+UNUSED = {
     "text_encoder": (
         r"text_projection\.weight|logit_scale|embeddings\.position_ids|vision_model\..*|visual_projection\..*"
     ),
     "text_encoder_2": r"decoder\..*|dec\..*|lm_head\.weight|output\.weight|logit_scale|spiece_model",
 }
-"""What files of the encoders hold that FLUX has no use for: the other half of CLIP and of T5, projections."""
-SHARED = ("shared.weight", "encoder.embed_tokens.weight")
-"""T5's two names of one embedding."""
+"""Patterns of tensors in encoders' files that FLUX does not use: the other half of CLIP and of T5,
+projections."""
+T5_EMBEDDING = ("shared.weight", "encoder.embed_tokens.weight")
+"""T5's two names of its embedding."""
 
 
-class Part(Mapping[str, Any]):
-    """A part's tensors under other names, looked up in a file one by one.
+class ComponentTensors(Mapping[str, Any]):
+    """The tensors of one model under other names; each is read from the file when it is looked up.
 
     Args:
-        weights: the file's.
-        names: a part's name -> the file's.
+        weights: the file's tensors.
+        names: the file's name of each tensor, by its new name.
     """
 
     def __init__(self, weights: Weights, names: Mapping[str, str]) -> None:
@@ -55,60 +56,65 @@ class Part(Mapping[str, Any]):
         return len(self._names)
 
     def layout(self) -> dict[str, Tensor]:
-        """Tensors of the same shapes on the meta device, nothing read."""
+        """Return tensors of the same shapes on the meta device, without reading values."""
         layout = self._weights.layout()
         return {name: layout[old] for name, old in self._names.items()}
 
 
 @contextmanager
-def part(path: Path, name: str) -> Iterator[Part]:
-    """A part of FLUX from a file of that part or of several, under the names that follow its prefix.
+def open_component(path: Path, name: str) -> Iterator[ComponentTensors]:
+    """Open a file of one model or of several, and give the tensors of one model without their prefix.
 
     Args:
         path: a .safetensors or .gguf file.
-        name: of the part: a key of `PREFIXES`.
+        name: the model: a key of `PREFIXES`.
 
     Raises:
         EditkitError: where the file is damaged or of another kind.
     """
     with ExitStack() as stack:
-        weights = opened(path, stack)
+        weights = open_weights(path, stack)
         names = list(weights)
         prefix = next((each for each in PREFIXES[name] if any(n.startswith(each) for n in names)), "")
-        # A name of no part at all stays, so that whoever takes the part stumbles over it.
-        own = [n for n in names if (prefix and n.startswith(prefix)) or not n.startswith(OTHERS)]
+        # A name of no known model stays, so that it is refused later.
+        own = [n for n in names if (prefix and n.startswith(prefix)) or not n.startswith(ALL_PREFIXES)]
         renamed = {n.removeprefix(prefix): n for n in own}
         if len(renamed) < len(own):
-            raise EditkitError(f"{path.name} has tensors twice, with and without {prefix}; keep one of each.")
-        yield Part(weights, renamed)
+            raise EditkitError(
+                f"{path.name} has some tensors twice, with and without {prefix}; keep one of each."
+            )
+        yield ComponentTensors(weights, renamed)
 
 
-def transformer(path: Path, axes: tuple[int, ...] | None) -> tuple[dict[str, Any], dict[str, Any], bool]:
-    """A transformer's diffusers config and tensors, from BFL's naming or diffusers', and `Weights.exact`.
+def read_transformer(path: Path, axes: tuple[int, ...] | None) -> tuple[dict[str, Any], dict[str, Any], bool]:
+    """Read a transformer in Black Forest Labs' or diffusers' naming.
+
+    Returns:
+        diffusers' config, the tensors under diffusers' names, and `Weights.exact`.
 
     Raises:
-        EditkitError: where it is damaged, no FLUX transformer, or its axes cannot be inferred.
+        EditkitError: where the file is damaged or holds no FLUX transformer, or its axes cannot be inferred.
     """
-    with part(path, "transformer") as found:
+    with open_component(path, "transformer") as found:
         layout = found.layout()
-        if any(name.startswith(state_dict.DIFFUSERS[0]) for name in layout):
-            config = state_dict.infer_config(state_dict.diffusers_to_native(layout), axes)
+        if any(name.startswith(key_map.DIFFUSERS[0]) for name in layout):
+            config = architecture.infer_config(state_dict.diffusers_to_native(layout), axes)
             return config, {name: found[name] for name in found}, found.exact
-        config = state_dict.infer_config(layout, axes)
+        config = architecture.infer_config(layout, axes)
         return config, dict(state_dict.split_native(found)), found.exact
 
 
-def vae(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """An autoencoder's tensors under diffusers' names, from BFL's naming or diffusers'.
+def read_vae(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read an autoencoder in Black Forest Labs' or diffusers' naming; return tensors under diffusers' names.
 
     Args:
         path: the file.
-        config: of diffusers' AutoencoderKL.
+        config: config of diffusers' AutoencoderKL.
 
     Raises:
-        EditkitError: where it is damaged or no autoencoder of FLUX.
+        EditkitError: where the file is damaged or holds no autoencoder of FLUX.
     """
-    with part(path, "vae") as found:
+    with open_component(path, "vae") as found:
         state = {name: found[name] for name in found}
     if any(name.startswith("decoder.up_blocks.") for name in state):
         return state
@@ -118,43 +124,51 @@ def vae(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         raise EditkitError(f"{path.name}: {error}") from error
 
 
-def text_encoder(path: Path) -> tuple[dict[str, Any], bool]:
-    """CLIP's text model under transformers' names, and `Weights.exact`."""
-    with part(path, "text_encoder") as found:
+def read_clip(path: Path) -> tuple[dict[str, Any], bool]:
+    """Read CLIP's text model; return tensors under transformers' names, and `Weights.exact`."""
+    with open_component(path, "text_encoder") as found:
         names = {name.removeprefix("text_model."): name for name in found}
-        return _without_spare(found, names, "text_encoder"), found.exact
+        return _without_unused(found, names, "text_encoder"), found.exact
 
 
-def text_encoder_2(path: Path, names: Iterable[str], layers: int) -> tuple[dict[str, Any], bool]:
-    """T5's encoder under transformers' names, from transformers' or llama.cpp's, and `Weights.exact`.
+def read_t5(path: Path, names: Iterable[str], layers: int) -> tuple[dict[str, Any], bool]:
+    """Read T5's encoder in transformers' or llama.cpp's naming.
 
     Args:
         path: the file.
-        names: of the encoder's tensors, as transformers has them.
-        layers: its blocks.
+        names: transformers' names of the encoder's tensors.
+        layers: number of the encoder's blocks.
+
+    Returns:
+        The tensors under transformers' names, and `Weights.exact`.
+
+    Raises:
+        EditkitError: where the file is damaged, or holds two different embeddings.
     """
-    with part(path, "text_encoder_2") as found:
-        spoken = _by_llama_cpp(names, layers) if any(name.startswith("enc.") for name in found) else {}
+    with open_component(path, "text_encoder_2") as found:
+        spoken = _llama_cpp_names(names, layers) if any(name.startswith("enc.") for name in found) else {}
         own = {spoken.get(name, name): name for name in found}
-        state = _without_spare(found, own, "text_encoder_2")
+        state = _without_unused(found, own, "text_encoder_2")
         exact = found.exact
-    first, second = SHARED
+    first, second = T5_EMBEDDING
     if first in state and second in state and not _same(state[first], state[second]):
         raise EditkitError(f"{path.name} has two embeddings, {first} and {second}, that differ; T5 has one.")
     return state, exact
 
 
-def _by_llama_cpp(names: Iterable[str], layers: int) -> dict[str, str]:
-    """llama.cpp's names -> transformers'."""
+def _llama_cpp_names(names: Iterable[str], layers: int) -> dict[str, str]:
+    """Return transformers' names by llama.cpp's names."""
     import gguf
 
     table = gguf.get_tensor_name_map(gguf.MODEL_ARCH.T5ENCODER, layers)
     return {str(table.get_name(name, (".weight", ".bias"))): name for name in names}
 
 
-def _without_spare(found: Part, names: Mapping[str, str], part: str) -> dict[str, Any]:
-    return {new: found[old] for new, old in names.items() if not re.fullmatch(SPARE[part], new)}
+def _without_unused(found: ComponentTensors, names: Mapping[str, str], part: str) -> dict[str, Any]:
+    """Read the tensors that FLUX uses, under their new names."""
+    return {new: found[old] for new, old in names.items() if not re.fullmatch(UNUSED[part], new)}
 
 
 def _same(one: Any, other: Any) -> bool:
+    """Whether two tensors have the same type and values."""
     return type(one) is type(other) and bool(torch.equal(torch.as_tensor(one), torch.as_tensor(other)))

@@ -1,4 +1,4 @@
-"""The weights of a file of any kind, scales and hints folded into the tensors that they belong to."""
+"""Read weights from a file of any kind, with scales and hints joined to the tensors they belong to."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,52 +9,54 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from backbones.conversion import bnb_rows, scaled
-from backbones.conversion.gguf_file import GgufFile
-from backbones.conversion.reader import DTYPES, Stored
+from backbones.conversion import bnb_matrix, scaled
+from backbones.conversion.gguf_file import GgufWeights
+from backbones.conversion.reader import DTYPES, SafetensorsReader
 from editkit.errors import EditkitError
 
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
+"""Endings of files that are pickles, which can run code and are never opened."""
 QUANTIZED = {"U8": torch.uint8, "I8": torch.int8}
+"""safetensors' names of the dtypes of packed values."""
 
 
 class Weights(Protocol):
-    """Tensors by name; quantized ones are of diffusers' parameter classes, or `bnb_rows.BnbRows`."""
+    """Tensors by name; quantized ones are of diffusers' parameter classes, or `bnb_matrix.BnbMatrix`."""
 
     exact: bool
-    """Whether products must be those of the dequantized weights, with no activation quantized."""
+    """Whether the weights must be dequantized for each product, so that no activation is quantized."""
 
     def __getitem__(self, name: str, /) -> Any: ...
     def __iter__(self) -> Iterator[str]: ...
     def __len__(self) -> int: ...
     def layout(self) -> dict[str, Tensor]:
-        """Tensors of the same shapes on the meta device, nothing read."""
+        """Return tensors of the same shapes on the meta device, without reading values."""
 
 
-def opened(path: Path, stack: ExitStack) -> Weights:
-    """A file's weights, each read when it is looked up.
+def open_weights(path: Path, stack: ExitStack) -> Weights:
+    """Open a weights file; each tensor is read when it is looked up.
 
     Raises:
-        EditkitError: where it is damaged, of another kind, or holds what cannot be understood.
+        EditkitError: where it is damaged, of another kind, or holds something unknown.
     """
     if path.suffix == ".gguf":
-        return GgufFile(path)
+        return GgufWeights(path)
     if path.suffix != ".safetensors":
         kind = "a pickle, never opened as it can run code" if path.suffix in PICKLES else "of another kind"
         raise EditkitError(f"{path.name} is {kind}; give a .safetensors or .gguf file.")
-    return Safetensors(Stored([path], stack))
+    return SafetensorsWeights(SafetensorsReader([path], stack))
 
 
-class Safetensors(Mapping[str, Any]):
-    """Weights of safetensors files, in which scales, 4-bit statistics and hints are tensors of their own."""
+class SafetensorsWeights(Mapping[str, Any]):
+    """Weights of safetensors files, in which scales, 4-bit statistics and hints are separate tensors."""
 
-    def __init__(self, stored: Stored) -> None:
+    def __init__(self, stored: SafetensorsReader) -> None:
         self._stored = stored
         owners = {name.removesuffix(".weight"): name for name in stored if name.endswith(".weight")}
         beside: dict[str, tuple[str, str]] = {}
         for module, name in owners.items():
             beside |= {f"{module}.{word}": (name, word) for word in scaled.COMPANIONS}
-            beside |= {f"{name}.{word}": (name, word) for word in bnb_rows.COMPANIONS}
+            beside |= {f"{name}.{word}": (name, word) for word in bnb_matrix.COMPANIONS}
         self._companions: dict[str, dict[str, str]] = {}
         self._names = []
         for key in stored:
@@ -63,17 +65,17 @@ class Safetensors(Mapping[str, Any]):
                 self._companions.setdefault(owner, {})[word] = key
             elif key.rpartition(".")[2] != scaled.MARKER:
                 self._names.append(key)
-        self._hints = self._told()
+        self._hints = self._read_hints()
         self.exact = self._exact()
 
     def __getitem__(self, name: str) -> Any:
         weight = self._stored[name]
         companions = {word: self._stored[key] for word, key in self._companions.get(name, {}).items()}
-        if companions.keys() & set(bnb_rows.STATE):
-            return bnb_rows.read(name, weight, companions)
+        if companions.keys() & set(bnb_matrix.STATE):
+            return bnb_matrix.read_matrix(name, weight, companions)
         companions.pop("comfy_quant", None)
         module = name.removesuffix(".weight")
-        return scaled.unscaled(module, weight, companions, self._hints.get(module))
+        return scaled.join_scales(module, weight, companions, self._hints.get(module))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -86,8 +88,8 @@ class Safetensors(Mapping[str, Any]):
 
     def _shape(self, name: str) -> tuple[int, ...]:
         companions, shape = self._companions.get(name, {}), self._stored.shape(name)
-        for state in companions.keys() & set(bnb_rows.STATE):
-            return bnb_rows.shape(self._stored[companions[state]])
+        for state in companions.keys() & set(bnb_matrix.STATE):
+            return bnb_matrix.stored_shape(self._stored[companions[state]])
         if "weight_scale_2" in companions and len(shape) == 2:
             return shape[0], 2 * shape[1]
         return shape
@@ -98,27 +100,28 @@ class Safetensors(Mapping[str, Any]):
             raise EditkitError(f"{name} has dtype {code}; FLUX's weights are one of {', '.join(DTYPES)}.")
         return DTYPES.get(code, torch.float16)
 
-    def _told(self) -> dict[str, dict[str, Any]]:
-        """ComfyUI's hints by module: from tensors, and from the header's entry."""
+    def _read_hints(self) -> dict[str, dict[str, Any]]:
+        """Return ComfyUI's hints by module, from tensors and from the header."""
         hints = {}
         for name, companions in self._companions.items():
             if "comfy_quant" in companions:
                 module, text = name.removesuffix(".weight"), self._stored[companions["comfy_quant"]]
-                hints[module] = scaled.parsed(module, text.numpy().tobytes())
+                hints[module] = scaled.parse_hint(module, text.numpy().tobytes())
         header = self._stored.metadata().get(scaled.METADATA)
         for layer, hint in (_layers(header) if header else {}).items():
             module = self._module(layer)
-            hints[module] = scaled.checked(module, {"format": hint} if isinstance(hint, str) else hint)
+            hints[module] = scaled.check_hint(module, {"format": hint} if isinstance(hint, str) else hint)
         return hints
 
     def _module(self, layer: str) -> str:
-        """The module that a header's entry names, with or without the file's prefix."""
-        found = [name.removesuffix(".weight") for name in _ending(self._names, f"{layer}.weight")]
+        """Return the module that a header's entry names, with or without the file's prefix."""
+        found = [name.removesuffix(".weight") for name in _names_ending_in(self._names, f"{layer}.weight")]
         if len(found) != 1:
-            raise EditkitError(f"The header speaks of {layer}, which the file lacks; download it again.")
+            raise EditkitError(f"The header names {layer}, which is not in the file; download it again.")
         return found[0]
 
     def _exact(self) -> bool:
+        """Whether the file asks for products without quantized activations, or lacks the scales for them."""
         markers = [key for key in self._stored if key.rpartition(".")[2] == scaled.MARKER]
         # ComfyUI's first spelling: two values ask for products in full precision.
         asked = any(self._stored[key].numel() == 2 for key in markers)
@@ -128,6 +131,7 @@ class Safetensors(Mapping[str, Any]):
 
 
 def _layers(text: str) -> dict[str, Any]:
+    """Parse the header's entry with hints."""
     try:
         layers = json.loads(text)["layers"]
     except (ValueError, KeyError, TypeError) as error:
@@ -137,5 +141,5 @@ def _layers(text: str) -> dict[str, Any]:
     return dict(layers)
 
 
-def _ending(names: Iterable[str], end: str) -> list[str]:
+def _names_ending_in(names: Iterable[str], end: str) -> list[str]:
     return [name for name in names if name == end or name.endswith(f".{end}")]

@@ -1,1 +1,1 @@
-"""LoRA files of FLUX in every dialect."""
+"""Read, check, convert and write LoRA files of FLUX in every dialect."""

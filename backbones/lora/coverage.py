@@ -1,4 +1,4 @@
-"""Whether all tensors of a LoRA land on a transformer; diffusers drops those that do not without a word."""
+"""Check that all tensors of a LoRA fit a transformer; diffusers silently drops those that do not."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,58 +7,59 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backbones.conversion import state_dict
+from backbones import widening
 from backbones.lora.keys import PREFIX
 from backbones.widening import COLUMNS
 from editkit.backbone import Transformer
 from editkit.errors import EditkitError
 
 MATRICES = {".lora_A.weight": "A", ".lora_B.weight": "B"}
+"""Endings of the keys of a LoRA's matrices."""
 BESIDE = (".lora_B.bias", ".lora_magnitude_vector", ".lora_magnitude_vector.weight")
-"""What peft may keep with a pair of matrices: a bias, and DoRA's magnitudes."""
+"""Endings of tensors that peft may keep beside the matrices: a bias, and DoRA's magnitudes."""
 EXPERTS = re.compile(r"\.expert_\d+\.|\.lora_route\.")
-"""In the keys of a LoRA-MoE's experts and routers."""
+"""Pattern in the keys of a LoRA-MoE's experts and routers."""
 KINDS = (
-    (EXPERTS, "a LoRA-MoE; load it for a method that has experts, or run `editkit lora collapse`"),
+    (EXPERTS, "a LoRA-MoE; load it for a method with experts, or run `editkit lora collapse`"),
     (
         re.compile(r"\.(query|key)_norm\.|\.norm_(added_)?[qk]\."),
         "a control LoRA of FLUX.1 Tools, which changes norms too; give a plain LoRA",
     ),
     (
         re.compile(r"\.(lokr|hada)_"),
-        "a LoKr or LoHa, which edits load alone and no `editkit lora` command takes; give a plain LoRA",
+        "a LoKr or LoHa, which edits can load but `editkit lora` commands cannot read; give a plain LoRA",
     ),
-    (re.compile(r"\.diff(_b)?$"), "changes of norms or biases as they are; give a plain LoRA"),
-    (re.compile(r"\.b?oft_|\.oft_diag"), "an OFT, which is not known; give a plain LoRA"),
-    (re.compile(r"\.on_input$|\.ia3_"), "an IA3, which is not known; give a plain LoRA"),
-    (re.compile(r"\.[ab][12](\.weight)?$"), "a GLoRA, which is not known; give a plain LoRA"),
+    (re.compile(r"\.diff(_b)?$"), "changes of norms or biases; give a plain LoRA"),
+    (re.compile(r"\.b?oft_|\.oft_diag"), "an OFT, which is not supported; give a plain LoRA"),
+    (re.compile(r"\.on_input$|\.ia3_"), "an IA3, which is not supported; give a plain LoRA"),
+    (re.compile(r"\.[ab][12](\.weight)?$"), "a GLoRA, which is not supported; give a plain LoRA"),
 )
-"""What keys of other kinds of adapters have in them, and what these are."""
+"""Patterns in the keys of other kinds of adapters, each with the words for the kind and what to do."""
 HINTS = {
     64: "; load it on FLUX.1 [dev] or Kontext",
     128: "; it is a control LoRA of FLUX.1 Tools, which no method takes",
     384: "; load it on FLUX.1 Fill",
     448: "; load it on ACE++'s widened FLUX.1 Fill",
 }
-"""What to do with an adapter, by the channels that its x_embedder takes."""
+"""What to do with an adapter, by the number of channels that its x_embedder takes."""
 
 
-def named(keys: Iterable[str]) -> str:
-    """A sentence on the first key that is of a known kind of adapter but no plain LoRA; empty without one."""
-    return next((f"The tensor {key} is of {kind}." for key in keys if (kind := _kind(key))), "")
+def describe_kind(keys: Iterable[str]) -> str:
+    """Say in a sentence which other kind of adapter the first such key belongs to; empty for a plain LoRA."""
+    return next((f"The tensor {key} belongs to {kind}." for key in keys if (kind := _kind(key))), "")
 
 
 def _kind(key: str) -> str:
     return next((kind for pattern, kind in KINDS if pattern.search(key)), "")
 
 
-def check(transformer: Transformer, state: Mapping[str, Tensor]) -> None:
-    """Refuse a LoRA in diffusers' layout that would not land whole.
+def check_fit(transformer: Transformer, state: Mapping[str, Tensor]) -> None:
+    """Check that a LoRA in diffusers' layout fits the transformer completely.
 
     Raises:
         EditkitError: naming the first tensor or module that does not fit.
     """
-    found = shapes(state)
+    found = update_shapes(state)
     check_shapes(transformer, found)
     check_finite(state.values())
     magnitudes = sum(".lora_magnitude_vector" in key for key in state)
@@ -69,19 +70,21 @@ def check(transformer: Transformer, state: Mapping[str, Tensor]) -> None:
         )
 
 
-def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
-    """By module, the outputs and inputs of a plain LoRA's update.
+def update_shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+    """Return the numbers of outputs and inputs of a plain LoRA's updates, by module.
 
     Raises:
-        EditkitError: for a tensor of no LoRA, half a pair, or a pair that shares no rank.
+        EditkitError: for a tensor that is not part of a LoRA, a single matrix, or a pair of different ranks.
     """
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
         end = next((end for end in (*MATRICES, *BESIDE) if key.endswith(end)), "")
         if not end or not key.startswith(PREFIX):
-            if kind := named([key]):
+            if kind := describe_kind([key]):
                 raise EditkitError(kind)
-            raise EditkitError(f"The tensor {key} is no part of a plain LoRA; give a file with nothing else.")
+            raise EditkitError(
+                f"The tensor {key} is not part of a plain LoRA; give a file that holds only a plain LoRA."
+            )
         found = pairs.setdefault(key.removeprefix(PREFIX).removesuffix(end), {})
         if end in MATRICES:
             found[MATRICES[end]] = tensor
@@ -91,27 +94,35 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
         down, up = matrices["A"], matrices["B"]
         if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
             raise EditkitError(
-                f"{module} has matrices of {tuple(down.shape)} and {tuple(up.shape)}, which share no rank; "
-                "give a sound file."
+                f"{module} has matrices of {tuple(down.shape)} and {tuple(up.shape)}, whose ranks differ; "
+                "give an undamaged file."
             )
     return {module: (each["B"].shape[0], each["A"].shape[1]) for module, each in pairs.items()}
 
 
-def widened(state: Mapping[str, Tensor], in_channels: int) -> Mapping[str, Tensor]:
-    """A LoRA in peft's naming, its input layer's matrix moved to where a wider one has the same channels.
+def widen_lora(state: Mapping[str, Tensor], in_channels: int) -> Mapping[str, Tensor]:
+    """Move the columns of a LoRA's input layer to where a wider input layer has the same channels.
 
-    What is known of no way from the one to the other stays as it is, for `check` to refuse.
+    Where no such move is known, the tensors stay as they are and `check_fit` refuses them.
+
+    Args:
+        state: tensors in peft's naming.
+        in_channels: channels that the transformer takes.
     """
     key = f"{PREFIX}x_embedder.lora_A.weight"
     way = COLUMNS.get((state[key].shape[-1], in_channels)) if key in state else None
-    return state if way is None else {**state, key: state_dict.widen_input(state[key], in_channels, way)}
+    return state if way is None else {**state, key: widening.widen_input(state[key], in_channels, way)}
 
 
 def check_shapes(transformer: Transformer, wanted: Mapping[str, tuple[int, int]]) -> None:
-    """Refuse modules, by name with their outputs and inputs, that the transformer has not.
+    """Check that the transformer has these linear modules.
+
+    Args:
+        transformer: the transformer.
+        wanted: numbers of outputs and inputs, by module.
 
     Raises:
-        EditkitError: naming the first.
+        EditkitError: naming the first module that is missing or of another size.
     """
     bases = {name: _base(module) for name, module in transformer.named_modules()}
     held: dict[str, tuple[Any, Any]] = {
@@ -122,7 +133,7 @@ def check_shapes(transformer: Transformer, wanted: Mapping[str, tuple[int, int]]
     for module, (outputs, inputs) in wanted.items():
         if module not in held:
             raise EditkitError(
-                f"The transformer has no linear layer {module}; the adapter is for another one."
+                f"The transformer has no linear layer {module}; the adapter is for another model."
             )
         if held[module] != (outputs, inputs):
             hint = HINTS.get(inputs, "") if module == "x_embedder" else ""
@@ -133,15 +144,15 @@ def check_shapes(transformer: Transformer, wanted: Mapping[str, tuple[int, int]]
 
 
 def _base(module: Any) -> Any:
-    """The layer under a module's adapters."""
+    """Return the layer below a module's adapters."""
     return module.get_base_layer() if hasattr(module, "get_base_layer") else module
 
 
 def check_finite(tensors: Iterable[Tensor]) -> None:
-    """Refuse values that are not finite; tensors without values pass.
+    """Check that all values are finite; tensors on the meta device are skipped.
 
     Raises:
-        EditkitError: where there are any.
+        EditkitError: where a value is not finite.
     """
     if not all(tensor.is_meta or torch.isfinite(tensor.float()).all() for tensor in tensors):
         raise EditkitError("The adapter holds values that are not finite; its file is damaged.")

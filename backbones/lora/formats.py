@@ -1,10 +1,8 @@
-"""LoRA formats as the core asks for them. See `editkit.backbone.LoraFormats`, which this module is."""
+"""LoRA formats as the core uses them; this module is an `editkit.backbone.LoraFormats`."""
 
-from backbones.lora.coverage import check as check_fit
-from backbones.lora.coverage import check_finite, check_shapes, shapes, widened
-from backbones.lora.dialects import in_diffusers
-from backbones.lora.files import check as check_destination
-from backbones.lora.files import convert, merge, plain, write
+from backbones.lora.coverage import check_finite, check_fit, check_shapes, update_shapes, widen_lora
+from backbones.lora.dialects import convert_to_diffusers
+from backbones.lora.files import check_destination, convert, merge, plain_lora, write_file
 from backbones.lora.lycoris import load as load_lycoris
 from backbones.lora.summary import inspect
 
@@ -14,12 +12,12 @@ __all__ = [
     "check_fit",
     "check_shapes",
     "convert",
-    "in_diffusers",
+    "convert_to_diffusers",
     "inspect",
     "load_lycoris",
     "merge",
-    "plain",
-    "shapes",
-    "widened",
-    "write",
+    "plain_lora",
+    "update_shapes",
+    "widen_lora",
+    "write_file",
 ]

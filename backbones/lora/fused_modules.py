@@ -1,189 +1,129 @@
-"""Low-rank updates of FLUX's linear modules, from one naming's modules to the other's.
+"""Split and join low-rank updates between the modules of Black Forest Labs' naming and diffusers'.
 
-Black Forest Labs' naming fuses what diffusers keeps apart: q, k and v, and in single blocks the MLP's
-first layer. Names and shapes tell everything: blocks may be of any number and width, and meta tensors do.
+Black Forest Labs' naming fuses what diffusers keeps apart: q, k and v, and in single blocks the MLP's first
+layer. Names and shapes are enough to do this, for any number and width of blocks, and for meta tensors.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from backbones.conversion import state_dict
+from backbones.conversion import key_map
+from backbones.lora.low_rank import LowRankUpdate
 from editkit.errors import EditkitError
 
 BLOCK = re.compile(r"blocks[._](\d{1,3})[._]")
-SWAPPED = {name.removesuffix(".weight") for name in state_dict.SWAPPED}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Update:
-    """What is added to a module's weight: down (r, I) and up (O, r), scaled by alpha / r.
-
-    Attributes:
-        down_rI: the first matrix.
-        up_Or: the second one.
-        alpha: the scale times the rank.
-        bias_O: added to the module's bias, at the same scale; None for a plain LoRA.
-        magnitude_O: the length of each row of the new weight, of a DoRA; None for a plain LoRA.
-    """
-
-    down_rI: Tensor
-    up_Or: Tensor
-    alpha: float
-    bias_O: Tensor | None = None
-    magnitude_O: Tensor | None = None
-
-    @property
-    def rank(self) -> int:
-        """Rows of down, columns of up."""
-        return self.down_rI.shape[0]
-
-    @property
-    def scale(self) -> float:
-        """Alpha by rank."""
-        return self.alpha / self.rank
-
-    @property
-    def beside(self) -> bool:
-        """Whether it is more than a plain LoRA's."""
-        return self.bias_O is not None or self.magnitude_O is not None
-
-    def folded(self) -> "Update":
-        """The same with a scale of 1: exact where the scale is a power of two, else rounded to the dtype."""
-        if self.alpha == self.rank:
-            return self
-        up_Or = (self.up_Or.float() * self.scale).to(self.up_Or.dtype)
-        return replace(self, up_Or=up_Or, alpha=float(self.rank))
-
-
-def nearest(down_rI: Tensor, up_Or: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Matrices of at most this rank whose product is nearest to that of the given ones.
-
-    By way of the factors alone, so that no full-size matrix is ever made.
-    """
-    left, upper = torch.linalg.qr(up_Or.float())
-    right, lower = torch.linalg.qr(down_rI.float().T)
-    u, sizes, v = torch.linalg.svd(upper @ lower.T)
-    root = sizes[:rank].sqrt()
-    return root[:, None] * (right @ v[: len(root)].T).T, left @ u[:, : len(root)] * root
-
-
-def cut(update: Update, rank: int) -> Update:
-    """The nearest update of at most this rank, of the same scale; itself where it has no more."""
-    if update.rank <= rank:
-        return update
-    down_rI, up_Or = nearest(update.down_rI, update.up_Or, rank)
-    return Update(
-        down_rI=down_rI.to(update.down_rI.dtype),
-        up_Or=up_Or.to(update.up_Or.dtype),
-        alpha=update.scale * rank,
-    )
-
-
-def size(down_rI: Tensor, up_Or: Tensor) -> float:
-    """The squared Frobenius norm of a product, from its factors' Gram matrices."""
-    down_rI, up_Or = down_rI.float(), up_Or.float()
-    return float(((up_Or.T @ up_Or) * (down_rI @ down_rI.T)).sum().clamp(min=0))
+"""Pattern of a block's number in a name."""
+SWAPPED = {name.removesuffix(".weight") for name in key_map.SWAPPED}
+"""Native modules whose rows are shift, then scale; diffusers' rows are scale, then shift."""
 
 
 @cache
-def modules(doubles: int, singles: int) -> dict[str, tuple[str, ...]]:
-    """Native linear module -> diffusers' modules that hold its rows, from the top."""
+def module_map(doubles: int, singles: int) -> dict[str, tuple[str, ...]]:
+    """Return diffusers' modules that hold a native module's rows, from top to bottom, by native name."""
     return {
         native.removesuffix(".weight"): tuple(part.removesuffix(".weight") for part in parts)
-        for native, parts in state_dict.key_map(doubles, singles, guidance=True).items()
+        for native, parts in key_map.key_map(doubles, singles, guidance=True).items()
         if native.endswith(".weight")
     }
 
 
-def blocks(names: Iterable[str]) -> int:
-    """How many blocks of a kind there must be for these names."""
+def count_blocks(names: Iterable[str]) -> int:
+    """Return the smallest number of blocks of a kind in which all of these names exist."""
     found = (BLOCK.search(name) for name in names)
     return 1 + max((int(match[1]) for match in found if match), default=-1)
 
 
-def split(updates: Mapping[str, Update]) -> dict[str, Update]:
-    """The same by diffusers' modules; those that are named so already stay as they are.
+def split(updates: Mapping[str, LowRankUpdate]) -> dict[str, LowRankUpdate]:
+    """Split the updates of native modules among diffusers' modules; updates of diffusers' modules stay.
 
-    Where each rank of a fused update belongs to one part, as `join` stacks them, each part gets its own back;
-    otherwise each gets its rows of up and a copy of down. A part without any rank is left out, unless it has
-    a bias or magnitudes.
+    Where each rank of a fused update belongs to one part, as `join` stacks them, each part gets its own ranks
+    back. Otherwise each part gets its rows of up and a copy of down. A part without any rank is left out,
+    unless it has a bias or magnitudes.
 
     Raises:
-        EditkitError: where rows do not divide, or two updates are for one module.
+        EditkitError: where rows cannot be divided, or a module gets two updates.
     """
-    count = blocks(updates)
-    table, result = modules(count, count), dict[str, Update]()
+    count = count_blocks(updates)
+    table, result = module_map(count, count), dict[str, LowRankUpdate]()
     for name, update in updates.items():
-        for part, piece in _apart(name, table[name], update) if name in table else [(name, update)]:
+        for part, piece in _split_update(name, table[name], update) if name in table else [(name, update)]:
             if part in result:
                 raise EditkitError(f"There are two updates of {part}; keep one.")
             result[part] = piece
     return result
 
 
-def join(updates: Mapping[str, Update]) -> dict[str, Update]:
-    """The same by native modules; those that are named so already stay as they are.
+def join(updates: Mapping[str, LowRankUpdate]) -> dict[str, LowRankUpdate]:
+    """Join the updates of diffusers' modules for native modules; updates of native modules stay.
 
-    Parts with one down matrix in common share it. Others are stacked: their ranks add up, and up is zero
-    where rows and ranks belong to different parts. Both are exact; meta tensors are always stacked.
+    Parts with the same down matrix share it. Others are stacked: their ranks add up, and up is zero where
+    rows and ranks belong to different parts. Both ways are exact; meta tensors are always stacked.
 
     Raises:
-        EditkitError: where parts do not fit each other, or two updates are for one module.
+        EditkitError: where parts do not fit each other, or a module gets two updates.
     """
-    count, rest, result = blocks(updates), dict(updates), dict[str, Update]()
-    for native, parts in modules(count, count).items():
+    count, rest, result = count_blocks(updates), dict(updates), dict[str, LowRankUpdate]()
+    for native, parts in module_map(count, count).items():
         present = {part: rest.pop(part) for part in parts if part in rest}
         if native in rest and present:
             raise EditkitError(f"There are two updates of {native}; keep one.")
         if native in rest:
             result[native] = rest.pop(native)
         elif present:
-            result[native] = _together(native, parts, present)
+            result[native] = _join_updates(native, parts, present)
     if rest:
-        raise EditkitError(f"{next(iter(rest))} is no linear module of FLUX.")
+        raise EditkitError(f"{next(iter(rest))} is not a linear module of FLUX.")
     return result
 
 
-def shares(parts: tuple[str, ...]) -> list[int]:
-    """Rows of each part of a fused module, in widths."""
-    return [state_dict.MLP_RATIO if part.endswith(".proj_mlp") else 1 for part in parts]
+def row_shares(parts: tuple[str, ...]) -> list[int]:
+    """Return the rows of each part of a fused module, in widths of the transformer."""
+    return [key_map.MLP_RATIO if part.endswith(".proj_mlp") else 1 for part in parts]
 
 
-def _apart(native: str, parts: tuple[str, ...], update: Update) -> Iterator[tuple[str, Update]]:
+def _split_update(
+    native: str, parts: tuple[str, ...], update: LowRankUpdate
+) -> Iterator[tuple[str, LowRankUpdate]]:
+    """Yield diffusers' modules with their part of a native module's update."""
     if len(parts) == 1:
         yield parts[0], _swapped(native, update)
         return
-    units = shares(parts)
+    units = row_shares(parts)
     rows = len(update.up_Or)
     if rows % sum(units):
-        raise EditkitError(f"{native} has {rows} rows, which is no multiple of {sum(units)}.")
+        raise EditkitError(f"{native} has {rows} rows, which is not a multiple of {sum(units)}.")
     sizes = [unit * rows // sum(units) for unit in units]
     pieces = torch.split(update.up_Or, sizes)
     biases, magnitudes = _rows(update.bias_O, sizes), _rows(update.magnitude_O, sizes)
-    for part, up, kept, bias, magnitude in zip(parts, pieces, _kept(pieces), biases, magnitudes, strict=True):
+    for part, up, kept, bias, magnitude in zip(
+        parts, pieces, _ranks_by_part(pieces), biases, magnitudes, strict=True
+    ):
         piece = replace(update, bias_O=bias, magnitude_O=magnitude)
-        if kept.all() or update.beside:
-            # Copies: tensors that share memory could be neither saved by safetensors nor trained apart.
+        if kept.all() or update.has_extras:
+            # Copies: safetensors cannot save tensors that share memory, nor can they be trained separately.
             yield part, replace(piece, down_rI=update.down_rI.clone(), up_Or=up.clone())
         elif kept.any():
             alpha = update.alpha * int(kept.sum()) / update.rank
-            yield part, Update(down_rI=update.down_rI[kept], up_Or=up[:, kept].contiguous(), alpha=alpha)
+            yield (
+                part,
+                LowRankUpdate(down_rI=update.down_rI[kept], up_Or=up[:, kept].contiguous(), alpha=alpha),
+            )
 
 
 def _rows(vector_O: Tensor | None, sizes: list[int]) -> list[Tensor | None]:
-    """Each part's own copy of its rows of a vector."""
+    """Copy each part's rows of a vector."""
     return (
         [None] * len(sizes) if vector_O is None else [rows.clone() for rows in torch.split(vector_O, sizes)]
     )
 
 
-def _kept(pieces: Iterable[Tensor]) -> Tensor:
-    """Which ranks belong to which part, (parts, r): as they are stacked, or all to all."""
+def _ranks_by_part(pieces: Iterable[Tensor]) -> Tensor:
+    """Return which ranks belong to which part, bool (parts, r): as `join` stacks them, or all to all."""
     pieces = list(pieces)
     every = torch.ones(len(pieces), pieces[0].shape[1], dtype=torch.bool)
     if pieces[0].is_meta:
@@ -192,14 +132,15 @@ def _kept(pieces: Iterable[Tensor]) -> Tensor:
     return used if used.any() and used.sum(0).max() == 1 else every
 
 
-def _together(native: str, parts: tuple[str, ...], present: Mapping[str, Update]) -> Update:
+def _join_updates(native: str, parts: tuple[str, ...], present: Mapping[str, LowRankUpdate]) -> LowRankUpdate:
+    """Join the updates of a native module's parts."""
     if len(parts) == 1:
         return _swapped(native, present[parts[0]])
-    units = dict(zip(parts, shares(parts), strict=True))
+    units = dict(zip(parts, row_shares(parts), strict=True))
     widths = {len(update.up_Or) / units[part] for part, update in present.items()}
     inputs = {update.down_rI.shape[1] for update in present.values()}
     if len(widths) > 1 or len(inputs) > 1:
-        raise EditkitError(f"{', '.join(present)} differ in width; give a sound file.")
+        raise EditkitError(f"{', '.join(present)} differ in width; give an undamaged file.")
     if len({update.scale for update in present.values()}) > 1:
         present = {part: update.folded() for part, update in present.items()}
     first, *others = present.values()
@@ -214,24 +155,25 @@ def _together(native: str, parts: tuple[str, ...], present: Mapping[str, Update]
             (up_r if shared else up_r[:, rank : rank + present[part].rank]).copy_(present[part].up_Or)
             rank += present[part].rank
         row += unit * width
-    return Update(down_rI=down_rI, up_Or=up_Or, alpha=first.alpha * len(down_rI) / first.rank)
+    return LowRankUpdate(down_rI=down_rI, up_Or=up_Or, alpha=first.alpha * len(down_rI) / first.rank)
 
 
-def _swapped(native: str, update: Update) -> Update:
+def _swapped(native: str, update: LowRankUpdate) -> LowRankUpdate:
+    """Swap the halves of an update's rows where the native module has them the other way round."""
     if native not in SWAPPED:
         return update
     if len(update.up_Or) % 2:
-        raise EditkitError(f"{native} has {len(update.up_Or)} rows, which is no multiple of 2.")
+        raise EditkitError(f"{native} has {len(update.up_Or)} rows, which is not a multiple of 2.")
     return replace(
         update,
-        up_Or=_turned(update.up_Or),
-        bias_O=None if update.bias_O is None else _turned(update.bias_O),
-        magnitude_O=None if update.magnitude_O is None else _turned(update.magnitude_O),
+        up_Or=_swap_halves(update.up_Or),
+        bias_O=None if update.bias_O is None else _swap_halves(update.bias_O),
+        magnitude_O=None if update.magnitude_O is None else _swap_halves(update.magnitude_O),
     )
 
 
-def _turned(rows: Tensor) -> Tensor:
-    """The second half of the rows before the first."""
+def _swap_halves(rows: Tensor) -> Tensor:
+    """Put the second half of the rows before the first."""
     return torch.cat(rows.chunk(2)[::-1])
 
 

@@ -1,7 +1,7 @@
-"""Keys of LoRA files: their prefix, the module of FLUX that they name, and what its tensor is.
+"""Take keys of LoRA files apart: prefix, module of FLUX, and kind of tensor.
 
-Names are diffusers' or native. They stand behind any of the prefixes `DOTTED`, one after another, or none of
-them; or joined by `_` behind one of `FLAT`.
+Module names are diffusers' or native. They follow any number of the prefixes `DOTTED`; or they are joined by
+`_` and follow one of the prefixes `FLAT`.
 """
 
 import re
@@ -14,31 +14,36 @@ from torch import Tensor
 from backbones.lora import fused_modules
 from editkit import notes
 
+DIALECTS = ("diffusers", "kohya", "bfl", "comfyui")
+"""Dialects that can be written."""
 PREFIX = "transformer."
+"""Prefix of diffusers' names in pipelines' files."""
 COMFYUI = ("model.diffusion_model.", "diffusion_model.")
+"""Prefixes of native names in ComfyUI's files."""
 DOTTED = (PREFIX, "base_model.model.", *COMFYUI)
 """Prefixes before names with dots: diffusers', peft's and ComfyUI's."""
 FLAT = ("lora_unet_", "lora_transformer_", "lycoris_")
 """Prefixes before names joined by `_`: kohya's, OneTrainer's and LyCORIS'."""
 TEXT_ENCODERS = ("lora_te", "text_encoder")
-"""What keys of text encoders' LoRAs start with."""
+"""Prefixes of the keys of text encoders' LoRAs."""
 SIDES = {"A": "down", "down": "down", "B": "up", "up": "up"}
+"""The matrix that a part of a key stands for."""
 MATRIX = re.compile(r"(.+)\.lora[._](A|B|down|up)(?:\.(?!expert_\d|bias$|weight$)[\w-]+)?(?:\.weight)?")
-"""A matrix of a LoRA: peft may put the adapter's name behind it, and some trainers leave `.weight` out."""
+"""Pattern of a matrix's key; peft may add the adapter's name, and some trainers leave `.weight` out."""
 BESIDE = {
     "alpha": re.compile(r"(.+)\.alpha"),
     "bias": re.compile(r"(.+)\.lora_B(?:\.[\w-]+)?\.bias"),
     "magnitude": re.compile(r"(.+)\.(?:dora_scale|lora_magnitude_vector(?:\.[\w-]+){0,2})"),
 }
-"""What may stand beside the matrices; magnitudes are DoRA's."""
+"""Patterns of the keys that may stand beside the matrices; magnitudes are DoRA's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
-    """Where a tensor belongs.
+class NamedModule:
+    """The module that a key names.
 
     Attributes:
-        dialect: one of `dialects.DIALECTS`.
+        dialect: one of `DIALECTS`.
         module: native or diffusers' name, as the key has it.
     """
 
@@ -46,8 +51,8 @@ class Place:
     module: str
 
 
-def part(key: str) -> tuple[str, str]:
-    """A key's stem, and what its tensor is: `down`, `up`, `alpha`, `bias`, `magnitude`, or nothing known."""
+def split_key(key: str) -> tuple[str, str]:
+    """Split a key into its stem and its kind: `down`, `up`, `alpha`, `bias`, `magnitude`, or empty."""
     if match := MATRIX.fullmatch(key):
         return match[1], SIDES[match[2]]
     for name, pattern in BESIDE.items():
@@ -56,23 +61,23 @@ def part(key: str) -> tuple[str, str]:
     return key, ""
 
 
-def place(stem: str, blocks: int) -> Place | None:
-    """The module that a stem names, of a FLUX with this many blocks of a kind; None where it names none."""
+def find_module(stem: str, blocks: int) -> NamedModule | None:
+    """Find the module that a stem names, in a FLUX with this many blocks of a kind; None if there is none."""
     dotted, flat = _names(blocks)
     for prefix in FLAT:
         if module := flat.get(stem.removeprefix(prefix)) if stem.startswith(prefix) else None:
-            return Place(dialect="kohya", module=module)
+            return NamedModule(dialect="kohya", module=module)
     comfyui = False
     while prefix := next((each for each in DOTTED if stem.startswith(each)), ""):
         stem, comfyui = stem.removeprefix(prefix), comfyui or prefix in COMFYUI
     if stem not in dotted:
         return None
     native = "comfyui" if comfyui else "bfl"
-    return Place(dialect=native if dotted[stem] else "diffusers", module=stem)
+    return NamedModule(dialect=native if dotted[stem] else "diffusers", module=stem)
 
 
 def without_text_encoders(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same without the tensors for text encoders, with a note: all methods share FLUX's encoders."""
+    """Remove the tensors of text encoders, with a note: all methods share FLUX's text encoders."""
     left = [key for key in state if key.startswith(TEXT_ENCODERS)]
     if left:
         few = f"{len(left)} tensors, such as {left[0]}"
@@ -82,7 +87,7 @@ def without_text_encoders(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @cache
 def _names(blocks: int) -> tuple[dict[str, bool], dict[str, str]]:
-    """Whether a module's name is native, by name; and names with dots by names joined by `_`."""
-    table = fused_modules.modules(blocks, blocks)
+    """Return whether each module name is native, and the dotted names by the names joined by `_`."""
+    table = fused_modules.module_map(blocks, blocks)
     dotted = {part: False for parts in table.values() for part in parts} | dict.fromkeys(table, True)
     return dotted, {name.replace(".", "_"): name for name in dotted}

@@ -1,105 +1,41 @@
-"""LoKr and LoHa adapters of FLUX, in any spelling, through peft.
+"""Put a LoKr or LoHa adapter on a transformer through peft."""
 
-| kind | update of a weight                  | tensors                                          | arXiv      |
-|------|-------------------------------------|--------------------------------------------------|------------|
-| LoKr | kron(w1, w2) alpha / r              | lokr_w1 (l, m), lokr_w2 (k, n), or _a, _b of it  | 2309.14859 |
-| LoHa | (w1_a w1_b) * (w2_a w2_b) alpha / r | hada_w1_a (O, r), hada_w1_b (r, I), and w2's     | 2108.06098 |
-
-A LoKr of two whole factors has a scale of 1 whatever its alpha is, as LyCORIS has it.
-"""
-
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from peft import LoHaConfig, LoKrConfig, inject_adapter_in_model
-from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
 
-from backbones.lora import coverage, fused_modules, keys, metadata
+from backbones.lora import coverage
+from backbones.lora.lycoris_factors import Factors, kind, read, split
 from editkit.errors import EditkitError, first_sentence
 
-PART = re.compile(r"(.+)\.((?:lokr|hada)_\w+)(?:\.[\w-]+)?")
 CONFIGS = {"LoKr": LoKrConfig, "LoHa": LoHaConfig}
-ROWS = {"LoKr": ("lokr_w1", "lokr_w1_a"), "LoHa": ("hada_w1_a", "hada_w2_a")}
-"""Tensors whose rows are cut where a fused module comes apart."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Factors:
-    """What is added to a module's weight.
-
-    Attributes:
-        kind: LoKr or LoHa.
-        tensors: by peft's names.
-        rank: of the factors that have two matrices; 1 where none has.
-        scale: that the product is multiplied by.
-    """
-
-    kind: str
-    tensors: Mapping[str, Tensor]
-    rank: int
-    scale: float
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Outputs and inputs of the module."""
-        if self.kind == "LoHa":
-            return self.tensors["hada_w1_a"].shape[0], self.tensors["hada_w1_b"].shape[1]
-        (rows, columns), (more_rows, more_columns) = self._factor("lokr_w1"), self._factor("lokr_w2")
-        return rows * more_rows, columns * more_columns
-
-    def _factor(self, name: str) -> tuple[int, int]:
-        whole = self.tensors.get(name)
-        left, right = (
-            (whole, whole) if whole is not None else (self.tensors[name + "_a"], self.tensors[name + "_b"])
-        )
-        return left.shape[0], right.shape[1]
-
-    def rows(self, sizes: list[int]) -> list["Factors"] | None:
-        """The same for each part of a module's rows; None where a Kronecker product does not come apart."""
-        unit = self._factor("lokr_w2")[0] if self.kind == "LoKr" else 1
-        if any(size % unit for size in sizes):
-            return None
-        counts = [size // unit for size in sizes]
-        cut = {
-            name: torch.split(self.tensors[name], counts) for name in ROWS[self.kind] if name in self.tensors
-        }
-        return [
-            replace(self, tensors={**self.tensors, **{name: pieces[number] for name, pieces in cut.items()}})
-            for number in range(len(sizes))
-        ]
-
-
-def kind(state: Mapping[str, Tensor]) -> str:
-    """LoKr or LoHa; empty where the tensors are of neither."""
-    names = {match[2].partition("_")[0] for key in state if (match := PART.fullmatch(key))}
-    return {"lokr": "LoKr", "hada": "LoHa"}[names.pop()] if len(names) == 1 else ""
+"""peft's configs by kind of adapter."""
 
 
 def load(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str], name: str) -> bool:
-    """Put a LoKr or LoHa on a transformer, next to other adapters.
+    """Put a LoKr or LoHa on a transformer, beside other adapters.
 
     Args:
         transformer: a FluxTransformer2DModel.
         state: all tensors of the file.
-        about: its metadata.
-        name: of the adapter.
+        about: metadata of the file.
+        name: name for the adapter.
 
     Returns:
-        Whether the tensors are of a LoKr or LoHa; nothing is done where they are not.
+        Whether the tensors are a LoKr's or LoHa's; if not, nothing is done.
 
     Raises:
-        EditkitError: where a tensor has no place, or does not fit.
+        EditkitError: where a tensor does not belong to it, or does not fit.
     """
     if not kind(state):
         return False
-    factors = _split(read(state, about))
+    factors = split(read(state, about))
     if not factors:
-        raise EditkitError(f"There is no {kind(state)} of FLUX's transformer here; give a file with one.")
+        raise EditkitError(f"The file holds no {kind(state)} of FLUX's transformer; give a file with one.")
     coverage.check_shapes(transformer, {module: each.shape for module, each in factors.items()})
     if name in getattr(transformer, "peft_config", {}):
         raise EditkitError(f"There is an adapter {name!r} already; give another name.")
@@ -115,7 +51,7 @@ def load(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str]
 
 
 def _fill(layer: Any, factors: Factors, name: str) -> None:
-    """Give a fresh layer of peft the file's tensors; it would make but one shape for all modules."""
+    """Give peft's new layer the file's tensors; peft itself would make the same shape for all modules."""
     weight = layer.get_base_layer().weight
     dtype = weight.dtype if weight.dtype.itemsize > 1 else torch.get_default_dtype()
     for part in layer.adapter_layer_names:
@@ -127,110 +63,3 @@ def _fill(layer: Any, factors: Factors, name: str) -> None:
             held[name] = nn.Parameter(values, requires_grad=False)
     layer.r[name], layer.alpha[name] = factors.rank, factors.scale * factors.rank
     layer.set_scale(name, 1.0)
-
-
-def read(state: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str, Factors]:
-    """A LoKr's or LoHa's factors by module, native or diffusers' as the file has it.
-
-    Raises:
-        EditkitError: where tensors are missing, have no place, do not fit each other or are not finite.
-    """
-    config, sort, blocks = metadata.config(about), kind(state), fused_modules.blocks(state)
-    found: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in keys.without_text_encoders(state).items():
-        match = PART.fullmatch(key)
-        stem, part = (match[1], match[2]) if match else keys.part(key)
-        place = keys.place(stem, blocks)
-        if place is None or not (match or part == "alpha"):
-            raise EditkitError(
-                f"The tensor {key} is no part of a {sort} on FLUX's linear modules; "
-                "give a file with nothing else."
-            )
-        if part in found.setdefault(place.module, {}):
-            raise EditkitError(f"{place.module} is there twice, the second time as {key}; keep one.")
-        found[place.module][part] = tensor
-    return {module: _factors(module, sort, parts, config) for module, parts in found.items()}
-
-
-def _factors(module: str, sort: str, parts: dict[str, Tensor], config: Mapping[str, Any]) -> Factors:
-    alpha = parts.pop("alpha", None)
-    _check(module, sort, parts)
-    low = next((parts[name] for name in ("hada_w1_b", "lokr_w2_b", "lokr_w1_b") if name in parts), None)
-    rank = 1 if low is None else len(low)
-    scale = 1.0 if low is None or alpha is None else float(alpha) / rank
-    if "alpha" in config:  # peft's own: it scales two whole factors as well
-        scale = _chosen(config, "alpha", module) / _chosen(config, "r", module)
-    if not scale or not math.isfinite(scale):
-        raise EditkitError(
-            f"{module} has a scale of {scale:g}, at which it changes nothing sound; give another file."
-        )
-    return Factors(kind=sort, tensors=parts, rank=rank, scale=scale)
-
-
-def _check(module: str, sort: str, parts: Mapping[str, Tensor]) -> None:
-    pairs = ("hada_w1", "hada_w2") if sort == "LoHa" else ("lokr_w1", "lokr_w2")
-    wanted: set[str] = set()
-    for pair in pairs:
-        wanted |= {pair} if sort == "LoKr" and pair in parts else {f"{pair}_a", f"{pair}_b"}
-    if parts.keys() != wanted:
-        lacking, strange = sorted(wanted - parts.keys()), sorted(parts.keys() - wanted)
-        problem = f"lacks {lacking[0]}" if lacking else f"has {strange[0]}, which linear modules have not"
-        raise EditkitError(f"{module} of the {sort} {problem}; give the whole file.")
-    shapes = {name: tuple(tensor.shape) for name, tensor in parts.items()}
-    fit = all(len(shape) == 2 and all(shape) for shape in shapes.values())
-    fit = fit and all(shapes[f"{p}_a"][1] == shapes[f"{p}_b"][0] for p in pairs if f"{p}_a" in parts)
-    if sort == "LoHa":
-        fit = fit and all(shapes[f"hada_w1_{side}"] == shapes[f"hada_w2_{side}"] for side in "ab")
-    if not fit:
-        raise EditkitError(
-            f"{module} of the {sort} has tensors that do not fit each other; give a sound file."
-        )
-    if not all(tensor.float().isfinite().all() for tensor in parts.values()):
-        raise EditkitError(f"{module} holds values that are not finite; the file is damaged.")
-
-
-def _chosen(config: Mapping[str, Any], field: str, module: str) -> float:
-    """A field of peft's config, other for some modules by its pattern."""
-    patterns = config.get({"r": "rank_pattern"}.get(field, "alpha_pattern")) or {}
-    try:
-        return float(patterns.get(get_pattern_key(list(patterns), module), config[field]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise EditkitError(f"The adapter's config has no sound {field}; mend it.") from error
-
-
-def _split(factors: Mapping[str, Factors]) -> dict[str, Factors]:
-    """The same by diffusers' modules.
-
-    Raises:
-        EditkitError: where a fused module does not come apart, or two are for one module.
-    """
-    blocks = fused_modules.blocks(factors)
-    table, result = fused_modules.modules(blocks, blocks), dict[str, Factors]()
-    for module, each in factors.items():
-        for part, piece in _apart(module, table[module], each) if module in table else [(module, each)]:
-            if part in result:
-                raise EditkitError(f"There are two updates of {part}; keep one.")
-            result[part] = piece
-    return result
-
-
-def _apart(native: str, parts: tuple[str, ...], factors: Factors) -> list[tuple[str, Factors]]:
-    """A native module's factors by diffusers' modules, whose rows may also stand in another order."""
-    swapped = native in fused_modules.SWAPPED
-    if len(parts) == 1 and not swapped:
-        return [(parts[0], factors)]
-    units, rows = [1, 1] if swapped else fused_modules.shares(parts), factors.shape[0]
-    pieces = None if rows % sum(units) else factors.rows([unit * rows // sum(units) for unit in units])
-    if pieces is None:
-        raise EditkitError(
-            f"{native} has its rows elsewhere in diffusers, and this {factors.kind}'s product does not come "
-            "apart there; give one that was trained on diffusers' modules."
-        )
-    if not swapped:
-        return list(zip(parts, pieces, strict=True))
-    turned = {
-        name: torch.cat([pieces[1].tensors[name], pieces[0].tensors[name]])
-        for name in ROWS[factors.kind]
-        if name in factors.tensors
-    }
-    return [(parts[0], replace(factors, tensors={**factors.tensors, **turned}))]

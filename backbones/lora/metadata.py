@@ -1,4 +1,4 @@
-"""Alpha as a file's LoraConfig has it: in diffusers' metadata, or in peft's `adapter_config.json`."""
+"""Read the LoraConfig in a file's metadata, as diffusers writes it, or in peft's `adapter_config.json`."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,19 +9,19 @@ from editkit.adapters import METADATA
 from editkit.errors import EditkitError
 
 CHANGED_BASES = ("pissa", "olora", "corda", "loftq")
-"""Starts of `init_lora_weights` under which peft changes the base weights too."""
+"""Values of `init_lora_weights`, by their beginnings, with which peft changes the base weights too."""
 VARIANTS = (
     "alora_invocation_tokens", "arrow_config", "kasa_config", "layer_replication", "monteclora_config",
     "use_bdlora", "use_qalora", "velora_config",
 )  # fmt: skip
-"""Fields of a LoraConfig that make it another function of its matrices."""
+"""Fields of a LoraConfig that change how the matrices are applied."""
 
 
-def config(about: Mapping[str, str]) -> dict[str, Any]:
-    """The LoraConfig in a file's metadata, whether or not its keys start with `transformer.`; else empty.
+def lora_config(about: Mapping[str, str]) -> dict[str, Any]:
+    """Return the LoraConfig in a file's metadata, with or without diffusers' prefix; else an empty dict.
 
     Raises:
-        EditkitError: where it cannot be read, or is of a kind that is no sum of weights and matrices.
+        EditkitError: where it cannot be read, or is of a kind that is not a plain sum of weights and updates.
     """
     try:
         values = json.loads(about.get(METADATA, "{}"))
@@ -30,10 +30,12 @@ def config(about: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise _unreadable()
     own = {key.removeprefix(PREFIX): value for key, value in values.items() if key.startswith(PREFIX)}
-    # `save_lora_adapter` and peft write no prefix; a dot is another component's.
+    # `save_lora_adapter` and peft write no prefix; keys with a dot belong to another component.
     found = own or {key: value for key, value in values.items() if "." not in key}
     if strange := [key for key in VARIANTS if found.get(key)]:
-        raise EditkitError(f"The file's LoraConfig has {strange[0]}, which is not known; give a plain LoRA.")
+        raise EditkitError(
+            f"The file's LoraConfig has {strange[0]}, which is not supported; give a plain LoRA."
+        )
     if str(found.get("init_lora_weights", "")).startswith(CHANGED_BASES):
         raise EditkitError(
             f"The LoRA is of a base that {found['init_lora_weights']} changed; convert it to a plain LoRA "
@@ -42,20 +44,20 @@ def config(about: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def alpha(about: Mapping[str, str]) -> Callable[[str, int], float]:
-    """Alpha by module and rank, the rank where the metadata say nothing.
+def alpha_lookup(about: Mapping[str, str]) -> Callable[[str, int], float]:
+    """Return a function from module and rank to alpha; where the metadata have none, alpha is the rank.
 
     Raises:
         EditkitError: where the metadata cannot be read, or an alpha is 0.
     """
-    found = config(about)
+    found = lora_config(about)
     try:
         patterns = {str(key): float(value) for key, value in (found.get("alpha_pattern") or {}).items()}
         common = None if found.get("lora_alpha") is None else float(found["lora_alpha"])
     except (ValueError, TypeError, AttributeError) as error:
         raise _unreadable() from error
     if 0 in (common, *patterns.values()):
-        raise EditkitError("The file's metadata say alpha 0, so it would change nothing; mend them.")
+        raise EditkitError("The file's metadata say alpha 0, so it would change nothing; correct them.")
 
     def chosen(module: str, rank: int) -> float:
         from peft.utils.other import get_pattern_key
@@ -66,10 +68,10 @@ def alpha(about: Mapping[str, str]) -> Callable[[str, int], float]:
     return chosen
 
 
-def prefixed(about: Mapping[str, str]) -> bool:
+def is_prefixed(about: Mapping[str, str]) -> bool:
     """Whether the metadata are as diffusers' pipelines write them, or there are none."""
     return METADATA not in about or any(key.startswith(PREFIX) for key in json.loads(about[METADATA]))
 
 
 def _unreadable() -> EditkitError:
-    return EditkitError(f"The metadata {METADATA} cannot be read; remove them or mend them.")
+    return EditkitError(f"The metadata {METADATA} cannot be read; remove or correct them.")

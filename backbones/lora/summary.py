@@ -1,4 +1,4 @@
-"""What is in a LoRA file of FLUX."""
+"""Summarise what is in a LoRA file of FLUX."""
 
 import json
 import re
@@ -8,22 +8,23 @@ from typing import Any
 
 from torch import Tensor
 
-from backbones.lora import coverage, dialects, fused_modules
-from backbones.lora.fused_modules import Update
+from backbones.lora import coverage, dialect_reader, fused_modules, keys
+from backbones.lora.low_rank import LowRankUpdate
 from editkit.backbone import AdapterSignature, ExpertsSummary, LoraSummary
 from editkit.errors import EditkitError
 
 FULL = (3072, 19, 38)
-"""Width and blocks of every FLUX published."""
+"""Width and numbers of blocks of every published FLUX."""
 EXPERT = re.compile(r"(?:transformer\.)?(.+)\.lora_A\.expert_(\d+)\.weight")
+"""Pattern of the key of an expert's first matrix."""
 OUTPUTS = ("context_embedder", "linear_1", "linear_2", "ff.net.2", "ff_context.net.2", "x_embedder")
-"""Ends of modules whose outputs are as wide as the transformer; all others have such inputs."""
+"""Endings of the modules whose outputs are as wide as the transformer; the others have such inputs."""
 
 
 def inspect(
     state: Mapping[str, Tensor], about: Mapping[str, str], signatures: Mapping[str, AdapterSignature]
 ) -> LoraSummary:
-    """What a file's tensors and metadata tell.
+    """Summarise a file by its tensors and metadata.
 
     Args:
         state: tensors by key.
@@ -31,13 +32,13 @@ def inspect(
         signatures: how each method's files are recognised, by the method's name.
 
     Raises:
-        EditkitError: where there is no sound LoRA of FLUX's transformer among them.
+        EditkitError: where there is no valid LoRA of FLUX's transformer among them.
     """
     routed = experts(state, about, signatures)
     _check_experts(state)
-    # A LoRA-MoE can do without a plain LoRA, but has a first expert on each of its modules.
+    # A LoRA-MoE may have no plain LoRA, but each of its modules has a first expert.
     first = {key.replace(".expert_0.", "."): tensor for key, tensor in state.items() if ".expert_0." in key}
-    both = dialects.to_diffusers({**state, **first}, about)
+    both = dialect_reader.read_in_diffusers_names({**state, **first}, about)
     updates = {name: update for name, update in both.updates.items() if not _is_expert(name, state)}
     width = _width(both.updates)
     embedder = updates.get("x_embedder")
@@ -58,18 +59,19 @@ def inspect(
 
 
 def _is_expert(module: str, state: Mapping[str, Tensor]) -> bool:
-    return any(f"{prefix}{module}.lora_A.expert_0.weight" in state for prefix in (dialects.PREFIX, ""))
+    """Whether a module has experts."""
+    return any(f"{prefix}{module}.lora_A.expert_0.weight" in state for prefix in (keys.PREFIX, ""))
 
 
 def has_experts(state: Iterable[str]) -> bool:
-    """Whether these are keys of a LoRA-MoE."""
+    """Whether the keys are those of a LoRA-MoE."""
     return any(map(EXPERT.fullmatch, state))
 
 
 def experts(
     state: Mapping[str, Tensor], about: Mapping[str, str], signatures: Mapping[str, AdapterSignature]
 ) -> ExpertsSummary | None:
-    """The LoRA-MoE among tensors and metadata; None where there is none.
+    """Summarise the LoRA-MoE among tensors and metadata; None where there is none.
 
     Raises:
         EditkitError: where it is damaged or its metadata cannot be read.
@@ -96,11 +98,11 @@ def experts(
             alpha=float(routing.get("alpha") or rank),
         )
     except (ValueError, TypeError) as error:
-        raise EditkitError(f"The metadata {key} cannot be read; remove them or mend them.") from error
+        raise EditkitError(f"The metadata {key} cannot be read; remove or correct them.") from error
 
 
 def _check_experts(state: Mapping[str, Tensor]) -> None:
-    """Refuse modules whose experts, both matrices of each, and router do not go together."""
+    """Check that each module has both matrices of as many experts as its router chooses from."""
     held: dict[str, set[str]] = {}
     for key in filter(coverage.EXPERTS.search, state):
         stem, _, end = key.partition(".lora_")
@@ -109,15 +111,15 @@ def _check_experts(state: Mapping[str, Tensor]) -> None:
         route = state.get(f"{stem}.lora_route.weight", ())
         matrices = {f"{letter}.expert_{n}.weight" for letter in "AB" for n in range(len(route))}
         if not matrices or ends != matrices | {"route.weight"}:
-            raise EditkitError(f"{stem} has not as many experts as its router; give the whole file.")
+            raise EditkitError(f"{stem} has another number of experts than its router; give the whole file.")
         if len({min(state[f"{stem}.lora_{end}"].shape) for end in matrices}) > 1:
-            raise EditkitError(f"The experts of {stem} differ in rank; only experts of one rank are known.")
+            raise EditkitError(f"The experts of {stem} differ in rank; experts must have the same rank.")
 
 
 def _method(
     about: Mapping[str, str], routed: bool, takes: int | None, signatures: Mapping[str, AdapterSignature]
 ) -> str:
-    """The method that a file is for, by the surest sign that it has."""
+    """Return the method that a file is for, by the most reliable sign in it."""
     named = " ".join(
         about.get(key, "") for key in ("modelspec.architecture", "ss_base_model_version")
     ).lower()
@@ -126,11 +128,12 @@ def _method(
         or [name for name, sign in signatures.items() if takes in sign.channels]
         or [name for name, sign in signatures.items() if sign.architecture and sign.architecture in named]
     )
-    # Who knows fewer kinds of transformers is the likelier.
+    # A method whose files fit fewer kinds of transformers is more likely.
     return " or ".join(sorted(found, key=lambda name: len(signatures[name].channels))) or "unknown"
 
 
-def _width(updates: Mapping[str, Update]) -> int:
+def _width(updates: Mapping[str, LowRankUpdate]) -> int:
+    """Return the width of the transformer that all updates agree on."""
     widths = {}
     for name, update in updates.items():
         out = name.endswith(OUTPUTS) or (name.startswith("single_") and name.endswith(".proj_out"))
@@ -138,16 +141,19 @@ def _width(updates: Mapping[str, Update]) -> int:
     if len(widths) > 1:
         (one, first), (other, second), *_ = widths.items()
         raise EditkitError(
-            f"{first} is for a transformer {one} wide, {second} for one {other} wide; give a sound file."
+            f"{first} is for a transformer {one} wide, {second} for one {other} wide; give an undamaged file."
         )
     return next(iter(widths))
 
 
-def _possible(updates: Mapping[str, Update], width: int) -> int:
+def _possible(updates: Mapping[str, LowRankUpdate], width: int) -> int:
+    """Count the linear modules of the transformer."""
     doubles, singles = FULL[1:]
     if width != FULL[0]:
-        doubles = fused_modules.blocks(name for name in updates if name.startswith("transformer_blocks."))
-        singles = fused_modules.blocks(
+        doubles = fused_modules.count_blocks(
+            name for name in updates if name.startswith("transformer_blocks.")
+        )
+        singles = fused_modules.count_blocks(
             name for name in updates if name.startswith("single_transformer_blocks.")
         )
-    return sum(len(parts) for parts in fused_modules.modules(doubles, singles).values())
+    return sum(len(parts) for parts in fused_modules.module_map(doubles, singles).values())

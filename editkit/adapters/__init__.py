@@ -1,6 +1,6 @@
-"""LoRA adapters: layers on a transformer, and the choice of them for each method."""
+"""Load, train, save and choose LoRA adapters."""
 
-from editkit.adapters.files import FILE, METADATA, digest, file, is_adapter, read
+from editkit.adapters.files import FILE, METADATA, check, digest, file, is_adapter, read
 from editkit.adapters.lora import (
     LoraOptions,
     attach,
@@ -21,6 +21,7 @@ __all__ = [
     "LoraOptions",
     "active",
     "attach",
+    "check",
     "check_scales",
     "digest",
     "eject",

@@ -1,4 +1,4 @@
-"""Adapter files: where one is, and what is in it."""
+"""Find adapter files, hash them and read them."""
 
 import hashlib
 import json
@@ -9,16 +9,16 @@ from editkit import atomic_files
 from editkit.errors import EditkitError, first_sentence
 
 FILE = "pytorch_lora_weights.safetensors"
-"""What diffusers and editkit call an adapter's file in a folder."""
+"""diffusers' and editkit's name of an adapter's file in a folder."""
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-"""What peft calls the file, and the LoraConfig beside it."""
+"""peft's names of the file, and of the LoraConfig beside it."""
 METADATA = "lora_adapter_metadata"
-"""Where the file's metadata hold the LoraConfig, in JSON."""
+"""Key of the file's metadata under which the LoraConfig is, in JSON."""
 SUFFIXES = (".safetensors", ".sft")
 
 
 def file(path: str | Path) -> Path:
-    """The adapter file that a path stands for: itself, or the one in a folder.
+    """Return the adapter file of a path: the path itself, or the file in the folder.
 
     Raises:
         EditkitError: where the folder holds several.
@@ -35,7 +35,7 @@ def file(path: str | Path) -> Path:
 
 
 def digest(path: str | Path) -> str:
-    """The hexadecimal SHA-256 of an adapter, of its file and of the config beside it where there is one.
+    """Hash an adapter's file, and the config beside it if there is one; returns a hexadecimal SHA-256.
 
     Raises:
         EditkitError: where it cannot be read.
@@ -52,20 +52,30 @@ def is_adapter(path: str | Path) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
 
 
-def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Tensors and metadata of an adapter's file, or of the one in a folder.
-
-    A LoraConfig that peft wrote beside the file becomes part of the metadata, where these hold none.
+def check(path: str | Path) -> Path:
+    """Return the adapter file that a path stands for; this reads nothing and needs no torch.
 
     Raises:
-        EditkitError: where it is missing or is no sound safetensors file.
+        EditkitError: where it is missing or has another suffix.
     """
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
-
     path = file(path)
     if not is_adapter(path) or not path.is_file():
         raise EditkitError(f"The adapter {path} is not a .safetensors file that exists.")
+    return path
+
+
+def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read the tensors and metadata of an adapter's file, or of the one in a folder.
+
+    If peft wrote a LoraConfig beside the file and the metadata have none, it is added to the metadata.
+
+    Raises:
+        EditkitError: where it is missing or is not a valid safetensors file.
+    """
+    path = check(path)
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file  # needs torch
+
     try:
         state = load_file(path)
         with safe_open(path, framework="pt") as opened:
@@ -83,5 +93,5 @@ def _config(path: Path) -> str:
         text = path.read_text(encoding="utf-8")
         json.loads(text)
     except (OSError, ValueError) as error:
-        raise EditkitError(f"{path} cannot be read as JSON; mend it or take it away.") from error
+        raise EditkitError(f"{path} cannot be read as JSON; correct or remove it.") from error
     return text

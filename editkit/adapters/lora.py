@@ -84,7 +84,7 @@ def attach(transformer: Transformer, options: LoraOptions, name: str = "default"
         if not any(re.fullmatch(rf"(.*\.)?({end})", key) for key in adapted):
             eject(transformer, name)
             raise EditkitError(f"lora.ranks names {end}, which lora.targets does not; name it in both.")
-    provider().regroup(transformer)
+    provider().refresh_offload_groups(transformer)
 
 
 def resume(transformer: Transformer, path: str | Path, name: str = "default") -> None:
@@ -128,14 +128,14 @@ def load(transformer: Transformer, path: str | Path, name: str, *, widen: bool =
     try:
         with _no_peft_warnings():
             done = formats.load_lycoris(transformer, state, about, name)
-        plain, told = (state, about) if done else formats.in_diffusers(state, about)
+        plain, told = (state, about) if done else formats.convert_to_diffusers(state, about)
     except EditkitError as error:
         raise EditkitError(f"{what} cannot be loaded: {error}") from error
     if done:
-        provider().regroup(transformer)
+        provider().refresh_offload_groups(transformer)
         return
     if widen:
-        plain = formats.widened(plain, transformer.config.in_channels)
+        plain = formats.widen_lora(plain, transformer.config.in_channels)
     install(transformer, plain, name, told, what)
 
 
@@ -175,7 +175,7 @@ def install(
     if lost := [key for key in state if key.removeprefix(PREFIX).partition(".lora_")[0] not in landed]:
         eject(transformer, name)
         raise EditkitError(f"{what} does not fit this transformer: peft left {lost[0]} out.")
-    provider().regroup(transformer)
+    provider().refresh_offload_groups(transformer)
 
 
 def save(transformer: Transformer, folder: Path, name: str = "default") -> Path:
@@ -213,7 +213,7 @@ def eject(transformer: Transformer, name: str) -> None:
     transformer.delete_adapters(name)
     if not _configs(transformer):
         transformer.unload_lora()
-    provider().regroup(transformer)
+    provider().refresh_offload_groups(transformer)
 
 
 def _configs(transformer: Transformer) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The adapter manager: which adapters each method uses, and where they come from."""
+"""Choose which adapters each method uses, and find their files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from editkit.types import EditRequest
 
 HUB = "hf://"
-"""Before the path of a file in a repository on the Hub."""
+"""Prefix of the path of a file in a repository on the Hub."""
 CONFIG = "*adapter_config.json"
-"""What peft keeps beside an adapter's file, where there is one."""
+"""Pattern of the config that peft writes beside an adapter's file."""
 
 
 class AdaptedMethod(Protocol):
@@ -32,25 +32,28 @@ class AdaptedMethod(Protocol):
 
     @property
     def adapter(self) -> Callable[[Options, str | None, EditRequest], str | None] | None:
-        """The adapter that it uses by default."""
+        """Chooses the default adapter."""
 
     @property
     def load_adapter(self) -> Callable[[Transformer, Path, str], object] | None:
-        """Loads an adapter file of the method's own kind."""
+        """Loads an adapter file of the method's own kind; None for a plain LoRA."""
 
     def role_under(self, options: Options) -> str:
-        """The backbone's transformer that it runs on."""
+        """Return the role of the transformer that the method runs on."""
 
 
 class AdapterManager:
     """Decides which adapters a transformer uses for which method of one editor.
 
     Args:
-        backbone: whose transformers wear them.
-        lora: files, folders or Hub ids that every method wears on top of its own adapter, with their scales.
+        backbone: the backbone whose transformers get the adapters.
+        lora: scales by file, folder or Hub id of adapters that every method uses in addition to its own.
+
+    Attributes:
+        private: whether recipes call additional adapters by their name, and hide where they are.
 
     Raises:
-        EditkitError: for a scale that is no number.
+        EditkitError: for a scale that is not a number.
     """
 
     def __init__(self, backbone: Backbone, lora: Mapping[str, float] | None = None) -> None:
@@ -60,11 +63,18 @@ class AdapterManager:
         adapters.check_scales(self.lora)
         self._chosen: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
         self._paths: dict[str, Path] = {}
+        self._names: dict[str, str] = {}
+        self.private = False
 
-    def copy(self) -> AdapterManager:
-        """The same, for another editor of this backbone."""
-        other = AdapterManager(self.backbone, self.lora)
-        other._chosen, other._paths = dict(self._chosen), self._paths
+    def copy(self, more: Mapping[str, float] | None = None) -> AdapterManager:
+        """Copy the choice of adapters, with more for every method, for another editor of this backbone.
+
+        Raises:
+            EditkitError: if a scale is not a number.
+        """
+        other = AdapterManager(self.backbone, {**self.lora, **(more or {})})
+        other._chosen, other._paths, other._names = dict(self._chosen), self._paths, self._names
+        other.private = self.private
         return other
 
     def load(self, method: AdaptedMethod, options: Options, path: Path, name: str | None) -> str:
@@ -73,7 +83,7 @@ class AdapterManager:
         Files of different folders often share a name; the second one's name then ends in its hash.
 
         Raises:
-            EditkitError: where it is missing, is no safetensors LoRA, or does not fit.
+            EditkitError: where it is missing, is not a LoRA in safetensors, or does not fit.
         """
         from editkit import adapters
 
@@ -122,11 +132,15 @@ class AdapterManager:
                 raise EditkitError(f"The adapter {source} is given twice; give it once, with one scale.")
             names.append(name)
             scales.append(scale)
+            self._names[source] = name
         self.backbone.set_adapters(role, names, scales)
 
     def recipe(self, method: AdaptedMethod) -> dict[str, dict[str, float]]:
-        """What a recipe says of the adapters on top of a method's own; nothing where there are none."""
-        return {"lora": dict(self.lora)} if self.lora and method.name not in self._chosen else {}
+        """Return a recipe's entries on additional adapters; empty where there are none."""
+        if not self.lora or method.name in self._chosen:
+            return {}
+        named = {self._names[each] if self.private else each: scale for each, scale in self.lora.items()}
+        return {"lora": named}
 
     def _own(self, method: AdaptedMethod, options: Options, request: EditRequest) -> str | None:
         """Find the adapter that a method uses by default."""
@@ -139,9 +153,9 @@ class AdapterManager:
             return None
 
     def _load_once(self, method: AdaptedMethod, role: str, adapter: str, start: str | None = None) -> str:
-        """The name of an adapter, which another editor of this backbone may have loaded.
+        """Load an adapter unless an editor of this backbone has loaded it; return its name.
 
-        It is a start, the file's where None, and the file's hash.
+        The name is `start`, or the file's name where None, followed by the file's hash.
         """
         from editkit import adapters
 
@@ -176,11 +190,11 @@ def _find(adapter: str) -> Path:
         owner, repository, *inside = (*adapter.removeprefix(HUB).split("/"), "", "")
         inside = [part for part in inside if part]
         if not (owner and repository and inside):
-            raise EditkitError(f"The adapter {adapter} is no file on the Hub; give hf://OWNER/NAME/FILE.")
+            raise EditkitError(f"The adapter {adapter} is not a file on the Hub; give hf://OWNER/NAME/FILE.")
         folder: Path = fetch(f"{owner}/{repository}", None, ["/".join(inside), CONFIG])
         return folder.joinpath(*inside)
     if adapter.count("/") != 1 or adapters.is_adapter(adapter):
-        raise EditkitError(f"The adapter {adapter} is no file or folder that exists, and no Hub id.")
+        raise EditkitError(f"The adapter {adapter} is neither an existing file or folder nor a Hub id.")
     found: Path = fetch(adapter, None, [adapters.FILE, CONFIG])
     if not adapters.file(found).is_file():
         raise EditkitError(

@@ -8,8 +8,8 @@ from editkit.backbone.adapter_files import (
     LoraSummary,
 )
 from editkit.backbone.autoencoders import Autoencoders
-from editkit.backbone.backbone import Backbone, MetaBackbone, TextEncoders
-from editkit.backbone.inventory import Fit, Held, Inventory, Way
+from editkit.backbone.backbone import Backbone, MetaBackbone, TextEncoders, WeightReader
+from editkit.backbone.inventory import CachedRole, Inventory, LoadingChoice, MemoryFit
 from editkit.backbone.providers import BackboneProvider, provider
 from editkit.backbone.records import Family, Role
 from editkit.backbone.transformer import Transformer, TransformerConfig
@@ -19,19 +19,20 @@ __all__ = [
     "Autoencoders",
     "Backbone",
     "BackboneProvider",
+    "CachedRole",
     "CollapsedAdapter",
     "ExpertsSummary",
     "Family",
-    "Fit",
-    "Held",
     "Inventory",
+    "LoadingChoice",
     "LoraFormats",
     "LoraSummary",
+    "MemoryFit",
     "MetaBackbone",
     "Role",
     "TextEncoders",
     "Transformer",
     "TransformerConfig",
-    "Way",
+    "WeightReader",
     "provider",
 ]

@@ -1,4 +1,4 @@
-"""LoRA files of FLUX: how a method's are recognised, what is in one, and what can be done with it."""
+"""Define records and protocols for LoRA files of FLUX: signature, summary, formats."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterSignature:
-    """How a method's adapter files are recognised, the surest sign first.
+    """The signs by which a method's adapter files are recognised, the most reliable one first.
 
     Attributes:
-        routing: key of a file's metadata under which the method keeps how its LoRA-MoE routes tokens; files
-            with experts are the method's too. None where it has no experts.
-        channels: of the tokens that its `x_embedder` takes.
+        routing: key of a file's metadata under which the method keeps how its LoRA-MoE routes tokens. Files
+            with experts are the method's too. None where the method has no experts.
+        channels: possible numbers of channels that the files' `x_embedder` takes.
         architecture: part of the architecture's name that training programs write into metadata.
     """
 
@@ -31,15 +31,15 @@ class AdapterSignature:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExpertsSummary:
-    """The LoRA-MoE in a file.
+    """A summary of the LoRA-MoE in a file.
 
     Attributes:
-        modules: that carry experts.
-        number: of experts on each.
-        rank: of an expert.
-        top_k: experts that a token uses.
+        modules: number of modules with experts.
+        number: number of experts of each module.
+        rank: rank of an expert.
+        top_k: number of experts that a token uses.
         router: `released` or `paper`.
-        alpha: of an expert.
+        alpha: alpha of an expert.
     """
 
     modules: int
@@ -52,22 +52,23 @@ class ExpertsSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoraSummary:
-    """What is in a LoRA file; modules are diffusers' throughout.
+    """A summary of a LoRA file; modules are diffusers' modules.
 
     Attributes:
         dialect: diffusers, kohya, bfl, comfyui or xlabs.
-        method: whose file it is by the methods' signatures; several, with "or" between, where a sign is
-            theirs alike, or unknown.
-        width: of the transformer.
-        x_embedder: channels of the tokens that it takes; None where the file leaves it alone.
-        ranks: modules by rank.
-        alphas: modules by alpha.
-        kinds: modules by kind, blocks taken together.
-        modules: that a plain LoRA adapts.
-        possible: linear modules of the transformer, of FLUX's 19 and 38 blocks where it is as wide as FLUX,
-            else of as many blocks as the file knows.
-        experts: the LoRA-MoE; None where there is none.
-        unplaced: keys that are left unloaded once the file is in diffusers' layout.
+        method: the method that the file is for, by the methods' signatures; several names joined by "or"
+            where a sign fits several; or unknown.
+        width: width of the transformer.
+        x_embedder: number of channels that the file's x_embedder takes; None where the file does not change
+            it.
+        ranks: number of modules by rank.
+        alphas: number of modules by alpha.
+        kinds: number of modules by kind, blocks taken together.
+        modules: number of modules with a plain LoRA.
+        possible: number of linear modules of the transformer: with FLUX's 19 and 38 blocks where it is as
+            wide as FLUX, else with as many blocks as the file names.
+        experts: summary of the LoRA-MoE; None where there is none.
+        unplaced: keys that remain unused once the file is in diffusers' layout.
     """
 
     dialect: str
@@ -84,7 +85,7 @@ class LoraSummary:
 
 
 class CollapsedAdapter(Protocol):
-    """A method's own kind of adapter as a plain LoRA, and how much that loses."""
+    """A method's own kind of adapter, replaced by a plain LoRA, and the error of the replacement."""
 
     @property
     def state(self) -> Mapping[str, Tensor]:
@@ -92,43 +93,43 @@ class CollapsedAdapter(Protocol):
 
     @property
     def errors(self) -> Mapping[str, float]:
-        """By module, the distance from the adapter to its stand-in, relative to the adapter's own size."""
+        """Distance between the adapter's update and the LoRA's, relative to the adapter's, by module."""
 
     @property
     def error(self) -> float:
-        """The mean over modules."""
+        """Mean error over modules."""
 
 
 class LoraFormats(Protocol):
-    """LoRAs of FLUX in every dialect: tensors by key and metadata, on a transformer or in a file.
+    """Reads, checks, converts and writes LoRAs of FLUX in every dialect.
 
-    All raise EditkitError for tensors that are no sound LoRA.
+    All methods raise EditkitError for tensors that are not a valid LoRA.
     """
 
-    def in_diffusers(
+    def convert_to_diffusers(
         self, state: Mapping[str, Tensor], about: Mapping[str, str]
     ) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
-        """A file's tensors and metadata as diffusers' pipelines write them, whatever its spelling."""
+        """Return a file's tensors and metadata as diffusers' pipelines write them, whatever its spelling."""
 
     def load_lycoris(
         self, transformer: Transformer, state: Mapping[str, Tensor], about: Mapping[str, str], name: str
     ) -> bool:
-        """Put a LoKr or LoHa on a transformer; False, and nothing done, where the tensors are of neither."""
+        """Put a LoKr or LoHa on a transformer; return False, and do nothing, for other tensors."""
 
-    def widened(self, state: Mapping[str, Tensor], in_channels: int) -> Mapping[str, Tensor]:
-        """A LoRA in peft's naming, its input layer's matrix moved to where a wider one has its channels."""
+    def widen_lora(self, state: Mapping[str, Tensor], in_channels: int) -> Mapping[str, Tensor]:
+        """Move the columns of a LoRA's input layer to where a wider input layer has these channels."""
 
-    def shapes(self, state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
-        """By module, the outputs and inputs of a plain LoRA's update."""
+    def update_shapes(self, state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+        """Return the numbers of outputs and inputs of a plain LoRA's updates, by module."""
 
     def check_fit(self, transformer: Transformer, state: Mapping[str, Tensor]) -> None:
-        """Refuse a LoRA in diffusers' layout that would not land whole."""
+        """Check that a LoRA in diffusers' layout fits the transformer completely."""
 
     def check_shapes(self, transformer: Transformer, wanted: Mapping[str, tuple[int, int]]) -> None:
-        """Refuse modules, by name with their outputs and inputs, that the transformer has not."""
+        """Check that the transformer has these linear modules with these outputs and inputs."""
 
     def check_finite(self, tensors: Iterable[Tensor]) -> None:
-        """Refuse values that are not finite; tensors without values pass."""
+        """Check that all values are finite; tensors on the meta device are skipped."""
 
     def inspect(
         self,
@@ -136,25 +137,25 @@ class LoraFormats(Protocol):
         about: Mapping[str, str],
         signatures: Mapping[str, AdapterSignature],
     ) -> LoraSummary:
-        """What a file's tensors and metadata tell; `signatures` are the methods' by name."""
+        """Summarise a file's tensors and metadata; `signatures` are the methods' by name."""
 
     def check_destination(self, destination: Path) -> None:
-        """Refuse what is no .safetensors file in a folder that exists, before the work."""
+        """Check, before the work starts, that this is a .safetensors file in a folder that exists."""
 
     def convert(
         self, source: Path, destination: Path, to: str, rank: int | None
     ) -> tuple[tuple[str, ...], float]:
-        """Write a file in another dialect; returns keys that were left out, and what a lower rank loses."""
+        """Write a file in another dialect; return the keys left out and the error of a lower rank."""
 
     def merge(
         self, sources: Sequence[tuple[Path, float]], destination: Path, rank: int | None
     ) -> tuple[tuple[str, ...], float]:
-        """Write a sum of scaled LoRAs as one; returns as `convert`."""
+        """Write the sum of scaled LoRAs as one; return the same as `convert`."""
 
-    def plain(
+    def plain_lora(
         self, state: Mapping[str, Tensor], collapsed: Mapping[str, Tensor], about: Mapping[str, str]
     ) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """A LoRA-MoE whose experts collapsed, as a plain LoRA's tensors and metadata."""
+        """Return a plain LoRA's tensors and metadata for a LoRA-MoE whose experts were collapsed."""
 
-    def write(self, state: Mapping[str, Tensor], about: Mapping[str, str], destination: Path) -> None:
+    def write_file(self, state: Mapping[str, Tensor], about: Mapping[str, str], destination: Path) -> None:
         """Write a file, whole or not at all."""

@@ -1,4 +1,4 @@
-"""FLUX's autoencoder for those who train it."""
+"""Define the protocol of FLUX's autoencoder for training."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 class Posterior(Protocol):
-    """What an encoder says of pictures: a Gaussian for each element of their latents."""
+    """The encoder's result: a Gaussian for each element of the latents BChw."""
 
     mean: Tensor
 
     def sample(self) -> Tensor:
-        """Latents BChw, drawn."""
+        """Draw latents BChw."""
 
     def kl(self) -> Tensor:
-        """The divergence from a standard Gaussian, summed over a picture's latents, B."""
+        """Return the divergence from a standard Gaussian, summed over the latents of a picture, (B,)."""
 
 
 class Autoencoders(Protocol):
-    """What FLUX offers to those who train its autoencoder; see `backbones.autoencoder`."""
+    """Creates, loads, runs and saves FLUX's autoencoder for training; see `backbones.autoencoder`."""
 
     def create(self, config: Mapping[str, Any]) -> nn.Module: ...
     def make_linear(self, vae: nn.Module, pixels_BCHW: Tensor, power: float) -> None: ...

@@ -1,4 +1,4 @@
-"""A loaded FLUX family, as the core and methods see it."""
+"""Define the protocol of a loaded FLUX family, through which core and methods use it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,30 @@ if TYPE_CHECKING:
     from editkit.types import Canvas, Plan, Text
 
 
+class WeightReader(Protocol):
+    """Reads weights of a transformer from its files."""
+
+    def rows(self, name: str, start: int, end: int) -> Tensor:
+        """Read rows of a weight, from `start` to before `end`, as they are in the file."""
+
+
 class TextEncoders(Protocol):
-    """The pair of text encoders that a family's transformers share."""
+    """The two text encoders that a family's transformers share."""
 
     clip: nn.Module
     t5: nn.Module
 
 
 class Backbone(Protocol):
-    """A FLUX family: one VAE, one pair of text encoders, a transformer per role.
+    """A FLUX family: one VAE, one pair of text encoders, and a transformer for each role.
 
-    Each loads when it is first needed.
+    Each model loads when it is first needed.
 
     Attributes:
-        name: of the family; a folder or Hub id where it was loaded from one.
-        device: where everything runs.
-        dtype: of all weights.
-        transformer_device: where transformers are put, which is elsewhere until they are in shards.
+        name: name of the family; a folder or Hub id where it was loaded from one.
+        device: the device on which everything runs.
+        dtype: precision of all weights.
+        transformer_device: device of new transformers; it differs from `device` until they are sharded.
     """
 
     name: str
@@ -47,20 +54,20 @@ class Backbone(Protocol):
 
     @property
     def roles(self) -> Collection[str]:
-        """Names of the transformers that it has."""
+        """Names of the family's roles."""
 
     def role(self, name: str) -> Role:
-        """The role's record.
+        """Return the role's record.
 
         Raises:
             EditkitError: where the family has no such role.
         """
 
     def transformer(self, role: str) -> Transformer:
-        """The role's transformer; roles with one key share one.
+        """Return the role's transformer; roles with the same key share one.
 
         Raises:
-            EditkitError: where its weights cannot be had or do not fit.
+            EditkitError: where its weights are missing or do not fit.
         """
 
     @property
@@ -70,98 +77,125 @@ class Backbone(Protocol):
     def load(self, role: str) -> None:
         """Load everything that an edit in this role needs."""
 
-    def use_parts_of(self, role: str) -> None:
+    def use_components_of(self, role: str) -> None:
         """Take the autoencoder and the text encoders from this role's folder."""
 
-    def free(self) -> None:
-        """Let go of the autoencoder and the text encoders, where they can be loaded again when needed."""
+    def empty_transformer(self, role: str) -> WeightReader | None:
+        """Give a role a transformer without values, on the meta device; return what reads its weights.
+
+        Returns None, and changes nothing, where its weights cannot be read by name.
+        """
+
+    def free(self, autoencoder: bool = True) -> None:
+        """Drop the text encoders and the autoencoder from memory, where they can be loaded again."""
 
     # Text and pixels.
 
     def text(self, prompts: Sequence[str], placeholders: Sequence[str] = ()) -> Text:
-        """Encode prompts, from memory where they were encoded before.
+        """Encode prompts; those that were encoded before come from the cache.
 
-        Placeholders are words that are tokens of their own to the sequence encoder; see `has_room_for`.
+        Args:
+            prompts: B prompts.
+            placeholders: words that are tokens of their own for the sequence encoder; see `has_room_for`.
         """
 
     def has_room_for(self, placeholders: Sequence[str]) -> bool:
-        """Whether the sequence encoder's embedding has rows to spare for these words."""
+        """Whether the sequence encoder's embedding has spare rows for these words."""
 
     def encode(self, pixels_BCHW: Tensor, generators: Sequence[torch.Generator] | None = None) -> Tensor:
-        """Pixels in [0, 1], sides multiples of 16, to packed latents BLC: posterior mode, or a sample."""
+        """Encode pixels as packed latents BLC.
+
+        Args:
+            pixels_BCHW: pixels in [0, 1]; H and W are multiples of 16.
+            generators: one for each picture, to sample the posterior; its mode where None.
+        """
+
+    def sampled_latents(self, generators: Sequence[torch.Generator]) -> AbstractContextManager[None]:
+        """Sample the posterior wherever pictures are encoded within the block, one generator a picture."""
 
     def mask(self, mask_B1HW: Tensor) -> Tensor:
-        """A mask of 0 and 1 as FLUX.1 Fill takes it, BLC: every pixel is kept."""
+        """Pack a mask of 0 and 1 as FLUX.1 Fill takes it, B L 256; every pixel is kept."""
 
     def inpainting(
         self, pixels_BCHW: Tensor, mask_B1HW: Tensor, generators: Sequence[torch.Generator] | None = None
     ) -> Tensor:
-        """What FLUX.1 Fill joins to the noise, BLC: the picture outside the mask, encoded, and the mask."""
+        """Encode what FLUX.1 Fill joins to the noise on channels, B L 320.
+
+        These are the latents of the picture with the masked area grayed out, and the mask. The arguments are
+        those of `encode` and `mask`.
+        """
 
     def decode(self, tokens_BLC: Tensor, width: int, height: int) -> Tensor:
-        """Packed latents back to pixels in [0, 1], BCHW."""
+        """Decode packed latents BLC of a canvas of this size into pixels BCHW in [0, 1]."""
 
     @property
     def panels_alone(self) -> bool:
-        """Whether an answer is decoded without what stands beside it on its canvas."""
+        """Whether an answer is decoded without its neighbours on the canvas."""
 
     def grid_ids(self, width: int, height: int, *, image: int = 0, left: int = 0, top: int = 0) -> Tensor:
-        """Position ids L3 of a picture of this size in pixels; offsets are in pixels too."""
+        """Make the position ids (image, row, column), L3, of a picture; sizes and offsets are in pixels."""
 
-    def keep_texts(self, folder: Path) -> None:
-        """Keep every encoded prompt in a folder of its own for these encoders, below this one."""
+    def cache_texts(self, folder: Path) -> None:
+        """Keep encoded prompts in a subfolder whose name depends on these encoders."""
 
     # The flow.
 
-    def recorded_values(self, role: str, tokens: int) -> AbstractContextManager[dict[str, Tensor]]:
-        """Collects the attention values of this many image tokens, by layer, in the forward pass within."""
+    def record_values(self, role: str, tokens: int) -> AbstractContextManager[dict[str, Tensor]]:
+        """Record the attention values of this many image tokens, by layer, within the block."""
 
-    def injected_values(
+    def inject_values(
         self, role: str, recorded: dict[str, Tensor], places_L: Tensor
     ) -> AbstractContextManager[None]:
-        """Gives some image tokens other attention values in the forward passes within."""
+        """Replace attention values of the image tokens where `places_L` is True, within the block."""
 
     def noise(self, canvas: Canvas, generators: Sequence[torch.Generator]) -> Tensor:
-        """Packed noise BLC, one generator an image."""
+        """Draw packed noise BLC for the canvas, with one generator for each image."""
 
     def reset_caches(self) -> None:
-        """Forget earlier steps, where the loading option `cache` makes transformers remember them."""
+        """Forget the activations of earlier steps, which the loading option `cache` keeps."""
 
     def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
-        """The role's prediction over the canvas' tokens, BLC; t is one time or one per image."""
+        """Predict the velocity of the canvas' tokens, BLC.
+
+        Args:
+            x_BLC: packed latents.
+            t: a time, or one for each image, (B,); 1 is noise and 0 is the picture.
+            plan: canvas, conditioning and role.
+            guidance: distilled guidance; ignored by networks that take none.
+        """
 
     def sizes(self, role: str) -> Sequence[tuple[int, int]]:
-        """(width, height) pairs that the role was trained at."""
+        """Return the (width, height) pairs that the role was trained at."""
 
     def defaults(self, role: str) -> tuple[int, float]:
-        """The role's steps and guidance."""
+        """Return the role's default steps and guidance."""
 
     def time_shift(self, role: str) -> TimeShift:
-        """How the role's sampler moves times, by its own scheduler's config."""
+        """Return the role's time shift, from its own scheduler's config."""
 
     @property
     def base(self) -> str | None:
-        """The known family whose transformers these are by their shapes; None where it is none."""
+        """The published family whose transformers have these shapes; None where there is none."""
 
     # Adapters and weights.
 
     def load_adapter(
         self, role: str, path: Path, name: str, load: Callable[[Transformer, Path, str], object]
     ) -> None:
-        """Load an adapter by `load` next to others on a role's transformer; a recipe names it by its hash."""
+        """Load an adapter with `load` onto a role's transformer, beside others; its hash is for recipes."""
 
     def set_adapters(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
-        """Switch a role's transformer to exactly these adapters; none at all gives the base model.
+        """Activate exactly these adapters of a role's transformer; no names give the base model.
 
         Raises:
             EditkitError: for an adapter that was not loaded, or another number of scales than of names.
         """
 
     def widen(self, role: str, start: str) -> None:
-        """Give a role a transformer that begins as another role's; its wider input has no effect yet.
+        """Give a role another role's transformer with a wider input; the new channels have no effect yet.
 
         Raises:
-            EditkitError: where a role is missing, or no way is known from the one's channels to the other's.
+            EditkitError: where a role is missing, or an input of these channels cannot be widened to those.
         """
 
     def look_left(self, role: str, pixels: int) -> None:
@@ -173,23 +207,23 @@ class Backbone(Protocol):
     # What a recipe tells.
 
     def vae_hash(self) -> str:
-        """Digest of the weights that latents depend on."""
+        """Hash the weights that latents depend on."""
 
     def fingerprints(self, role: str) -> dict[str, str]:
-        """Hashes of the weights behind a role, by component."""
+        """Return the hashes of the weights that a role uses, by component."""
 
     def loading(self) -> dict[str, Any]:
-        """The loading options that are not the default ones, in JSON's types."""
+        """Return the loading options that differ from the defaults, in JSON's types."""
 
     def remarks(self, instruction: str) -> list[str]:
-        """What a person should know about an instruction before trusting the result."""
+        """Return warnings about an instruction, such as words that the encoders do not know."""
 
     def remarks_on_picture(self, picture_HW3: NDArray[np.uint8]) -> list[str]:
-        """What a person should know about a picture to edit, sRGB in levels of 255; loads nothing."""
+        """Return warnings about a picture to edit, uint8 sRGB; loads nothing."""
 
 
 class MetaBackbone(Backbone, Protocol):
-    """A backbone on the meta device, of shapes without weights."""
+    """A backbone on the meta device: its tensors have shapes and no values."""
 
-    def parts(self, role: str) -> Mapping[str, int]:
-        """Parameters of the autoencoder and the text encoders, by part."""
+    def component_parameters(self, role: str) -> Mapping[str, int]:
+        """Return the number of parameters of the autoencoder and of each text encoder, by name."""

@@ -1,22 +1,25 @@
-"""Published weights on this machine, and what they need in memory."""
+"""Define records of the published weights on this machine, and of the memory that they need."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Held:
+class CachedRole:
     """A role's weights in the Hub's cache.
 
     Attributes:
         family: name of the backbone.
         role: name of the role.
         source: repository or file.
-        state: `complete`, `partly` or `absent`; `embedded` where they come with editkit.
-        size: bytes of the repository that are here; roles may share one.
+        state: `complete`, `partly` or `absent`; `embedded` where the weights come with editkit.
+        size: bytes of the repository in the cache; roles may share a repository.
         whole: bytes that the role needs on disk.
+        missing: where the state is `partly`, the missing files, each as a repository, a space, and a name or
+            pattern of files.
     """
 
     family: str
@@ -25,20 +28,22 @@ class Held:
     state: str
     size: int
     whole: float
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fit:
-    """What a role needs on a device, in bytes, and the preset that makes it fit.
+class MemoryFit:
+    """The memory that a role needs on a device, in bytes, and the preset with which it fits.
 
     Attributes:
         family: name of the backbone.
         role: name of the role.
-        transformer: of weights.
-        encoders: of weights, of both text encoders.
-        vae: of weights.
+        transformer: bytes of the transformer's weights.
+        encoders: bytes of both text encoders' weights.
+        vae: bytes of the autoencoder's weights.
         preset: value of the loading option low_memory; empty where none is needed, None where none helps.
-        peak: of weights on the device at once, with that preset.
+        peak: largest number of bytes of weights on the device at once, with that preset.
+        travels: bytes of weights that are copied to the device in each step; 0 where all of them stay there.
     """
 
     family: str
@@ -48,17 +53,18 @@ class Fit:
     vae: float
     preset: str | None
     peak: float
+    travels: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Way:
+class LoadingChoice:
     """A way to load a role of FLUX.1.
 
     Attributes:
-        settings: what to add to the command, or nothing.
+        settings: options to add to the command; empty for none.
         device: bytes of weights on the device.
         main: bytes of weights in main memory.
-        needs: package that it takes, or None.
+        needs: package that must be installed, or None.
     """
 
     settings: str
@@ -68,20 +74,28 @@ class Way:
 
 
 class Inventory(Protocol):
-    """What is here of the published weights, and what will fit."""
+    """Tells which published weights are on this machine, and which of them fit its devices."""
 
     @property
     def ROOM(self) -> float:
-        """Bytes that an edit of one megapixel needs besides weights, at most."""
+        """Largest number of bytes that an edit of one megapixel needs besides weights."""
 
-    def held(self) -> list[Held]:
-        """Every role of every family, and how much of it is here."""
+    def cached_roles(self) -> list[CachedRole]:
+        """List every role of every family, with how much of it is in the Hub's cache."""
 
-    def fits(self, memory: float) -> list[Fit]:
-        """Every role of every family on a device of this many bytes, in the precision of GPUs."""
+    def token(self) -> bool:
+        """Whether this machine has a token of the Hub, which gated weights need."""
 
-    def preset(self, memory: float) -> str | None:
-        """The preset for several roles in one process; empty where none is needed, None where none helps."""
+    def memory_fits(self, memory: float, quantization: Mapping[str, Any]) -> list[MemoryFit]:
+        """List what every role of every family needs on a device of this many bytes.
 
-    def ways(self, on_cpu: bool) -> list[Way]:
-        """Ways to load one role of FLUX.1, from the plainest."""
+        Args:
+            memory: bytes of the device.
+            quantization: the loading option `quantization` by model; all other models are in bfloat16.
+        """
+
+    def best_preset(self, memory: float) -> str | None:
+        """Return the preset for several roles in one process; '' if none is needed, None if none helps."""
+
+    def loading_choices(self, on_cpu: bool) -> list[LoadingChoice]:
+        """List ways to load one role of FLUX.1, the simplest first."""

@@ -1,4 +1,4 @@
-"""What gives backbones: the only door from the core to `backbones`, which it finds by name."""
+"""Find the provider of backbones by name: the only way from the core to the package `backbones`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class BackboneProvider(Protocol):
-    """Makes backbones and knows their files. Nothing heavy is imported before it is needed."""
+    """Loads and creates backbones, and knows their files. Heavy libraries are imported on first use."""
 
     @property
     def families(self) -> Mapping[str, Family]:
@@ -33,27 +33,26 @@ class BackboneProvider(Protocol):
 
     @property
     def autoencoders(self) -> Autoencoders:
-        """FLUX's autoencoder for those who train it."""
+        """FLUX's autoencoder for training."""
 
     @property
     def inventory(self) -> Inventory:
-        """Published weights on this machine, and what they need in memory."""
-
-    def check_options(self, loading: Mapping[str, Any]) -> None:
-        """Refuse loading options that are unknown or do not fit.
-
-        Raises:
-            EditkitError: naming the first.
-        """
+        """Published weights on this machine, and the memory that they need."""
 
     def load(
         self,
         name: str,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
-        **loading: Any,
+        loading: Mapping[str, Any] | None = None,
     ) -> Backbone:
-        """A backbone by name, local folder or Hub id; weights load when first needed.
+        """Load a backbone by name, local folder or Hub id; its weights load when they are first needed.
+
+        Args:
+            name: name of a backbone, a diffusers pipeline folder, or a Hub id.
+            device: cpu, cuda or mps; the best one here where None.
+            dtype: float32, bfloat16 or float16; fp32 on a CPU and bf16 elsewhere where None.
+            loading: fields of `backbones.load_options.LoadOptions`.
 
         Raises:
             EditkitError: for an unknown name, device, dtype or loading option.
@@ -62,65 +61,65 @@ class BackboneProvider(Protocol):
     def create(
         self, fresh: Mapping[str, Any], role: str, device: str | None, seed: int, loading: Mapping[str, Any]
     ) -> Backbone:
-        """A backbone with a random transformer for a role and random text encoders, fp32.
+        """Create a backbone in fp32 with a random transformer for a role and random text encoders.
 
         Args:
-            fresh: what it is made of, see `backbones.random_init.FreshConfig`.
-            role: of the transformer.
-            device: the best one here where None.
-            seed: of the weights.
-            loading: options, as for `load`.
+            fresh: its parts, see `backbones.random_init.RandomInitConfig`.
+            role: role of the transformer.
+            device: the device; the best one here where None.
+            seed: seed of the weights.
+            loading: loading options, as for `load`.
 
         Raises:
-            EditkitError: where something of it is missing or does not fit.
+            EditkitError: where a part is missing or does not fit.
         """
 
     def estimate(self, name: str, loading: Mapping[str, Any]) -> MetaBackbone:
-        """A backbone on the meta device, of shapes without weights.
+        """Make a backbone on the meta device: its tensors have shapes and no values.
 
         Raises:
             EditkitError: for an unknown name or loading option.
         """
 
     def device(self, name: str | None) -> torch.device:
-        """The device asked for, or the best one here.
+        """Return the requested device, or the best one of this machine where None.
 
         Raises:
-            EditkitError: where it is not there.
+            EditkitError: where the machine does not have it.
         """
 
     def dtype(self, name: str | torch.dtype | None, chosen: torch.device) -> torch.dtype:
-        """The precision asked for, or the one that suits the device.
+        """Return the requested precision; where None, fp32 on a CPU and bf16 elsewhere.
 
         Raises:
-            EditkitError: where it is unknown.
+            EditkitError: where the precision is unknown.
         """
 
     def fetch(self, repository: str, licence: str | None, wanted: Sequence[str]) -> Path:
-        """A repository's folder: local as it is, from the Hub's cache, or downloaded.
+        """Return a repository's folder: a local one, one in the Hub's cache, or a downloaded one.
 
         Args:
-            repository: Hub id, or a folder.
-            licence: what to accept before.
+            repository: a Hub id, or a folder.
+            licence: the licence that must be accepted before the download, or None.
             wanted: patterns of the files that are needed.
 
         Raises:
-            EditkitError: where it cannot be had.
+            EditkitError: where the files cannot be obtained.
         """
 
     def convert(self, source: Path, destination: Path, axes: tuple[int, ...] | None) -> Path:
         """Convert a checkpoint from Black Forest Labs' naming to diffusers', or back.
 
         Raises:
-            EditkitError: where source, destination or RoPE axes do not fit, or the disk refuses.
+            EditkitError: where source, destination or RoPE axes do not fit, or the disk is full.
         """
 
-    def regroup(self, transformer: Transformer) -> None:
-        """Where weights visit the device group by group, take in those of adapters that came or went."""
+    def refresh_offload_groups(self, transformer: Transformer) -> None:
+        """Update the groups in which weights visit the device, after adapters were added or removed."""
 
 
 def provider() -> BackboneProvider:
-    """The provider of editkit's own backbones.
+    """Return the provider of editkit's own backbones.
 
     Raises:
         ImportError: where another package is called `backbones` and comes first.

@@ -1,4 +1,4 @@
-"""What the core and methods use of a FLUX transformer: a torch module with diffusers' adapter methods."""
+"""Define the protocol of a FLUX transformer: a torch module with diffusers' adapter methods."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class TransformerConfig(Protocol):
 
     @property
     def in_channels(self) -> int:
-        """Width of a token that it takes."""
+        """Number of channels of a token that the transformer takes."""
 
 
 class Transformer(Protocol):
-    """diffusers' FluxTransformer2DModel, as far as others than `backbones` look at it."""
+    """The part of diffusers' FluxTransformer2DModel that core and methods use."""
 
     training: bool
     x_embedder: nn.Module
@@ -28,37 +28,37 @@ class Transformer(Protocol):
 
     @property
     def config(self) -> TransformerConfig:
-        """What it was made from."""
+        """The config that it was built from."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its weights."""
+        """Precision of its weights."""
 
     # As every torch module has them.
 
     def modules(self) -> Iterator[nn.Module]:
-        """Itself and all modules within."""
+        """Yield the transformer itself and all modules in it."""
 
     def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
-        """The same with their names."""
+        """Yield names and modules."""
 
     def get_submodule(self, target: str, /) -> nn.Module:
-        """The module of a name."""
+        """Return the module of this name."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """All weights."""
+        """Yield all weights."""
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The same with their names."""
+        """Yield names and weights."""
 
     def requires_grad_(self, requires_grad: bool = True, /) -> object:
-        """Let all weights train, or none."""
+        """Make all weights trainable, or none."""
 
     def to(self, dtype: torch.dtype, /) -> object:
         """Change the precision of all weights, in place."""
 
     def train(self, mode: bool = True, /) -> object:
-        """Switch to training, or back."""
+        """Switch to training, or to inference."""
 
     def eval(self) -> object:
         """Switch to inference."""
@@ -66,7 +66,7 @@ class Transformer(Protocol):
     # As diffusers' models have them.
 
     def add_adapter(self, adapter_config: Any, *, adapter_name: str) -> None:
-        """Put a fresh adapter of peft's config on it."""
+        """Add a new adapter by peft's config."""
 
     def load_lora_adapter(
         self,
@@ -76,13 +76,13 @@ class Transformer(Protocol):
         adapter_name: str,
         metadata: Any,
     ) -> object:
-        """Put a LoRA's tensors on it; `metadata` is peft's config as a dict, or None."""
+        """Add a LoRA's tensors; `metadata` is peft's config as a dict, or None."""
 
     def delete_adapters(self, adapter_names: str, /) -> None:
-        """Take an adapter off."""
+        """Remove an adapter."""
 
     def unload_lora(self) -> None:
-        """Take the layers off that carried adapters."""
+        """Remove the layers that carried adapters."""
 
     def enable_gradient_checkpointing(self, function: Callable[..., Any] | None, /) -> None:
-        """Compute activations again in the backward pass, by torch's way or the one given."""
+        """Compute activations again in the backward pass, with torch's function or the given one."""

@@ -12,6 +12,8 @@ import typer
 
 from editkit import __version__, packages
 from editkit.cli import (
+    arena,
+    batch,
     compare,
     data,
     defaults,
@@ -19,9 +21,13 @@ from editkit.cli import (
     doctor,
     edit,
     evaluate,
+    evaluate_reports,
+    evaluate_runs,
+    evaluate_vae,
     lists,
     lora,
     replay,
+    serve,
     stages,
     train,
     weights,
@@ -54,6 +60,9 @@ COMMANDS = (
     train.train,
     stages.stages,
     demo.demo,
+    serve.serve,
+    batch.batch,
+    arena.arena,
     doctor.doctor,
 )
 
@@ -66,9 +75,7 @@ def _version(asked: bool) -> None:
 
 Version = Annotated[
     bool,
-    typer.Option(
-        "--version", callback=_version, is_eager=True, help="Print the version, and do nothing else."
-    ),
+    typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit."),
 ]
 
 
@@ -83,6 +90,15 @@ def root(
 
 for command in COMMANDS:
     app.command()(command)
+for command in (
+    evaluate_runs.run,
+    evaluate_vae.vae,
+    evaluate_reports.report,
+    evaluate_reports.compare,
+    evaluate_reports.export,
+    evaluate_reports.benchmarks,
+):
+    evaluate.app.command()(command)
 for name, group in (("eval", evaluate), ("data", data), ("weights", weights), ("lora", lora)):
     app.add_typer(group.app, name=name)
 

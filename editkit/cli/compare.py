@@ -15,36 +15,44 @@ from editkit.errors import EditkitError
 @takes("image", "instruction", "mask", "references", "seed", "steps", "size", "preserve", "negative")
 def compare(
     asked: dict[str, Any],
-    method: Annotated[str, typer.Option("-m", "--method", help="Methods, with commas between.")] = "all",
+    method: Annotated[
+        str, typer.Option("-m", "--method", help="Methods to compare, separated by commas.")
+    ] = "all",
     backbone: Backbone = "tiny",
-    output: Annotated[Path, typer.Option("-o", "--output", help="Sheet to write.")] = Path("sheet.png"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Contact sheet to write.")] = Path(
+        "sheet.png"
+    ),
     *,
     judge: Annotated[
-        str | None, typer.Option(help="Lets every two results duel: preserve, tiny, ...")
+        str | None,
+        typer.Option(help="Judge that compares every two results: preserve, tiny, qwen-vl or openai."),
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", help="An option of a method, method.key=value.")
+        list[str] | None,
+        typer.Option("--option", help="Option of a method, as method.key=value; may be repeated."),
     ] = None,
     load: Load = None,
     lora: Lora = None,
     low_memory: LowMemory = None,
     as_json: Json = False,
 ) -> None:
-    """One edit by every method, with one seed: a sheet with seconds, tokens and scores."""
+    """Edit one picture with several methods and one seed; write a sheet with seconds, tokens and scores."""
     from editkit.imaging import images
 
     images.check_output(output)
     pictures.check_sources([asked["image"]])
     pictures.check_sources([asked["mask"]], "mask")
     pictures.check_sources(asked["references"], "reference")
+    named = _by_method(option)
+    options.check(named)
     from editkit import judges, registry
     from editkit.cli import tables
     from editkit.inference import comparison
 
     names = registry.method_names() if method == "all" else [name.strip() for name in method.split(",")]
-    editor = options.editor(backbone, device, dtype, _by_method(option), load, lora, low_memory)
+    editor = options.editor(backbone, device, dtype, named, load, lora, low_memory)
     referee = judges.load_judge(judge) if judge else None
     with terminal.progress("compare") as bar:
         entries = comparison.compare(editor, methods=names, judge=referee, watch=bar.begin, **asked)

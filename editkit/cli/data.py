@@ -14,28 +14,34 @@ if TYPE_CHECKING:
 SIZES = 8
 """Largest number of sizes that are listed."""
 
-app = typer.Typer(help="Look at training data.", no_args_is_help=True)
+app = typer.Typer(help="Check training data.", no_args_is_help=True)
 
 
 @app.callback()
 def data() -> None:
-    """Look at training data."""
+    """Check training data."""
 
 
 @app.command()
 def check(
-    config: Annotated[Path, typer.Argument(help="YAML of the run, or of its data alone.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, dots for nested keys.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Look at the first so many records.")] = None,
+    config: Annotated[Path, typer.Argument(help="YAML file of a run, or of its data alone.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Settings that differ: key=value, with dots for nested keys, such as data.path=pairs."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Number of records to check, from the first. If not given, all.")
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Contact sheet of the worst to write.")
+        Path | None, typer.Option("-o", "--output", help="Contact sheet to write, with the worst pairs.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Sizes; records unreadable or twice, pairs shifted or unchanged, masks, captions. Status 2 on errors."""
+    """Check training pairs: sizes, files, repeated or shifted pairs, masks, captions. Status 2 on errors."""
     from editkit import config as configs
-    from editkit.data import check as checks
-    from editkit.data.datasets import Chained, dataset
+    from editkit.data.datasets import ChainedDataset, dataset
     from editkit.imaging import images
     from editkit.train.settings import EditTrainConfig
 
@@ -45,7 +51,9 @@ def check(
         images.check_output(output)
     settings = configs.build(EditTrainConfig, configs.read(config), overrides or [])
     mixed = [dataset(each) for each in (settings.data, *(m.data for m in settings.mixture.values()))]
-    found = checks.check(Chained(mixed), limit)
+    from editkit.data import check as checks  # needs torch
+
+    found = checks.check(ChainedDataset(mixed), limit)
     sheet = found.sheet()
     if output and sheet:
         images.save(sheet, output)

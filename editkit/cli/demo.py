@@ -1,6 +1,7 @@
 """`editkit demo`."""
 
 import importlib
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,11 +26,31 @@ def demo(
         bool, typer.Option("--share", help="Open a public link through gradio's servers.")
     ] = False,
     password: Annotated[
-        str | None, typer.Option(envvar="EDITKIT_PASSWORD", help="Ask visitors for it.", show_envvar=True)
+        str | None,
+        typer.Option(envvar="EDITKIT_PASSWORD", help="Password that visitors must give.", show_envvar=True),
     ] = None,
     max_pixels: Annotated[
         int, typer.Option(help="Largest number of pixels of a visitor's picture.")
     ] = 25_000_000,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder whose training runs the Train tab shows; may be repeated."),
+    ] = None,
+    trust_paths: Annotated[
+        bool, typer.Option("--trust-paths", help="Let visitors train on pairs at any path of this machine.")
+    ] = False,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder of the visitors' results and sessions.")
+    ] = Path("out/page"),
+    personal: Annotated[
+        bool, typer.Option("--personal", help="One person's page: all browsers see the same results.")
+    ] = False,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter", help="Adapter that visitors may choose: a file, folder or Hub id; may be repeated."
+        ),
+    ] = None,
 ) -> None:
     """Open a page in the browser: compare methods, edit in turns, search over seeds, train."""
     from editkit import packages
@@ -37,6 +58,8 @@ def demo(
 
     if not 1 <= max_pixels <= images.MAX_PIXELS:
         raise EditkitError(f"--max-pixels {max_pixels} is not allowed; give 1 to {images.MAX_PIXELS:,}.")
+    if missing := [each for each in runs or () if not each.is_dir()]:
+        raise EditkitError(f"--runs {missing[0]} is no folder; give one that holds training runs.")
     packages.own_package("demos")
     importlib.import_module("demos.serve").serve(
         lambda: options.editor(backbone, device, dtype, {}, load, lora, low_memory),
@@ -45,4 +68,9 @@ def demo(
         share=share,
         password=password or None,
         pixels=max_pixels,
+        paths=trust_paths,
+        runs=tuple(each.resolve() for each in runs or ()),
+        output=output,
+        personal=personal,
+        adapters=adapter or (),
     )

@@ -16,7 +16,7 @@ GB = 1e9
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Show devices, versions, optional packages, weights that are here, and what will fit in memory."""
+    """Show devices, versions, optional packages, the weights on this machine, and what fits in memory."""
     found = _found()
     if as_json:
         print(json.dumps(found))
@@ -39,7 +39,7 @@ def _found() -> dict[str, Any]:
     first = devices[0]
     ways = [
         asdict(way) | {"fits": _fits(way, first, devices[-1], inventory.ROOM)}
-        for way in inventory.ways(first.name == "cpu")
+        for way in inventory.loading_choices(first.name == "cpu")
     ]
     return {
         "devices": [asdict(device) for device in devices],
@@ -47,7 +47,8 @@ def _found() -> dict[str, Any]:
         "optional": [
             asdict(each) | {"version": each.version, "install": each.install} for each in machine.OPTIONAL
         ],
-        "weights": [asdict(each) for each in inventory.held()],
+        "weights": [asdict(each) for each in inventory.cached_roles()],
+        "token": inventory.token(),
         "memory": {"device": first.name, "room": inventory.ROOM, "ways": ways},
     }
 
@@ -128,8 +129,22 @@ def _advise(found: dict[str, Any], console: "Console") -> None:
     missing = {each["package"]: each["install"] for each in found["optional"] if each["version"] is None}
     if way["needs"] in missing:
         console.print(f"This needs a package: {missing[way['needs']]}", markup=False)
-    if all(each["state"] != "complete" for each in found["weights"]):
+    _advise_on_weights(found, console)
+
+
+def _advise_on_weights(found: dict[str, Any], console: "Console") -> None:
+    """Name what incomplete weights lack, and say whether a token for gated weights is missing."""
+    weights = found["weights"]
+    if all(each["state"] != "complete" for each in weights):
         console.print("No published weights are complete here; the first edit fetches them.")
+    for each in weights:
+        if each["state"] == "partly":
+            repository, _, what = each["missing"][0].partition(" ")
+            role = f"{each['family']} {each['role']}"
+            told = f"{role} lacks {what} of {repository}; run: hf download {repository}"
+            console.print(told, soft_wrap=True, markup=False)
+    if not found["token"]:
+        console.print("No token of the Hub is here, which gated weights need; run: hf auth login")
 
 
 def _coloured(state: str) -> str:

@@ -44,7 +44,7 @@ def edit(
     low_memory: LowMemory = None,
     as_json: Json = False,
 ) -> None:
-    """Edit a picture, or several alike; each result is exactly as large as its source."""
+    """Edit one or several pictures. Each result is exactly as large as its source."""
     sources = asked.pop("image")
     if contact_sheet and (len(sources) > 1 or sources[0].is_dir()):
         raise EditkitError("--contact-sheet shows one edit's seeds; give one picture, or leave it out.")
@@ -69,7 +69,7 @@ def generate(
     low_memory: LowMemory = None,
     as_json: Json = False,
 ) -> None:
-    """Make a picture from text and references, with the same network."""
+    """Make a picture from text, with or without reference pictures."""
     pictures.check_output(output)
     loading = (backbone, device, dtype, option, load, lora, low_memory)
     _edit(asked, [(None, output)], contact_sheet, loading, as_json)

@@ -11,7 +11,7 @@ from editkit.cli.request import takes
 
 app = typer.Typer(help="Measure edits.", no_args_is_help=True)
 
-BatchSize = Annotated[int, typer.Option(help="Edits that run together.")]
+BatchSize = Annotated[int, typer.Option(help="Number of edits that run together.")]
 
 
 @app.command()
@@ -19,26 +19,29 @@ BatchSize = Annotated[int, typer.Option(help="Edits that run together.")]
 def shapesworld(
     asked: dict[str, Any],
     backbone: Backbone = "tiny",
-    n: Annotated[int, typer.Option(help="Held-out examples.")] = 1000,
-    sessions: Annotated[int, typer.Option(help="Held-out sessions of five edits in a row.")] = 0,
+    n: Annotated[int, typer.Option(help="Number of held-out examples.")] = 1000,
+    sessions: Annotated[
+        int, typer.Option(help="Number of held-out sessions, each with five edits in a row.")
+    ] = 0,
     *,
     batch_size: BatchSize = 32,
     option: Options = None,
     lora: Lora = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for report.json and grid.png.")
+        Path, typer.Option("-o", "--output", help="Folder to write report.json and grid.png into.")
     ] = Path("out/shapesworld"),
     device: Device = None,
     dtype: Dtype = None,
     low_memory: LowMemory = None,
 ) -> None:
-    """Success on held-out ShapesWorld edits, by category and kind, with ceiling and copy baseline."""
+    """Measure success on held-out ShapesWorld edits, by category and kind."""
     from editkit.imaging import images
 
     images.check_folder(output)
+    named = {asked["method"]: options.pairs(option)}
+    options.check(named)
     from editkit.shapesworld import evaluate as scores
 
-    named = {asked["method"]: options.pairs(option)}
     editor = options.editor(backbone, device, dtype, named, lora=lora, low_memory=low_memory)
     with terminal.progress("edits", n + sessions * scores.TURNS) as bar:
         report = scores.evaluate(
@@ -53,32 +56,33 @@ def shapesworld(
 @takes("steps", "negative")
 def masked(
     asked: dict[str, Any],
-    method: Annotated[str, typer.Option("-m", "--method", help="One with tasks.")],
+    method: Annotated[str, typer.Option("-m", "--method", help="Method to measure; it must have tasks.")],
     backbone: Backbone = "tiny",
-    n: Annotated[int, typer.Option(help="Held-out examples of each kind.")] = 500,
+    n: Annotated[int, typer.Option(help="Number of held-out examples of each kind.")] = 500,
     kind: Annotated[
-        list[str] | None, typer.Option(help="One kind; may be repeated. All if not given.")
+        list[str] | None, typer.Option(help="Kind of edit; may be repeated. If not given, all kinds.")
     ] = None,
     *,
     batch_size: BatchSize = 32,
     option: Options = None,
     lora: Lora = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for report.json.")] = Path(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write report.json into.")] = Path(
         "out/masked"
     ),
     device: Device = None,
     dtype: Dtype = None,
     low_memory: LowMemory = None,
 ) -> None:
-    """Success on held-out ShapesWorld edits under masks and from references, by task."""
+    """Measure success on held-out ShapesWorld edits with masks and references, by task."""
     from editkit.imaging import images
 
     images.check_folder(output)
+    named = {method: options.pairs(option)}
+    options.check(named)
     from editkit import shapesworld as world
     from editkit.shapesworld import evaluate_masked as scores
     from editkit.shapesworld.evaluate import write_report
 
-    named = {method: options.pairs(option)}
     editor = options.editor(backbone, device, dtype, named, lora=lora, low_memory=low_memory)
     with terminal.progress("edits", n * len(kind or world.MASKED)) as bar:
         report = scores.evaluate(

@@ -1,20 +1,38 @@
 """`editkit methods` and `editkit backbones`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from editkit.cli.options import Load
+from editkit.errors import EditkitError
+
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="One of them, with its tasks and options.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of a method, to see its tasks and options.")
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--plan-device",
+            "--device",
+            help="GPU to plan for, such as rtx4090-24g: estimate an edit's memory and time with flux1-dev.",
+        ),
+    ] = None,
+    load: Load = None,
 ) -> None:
-    """List the methods, or what one of them can do and be told."""
+    """List the methods, or the tasks and options of one method, or estimate an edit on a GPU."""
     import dataclasses
 
     from editkit import api, config, registry
     from editkit.cli.tables import columns, text
 
+    if device is not None or load:
+        _estimates(device, registry.method_names() if name is None else [name], load)
+        return
     found = api.methods() if name is None else [registry.method(name)]
     about = [((each.name, each.summary), ("", f"role {each.role}; {each.paper}")) for each in found]
     print(text(columns("<<", (row for rows in about for row in rows))))
@@ -51,15 +69,19 @@ def _word(value: Any) -> str:
 
 def backbones(
     device: Annotated[
-        str | None, typer.Option(help="Say what fits a device, such as rtx4090-24g, and how.")
+        str | None,
+        typer.Option(
+            "--plan-device", "--device", help="GPU to plan for, such as rtx4090-24g: show what fits and how."
+        ),
     ] = None,
+    load: Load = None,
 ) -> None:
-    """List the backbones with their roles, licences and needs, or with what fits a device."""
+    """List the backbones with their roles, licences and needs, or say what fits a GPU."""
     from editkit.backbone import provider
     from editkit.cli.tables import columns, text
 
-    if device is not None:
-        _fits(device)
+    if device is not None or load:
+        _fits(device, load)
         return
     for family in provider().families.values():
         print(f"{family.name}: {family.summary}")
@@ -77,22 +99,69 @@ def backbones(
         print(text(columns("<<<", rows)))
 
 
-def _fits(device: str) -> None:
+def _fits(device: str | None, load: list[str] | None) -> None:
     """Each role's weights by part, and the preset with which it fits."""
     from editkit.backbone import provider
     from editkit.cli.tables import columns, text
     from editkit.train.estimate import devices
 
-    known, inventory = devices.by_name(device), provider().inventory
+    quantization = _quantization(device, load)
+    known, inventory = devices.by_name(device or ""), provider().inventory
     head = ("", "", "transformer", "encoders", "VAE", "activations", "settings", "weights at once")
     rows = []
-    for each in inventory.fits(known.capacity):
+    for each in inventory.memory_fits(known.capacity, quantization):
         sizes = (each.transformer, each.encoders, each.vae, inventory.ROOM)
         peak = "" if each.preset is None else _gigabytes(each.peak)
         rows.append((each.family, each.role, *map(_gigabytes, sizes), _settings(each.preset), peak))
-    print(f"GB in bfloat16 on {known.name}; activations are those of one megapixel, at most.")
+    kind = f"{' and '.join(quantization)} quantized, the rest in bfloat16" if quantization else "in bfloat16"
+    print(f"GB {kind} on {known.name}; activations are those of one megapixel, at most.")
     print(text(columns("<<>>>><>", rows, head)))
-    print(f"Several roles in one process: {_settings(inventory.preset(known.capacity))}")
+    if not quantization:
+        print(f"Several roles in one process: {_settings(inventory.best_preset(known.capacity))}")
+
+
+def _estimates(device: str | None, names: Sequence[str], load: list[str] | None) -> None:
+    """Print the estimated memory and seconds of one edit by each of these methods."""
+    from editkit.cli.tables import columns, text
+    from editkit.train.estimate import devices, edits
+    from editkit.train.estimate.plan import UTILIZATION
+
+    quantization = _quantization(device, load)
+    known = devices.by_name(device or "")
+    rows = []
+    for each in edits.estimate(known, names, quantization):
+        seconds = "" if each.seconds is None else f"{each.seconds:.0f}"
+        memory = "" if each.preset is None else _gigabytes(each.memory)
+        canvas = f"{each.width}x{each.height}"
+        shape = (each.method, canvas, each.tokens, each.steps, f"{each.flops / 1e12:.0f}")
+        rows.append((*shape, _settings(each.preset), memory, seconds))
+    head = ("", "canvas", "tokens", "steps", "TFLOP a step", "settings", "GB at once", "seconds")
+    side, backbone = edits.SIDE, edits.BACKBONE
+    print(f"An edit of {side}x{side} pixels with {backbone} on {known.name}.")
+    print("These are estimates from shapes and the maker's figures, not measurements.")
+    print(text(columns("<<>>><>>", rows, head)))
+    print(f"Seconds are those of the steps alone: {UTILIZATION:.0%} of the device's bf16 figure, or")
+    print(f"{edits.TRANSFER / 1e9:.0f} GB/s where weights come to the device in each step.")
+
+
+def _quantization(device: str | None, load: list[str] | None) -> dict[str, Any]:
+    """Return the loading option `quantization` by model, from the options of an estimate.
+
+    Raises:
+        EditkitError: where no device is named, or for an option that estimates do not count.
+    """
+    from editkit.backbone import provider
+    from editkit.cli.options import pairs
+    from editkit.train.estimate import edits
+
+    if device is None:
+        raise EditkitError("--load is for an estimate; name a device too, such as --plan-device rtx4090-24g.")
+    loaded = pairs(load, "--load")
+    if strange := [key for key in loaded if key != "quantization"]:
+        raise EditkitError(f"An estimate counts --load quantization=... alone; leave {strange[0]} out.")
+    provider().estimate(edits.BACKBONE, loaded)  # refuses what loading would refuse
+    found: dict[str, Any] = loaded.get("quantization") or {}
+    return {"transformer": found} if "type" in found else found
 
 
 def _gigabytes(size: float) -> str:

@@ -1,9 +1,9 @@
-"""`editkit lora`: look into LoRA files, convert and merge them, collapse a LoRA-MoE."""
+"""`editkit lora`: inspect, convert and merge LoRA files, and collapse a LoRA-MoE."""
 
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from editkit.backbone import AdapterSignature, LoraSummary
     from editkit.method import Collapse
 
-app = typer.Typer(help="Look into LoRA files, convert and merge them.", no_args_is_help=True)
+app = typer.Typer(help="Inspect, convert and merge LoRA files.", no_args_is_help=True)
 
-Source = Annotated[Path, typer.Argument(help="A .safetensors file, or a folder with an exported one.")]
-Destination = Annotated[Path, typer.Argument(help="A .safetensors file to write; replaced if it exists.")]
+Source = Annotated[Path, typer.Argument(help="LoRA to read: a .safetensors file, or a folder with one.")]
+Destination = Annotated[
+    Path, typer.Argument(help="Where to write: a .safetensors file, which is replaced if it exists.")
+]
 
 
 @app.command()
@@ -28,7 +30,8 @@ def inspect(
     file: Source,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Print what a LoRA file is, what it adapts, and what would be left unloaded."""
+    """Describe a LoRA file: dialect, rank, the layers that it adapts, and tensors that would not load."""
+    _check([file])
     from editkit import adapters
     from editkit.backbone import provider
 
@@ -44,12 +47,11 @@ def inspect(
 def convert(
     source: Source,
     destination: Destination,
-    to: Annotated[str, typer.Option("--to", help="diffusers, kohya, bfl or comfyui.")],
-    rank: Annotated[
-        int | None, typer.Option(help="Cut updates of a higher rank to the nearest ones of this rank.")
-    ] = None,
+    to: Annotated[str, typer.Option("--to", help="Dialect to write: diffusers, kohya, bfl or comfyui.")],
+    rank: Annotated[int | None, typer.Option(help="Reduce updates of a higher rank to this rank.")] = None,
 ) -> None:
-    """Write a LoRA in another dialect, with the same update of every weight, or of a lower rank."""
+    """Write a LoRA in another dialect. Without --rank, every weight gets the same update as before."""
+    _check([source])
     from editkit.backbone import provider
 
     _written(destination, rank, *provider().lora.convert(source, destination, to, rank))
@@ -58,15 +60,21 @@ def convert(
 @app.command()
 def merge(
     sources: Annotated[
-        list[str], typer.Argument(help="Plain LoRAs: files or folders, with =SCALE behind where not 1.")
+        list[str],
+        typer.Argument(
+            help="LoRAs to add up: files or folders, each with =SCALE behind it if the scale is not 1."
+        ),
     ],
     destination: Destination,
-    rank: Annotated[int | None, typer.Option(help="The highest rank; ranks add up if not given.")] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="Highest rank of the result. If not given, the ranks add up.")
+    ] = None,
 ) -> None:
-    """Write the sum of LoRAs as one, in diffusers' dialect."""
+    """Add LoRAs up and write the sum as one LoRA, in the dialect of diffusers."""
+    terms = [(Path(path), scale) for path, scale in map(split_scale, sources)]
+    _check(path for path, _ in terms)
     from editkit.backbone import provider
 
-    terms = [(Path(path), scale) for path, scale in map(split_scale, sources)]
     _written(destination, rank, *provider().lora.merge(terms, destination, rank))
 
 
@@ -74,15 +82,26 @@ def merge(
 def collapse(
     source: Source,
     destination: Destination,
-    way: Annotated[str, typer.Option(help="svd, the nearest update; or average, of the matrices.")] = "svd",
+    way: Annotated[
+        str,
+        typer.Option(
+            help="How experts become one: svd finds the nearest update, average takes the mean of "
+            "their matrices."
+        ),
+    ] = "svd",
     rank: Annotated[
-        int | None, typer.Option(help="Of what replaces the experts; theirs if not given.")
+        int | None,
+        typer.Option(
+            help="Rank of the LoRA that replaces the experts. If not given, the rank of one expert."
+        ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="JSON with each module's list of its experts' mean weights.")
+        Path | None,
+        typer.Option(help="JSON file: for each module a list with the mean weight of each expert."),
     ] = None,
 ) -> None:
-    """Turn a LoRA-MoE into a plain LoRA in diffusers' layout, and say how much that loses."""
+    """Turn a LoRA-MoE into a plain LoRA, and say how much is lost."""
+    _check([source])
     from editkit import adapters
     from editkit.backbone import provider
 
@@ -96,26 +115,34 @@ def collapse(
         routing = _routing(weights, state) if weights else None
         scale = experts.alpha / experts.rank
         plain = _collapser()(state, way=way, weights=routing, rank=rank, scale=scale)
-        tensors, metadata = lora.plain(state, plain.state, about)
+        tensors, metadata = lora.plain_lora(state, plain.state, about)
     except EditkitError as error:
         raise EditkitError(f"{adapters.file(source)} cannot be collapsed: {error}") from error
-    lora.write(tensors, metadata, destination)
+    lora.write_file(tensors, metadata, destination)
     worst = max(plain.errors, key=plain.errors.__getitem__)
     if experts.router == "paper" and not routing:
         print(
-            "note: this router gives experts less than their full weight, how much only --weights tells; "
-            "the plain LoRA is too strong",
+            "note: this router does not give experts their full weight, so the plain LoRA is too strong; "
+            "give the mean weights with --weights",
             file=sys.stderr,
         )
     if experts.top_k > 1:
         print(
-            f"note: tokens use {experts.top_k} experts each, but the errors take each expert alone; "
-            "they compare ways and ranks, and are not this adapter's own",
+            f"note: each token uses {experts.top_k} experts, but the errors below are of single experts; "
+            "use them to compare --way and --rank only",
             file=sys.stderr,
         )
     print(destination)
     print(f"mean relative error {plain.error:.4f} over {len(plain.errors)} modules")
     print(f"worst {plain.errors[worst]:.4f} at {worst}")
+
+
+def _check(files: Iterable[Path]) -> None:
+    """Look for the files before torch is imported, which takes long."""
+    from editkit.adapters.files import check
+
+    for each in files:
+        check(each)
 
 
 def _written(destination: Path, rank: int | None, left: Sequence[str], lost: float) -> None:

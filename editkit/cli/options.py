@@ -22,31 +22,43 @@ Backbone = Annotated[
         "-b",
         "--backbone",
         envvar="EDITKIT_BACKBONE",
-        help="A name from `editkit backbones`, a folder or Hub id.",
+        help="Backbone: a name from `editkit backbones`, a folder or a Hub id.",
     ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option(envvar="EDITKIT_DEVICE", help="cpu, cuda or mps; the best one here if not given."),
+    typer.Option(
+        envvar="EDITKIT_DEVICE",
+        help="Device to run on: cpu, cuda or mps. If not given, the best one of this machine.",
+    ),
 ]
-Dtype = Annotated[str | None, typer.Option(envvar="EDITKIT_DTYPE", help="float32, bfloat16 or float16.")]
+Dtype = Annotated[
+    str | None, typer.Option(envvar="EDITKIT_DTYPE", help="Precision: float32, bfloat16 or float16.")
+]
 Options = Annotated[
     list[str] | None,
-    typer.Option("--option", help="An option of the method, key=value, dots for nested keys."),
+    typer.Option(
+        "--option",
+        help="Option of the method, as key=value; may be repeated. Dots for nested keys: moe.rank=8.",
+    ),
 ]
 Load = Annotated[
     list[str] | None,
-    typer.Option("--load", help="An option of the backbone, key=value, dots for nested keys."),
+    typer.Option(
+        "--load",
+        help="Loading option of the backbone, as key=value; may be repeated. Dots for nested "
+        "keys: quantization.load_in_4bit=true.",
+    ),
 ]
 Lora = Annotated[
     list[str] | None,
     typer.Option(
-        "--lora", help="Adapter to use as well, FILE[=SCALE]: a file, folder or Hub id; may be repeated."
+        "--lora", help="Adapter to add, as FILE[=SCALE]: a file, a folder or a Hub id; may be repeated."
     ),
 ]
 LowMemory = Annotated[
     str | None,
-    typer.Option(metavar="PRESET", help="Keep few weights on the device: 16g, 24g, 48g or auto."),
+    typer.Option(metavar="PRESET", help="Preset for devices with little memory: 16g, 24g, 48g or auto."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")]
 
@@ -65,8 +77,9 @@ def editor(
     Raises:
         EditkitError: for an unknown name or option.
     """
-    from editkit import api
+    check(options)
     from editkit.backbone import provider
+    from editkit.editor import Editor
 
     loaded = pairs(load, "--load")
     if low_memory is not None:
@@ -76,8 +89,19 @@ def editor(
                 "leave one of them out."
             )
         loaded["low_memory"] = low_memory
-    provider().check_options(loaded)  # none but these are keywords of `load`
-    return api.load(backbone, device, dtype, options=options, lora=scaled(lora), **loaded)
+    return Editor(provider().load(backbone, device, dtype, loaded), options, scaled(lora))
+
+
+def check(options: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check options by method name without torch, whose import takes long.
+
+    Raises:
+        EditkitError: for an unknown method or option, or a wrong value.
+    """
+    from editkit import config, registry
+
+    for method, chosen in options.items():
+        config.build(registry.method_config(method), chosen)
 
 
 def say(notes: Iterable[str]) -> None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 PIPE = Path("-")
 """Stdin as a source, stdout as an output."""
+NOTHING = "\0"
+"""Name that stands for an empty one; no file can have it."""
+EMPTY = "The picture's name is empty; give a file, a folder, or - for stdin."
 SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".mpo")
 """Names of a folder's files that are taken for pictures."""
 
@@ -30,6 +33,8 @@ def jobs(sources: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
     """
     from editkit.imaging import images
 
+    if not all(map(named, sources)):
+        raise EditkitError(EMPTY)
     if len(sources) == 1 and not sources[0].is_dir():
         check_output(output)
         check_sources(sources)
@@ -41,6 +46,16 @@ def jobs(sources: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
     made = [(source, output / f"{source.stem}.png") for source in found]
     _check_targets(made)
     return made
+
+
+def named(source: Path) -> bool:
+    """Whether a picture was named: an empty name, such as an unset variable gives, is no folder."""
+    return str(source) != NOTHING
+
+
+def given(text: str) -> Path:
+    """Read a picture's name from the command line; an empty one stays empty, where `Path` makes it `.`."""
+    return Path(text or NOTHING)
 
 
 def _expanded(source: Path) -> list[Path]:
@@ -83,6 +98,8 @@ def check_sources(sources: Iterable[Path | None], what: str = "image") -> None:
     from editkit.imaging import images
 
     for source in sources:
+        if source is not None and not named(source):
+            raise EditkitError(f"The {what}'s name is empty; give a file.")
         if source is not None and source != PIPE:
             with images.opened(source, what):
                 pass
@@ -132,7 +149,7 @@ def write(image: Image.Image, output: Path, recipe: Mapping[str, Any]) -> None:
         images.save(image, output, recipe)
         return
     try:
-        sys.stdout.buffer.write(images.encoded(image, images.PNG, recipe))
+        sys.stdout.buffer.write(images.encode(image, images.PNG, recipe))
         sys.stdout.buffer.flush()
     except BrokenPipeError as error:
         raise EditkitError(

@@ -11,25 +11,29 @@ from editkit.cli.options import Lora, scaled
 
 
 def replay(
-    picture: Annotated[Path, typer.Argument(help="A PNG that editkit wrote.")],
+    picture: Annotated[Path, typer.Argument(help="PNG file that editkit wrote.")],
     image: Annotated[
-        Path | None, typer.Option(help="Its source, if not where the recipe says nor beside it.")
+        Path | None,
+        typer.Option(help="Source picture, if it is neither where the recipe says nor beside the PNG."),
     ] = None,
-    mask: Annotated[Path | None, typer.Option(help="Its mask, likewise.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="Mask, if it is neither where the recipe says nor beside the PNG.")
+    ] = None,
     reference: Annotated[
-        list[Path] | None, typer.Option(help="A reference, likewise; all of them in order.")
+        list[Path] | None,
+        typer.Option(help="Reference picture, if it is elsewhere; give all of them, in order."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write what is made now.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Picture to write.")] = None,
     # Its own option: what a person usually runs on must not stand over what the recipe says.
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or mps; the recipe's, else the best one here, if not given.")
+        str | None, typer.Option(help="Device to run on: cpu, cuda or mps. If not given, the recipe's.")
     ] = None,
     lora: Lora = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Make a picture again from its recipe: identical, close, or different and why.
+    """Make a picture again from its recipe, and say whether it is identical, close or different.
 
-    Exit status 0 if identical or close, 1 if different, 2 if it cannot be made again.
+    Exit status: 0 if identical or close, 1 if different, 2 if it cannot be made again.
     """
     from editkit.imaging import images
 

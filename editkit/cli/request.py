@@ -11,10 +11,11 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from editkit.cli import search
+from editkit.cli.pictures import given
 from editkit.cli.terminal import Quiet, Verbose, verbosity
 from editkit.errors import EditkitError
 from editkit.fields import summary
-from editkit.request import EditRequest
+from editkit.request import PICTURES, EditRequest
 
 FLAGS: Mapping[str, tuple[str, ...]] = {
     "method": ("-m", "--method"),
@@ -74,9 +75,10 @@ def _parameters(name: str, called: Mapping[str, str], many: str = "") -> Iterato
         yield from search.parameters()
         return
     kind, default, about = _plain(TYPES[name]), KNOWN[name].default, summary(EditRequest, name)
-    info: Any = typer.Option(*FLAGS.get(name, ()), help=about)
+    reading: dict[str, Any] = {"parser": given, "metavar": "PICTURE"} if name in PICTURES else {}
+    info: Any = typer.Option(*FLAGS.get(name, ()), help=about, **reading)
     if default is MISSING:
-        info, default = typer.Argument(help=about), inspect.Parameter.empty
+        info, default = typer.Argument(help=about, **reading), inspect.Parameter.empty
         if name == many:
             info.help, kind = f"{about[:-1]}; {MANY}", list[Path]
     elif kind is bool:

@@ -22,7 +22,7 @@ FLAGS: Mapping[str, str] = {
     "options": "--judge-option",
 }
 """How the fields are written."""
-ContactSheet = Annotated[Path | None, typer.Option(help="Picture of all previews to write.")]
+ContactSheet = Annotated[Path | None, typer.Option(help="Contact sheet to write, with all previews.")]
 
 
 def parameters() -> Iterator[inspect.Parameter]:

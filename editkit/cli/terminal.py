@@ -1,4 +1,4 @@
-"""What a command says on stderr while it runs."""
+"""Progress and notes on stderr while a command runs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ if TYPE_CHECKING:
     from rich import progress as rich_progress
 
     from editkit.inference.progress import Progress, Watch
+    from editkit.train.status import Status
 
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notes on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress and no notes on stderr.")]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", help="Also seconds by stage, libraries' warnings and tracebacks."),
+    typer.Option("--verbose", help="Print seconds by stage, warnings of libraries, and tracebacks too."),
 ]
 
 
 @dataclass
 class Verbosity:
-    """How much the command that runs says."""
+    """How much the running command prints."""
 
     quiet: bool = False
     verbose: bool = False
@@ -43,7 +44,7 @@ class Bar:
     def __init__(self, shown: rich_progress.Progress | None, label: str, total: float | None) -> None:
         self._shown = shown
         self._task = shown.add_task(label, total=total) if shown else None
-        self._done = 0.0
+        self._label, self._done = label, 0.0
 
     def watch(self, told: Progress) -> None:
         """Show the steps of one edit."""
@@ -55,6 +56,20 @@ class Bar:
         self._done += len(told.seeds) / told.steps
         if self._shown and self._task is not None:
             self._shown.update(self._task, completed=round(self._done))
+
+    def advance(self, count: int) -> None:
+        """Add items that are done."""
+        if self._shown and self._task is not None:
+            self._shown.advance(self._task, count)
+
+    def phase(self, told: Status) -> None:
+        """Show what a training run does."""
+        if self._shown and self._task is not None:
+            label = " ".join(filter(None, (told.phase, told.detail)))
+            if label.partition(" ")[0] != self._label.partition(" ")[0]:
+                self._shown.reset(self._task)
+            self._label = label
+            self._shown.update(self._task, description=label, completed=told.done, total=told.total or None)
 
     def begin(self, label: str) -> Watch:
         """Start again under another label; returns what shows the steps of its edit."""

@@ -1,10 +1,15 @@
 """`editkit train`."""
 
+import os
+import signal
+import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from editkit.cli.options import say
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
@@ -14,42 +19,101 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML with what differs from the defaults.")],
+    config: Annotated[
+        Path, typer.Argument(help="YAML file with the settings that differ from the defaults.")
+    ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="Further YAML to lay over it, and key=value, dots for nested keys."),
+        typer.Argument(
+            help="More YAML files, each over the one before, and key=value, with dots for nested keys."
+        ),
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Say what it takes and whether it fits, and do nothing.")
+        bool,
+        typer.Option(
+            "--plan", help="Estimate memory, time and how often each pair is seen. Nothing is trained."
+        ),
     ] = False,
     plan_device: Annotated[
         str | None,
         typer.Option(
             "--plan-device",
             "--device",
-            help="Plan for this machine, which need not be here: rtx4090-24g, 8xh100-80g (in shards), ... "
-            "A run trains on the machine that it is started on.",
+            help="GPU to plan for, such as rtx4090-24g or 8xh100-80g; it does not have to be in "
+            "this machine. "
+            "Training itself always uses this machine: fit.device=cpu keeps it off the GPU.",
         ),
     ] = None,
 ) -> None:
-    """Train from a config; `fit.resume=latest` goes on where the last run stopped."""
+    """Train with a config. `fit.resume=latest` continues a run that was stopped; Ctrl-C saves and stops."""
     from editkit import config as configs
     from editkit import registry
+    from editkit.cli import train_evaluation
+    from editkit.train.preflight import check_settings
 
     values, changes = configs.layered(config, overrides or [])
-    from editkit.train.loop import fit, own_device
-    from editkit.train.preflight import check_run
-
-    module = registry.recipe(str(values.get("recipe", "edit")))
-    settings: RunConfig = configs.build(module.CONFIG, values, changes)
+    recipe = str(values.get("recipe", "edit"))
+    settings: RunConfig = configs.build(registry.recipe_config(recipe), values, changes)
     if plan or plan_device:
         _plan(settings, plan_device)
         return
-    own_device()
-    check_run(settings.fit, settings)  # before the job, whose making can take long
-    job: Job = module.JOB(settings)
-    loss = fit(job, settings.fit)
+    check_settings(settings)
+    evaluation = train_evaluation.wanted(settings)
+    if evaluation:
+        from editkit.train.distributed import processes
+
+        processes.start(settings.fit)
+        evaluation.before()
+    loss = _trained(recipe, settings)
+    if evaluation:
+        evaluation.after()
     print(f"{settings.fit.output}/export (loss {loss:.4f} after {settings.fit.steps} steps)")
+
+
+def _trained(recipe: str, settings: "RunConfig") -> float:
+    """Carry out a run and return its last loss; its folder says what it does, and so does the terminal."""
+    from editkit.cli import terminal
+    from editkit.train import status, stopping
+
+    main = os.environ.get("RANK", "0") == "0"
+    about: dict[str, Any] = {"steps": settings.fit.steps} | {
+        name: getattr(settings, name) for name in ("method", "backbone") if hasattr(settings, name)
+    }
+    try:
+        with (
+            stopping.at_once(),
+            terminal.progress(status.STARTING) as bar,
+            status.reporting(Path(settings.fit.output), about, bar.phase if main else None, main=main),
+        ):
+            from editkit import registry
+            from editkit.train import precision
+            from editkit.train.distributed import failure, processes
+            from editkit.train.loop import fit, own_device
+            from editkit.train.preflight import check_run
+
+            job_of = registry.recipe(recipe).JOB
+            own_device()
+            found = check_run(settings.fit, settings)  # before the job, whose making can take long
+            processes.start(settings.fit)
+            with failure.shared(partial(_ended, main)):
+                settings, said = precision.settle(settings, found)
+                if said and main:
+                    say([said])
+                job: Job = job_of(settings)
+                return fit(job, settings.fit)
+    except stopping.StopRequest as request:
+        raise stopping.StoppedError(str(request), request.number) from None
+    except KeyboardInterrupt as interrupt:
+        raise stopping.StoppedError(str(interrupt) or stopping.KILLED, signal.SIGINT) from None
+
+
+def _ended(main: bool, sentence: str) -> None:
+    """Say why another process's failure ends this one."""
+    from editkit.train import status
+
+    status.fail(sentence)
+    if main:
+        print(f"editkit: {sentence}", file=sys.stderr)
 
 
 def _plan(settings: "RunConfig", device: str | None) -> None:
@@ -64,8 +128,17 @@ def _plan(settings: "RunConfig", device: str | None) -> None:
         )
     found = plans.plan(settings, device)
     print(table(found, settings))
+    if found.seen and found.seen > plans.MANY:
+        say([f"each pair is seen {found.seen:.0f} times; over {plans.MANY} a run learns its pairs by heart."])
     if not found.fits:
         raise EditkitError(f"The run needs {found.peak / 1e9:.0f} GB; see above what would fit.")
+
+
+def _seen(found: "TrainPlan", steps: int) -> str:
+    """Say how often each pair is seen."""
+    if found.pairs is None or found.seen is None:
+        return "not here, so it cannot be said how often each pair is seen"
+    return f"{found.pairs:,} pairs, each seen {found.seen:.3g} times in {steps:,} steps"
 
 
 def table(found: "TrainPlan", settings: "EditTrainConfig") -> str:
@@ -82,6 +155,7 @@ def table(found: "TrainPlan", settings: "EditTrainConfig") -> str:
             "a step",
             f"{settings.fit.samples} samples of {found.tokens} tokens, {found.flops / 1e12:.3g} TFLOP",
         ),
+        ("data", _seen(found, settings.fit.steps)),
         ("memory", columns("<>", ((part, f"{size / 1e9:.2f} GB") for part, size in sizes))),
     ]
     if found.device is None:

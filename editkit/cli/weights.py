@@ -1,4 +1,4 @@
-"""`editkit weights`: convert them."""
+"""`editkit weights`: convert weights."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,14 +13,24 @@ app = typer.Typer(help="Convert weights.", no_args_is_help=True)
 @app.command()
 def convert(
     source: Annotated[
-        Path, typer.Argument(help="A native .safetensors file, or a diffusers transformer folder.")
+        Path,
+        typer.Argument(
+            help="Weights to read: a native .safetensors file, or a transformer folder of diffusers."
+        ),
     ],
-    destination: Annotated[Path, typer.Argument(help="A folder, or a .safetensors file on the way back.")],
+    destination: Annotated[
+        Path, typer.Argument(help="Where to write: a folder for diffusers, or a native .safetensors file.")
+    ],
     axes: Annotated[
-        str | None, typer.Option(help="RoPE axes, such as 16,56,56, where they cannot be inferred.")
+        str | None,
+        typer.Option(help="RoPE axes, such as 16,56,56. Needed only if they cannot be found in the weights."),
     ] = None,
 ) -> None:
-    """Turn BFL's native FLUX naming into a diffusers folder, or back, exact to the bit."""
+    """Convert FLUX weights from Black Forest Labs' naming to a diffusers folder, or back, bit by bit."""
+    if not source.exists():
+        raise EditkitError(
+            f"{source} does not exist; give a native .safetensors file, or diffusers' transformer folder."
+        )
     from editkit.backbone import provider
 
     try:

@@ -1,1 +1,1 @@
-"""Training pairs: records, where they come from, and their latents on disk."""
+"""Training pairs: records, datasets, buckets, batches, and latents on disk."""

@@ -17,7 +17,7 @@ from editkit.data.datasets import Dataset
 from editkit.data.records import Record
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images, registration
-from editkit.imaging.contact_sheet import rows
+from editkit.imaging.contact_sheet import groups
 
 ERRORS = ("unreadable", "sizes differ", "shifted", "scaled", "no caption")
 WARNINGS = (
@@ -31,10 +31,13 @@ WARNINGS = (
 )
 """Problems of records: `ERRORS` should stop a run, `WARNINGS` may be intended."""
 SHIFT, SCALE = 1.5, 0.01
+"""Largest shift in pixels, and largest relative scale, between source and answer."""
 OUTSIDE = 0.25
 """Largest share of the changed pixels that may lie outside a mask."""
 WORDS = 300
+"""Most words of a caption that is not long."""
 SHOWN = 12
+"""Most records on the contact sheet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +95,7 @@ class Check:
     def sheet(self) -> Image.Image | None:
         """Draw source and answer of the worst records under their problem; None if there is no problem."""
         shown = [(title, [source, answer]) for title, answer, source in self.pictures]
-        return rows(shown, ("source", "answer"))
+        return groups(shown, ("source", "answer"))
 
 
 def check(dataset: Dataset, limit: int | None = None) -> Check:
@@ -128,31 +131,31 @@ def check(dataset: Dataset, limit: int | None = None) -> Check:
 
 def problems(record: Record) -> list[tuple[str, str, float]]:
     """Find the problems of one record: problem, detail and severity."""
-    found = _caption(record.instruction) + _decided(record)
+    found = _caption_problems(record.instruction) + _reading_problems(record)
     if record.source is None:
         return found
     if sizes := record.stretched():
         return [*found, ("sizes differ", sizes, 1.0)]
     answer_1CHW = images.tensor(images.Picture(rgb=record.answer))
     source_1CHW = canvas.resize(images.tensor(images.Picture(rgb=record.source)), *answer_1CHW.shape[:-3:-1])
-    change_11HW = canvas.change(source_1CHW, answer_1CHW)
+    change_11HW = canvas.change_mask(source_1CHW, answer_1CHW)
     if not change_11HW.any():
-        # A task may be to restore what the method takes away.
-        return found if record.task else [*found, ("nothing changes", "no pixel does visibly", 1.0)]
+        # With a task, source and answer may be equal: the method removes what is to be restored.
+        return found if record.task else [*found, ("nothing changes", "no pixel changes visibly", 1.0)]
     moved = registration.measure(source_1CHW, answer_1CHW)
     if moved is not None and moved.shift > SHIFT:
         detail = f"by {moved.right:+.1f}, {moved.down:+.1f} pixels"
         found.append(("shifted", detail, moved.shift))
     scale = 0.0 if moved is None else max(abs(moved.wider - 1), abs(moved.taller - 1))
-    # Of a small picture, one in a hundred is less than can be told from a changed shape.
+    # In a small picture, a scale of one in a hundred cannot be told from a changed shape.
     if moved is not None and scale > SCALE and moved.stretch(*answer_1CHW.shape[:-3:-1]) > SHIFT:
         found.append(("scaled", f"by {moved.wider:.3f}, {moved.taller:.3f}", scale))
     if record.mask is not None:
-        found += _masked(record.mask, change_11HW)
+        found += _mask_problems(record.mask, change_11HW)
     return found
 
 
-def _caption(words: str) -> list[tuple[str, str, float]]:
+def _caption_problems(words: str) -> list[tuple[str, str, float]]:
     if not words.strip():
         return [("no caption", "empty", 1.0)]
     if any(unicodedata.category(sign) == "Cc" and not sign.isspace() for sign in words):
@@ -161,8 +164,8 @@ def _caption(words: str) -> list[tuple[str, str, float]]:
     return [("long caption", f"{count} words", float(count))] if count > WORDS else []
 
 
-def _decided(record: Record) -> list[tuple[str, str, float]]:
-    """Report the decisions that were made when the record's pictures were read."""
+def _reading_problems(record: Record) -> list[tuple[str, str, float]]:
+    """Report what was assumed when the record's pictures were read."""
     found = [("picture", note, 1.0) for note in record.notes]
     if record.transparent:
         detail = f"{record.transparent} pixels, which are shown on white"
@@ -170,7 +173,7 @@ def _decided(record: Record) -> list[tuple[str, str, float]]:
     return found
 
 
-def _masked(mask_HW: NDArray[np.uint8], change_11HW: Tensor) -> list[tuple[str, str, float]]:
+def _mask_problems(mask_HW: NDArray[np.uint8], change_11HW: Tensor) -> list[tuple[str, str, float]]:
     size = change_11HW.shape[-2:]
     mask_11HW = torch.nn.functional.interpolate(torch.from_numpy(mask_HW)[None, None].float(), size) > 127
     changed = float(change_11HW.sum())
@@ -190,7 +193,7 @@ def _digest(record: Record) -> bytes:
 def _worst(
     dataset: Dataset, findings: Sequence[Finding]
 ) -> list[tuple[str, Image.Image, Image.Image | None]]:
-    """The worst of each kind in turn."""
+    """Return the worst records of each problem in turn: title, answer, source."""
     by_kind: dict[str, list[Finding]] = defaultdict(list)
     for found in sorted(findings, key=lambda each: -each.weight):
         if found.problem != "unreadable":

@@ -1,7 +1,13 @@
-"""How each dataset names its columns."""
+"""Name the columns of known datasets."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from editkit.data.records import DataConfig
 from editkit.errors import EditkitError, unknown
+
+Rows = Sequence[Mapping[str, Any]]
+"""Rows of a dataset: values by column."""
 
 FIELDS = ("answer", "instruction", "source", "mask", "references", "kind", "task")
 COLUMNS: dict[str, dict[str, str]] = {
@@ -34,11 +40,14 @@ COLUMNS: dict[str, dict[str, str]] = {
     "relighting": {"source": "file_name", "answer": "output", "instruction": "instruction"},
     "diffsynth": {"source": "kontext_images", "answer": "image", "instruction": "prompt"},
 }
-"""Columns of known datasets, by the record's fields; relighting is the kontext-community's on the Hub."""
+"""Column of each field, by preset; relighting is the kontext-community's dataset on the Hub."""
+
+CUT_OUT = ("magicbrush",)
+"""Presets whose masks are the source picture, transparent where the edit lies."""
 
 
 def columns(config: DataConfig) -> dict[str, str]:
-    """The columns of a config's dataset, by the record's fields.
+    """Return the column of each of a record's fields in a config's dataset.
 
     Raises:
         EditkitError: for an unknown preset or field.
@@ -46,6 +55,6 @@ def columns(config: DataConfig) -> dict[str, str]:
     preset = config.preset or ("csv" if config.name == "csv" else "editkit")
     if preset not in COLUMNS:
         raise EditkitError(unknown("preset of columns called", preset, COLUMNS))
-    if strange := [field for field in config.columns if field not in FIELDS]:
-        raise EditkitError(unknown("field of a record called", strange[0], FIELDS))
+    if unknown_fields := [field for field in config.columns if field not in FIELDS]:
+        raise EditkitError(unknown("field of a record called", unknown_fields[0], FIELDS))
     return COLUMNS[preset] | config.columns

@@ -1,4 +1,4 @@
-"""Training pairs by name."""
+"""Create datasets of training pairs by name, chain them, and check their records."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ if TYPE_CHECKING:
 
 
 class Dataset(Protocol):
-    """Records by place."""
+    """Records by index."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Record: ...
 
     def digest(self) -> str:
-        """Of what the records are made from, where the config does not say it all."""
+        """Hash what the records are made from, as far as the config does not say it."""
 
 
 class World(Dataset, Protocol):
-    """A dataset that is drawn: it has held-out records, and tells which edits of these succeed."""
+    """A dataset that is drawn, so that it has held-out records and can score edits of them."""
 
     def held_out(self, count: int) -> list[Record]:
-        """Records that no run trains on, of the kinds that this dataset draws."""
+        """Draw records that no run trains on, of this dataset's kinds."""
 
     def success(self, editor: PictureEditor, method: str, count: int, steps: int | None) -> float:
-        """Share of held-out edits that succeed."""
+        """Edit held-out records, and return the share of edits that succeed."""
 
 
 def dataset(config: DataConfig) -> Dataset:
-    """The dataset that a config names.
+    """Create the dataset that a config names.
 
     Raises:
-        EditkitError: where it has no such kind of edit, or the seeds are held out.
+        EditkitError: if it has no such kind of edit, its seeds are held out, or its files cannot be read.
     """
     module, _, name = DATASETS[config.name].partition(":")
     found: Dataset = getattr(importlib.import_module(module), name)(config)
     return found
 
 
-class Guarded:
-    """A dataset whose bad records are the sentences that say what is wrong with them.
+class CheckedDataset:
+    """A dataset that gives a sentence instead of each bad record, which says what is wrong with it.
 
-    Bad are those that cannot be read, or whose answer would be stretched onto its source.
-    An exception in a worker would end the run, with the worker's traceback for its message.
+    A record is bad if it cannot be read, or if its answer would be stretched onto its source. An exception
+    instead would end the run with the traceback of a worker process.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -70,8 +70,8 @@ class Guarded:
         return record
 
 
-class Chained:
-    """Several datasets, one behind the other."""
+class ChainedDataset:
+    """Several datasets, one after the other."""
 
     def __init__(self, parts: Sequence[Dataset]) -> None:
         self.parts = parts
@@ -94,6 +94,6 @@ DATASETS = {
     "shapesworld": "editkit.shapesworld.datasets:ShapesWorld",
     "shapesworld masked": "editkit.shapesworld.datasets:ShapesWorldMasked",
     "shapesworld holes": "editkit.shapesworld.datasets:ShapesWorldHoles",
-    **dict.fromkeys(FILES, "editkit.data.files:Files"),
+    **dict.fromkeys(FILES, "editkit.data.files:FileDataset"),
 }
-"""Where the class of each name is, which is imported when it is asked for."""
+"""Module and class of each name; they are imported when they are needed."""

@@ -1,6 +1,7 @@
-"""Pairs in folders: answers with captions of the same stem in one, their sources and masks in others.
+"""Find the training pairs in folders: answers and captions in one, sources and masks in others.
 
-The layout is that of ai-toolkit and musubi. Files that belong to no whole pair become rows that say so.
+Files of one pair have the same stem, as for ai-toolkit and musubi. A file without its partners becomes a row
+that says so.
 """
 
 import re
@@ -19,11 +20,11 @@ FIELDS = ("answer", "source", "mask", "instruction")
 CAPTION = ".txt"
 
 Files = dict[str, list[Path]]
-"""By the stem of the answer that they belong to."""
+"""Files by the stem of their answer."""
 
 
-class Fault(Mapping[str, Any]):
-    """A row that cannot be a record, and says why where it is read."""
+class BadRow(Mapping[str, Any]):
+    """A row that cannot be a record; reading it raises an error that says why."""
 
     def __init__(self, problem: str) -> None:
         self.problem = problem
@@ -39,13 +40,13 @@ class Fault(Mapping[str, Any]):
 
 
 def rows(path: Path, config: DataConfig) -> Sequence[Mapping[str, Any]]:
-    """A row for each answer, and one for each file that belongs to none.
+    """Make a row for each answer, and one for each file that belongs to no answer.
 
     Raises:
-        EditkitError: where a folder is missing that must be there, or one is named for no such field.
+        EditkitError: if a folder is missing that the config names, or the config names an unknown field.
     """
-    if strange := [field for field in config.folders if field not in FIELDS]:
-        raise EditkitError(unknown("field of folders called", strange[0], FIELDS))
+    if unknown_fields := [field for field in config.folders if field not in FIELDS]:
+        raise EditkitError(unknown("field of folders called", unknown_fields[0], FIELDS))
     folders = {field: path / config.folders.get(field, field) for field in FIELDS}
     if "instruction" not in config.folders:
         folders["instruction"] = folders["answer"]
@@ -54,24 +55,24 @@ def rows(path: Path, config: DataConfig) -> Sequence[Mapping[str, Any]]:
             raise EditkitError(
                 f"The folder {folder} of {field}s is missing; name it in data.folders.{field}."
             )
-    return list(_paired(path, folders))
+    return list(_pair(path, folders))
 
 
-def _paired(path: Path, folders: Mapping[str, Path]) -> Iterator[Mapping[str, Any]]:
-    captions = {file.stem: file for file in _listed(folders["instruction"]) if file.suffix.lower() == CAPTION}
-    known = {*captions, *(file.stem for file in _listed(folders["source"]))}
-    answers = _grouped(folders["answer"], known, numbered=False)
-    sources = _grouped(folders["source"], answers, numbered=True)
-    masks = _grouped(folders["mask"], answers, numbered=False)
+def _pair(path: Path, folders: Mapping[str, Path]) -> Iterator[Mapping[str, Any]]:
+    captions = {file.stem: file for file in _list(folders["instruction"]) if file.suffix.lower() == CAPTION}
+    known = {*captions, *(file.stem for file in _list(folders["source"]))}
+    answers = _group(folders["answer"], known, numbered=False)
+    sources = _group(folders["source"], answers, numbered=True)
+    masks = _group(folders["mask"], answers, numbered=False)
     needed = not answers.keys().isdisjoint(sources)
     for stem, files in answers.items():
         pair = {"answer": files, "source": sources.get(stem, []), "mask": masks.get(stem, [])}
-        if twice := next(filter(None, map(_twice, pair.values())), None):
-            yield Fault(f"{' and '.join(map(str, twice))} have one name; keep one of them.")
+        if twice := next(filter(None, map(_same_stem, pair.values())), None):
+            yield BadRow(f"{' and '.join(map(str, twice))} have the same name; keep one of them.")
         elif stem not in captions:
-            yield Fault(f"{files[0]} has no caption; write {folders['instruction'] / (stem + CAPTION)}.")
+            yield BadRow(f"{files[0]} has no caption; write {folders['instruction'] / (stem + CAPTION)}.")
         elif needed and not pair["source"]:
-            yield Fault(f"{files[0]} has no source in {folders['source']}, where others have one; add it.")
+            yield BadRow(f"{files[0]} has no source in {folders['source']}, where others have one; add it.")
         else:
             yield _row(path, pair, captions[stem])
     left = [
@@ -82,43 +83,43 @@ def _paired(path: Path, folders: Mapping[str, Path]) -> Iterator[Mapping[str, An
         if stem not in answers
     ]
     for file in (*left, *(file for stem, file in captions.items() if stem not in answers)):
-        yield Fault(f"{file} belongs to no answer in {folders['answer']}; rename or remove it.")
+        yield BadRow(f"{file} belongs to no answer in {folders['answer']}; rename or remove it.")
 
 
 def _row(path: Path, parts: Files, caption: Path) -> Mapping[str, Any]:
     try:
         words = caption.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError):
-        return Fault(f"The caption {caption} cannot be read; give a file of UTF-8 text.")
+        return BadRow(f"The caption {caption} cannot be read; give a file of UTF-8 text.")
     found = {name: [str(file.relative_to(path)) for file in files] for name, files in parts.items()}
     mask = next(iter(found["mask"]), None)
     return {"answer": found["answer"][0], "source": found["source"], "mask": mask, "instruction": words}
 
 
-def _grouped(folder: Path, stems: Container[str], *, numbered: bool) -> Files:
-    """A folder's pictures by the stem of their answer, and other files of the stems that have no picture.
+def _group(folder: Path, stems: Container[str], *, numbered: bool) -> Files:
+    """Group a folder's pictures by the stem of their answer; a stem without a picture gets its other files.
 
-    Several sources of one answer are numbered, name_0 and name_1 (musubi); answers may end in numbers too.
+    Several sources of one answer are numbered, name_0 and name_1 (musubi). Answers may end in numbers, too.
     """
-    files = [file for file in _listed(folder) if file.suffix.lower() != CAPTION]
-    pictures = {file.stem for file in files if file.suffix.lower() in _suffixes()}
+    files = [file for file in _list(folder) if file.suffix.lower() != CAPTION]
+    pictures = {file.stem for file in files if file.suffix.lower() in _picture_suffixes()}
     found: Files = defaultdict(list)
     for file in files:
         plain = file.stem in stems or not numbered
         stem = file.stem if plain else re.sub(r"_\d+$", "", file.stem)
-        if file.suffix.lower() in _suffixes() or (stem in stems and file.stem not in pictures):
+        if file.suffix.lower() in _picture_suffixes() or (stem in stems and file.stem not in pictures):
             found[stem].append(file)
     return dict(found)
 
 
-def _twice(files: Sequence[Path]) -> list[Path]:
-    """Files that differ in nothing but their suffix."""
+def _same_stem(files: Sequence[Path]) -> list[Path]:
+    """Return the files that differ in their suffix only."""
     stems = [file.stem for file in files]
     return [file for file in files if stems.count(file.stem) > 1]
 
 
-def _listed(folder: Path) -> list[Path]:
-    """A folder's files, numbers in their names in the order of numbers; none where there is no folder."""
+def _list(folder: Path) -> list[Path]:
+    """List a folder's files in natural order, 2 before 10; none if there is no folder."""
     files = [file for file in folder.glob("*") if file.is_file() and not file.name.startswith(".")]
     return sorted(files, key=lambda file: (_natural(file.stem), file.suffix))
 
@@ -128,7 +129,7 @@ def _natural(stem: str) -> list[tuple[int, str]]:
 
 
 @cache
-def _suffixes() -> frozenset[str]:
-    """Of all formats that pictures are read from."""
+def _picture_suffixes() -> frozenset[str]:
+    """Return the suffixes of all formats that Pillow reads."""
     registered = Image.registered_extensions()
     return frozenset(suffix for suffix, form in registered.items() if form in Image.OPEN)

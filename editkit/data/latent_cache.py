@@ -1,241 +1,137 @@
-"""A dataset's latents, computed once and kept on disk: chunk by chunk, so that what was stopped goes on."""
+"""Encode a dataset once, by all processes together, into a cache that steps read from.
 
-import hashlib
-import json
+A cache is a folder of small files (`chunk_files`) with an index (`latent_index`). Steps read the rows that
+they need; memory holds the index alone. With `latents: on_the_fly` the files say only which records a
+bucket has, and each step encodes its own pictures.
+"""
+
 import os
 import shutil
+import time
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import track
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from editkit import atomic_files
 from editkit.backbone import Backbone
 from editkit.config import Options
-from editkit.data.buckets import Bucket, encode_records, laid_out, shape_of
-from editkit.data.datasets import Dataset, Guarded
+from editkit.data import latent_chunks, latent_index
+from editkit.data.buckets import Bucket, encode_records, shape_key
+from editkit.data.datasets import Dataset
+from editkit.data.fresh_samples import FreshSamples
+from editkit.data.latent_chunks import ChunkEncoder, Count, digest
 from editkit.data.records import Record
-from editkit.errors import EditkitError, EditkitWarning, first_sentence
+from editkit.data.samples import Samples, StoredSamples
+from editkit.errors import EditkitError, EditkitWarning
 from editkit.method import Conditioner, Trainer
 from editkit.precision import bf16_pays
 from editkit.types import Plan
 
-CHUNK, CHUNK_VALUES = 64, 64 * 128 * 128 * 3
-"""Records that are encoded together: so many, or so many values of their pictures."""
-READERS, AHEAD = 8, 128
-"""Processes that read or draw records, at most, and records that they are ahead by, all together."""
-WAITING_VALUES = 256 * 1024 * 1024
-"""Values of decoded pictures that wait for others of their size."""
-VERSION = 4
-"""Of the files' meaning."""
-KEPT = {"weights_BL": torch.float32}
-"""What is not kept in bf16: in it a sample's weights would not sum to what it counts."""
-LEFT_OUT = "left out.txt"
-"""The file that says which records are not there or had to be changed; empty where all are as they were."""
-
-Arrange = Callable[[Sequence[Record]], tuple[Plan, dict[str, Tensor]]]
+VERSION = 5
+"""Version of the files' meaning; a new one makes older caches unused."""
+POLL = 0.5
+"""Seconds between looks at what the other processes have encoded."""
 
 
-def buckets(
-    dataset: Dataset,
-    backbone: Backbone,
-    conditioner: Conditioner[Options],
-    trainer: Trainer[Options],
-    key: Any,
-    folder: Path,
-) -> list[Bucket]:
-    """All of a dataset, from disk where the same dataset, weights and options were arranged before.
-
-    Several processes may do this at once; each encodes all, and one of them keeps it.
-
-    Args:
-        key: everything JSON-able that the latents depend on.
-        folder: where they are kept.
-
-    Raises:
-        EditkitError: where nothing of it can be read and arranged, or kept.
-    """
-    kept = folder / f"latents-{_digest([VERSION, key])}"
-    chunks = kept.with_suffix(".chunks")
-
-    def arranged(records: Sequence[Record]) -> tuple[Plan, dict[str, Tensor]]:
-        # Kept in bf16, so they may be computed in it.
-        kind = backbone.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=bf16_pays(kind)):
-            return encode_records(records, backbone, conditioner, trainer)
-
-    if not kept.is_dir():
-        said = Encoder(dataset, arranged, kept, chunks)()
-        with _room(kept, chunks):
-            _join(chunks, kept, said)
-    shutil.rmtree(chunks, ignore_errors=True)
-    if said := (kept / LEFT_OUT).read_text():
-        warnings.warn(said, EditkitWarning, stacklevel=2)
-    loaded = []
-    for path in sorted(kept.glob("*.json")):
-        about = json.loads(path.read_text())
-        plan, _ = encode_records([dataset[about["first"]]], backbone, conditioner, trainer)
-        tensors = load_file(path.with_suffix(".safetensors"))
-        loaded.append(Bucket(plan=plan, tensors=tensors, instructions=about["instructions"]))
-    return loaded
-
-
-class Encoder:
-    """Encodes what of a dataset is not in a folder of chunks yet.
+class LatentCache:
+    """The cache of one dataset under one method.
 
     Args:
         dataset: all records.
-        arranged: gives the plan and tensors of records of one shape.
-        kept: where the chunks will stand together.
-        chunks: the folder.
+        backbone: encodes pictures.
+        conditioner: arranges them.
+        trainer: gives loss weights.
+        key: everything that the latents depend on, in JSON's types.
+        folder: folder of all caches.
+        count: called with the numbers of records encoded and to encode, after each record.
+        share: this process's number, from 0, and the number of processes that share the encoding.
+        fresh: whether each step encodes its own pictures, sampling the autoencoder's posterior.
     """
 
-    def __init__(self, dataset: Dataset, arranged: Arrange, kept: Path, chunks: Path) -> None:
-        self.dataset, self.arranged, self.kept, self.chunks = dataset, arranged, kept, chunks
-        self.bad: list[str] = []
+    def __init__(
+        self,
+        dataset: Dataset,
+        backbone: Backbone,
+        conditioner: Conditioner[Options],
+        trainer: Trainer[Options],
+        *,
+        key: Any,
+        folder: Path,
+        count: Count = lambda done, total: None,
+        share: tuple[int, int] = (0, 1),
+        fresh: bool = False,
+    ) -> None:
+        self.dataset, self.backbone, self.conditioner, self.trainer = dataset, backbone, conditioner, trainer
+        self.count, self.share, self.fresh = count, share, fresh
+        name = f"latents-{digest([VERSION, key])}" if not fresh else f"sizes-{digest([VERSION, key])}"
+        self.kept, self.chunks = folder / name, folder / f"{name}.chunks"
+        self._layouts: dict[Any, tuple[Plan, dict[str, Tensor]]] = {}
 
-    def __call__(self) -> str:
-        """Encode, and say what was left out or changed; nothing where nothing was.
+    def buckets(self) -> list[Bucket]:
+        """Return the dataset's buckets; what is not encoded yet is encoded first.
+
+        Encoding goes chunk by chunk, so that a stopped run continues. Each process encodes its share, and
+        the first one writes the index when all are done.
 
         Raises:
-            EditkitError: where everything was, or the folder cannot be written.
+            EditkitError: if no record can be read and encoded, or the cache cannot be written or read.
         """
-        waiting: dict[tuple[Any, ...], list[tuple[int, Record]]] = defaultdict(list)
-        for index, record in self._records():
-            if isinstance(record, str):
-                self.bad.append(record)
-                continue
-            shape = shape_of(record)
-            waiting[shape].append((index, record))
-            if len(waiting[shape]) * record.answer.size >= CHUNK_VALUES or len(waiting[shape]) == CHUNK:
-                self.chunk(waiting.pop(shape))
-            if sum(len(each) * each[0][1].answer.size for each in waiting.values()) > WAITING_VALUES:
-                self.chunk(waiting.pop(max(waiting, key=lambda each: len(waiting[each]))))
-        for members in waiting.values():
-            self.chunk(members)
-        return " ".join(filter(None, (self._left_out(), self._shown_on_white())))
+        if not self.kept.is_dir():
+            parts = self.dataset, self._layout if self.fresh else self._encode, self.kept, self.chunks
+            ChunkEncoder(*parts, self.count, self.share, tensors=not self.fresh)()
+            self._complete()
+        if self.share[0] == 0:
+            shutil.rmtree(self.chunks, ignore_errors=True)
+        index = latent_index.read(self.kept)
+        if index.remarks:
+            warnings.warn(index.remarks, EditkitWarning, stacklevel=2)
+        paths = [self.kept / name for name in index.names]
+        found = []
+        for each in index.buckets:
+            plan, _ = self._encode([self.dataset[each.first]], low=False)
+            samples: Samples = StoredSamples(paths, each.chunks_N, each.rows_N)
+            if self.fresh:
+                samples = FreshSamples(samples, self.dataset, self._sampled)
+            found.append(Bucket(plan=plan, samples=samples))
+        return found
 
-    def _left_out(self) -> str:
-        if not self.bad:
-            return ""
-        count = len(self.dataset)
-        said = f"{len(self.bad)} of {count} records were left out; the first: {self.bad[0]}"
-        if len(self.bad) == count:
-            raise EditkitError(said)
-        return f"{said} All are named by `editkit data check`." if len(self.bad) > 1 else said
+    def _complete(self) -> None:
+        """Wait until all records are encoded, write the index, and move the chunks into the cache."""
+        while not self.kept.is_dir():
+            if self.share[0] == 0 and self._indexed():
+                with latent_chunks.disk_errors(self.kept, self.chunks):
+                    os.replace(self.chunks, self.kept)
+            else:
+                time.sleep(POLL)
 
-    def _shown_on_white(self) -> str:
-        count = sum(about.get("transparent", 0) for _, about in _read(self.chunks))
-        told = f"{count} of {len(self.dataset)} records have transparent pixels, which are learnt as white."
-        return told if count else ""
-
-    def _records(self) -> Iterator[tuple[int, Record | str]]:
-        """Those that are in no chunk, or what is wrong with them."""
-        done = {index for _, about in _read(self.chunks) for index in about["indices"]}
-        missing = [index for index in range(len(self.dataset)) if index not in done]
-        source: Any = Guarded(self.dataset)  # any sequence serves; torch's Dataset is no base class of ours
-        as_it_is: Any = _as_it_is  # records stay numpy arrays, so that workers share no tensors
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = min(READERS, cores)
-        loader: Iterable[Record | str] = DataLoader(
-            source,
-            batch_size=None,
-            sampler=missing,
-            num_workers=workers,
-            prefetch_factor=AHEAD // workers,
-            collate_fn=as_it_is,
-        )
-        yield from zip(missing, track(loader, "encoding", total=len(missing)), strict=True)
-
-    def chunk(self, members: Sequence[tuple[int, Record]]) -> None:
-        """Encode records of one shape, and keep them in a file."""
-        indices, records = zip(*members, strict=True)
+    def _indexed(self) -> bool:
         try:
-            plan, tensors = self.arranged(records)
-        except EditkitError as error:
-            if len(members) == 1:
-                self.bad.append(f"record {indices[0]}: {error}")
-            else:  # one by one, to tell which the method cannot encode
-                for pair in members:
-                    self.chunk([pair])
-            return
-        # Pictures of different sizes may come to stand on the same canvas.
-        key = records[0].task, laid_out(plan), [(name, each.shape[1:]) for name, each in tensors.items()]
-        about = {
-            "bucket": _digest(key),
-            "indices": indices,
-            "instructions": [record.instruction for record in records],
-            "transparent": sum(record.transparent > 0 for record in records),
-        }
-        held = {name: each.to("cpu", KEPT.get(name, torch.bfloat16)) for name, each in tensors.items()}
-        path = self.chunks / f"{_digest(indices)}.safetensors"
-        with _room(self.kept, self.chunks), atomic_files.beside(path) as partial:
-            save_file(held, partial, {"about": json.dumps(about)})
+            with latent_chunks.disk_errors(self.kept, self.chunks):
+                return latent_index.write(self.chunks, len(self.dataset))
+        except EditkitError:
+            if not any(self.chunks.glob("*.safetensors")):
+                shutil.rmtree(self.chunks, ignore_errors=True)  # as every record was left out
+            raise
+        return True
 
+    @torch.no_grad()
+    def _encode(self, records: Sequence[Record], low: bool = True) -> tuple[Plan, dict[str, Tensor]]:
+        # The cache holds bf16, so the latents may be computed in it.
+        kind = self.backbone.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=low and bf16_pays(kind)):
+            return encode_records(records, self.backbone, self.conditioner, self.trainer)
 
-def _as_it_is(record: Record | str) -> Record | str:
-    return record
+    def _layout(self, records: Sequence[Record]) -> tuple[Plan, dict[str, Tensor]]:
+        """Return the plan and shapes of records, of which the first of its shape is encoded."""
+        shape = shape_key(records[0])
+        if shape not in self._layouts:
+            plan, tensors = self._encode(records[:1])
+            self._layouts[shape] = plan, tensors
+        return self._layouts[shape]
 
-
-def _digest(key: Any) -> str:
-    told = json.dumps(key, sort_keys=True, default=str)
-    return hashlib.blake2b(told.encode(), digest_size=12).hexdigest()
-
-
-def _read(chunks: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The files of chunks and what they say about themselves, but for damaged ones and those that go."""
-    for path in chunks.glob("*.safetensors"):
-        with suppress(FileNotFoundError, SafetensorError), safe_open(path, "pt") as file:
-            yield path, json.loads(file.metadata()["about"])
-
-
-def _join(chunks: Path, kept: Path, said: str) -> None:
-    """Put chunks of one bucket together, each record at its place, whatever order they were encoded in."""
-    together: dict[str, list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
-    for path, about in _read(chunks):
-        together[about["bucket"]].append((path, about))
-    partial = chunks / os.urandom(8).hex()  # where it goes with them if this process is killed
-    partial.mkdir()
-    for members in together.values():
-        words = {
-            index: words
-            for _, about in members
-            for index, words in zip(about["indices"], about["instructions"], strict=True)
-        }
-        order = sorted(words)
-        places = {index: place for place, index in enumerate(order)}
-        tensors: dict[str, Tensor] = {}
-        for path, about in members:
-            for name, tensor in load_file(path).items():
-                whole = tensors.setdefault(name, tensor.new_empty(len(order), *tensor.shape[1:]))
-                whole[[places[index] for index in about["indices"]]] = tensor
-        save_file(tensors, partial / f"{order[0]:09d}.safetensors")
-        bucket = {"first": order[0], "instructions": [words[index] for index in order]}
-        (partial / f"{order[0]:09d}.json").write_text(json.dumps(bucket))
-    (partial / LEFT_OUT).write_text(said)
-    os.replace(partial, kept)
-
-
-@contextmanager
-def _room(kept: Path, chunks: Path) -> Iterator[None]:
-    """Says why files cannot be written, unless another process was faster to make what they are for."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            chunks.rmdir()  # which goes only where it is empty
-        if kept.is_dir():
-            return
-        problem = first_sentence(error)
-        raise EditkitError(
-            f"Latents cannot be kept in {kept.parent} ({problem}); free some space or give another cache."
-        ) from error
+    def _sampled(self, records: Sequence[Record], generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
+        with self.backbone.sampled_latents(generators):
+            return self._encode(records)[1]

@@ -27,15 +27,15 @@ class Record:
 
     Attributes:
         answer: the edited picture.
-        instruction: the edit in words. Where there is no source it is the caption of the answer, which has
-            no field of its own.
-        source: the picture before; None for text to image.
+        instruction: the edit in words; without a source, the caption of the answer.
+        source: the picture before the edit; None for text to image.
         mask: uint8 HW, 255 where the edit lies.
         references: further pictures.
-        kind: what sort of edit it is.
-        task: which of the method's tasks it is for, where it has several.
-        transparent: pixels of its pictures that were not opaque, and are shown on white.
-        notes: remarks in plain words on what had to be decided on its pictures.
+        kind: sort of edit.
+        task: the method's task that it is for; None to let the method choose.
+        transparent: number of pixels that were not opaque, and are on white now.
+        notes: remarks in plain words on what was assumed about the pictures.
+        wordings: all wordings of the instruction, where there are several; a run draws one each time.
     """
 
     answer: NDArray[np.uint8]
@@ -47,6 +47,12 @@ class Record:
     task: str | None = None
     transparent: int = 0
     notes: tuple[str, ...] = ()
+    wordings: tuple[str, ...] = ()
+
+    @property
+    def all_wordings(self) -> tuple[str, ...]:
+        """All wordings of the instruction, one at least."""
+        return self.wordings or (self.instruction,)
 
     def stretched(self) -> str | None:
         """Describe both sizes if the aspect ratios of source and answer differ by more than rounding."""
@@ -75,9 +81,14 @@ class Record:
         )
 
 
+def is_url(path: str) -> bool:
+    """Whether a dataset's path is a URL, such as s3://bucket/folder."""
+    return "://" in path
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Where training pairs come from."""
+    """Settings of a dataset of training pairs."""
 
     name: str = "shapesworld"
     """`shapesworld`: its edits and captions; `shapesworld masked`: edits under a mask and from references;
@@ -86,37 +97,51 @@ class DataConfig:
     captions and sources of the same stem, several with numbers; `webdataset`, tar shards; `huggingface`:
     parquet, arrow, Hub id."""
     count: int | None = None
-    """How many: of a file the first ones, all where null; 10,000 of ShapesWorld or with `streaming` then."""
+    """Number of records, the first ones of a file. null: all of a file; 10,000 of ShapesWorld or with
+    `streaming`."""
     start: int | None = None
-    """First seed; the world's first one for training where null."""
+    """First seed of ShapesWorld. null: its first seed for training."""
     kinds: dict[str, float] = field(default_factory=dict)
     """Weight of each kind of edit; `caption` is text to image, `open` an instruction that leaves something
-    free. Even over all other kinds where empty."""
+    open. Empty: all other kinds alike."""
     path: str | None = None
-    """The file or folder; pictures' paths in it are relative to its folder."""
+    """The file or folder; paths of pictures are relative to the folder. For `webdataset`, and for parquet
+    files of `huggingface`, also a URL that fsspec opens, such as s3://bucket/folder."""
     preset: str | None = None
-    """Names of columns: editkit, csv, magicbrush, omniedit, instructpix2pix, relighting or diffsynth."""
+    """Names of the columns: editkit, csv, magicbrush, omniedit, instructpix2pix, relighting or diffsynth."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Columns by the record's field, where they are not the preset's."""
+    """Column of a record's field, if it is another than the preset's."""
     folders: dict[str, str] = field(default_factory=dict)
-    """Folders below `path` for answer, source, mask and instruction, where they are not called so."""
+    """Folders below `path` of answer, source, mask and instruction, if they have other names."""
     split: str = "train"
-    """Of a Hugging Face dataset."""
+    """Split of a Hugging Face dataset."""
     streaming: bool = False
-    """Take a Hugging Face dataset's first `count` records without fetching the rest; they are held in memory
-    as they are in its files."""
+    """Take the first `count` records of a Hugging Face dataset and do not fetch the rest; they are held in
+    memory as they are in its files."""
     fields: tuple[str, ...] = FIELDS
     """Order of the fields of a `csv`."""
     types: tuple[str, ...] = ()
-    """Regular expressions of which a file's kind (data_type) must match one; all kinds where empty."""
+    """Regular expressions; a record is used if its kind (data_type) matches one. Empty: all records."""
     tasks: dict[str, str] = field(default_factory=dict)
-    """The method's task for each kind in a file; it chooses by what is given where there is none."""
-
+    """Task of the method for each kind in a file; for other kinds, the method chooses by what is given."""
     crop: str = "none"
-    """`none`: a picture of another shape than the canvas is padded, and the padding learnt with it; `centre`:
-    source, answer and mask are cut to the shape of the nearest size that the network was trained at."""
+    """`none`: a picture of another shape than the canvas is padded, and the padding is learnt, too; `centre`:
+    source, answer and mask are cropped to the shape of the nearest size that the network was trained at."""
+
+    cut_bottom: float = 0.0
+    """Share of the height that is cut off the bottom of source, answer and mask, before `crop` and
+    `stretch`."""
+    stretch: tuple[int, int] | None = None
+    """Width and height that source, answer and mask are stretched to, whatever their shape; null to keep
+    it."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.cut_bottom < 1:
+            raise ValueError(f"data.cut_bottom must lie in [0, 1), not {self.cut_bottom}")
+        if self.stretch is not None and (min(self.stretch) < 1 or self.crop != "none"):
+            raise ValueError(
+                f"data.stretch must be a width and a height, without crop, not {list(self.stretch)}"
+            )
         if self.crop not in ("none", "centre"):
             raise ValueError(f"data.crop must be none or centre, not {self.crop!r}")
         if self.name not in NAMES:
@@ -124,7 +149,9 @@ class DataConfig:
         try:
             list(map(re.compile, self.types))
         except re.error as error:
-            raise ValueError(f"data.types has {error.pattern!r}, no regular expression: {error}") from error
+            raise ValueError(
+                f"data.types has {error.pattern!r}, which is not a regular expression: {error}"
+            ) from error
         if self.count is not None and self.count < 1:
             raise ValueError(f"data.count must be at least 1, not {self.count}")
         if self.kinds and not (min(self.kinds.values()) >= 0 and 0 < sum(self.kinds.values()) < math.inf):
@@ -133,16 +160,16 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MixedConfig:
-    """A further dataset of a run."""
+    """Settings of a further dataset of a run."""
 
     data: DataConfig = field(default_factory=DataConfig)
     weight: float = 1.0
-    """How often it comes; the run's own `data` has 1."""
+    """Relative number of batches from it; the run's own `data` has 1."""
     prior: bool = False
-    """Learn what the model itself said before training instead of these answers (prior preservation): what
-    it knows stays as it is, and no noise of the data's comes with it."""
+    """Learn the untrained model's own predictions instead of these answers (prior preservation), so that the
+    model keeps what it knows."""
     loss_weight: float = 1.0
-    """Factor on its batches' loss. A prior's is small, and wants one of 10 to 100."""
+    """Factor on the loss of its batches. A prior's loss is small, and needs a factor of 10 to 100."""
 
     def __post_init__(self) -> None:
         for name in ("weight", "loss_weight"):

@@ -1,18 +1,21 @@
-"""The order in which samples come: endless, shuffled, and the same on every machine and after every stop."""
+"""Choose the samples of each batch: endless, shuffled, and the same on every machine and after a resume."""
 
 import random
+from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 
 from editkit.data.buckets import Bucket
 
-Picked = list[tuple[Bucket, list[int]]]
-"""The samples of a batch: each bucket with its samples' places."""
+Samples = list[tuple[Bucket, list[int]]]
+"""Samples of a batch: buckets, each with the places of its samples."""
 
 
-def share(picked: Picked, start: int, count: int) -> Picked:
-    """Take `count` of a step's samples, beginning at `start`."""
-    found: Picked = []
-    for bucket, places in picked:
+def take(samples: Samples, start: int, count: int) -> Samples:
+    """Take `count` of the samples, from number `start` on."""
+    found: Samples = []
+    for bucket, places in samples:
         own = places[max(0, start) : max(0, start + count)]
         if own:
             found.append((bucket, own))
@@ -20,77 +23,85 @@ def share(picked: Picked, start: int, count: int) -> Picked:
     return found
 
 
-class Stream:
-    """An endless, deterministic order of batches: each epoch shuffles samples and batches anew.
+class BatchSampler:
+    """Chooses batches from buckets; each epoch shuffles samples and batches again.
+
+    Memory holds 8 bytes a sample, its number among the samples of all buckets.
 
     Args:
-        filled: all samples.
+        buckets: all samples.
         batch: number of samples in a batch.
         seed: seed of the order.
-        mixed: whether samples of different buckets may go together.
+        mixed: whether one batch may have samples of different buckets.
     """
 
-    def __init__(self, filled: Sequence[Bucket], batch: int, seed: int, *, mixed: bool = False) -> None:
-        self.buckets, self.batch, self.seed, self.mixed = filled, batch, seed, mixed
-        counts = [len(bucket.instructions) for bucket in filled]
-        # A bucket smaller than a batch still gives one, with repeats.
+    def __init__(self, buckets: Sequence[Bucket], batch: int, seed: int, *, mixed: bool = False) -> None:
+        self.buckets, self.batch, self.seed, self.mixed = buckets, batch, seed, mixed
+        counts = [len(bucket) for bucket in buckets]
+        self._starts = [0, *accumulate(counts)]
+        # A bucket smaller than a batch still gives one batch, with repeats.
         self.per_epoch = sum(max(1, count // batch) for count in ([sum(counts)] if mixed else counts))
         self._epoch = -1
-        self._order: list[Picked] = []
+        self._samples, self._order = array("q"), array("q")
 
-    def __call__(self, number: int) -> Picked:
+    def __call__(self, number: int) -> Samples:
         """Return the samples of batch `number`."""
         epoch, place = divmod(number, self.per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._shuffled(epoch)
-        return self._order[place]
+            self._epoch = epoch
+            self._shuffle(epoch)
+        start = self._order[place]
+        return self._by_bucket(self._samples[start : start + self.batch])
 
-    def _shuffled(self, epoch: int) -> list[Picked]:
+    def _shuffle(self, epoch: int) -> None:
+        """Put the samples in an order, and the places where batches start in it."""
         rng = random.Random(f"epoch {self.seed} {epoch}")
-        samples = [
-            [(number, place) for place in range(len(bucket.instructions))]
-            for number, bucket in enumerate(self.buckets)
-        ]
-        order = []
-        for together in [[pair for each in samples for pair in each]] if self.mixed else samples:
+        ends = self._starts[-1:] if self.mixed else self._starts[1:]
+        self._samples, self._order = array("q"), array("q")
+        for start, end in zip([0, *ends], ends, strict=False):
+            together = array("q", range(start, end))
             rng.shuffle(together)
             together *= -(-self.batch // len(together))
-            order += [
-                self._picked(together[start : start + self.batch])
-                for start in range(0, len(together) - self.batch + 1, self.batch)
-            ]
-        rng.shuffle(order)
-        return order
+            first = len(self._samples)
+            self._samples += together
+            last = first + len(together) - self.batch + 1
+            self._order += array("q", range(first, last, self.batch))
+        rng.shuffle(self._order)
 
-    def _picked(self, pairs: Sequence[tuple[int, int]]) -> Picked:
-        numbers = dict.fromkeys(number for number, _ in pairs)
-        return [(self.buckets[n], [place for number, place in pairs if number == n]) for n in numbers]
+    def _by_bucket(self, numbers: Sequence[int]) -> Samples:
+        found: dict[int, list[int]] = {}
+        for number in numbers:
+            bucket = bisect_right(self._starts, number) - 1
+            found.setdefault(bucket, []).append(number - self._starts[bucket])
+        return [(self.buckets[bucket], places) for bucket, places in found.items()]
 
 
-class Mixture:
-    """Batches of several streams, by weight: after any number of them none is a whole batch behind its share.
+class MixtureSampler:
+    """Takes batches from several samplers by weight.
+
+    After any number of batches, no sampler is a whole batch behind its share.
 
     Args:
-        streams: one stream for each dataset.
-        weights: relative weight of each stream.
+        samplers: one for each dataset.
+        weights: relative weight of each sampler.
     """
 
-    def __init__(self, streams: Sequence[Stream], weights: Sequence[float]) -> None:
-        self.streams = streams
+    def __init__(self, samplers: Sequence[BatchSampler], weights: Sequence[float]) -> None:
+        self.samplers = samplers
         self.shares = [weight / sum(weights) for weight in weights]
         self._chosen: list[int] = []
         self._places: list[int] = []
-        self._counts = [0] * len(streams)
+        self._counts = [0] * len(samplers)
 
-    def __call__(self, number: int) -> Picked:
+    def __call__(self, number: int) -> Samples:
         """Return the samples of batch `number`."""
         while len(self._chosen) <= number:
             owed = [
                 share * (len(self._chosen) + 1) - count
                 for share, count in zip(self.shares, self._counts, strict=True)
             ]
-            stream = owed.index(max(owed))
-            self._chosen.append(stream)
-            self._places.append(self._counts[stream])
-            self._counts[stream] += 1
-        return self.streams[self._chosen[number]](self._places[number])
+            sampler = owed.index(max(owed))
+            self._chosen.append(sampler)
+            self._places.append(self._counts[sampler])
+            self._counts[sampler] += 1
+        return self.samplers[self._chosen[number]](self._places[number])

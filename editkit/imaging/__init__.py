@@ -1,1 +1,1 @@
-"""Pixels: reading, colour, canvas, registration, contact sheets."""
+"""Pixels: pictures, masks, colour, canvas, registration, contact sheets."""

@@ -1,7 +1,7 @@
-"""Plan the canvas of an input, for all methods.
+"""Plan the canvas of an input, place pixels on it, and restore the input's size afterwards.
 
-The planner scales the input uniformly and pads it to the grid by repeating its edge. The canvas records both,
-so `restore` returns a picture of exactly the input's size, without shift or stretch.
+The input is scaled uniformly and padded to the grid by repeating its edge. The canvas records both, so
+`restore` returns a picture of exactly the input's size, without shift or stretch.
 """
 
 import math
@@ -16,7 +16,9 @@ from editkit.errors import EditkitError
 from editkit.types import Box, Canvas
 
 GRID = 16
+"""Pixels along each side of a token."""
 MAX_SIDE = 8192
+"""Largest side of a canvas, in pixels."""
 
 
 def fit(
@@ -67,20 +69,20 @@ def fit(
     return Canvas(width=panel_width, height=panel_height, answer=answer, content=content, original=original)
 
 
-def beside(panel: Canvas, width: int) -> Canvas:
+def add_left(panel: Canvas, width: int) -> Canvas:
     """Add `width` pixels of canvas to the left of a planned panel."""
     answer = replace(panel.answer, left=panel.answer.left + width)
     return replace(panel, width=panel.width + width, answer=answer)
 
 
-def alone(canvas: Canvas) -> Canvas:
-    """Return the answer's panel as a canvas of its own."""
+def answer_panel(canvas: Canvas) -> Canvas:
+    """Return the panel of the answer as a canvas of its own."""
     box = canvas.answer
     return replace(canvas, width=box.width, height=box.height, answer=replace(box, left=0, top=0))
 
 
-def panel(tokens_BLC: Tensor, canvas: Canvas) -> Tensor:
-    """Select the tokens of the answer's panel, row by row, from those of the whole canvas."""
+def answer_tokens(tokens_BLC: Tensor, canvas: Canvas) -> Tensor:
+    """Select the tokens of the answer panel, row by row, from those of the whole canvas."""
     box = canvas.answer
     batch, _, channels = tokens_BLC.shape
     grid_BhwC = tokens_BLC.view(batch, canvas.height // GRID, canvas.width // GRID, channels)
@@ -89,15 +91,21 @@ def panel(tokens_BLC: Tensor, canvas: Canvas) -> Tensor:
     return grid_BhwC[:, rows, columns].flatten(1, 2)
 
 
-def decoded(tokens_BLC: Tensor, canvas: Canvas, panels_alone: bool = False) -> tuple[Tensor, Canvas]:
-    """The part of a canvas that is decoded, tokens BLC row by row: all, or the answer's panel alone."""
+def left_of_answer(canvas: Canvas) -> Tensor:
+    """Make a mask (L,) of the canvas' tokens that lie left of the answer panel."""
+    columns_L = torch.arange(canvas.width * canvas.height // GRID**2) % (canvas.width // GRID)
+    return columns_L < canvas.answer.left // GRID
+
+
+def decoded_tokens(tokens_BLC: Tensor, canvas: Canvas, panels_alone: bool = False) -> tuple[Tensor, Canvas]:
+    """Select the tokens to decode, row by row, with their canvas: all of them, or the answer panel's only."""
     if canvas.apart or panels_alone:
-        return panel(tokens_BLC, canvas), alone(canvas)
+        return answer_tokens(tokens_BLC, canvas), answer_panel(canvas)
     return tokens_BLC, canvas
 
 
 def resize(pixels_BCHW: Tensor, width: int, height: int) -> Tensor:
-    """Resize with antialiased bicubic, clamped to [0, 1]; return the same tensor if the size already fits."""
+    """Resize by antialiased bicubic, clamped to [0, 1]; a tensor of that size is returned as it is."""
     if pixels_BCHW.shape[-2:] == (height, width):
         return pixels_BCHW
     return F.interpolate(pixels_BCHW, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
@@ -115,19 +123,19 @@ def place(pixels_BCHW: Tensor, canvas: Canvas) -> Tensor:
 
 
 def restore(pixels_BCHW: Tensor, canvas: Canvas) -> Tensor:
-    """Crop the padding off a decoded canvas' answer panel and scale it back to the input's size."""
+    """Crop the padding off the answer panel of a decoded canvas, and scale it to the input's size."""
     left, top = canvas.answer.left + canvas.content.left, canvas.answer.top + canvas.content.top
     content_BCHW = pixels_BCHW[..., top : top + canvas.content.height, left : left + canvas.content.width]
     return resize(content_BCHW, *canvas.original)
 
 
-def grown(mask_B1HW: Tensor, reach: int) -> Tensor:
-    """Grow a boolean mask by `reach` pixels on every side."""
+def dilate(mask_B1HW: Tensor, reach: int) -> Tensor:
+    """Dilate a boolean mask by a square that reaches `reach` pixels to every side."""
     for side in (-1, -2):
         size, width = mask_B1HW.shape[side], 1
         margin = (reach, reach, 0, 0) if side == -1 else (0, 0, reach, reach)
         mask_B1HW = F.pad(mask_B1HW, margin)
-        # Doubling what is covered takes a tenth of a pooling's time.
+        # Doubling the covered width takes a tenth of the time of max pooling.
         while width < 2 * reach + 1:
             step = min(width, 2 * reach + 1 - width)
             width += step
@@ -136,7 +144,7 @@ def grown(mask_B1HW: Tensor, reach: int) -> Tensor:
     return mask_B1HW
 
 
-def change(
+def change_mask(
     source_BCHW: Tensor,
     edited_BCHW: Tensor,
     *,
@@ -145,10 +153,15 @@ def change(
     suspects_B1HW: Tensor | None = None,
     suspected: float = 0.0,
 ) -> Tensor:
-    """Find the pixels that an edit changed: B1HW, 1 inside.
+    """Find the pixels that an edit changed: B1HW, 1 where it did.
 
-    Specks thinner than three pixels are dropped, what is left grows by `grow` pixels. Among the `suspects`,
-    booleans, differences count from `suspected` on.
+    Specks thinner than three pixels are dropped.
+
+    Args:
+        threshold: difference in any channel, in [0, 1], above which a pixel counts as changed.
+        grow: pixels by which the found areas are dilated.
+        suspects_B1HW: pixels, as booleans, for which a lower threshold holds.
+        suspected: that threshold.
     """
     apart_BCHW = (edited_BCHW - source_BCHW).abs()
     differs_B1HW = apart_BCHW[:, :1]
@@ -157,14 +170,14 @@ def change(
     found_B1HW = differs_B1HW > threshold
     if suspects_B1HW is not None:
         found_B1HW |= suspects_B1HW & (differs_B1HW > suspected)
-    eroded_B1HW = ~grown(~found_B1HW, 1)
-    return grown(eroded_B1HW, grow + 1).float()
+    eroded_B1HW = ~dilate(~found_B1HW, 1)
+    return dilate(eroded_B1HW, grow + 1).float()
 
 
 def paste(source_BCHW: Tensor, edited_BCHW: Tensor, mask_B1HW: Tensor, *, feather: int = 2) -> Tensor:
-    """Paste the edit inside the mask over the source, feathered inwards.
+    """Paste the edit over the source inside the mask; the seam is blended over `feather` pixels inwards.
 
-    Outside the mask the result's pixels are the source's, bit for bit.
+    Outside the mask the pixels are those of the source, bit for bit.
     """
     hard_B1HW = (mask_B1HW > 0.5).float()
     soft_B1HW = F.avg_pool2d(F.pad(hard_B1HW, (feather,) * 4, mode="replicate"), 2 * feather + 1, stride=1)

@@ -1,4 +1,4 @@
-"""Convert a decoded file to upright 8-bit sRGB, and compute luma."""
+"""Convert decoded pictures to upright 8-bit sRGB, and compute luma."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ LUMA = (0.299, 0.587, 0.114)
 """Rec. 601's weights of red, green and blue."""
 
 # EXIF's orientations 2 to 8: mirrored, upside down, both, transposed, turned left, transverse, turned right.
-TURNS = {exif: Image.Transpose(turn) for exif, turn in enumerate((0, 3, 1, 5, 4, 6, 2), start=2)}
-SAME = 2
-"""Levels by which a profile may differ from sRGB and still be it: what tables and rounding make of it."""
-STEPS = 17
-"""Of each channel in the colours by which a profile is compared."""
+ORIENTATIONS = {exif: Image.Transpose(turn) for exif, turn in enumerate((0, 3, 1, 5, 4, 6, 2), start=2)}
+TOLERANCE = 2
+"""Levels by which tables and rounding may move a profile of sRGB away from sRGB."""
+PROBE_LEVELS = 17
+"""Levels of each channel in the colours by which a profile is compared with sRGB."""
 RGB16 = "RGB;16B"
-"""How a PNG's colours of 16 bits are kept, of which Pillow reads 8."""
+"""Pillow's name for PNG colours of 16 bits, of which it reads the upper 8."""
 
 
 def upright(image: Image.Image) -> Image.Image:
     """Turn and mirror an image by its EXIF orientation."""
-    with suppress(Exception):  # EXIF that is absent, says nothing of turns or cannot be read
-        return image.transpose(TURNS[image.getexif()[ExifTags.Base.Orientation]])
+    with suppress(Exception):  # EXIF that is absent, has no orientation or cannot be read
+        return image.transpose(ORIENTATIONS[image.getexif()[ExifTags.Base.Orientation]])
     return image
 
 
-def clear(image: Image.Image) -> Image.Image:
-    """An image that is not loaded yet, its clear colour in the levels that Pillow decodes its pixels to.
+def with_clear_color_as_decoded(image: Image.Image) -> Image.Image:
+    """Scale a PNG's transparent colour to the levels that Pillow decodes the pixels to.
 
-    The image that is given stays as it is. Of colours of 16 bits Pillow keeps the upper 8.
+    Pillow leaves the colour as the file has it, but spreads 2 and 4 bits to 8 and cuts 16 bits to 8. The
+    image must not be loaded yet; it stays as it is.
     """
     value = image.info.get("transparency")
-    tiles = getattr(image, "tile", None)  # only a file's image that is not loaded has some
+    tiles = getattr(image, "tile", None)  # only an image from a file that is not loaded has them
     kept = tiles[0][3] if tiles else None
     spread = {"L;2": 85, "L;4": 17}.get(kept) if isinstance(kept, str) else None
     if value is None or not (spread or kept == RGB16):
@@ -50,13 +51,16 @@ def clear(image: Image.Image) -> Image.Image:
 
 
 def eight_bit(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Gray of 16 or 32 bits as L, or LA with a clear value, with a note where its range had to be guessed."""
+    """Convert gray of 16 or 32 bits to 8 bits: L, or LA if the file has a transparent value.
+
+    The range of 32-bit values has to be guessed, and a note says so.
+    """
     if not image.mode.startswith(("I", "F")):
         return image
     values_HW = np.nan_to_num(np.array(image, dtype=np.float32), posinf=0, neginf=0)
     top = float(values_HW.max())
     whites = {"I": (255, 65535, top), "F": (1, 255, 65535, top)}.get(image.mode, (65535,))
-    # Resizing overshoots: a float picture that reaches 1.1 is not one in 256 levels.
+    # Resizing overshoots, so a float picture that reaches 1.1 still has the range 0 to 1.
     white = next(white for white in whites if top <= 1.25 * white)
     if len(whites) > 1:
         notes.append(f"its values of 32 bits are read as 0 to {white:g}")
@@ -67,11 +71,11 @@ def eight_bit(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """RGB through a profile where there is one, with a note where it cannot be used."""
+    """Convert an image to sRGB by its ICC profile, if any; a note says if the profile cannot be used."""
     rgb = image.convert("RGB")
     if profile is None:
         return rgb
-    gray = image.mode in ("1", "L", "LA")  # which may come with a profile of gray or of colours
+    gray = image.mode in ("1", "L", "LA")  # may come with a profile of gray or of colours
     for source in (image.convert("L"), rgb) if gray else (image if image.mode == "CMYK" else rgb,):
         with suppress(ImageCms.PyCMSError, OSError, TypeError, ValueError):
             conversion = _conversion(profile, source.mode)
@@ -91,21 +95,21 @@ def _conversion(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     made = ImageCms.buildTransform(source, target, mode, "RGB")
     if mode == "CMYK":
         return made
-    # Some profiles of sRGB have a rendering of their own for the other intents.
+    # Some profiles of sRGB have tables of their own for the other intents.
     measured = ImageCms.buildTransform(
         source, target, mode, "RGB", renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC
     )
     probe = _probe(mode)
     found = np.asarray(measured.apply(probe), dtype=int)
-    return None if np.abs(found - np.asarray(probe.convert("RGB"))).max() <= SAME else made
+    return None if np.abs(found - np.asarray(probe.convert("RGB"))).max() <= TOLERANCE else made
 
 
 def _probe(mode: str) -> Image.Image:
-    """Every level of gray, and a grid of colours where there are such."""
+    """Return every level of gray and, for colours, a grid of them."""
     gray = np.arange(256, dtype=np.uint8)
     if mode == "L":
         return Image.fromarray(gray[None])
-    levels = np.linspace(0, 255, STEPS).round().astype(np.uint8)
+    levels = np.linspace(0, 255, PROBE_LEVELS).round().astype(np.uint8)
     grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
     return Image.fromarray(np.concatenate((grid, np.stack((gray,) * 3, axis=-1)[None]), axis=1))
 

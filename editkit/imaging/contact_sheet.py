@@ -1,13 +1,13 @@
-"""Contact sheets: pictures in rows, with words where they need any."""
+"""Draw contact sheets: pictures in rows, with titles."""
 
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 SIDE, GAP, BETWEEN = 256, 6, 24
-"""Pixels of a picture's longer side, between pictures, and between groups of them."""
-LETTERS, LINE, LINES = 12, 16, 3
-"""Size of letters, height of a line, and the most lines of a title."""
+"""Pixels of a picture's longer side, between pictures, and between groups of pictures."""
+FONT_SIZE, LINE, LINES = 12, 16, 3
+"""Font size and height of a line in pixels, and most lines of a title."""
 GRAY, LIGHT = "#666666", "#bbbbbb"
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -16,14 +16,14 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 def grid(
     pictures: Sequence[Image.Image | None], columns: int, *, gap: int = 0, margin: int = 0, below: int = 0
 ) -> tuple[Image.Image, list[tuple[int, int]]]:
-    """Pictures of one size in rows on white, and where the left upper corner of each is.
+    """Draw pictures of one size in rows on white; return the sheet and the left upper corner of each picture.
 
     Args:
         pictures: row by row; None leaves a place empty.
         columns: pictures to a row.
         gap: pixels between pictures.
         margin: pixels around all of them.
-        below: pixels under each, for words.
+        below: pixels under each, for text.
     """
     width, height = next(picture.size for picture in pictures if picture)
     count = -(-len(pictures) // columns)
@@ -37,19 +37,19 @@ def grid(
     return sheet, corners
 
 
-def rows(
+def groups(
     shown: Sequence[tuple[str, Sequence[Image.Image | None]]], heads: Sequence[str], columns: int = 3
 ) -> Image.Image | None:
-    """Groups of pictures, each under its title, several groups to a row; None where there are none.
+    """Draw groups of pictures, each under its title, several groups to a row; None if there are no groups.
 
     Args:
-        shown: titles and pictures; a picture that there is not leaves an empty frame.
-        heads: what the pictures of each group are, in their order.
+        shown: title and pictures of each group; None leaves an empty frame.
+        heads: names of the pictures in a group, in their order.
         columns: groups to a row.
     """
     if not shown:
         return None
-    font = ImageFont.load_default(size=LETTERS)
+    font = ImageFont.load_default(size=FONT_SIZE)
     wide = len(heads) * (SIDE + GAP) + BETWEEN
     bands = [_Band(shown[start : start + columns], font, wide) for start in range(0, len(shown), columns)]
     size = (wide * min(columns, len(shown)) - BETWEEN + GAP, sum(band.height for band in bands))
@@ -84,13 +84,13 @@ def enlarged(picture: Image.Image, side: int = SIDE) -> Image.Image:
 
 
 class _Band:
-    """One row of a sheet: titles in lines, pictures in their final size, and the room that they take."""
+    """One row of a sheet: its titles in lines, its pictures in their final size, and its height."""
 
     def __init__(
         self, shown: Sequence[tuple[str, Sequence[Image.Image | None]]], font: Font, wide: int
     ) -> None:
         self.groups = [
-            (_lines(title, font, wide - BETWEEN), [each and _fitted(each) for each in pictures])
+            (_title_lines(title, font, wide - BETWEEN), [each and _fit(each) for each in pictures])
             for title, pictures in shown
         ]
         self.words = GAP + LINE * (1 + max(len(lines) for lines, _ in self.groups))
@@ -99,35 +99,35 @@ class _Band:
         self.height = self.words + self.pictures + BETWEEN
 
 
-def _fitted(picture: Image.Image) -> Image.Image:
+def _fit(picture: Image.Image) -> Image.Image:
     made = picture.convert("RGB")
     return enlarged(made) if max(made.size) <= SIDE else ImageOps.contain(made, (SIDE, SIDE))
 
 
-def _lines(title: str, font: Font, width: int) -> list[str]:
-    lines = wrapped(title, font, width).split("\n")
+def _title_lines(title: str, font: Font, width: int) -> list[str]:
+    lines = wrap(title, font, width).split("\n")
     return lines if len(lines) <= LINES else [*lines[: LINES - 1], f"{lines[LINES - 1]} …"]
 
 
 def strip(shown: Sequence[tuple[str, Image.Image]]) -> Image.Image:
-    """Pictures of one size side by side, small ones enlarged, each over its words."""
+    """Draw pictures of one size side by side, small ones enlarged, each above its text."""
     pictures = [enlarged(picture.convert("RGB")) for _, picture in shown]
     width, height = pictures[0].size
-    letters = max(LETTERS, height // 24)
-    font, gap = ImageFont.load_default(size=letters), max(GAP, width // 32)
-    texts = [wrapped(words, font, width - letters // 2) for words, _ in shown]
-    below = gap + round(1.4 * letters) * max(text.count("\n") + 1 for text in texts)
+    font_size = max(FONT_SIZE, height // 24)
+    font, gap = ImageFont.load_default(size=font_size), max(GAP, width // 32)
+    texts = [wrap(words, font, width - font_size // 2) for words, _ in shown]
+    below = gap + round(1.4 * font_size) * max(text.count("\n") + 1 for text in texts)
     made = Image.new("RGB", ((width + gap) * len(shown) + gap, gap + height + below), "white")
     draw = ImageDraw.Draw(made)
     for place, (text, picture) in enumerate(zip(texts, pictures, strict=True)):
         left = gap + place * (width + gap)
         made.paste(picture, (left, gap))
-        draw.multiline_text((left, gap + height + gap // 2), text, "black", font, spacing=letters * 0.2)
+        draw.multiline_text((left, gap + height + gap // 2), text, "black", font, spacing=font_size * 0.2)
     return made
 
 
-def wrapped(text: str, font: Font, width: int) -> str:
-    """Text in lines that fit a width in pixels."""
+def wrap(text: str, font: Font, width: int) -> str:
+    """Break text into lines that fit a width in pixels."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

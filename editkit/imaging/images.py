@@ -1,4 +1,4 @@
-"""Pictures on disk and in memory: whatever is given becomes upright 8-bit sRGB, with its alpha kept aside."""
+"""Read and write pictures: what is read becomes upright 8-bit sRGB, with its alpha kept apart."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Picture:
 
     Attributes:
         rgb: upright sRGB, (H, W, 3).
-        alpha: opacity, (H, W), 255 where opaque; None where the picture has none.
-        mode: Pillow's name for the pixels that it was made from.
-        notes: remarks in plain words on what had to be decided or left out.
+        alpha: opacity, (H, W), 255 where opaque; None if the picture has no alpha channel.
+        mode: Pillow's mode of the original pixels.
+        notes: remarks in plain words on what was assumed or left out.
     """
 
     rgb: NDArray[np.uint8]
@@ -51,16 +51,19 @@ class Picture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height)."""
+        """Return (width, height) in pixels."""
         return self.rgb.shape[1], self.rgb.shape[0]
 
 
 @contextmanager
 def opened(path: str | Path, what: str = "image") -> Iterator[Image.Image]:
-    """A picture file whose header has been read and whose pixels have not; `what` is its name in messages.
+    """Open a picture file and read its header, but not its pixels.
+
+    Args:
+        what: what messages call the picture.
 
     Raises:
-        EditkitError: where the file cannot be read or is no picture.
+        EditkitError: if the file cannot be read or is not a picture.
     """
     label = f"The {what} {path}"
     try:
@@ -68,8 +71,8 @@ def opened(path: str | Path, what: str = "image") -> Iterator[Image.Image]:
     except (OSError, ValueError) as error:  # the latter for a null byte in the path
         problem = getattr(error, "strerror", None) or str(error)
         raise EditkitError(f"{label} cannot be read ({problem}); check the path.") from error
-    with file, warnings.catch_warnings(), _in_words(label):
-        # Pillow warns of large pictures, odd EXIF and more; what matters of it is an error or a note here.
+    with file, warnings.catch_warnings(), _plain_errors(label):
+        # Pillow warns of large pictures, odd EXIF and more; those that matter are errors or notes here.
         warnings.simplefilter("ignore")
         if not file.peek(1):
             raise EditkitError(f"{label} is an empty file; give another copy.")
@@ -77,68 +80,40 @@ def opened(path: str | Path, what: str = "image") -> Iterator[Image.Image]:
 
 
 def load(image: ImageInput, what: str = "image") -> Picture:
-    """Decode a picture of any mode, without changing the one given; `what` is its name in messages.
+    """Decode a picture of any mode; the given object stays as it is.
+
+    Args:
+        what: what messages call the picture.
 
     Raises:
-        EditkitError: where it cannot be read or decoded, is no picture, or has no or too many pixels.
+        EditkitError: if it cannot be read or decoded, is not a picture, or has no or too many pixels.
     """
     if isinstance(image, (str, Path)):
         with opened(image, what) as file:
             # A phone's JPEG of type MPO has further "frames" that are only previews and depth or gain maps.
             frames = getattr(file, "n_frames", 1) if file.format != "MPO" else 1
             notes = [f"only the first of {frames} frames is used"] if frames > 1 else []
-            return _decoded(file, f"The {what} {image}", notes)
-    with _in_words(f"The {what}"):
-        return _decoded(arrays.image(image, what), f"The {what}", [])
+            return _decode(file, f"The {what} {image}", notes)
+    with _plain_errors(f"The {what}"):
+        return _decode(arrays.to_image(image, what), f"The {what}", [])
 
 
-def load_mask(mask: ImageInput, size: tuple[int, int]) -> NDArray[np.float32]:
-    """The mask of an image of `size` (width, height): (H, W) in [0, 1], 1 (white) where the edit may land.
-
-    Opacity counts where it differs, whatever the colours are, as painting tools export; else brightness.
-
-    Raises:
-        EditkitError: as for `load`, and for another size, a mode of print or video, or nothing over mid-gray.
-    """
-    label = f"The mask {mask}" if isinstance(mask, (str, Path)) else "The mask"
-    picture = load(mask, "mask")
-    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        raise EditkitError(f"{label} is a {picture.mode} picture; save it as gray, RGB or RGBA.")
-    if picture.size != tuple(size):
-        given, wanted = (f"{width}x{height}" for width, height in (picture.size, size))
-        raise EditkitError(f"{label} is {given} pixels, the image {wanted}; make them equally large.")
-    values_HW = brightness(picture)
-    if values_HW.max() <= 0.5:
-        raise EditkitError(f"{label} is at most {values_HW.max():.0%} white; paint where the edit may land.")
-    return values_HW
-
-
-def brightness(picture: Picture) -> NDArray[np.float32]:
-    """What a picture says as a mask, (H, W) in [0, 1]; see `load_mask`."""
-    gray_HW = np.array(Image.fromarray(picture.rgb).convert("L"))
-    values_HW: NDArray[np.float32] = np.divide(gray_HW, 255, dtype=np.float32)
-    if picture.alpha is None:
-        return values_HW
-    opacity_HW: NDArray[np.float32] = np.divide(picture.alpha, 255, dtype=np.float32)
-    return opacity_HW if np.ptp(opacity_HW) > 0 else values_HW * opacity_HW
-
-
-def flattened(picture: Picture) -> NDArray[np.uint8]:
-    """The colours on a white page, (H, W, 3); as they are where the picture has no opacity."""
+def flatten(picture: Picture) -> NDArray[np.uint8]:
+    """Put a picture on a white page, (H, W, 3); without an alpha channel it stays as it is."""
     if picture.alpha is None:
         return picture.rgb
     return np.array(color.on_white(Image.fromarray(np.dstack((picture.rgb, picture.alpha)))))
 
 
 def tensor(picture: Picture) -> Tensor:
-    """The colours as floats in [0, 1], 1CHW."""
+    """Return the colours as floats in [0, 1], 1CHW."""
     import torch
 
     return torch.tensor(picture.rgb).permute(2, 0, 1)[None].float().div(255).contiguous()
 
 
 def picture(pixels: Tensor, alpha: NDArray[np.uint8] | None = None) -> Image.Image:
-    """Floats in [0, 1], 1CHW or CHW, as a PIL image of 256 levels a channel, with `alpha` (H, W) attached."""
+    """Convert floats in [0, 1], 1CHW or CHW, to an 8-bit PIL image, and attach `alpha` (H, W)."""
     pixels_HWC = pixels.detach().reshape(pixels.shape[-3:]).permute(1, 2, 0).float().cpu()
     # Not Tensor.round, which sends halves to the even neighbour.
     levels_HWC = (pixels_HWC * 255 + 0.5).floor().clamp(0, 255).numpy().astype(np.uint8)
@@ -149,37 +124,37 @@ def picture(pixels: Tensor, alpha: NDArray[np.uint8] | None = None) -> Image.Ima
 
 
 def gray(mask: Tensor) -> Image.Image:
-    """Floats in [0, 1], 11HW or HW, as a gray PIL image of 256 levels."""
+    """Convert floats in [0, 1], 11HW or HW, to an 8-bit gray PIL image."""
     levels_HW = (mask.detach().reshape(mask.shape[-2:]).float().cpu() * 255).round().byte().numpy()
     return Image.fromarray(levels_HW)
 
 
 def check_output(path: str | Path) -> Path:
-    """A path that `save` can write to by its name, so that nobody waits for an edit that cannot be kept.
+    """Check that `save` can write to a path, before an edit runs for nothing, and return the path.
 
     Raises:
-        EditkitError: for a suffix that is no picture's, a folder, or a place where nothing can be made.
+        EditkitError: for a suffix that is no picture's, a folder, or a place that cannot be written to.
     """
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         raise EditkitError(f"The output {path} must end in {', '.join(FORMATS)}; rename it.")
     if os.path.isdir(path):
         raise EditkitError(f"The output {path} is a directory; give the name of a picture in it.")
-    _check_room(path, path.parent)
+    _check_writable(path, path.parent)
     return path
 
 
 def check_folder(path: str | Path) -> Path:
-    """A folder that is there or can be made, for more than a picture.
+    """Check that a folder exists or can be made, and return its path.
 
     Raises:
-        EditkitError: where it cannot be.
+        EditkitError: if files cannot be written there.
     """
-    _check_room(Path(path), Path(path))
+    _check_writable(Path(path), Path(path))
     return Path(path)
 
 
-def _check_room(path: Path, folder: Path) -> None:
+def _check_writable(path: Path, folder: Path) -> None:
     nearest = next(place for place in (folder, *folder.parents) if os.path.exists(place))
     if not os.path.isdir(nearest):
         raise EditkitError(
@@ -192,22 +167,23 @@ def _check_room(path: Path, folder: Path) -> None:
 
 
 def save(image: Image.Image, path: str | Path, recipe: Mapping[str, Any] | None = None) -> None:
-    """Write a picture whole or not at all, over what is there; missing folders are made.
+    """Write a picture whole or not at all; it replaces an older file, and missing folders are made.
 
     The path ends in .png, .webp, .jpg or .jpeg. PNG and WebP are lossless; JPEG shows transparency as white.
     Only PNG carries the recipe, as JSON in an iTXt chunk with the key "editkit", which
     `editkit.inference.provenance.read` reads.
 
     Raises:
-        EditkitError: where the picture cannot be written so; an older file is then still there, untouched.
+        EditkitError: if the picture cannot be written; an older file then stays as it is.
     """
     path = check_output(path)
     with atomic_files.whole(path) as file:
-        file.write(encoded(image, FORMATS[path.suffix.lower()], recipe))
+        file.write(encode(image, FORMATS[path.suffix.lower()], recipe))
 
 
 @contextmanager
-def _in_words(label: str) -> Iterator[None]:
+def _plain_errors(label: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into one sentence."""
     try:
         yield
     except EditkitError:
@@ -221,14 +197,14 @@ def _in_words(label: str) -> Iterator[None]:
         raise EditkitError(f"{label} is damaged or incomplete ({problem}); give another copy.") from error
 
 
-def _decoded(image: Image.Image, label: str, notes: list[str]) -> Picture:
+def _decode(image: Image.Image, label: str, notes: list[str]) -> Picture:
     if not 0 < image.width * image.height <= MAX_PIXELS:
         given = f"{image.width}x{image.height} pixels"
         raise EditkitError(f"{label} has {given}, where 1 to {MAX_PIXELS:,} are allowed; scale it first.")
-    codes = color_spaces.codes(image)  # both look at the file as it is before it is decoded
-    decoded = color.clear(image)
+    codes = color_spaces.h273_codes(image)  # both look at the file before it is decoded
+    decoded = color.with_clear_color_as_decoded(image)
     decoded.load()
-    profile = color_spaces.told(image, codes, label, notes)
+    profile = color_spaces.icc_profile(image, codes, label, notes)
     upright = color.eight_bit(color.upright(decoded), notes)
     if upright.mode in ("P", "PA"):
         upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
@@ -237,8 +213,11 @@ def _decoded(image: Image.Image, label: str, notes: list[str]) -> Picture:
     return Picture(rgb=rgb, alpha=alpha, mode=image.mode, notes=tuple(notes))
 
 
-def encoded(image: Image.Image, options: Mapping[str, Any], recipe: Mapping[str, Any] | None) -> bytes:
-    """A picture file in memory, since Pillow's encoders that write to a file hide why writing failed."""
+def encode(image: Image.Image, options: Mapping[str, Any], recipe: Mapping[str, Any] | None) -> bytes:
+    """Encode a picture file in memory.
+
+    Pillow's encoders that write to a file hide why writing failed.
+    """
     chunks = PngImagePlugin.PngInfo()
     if recipe is not None:
         chunks.add_itxt(RECIPE_KEY, json.dumps(recipe))

@@ -1,18 +1,18 @@
-"""Find blocks of one picture in another by phase correlation."""
+"""Measure how blocks of a picture moved, by phase correlation."""
 
 import torch
 from torch import Tensor
 
 TEXTURE = 0.01
-"""Least deviation of a block's gray that says anything about where it is."""
+"""Least standard deviation of a block's gray, in [0, 1], from which its shift can be measured."""
 PEAK = 0.1
-"""Least height of a correlation's peak, of 1 for equal blocks."""
+"""Least height of the correlation's peak, which is 1 for equal blocks."""
 
 
 def shifts(first_NHW: Tensor, second_NHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the shift (down, right) of each block in pixels, and whether the shift is reliable.
+    """Measure the shift (down, right) of each block in pixels, N2, and say whether it is reliable, N.
 
-    Phase correlation uses a Hann window. A parabola through the peak gives fractions of a pixel.
+    Blocks get a Hann window. A parabola through the peak gives fractions of a pixel.
     """
     count, height, width = first_NHW.shape
     window_HW = torch.hann_window(height)[:, None] * torch.hann_window(width)[None]
@@ -21,7 +21,7 @@ def shifts(first_NHW: Tensor, second_NHW: Tensor) -> tuple[Tensor, Tensor]:
         for blocks in (first_NHW, second_NHW)
     ]
     cross = spectra[1] * spectra[0].conj()
-    # Whitened only in part: flat pictures have few frequencies, and the rest is noise.
+    # Whitened only in part: flat pictures have few frequencies, and all others are noise.
     sizes = cross.abs().clamp(min=1e-9).sqrt()
     correlation_NHW: Tensor = torch.fft.irfft2(cross / sizes, s=(height, width))
     peaks_N, places_N = correlation_NHW.flatten(1).max(1)

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
-from editkit.imaging.contact_sheet import grid, wrapped
+from editkit.imaging.contact_sheet import grid, wrap
 from editkit.types import EditRequest, EditResult
 
 if TYPE_CHECKING:
@@ -175,9 +175,7 @@ def sheet(image: ImageInput, entries: Sequence[Entry]) -> Image.Image:
     for picture, lines, (left, top) in zip(pictures, texts, corners, strict=True):
         if picture is None:
             draw.rectangle((left, top, left + width - 1, top + height - 1), outline="firebrick")
-        shown = [lines[0], *(part for text in lines[1:] for part in wrapped(text, font, width).split("\n"))][
-            :4
-        ]
+        shown = [lines[0], *(part for text in lines[1:] for part in wrap(text, font, width).split("\n"))][:4]
         for number, text in enumerate(shown):
             draw.text((left, top + height + number * line), text, fill="black", font=font)
     return made
@@ -187,7 +185,7 @@ def _entry(source: ImageInput, result: EditResult) -> Entry:
     if result.image is None:
         return Entry(result=result, seconds=0.0, tokens=0, changed=0.0, moved=0.0)
     before, after = (images.tensor(images.load(each)) for each in (source, result.image))
-    change = canvas.change(before, after)
+    change = canvas.change_mask(before, after)
     still = (change < 0.5).expand_as(before)
     return Entry(
         result=result,

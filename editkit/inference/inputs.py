@@ -14,11 +14,12 @@ from torch import Tensor
 
 from editkit import registry
 from editkit.errors import EditkitError, unknown
-from editkit.imaging import canvas, images
-from editkit.inference import provenance
+from editkit.imaging import canvas, images, masks
+from editkit.inference import provenance, speed
 from editkit.types import EditInputs, EditRequest
 
 MAX_STEPS = 1000
+"""Largest number of Euler steps of a request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,22 @@ class PreparedRequest:
         tensors = (self.source_1CHW, self.mask_11HW, *self.references)
         shapes = tuple(None if tensor is None else tuple(tensor.shape) for tensor in tensors)
         request = self.request
-        settings = request.method, request.task, request.steps, request.guidance, request.size
+        settings = request.method, request.task, request.steps, request.guidance, request.size, request.speed
         return *settings, shapes, request.negative is None
+
+    @property
+    def inputs(self) -> EditInputs:
+        """The request as tensors of batch size 1."""
+        request = self.request
+        return EditInputs(
+            prompts=(request.instruction,),
+            task=request.task,
+            source_BCHW=self.source_1CHW,
+            mask_B1HW=self.mask_11HW,
+            references=self.references,
+            negatives=None if request.negative is None else (request.negative,),
+            size=request.size,
+        )
 
     @property
     def preserves(self) -> bool:
@@ -83,48 +98,47 @@ def prepare(request: EditRequest) -> PreparedRequest:
         raise EditkitError("A mask needs an image to lie on; give one, or leave the mask out.")
     mask = None
     if request.mask is not None and source is not None:
-        mask = torch.from_numpy(images.load_mask(request.mask, source.size))[None, None]
+        mask = masks.load(request.mask, source.size)
     references = [images.load(reference, "reference") for reference in request.references]
     notes = (
         *(source.notes if source else ()),
+        *(mask.notes if mask else ()),
         *(note for reference in references for note in reference.notes),
     )
     return PreparedRequest(
         request=request,
         source=source,
         source_1CHW=images.tensor(source) if source else None,
-        mask_11HW=mask,
+        mask_11HW=torch.from_numpy(mask.values_HW)[None, None] if mask else None,
         references=tuple(images.tensor(reference) for reference in references),
         reference_digests=tuple(provenance.pixels_sha256(reference) for reference in references),
         notes=notes,
     )
 
 
-def collate(batch: Sequence[PreparedRequest]) -> EditInputs:
-    """Stack prepared requests of one group into one set of inputs."""
-    first = batch[0]
+def collate(items: Sequence[EditInputs]) -> EditInputs:
+    """Stack inputs of batch size 1 along the batch; they must share task, size, slots and shapes."""
+    first = items[0]
 
     def stack(tensors: Sequence[Tensor | None]) -> Tensor | None:
         present = [tensor for tensor in tensors if tensor is not None]
         return torch.cat(present) if present else None
 
+    pictures = zip(*(item.references for item in items), strict=True)
+    negatives = [negative for item in items for negative in item.negatives or ()]
     return EditInputs(
-        prompts=tuple(item.request.instruction for item in batch),
-        task=first.request.task,
-        source_BCHW=stack([item.source_1CHW for item in batch]),
-        mask_B1HW=stack([item.mask_11HW for item in batch]),
-        references=tuple(
-            torch.cat(pictures) for pictures in zip(*(item.references for item in batch), strict=True)
-        ),
-        negatives=None
-        if first.request.negative is None
-        else tuple(item.request.negative or "" for item in batch),
-        size=first.request.size,
+        prompts=tuple(prompt for item in items for prompt in item.prompts),
+        task=first.task,
+        source_BCHW=stack([item.source_BCHW for item in items]),
+        mask_B1HW=stack([item.mask_B1HW for item in items]),
+        references=tuple(torch.cat(tensors) for tensors in pictures),
+        negatives=None if first.negatives is None else tuple(negatives),
+        size=first.size,
     )
 
 
 def check_instruction(instruction: str) -> None:
-    """Check that there is one.
+    """Check an instruction.
 
     Raises:
         EditkitError: where it is empty.
@@ -136,6 +150,7 @@ def check_instruction(instruction: str) -> None:
 
 
 def _check(request: EditRequest) -> None:
+    """Check all fields of a request that are not pictures."""
     check_instruction(request.instruction)
     for name, text in (("instruction", request.instruction), ("negative prompt", request.negative)):
         if text is not None and (not isinstance(text, str) or text != text.encode(errors="ignore").decode()):
@@ -155,6 +170,7 @@ def _check(request: EditRequest) -> None:
     if guidance is not None and not (_number(guidance) and 0 <= guidance < math.inf):
         raise EditkitError(f"guidance={guidance} is not allowed; give a finite number that is not negative.")
     check_seed(seed)
+    speed.check(request.speed)
     size = request.size
     if size is not None and not (
         isinstance(size, (tuple, list)) and len(size) == 2 and all(_whole(side) and side > 0 for side in size)
@@ -170,26 +186,27 @@ def _path(picture: object) -> str | None:
 
 
 def check_seed(seed: Any) -> None:
-    """Check that a generator takes a seed.
+    """Check a seed.
 
     Raises:
-        EditkitError: where the seed is no whole number from 0 to 2^63 - 1.
+        EditkitError: where it is not a whole number from 0 to 2^63 - 1.
     """
     if not _whole(seed) or not 0 <= seed < 2**63:
         raise EditkitError(f"seed={seed} is not allowed; give a whole number from 0 to 2^63 - 1.")
 
 
 def _number(value: Any) -> bool:
-    """Whether it is a number, of Python or NumPy; yes and no are none."""
+    """Whether a value is a number of Python or NumPy; booleans are not."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _whole(value: Any) -> bool:
+    """Whether a value is an integer of Python or NumPy."""
     return _number(value) and isinstance(value, Integral)
 
 
 def _plain(request: EditRequest) -> EditRequest:
-    """A checked request with Python's numbers in place of NumPy's, as recipes and generators take them."""
+    """Replace NumPy's numbers in a checked request by Python's, which recipes and generators need."""
 
     def plain(value: Any) -> Any:
         return value.item() if hasattr(value, "item") else value

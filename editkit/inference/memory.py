@@ -20,7 +20,7 @@ def enough_memory() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # torch has an exception class for accelerators; on a CPU only the message tells.
+        # torch has an exception class for accelerators; on a CPU only the message shows it.
         full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
         if not full:
             raise

@@ -13,96 +13,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from editkit import flow, notes
-from editkit.backbone import Backbone
-from editkit.config import Options
+from editkit import flow
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
 from editkit.inference import postprocess, provenance
 from editkit.inference.inputs import PreparedRequest, collate
 from editkit.inference.memory import enough_memory
+from editkit.inference.planned_batch import DenoiseState, Pipeline, PlannedBatch
 from editkit.inference.postprocess import EditedImage
 from editkit.inference.progress import Progress, Stopwatch, Watch
-from editkit.method import Method
-from editkit.types import EditInputs, EditRequest, EditResult, Plan
-
-
-class Pipeline:
-    """A method on a backbone, with its conditioner and its sampler.
-
-    Args:
-        backbone: the loaded backbone.
-        method: the method's record.
-        options: the method's options.
-    """
-
-    def __init__(self, backbone: Backbone, method: Method[Options], options: Options) -> None:
-        self.backbone, self.method, self.options = backbone, method, options
-        self.conditioner = method.conditioner(backbone, options)
-        self.sampler = method.sampler(backbone, options)
-
-    def defaults(self, role: str, request: EditRequest) -> tuple[int, float]:
-        """Return steps and guidance of the request, of the method on its default role, or of the role."""
-        steps, guidance = self.backbone.defaults(role)
-        own = (self.method.defaults or {}) if role == self.method.role else {}
-        chosen_steps = request.steps if request.steps is not None else int(own.get("steps", steps))
-        # A role whose default is 1 was trained without guidance; a method's value is for roles with guidance.
-        preferred = own.get("guidance", guidance) if guidance > 1 else guidance
-        if request.guidance is None:
-            return chosen_steps, preferred
-        if guidance <= 1 and request.guidance != preferred:
-            notes.tell(
-                f"{self.backbone.name} was trained without guidance, so guidance={request.guidance:g} spoils "
-                f"its pictures or does nothing; leave it out."
-            )
-        return chosen_steps, request.guidance
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DenoiseState:
-    """The state of a batch between noise and answer.
-
-    Attributes:
-        x_BLC: packed latents.
-        step: number of Euler steps taken.
-        before_BLC: `x_BLC` one step earlier, for previews; None before the first step.
-    """
-
-    x_BLC: Tensor
-    step: int = 0
-    before_BLC: Tensor | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlannedBatch:
-    """A batch that is ready to be denoised.
-
-    Attributes:
-        pipeline: the method on its backbone.
-        batch: requests of one group.
-        inputs: the requests' tensors.
-        plan: canvas, conditioning, role.
-        start: the noise.
-        times: times of the schedule, (steps + 1,), from 1 down to 0.
-        guidance: distilled guidance.
-        velocity: the function that Euler integrates.
-    """
-
-    pipeline: Pipeline
-    batch: Sequence[PreparedRequest]
-    inputs: EditInputs
-    plan: Plan
-    start: DenoiseState
-    times: Tensor
-    guidance: float
-    velocity: flow.Velocity
+from editkit.types import EditResult
 
 
 @torch.no_grad()
@@ -114,23 +41,24 @@ def run(pipeline: Pipeline, batch: Sequence[PreparedRequest], watch: Watch | Non
     """
     clock = Stopwatch()
     with enough_memory():
-        planned = plan_batch(pipeline, batch)
+        planned = plan_batch(pipeline, batch)  # steps 1 to 4
         clock.lap("plan")
-        state = denoise(planned.velocity, planned.start, planned.times, on_step=step_callback(planned, watch))
+        on_step = step_callback(planned, watch)
+        state = denoise(planned.velocity, planned.start, planned.times, on_step=on_step)  # step 5
         clock.lap("sample")
-        edited = decode(planned, state.x_BLC)
+        edited = decode_and_postprocess(planned, state.x_BLC)  # steps 6 and 7
         clock.lap("decode")
-        return results(planned, edited, clock.shared(len(batch)))
+        return results(planned, edited, clock.shared(len(batch)))  # step 8
 
 
 def plan_batch(pipeline: Pipeline, batch: Sequence[PreparedRequest]) -> PlannedBatch:
     """Do steps 1 to 4: everything before the first Euler step."""
     backbone, request = pipeline.backbone, batch[0].request
     # 1. Requests become one set of tensors.
-    inputs = collate(batch)
+    inputs = collate([item.inputs for item in batch])
     # 2. Fit the canvas, encode text and pixels, fill a slot. Some official samplers draw from the generators
     # here, before the noise is drawn.
-    backbone.use_parts_of(pipeline.method.role_under(pipeline.options))
+    backbone.use_components_of(pipeline.method.role_under(pipeline.options))
     generators = tuple(torch.Generator().manual_seed(item.request.seed) for item in batch)
     plan = pipeline.conditioner.plan(replace(inputs, generators=generators))
     # 3. One CPU generator for each picture, so that a batch gives what single edits give.
@@ -147,7 +75,7 @@ def plan_batch(pipeline: Pipeline, batch: Sequence[PreparedRequest]) -> PlannedB
         start=DenoiseState(x_BLC=pipeline.sampler.start(plan, noise_BLC)),
         times=times,
         guidance=guidance,
-        velocity=partial(pipeline.sampler.velocity, plan=plan, guidance=guidance),
+        velocity=pipeline.pace.velocity(pipeline, inputs, plan, times, guidance),
     )
 
 
@@ -177,25 +105,41 @@ def denoise(
     return state
 
 
-def decode(planned: PlannedBatch, x0_BLC: Tensor) -> list[EditedImage]:
+def decode_and_postprocess(planned: PlannedBatch, x0_BLC: Tensor) -> list[EditedImage]:
     """Do steps 6 and 7: turn latents into pictures of the input's size, aligned and preserved as requested.
 
     Raises:
         EditkitError: where latents or pixels are not finite.
     """
-    # 6. Decode, cut off the padding, restore the exact size.
-    backbone, inputs = planned.pipeline.backbone, planned.inputs
-    tokens_BLC, panel = canvas.decoded(x0_BLC, planned.plan.canvas, backbone.panels_alone)
+    return edited_images(planned, x0_BLC, decode(planned, x0_BLC))
+
+
+def decode(planned: PlannedBatch, x0_BLC: Tensor) -> Tensor:
+    """Do step 6: decode latents, cut off the padding and restore the input's exact size; BCHW on the CPU.
+
+    Raises:
+        EditkitError: where latents or pixels are not finite.
+    """
+    backbone = planned.pipeline.backbone
+    tokens_BLC, panel = canvas.decoded_tokens(x0_BLC, planned.plan.canvas, backbone.panels_alone)
     pixels_BCHW = canvas.restore(backbone.decode(tokens_BLC, panel.width, panel.height), panel).cpu()
     if not (torch.isfinite(x0_BLC).all() and torch.isfinite(pixels_BCHW).all()):
         raise EditkitError(
             "The result is not finite; use dtype float32 or bfloat16, and weights that are not damaged."
         )
-    # 7. Without a mask, the change is inferred; latents that differ from the source's help.
+    return pixels_BCHW
+
+
+def edited_images(planned: PlannedBatch, x0_BLC: Tensor, pixels_BCHW: Tensor) -> list[EditedImage]:
+    """Do step 7: measure motion, align and preserve each picture of the batch.
+
+    Where a batch has no mask, the change is inferred; latents that differ from the source's help to find it.
+    """
+    backbone, inputs = planned.pipeline.backbone, planned.inputs
     suspects: Sequence[Tensor | None] = [None] * len(planned.batch)
     if inputs.source_BCHW is not None and inputs.mask_B1HW is None:
         source_BLC = backbone.encode(canvas.place(inputs.source_BCHW, planned.plan.canvas))
-        answer_BLC = canvas.panel(x0_BLC, planned.plan.canvas)
+        answer_BLC = canvas.answer_tokens(x0_BLC, planned.plan.canvas)
         suspects = list(torch.split(postprocess.suspects(source_BLC, answer_BLC, planned.plan.canvas), 1))
     each = zip(planned.batch, torch.split(pixels_BCHW, 1), suspects, strict=True)
     return [postprocess.finish(*parts) for parts in each]
@@ -216,6 +160,7 @@ def results(
         "tokens": planned.start.x_BLC.shape[1],
         "steps": len(planned.times) - 1,
         "guidance": planned.guidance,
+        "speed": pipeline.pace.recipe,
         "precision": str(backbone.dtype).removeprefix("torch."),
         "device": str(backbone.device),
     }
@@ -243,7 +188,7 @@ def previews(planned: PlannedBatch, state: DenoiseState) -> list[Image.Image]:
     """Extrapolate a state's last step to time 0 and decode it: what the edit would look like now."""
     assert state.before_BLC is not None, "a preview needs a step"
     now, then = planned.times[state.step - 1].item(), planned.times[state.step].item()
-    edited = decode(planned, flow.endpoint(state.before_BLC, state.x_BLC, now, then))
+    edited = decode_and_postprocess(planned, flow.endpoint(state.before_BLC, state.x_BLC, now, then))
     return [_picture(item, each) for item, each in zip(planned.batch, edited, strict=True)]
 
 

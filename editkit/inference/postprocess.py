@@ -27,20 +27,36 @@ WARNED, NOTICED = 0.5, 0.1
 """Pixels of motion from which an edit gets a note, and from which `align` resamples it."""
 
 
-def suspects(source_BLC: Tensor, answer_BLC: Tensor, planned: Canvas) -> Tensor:
-    """Find where packed latents of the answer's panel differ; booleans B1HW in the source's pixels."""
-    panel = canvas.alone(planned)
+def changed_cells(
+    source_BLC: Tensor, answer_BLC: Tensor, planned: Canvas, least: float, of_median: float = 0.0
+) -> Tensor:
+    """Find the tokens of the answer's panel, B1hw, whose packed latents differ.
+
+    Args:
+        source_BLC: latents of the source.
+        answer_BLC: latents of the answer.
+        planned: the canvas.
+        least: difference from which a token counts as changed.
+        of_median: the same, as a multiple of the median difference.
+    """
+    panel = canvas.answer_panel(planned)
     rows, columns = panel.height // canvas.GRID, panel.width // canvas.GRID
     apart_BL = (answer_BLC.float() - source_BLC.float()).square().mean(-1).sqrt()
-    least_B1 = (OF_MEDIAN * apart_BL.median(1, keepdim=True).values).clamp(min=LATENT)
-    cells_B1hw = (apart_BL > least_B1).float().view(-1, 1, rows, columns)
+    least_B1 = (of_median * apart_BL.median(1, keepdim=True).values).clamp(min=least)
+    return (apart_BL > least_B1).view(-1, 1, rows, columns)
+
+
+def suspects(source_BLC: Tensor, answer_BLC: Tensor, planned: Canvas) -> Tensor:
+    """Find where packed latents of the answer's panel differ; booleans B1HW in the source's pixels."""
+    panel = canvas.answer_panel(planned)
+    cells_B1hw = changed_cells(source_BLC, answer_BLC, planned, LATENT, OF_MEDIAN).float()
     large_B1HW = F.interpolate(cells_B1hw, (panel.height, panel.width), mode="nearest")
     return (canvas.restore(large_B1HW, panel) > 0.5).cpu()
 
 
 def change(source_BCHW: Tensor, edited_BCHW: Tensor, suspects_B1HW: Tensor | None = None) -> Tensor:
     """Infer what an edit changed, B1HW: 1 inside, without specks and grown by the feather."""
-    return canvas.change(
+    return canvas.change_mask(
         source_BCHW,
         edited_BCHW,
         threshold=SHOWN,
@@ -67,7 +83,7 @@ def toned(source_1CHW: Tensor, edited_1CHW: Tensor, mask_11HW: Tensor) -> Tensor
     The edit stays as it is where the band is too small or shows other content rather than another tone.
     """
     inside_11HW = mask_11HW > 0.5
-    ring_11HW = canvas.grown(inside_11HW, RING * feather(source_1CHW)) & ~inside_11HW
+    ring_11HW = canvas.dilate(inside_11HW, RING * feather(source_1CHW)) & ~inside_11HW
     apart_CN = (edited_1CHW - source_1CHW)[0, :, ring_11HW[0, 0]]
     if apart_CN.shape[1] < FEWEST:
         return edited_1CHW
@@ -97,7 +113,7 @@ def finish(item: PreparedRequest, edited_1CHW: Tensor, suspects_11HW: Tensor | N
     most = 0.0 if moved is None else max(moved.shift, moved.stretch(width, height))
     corrected = item.request.align and most > NOTICED
     if moved is not None and corrected:
-        edited_1CHW = registration.undone(edited_1CHW, moved)
+        edited_1CHW = registration.undo(edited_1CHW, moved)
     mask_11HW = item.mask_11HW
     if mask_11HW is None:
         mask_11HW = change(item.source_1CHW, edited_1CHW, suspects_11HW)

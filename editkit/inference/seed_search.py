@@ -23,20 +23,21 @@ from editkit.inference import inputs
 from editkit.inference.inputs import PreparedRequest
 from editkit.inference.memory import enough_memory
 from editkit.inference.pipeline import (
-    DenoiseState,
-    Pipeline,
-    decode,
+    decode_and_postprocess,
     denoise,
     plan_batch,
     previews,
     results,
     step_callback,
 )
+from editkit.inference.planned_batch import DenoiseState, Pipeline
 from editkit.inference.progress import Stopwatch, Watch
 from editkit.inference.search_settings import SeedSearch
+from editkit.inference.step_saving import SavedVelocity
 from editkit.judges import Case, Judge, load_judge
 from editkit.judges.tournament import bubble
-from editkit.types import Comparison, EditResult
+from editkit.search_types import Comparison
+from editkit.types import EditResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,9 +144,11 @@ def run(
         stopped = DenoiseState(x_BLC=early.x_BLC[place : place + 1], step=k)
         clock.lap("plan")
         state = stopped if whole else one.start
+        if whole and isinstance(one.velocity, SavedVelocity) and isinstance(every.velocity, SavedVelocity):
+            one.velocity.resumed(every.velocity, place)
         last = denoise(one.velocity, state, one.times, on_step=step_callback(one, watch))
         clock.lap("sample")
-        edited = decode(one, last.x_BLC)
+        edited = decode_and_postprocess(one, last.x_BLC)
         clock.lap("decode")
         (result,) = results(one, edited, clock.laps)
     spent = dict.fromkeys(seeds, k) | {seed: k + n - state.step}

@@ -10,7 +10,7 @@ from torch import Tensor
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
 from editkit.judges.base import TIE, Case, Judge
-from editkit.types import Verdict
+from editkit.search_types import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def _tensor(picture: Image.Image) -> Tensor:
 
 def _error(source_1CHW: Tensor, edited_1CHW: Tensor) -> float:
     """Return the mean absolute error over unchanged pixels; 1 where all or none changed."""
-    same = canvas.change(source_1CHW, edited_1CHW) == 0
+    same = canvas.change_mask(source_1CHW, edited_1CHW) == 0
     if same.all() or not same.any():
         return 1.0
     difference_1CHW = (source_1CHW - edited_1CHW).abs().mean(1, keepdim=True)

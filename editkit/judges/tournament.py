@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from PIL import Image
 
 from editkit.judges.base import TIE, Case, Judge
-from editkit.types import Comparison, Verdict
+from editkit.search_types import Comparison, Verdict
 
 
 def bubble(

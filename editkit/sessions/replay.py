@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from editkit.errors import EditkitError
-from editkit.imaging import images
+from editkit.imaging import images, masks
 from editkit.inference import provenance
 from editkit.types import EditRequest
 
@@ -174,7 +174,7 @@ def _picture_sha256(picture: ImageInput) -> str:
 
 
 def _mask_sha256(mask: ImageInput) -> str:
-    return provenance.mask_sha256(images.load_mask(mask, images.load(mask, "mask").size))
+    return provenance.mask_sha256(masks.load(mask, images.load(mask, "mask").size).values_HW)
 
 
 def _name(picture: ImageInput) -> str:

@@ -1,4 +1,4 @@
-"""Sessions: edits in a row as a tree of turns, each on disk before it is returned, and their drift."""
+"""Edit one picture again and again: a tree of turns, each on disk before it is returned."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from editkit import atomic_files
 from editkit.errors import EditkitError
 from editkit.imaging import contact_sheet, images
 from editkit.inference import postprocess, provenance
-from editkit.sessions import store
+from editkit.sessions import drift, store
 from editkit.sessions.store import Turn
 from editkit.types import EditResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from torch import Tensor
 
     from editkit.inference.editor import PictureEditor
     from editkit.types import ImageInput
@@ -140,13 +138,9 @@ class Session:
     def drift(self) -> float:
         """Measure the mean absolute difference to the original, in [0, 1], where nothing should have changed.
 
-        It is over the pixels that no turn on the path was meant to change; 0 where there are none.
+        It covers the pixels that no turn on the path was meant to change. It is 0 if there are none.
         """
-        changed_11HW, original_1CHW = store.changed(self.path()), _pixels(self.turns[0])
-        still = (changed_11HW < 0.5).expand_as(original_1CHW)
-        if not still.any():
-            return 0.0
-        return float((_pixels(self.current) - original_1CHW).abs()[still].mean())
+        return drift.measure(self.path())
 
     def anchor(self) -> Turn:
         """Add a turn with the original's pixels wherever no turn on the path was meant to change them.
@@ -154,16 +148,12 @@ class Session:
         Raises:
             EditkitError: where it cannot be written.
         """
-        kept_1CHW = postprocess.kept(
-            _pixels(self.turns[0]), _pixels(self.current), store.changed(self.path())
-        )
-        alpha = images.load(self.current.path).alpha
         anchored = {
             "anchor": {store.picture_name(turn.number): turn.digests[turn.path.name] for turn in self.path()},
             "versions": provenance.versions(),
         }
         return self._add(
-            images.picture(kept_1CHW, alpha),
+            drift.anchor(self.path()),
             None,
             instruction="anchor on the original",
             method="",
@@ -243,7 +233,3 @@ def load(folder: str | Path, editor: Callable[[Sequence[Turn]], PictureEditor]) 
     folder = Path(folder).absolute()
     turns, current, ahead = store.read(folder)
     return Session(editor(turns), folder, turns, current, ahead)
-
-
-def _pixels(turn: Turn) -> Tensor:
-    return images.tensor(images.load(turn.path))

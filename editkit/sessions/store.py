@@ -9,10 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from editkit import atomic_files
 from editkit.errors import EditkitError
@@ -154,20 +151,6 @@ def read(folder: Path) -> tuple[tuple[Turn, ...], int, tuple[int, ...]]:
         ) from error
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise EditkitError(f"The session {path} is damaged; take another copy of the folder.") from error
-
-
-def changed(path: Sequence[Turn]) -> Tensor:
-    """Join the changes of turns, 11HW: 1 where any of them was meant to change something.
-
-    Raises:
-        EditkitError: where a file is missing or damaged.
-    """
-    width, height = path[0].image.size
-    changed_HW = np.zeros((height, width), dtype=bool)
-    for turn in path:
-        if (change := turn.change) is not None:
-            changed_HW |= np.array(change.convert("L")) > 127
-    return torch.from_numpy(changed_HW)[None, None].float()
 
 
 def check_free(folder: Path, *, replace: bool = False) -> None:

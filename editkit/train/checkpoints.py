@@ -14,10 +14,12 @@ from torch.distributed.tensor import DTensor
 
 from editkit import atomic_files
 from editkit.errors import EditkitError, EditkitWarning, first_sentence
+from editkit.train.checkpoint_folders import STATE as STATE
+from editkit.train.checkpoint_folders import complete as complete
+from editkit.train.checkpoint_folders import set_aside as set_aside
 from editkit.train.distributed import fsdp
 from editkit.train.optim import Ema
 
-STATE = "state.json"
 SETTINGS = ("peak", "weight_decay", "betas")
 """Settings of an optimizer's groups that a resumed run takes from its config instead of the checkpoint."""
 
@@ -74,21 +76,6 @@ def save(
     for old in complete(output)[:-keep]:
         shutil.rmtree(old)
     return folder
-
-
-def set_aside(output: Path, step: int) -> None:
-    """Rename checkpoints of later steps than this one, so that none of them counts as the latest."""
-    for folder in output.glob("checkpoint-*"):
-        number = folder.name.removeprefix("checkpoint-")
-        if number.isdigit() and int(number) > step:
-            aside = output / f"abandoned-{folder.name}"
-            shutil.rmtree(aside, ignore_errors=True)
-            folder.rename(aside)
-
-
-def complete(output: Path) -> list[Path]:
-    """List the complete checkpoints of a run, oldest first."""
-    return sorted(path for path in output.glob("checkpoint-*") if (path / STATE).is_file())
 
 
 def damage(folder: Path) -> str:

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field
 
-from editkit.precision import bf16_pays
+from editkit.precision import faster_in_bf16
 
 OPTIMIZERS = ("adamw", "muon", "prodigy", "adamw8bit", "schedulefree")
 SCHEDULES = ("constant", "linear", "cosine", "onecycle")
@@ -56,8 +56,8 @@ class FitConfig:
     accumulate: int = 1
     """Number of forward passes in one optimizer step."""
     precision: str = "auto"
-    """`bf16` (autocast over float32 weights), `fp32`, or `auto`: bf16, except on CPUs that are slower in
-    it."""
+    """`bf16` (autocast over float32 weights), `fp32`, or `auto`: the faster one here, found by timing a
+    transformer block for a second. A resumed run keeps what was chosen."""
     ema: float = 0.0
     """Decay of the moving average of the weights, which is exported; 0 for no average."""
     seed: int = 0
@@ -96,7 +96,7 @@ class FitConfig:
     @property
     def low(self) -> bool:
         """Whether this machine trains in bf16."""
-        return self.precision == "bf16" or (self.precision == "auto" and bf16_pays(self.device))
+        return self.precision == "bf16" or (self.precision == "auto" and faster_in_bf16(self.device))
 
     @property
     def samples(self) -> int:

@@ -1,36 +1,34 @@
 """The job that fine-tunes a method on a backbone, or trains a new backbone with it."""
 
 import json
-import random
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from editkit import config, registry
-from editkit.backbone import Backbone, Role, provider
+from editkit.backbone import Backbone, Role, WeightReader, provider
 from editkit.config import Options
-from editkit.data import padding
-from editkit.data.buckets import SLOTS, Bucket, EditBatch
-from editkit.data.cropping import Cropped
+from editkit.data.batches import BatchBuilder, EditBatch
+from editkit.data.buckets import SLOTS, Bucket
+from editkit.data.cropping import arranged
 from editkit.data.datasets import dataset
-from editkit.data.latent_cache import buckets
+from editkit.data.latent_cache import LatentCache
 from editkit.data.records import MixedConfig
-from editkit.data.samplers import Mixture, Stream, share
+from editkit.data.samplers import BatchSampler, MixtureSampler
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.method import Method
-from editkit.train import activation_checkpointing, model_card
-from editkit.train.distributed import fsdp
-from editkit.train.job import Job
+from editkit.train import activation_checkpointing, model_card, status
+from editkit.train.distributed import fsdp, processes
+from editkit.train.job import Job, Rows
 from editkit.train.metrics_log import last_figures
 from editkit.train.objective import FlowObjective
 from editkit.train.settings import EditTrainConfig
 from editkit.train.validation import Validation
-from editkit.types import Plan
 
 TEXTS = 16
 """Number of instructions that are encoded together."""
@@ -40,6 +38,7 @@ class EditJob(Job):
     """Connects a backbone, a method and datasets for `fit`."""
 
     objective: FlowObjective
+    _weights: WeightReader | None = None
 
     def __init__(self, settings: EditTrainConfig, method: Method[Options] | None = None) -> None:
         if method is not None and settings.fit.validate_every:
@@ -49,8 +48,9 @@ class EditJob(Job):
         self.method = method or registry.method(settings.method)
         options = config.build(self.method.config, settings.options)
         self.role = self.method.role_under(options)
+        status.tell(status.LOADING)
         self.backbone = self._backbone()
-        self.backbone.use_parts_of(self.role)
+        self.backbone.use_components_of(self.role)
         self.conditioner = self.method.conditioner(self.backbone, options)
         self.trainer = self.method.trainer(self.backbone, options)
         self._prepare()
@@ -60,21 +60,24 @@ class EditJob(Job):
         mixture = [MixedConfig(data=settings.data), *settings.mixture.values()]
         filled = [self._buckets(mixed) for mixed in mixture]
         # Datasets change with optimizer steps, so the number of forward passes in a step does not matter.
-        streams = [
-            Stream(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
+        samplers = [
+            BatchSampler(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
             for each in filled
         ]
-        self.stream = Mixture(streams, [mixed.weight for mixed in mixture])
+        self.sampler = MixtureSampler(samplers, [mixed.weight for mixed in mixture])
+        self._build_batch = BatchBuilder(
+            self.sampler, self.backbone, self.trainer, settings.fit.samples, settings.fit.seed
+        )
         if settings.cache_texts:
-            self.backbone.keep_texts(Path(settings.cache))
+            self.backbone.cache_texts(Path(settings.cache))
             self._encode_texts([bucket for each in filled for bucket in each])
-            self.backbone.free()
+            self._free()
 
     def _buckets(self, mixed: MixedConfig) -> list[Bucket]:
         """Encode a dataset as buckets, or read them from the latent cache."""
-        records, settings = dataset(mixed.data), self.config
-        if mixed.data.crop == "centre":
-            records = Cropped(records, self.backbone.sizes(self.role))
+        status.tell(status.READING)
+        settings = self.config
+        records = arranged(dataset(mixed.data), mixed.data, self.backbone.sizes(self.role))
         about = [
             self.method.name,
             settings.options,
@@ -83,7 +86,14 @@ class EditJob(Job):
             self.backbone.vae_hash(),
         ]
         folder = Path(settings.cache)
-        found = buckets(records, self.backbone, self.conditioner, self.trainer, key=about, folder=folder)
+        found = LatentCache(
+            *(records, self.backbone, self.conditioner, self.trainer),
+            key=about,
+            folder=folder,
+            count=partial(status.tell, status.ENCODING),
+            share=(processes.rank(), processes.count()),
+            fresh=settings.latents == "on_the_fly",
+        ).buckets()
         for bucket in found:
             bucket.mixed = mixed
         return found
@@ -91,12 +101,19 @@ class EditJob(Job):
     @torch.no_grad()
     def _encode_texts(self, filled: Sequence[Bucket]) -> None:
         """Encode every instruction ahead of training, and the empty one of prompt dropout."""
-        low = self.config.fit.low
-        for bucket in filled:
-            words = sorted({"", *bucket.instructions})
-            for start in range(0, len(words), TEXTS):
-                with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=low):
-                    self.conditioner.with_text(bucket.plan, words[start : start + TEXTS])
+        low, done = self.config.fit.low, 0
+        words = [(bucket.plan, sorted({"", *chain(*bucket.samples.wordings())})) for bucket in filled]
+        parts = [
+            (plan, each[start : start + TEXTS])
+            for plan, each in words
+            for start in range(0, len(each), TEXTS)
+        ]
+        # Each process begins at its own place, and finds on the disk what the others have encoded by then.
+        first = len(parts) * processes.rank() // processes.count()
+        for plan, prompts in (*parts[first:], *parts[:first]):
+            status.tell(status.WORDS, done := done + len(prompts), sum(len(each) for _, each in parts))
+            with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=low):
+                self.conditioner.with_text(plan, prompts)
 
     def _backbone(self) -> Backbone:
         if not self.config.fresh:
@@ -104,13 +121,15 @@ class EditJob(Job):
                 self.config.backbone,
                 device=self.config.fit.device,
                 dtype=self.config.dtype,
-                **self.config.load,
+                loading=self.config.load,
             )
             if fsdp.wanted():
                 # FSDP moves block by block to the devices, so that no device ever holds all of them.
                 loaded.transformer_device = torch.device("cpu")
+                if self.config.trainable == "full" and not self.config.start:
+                    self._weights = loaded.empty_transformer(self.role)
             if self.config.start:
-                loaded.use_parts_of(self.config.start)
+                loaded.use_components_of(self.config.start)
                 loaded.widen(self.role, self.config.start)
             return loaded
         fit = self.config.fit
@@ -146,54 +165,13 @@ class EditJob(Job):
         transformer.train()
 
     def batch(self, indices: Sequence[int]) -> EditBatch:
-        seed, words = self.config.fit.seed, iter(indices)
-        pieces, tensors, mixed = [], [], MixedConfig()
-        number, start = divmod(indices[0], self.config.fit.samples)
-        for bucket, places in share(self.stream(number), start, len(indices)):
-            plan, chosen = bucket.take(places, self.backbone.device)
-            rngs = (random.Random(f"words {seed} {index}") for index in words)
-            instructions = [self.trainer.reword(bucket.instructions[place], next(rngs)) for place in places]
-            pieces.append((plan, instructions))
-            tensors.append(chosen)
-            mixed = bucket.mixed  # a batch is from one dataset
-        seeds = [hash((seed, index)) % 2**63 for index in indices]
-        if len(pieces) > 1:
-            return replace(self._padded(pieces, tensors, seeds), mixed=mixed)
-        return EditBatch(
-            plan=pieces[0][0],
-            x0_BLC=tensors[0]["x0_BLC"],
-            groups=pieces,
-            weights_BL=tensors[0].get("weights_BL"),
-            seeds=seeds,
-            mixed=mixed,
-        )
+        return self._build_batch(indices)
 
-    def _padded(
-        self, pieces: list[tuple[Plan, list[str]]], tensors: list[dict[str, Tensor]], seeds: list[int]
-    ) -> EditBatch:
-        """Pad samples of several sizes into one batch."""
-        plans, sizes = [plan for plan, _ in pieces], [len(words) for _, words in pieces]
-        grid = self.backbone.grid_ids
-        own = [plan.conditioning.ids_L3 for plan in plans]
-        ids = [
-            grid(plan.canvas.width, plan.canvas.height) if given is None else given
-            for plan, given in zip(plans, own, strict=True)
-        ]
-        plan, where, count = padding.plans(plans, ids, sizes)
-        x0, weights = [], []
-        for chosen, places_L in zip(tensors, where, strict=True):
-            x0.append(padding.padded(chosen["x0_BLC"], places_L, count))
-            even_BL = torch.full_like(chosen["x0_BLC"][..., 0], 1 / chosen["x0_BLC"].shape[1])
-            weight_BL = chosen.get("weights_BL", even_BL)
-            weights.append(padding.padded(weight_BL, places_L, count))
-        return EditBatch(
-            plan=plan,
-            x0_BLC=torch.cat(x0),
-            groups=pieces,
-            weights_BL=torch.cat(weights),
-            seeds=seeds,
-            places=[places_L for places_L, size in zip(where, sizes, strict=True) for _ in range(size)],
-        )
+    def weight_rows(self) -> Rows | None:
+        weights = self._weights
+        if weights is None:
+            return None
+        return lambda name, start, end: weights.rows(name.removeprefix("transformer."), start, end)
 
     def figures(self) -> dict[str, float]:
         return self.trainer.figures()
@@ -213,8 +191,12 @@ class EditJob(Job):
         assert self._validation is not None  # made at the start, to raise its errors early
         figures = self._validation(step, folder)
         if self.config.cache_texts:
-            self.backbone.free()
+            self._free()
         return figures
+
+    def _free(self) -> None:
+        """Drop the text encoders, and the autoencoder where no step encodes pictures."""
+        self.backbone.free(autoencoder=self.config.latents == "cached")
 
     def keep(self, indices: Sequence[int], folder: Path) -> bool:
         batch = self.batch(indices)

@@ -1,13 +1,16 @@
 """The interface between the training loop and its jobs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from editkit.train.config import FitConfig
+
+Rows = Callable[[str, int, int], Tensor]
+"""Function that reads rows of a parameter of the objective: name, first row, row behind the last."""
 
 
 class RunConfig(Protocol):
@@ -28,6 +31,10 @@ class Job(ABC):
     @abstractmethod
     def batch(self, indices: Sequence[int]) -> object:
         """Make a batch of the samples at these indices of an endless, deterministic stream."""
+
+    def weight_rows(self) -> Rows | None:
+        """Return what reads rows of a parameter, for an objective on the meta device; else None."""
+        return None
 
     def placed(self) -> None:
         """Do what must follow the placement of the weights and precede the loading of a checkpoint."""

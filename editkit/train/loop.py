@@ -1,24 +1,15 @@
 """The training loop of all jobs: on accelerate, with exact resume."""
 
+import math
 import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
-from editkit.errors import EditkitError
+from editkit.train import status, stopping
 from editkit.train.config import FitConfig
 from editkit.train.job import Job
 from editkit.train.run_state import Run
-
-
-class StoppedError(EditkitError):
-    """An error for a run that was told to stop; its checkpoint is written."""
-
-    status = 143
-    """Exit status of a process that SIGTERM ended."""
+from editkit.train.stopping import StoppedError
 
 
 def fit(job: Job, config: FitConfig) -> float:
@@ -29,52 +20,62 @@ def fit(job: Job, config: FitConfig) -> float:
     a plain mean over samples and the model draws nothing at random.
 
     Raises:
-        StoppedError: on SIGTERM, once the step is done and a checkpoint written.
+        StoppedError: on SIGTERM or Ctrl-C, once the step is done and a checkpoint written.
         EditkitError: where the loss is not finite or a checkpoint does not fit.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     run = Run(job, config)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with _asked_to_stop() as stop, Progress(*columns, disable=not run.main) as progress:
-        bar = progress.add_task("training", total=config.steps, completed=run.done)
+    with stopping.noted() as signals:
+        _tell(run)
         while run.done < config.steps:
             run.step()
             last = run.done == config.steps
             if run.done % config.log_every == 0 or last:
                 run.record()
-                progress.update(bar, description=run.summary_line())
-            asked = run.agreed(bool(stop))
-            if run.done % config.save_every == 0 or last or asked:
-                run.check_losses()
-                run.save()
+            _tell(run)
+            asked = run.agreed(bool(signals))
+            saved = run.done % config.save_every == 0 or last or asked
+            if saved:
+                _save(run)
             if config.validate_every and not asked and (run.done % config.validate_every == 0 or last):
-                run.validate()
-            progress.update(bar, completed=run.done)
+                _validate(run, signals)
+                asked = run.agreed(bool(signals))
+                if asked and not saved:
+                    _save(run)
             if asked and not last:
-                raise StoppedError(
-                    f"Training was stopped after step {run.done} and saved in {config.output}; "
-                    "fit.resume=latest goes on."
-                )
-    run.export(run.output / "export")
-    run.accelerator.wait_for_everyone()
-    for tracker in run.accelerator.trackers:
-        tracker.finish()
+                raise _stopped(run, signals)
+        run.export(run.output / "export")
+        run.accelerator.wait_for_everyone()
+        for tracker in run.accelerator.trackers:
+            tracker.finish()
     return run.loss
 
 
-@contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """Catch SIGTERM within the block; the list holds the signal's number once it has arrived."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # only the main thread gets signals
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+def _save(run: Run) -> None:
+    run.check_losses()
+    run.save()
+
+
+def _validate(run: Run, signals: list[int]) -> None:
+    """Validate; a signal ends it at once, unless other processes would wait for this one."""
+    status.tell(status.VALIDATING)
     try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        run.validate()
+    except stopping.StopRequest as request:
+        signals.append(request.number)
+    _tell(run)
+
+
+def _tell(run: Run) -> None:
+    detail = "" if math.isnan(run.seconds) else run.summary_line()
+    status.tell(status.TRAINING, run.done, run.config.steps, detail)
+
+
+def _stopped(run: Run, signals: list[int]) -> StoppedError:
+    said = (
+        f"Training was stopped after step {run.done} and saved in {run.config.output}; "
+        "fit.resume=latest goes on."
+    )
+    return StoppedError(said, *signals[:1])  # none where another process got the signal
 
 
 def own_device() -> None:

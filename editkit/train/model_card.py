@@ -1,4 +1,4 @@
-"""What lies beside trained weights: a model card, the whole config, the versions it ran with."""
+"""Write what goes with trained weights: a model card, the whole config, the versions of packages."""
 
 import json
 from collections.abc import Mapping
@@ -28,13 +28,13 @@ def write(
     """Write README.md, config.yaml and environment.json into an export.
 
     Args:
-        folder: that holds the weights.
-        settings: of the run.
-        base: where the weights that it started from come from.
-        licence: of those, which the new ones inherit.
-        role: of the transformer.
-        figures: of the last validation and the last logged loss.
-        samples: a sheet of edits, which is copied; None where there is none.
+        folder: folder of the weights.
+        settings: config of the run.
+        base: origin of the weights that the run started from.
+        licence: their licence, which the new weights inherit.
+        role: role of the transformer.
+        figures: figures of the last validation, and the last logged loss.
+        samples: a sheet of edits, which is copied into the folder; None for no sheet.
     """
     picture = ""
     if samples is not None and samples.is_file():
@@ -43,7 +43,7 @@ def write(
     rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.items())
     what = "A LoRA" if settings.trainable == "lora" else "A transformer"
     card = ModelCard(f"""---
-{_front(settings, base, licence)}
+{_hub_metadata(settings, base, licence)}
 ---
 
 # {settings.method} on {settings.backbone}
@@ -54,7 +54,7 @@ samples.
 Base: {base}. Its licence holds for these weights too: {licence}.
 
 ```python
-{_use(settings, folder.name, role)}
+{_usage(settings, folder.name, role)}
 ```
 
 | | |
@@ -69,8 +69,8 @@ Base: {base}. Its licence holds for these weights too: {licence}.
     _replace(folder / "environment.json", (json.dumps(provenance.versions(), indent=2) + "\n").encode())
 
 
-def _front(settings: EditTrainConfig, base: str, licence: str) -> ModelCardData:
-    """What the Hub reads at the top of a model card."""
+def _hub_metadata(settings: EditTrainConfig, base: str, licence: str) -> ModelCardData:
+    """Return the metadata that the Hub reads at the top of a model card."""
     return ModelCardData(
         base_model=base,
         library_name="diffusers",
@@ -79,8 +79,8 @@ def _front(settings: EditTrainConfig, base: str, licence: str) -> ModelCardData:
     )
 
 
-def _use(settings: EditTrainConfig, name: str, role: str) -> str:
-    """The lines of Python that put the weights to use."""
+def _usage(settings: EditTrainConfig, name: str, role: str) -> str:
+    """Return lines of Python that use the weights."""
     usual = registry.method(settings.method).role == role or not settings.options
     options = "" if usual else f", options={ {settings.method: _plain(settings.options)} }"
     if settings.trainable != "lora":
@@ -90,7 +90,7 @@ def _use(settings: EditTrainConfig, name: str, role: str) -> str:
 
 
 def _data(settings: EditTrainConfig) -> str:
-    """What the run was shown, a line for each dataset."""
+    """Describe the data of the run, one line for each dataset."""
     lines = []
     for name, mixed in ({"Data": MixedConfig(data=settings.data)} | settings.mixture).items():
         path = f" at {mixed.data.path}" if mixed.data.path else ""
@@ -101,7 +101,7 @@ def _data(settings: EditTrainConfig) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, as YAML has them."""
+    """Convert tuples to lists, since YAML has no tuples."""
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -11,7 +11,7 @@ from editkit import flow
 from editkit.backbone import Backbone
 from editkit.config import Options
 from editkit.data import padding
-from editkit.data.buckets import EditBatch
+from editkit.data.batches import EditBatch
 from editkit.method import Conditioner, Trainer
 from editkit.train.distributed.fsdp import drop_copies, local_shard
 from editkit.train.settings import EditTrainConfig
@@ -76,7 +76,7 @@ class FlowObjective(nn.Module):
         settings, device = self.settings, device_of(self)
         noise_BLC, times_B = self.noise_and_times(batch)
         texts = [self.conditioner.with_text(*piece).conditioning.text for piece in batch.groups]
-        text = padding.texts([text for text in texts if text is not None])
+        text = padding.merge_texts([text for text in texts if text is not None])
         plan = replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
         x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))
         if batch.mixed.prior:
@@ -106,7 +106,7 @@ class FlowObjective(nn.Module):
             if settings.noise_offset:
                 offset_C = torch.randn(channels // CELLS, generator=generator).repeat_interleave(CELLS)
                 noise_1LC = noise_1LC + settings.noise_offset * offset_C
-            noises.append(padding.padded(noise_1LC, own, count))
+            noises.append(padding.pad_tokens(noise_1LC, own, count))
             times.append(
                 flow.training_times(
                     1,

@@ -1,38 +1,86 @@
-"""Check a run before anything of it is made."""
+"""Check a run before it makes or loads anything."""
 
 from pathlib import Path
 from typing import Any
 
+from editkit import config as configs
+from editkit import registry
+from editkit.data.records import FILES, DataConfig, is_url
 from editkit.errors import EditkitError
 from editkit.imaging import images
-from editkit.train import checkpoints, metrics_log, optim, resuming
+from editkit.train import checkpoint_folders
 from editkit.train.config import FitConfig
-from editkit.train.distributed import deepspeed
+from editkit.train.settings import EditTrainConfig
+
+REMOTE = "huggingface"
+"""Kind of dataset whose path may be an id of the Hub."""
+SHARDS = "webdataset"
+"""Kind of dataset whose path may be a URL."""
+
+
+def check_settings(settings: Any) -> None:
+    """Check all of a run's settings that can be checked without torch, hence at once.
+
+    Raises:
+        EditkitError: where the method or one of its options is unknown, the data are missing, or the output
+            cannot be made or holds another run.
+    """
+    if isinstance(settings, EditTrainConfig):
+        if settings.recipe == "edit":
+            configs.build(registry.method_config(settings.method), settings.options)
+        mixed = [each.data for each in settings.mixture.values()]
+        held_out = [settings.validation.data] if settings.validation.data else []
+        for data in (settings.data, *mixed, *held_out):
+            _check_data(data)
+    _check_output(settings.fit)
 
 
 def check_run(config: FitConfig, settings: Any = None) -> Path | None:
-    """The checkpoint to go on from, or None; to be asked before anything that takes long.
+    """Check a run's config, and return the checkpoint to resume from, or None.
 
     Args:
-        config: how the run goes.
-        settings: the whole run's, a dataclass; not compared with the checkpoint's where None.
+        config: length, batches and output of the run.
+        settings: all settings of the run, a dataclass, to compare with the checkpoint's; None not to compare.
 
     Raises:
-        EditkitError: where there is no such checkpoint, or it is one of other settings, the output cannot be
-            made or holds another run, the launcher asks for more of DeepSpeed than works, or a tracker or an
-            optimizer is unknown or not installed.
+        EditkitError: if there is no such checkpoint, or it has other settings; if the output cannot be made
+            or holds another run; if the launcher asks for parts of DeepSpeed that do not work here; or if a
+            tracker or an optimizer is unknown or not installed.
     """
+    from editkit.train import checkpoints, metrics_log, optim, resuming
+    from editkit.train.distributed import deepspeed
+
     deepspeed.check(config)
     metrics_log.trackers(config.trackers)
     optim.check(config.optim)
-    images.check_folder(config.output)
-    output = Path(config.output)
-    if config.resume is None and checkpoints.complete(output):
-        raise EditkitError(
-            f"The folder {output} holds an earlier run; give fit.resume=latest to go on with it, "
-            f"or another fit.output."
-        )
+    output = _check_output(config)
     found = checkpoints.find(output, config.resume)
     if found and settings is not None:
         resuming.check(found, config, settings)
     return found
+
+
+def _check_output(config: FitConfig) -> Path:
+    output = images.check_folder(config.output)
+    if config.resume is None and checkpoint_folders.complete(output):
+        raise EditkitError(
+            f"The folder {output} holds an earlier run; give fit.resume=latest to go on with it, "
+            f"or another fit.output."
+        )
+    return output
+
+
+def _check_data(data: DataConfig) -> None:
+    if data.name not in FILES or data.name == REMOTE:
+        return
+    if data.path is None:
+        raise EditkitError(f"data.name={data.name} needs data.path, where the records are.")
+    if is_url(data.path):
+        if data.name != SHARDS:
+            raise EditkitError(
+                f"data.name={data.name} reads files of this machine, not {data.path}; give a path, or "
+                f"data.name={SHARDS} or {REMOTE}."
+            )
+        return
+    if not Path(data.path).exists():
+        raise EditkitError(f"The data {data.path} do not exist; check data.path, or make them first.")

@@ -1,4 +1,4 @@
-"""Which settings a checkpoint keeps, and what a run that goes on from it may say otherwise."""
+"""Keep the settings of a run in its checkpoints, and compare them when a run resumes."""
 
 import json
 import warnings
@@ -17,49 +17,64 @@ FREE = (
     *(f"fit.{name}" for name in ("precision", "device")),
     *(f"fit.optim.{name}" for name in ("lr", "muon_lr", "betas", "weight_decay", "clip")),
     *(f"fit.optim.{name}" for name in ("schedule", "warmup", "decay")),
-    *("validation", "cache", "cache_texts", "gradient_checkpointing", "selective_checkpointing"),
+    *("evaluation", "validation", "cache", "cache_texts"),
+    *("gradient_checkpointing", "selective_checkpointing"),
     *("compile", "load.attention", "load.compile", "load.offload"),
 )
-"""What may change freely: where and how fast a run goes, how it is watched, and its rates."""
+"""Settings that may change freely: where and how fast a run goes, how it is watched, and its rates."""
 FIXED = ("fit.optim.name", "fit.optim.lr_of")
-"""What decides what an optimizer's state means."""
+"""Settings that decide what the optimizer's state means."""
+PRECISION = "fit.precision"
+"""The precision of a run, which a resumed run keeps where it is `auto`."""
 SAMPLES = "fit.samples"
 """Samples of an optimizer step: fit.batch times fit.accumulate times processes."""
 
 
 def kept(settings: Any) -> dict[str, Any]:
-    """A run's settings that decide what it learns, by their names with dots, in JSON's types."""
+    """Return the settings that decide what a run learns, by their dotted names, in JSON's types."""
     found = {name: value for name, value in _flat(asdict(settings)) if not _among(name, FREE)}
-    told: dict[str, Any] = json.loads(json.dumps(found | {SAMPLES: settings.fit.samples}, default=str))
-    return told
+    derived = {SAMPLES: settings.fit.samples, PRECISION: settings.fit.precision}
+    plain: dict[str, Any] = json.loads(json.dumps(found | derived, default=str))
+    return plain
+
+
+def precision_of(folder: Path) -> str:
+    """Return the precision that a checkpoint's run had; `auto` where it does not say."""
+    try:
+        state = json.loads((folder / checkpoints.STATE).read_text())
+        return str(state["settings"][PRECISION])
+    except (OSError, ValueError, LookupError, TypeError):
+        return "auto"
 
 
 def check(folder: Path, fit: FitConfig, settings: Any) -> None:
-    """Refuse to go on from a checkpoint under settings that make another run of it.
+    """Refuse to resume a checkpoint with other settings than it was made with.
 
-    Those that `fit.allow_changes` names are said in a warning instead. So it is said of a checkpoint that
-    keeps no settings.
+    A warning instead names the changes that `fit.allow_changes` allows. A checkpoint without settings gives a
+    warning, too.
 
     Raises:
-        EditkitError: where other settings differ, or such that decide what the optimizer's state means.
+        EditkitError: if a setting differs that may not change.
     """
     try:
         state = json.loads((folder / checkpoints.STATE).read_text())
     except (OSError, ValueError):
-        return  # which is said when it is loaded
+        return  # loading it says what is wrong
     if not isinstance(state, dict) or "files" not in state:
         return
     before = state.get("settings")
     if before is None:
-        said = f"The checkpoint {folder} keeps no settings; make sure that this run has the same as before."
-        warnings.warn(said, EditkitWarning, stacklevel=2)
+        remark = f"The checkpoint {folder} keeps no settings; make sure that this run has the same as before."
+        warnings.warn(remark, EditkitWarning, stacklevel=2)
         return
     now, usual = kept(settings), kept(type(settings)())
     apart = {
         name: (before.get(name, usual.get(name)), now.get(name, usual.get(name)))
         for name in sorted({*before, *now})
     }
-    apart = {name: values for name, values in apart.items() if values[0] != values[1]}
+    apart = {
+        name: values for name, values in apart.items() if values[0] != values[1] and not _among(name, FREE)
+    }
     refused = [name for name in apart if _among(name, FIXED) or not _among(name, fit.allow_changes)]
     if refused:
         were = ", ".join(f"{name}={_shown(apart[name][0])}" for name in refused)
@@ -71,8 +86,8 @@ def check(folder: Path, fit: FitConfig, settings: Any) -> None:
             f"the same{way}, or start anew with another fit.output."
         )
     for name, (was, value) in apart.items():
-        said = f"The run goes on with {name}={_shown(value)}, where its checkpoint has {_shown(was)}."
-        warnings.warn(said, EditkitWarning, stacklevel=2)
+        remark = f"The run goes on with {name}={_shown(value)}; its checkpoint has {_shown(was)}."
+        warnings.warn(remark, EditkitWarning, stacklevel=2)
 
 
 def _explained(names: Iterable[str]) -> str:

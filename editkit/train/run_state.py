@@ -4,7 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -13,9 +13,11 @@ from torch import Tensor
 
 from editkit import atomic_files
 from editkit.errors import EditkitError, first_sentence
-from editkit.train import checkpoints, metrics_log, resuming
+from editkit.train import checkpoints, metrics_log, resuming, stopping
 from editkit.train.config import FitConfig
 from editkit.train.distributed import deepspeed, fsdp
+from editkit.train.distributed.accelerator import make_accelerator
+from editkit.train.distributed.failure import FollowingError
 from editkit.train.job import Job
 from editkit.train.optim import Ema, make_optimizers, rate, set_training
 from editkit.train.optimizer_step import sample_indices, set_rates, take_step
@@ -37,25 +39,15 @@ class Run:
     """
 
     def __init__(self, job: Job, config: FitConfig) -> None:
-        from accelerate import Accelerator
-        from accelerate.state import AcceleratorState
-
         self.job, self.config, self.output = job, config, Path(config.output)
         self.sharded = fsdp.wanted()
         found = check_run(config, job.settings)
-        AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if config.low and not deepspeed.wanted() else "no",
-            gradient_accumulation_steps=config.accumulate,
-            cpu=config.device == "cpu" and not deepspeed.wanted(),
-            deepspeed_plugin=deepspeed.plugin(config) if deepspeed.wanted() else None,
-            fsdp_plugin=fsdp.plugin(config.low, config.device == "cpu") if self.sharded else None,
-            log_with=metrics_log.trackers(config.trackers) or None,
-            project_dir=config.output,
-        )
+        self.accelerator = make_accelerator(config)
         self.accelerator.init_trackers("tracked")
         self.main: bool = self.accelerator.is_main_process
         self.output.mkdir(parents=True, exist_ok=True)
+        if self.sharded and (rows := job.weight_rows()):
+            fsdp.shard(job.objective, self.accelerator, rows)
         self.optimizers = make_optimizers(job.objective.named_parameters(), config.optim)
         self.objective, *self._prepared = self.accelerator.prepare(job.objective, *self.optimizers)
         # After prepare, which replaces parameters by their shards.
@@ -144,7 +136,7 @@ class Run:
             problem = error
         if self.agreed(problem is not None):
             self.save()
-            raise problem or EditkitError(f"Another process stopped at step {self.done}; see its message.")
+            raise problem or FollowingError(f"Another process stopped at step {self.done}; see its message.")
 
     def summary_line(self) -> str:
         """Describe loss, speed and memory in one line."""
@@ -179,13 +171,14 @@ class Run:
                 f"The loss is {loss:.3g} at step {number}, {problem}{kept}; look at the data, "
                 "lower the learning rate, or set fit.spike=0, and resume."
             )
-        raise EditkitError(f"Another process stopped at step {self.done}; see its message.")
+        raise FollowingError(f"Another process stopped at step {self.done}; see its message.")
 
     def validate(self) -> None:
         """Validate the weights that would be exported, and export them if they are the best so far."""
         figures: dict[str, float] = {}
         if self.main or self.sharded:
-            with self._averaged():
+            alone = self.accelerator.num_processes == 1  # else others would wait for the one that stops
+            with self._averaged(), stopping.at_once() if alone else nullcontext():
                 # With weights in shards all processes must take part, or one would wait for others.
                 figures = self.job.validate(self.done, self.output / "validation" if self.main else None)
         self._write(self.output / "validation.jsonl", figures)

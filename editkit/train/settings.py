@@ -3,10 +3,13 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from editkit import adapters, flow
+from editkit import adapters
 from editkit.data.records import FILES, DataConfig, MixedConfig
 from editkit.train.config import FitConfig
 
+DISTRIBUTIONS = ("logit_normal", "uniform", "mode", "cosmap")
+WEIGHTINGS = ("none", "sigma_sqrt", "cosmap")
+"""Distributions of times and weightings of the loss that `editkit.flow` knows."""
 MOST = 10_000
 """Number of edits that ShapesWorld holds out."""
 
@@ -32,6 +35,30 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """A benchmark that a run does before its first step and with what it exported."""
+
+    benchmark: str = "shapesworld"
+    """A name from `editkit eval benchmarks`, or the path of a benchmark's YAML."""
+    data: str | None = None
+    """Folder or file of the benchmark's data."""
+    limit: int | None = None
+    """Take the first items only."""
+    metrics: list[str] = field(default_factory=list)
+    """Names of metrics; the benchmark's own where empty."""
+    metric_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Options by metric."""
+    seed: int = 0
+    """Mixed into every item's seed."""
+    steps: int | None = None
+    """Euler steps; the method's own where null."""
+    batch_size: int = 8
+    """Items that are edited together."""
+    masks: bool = False
+    """Give the benchmark's masks to the method."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EditTrainConfig:
     """Config of a method's training run."""
 
@@ -41,9 +68,9 @@ class EditTrainConfig:
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the method."""
     load: dict[str, Any] = field(default_factory=dict)
-    """Loading options of the backbone: backbones.loading.LoadOptions."""
+    """Loading options of the backbone: backbones.load_options.LoadOptions."""
     fresh: dict[str, Any] = field(default_factory=dict)
-    """A new backbone with random weights instead of `backbone`: backbones.random_init.FreshConfig."""
+    """A new backbone with random weights instead of `backbone`: backbones.random_init.RandomInitConfig."""
     start: str | None = None
     """Role whose transformer, with a wider input layer, the trained one starts from."""
     dtype: str = "float32"
@@ -80,6 +107,10 @@ class EditTrainConfig:
     size."""
     cache: str = "out/cache"
     """Folder of the latent cache."""
+    latents: str = "cached"
+    """`cached`: pictures are encoded once, before the first step, as the mean of the autoencoder's posterior.
+    `on_the_fly`: each step encodes its own pictures with a new sample of the posterior, as ICEdit and ACE++
+    were trained; the cache holds sizes and instructions alone."""
     cache_texts: bool = False
     """Encode all instructions before the first step, keep them in the cache, and then free text encoders and
     autoencoder; for FLUX.1 these take 10 GB."""
@@ -89,6 +120,9 @@ class EditTrainConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """Options of the validation after every `fit.validate_every` steps."""
+    evaluation: EvaluationConfig | None = None
+    """A benchmark that is run before and after training; its tables are in `evaluation` in the run's folder.
+    None where null."""
 
     @property
     def prior_share(self) -> float:
@@ -97,15 +131,23 @@ class EditTrainConfig:
         return sum(mixed.weight for mixed in self.mixture.values() if mixed.prior) / total
 
     def __post_init__(self) -> None:
-        for name, allowed in (("times", flow.DISTRIBUTIONS), ("weighting", flow.WEIGHTINGS)):
+        for name, allowed in (("times", DISTRIBUTIONS), ("weighting", WEIGHTINGS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if self.latents not in ("cached", "on_the_fly"):
+            raise ValueError(f"latents must be cached or on_the_fly, not {self.latents!r}")
         if not 0 <= self.noise_offset < 1:
             raise ValueError(f"noise_offset must lie in [0, 1), not {self.noise_offset}")
         if self.trainable not in ("lora", "full", "input"):
             raise ValueError(f"trainable must be lora, full or input, not {self.trainable!r}")
         if self.load.get("low_memory"):
             raise ValueError("load.low_memory is for edits; leave it out, and ask --plan what fits")
+        quantized = (self.load.get("quantization") or {}).keys()
+        if self.trainable != "lora" and quantized & {"text_encoder", "text_encoder_2"}:
+            raise ValueError(
+                f"trainable={self.trainable} saves the text encoders too, which cannot be quantized then; "
+                "leave them out of load.quantization"
+            )
         if self.start and self.fresh:
             raise ValueError("start cannot be used with fresh; give one of them")
         if self.fit.validate_every and self.data.name in FILES and self.validation.data is None:
@@ -114,6 +156,8 @@ class EditTrainConfig:
             )
         if self.selective_checkpointing and not self.gradient_checkpointing:
             raise ValueError("selective_checkpointing needs gradient_checkpointing=true")
+        if self.evaluation is not None and self.fresh:
+            raise ValueError("evaluation needs weights that edit before the run: leave out fresh")
         if self.adapter and self.trainable != "lora":
             raise ValueError("adapter needs trainable=lora")
         if self.dtype not in ("float32", "bfloat16"):
@@ -132,3 +176,6 @@ class EditTrainConfig:
             )
         if self.text_encoders and self.trainable != "full":
             raise ValueError("text_encoders needs trainable=full")
+
+
+CONFIG = EditTrainConfig

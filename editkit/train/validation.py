@@ -12,13 +12,14 @@ from editkit import adapters, flow
 from editkit.backbone import Backbone, Transformer
 from editkit.config import Options
 from editkit.data.buckets import encode_records
-from editkit.data.datasets import Guarded, World, dataset
+from editkit.data.datasets import CheckedDataset, World, dataset
 from editkit.data.records import FILES, DataConfig, Record
 from editkit.editor import Editor
 from editkit.errors import EditkitError, EditkitWarning
 from editkit.imaging import contact_sheet, images
-from editkit.inference.inputs import collate, prepare
+from editkit.inference.inputs import prepare
 from editkit.method import Conditioner, Method, Trainer
+from editkit.train import status
 from editkit.train.settings import EditTrainConfig, ValidationConfig
 from editkit.types import EditRequest
 
@@ -66,7 +67,7 @@ class Validation:
         """Say why a record cannot be validated; None where it can."""
         job = self.job
         try:
-            job.conditioner.plan_without_text(collate([prepare(self._request(record, 0))]))
+            job.conditioner.plan_without_text(prepare(self._request(record, 0)).inputs)
             encode_records([record], job.backbone, job.conditioner, job.trainer)
         except EditkitError as error:
             return str(error)
@@ -103,6 +104,7 @@ class Validation:
         """Return the mean squared error of the velocity at fixed times with fixed noise."""
         job, found = self.job, []
         for number, record in enumerate(self.records):
+            status.tell(status.VALIDATING, number, len(self.records))
             plan, tensors = encode_records([record], job.backbone, job.conditioner, job.trainer)
             plan, x0_BLC = job.conditioner.with_text(plan, [record.instruction]), tensors["x0_BLC"].float()
             noise_BLC = torch.randn(x0_BLC.shape, generator=torch.Generator().manual_seed(number)).to(x0_BLC)
@@ -129,7 +131,7 @@ class Validation:
             shown = record.source if record.source is not None else next(iter(record.references), None)
             before = None if shown is None else Image.fromarray(shown)
             rows.append((record.instruction, [before, result.image, Image.fromarray(record.answer)]))
-        sheet = contact_sheet.rows(rows, ("source", "edit", "answer"))
+        sheet = contact_sheet.groups(rows, ("source", "edit", "answer"))
         if sheet is not None and folder is not None:
             images.save(sheet, folder / f"step-{step:07d}.png")
 
@@ -141,7 +143,7 @@ class Validation:
 def held_out(settings: ValidationConfig, trained: DataConfig) -> Sequence[Record]:
     """Load the validation records: those of `data`, or ShapesWorld's held-out ones of the trained kinds."""
     if settings.data is not None:
-        records = Guarded(dataset(settings.data))
+        records = CheckedDataset(dataset(settings.data))
         found = [records[place] for place in range(min(settings.examples, len(records)))]
         for problem in (record for record in found if isinstance(record, str)):
             _left_out(problem)

@@ -1,25 +1,15 @@
 """ACE++: image, mask and noise join on channels, references stand beside; a LoRA on Fill or a full model."""
 
-from editkit.backbone import AdapterSignature
-from editkit.method import Method
-from methods.aceplus.conditioner import ACEPlusConditioner
-from methods.aceplus.config import ACEPlusConfig, default_adapter, role_of
-from methods.aceplus.sampler import ACEPlusSampler
-from methods.aceplus.tasks import TASKS
-from methods.aceplus.trainer import ACEPlusTrainer
+from typing import TYPE_CHECKING, Any
 
-METHOD = Method(
-    name="aceplus",
-    summary="picture, mask and noise join on channels, references stand beside them",
-    paper="ACE++: Instruction-Based Image Creation and Editing via Context-Aware Content Filling (2025)",
-    role="fill",
-    role_of=role_of,
-    config=ACEPlusConfig,
-    conditioner=ACEPlusConditioner,
-    sampler=ACEPlusSampler,
-    trainer=ACEPlusTrainer,
-    defaults={"guidance": 50.0},
-    tasks=TASKS,
-    adapter=default_adapter,
-    signature=AdapterSignature(channels=(384, 448)),
-)
+if TYPE_CHECKING:
+    from methods.aceplus.record import METHOD as METHOD
+
+
+def __getattr__(name: str) -> Any:
+    """Import the record when it is asked for: its parts need torch, the options in `config` do not."""
+    if name != "METHOD":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from methods.aceplus.record import METHOD
+
+    return METHOD

@@ -61,12 +61,15 @@ class ACEPlusConditioner(Conditioner[ACEPlusConfig]):
                 [self._ids(u, image) for u, image in zip(units, places, strict=True)], panel.height
             )
         widths = tuple(unit.image_BCHW.shape[-1] for unit in units)
-        whole = replace(canvas.beside(panel, sum(widths[:-1])), apart=ids_L3 is not None)
+        whole = replace(canvas.add_left(panel, sum(widths[:-1])), apart=ids_L3 is not None)
         if self.config.crop == "released" and len(widths) > 1:
             whole = replace(whole, content=_without_left_edge(panel, LOST))
+        given = {}
+        if self.config.context == "cached" and len(widths) > 1:
+            given = {"context_apart": True, "given_L": canvas.left_of_answer(whole)}
         return ACEPlan(
             canvas=whole,
-            conditioning=Conditioning(channel_BLC=channel_BLC, ids_L3=ids_L3),
+            conditioning=Conditioning(channel_BLC=channel_BLC, ids_L3=ids_L3, **given),
             role=role_of(self.config),
             task=task,
             widths=widths,

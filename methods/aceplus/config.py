@@ -30,6 +30,7 @@ CHOICES = {
     "layout": ("canvas", "sequence"),
     "reference": (None, "height", "keep", "random"),
     "change": ("split", "whole", "none"),
+    "context": ("joint", "cached"),
     "crop": ("exact", "released"),
     "encoding": ("sample", "mode"),
     "loss": ("paper", "released"),
@@ -44,8 +45,8 @@ class ACEPlusConfig:
     """`lora`: FLUX.1 Fill with a task's LoRA, 384 channels; `full`: the full model, 448 channels, role
     `ace`."""
     adapter: str | None = "default"
-    """`default`: the task's adapter, where the backbone has one. Or local, subject, portrait or full for
-    every task, a file, a folder or a Hub id; null for no adapter."""
+    """`default`: the task's adapter, where the backbone has one. Or `local`, `subject`, `portrait` or
+    `full` for every task, a file, a folder or a Hub id; null for no adapter."""
     layout: str = "canvas"
     """How references join: `canvas` puts them left of the target on one grid (released); `sequence` makes
     each unit a block of tokens at an image index of its own (paper, equation 5)."""
@@ -73,6 +74,9 @@ class ACEPlusConfig:
     stretched."""
     encoding: str = "sample"
     """How pictures are encoded: `sample` of the posterior, as released, or its `mode`."""
+    context: str = "joint"
+    """How references attend: `joint`, with all tokens (released); `cached`, to each other only and at a fixed
+    time, so that their keys and values are computed once. `cached` is for weights trained with it."""
     true_cfg: float = 2.0
     """Scale of classifier-free guidance where a negative prompt is given."""
     prompt_dropout: float = 0.1
@@ -103,6 +107,9 @@ class ACEPlusConfig:
             raise ValueError(f"prompt_dropout must lie in [0, 1), not {self.prompt_dropout}")
         if not 1 <= self.mask_weight < float("inf"):
             raise ValueError(f"mask_weight must be at least 1, not {self.mask_weight}")
+
+
+CONFIG = ACEPlusConfig
 
 
 def default_adapter(options: ACEPlusConfig, base: str | None, request: EditRequest) -> str | None:

@@ -25,13 +25,18 @@ class ACEPlusTrainer(Trainer[ACEPlusConfig]):
 
     def weights(self, plan: Plan, inputs: EditInputs) -> Tensor | None:
         """Weight tokens to a mean for each unit or one over the canvas; None for an unweighted mean."""
-        if self.config.loss == "released" and self.config.mask_weight == 1:
+        given_L = plan.conditioning.given_L
+        if self.config.loss == "released" and self.config.mask_weight == 1 and given_L is None:
             return None
         assert isinstance(plan, ACEPlan)
         channel_BLC = plan.conditioning.channel_BLC
         assert channel_BLC is not None
         under_BL = channel_BLC[..., -MASK:].float().mean(-1)
         heavy_BL = 1 + (self.config.mask_weight - 1) * under_BL
+        if given_L is not None:  # nothing of the references is predicted
+            target_L = ~given_L.to(heavy_BL.device)
+            heavy_BL = heavy_BL * target_L
+            return heavy_BL / heavy_BL.sum(1, keepdim=True)
         units_L = torch.zeros(heavy_BL.shape[1], dtype=torch.long, device=heavy_BL.device)
         if self.config.loss == "paper":
             units_L = _units(plan).to(units_L)

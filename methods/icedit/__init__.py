@@ -1,27 +1,15 @@
 """ICEdit: FLUX.1 Fill paints the right half of a diptych whose left half is the source."""
 
-from editkit.backbone import AdapterSignature
-from editkit.method import Method
-from methods.icedit import collapse, moe, moe_file
-from methods.icedit.conditioner import ICEditConditioner
-from methods.icedit.config import ICEditConfig, default_adapter, role_of
-from methods.icedit.sampler import ICEditSampler
-from methods.icedit.trainer import ICEditTrainer
+from typing import TYPE_CHECKING, Any
 
-METHOD = Method(
-    name="icedit",
-    summary="the right half of a diptych is inpainted, the left half is the source",
-    paper="In-Context Edit: Enabling Instructional Image Editing with In-Context Generation "
-    "in Large Scale Diffusion Transformer (2025)",
-    role="fill",
-    role_of=role_of,
-    config=ICEditConfig,
-    conditioner=ICEditConditioner,
-    sampler=ICEditSampler,
-    trainer=ICEditTrainer,
-    defaults={"guidance": 50.0},
-    adapter=default_adapter,
-    signature=AdapterSignature(routing=moe_file.METADATA, channels=(384,)),
-    load_adapter=moe.load,
-    collapse_adapter=collapse.collapse,
-)
+if TYPE_CHECKING:
+    from methods.icedit.record import METHOD as METHOD
+
+
+def __getattr__(name: str) -> Any:
+    """Import the record when it is asked for: its parts need torch, the options in `config` do not."""
+    if name != "METHOD":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from methods.icedit.record import METHOD
+
+    return METHOD

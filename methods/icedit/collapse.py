@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backbones.lora import fused_modules
+from backbones.lora import low_rank
 from editkit.errors import EditkitError
 from methods.icedit.moe_file import PREFIX, Parts, split
 
@@ -80,7 +80,7 @@ def collapse(
 def _svd(parts: Parts, weights_E: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
     down, up = parts.down_ErI.float(), parts.up_EOr.float() * weights_E[:, None, None]
     kept = rank or parts.down_ErI.shape[1]
-    return fused_modules.nearest(torch.cat(list(down), dim=0), torch.cat(list(up), dim=1), kept)
+    return low_rank.nearest_product(torch.cat(list(down), dim=0), torch.cat(list(up), dim=1), kept)
 
 
 def _average(parts: Parts, weights_E: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
@@ -98,6 +98,8 @@ def _error(parts: Parts, weights_E: Tensor, down_rI: Tensor, up_Or: Tensor) -> f
     lost, whole = 0.0, 0.0
     for share, down, up in zip(share_E.tolist(), parts.down_ErI.float(), parts.up_EOr.float(), strict=True):
         up = up * strength
-        lost += share * fused_modules.size(torch.cat((down, down_rI), dim=0), torch.cat((up, -up_Or), dim=1))
-        whole += share * fused_modules.size(down, up)
+        lost += share * low_rank.squared_norm(
+            torch.cat((down, down_rI), dim=0), torch.cat((up, -up_Or), dim=1)
+        )
+        whole += share * low_rank.squared_norm(down, up)
     return (lost / whole) ** 0.5 if whole else 0.0

@@ -36,7 +36,7 @@ class ICEditConditioner(Conditioner[ICEditConfig]):
         source_BCHW = _source(inputs)
         panel = self._panel(source_BCHW, inputs.size)
         source_BCHW = canvas.place(source_BCHW, panel)
-        whole = canvas.beside(panel, panel.width)
+        whole = canvas.add_left(panel, panel.width)
         hole_B1HW = torch.ones_like(source_BCHW[:, :1])
         if inputs.mask_B1HW is not None:
             hole_B1HW = (canvas.place(inputs.mask_B1HW, panel) > 0.5).float()
@@ -45,14 +45,18 @@ class ICEditConditioner(Conditioner[ICEditConfig]):
             F.pad(hole_B1HW, (panel.width, 0, 0, 0)),
             self._generators(inputs, whole),
         )
-        return Plan(canvas=whole, conditioning=Conditioning(channel_BLC=channel_BLC), role="fill")
+        given = {}
+        if self.config.context == "cached":
+            given = {"context_apart": True, "given_L": canvas.left_of_answer(whole)}
+        conditioning = Conditioning(channel_BLC=channel_BLC, **given)
+        return Plan(canvas=whole, conditioning=conditioning, role="fill")
 
     def _inverted(self, inputs: EditInputs) -> Plan:
         source_BCHW = _source(inputs)
         if inputs.mask_B1HW is not None:
             raise EditkitError("icedit takes no mask with framework=text; framework=inpainting does.")
         panel = self._panel(source_BCHW, inputs.size)
-        whole = canvas.beside(panel, panel.width)
+        whole = canvas.add_left(panel, panel.width)
         ids_L3 = self.backbone.grid_ids(whole.width, whole.height)
         times_N = inversion.times(self.backbone, len(ids_L3))
         empty = self.backbone.text([NO_PROMPT] * len(source_BCHW))

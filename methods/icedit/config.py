@@ -6,7 +6,7 @@ from pathlib import Path
 
 from editkit.errors import EditkitError, NoAdapterError
 from editkit.types import EditRequest
-from methods.icedit.moe_layer import MoEOptions
+from methods.icedit.moe_options import MoEOptions
 
 FRAMEWORKS = ("inpainting", "text")
 TEMPLATES = {
@@ -55,6 +55,10 @@ class ICEditConfig:
     """Largest number of pixels of each half; a taller picture gets padding at its sides."""
     encoding: str = "sample"
     """How Fill's masked picture is encoded: `sample` of the posterior, as in diffusers, or its `mode`."""
+    context: str = "joint"
+    """How the given half attends: `joint`, with all tokens (released); `cached`, to itself only and at a
+    fixed time, so that its keys and values are computed once. `cached` is for weights trained with it; its
+    loss is over the right half."""
     true_cfg: float = 2.0
     """Scale of classifier-free guidance where a negative prompt is given."""
     prompt_dropout: float = 0.1
@@ -79,8 +83,15 @@ class ICEditConfig:
             raise ValueError(f"true_cfg must be a finite number, not {self.true_cfg}")
         if not 0 <= self.prompt_dropout < 1:
             raise ValueError(f"prompt_dropout must lie in [0, 1), not {self.prompt_dropout}")
+        if self.context not in ("joint", "cached"):
+            raise ValueError(f"context must be joint or cached, not {self.context!r}")
+        if self.context == "cached" and self.framework == "text":
+            raise ValueError("context=cached needs framework=inpainting")
         if self.loss not in ("both", "right"):
             raise ValueError(f"loss must be both or right, not {self.loss!r}")
+
+
+CONFIG = ICEditConfig
 
 
 def default_adapter(options: ICEditConfig, base: str | None, _: EditRequest) -> str | None:
@@ -99,11 +110,10 @@ def default_adapter(options: ICEditConfig, base: str | None, _: EditRequest) -> 
         return next(iter(known.values()))
     chosen = options.adapter
     if chosen not in known and "/" not in chosen and not Path(chosen).suffix and not Path(chosen).exists():
-        names = (
-            f"is none of those for {base} ({', '.join(known)})" if known else "has no file for this backbone"
-        )
+        names = f"for {base} ({', '.join(known)})" if known else "for this backbone"
         raise EditkitError(
-            f"The adapter {chosen} {names}, no file or folder that exists, and no Hub id; give one of these."
+            f"The adapter {chosen} is neither one {names} nor an existing file or folder nor a Hub id; "
+            "give one of these."
         )
     return known.get(chosen, chosen)
 

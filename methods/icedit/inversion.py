@@ -55,9 +55,9 @@ def invert(backbone: Backbone, source: Plan, x0_BLC: Tensor, times_N: Tensor) ->
 
 def velocity(backbone: Backbone, x_BLC: Tensor, t: float, plan: InvertedPlan, guidance: float) -> Tensor:
     """Predict the diptych's velocity; its left half gets the source's attention values at this time."""
-    with backbone.recorded_values(plan.role, int(plan.left_L.sum())) as values:
+    with backbone.record_values(plan.role, int(plan.left_L.sum())) as values:
         backbone.velocity(plan.at(t), t, plan.source, UNGUIDED)
-    with backbone.injected_values(plan.role, values, plan.left_L):
+    with backbone.inject_values(plan.role, values, plan.left_L):
         return backbone.velocity(x_BLC, t, plan, guidance)
 
 

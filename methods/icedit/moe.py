@@ -12,7 +12,8 @@ from editkit.backbone import Transformer
 from editkit.errors import EditkitError
 from methods.icedit import moe_file
 from methods.icedit.moe_handle import Experts
-from methods.icedit.moe_layer import MoELinear, MoEOptions
+from methods.icedit.moe_layer import MoELinear
+from methods.icedit.moe_options import MoEOptions
 
 
 def target_layers(transformer: Transformer, targets: Sequence[str]) -> dict[str, Any]:

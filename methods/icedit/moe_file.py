@@ -16,11 +16,6 @@ from editkit.errors import EditkitError, first_sentence
 METADATA = "icedit_moe"
 """Key in a file's metadata under which the options of the experts are."""
 PREFIX = "transformer."
-PLAIN = (
-    "x_embedder", "norm1.linear", "attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0",
-    "norm.linear", "proj_mlp",
-)  # fmt: skip
-"""Modules with a plain LoRA in the released weights; `ff.net.2` and the blocks' `proj_out` have experts."""
 EXPERT = re.compile(r"(.+)\.lora_([AB])\.expert_(\d+)\.weight")
 BLOCK = re.compile(r"(single_)?transformer_blocks\.\d+\.")
 ROUTE = re.compile(r"(.+)\.lora_route\.weight")
@@ -138,7 +133,7 @@ def check(
             f"{transformer.config.in_channels}; load it on FLUX.1 Fill."
         )
     fit = provider().lora
-    plain_shapes = fit.shapes(plain)
+    plain_shapes = fit.update_shapes(plain)
     if both := sorted(plain_shapes.keys() & experts.keys()):
         raise EditkitError(f"The adapter has experts and a plain LoRA on {both[0]}; it can have one.")
     of_experts = {

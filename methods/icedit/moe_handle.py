@@ -34,7 +34,7 @@ class Experts:
         self.transformer, self.layers, self.adapter, self.plain = transformer, dict(layers), adapter, plain
         for name, layer in self.layers.items():
             _set_module(transformer, name, layer)
-        provider().regroup(transformer)
+        provider().refresh_offload_groups(transformer)
 
     @property
     def scale(self) -> float:
@@ -123,7 +123,7 @@ class Experts:
             while around.base_layer is not layer:  # later adapters are wrapped around it
                 around = around.get_submodule("base_layer")
             around.base_layer = layer.base_layer
-        provider().regroup(self.transformer)
+        provider().refresh_offload_groups(self.transformer)
         if self.plain:
             adapters.eject(self.transformer, self.adapter)
 
@@ -144,7 +144,7 @@ class Experts:
         plain = adapters.state(self.transformer, self.adapter) if self.plain else {}
         about = asdict(next(iter(self.layers.values())).options) | {
             "targets": moe_file.ends(self.layers),
-            "plain": moe_file.ends(provider().lora.shapes(plain)),
+            "plain": moe_file.ends(provider().lora.update_shapes(plain)),
             "base": base,
             "in_channels": self.transformer.config.in_channels,
         }

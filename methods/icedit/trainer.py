@@ -16,7 +16,7 @@ from editkit.types import EditInputs, Plan
 from methods.icedit import moe, moe_file
 from methods.icedit.config import ICEditConfig
 from methods.icedit.moe_handle import Experts
-from methods.icedit.moe_layer import MoEOptions
+from methods.icedit.moe_options import MoEOptions
 
 
 class ICEditTrainer(Trainer[ICEditConfig]):
@@ -30,7 +30,7 @@ class ICEditTrainer(Trainer[ICEditConfig]):
 
     def weights(self, plan: Plan, inputs: EditInputs) -> Tensor | None:
         """Weight the tokens to a mean over the right half; None where both halves count."""
-        if self.config.loss == "both":
+        if self.config.loss == "both" and self.config.context == "joint":
             return None
         ids_L3 = self.backbone.grid_ids(plan.canvas.width, plan.canvas.height)
         right_L = (ids_L3[:, 2] >= ids_L3[:, 2].max() // 2 + 1).float()

@@ -1,21 +1,15 @@
 """FLUX.1 Kontext: the source's tokens join the sequence; a RoPE offset tells them apart."""
 
-from editkit.backbone import AdapterSignature
-from editkit.method import Method
-from methods.kontext.conditioner import KontextConditioner
-from methods.kontext.config import KontextConfig
-from methods.kontext.sampler import KontextSampler
-from methods.kontext.trainer import KontextTrainer
+from typing import TYPE_CHECKING, Any
 
-METHOD = Method(
-    name="kontext",
-    summary="source and references join the sequence at a RoPE offset",
-    paper="FLUX.1 Kontext: Flow Matching for In-Context Image Generation and Editing in Latent Space (2025)",
-    role="kontext",
-    config=KontextConfig,
-    conditioner=KontextConditioner,
-    sampler=KontextSampler,
-    trainer=KontextTrainer,
-    # FLUX.1 [dev] has the same channels.
-    signature=AdapterSignature(channels=(64,), architecture="kontext"),
-)
+if TYPE_CHECKING:
+    from methods.kontext.record import METHOD as METHOD
+
+
+def __getattr__(name: str) -> Any:
+    """Import the record when it is asked for: its parts need torch, the options in `config` do not."""
+    if name != "METHOD":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from methods.kontext.record import METHOD
+
+    return METHOD

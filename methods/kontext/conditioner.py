@@ -25,6 +25,7 @@ class KontextConditioner(Conditioner[KontextConfig]):
         conditioning = Conditioning(
             sequence_BSC=torch.cat([self.backbone.encode(picture) for picture in pictures], dim=1),
             sequence_ids_S3=torch.cat(self._ids(pictures)),
+            context_apart=self.config.context == "cached",
         )
         return Plan(canvas=canvas_, conditioning=conditioning, role="kontext")
 

@@ -60,7 +60,7 @@ def test_pickled_adapters_are_refused(name: str, editor: editkit.Editor, place: 
 
 def test_experts_for_another_method(editor: editkit.Editor) -> None:
     with pytest.raises(
-        EditkitError, match="is of a LoRA-MoE; load it for a method that has experts"
+        EditkitError, match="belongs to a LoRA-MoE; load it for a method with experts"
     ) as caught:
         editor.load_adapter(EXPERTS, "kontext")
     one_sentence(str(caught.value))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import editkit
-from backbones import hub
+from backbones import families
 from backbones.specs import PUBLISHED_SHAPE, TINY
 from editkit import adapters
 from editkit.errors import EditkitWarning
@@ -31,7 +31,7 @@ def pipeline_folder(place: Path, **config: object) -> Path:
     ],
 )
 def test_shapes_tell_the_base(tmp_path: Path, config: dict[str, object], base: str | None) -> None:
-    assert hub.family(str(pipeline_folder(tmp_path, **config))).base == base
+    assert families.find_family(str(pipeline_folder(tmp_path, **config))).base == base
 
 
 def test_a_copy_of_the_embedded_backbone_uses_its_adapters() -> None:

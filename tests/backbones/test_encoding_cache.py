@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 import editkit
-from backbones.encoding_cache import REMEMBERED, Memory
+from backbones.encoding_cache import CAPACITY, LruCache
 from tests.pictures import photo
 
 
@@ -24,7 +24,7 @@ def test_memories_keep_precisions_apart(random_pipeline: Path) -> None:
 
 
 def test_memory_recalls_in_order_and_forgets_the_oldest() -> None:
-    memory, asked = Memory(), []
+    memory, asked = LruCache(), []
 
     def made(keys: list[int]):
         def make(places: list[int]) -> list[str]:
@@ -34,10 +34,10 @@ def test_memory_recalls_in_order_and_forgets_the_oldest() -> None:
         return make
 
     for keys in ([1, 2, 1], [2, 3], [1]):
-        assert memory.recall(keys, made(keys)) == [str(key) for key in keys]
+        assert memory.get_or_compute(keys, made(keys)) == [str(key) for key in keys]
     assert sorted(asked) == [1, 2, 3]
-    many = list(range(10, 10 + REMEMBERED + 50))
-    assert memory.recall(many, made(many)) == [str(key) for key in many]
-    assert len(memory) == REMEMBERED
+    many = list(range(10, 10 + CAPACITY + 50))
+    assert memory.get_or_compute(many, made(many)) == [str(key) for key in many]
+    assert len(memory) == CAPACITY
     assert 1 not in memory
     assert many[-1] in memory

@@ -10,10 +10,11 @@ from diffusers import FluxTransformer2DModel
 from safetensors.torch import save_file
 from torch import nn
 
-from backbones.loading import LoadOptions, place
+from backbones.load_options import LoadOptions
+from backbones.loading import place_transformer
 from editkit import adapters
 from methods.icedit import moe
-from methods.icedit.moe_layer import MoEOptions
+from methods.icedit.moe_options import MoEOptions
 from tests.random_weights import transformer_config
 from tests.released_adapters import released
 
@@ -33,7 +34,7 @@ def left_behind(transformer: nn.Module) -> list[str]:
 @pytest.fixture(params=["block", "leaf"])
 def offloaded(request: pytest.FixtureRequest) -> FluxTransformer2DModel:
     transformer = FluxTransformer2DModel.from_config(transformer_config(384)).requires_grad_(False)
-    return place(transformer, torch.device("cpu"), LoadOptions(offload=request.param))
+    return place_transformer(transformer, torch.device("cpu"), LoadOptions(offload=request.param))
 
 
 @pytest.mark.parametrize("experts", [0, 4])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from backbones import text
+from backbones import random_encoders
 from tests import ROOT
 from tests.random_weights import LETTERS
 
@@ -14,7 +14,7 @@ def test_pooled_text_reads_the_whole_prompt() -> None:
     words = (ROOT / "configs" / "tiny" / "words.txt").read_text().split()
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     t5 = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2}
-    encoders = text.fresh(words, letters=LETTERS, clip=sizes, t5=t5, length=48)
+    encoders = random_encoders.random_encoders(words, letters=LETTERS, clip=sizes, t5=t5, length=48)
     with torch.no_grad():
         pooled = encoders(["make the red circle blue", "make the red circle green"]).pooled_BD
     assert not torch.allclose(pooled[0], pooled[1], atol=1e-4)

@@ -15,7 +15,7 @@ from editkit import EditkitError, adapters
 def test_a_role_may_be_another_behind_a_wider_input() -> None:
     """tiny's full model is its Fill, widened, and an adapter; on any backbone `{ace: fill}` asks for that."""
     own = load("tiny", device="cpu")
-    asked = load("tiny", device="cpu", transformer={"ace": "fill"})
+    asked = load("tiny", "cpu", loading={"transformer": {"ace": "fill"}})
     for backbone in (own, asked):
         fill, ace = backbone.transformer("fill"), backbone.transformer("ace")
         assert ace is not fill
@@ -26,29 +26,31 @@ def test_a_role_may_be_another_behind_a_wider_input() -> None:
         shared = dict(fill.named_parameters())["transformer_blocks.0.attn.to_q.weight"]
         assert ace.transformer_blocks[0].attn.to_q.weight.data_ptr() == shared.data_ptr()
     with pytest.raises(EditkitError, match="no weights of its own for the role 'ace'"):
-        load("tiny", device="cpu", transformer={"fill": "ace"}).transformer("fill")
-    with pytest.raises(EditkitError, match="transformer names roles, text, kontext, fill, ace, and 'asce'"):
-        load("tiny", device="cpu", transformer={"asce": "fill"})
+        load("tiny", "cpu", loading={"transformer": {"fill": "ace"}}).transformer("fill")
+    with pytest.raises(
+        EditkitError, match="transformer may name the roles text, kontext, fill, ace, not 'asce'"
+    ):
+        load("tiny", "cpu", loading={"transformer": {"asce": "fill"}})
     with pytest.raises(EditkitError, match="fill cannot be loaded"):
-        load("tiny", device="cpu", transformer="fill").transformer("fill")
+        load("tiny", "cpu", loading={"transformer": "fill"}).transformer("fill")
 
 
 def test_widened_weights_leave_adapters_behind(random_flux: Flux) -> None:
-    from backbones.widening import widened
+    from backbones.widening import widen_transformer
 
     fill = FluxTransformer2DModel.from_config(random_flux.transformer("fill").config)
     before = {name: tensor.clone() for name, tensor in fill.state_dict().items()}
     adapters.attach(fill, adapters.LoraOptions(rank=3, targets=("x_embedder", "attn.to_q")))
-    after = widened(fill, 448).state_dict()
+    after = widen_transformer(fill, 448).state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before if name != "x_embedder.weight")
 
 
 def test_an_adapter_of_fill_begins_on_a_wider_input_as_what_it_was(random_flux: Flux, tmp_path: Path) -> None:
-    from backbones.widening import widened
+    from backbones.widening import widen_transformer
 
     fill = FluxTransformer2DModel.from_config(random_flux.transformer("fill").config)
-    wide = widened(fill, 448)
+    wide = widen_transformer(fill, 448)
     adapters.attach(fill, adapters.LoraOptions(rank=3, targets=("x_embedder", "attn.to_q")))
     for name, parameter in fill.named_parameters():
         if ".lora_B" in name:

@@ -19,7 +19,7 @@ from tests.browser.visitor import (
 
 pytestmark = pytest.mark.browser
 
-TABS = ("Compare", "Session", "Seed search", "Train")
+TABS = ("Compare", "Session", "Seed search", "Results", "Train")
 CONTRAST = """() => {
   const parse = c => { const n = c.match(/[\\d.]+/g).map(Number);
     const whole = c.startsWith('color(') ? 255 : 1;

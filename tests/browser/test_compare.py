@@ -91,14 +91,14 @@ def test_stop_and_compare_again(opened: Callable[..., Page]) -> None:
 
 def test_the_result_is_shown_whole(opened: Callable[..., Page]) -> None:
     page = opened()
-    choose_sample(page, 1)
+    choose_sample(page)
     steps(page, 8)
     see(compare(page), "3 of 3 done")
     picture = page.locator("#card-kontext img:visible")
     loaded(picture, 1)
     shown = Image.open(io.BytesIO(page.request.get(picture.get_attribute("src") or "").body()))
-    source = Image.open(SAMPLES / "red_circle.png").convert("RGB")
+    source = Image.open(SAMPLES / "three_shapes.png").convert("RGB")
     edited = shown.convert("RGB").resize(source.size, Image.Resampling.NEAREST)
-    red, _, blue = edited.getpixel((38, 34))  # type: ignore[misc]
-    assert blue > red
+    red, green, _ = edited.getpixel((95, 34))  # type: ignore[misc]
+    assert green > red
     assert picture.bounding_box()["width"] > 200  # type: ignore[index]

@@ -6,13 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.visitor import PATIENCE, compare, see
+import editkit
+from tests.browser.visitor import DESK, PATIENCE, PHONE, compare, see
 
 pytestmark = pytest.mark.browser
 
-NUMBERS = {"Steps": "3", "guidance": "2.5", "scale": "0.5"}
+NUMBERS = {
+    "Steps": "3",
+    "How closely to follow the words": "2.5",
+    "How much under the paint is redrawn, 0 to 1": "0.5",
+}
 
 
 def sent(page: Page) -> list[Any]:
@@ -53,3 +58,19 @@ def test_opening_a_drawer_changes_no_request(opened: Callable[..., Page]) -> Non
     emptied = sent(page)
     assert emptied == closed
     assert [value for value in closed if type(value) in (int, float)] == [0]  # the seed's
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_drawer_shows_three_options_and_the_rest_to_experts(
+    opened: Callable[..., Page], viewport: dict[str, int]
+) -> None:
+    page = opened(viewport)
+    for method in editkit.methods():
+        drawer = page.locator(f"#options-{method.name}")
+        drawer.locator(".label-wrap").first.click()
+        shown = drawer.locator("input:visible, textarea:visible")
+        expect(shown).to_have_count(len(method.main_options))
+        for label in method.main_options.values():
+            see(drawer, label)
+        drawer.get_by_text("Expert", exact=True).click()
+        see(drawer.get_by_text("true cfg", exact=True), "true cfg")

@@ -31,5 +31,6 @@ def test_problems_are_said_on_the_page(opened: Callable[..., Page], tmp_path: Pa
     (tmp_path / "bad.png").write_bytes(b"no picture")
     page.locator("#session-picture input[type=file]").set_input_files(tmp_path / "bad.png")
     page.locator("#session-picture img").first.wait_for(state="attached")
-    page.locator("#session-start").click()
+    page.locator("#session-instruction textarea").fill("x")
+    page.locator("#session-go").click()
     see(page.locator("#session-status").get_by_role("alert"), "bad.png is in no known picture format")

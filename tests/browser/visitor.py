@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests import ROOT
 
 SAMPLES = ROOT / "demos" / "samples"
-PATIENCE = 60_000
+PATIENCE = 120_000
 """Milliseconds that anything may take on a busy machine."""
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
@@ -40,6 +40,19 @@ def steps(page: Page, number: int) -> None:
     """Ask for so many."""
     page.locator("#compare-more > button, #compare-more .label-wrap").first.click()
     page.get_by_label("Steps", exact=False).first.fill(str(number))
+
+
+def only(page: Page, *methods: str) -> None:
+    """Choose methods, and no others."""
+    for box in page.locator("#compare-methods label").all():
+        name = box.inner_text().split(":")[0].strip()
+        box.locator("input").set_checked(name in methods)
+
+
+def tab(page: Page, name: str) -> None:
+    """Go to a tab."""
+    page.get_by_role("tab", name=name).click()
+    expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
 
 
 def shoot(page: Page, name: str, full: bool = True) -> None:

@@ -62,19 +62,62 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         | {"--ref", "--preserve", "--negative", "--option", "--load", "--lora", "--json"},
     ),
     "replay": (["picture"], {*OUTPUT, "--image", "--mask", "--reference", "--device", "--lora", "--json"}),
-    "methods": (["name"], set()),
+    "methods": (["name"], {"--plan-device", "--device", "--load"}),
     "doctor": ([], {"--json"}),
     "demo": (
         [],
         {*LOW_MEMORY, "-b", "--backbone", "--device", "--host", "--port", "--share", "--password"}
-        | {"--max-pixels", "--lora", "--load", "--dtype"},
+        | {"--max-pixels", "--lora", "--load", "--dtype", "-o", "--output", "--adapter", "--personal"}
+        | {"--runs", "--trust-paths"},
     ),
-    "backbones": ([], {"--device"}),
+    "serve": (
+        [],
+        {*LOW_MEMORY, "-b", "--backbone", "--device", "--dtype", "--load", "--lora", "-m", "--method"}
+        | {"--host", "--port", "--api-key", "--adapters", "--batch", "--queue", "--timeout", "--grace"}
+        | {"--max-megabytes", "--body-seconds", "--max-pixels", "--max-steps", "--judge", "--page"}
+        | {"--password"},
+    ),
+    "batch": (
+        ["manifest"],
+        {*LOADING, *SAMPLING, *LOW_MEMORY, *SEARCH - {"--contact-sheet"}, "--task", "--mask", "--ref"}
+        | {"--preserve", "--align"}
+        | {"--out", "--instruction", "--column", "--preset", "--batch-size", "--shard", "--retry"}
+        | {"--ray", "--workers", "--gpus"},
+    ),
+    "backbones": ([], {"--plan-device", "--device", "--load"}),
     "stages": (["path"], set()),
     "train": (["config", "overrides"], {"--plan", "--plan-device", "--device"}),
     "eval shapesworld": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--sessions"}),
     "data check": (["config", "overrides"], {"--limit", "--output", "-o", "--json"}),
     "eval masked": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--kind"}),
+    "eval run": (
+        ["benchmark"],
+        {
+            *LOADING,
+            *("--data", "-m", "--method", "-o", "--out", "--limit", "--metrics", "--metric-option"),
+            *("--results", "--seed", "--steps", "--batch-size", "--masks", "--dry-run", "--on", "--shard"),
+            *("--option", "--load", "--lora"),
+            *("--judge", "--rubric", "--judge-passes", "--judge-option"),
+        },
+    ),
+    "arena": (
+        ["runs"],
+        {
+            *("--votes", "--qualities", "--ranking", "--export", "--host", "--port", "--share"),
+            *("--password", "--quiet", "--verbose"),
+        },
+    ),
+    "eval vae": (
+        ["pictures"],
+        {*LOADING, "--limit", "-o", "--out", "--json", "--load"},
+    ),
+    "eval report": (["run"], {"--quiet", "--verbose"}),
+    "eval compare": (
+        ["first", "second"],
+        {"-m", "--method", "--columns", "--tolerance", "--json", "--quiet", "--verbose"},
+    ),
+    "eval export": (["run"], {"-o", "--out", "--as", "--quiet", "--verbose"}),
+    "eval benchmarks": ([], set()),
     "weights convert": (["source", "destination"], {"--axes"}),
     "lora inspect": (["file"], {"--json"}),
     "lora convert": (["source", "destination"], {"--to", "--rank"}),
@@ -161,7 +204,7 @@ def test_backbones_say_what_fits_a_device(cli: Cli) -> None:
         (line,) = re.findall(r"^flux1-dev +kontext +(.*)$", run.out, re.MULTILINE)
         fitting = [
             way.settings
-            for way in inventory.ways(on_cpu=False)
+            for way in inventory.loading_choices(on_cpu=False)
             if not way.settings.startswith("--load") and way.device + inventory.ROOM <= capacity
         ]
         assert (fitting[0] or "none needed") in line

@@ -61,7 +61,7 @@ def keep(hub: Path, repository: str, files: dict[str, str]) -> Path:
 
 
 def states() -> dict[str, str]:
-    return {f"{each.family} {each.role}": each.state for each in inventory.held()}
+    return {f"{each.family} {each.role}": each.state for each in inventory.cached_roles()}
 
 
 def test_weights_are_complete_or_not(hub: Path) -> None:
@@ -73,13 +73,38 @@ def test_weights_are_complete_or_not(hub: Path) -> None:
     assert states()["flux1-dev kontext"] == "partly"
 
 
+@pytest.mark.parametrize("token", [None, "hf_of_somebody"])
+def test_it_names_what_is_missing_and_whether_there_is_a_token(
+    token: str | None, cli: Cli, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(hub / "token"))
+    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    snapshot = keep(hub, "black-forest-labs/FLUX.1-Kontext-dev", FILES)
+    (snapshot / "text_encoder_2" / "model-2.safetensors").unlink()
+    run = cli("doctor")
+    name = "black-forest-labs/FLUX.1-Kontext-dev"
+    words = f"flux1-dev kontext lacks text_encoder_2/model-2.safetensors of {name}; run: hf download {name}"
+    assert words in run.out
+    assert ("run: hf auth login" in run.out) == (token is None)
+    told = json.loads(cli("doctor", "--json").out)
+    assert told["token"] is bool(token)
+    assert "hf_of_somebody" not in run.out
+    (kontext,) = (each for each in told["weights"] if each["role"] == "kontext" and each["missing"])
+    assert kontext["missing"] == [f"{name} text_encoder_2/model-2.safetensors"]
+
+
 def test_aces_own_file_and_fills_encoders_make_a_role(hub: Path) -> None:
     keep(hub, "ali-vilab/ACE_Plus", {"ace_plus_fft.safetensors": "1234"})
     assert states()["flux1-dev ace"] == "partly"
     keep(hub, "black-forest-labs/FLUX.1-Fill-dev", {k: v for k, v in FILES.items() if "transformer" not in k})
     assert states()["flux1-dev ace"] == "complete"
     assert states()["flux1-dev fill"] == "partly"
-    sizes = {each.role: each.size for each in inventory.held() if each.family == "flux1-dev"}
+    sizes = {each.role: each.size for each in inventory.cached_roles() if each.family == "flux1-dev"}
     assert sizes["ace"] > sizes["fill"] > 0
 
 
@@ -87,7 +112,7 @@ def test_json_holds_everything(cli: Cli, hub: Path) -> None:
     run = cli("doctor", "--json")
     assert run.status == 0, run.err
     told: dict[str, Any] = json.loads(run.out)
-    assert told.keys() == {"devices", "versions", "optional", "weights", "memory"}
+    assert told.keys() == {"devices", "versions", "optional", "weights", "token", "memory"}
     assert told["devices"][-1]["name"] == "cpu"
     assert told["devices"][-1]["memory"] > told["devices"][-1]["free"] > 0
     assert {"python", "torch", "diffusers", "transformers", "peft"} <= told["versions"].keys()
@@ -127,13 +152,13 @@ def test_the_quickstart_tells_the_same_figures() -> None:
     table = re.search(r"^\| card .*\n\|[- |]+\n((?:\|.*\n)*)", text, re.MULTILINE)
     assert table
     told = [float(figure) for figure in re.findall(r"\| ([\d.]+) GB(?:,[^|]*)? \|$", table[1], re.MULTILINE)]
-    known = [way.device / 1e9 for way in inventory.ways(on_cpu=False)]
+    known = [way.device / 1e9 for way in inventory.loading_choices(on_cpu=False)]
     assert told == pytest.approx(known, abs=0.06)
 
 
 def test_a_way_counts_what_it_says() -> None:
-    plain, *_, four_bits, files, offload = inventory.ways(on_cpu=False)
-    assert plain.device > four_bits.device > files.device > offload.device
+    plain, *_, four_bits, t5_too, files, offload = inventory.loading_choices(on_cpu=False)
+    assert plain.device > four_bits.device > files.device > t5_too.device > offload.device
     assert offload.main + offload.device > plain.device
-    full, half, _ = inventory.ways(on_cpu=True)
+    full, half, _ = inventory.loading_choices(on_cpu=True)
     assert full.device == 2 * half.device == 2 * plain.device

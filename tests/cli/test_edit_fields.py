@@ -34,12 +34,24 @@ GIVEN: dict[str, Any] = {
     "preserve": True,
     "align": True,
     "negative": "red",
+    "speed": "balanced",
     "search": {"seeds": 2, "judge": "tiny", "both_orders": False, "options": {"a": 1}},
 }
 LINE = [
     *("a.png", "make it blue", "-m", "icedit", "--task", "portrait", "--mask", "m.png", "--ref", "r.png"),
     *("--ref", "s.png", "--seed", "7", "--steps", "3", "--guidance", "2.5", "--size", "64x48", "--preserve"),
-    *("--align", "--negative", "red", "--search", "2", "--judge", "tiny", "--one-order"),
+    *(
+        "--align",
+        "--negative",
+        "red",
+        "--speed",
+        "balanced",
+        "--search",
+        "2",
+        "--judge",
+        "tiny",
+        "--one-order",
+    ),
     *("--judge-option", "a=1"),
 ]
 

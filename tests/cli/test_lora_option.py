@@ -27,9 +27,7 @@ def style(tmp_path: Path) -> Path:
     return tmp_path / "style.safetensors"
 
 
-def test_an_edit_wears_it_and_replay_too(
-    cli: Cli, random_pipeline: Path, tmp_path: Path, style: Path
-) -> None:
+def test_an_edit_uses_it_and_replay_too(cli: Cli, random_pipeline: Path, tmp_path: Path, style: Path) -> None:
     source, output, plain = picture(tmp_path / "image.png"), tmp_path / "o.png", tmp_path / "plain.png"
     arguments = ["edit", source, "make it blue", "-b", random_pipeline, "--steps", 2]
     assert cli(*arguments, "-o", plain).status == 0
@@ -42,7 +40,7 @@ def test_an_edit_wears_it_and_replay_too(
     assert "lora" not in provenance.read(plain)
     assert cli("replay", output).out == f"{output}: identical\n"
     style.rename(tmp_path / "moved.safetensors")
-    refused(cli("replay", output), "style.safetensors is no file or folder that exists")
+    refused(cli("replay", output), "style.safetensors is neither an existing file or folder")
     assert cli("replay", output, "--lora", f"{tmp_path / 'moved.safetensors'}=0.5").status == 0
 
 

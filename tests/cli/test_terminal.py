@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -14,20 +15,22 @@ import pytest
 
 from tests import ROOT
 from tests.cases import Place
-from tests.command_line import Cli, files, picture, refused
+from tests.command_line import Cli, files, picture, python, refused
 
 pty = pytest.importorskip("pty")
+PROGRAM = "from editkit.cli import app; app(prog_name='editkit')"
+"""The command under the name that it has where it is installed."""
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "100"}
 
 
 class Terminal:
-    """A command whose stderr is a terminal."""
+    """A Python process whose stderr is a terminal."""
 
     def __init__(self, *arguments: object, cwd: Path) -> None:
         self.master, other = pty.openpty()
         self.seen = ""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "editkit", *map(str, arguments)],
+            [sys.executable, *map(str, arguments)],
             cwd=cwd,
             env=os.environ | ENVIRONMENT,
             stdin=subprocess.DEVNULL,
@@ -41,7 +44,7 @@ class Terminal:
 
     def read(self, until: str | None = None) -> str:
         """What is on the terminal without its control codes, up to a pattern or to the end."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             try:
                 more = os.read(self.master, 4096)
@@ -56,7 +59,7 @@ class Terminal:
 
     def end(self) -> tuple[int, str]:
         """Exit status and stdout."""
-        out, _ = self.process.communicate(timeout=120)
+        out, _ = self.process.communicate(timeout=300)
         os.close(self.master)
         return self.process.returncode, out
 
@@ -66,26 +69,60 @@ def command(place: Place, *more: object) -> list[object]:
     return ["edit", "image.png", "make it blue", "-b", place.backbone, "-o", "o.png", *more]
 
 
-def test_progress_on_a_terminal(place: Place) -> None:
-    terminal = Terminal(*command(place, "--steps", 40), cwd=place.folder)
-    seen = terminal.read()
+SEVERAL = """
+import json, sys
+from editkit.cli import main
+
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["editkit", *arguments]
+    try:
+        main()
+    except SystemExit as stopped:
+        print(f"<{stopped.code or 0}>", file=sys.stderr, flush=True)
+"""
+"""One process for several commands, since each process imports for seconds."""
+EDIT = ["edit", "image.png", "make it blue", "-o", "o.png"]
+COMMANDS = {
+    "edit": ([*EDIT, "--steps", "8"], r"load[\s\S]*image\.png .*\d+/8 .*\d:\d\d:\d\d left "),
+    "quiet": ([*EDIT, "--steps", "2", "--guidance", "2.5", "--quiet"], r"\A\s*\Z"),
+    "eval": (
+        ["eval", "shapesworld", "--n", "6", "--batch-size", "2", "--steps", "2"],
+        r"edits .*[1-6]/6 ",
+    ),
+    "compare": (
+        ["compare", "image.png", "make it blue", "-m", "kontext", "--steps", "8"],
+        r"kontext .*\d+/8 ",
+    ),
+    "generate": (["generate", "a red circle", "--steps", "8", "-o", "o.png"], r"generate .*\d+/8 "),
+}
+
+
+@pytest.fixture(scope="module")
+def seen(random_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """Exit status of each command, and what it showed on the terminal."""
+    folder = tmp_path_factory.mktemp("terminal")
+    picture(folder / "image.png")
+    commands = [[*arguments, "-b", str(random_pipeline)] for arguments, _ in COMMANDS.values()]
+    terminal = Terminal("-c", SEVERAL, json.dumps(commands), cwd=folder)
+    *parts, rest = re.split(r"<(\d+)>", terminal.read())
     status, out = terminal.end()
-    assert (status, bool(re.fullmatch(r"o\.png \(40x24, .* s\)\n", out))) == (0, True), (seen, out)
-    assert "load" in seen
-    assert re.search(r"image\.png .*\d+/40 .*\d:\d\d:\d\d left ", seen), seen
+    assert (status, rest.strip(), len(parts)) == (0, "", 2 * len(COMMANDS)), (parts, rest)
+    assert re.match(r"o\.png \(40x24, .* s\)\n", out), out
+    return dict(zip(COMMANDS, zip(map(int, parts[1::2]), parts[::2], strict=True), strict=True))
 
 
-def test_quiet_on_a_terminal(place: Place) -> None:
-    terminal = Terminal(*command(place, "--steps", 2, "--guidance", 2.5, "--quiet"), cwd=place.folder)
-    assert terminal.read() == ""
-    assert terminal.end()[0] == 0
+@pytest.mark.parametrize("name", COMMANDS)
+def test_progress_on_a_terminal(name: str, seen: dict[str, tuple[int, str]]) -> None:
+    status, shown = seen[name]
+    assert status == 0, shown
+    assert re.search(COMMANDS[name][1], shown), shown
 
 
 def test_ctrl_c_during_an_edit(place: Place) -> None:
     """One line, status 130, nothing half-written."""
     arguments = command(place, "--steps", 1000)
     before = files(place.folder)
-    terminal = Terminal(*arguments, cwd=place.folder)
+    terminal = Terminal("-m", "editkit", *arguments, cwd=place.folder)
     terminal.read(until=r"[1-9]\d*/1000")
     terminal.process.send_signal(signal.SIGINT)
     seen = terminal.read()
@@ -109,18 +146,59 @@ def test_no_progress_without_a_terminal(cli: Cli, place: Place) -> None:
     assert (run.status, run.err) == (0, "")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "shown"),
-    [
-        (["eval", "shapesworld", "--n", "6", "--batch-size", "2", "--steps", "8"], r"edits .*[1-6]/6 "),
-        (["compare", "image.png", "make it blue", "-m", "kontext", "--steps", "30"], r"kontext .*\d+/30 "),
-        (["generate", "a red circle", "--steps", "30", "-o", "o.png"], r"generate .*\d+/30 "),
-    ],
-    ids=["eval", "compare", "generate"],
-)
-def test_progress_of_other_commands(arguments: list[object], shown: str, place: Place) -> None:
-    picture(place.folder / "image.png")
-    terminal = Terminal(*arguments, "-b", place.backbone, cwd=place.folder)
+def train(place: Place, *more: str) -> Terminal:
+    """A run on the embedded model that has only begun when it is stopped."""
+    settings = (
+        "fit.output=run",
+        "cache=cache",
+        "data.count=24",
+        "fit.batch=1",
+        "fit.steps=5000",
+        "fit.trackers=[]",
+    )
+    config = ROOT / "configs" / "tiny" / "kontext-lora.yaml"
+    return Terminal("-m", "editkit", "train", config, *settings, *more, cwd=place.folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_during_training_saves(place: Place, number: int, status: int) -> None:
+    terminal = train(place)
+    assert re.search(r"training .*[1-9]\d*/5000", terminal.read(until=r"training .*[1-9]\d*/5000"))
+    terminal.process.send_signal(number)
     seen = terminal.read()
-    assert terminal.end()[0] == 0, seen
-    assert re.search(shown, seen), seen
+    assert terminal.end() == (status, "")
+    assert re.search(r"editkit: Training was stopped after step \d+ and saved in run; ", seen), seen
+    assert "Traceback" not in seen
+    told = json.loads((place.folder / "run" / "status.json").read_text())
+    assert (told["phase"], told["total"]) == ("stopped", 5000)
+    assert list((place.folder / "run").glob("checkpoint-*/state.json"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_latents_are_encoded(place: Place) -> None:
+    terminal = train(place, "data.count=5000")
+    terminal.read(until=r"encoding latents .*[1-9]\d*/5000")
+    terminal.process.send_signal(signal.SIGINT)
+    seen = terminal.read()
+    assert terminal.end() == (130, "")
+    assert seen.rstrip().endswith("before it took a step; give the same command again to go on."), seen
+    assert "Traceback" not in seen
+    told = json.loads((place.folder / "run" / "status.json").read_text())
+    assert (told["phase"], told["total"]) == ("stopped", 5000)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion(shell: str, place: Place) -> None:
+    """The script that `--show-completion` prints, and what it asks for."""
+    script = python("-c", PROGRAM, "--show-completion", shell, cwd=place.folder)
+    assert "_EDITKIT_COMPLETE" in script.out, script
+    asked = {
+        "_EDITKIT_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": "editkit ed",
+        "COMP_CWORD": "1",
+        "_TYPER_COMPLETE_ARGS": "editkit ed",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    found = python("-c", PROGRAM, env=asked, cwd=place.folder)
+    assert "edit" in found.out, found

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from backbones.random_init import FreshConfig
+from backbones.load_options import LoadOptions
+from backbones.random_init import RandomInitConfig
 from editkit import config, registry
-from editkit.backbone import provider
+from editkit.inference import speed
 from tests import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -19,7 +20,9 @@ CONFIGS = ROOT / "configs"
 SHIPPED = sorted(
     path
     for path in CONFIGS.rglob("*.yaml")
-    if path.parent.name not in ("accelerate", "hardware") and path.name != "stages.yaml"
+    if path.parent.name not in ("accelerate", "hardware")
+    and path.name != "stages.yaml"
+    and path != speed.TABLE
 )
 
 
@@ -32,7 +35,7 @@ def test_shipped_configs(path: Path) -> None:
     if values["recipe"] == "edit":
         config.build(registry.method(settings.method).config, settings.options)
         if settings.fresh:
-            fresh = config.build(FreshConfig, settings.fresh)
+            fresh = config.build(RandomInitConfig, settings.fresh)
             assert (ROOT / fresh.words).is_file()
 
 
@@ -82,7 +85,7 @@ def test_shipped_hardware_lies_over_a_config(path: Path) -> None:
     settings = config.build(registry.recipe(values["recipe"]).CONFIG, values, changes)
     assert settings.gradient_checkpointing
     assert settings.fit.steps == 3
-    provider().check_options(settings.load)
+    config.build(LoadOptions, settings.load)
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
@@ -90,6 +93,23 @@ def test_shipped_launcher_settings(path: Path) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
 
     assert load_config_from_file(str(path)).num_processes == 8
+
+
+def test_measured_speeds() -> None:
+    """Each entry is `exact`, or has all settings, so that later defaults change nothing."""
+    table = config.read(speed.TABLE)
+    assert table
+    for base, methods in table.items():
+        for method, speeds in methods.items():
+            assert registry.method(method).name == method
+            for name, settings in speeds.items():
+                assert name in speed.MEASURED
+                found = speed.resolve(name, base, method)
+                if found is None:
+                    assert settings == speed.EXACT
+                    continue
+                assert {field.name for field in dataclasses.fields(found)} == settings.keys()
+    assert speed.resolve(speed.EXACT, None, "kontext") is None
 
 
 def test_configs_are_shipped() -> None:

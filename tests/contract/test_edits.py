@@ -57,7 +57,7 @@ def test_preserve_without_a_mask_keeps_what_did_not_change(method: Method, edito
     kept = editor.edit(picture, WORDS[0], method.name, steps=2, seed=2, preserve=True).image
     source, edited, result = (images.tensor(images.load(each)) for each in (picture, free, kept))
     # Looser than the edit itself by more than a level, which is what pictures are rounded to.
-    same = (canvas.change(source, edited, threshold=0.09, grow=3) == 0).expand_as(source)
+    same = (canvas.change_mask(source, edited, threshold=0.09, grow=3) == 0).expand_as(source)
     assert same.any()
     assert torch.equal(result[same], source[same])
     assert not torch.equal(edited[same], source[same])

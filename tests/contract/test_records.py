@@ -12,7 +12,7 @@ from typing_extensions import get_protocol_members
 
 import editkit
 from backbones.flux import Flux
-from editkit import config
+from editkit import config, registry
 from editkit.backbone import Transformer, TransformerConfig
 from editkit.method import Conditioner, Method, Sampler, Trainer
 from tests import ROOT
@@ -74,6 +74,7 @@ def test_folder(method: Method) -> None:
 
 
 def test_config(method: Method) -> None:
+    assert registry.method_config(method.name) is method.config
     built = config.build(method.config, {})
     assert isinstance(built, method.config)
     assert type(built).__dataclass_params__.frozen

@@ -57,7 +57,13 @@ def settings(
     return config.build(EditTrainConfig, values, overrides)
 
 
-TRAINED_WAYS = {"icedit": [{"moe": {"experts": 2, "rank": 2, "balance": 0.1}}]}
+TRAINED_WAYS = {
+    "kontext": [{"context": "cached"}],
+    "icedit": [
+        {"moe": {"experts": 2, "rank": 2, "balance": 0.1}},
+        {"moe": {"experts": 2, "rank": 2}, "context": "cached"},
+    ],
+}
 """Options under which a method trains something else."""
 
 

@@ -94,8 +94,8 @@ def test_shapesworld_is_sound() -> None:
 
 def test_a_sheet_shows_small_and_missing_pictures_and_cuts_long_titles() -> None:
     dot = Image.new("RGB", (16, 16), "red")
-    made = contact_sheet.rows([("dot", [dot, dot]), ("no source", [None, dot])], ("source", "answer"))
-    long = contact_sheet.rows([("word " * 200, [dot, dot])] * 2, ("source", "answer"))
+    made = contact_sheet.groups([("dot", [dot, dot]), ("no source", [None, dot])], ("source", "answer"))
+    long = contact_sheet.groups([("word " * 200, [dot, dot])] * 2, ("source", "answer"))
     assert made is not None
     assert long is not None
     # Frames lie over no picture, and an empty one is as large as a picture.

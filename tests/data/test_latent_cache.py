@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from editkit import EditkitError, config, registry
-from editkit.data import latent_cache
+from editkit.data import latent_chunks
 from editkit.data.buckets import Bucket
 from editkit.data.datasets import Dataset, dataset
-from editkit.data.latent_cache import buckets
+from editkit.data.latent_cache import LatentCache
 from editkit.data.records import DataConfig, Record
 from tests.pictures import image
 
@@ -36,12 +39,20 @@ def folder(tmp_path: Path) -> Path:
 def encode(random_flux: Any, tmp_path: Path) -> Encode:
     """A function that gives the buckets of records under a method."""
 
-    def make(records: Dataset, name: str = "kontext", cache: str = "cache", **changed: Any) -> list[Bucket]:
+    def make(
+        records: Dataset,
+        name: str = "kontext",
+        cache: str = "cache",
+        share: tuple[int, int] = (0, 1),
+        fresh: bool = False,
+        **changed: Any,
+    ) -> list[Bucket]:
         method = registry.method(name)
         options = config.build(method.config, changed)
         parts = method.conditioner(random_flux, options), method.trainer(random_flux, options)
         key = [name, changed, records.digest()]
-        return buckets(records, random_flux, *parts, key=key, folder=tmp_path / cache)
+        where = {"key": key, "folder": tmp_path / cache, "share": share, "fresh": fresh}
+        return LatentCache(records, random_flux, *parts, **where).buckets()
 
     return make
 
@@ -53,7 +64,12 @@ def lines(folder: Path, rows: Sequence[dict[str, Any]]) -> Dataset:
 
 
 def words_of(filled: Sequence[Bucket]) -> list[str]:
-    return [words for bucket in filled for words in bucket.instructions]
+    return [words for bucket in filled for each in bucket.samples.wordings() for words in each]
+
+
+def tensors_of(bucket: Bucket) -> dict[str, torch.Tensor]:
+    count = len(bucket)
+    return bucket.samples.read(range(count), [0] * count)[0]
 
 
 def test_bad_records_are_left_out_and_counted_each_time(encode: Encode, folder: Path) -> None:
@@ -71,7 +87,7 @@ def test_what_is_clear_is_learnt_as_white_and_counted(encode: Encode, folder: Pa
     for _ in range(2):
         with pytest.warns(UserWarning, match="1 of 2 records have transparent pixels"):
             (bucket,) = encode(lines(folder, rows))
-        assert torch.equal(*bucket.tensors["x0_BLC"])
+        assert torch.equal(*tensors_of(bucket)["x0_BLC"])
 
 
 def test_answers_of_another_shape_than_their_sources_are_left_out(encode: Encode, folder: Path) -> None:
@@ -111,8 +127,9 @@ def test_records_that_a_method_cannot_arrange_are_left_out(
 
 def test_loss_weights_are_kept_as_they_are(encode: Encode, folder: Path) -> None:
     (bucket,) = encode(lines(folder, [ROW]), "aceplus", mask_weight=7.0, loss="paper")
-    assert float(bucket.tensors["weights_BL"].double().sum()) == pytest.approx(1, abs=1e-6)
-    assert bucket.tensors["x0_BLC"].dtype == torch.bfloat16
+    tensors = tensors_of(bucket)
+    assert float(tensors["weights_BL"].double().sum()) == pytest.approx(1, abs=1e-6)
+    assert tensors["x0_BLC"].dtype == torch.bfloat16
 
 
 class Drawn:
@@ -146,7 +163,7 @@ class Drawn:
 def test_what_was_encoded_before_a_kill_is_not_encoded_again(
     encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latent_cache, "CHUNK", 4)
+    monkeypatch.setattr(latent_chunks, "CHUNK", 4)
     with pytest.raises(RuntimeError, match="as if the run was killed"):
         encode(Drawn(tmp_path, stop=18))
     (chunks,) = (tmp_path / "cache").glob("*.chunks")
@@ -162,11 +179,64 @@ def test_what_was_encoded_before_a_kill_is_not_encoded_again(
     assert words_of(resumed) == words_of(whole)
     assert sorted(map(int, words_of(resumed))) == list(range(19))
     for one, other in zip(resumed, whole, strict=True):
-        assert one.tensors.keys() == other.tensors.keys()
-        for name in one.tensors:
-            # Some CPUs multiply otherwise by where numbers lie in memory, which can be a step of bf16.
-            torch.testing.assert_close(one.tensors[name], other.tensors[name], rtol=2**-7, atol=2**-8)
-            assert float((one.tensors[name] != other.tensors[name]).float().mean()) < 1e-4
+        assert_near(tensors_of(one), tensors_of(other))
+
+
+def assert_near(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    """Some CPUs multiply otherwise by where numbers lie in memory, which can be a step of bf16."""
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=2**-7, atol=2**-8)
+        assert float((tensor != theirs[name]).float().mean()) < 1e-4
+
+
+def test_processes_share_the_encoding(
+    encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each record is read by one of two processes, and the buckets are as from one."""
+    monkeypatch.setattr(latent_chunks, "SPAN", 3)
+    records = Drawn(tmp_path)
+    whole = encode(records, cache="alone")
+    records.read()
+    other = get_context("fork").Process(target=encode, args=(records,), kwargs={"share": (1, 2)})
+    other.start()
+    found = encode(records, share=(0, 2))
+    other.join()
+    assert other.exitcode == 0
+    notes = Counter((tmp_path / "read").read_text().split())
+    assert all(notes[str(index)] == 1 for index in range(1, 19))  # 0 says how its bucket is laid out
+    assert sorted(words_of(found)) == sorted(words_of(whole))
+    for one, alone in zip(found, whole, strict=True):
+        assert_near(tensors_of(one), tensors_of(alone))
+
+
+def test_what_never_changes_is_stored_once(encode: Encode, folder: Path) -> None:
+    """ICEdit's mask is the same for every record: 256 of the 320 channels beside the noise."""
+    rows = [ROW | {"mask": "", "source": f"{name}.png", "instruction": name} for name in ("edit", "mask")]
+    (bucket,) = encode(lines(folder, rows), "icedit")
+    (chunk,) = (folder / "cache").rglob("*.safetensors")
+    stored = load_file(chunk)
+    assert stored["channel_BLC"].shape[-1] <= 64
+    channel_BLC = tensors_of(bucket)["channel_BLC"]
+    mask_BLC = channel_BLC[..., -256:]
+    assert set(mask_BLC.unique().tolist()) == {0.0, 1.0}
+    assert float(mask_BLC.float().mean()) == 0.5  # the right half
+
+
+def test_fresh_latents_are_samples_that_hang_on_the_seed(encode: Encode, folder: Path) -> None:
+    rows = [ROW | {"instruction": ["red", "make it red"]}, ROW]
+    (mean,), (fresh,) = encode(lines(folder, rows)), encode(lines(folder, rows), fresh=True)
+    assert not any(load_file(path) for path in (folder / "cache").glob("sizes-*/*.safetensors"))
+    one, wordings = fresh.samples.read([0, 1], [1, 2])
+    again, _ = fresh.samples.read([1, 0], [2, 1])
+    other, _ = fresh.samples.read([0, 1], [3, 4])
+    assert sorted(wordings) == [("good",), ("red", "make it red")]
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, again[name].flip(0), rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(tensor, other[name], atol=1e-3)
+        # A sample lies around the mean.
+        apart = float((tensor.float() - tensors_of(mean)[name].float()).abs().mean())
+        assert 0 < apart < 2 * float((tensor - other[name]).float().abs().mean())
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])

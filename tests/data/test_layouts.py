@@ -1,48 +1,22 @@
-"""Training pairs from files: every layout in a small sample of its real form, and what bad ones are told."""
+"""Training pairs from files: each layout in a small sample of its real form, and bad files."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
-import shutil
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from editkit import EditkitError, config
-from editkit.data import columns
+from editkit import EditkitError
 from editkit.data.datasets import dataset
-from editkit.data.records import FILES, DataConfig, Record
+from editkit.data.records import FILES, DataConfig
+from tests.data.pairs import assert_pair, read, shown
 from tests.pictures import image
-
-NAMES = ("edit", "target", "mask", "ref")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for number, name in enumerate(NAMES):
-        image(64 - 16 * (name == "mask"), 64 - 16 * (name == "mask"), number).save(tmp_path / f"{name}.png")
-    return tmp_path
-
-
-def shown(name: str, folder: Path) -> Any:
-    return np.asarray(Image.open(folder / f"{name}.png"))
-
-
-def read(name: str, path: Path, **more: Any) -> list[Record]:
-    found = dataset(config.build(DataConfig, {"name": name, "path": str(path)} | more))
-    return [found[place] for place in range(len(found))]
-
-
-def assert_pair(record: Record, folder: Path, words: str = "make it red") -> None:
-    assert record.instruction == words
-    assert np.array_equal(record.source, shown("edit", folder))
-    assert np.array_equal(record.answer, shown("target", folder))
 
 
 def test_json_lines(folder: Path) -> None:
@@ -101,6 +75,25 @@ def test_own_columns(folder: Path) -> None:
         read("table", folder / "pairs.tsv", columns={"sources": "before"})
     with pytest.raises(EditkitError, match="no preset of columns called 'magicbrsh'"):
         read("table", folder / "pairs.tsv", preset="magicbrsh")
+
+
+def test_magicbrush_cuts_the_place_of_the_edit_out(folder: Path) -> None:
+    """Its masks are the source, clear where the edit lies; for other presets it is the opposite."""
+    source = Image.open(folder / "edit.png").convert("RGB")
+    opacity = Image.new("L", source.size, 255)
+    opacity.paste(0, (8, 8, 24, 40))
+    source.putalpha(opacity)
+    source.save(folder / "cut.png")
+    row = {"source_img": "edit.png", "mask_img": "cut.png", "target_img": "target.png", "instruction": "x"}
+    (folder / "pairs.jsonl").write_text(json.dumps(row))
+    (record,) = read("jsonl", folder / "pairs.jsonl", preset="magicbrush")
+    wanted = np.zeros((source.height, source.width), np.uint8)
+    wanted[8:40, 8:24] = 255
+    assert np.array_equal(record.mask, wanted)
+    row = {"source": "edit.png", "mask": "cut.png", "answer": "target.png", "instruction": "x"}
+    (folder / "pairs.jsonl").write_text(json.dumps(row))
+    (record,) = read("jsonl", folder / "pairs.jsonl")
+    assert np.array_equal(record.mask, 255 - wanted)
 
 
 def test_control_folders(folder: Path) -> None:
@@ -175,85 +168,13 @@ def test_words_in_the_json_of_a_shard(folder: Path) -> None:
         read("webdataset", folder, columns={"answer": "png"}, types=["colour"])
 
 
-def test_a_folder_of_pictures_with_metadata(tmp_path: Path, folder: Path, monkeypatch: Any) -> None:
-    pytest.importorskip("datasets")
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for name in ("edit", "target"):
-        shutil.copy(folder / f"{name}.png", pictures)
-    row = {"source_file_name": "edit.png", "answer_file_name": "target.png", "instruction": "make it red"}
-    (pictures / "metadata.jsonl").write_text(json.dumps(row))
-    (record,) = read("huggingface", pictures)
-    assert_pair(record, folder)
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-def test_a_single_arrow_file(streaming: bool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
-    row = {
-        name: Image.open(folder / f"{file}.png") for name, file in (("source", "edit"), ("answer", "target"))
-    }
-    made = datasets.Dataset.from_list([row | {"instruction": "make it red"}])
-    made.save_to_disk(str(folder / "saved"))
-    (file,) = (folder / "saved").glob("*.arrow")
-    shutil.copy(file, folder / "train.arrow")
-    (record,) = read("huggingface", folder / "train.arrow", streaming=streaming)
-    assert_pair(record, folder)
-
-
-@pytest.mark.parametrize("name", ["jsonl", "huggingface"])
-def test_the_first_records_alone(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
-    rows = [{"answer": "target.png", "instruction": words, "kind": words[0]} for words in ("a1", "b1", "b2")]
-    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    datasets.Dataset.from_list(rows).to_parquet(str(folder / "train.parquet"))
-    path = folder / ("train.jsonl" if name == "jsonl" else "train.parquet")
-
-    def words(**more: Any) -> list[str]:
-        return [record.instruction for record in read(name, path, **more)]
-
-    assert words() == words(count=9) == ["a1", "b1", "b2"]
-    assert words(count=2) == ["a1", "b1"]
-    assert words(count=1, types=["b"]) == ["b1"]
-    assert len(dataset(DataConfig())) == 10_000
-
-
-@pytest.mark.parametrize("preset", ["magicbrush", "omniedit", "instructpix2pix", "relighting"])
-@pytest.mark.parametrize("form", ["parquet", "disk", "streaming"])
-def test_hugging_face(preset: str, form: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
-    names = columns.COLUMNS[preset]
-    several = preset == "omniedit"
-    row = {
-        names["source"]: Image.open(folder / "edit.png"),
-        names["answer"]: Image.open(folder / "target.png"),
-        names["instruction"]: ["make it red", "red"] if several else "make it red",
-    }
-    made = datasets.Dataset.from_list([row, row])
-    for name in (names["source"], names["answer"]):
-        made = made.cast_column(name, datasets.Image())
-    if form == "disk":
-        made.save_to_disk(str(folder / "saved"))
-        records = read("huggingface", folder / "saved", preset=preset)
-    else:
-        made.to_parquet(str(folder / "train.parquet"))
-        more = {"streaming": True, "count": 1} if form == "streaming" else {}
-        records = read("huggingface", folder / "train.parquet", preset=preset, **more)
-        assert len(records) == (1 if form == "streaming" else 2)
-    assert_pair(records[0], folder)
-
-
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
         ("csv", "a.png#;#b.png", "Line 1 of .* has 2 fields"),
         ("csv", "#;##;##;##;#words#;#x", "record 0 of .* has no answer under 'target_image'"),
-        ("jsonl", "{", "Line 1 of .* is no JSON"),
-        ("jsonl", "[]", "Line 1 of .* is no object"),
+        ("jsonl", "{", "Line 1 of .* is not JSON"),
+        ("jsonl", "[]", "Line 1 of .* is not an object"),
         ("jsonl", '{"reply": "a.png"}', "any of the keys answer"),
         ("jsonl", '{"answer": "edit.png"}', "no instruction under 'instruction'"),
         ("jsonl", '{"answer": "absent.png", "instruction": "x"}', r"absent\.png cannot be read|absent\.png"),
@@ -295,3 +216,39 @@ def test_a_changed_file_is_another_dataset(folder: Path) -> None:
     assert touched != before
     path.write_text(path.read_text() + "\n" + path.read_text())
     assert dataset(settings).digest() not in (before, touched)
+
+
+def test_shards_are_read_at_urls_and_are_told_apart(folder: Path) -> None:
+    """memory:// is fsspec's own; s3:// and gs:// are opened alike by their packages."""
+    fsspec = pytest.importorskip("fsspec")
+
+    def shard(names: tuple[str, ...]) -> bytes:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for name in names:
+                held = (folder / "target.png").read_bytes() if name.endswith("png") else name.encode()
+                member = tarfile.TarInfo(name)
+                member.size = len(held)
+                archive.addfile(member, io.BytesIO(held))
+        return buffer.getvalue()
+
+    system = fsspec.filesystem("memory")
+    long = "folder/" + 120 * "x"  # longer than a plain header holds
+    system.pipe("/shards/0.tar", shard(("a.png", "a.txt", f"{long}.png", f"{long}.txt")))
+    system.pipe("/shards/1.tar", shard(("a.png", "a.txt")))
+    chosen = DataConfig(
+        name="webdataset", path="memory://shards", columns={"answer": "png", "instruction": "txt"}
+    )
+    records = dataset(chosen)
+    assert [records[place].instruction for place in range(len(records))] == ["a.txt", f"{long}.txt", "a.txt"]
+    before = records.digest()
+    assert dataset(chosen).digest() == before
+    system.pipe("/shards/1.tar", shard(("b.png", "b.txt", "c.png", "c.txt")))
+    changed = dataset(chosen)
+    assert len(changed) == 4
+    assert changed.digest() != before
+    system.pipe("/shards/1.tar", shard(("b.png", "c.png", "b.txt", "c.txt")))
+    with pytest.raises(EditkitError, match=r"holds the files of '/b' apart .* --sort=name"):
+        dataset(chosen)
+    with pytest.raises(EditkitError, match=r"cannot be read \(.*\); give tar files"):
+        dataset(DataConfig(name="webdataset", path="nowhere://shards"))

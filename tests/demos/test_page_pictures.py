@@ -14,7 +14,9 @@ from gradio_client import handle_file
 from PIL import Image
 
 from demos import compare as tab
+from demos.kept import Kept
 from demos.pictures import opened, painting, photo
+from demos.place import Place
 from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.imaging import color_spaces, images
@@ -54,7 +56,7 @@ def editor() -> Any:
 def test_every_way_in_goes_through_the_loader(make: Any, tmp_path: Path, editor: Any) -> None:
     path = tmp_path / "a.png"
     make(path)
-    wanted = images.flattened(images.load(path))
+    wanted = images.flatten(images.load(path))
     found = painting(PIXELS, payload(path), editor)
     assert found.problem == ""
     for image in (found.image, photo(PIXELS, {"path": str(path)}).image, opened(str(path), PIXELS).image):
@@ -100,7 +102,9 @@ def test_seeds_that_none_can_be_are_refused_before_anything_is_shown(seed: Any, 
     turned(path)
     with gr.Blocks():
         device: Any = SimpleNamespace(editor_of=lambda _: SimpleNamespace(spec=Editor))
-        page = tab.Compare(device, gr.State(None), PIXELS)
+        kept = Kept(tmp_path, personal=True)
+        place = Place(device=device, visit=gr.State(None), kept=kept, pixels=PIXELS, adapters={})
+        page = tab.Compare(place)
     visit: Any = SimpleNamespace(stop=None, results={})
     (said,) = page.compare(visit, payload(path), "make it red", ["kontext"], seed=seed)
     assert f"seed={seed} is not allowed" in said[page.controls.status]

@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 
 import editkit
-from demos import widgets
+from demos import option_panels, widgets
 from editkit import config
 from editkit.errors import EditkitError
 
@@ -45,7 +45,7 @@ class Options:
 
 def test_a_dataclass_becomes_controls() -> None:
     with gr.Blocks():
-        found = widgets.controls(Options)
+        found = {name: widgets.control(Options, name) for name in widgets.fields(Options)}
     assert {name: type(control) for name, control in found.items()} == {
         "layout": gr.Dropdown,
         "adapter": gr.Dropdown,
@@ -58,7 +58,7 @@ def test_a_dataclass_becomes_controls() -> None:
     assert [value for _, value in found["layout"].choices] == ["wide", "tall"]
     assert not found["layout"].allow_custom_value
     assert [value for _, value in found["adapter"].choices] == ["", "default"]
-    assert found["adapter"].allow_custom_value
+    assert not found["adapter"].allow_custom_value
     assert found["depth"].info == "How deep."
     shown = {"layout": "tall", "adapter": "", "depth": 5.0, "scale": None, "flip": True, "parts": "a\nb"}
     assert widgets.values(Options, shown) == {"layout": "tall", "adapter": None, "depth": 5, "flip": True}
@@ -78,11 +78,23 @@ def test_numbers_are_read_as_they_are_written() -> None:
         widgets.values(Options, {"scale": "strong"})
 
 
+@pytest.mark.parametrize("path", ["/etc/passwd", "../weights", "owner/name", "a.safetensors"])
+def test_no_field_takes_a_path_of_the_server(path: str) -> None:
+    with pytest.raises(EditkitError, match="is not offered on this page; choose one of default"):
+        widgets.values(Options, {"adapter": path})
+
+
 @pytest.mark.parametrize("method", editkit.methods(), ids=lambda method: method.name)
 def test_every_method_has_a_drawer_that_says_its_defaults(method: Any) -> None:
     with gr.Blocks():
-        found = widgets.controls(method.config)
+        found = {name: widgets.control(method.config, name) for name in widgets.fields(method.config)}
+        drawer = option_panels.Drawer(method)
     assert found
+    assert set(found) <= set(drawer.options)
+    assert len(method.main_options) == 3
+    for name, label in method.main_options.items():
+        assert {**drawer.fields, **drawer.options}[name].label == label
+        assert label != name
     assert all(control.label and control.info for control in found.values())
     assert widgets.values(method.config, {name: control.value for name, control in found.items()}) == {}
     names = {field.name for field in dataclasses.fields(config.build(method.config, {}))}

@@ -1,14 +1,11 @@
-"""Surface: what README and docs show is true: commands and Python run, tables agree with the code."""
+"""Surface: the commands and the Python that README and docs show run."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shlex
-import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,67 +15,17 @@ import yaml
 from PIL import Image
 
 import editkit
+from backbones.load_options import LoadOptions
 from editkit import config, registry
-from editkit.backbone import provider
 from editkit.cli import app
 from editkit.cli.options import pairs
 from tests import ROOT
 from tests.command_line import Cli, python, refused
-
-README, DOCS = ROOT / "README.md", ROOT / "docs"
-METHOD_PAGES = sorted((ROOT / "methods").glob("*/README.md"))
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")), *METHOD_PAGES]
-ELSEWHERE = re.compile(r"flux1|black-forest|photo|pairs|mine|Qwen|openai")
-"""What shows that a line wants weights, pictures, devices or files that are not here."""
-TRAINED = re.compile(r"\bout/")
-"""What shows that a line wants what a training run writes."""
-FENCE = re.compile(r'^( *)```(\w*)(?: title="(.+?)")?[^\n]*\n(.*?)^\1```', re.DOTALL | re.MULTILINE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """A fenced block of a page."""
-
-    language: str
-    title: str
-    text: str
-
-    @property
-    def commands(self) -> list[str]:
-        """Lines that begin with a command of this project, continued ones joined; none of plain text."""
-        if self.language not in ("", "bash"):
-            return []
-        found, line = [], ""
-        for part in self.text.replace("\\\n", " ").splitlines():
-            line = f"{line}\n{part}" if line else part
-            if line.partition(" #")[0].count("'") % 2 == 0:  # a quoted value may take several lines
-                found.append(line)
-                line = ""
-        return [line for line in found if line.startswith(("editkit ", "python demos/"))]
-
-
-def blocks(page: Path) -> list[Block]:
-    found = FENCE.findall(page.read_text(encoding="utf-8"))
-    return [
-        Block(language=language, title=title, text=textwrap.dedent(text))
-        for _, language, title, text in found
-    ]
-
-
-def named(page: Path) -> str:
-    return str(page.relative_to(ROOT))
-
-
-def shown(*pages: Path) -> list[str]:
-    """The commands of pages, each once."""
-    lines = [line for page in pages for block in blocks(page) for line in block.commands]
-    return [line for line in dict.fromkeys(lines) if line.startswith("editkit ")]
-
+from tests.docs.pages import ALL, DOCS, ELSEWHERE, PAGES, README, TRAINED, blocks, named, shown
 
 METHODS = registry.method_names()
 WRITTEN = {block.title for page in PAGES for block in blocks(page)}
 """Files that pages show whole."""
-ALL = shown(*PAGES)
 LORA = [line for line in shown(DOCS / "guides" / "lora-files.md") if line.split()[1] == "lora"]
 
 
@@ -91,16 +38,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-# --- Commands and Python ---
-
-
 @pytest.mark.parametrize("line", ALL)
 def test_commands_parse(line: str) -> None:
     command, words = typer.main.get_command(app), shlex.split(line, comments=True)[1:]
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
     context = command.make_context(command.name, words)
-    provider().check_options(pairs(context.params.get("load"), "--load"))
+    config.build(LoadOptions, pairs(context.params.get("load"), "--load"))
     method, options = context.params.get("method"), pairs(context.params.get("option"))
     if method in METHODS:
         config.build(registry.method(method).config, options)
@@ -172,7 +116,7 @@ def _run_python(text: str, names: dict[str, Any], folder: Path, trains: bool) ->
 def _run_command(line: str, cli: Cli, folder: Path, trains: bool) -> None:
     program, name, *rest = shlex.split(line, comments=True)
     training = name in ("train", "data") or program == "python" or TRAINED.search(line)
-    if ELSEWHERE.search(line) or name in ("demo", "eval", "weights") or (training and not trains):
+    if ELSEWHERE.search(line) or name in ("demo", "serve", "eval", "weights") or (training and not trains):
         return
     if program == "python":
         if "score" not in rest:  # which makes 600 edits
@@ -194,7 +138,7 @@ def _short(file: str) -> list[str]:
 
 def test_compare_runs(cli: Cli, here: Path) -> None:
     (line,) = (line for line in ALL if line.split()[1] == "compare" and "kontext,icedit,aceplus" in line)
-    run = cli(*shlex.split(line)[1:])
+    run = cli(*shlex.split(line)[1:], "--steps", "2")
     assert run.status == 0, run.err
     *figures, last = run.out.splitlines()
     assert [figure.split()[0] for figure in figures] == ["kontext", "icedit", "aceplus"]
@@ -245,66 +189,3 @@ def test_pages_show_what_they_did() -> None:
     assert len(LORA) > 4
     snippets = [block for page in PAGES for block in blocks(page) if block.language == "python"]
     assert len([each for each in snippets if not ELSEWHERE.search(each.text)]) > 8
-
-
-# --- Tables and links ---
-
-
-def rows(text: str, first: str) -> list[list[str]]:
-    """Cells of the table whose first column is called so."""
-    found = re.search(rf"^\| {first} \|.*\n\|[- |]+\n((?:\|.*\n?)*)", text, re.MULTILINE)
-    assert found, first
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in found[1].splitlines()]
-
-
-@pytest.mark.parametrize("page", METHOD_PAGES, ids=named)
-def test_options_of_methods(page: Path) -> None:
-    """Every option is in the README's table, with its default."""
-    record = registry.method(page.parent.name)
-    usual = dataclasses.asdict(config.build(record.config, {}))
-    told = {name.strip("`"): default for name, default, *_ in rows(page.read_text(), "option")}
-    assert told.keys() == usual.keys()
-    for name, default in told.items():
-        if default.startswith("`"):
-            assert yaml.safe_load(default.strip("`")) == usual[name], name
-
-
-def test_backbones_in_the_readme() -> None:
-    text = README.read_text()
-    told = {name.strip("`"): (roles, licence) for name, roles, licence, *_ in rows(text, "backbone")}
-    known = {family.name: family for family in editkit.backbones()}
-    assert told.keys() == known.keys()
-    for name, (roles, licence) in told.items():
-        assert re.findall(r"\w+", roles) == list(known[name].roles)
-        for role in known[name].roles.values():
-            assert role.licence in licence
-
-
-def test_scores_in_the_readme_are_those_of_the_model_card() -> None:
-    card = {tuple(row) for row in rows((DOCS / "tiny.md").read_text(), "category")}
-    told = rows(README.read_text(), "category")
-    assert len(told) > 5
-    assert {tuple(row) for row in told} <= card
-
-
-def test_the_readme_is_short() -> None:
-    assert len(README.read_text().splitlines()) <= 160
-
-
-OUTSIDE = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *METHOD_PAGES]
-"""Pages that are read without the site, whose links mkdocs does not check."""
-
-
-@pytest.mark.parametrize("page", OUTSIDE, ids=named)
-def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-        path, _, anchor = target.partition("#")
-        if re.match("[a-z]+:", target):
-            continue
-        file = (page.parent / path).resolve() if path else page
-        assert file.exists(), target
-        if anchor:
-            heads = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
-            assert anchor in {re.sub(r"[^\w\- ]", "", head).lower().replace(" ", "-") for head in heads}, (
-                target
-            )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from editkit.errors import EditkitError
-from editkit.imaging import images
+from editkit.imaging import images, masks
 
 LEVELS = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
 
@@ -38,7 +38,7 @@ def test_a_fourth_channel_is_opacity() -> None:
 def test_a_flat_array_is_a_mask() -> None:
     mask_HW = np.zeros((5, 7), np.float32)
     mask_HW[2, 3] = 1
-    assert np.array_equal(images.load_mask(mask_HW, (7, 5)), mask_HW)
+    assert np.array_equal(masks.load(mask_HW, (7, 5)).values_HW, mask_HW)
 
 
 @pytest.mark.parametrize(

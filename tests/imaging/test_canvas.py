@@ -163,9 +163,9 @@ def test_change_finds_what_changed() -> None:
     edited[..., 20:30, 40:52] = 1 - edited[..., 20:30, 40:52].round()
     edited[..., 5, 5] = 1 - edited[..., 5, 5].round()  # a speck
     edited[..., 0:8, 56:64] = 1 - edited[..., 0:8, 56:64].round()  # in the corner
-    found = canvas.change(source, edited)
+    found = canvas.change_mask(source, edited)
     expected = torch.zeros_like(found)
     expected[..., 18:32, 38:54] = 1
     expected[..., 0:10, 54:64] = 1
     assert torch.equal(found, expected)
-    assert canvas.change(source, source).sum() == 0
+    assert canvas.change_mask(source, source).sum() == 0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
-from editkit.errors import EditkitError
-from editkit.imaging import images
+import editkit
+from editkit.errors import EditkitError, EditkitWarning
+from editkit.imaging import masks
 from tests.imaging.picture_files import RED, Make, float_tiff, gray16, gray_row, stored
 
 
@@ -41,9 +44,59 @@ MASKS: dict[str, tuple[Make, list[float]]] = {
 @pytest.mark.parametrize("case", MASKS)
 def test_load_mask(case: str, tmp_path: Path) -> None:
     make, expected = MASKS[case]
-    values = images.load_mask(make(tmp_path), (len(expected), 1))
+    values = masks.load(make(tmp_path), (len(expected), 1)).values_HW
     assert values.dtype == np.float32
     assert values.tolist() == [pytest.approx(expected)]
+
+
+def circle(blur: float = 0.0, clear: bool = False) -> Image.Image:
+    """A white circle on black, or an opaque one on clear."""
+    image = Image.new("L", (96, 96))
+    ImageDraw.Draw(image).ellipse((20, 20, 76, 76), fill=255)
+    image = image.filter(ImageFilter.GaussianBlur(blur))
+    if not clear:
+        return image
+    coloured = Image.new("RGB", image.size, RED)
+    coloured.putalpha(image)
+    return coloured
+
+
+NOTES: dict[str, tuple[Callable[[], Image.Image], list[str]]] = {
+    "two values": (circle, []),
+    "soft edges": (lambda: circle(0.5), []),
+    "a wide ramp": (
+        lambda: circle(9),
+        [r"\d+% of the mask, read by its brightness, .* nor black; more than"],
+    ),
+    "white": (lambda: Image.new("L", (96, 96), 255), ["read by its brightness, is white everywhere"]),
+    "opacity": (lambda: circle(clear=True), ["read by its opacity: .* where it is opaque"]),
+    "a ramp of opacity": (
+        lambda: circle(9, clear=True),
+        ["read by its opacity: ", r"\d+% of the mask, read by its opacity, is neither opaque nor clear"],
+    ),
+    "opaque": (lambda: circle().convert("RGBA"), []),
+}
+
+
+@pytest.mark.parametrize("case", NOTES)
+def test_notes_tell_the_reading(case: str) -> None:
+    make, words = NOTES[case]
+    told = masks.load(make(), (96, 96)).notes
+    assert len(told) == len(words)
+    assert all(re.search(*pair) for pair in zip(words, told, strict=True)), told
+
+
+def test_what_was_decided_on_its_pixels_is_told_too(tmp_path: Path) -> None:
+    frames = [Image.new("L", (4, 4), 255), Image.new("L", (4, 4), 0)]
+    frames[0].save(tmp_path / "m.tif", save_all=True, append_images=frames[1:])
+    assert "the mask: only the first of 2 frames is used" in masks.load(tmp_path / "m.tif", (4, 4)).notes
+
+
+def test_an_edit_warns_once_of_its_mask() -> None:
+    editor = editkit.load("tiny", "cpu")
+    with pytest.warns(EditkitWarning) as caught:
+        editor.edit(circle(), "make the circle red", mask=circle(clear=True), references=[circle()], steps=1)
+    assert sum("read by its opacity" in str(warning.message) for warning in caught) == 1
 
 
 BAD_MASKS: dict[str, tuple[Make, str]] = {
@@ -55,7 +108,7 @@ BAD_MASKS: dict[str, tuple[Make, str]] = {
     ),
     "cmyk": (lambda p: Image.new("CMYK", (2, 1)), "CMYK"),
     "ycbcr": (lambda p: Image.new("YCbCr", (2, 1)), "YCbCr"),
-    "black": (lambda p: stored(gray_row([0, 0]), p / "m.png"), "0% white"),
+    "black": (lambda p: stored(gray_row([0, 0]), p / "m.png"), "0% white, read by its brightness"),
     "zeros and ones": (lambda p: gray_row([0, 1]), "0% white"),
     "opaque black": (lambda p: strokes((0, 0, 0), [255, 255]), "0% white"),
     "clear white": (lambda p: strokes((255, 255, 255), [0, 0]), "0% white"),
@@ -67,5 +120,5 @@ BAD_MASKS: dict[str, tuple[Make, str]] = {
 def test_load_mask_refuses(case: str, tmp_path: Path) -> None:
     make, words = BAD_MASKS[case]
     with pytest.raises(EditkitError, match=words) as caught:
-        images.load_mask(make(tmp_path), (2, 1))
+        masks.load(make(tmp_path), (2, 1))
     assert str(caught.value).startswith("The mask ")

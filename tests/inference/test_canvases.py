@@ -9,7 +9,7 @@ from backbones.meta_init import MetaFlux
 from backbones.specs import KONTEXT_SIZES
 from editkit.imaging.canvas import GRID
 from editkit.inference import comparison
-from editkit.inference.inputs import collate, prepare
+from editkit.inference.inputs import prepare
 from editkit.types import Canvas
 from tests.pictures import image
 
@@ -27,7 +27,7 @@ def canvases(editor: editkit.Editor, size: tuple[int, int]) -> dict[str, Canvas]
     for request in comparison.requests(editor, image(*size), "make it blue", names):
         method, options = editor.method(request.method)
         editor.backbone.transformer(method.role_under(options))
-        plan = method.conditioner(editor.backbone, options).plan_without_text(collate([prepare(request)]))
+        plan = method.conditioner(editor.backbone, options).plan_without_text(prepare(request).inputs)
         found[request.method] = plan.canvas
     return found
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from editkit import flow
-from editkit.inference.pipeline import DenoiseState, denoise
+from editkit.inference.pipeline import denoise
+from editkit.inference.planned_batch import DenoiseState
 
 
 def velocity(x_BLC: Tensor, t: float) -> Tensor:

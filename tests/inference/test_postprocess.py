@@ -74,7 +74,7 @@ def test_suspected_cells_count_smaller_differences() -> None:
 
 def test_suspects_are_latents_that_stand_out() -> None:
     """Of the answer's panel, in the pixels of a source that was scaled and padded to it."""
-    planned = canvas.beside(canvas.fit((60, 80), size=(128, 128)), 128)
+    planned = canvas.add_left(canvas.fit((60, 80), size=(128, 128)), 128)
     source_BLC = torch.randn(1, 64, 64)
     answer_BLC = source_BLC + 0.3 * torch.randn(1, 64, 64)  # what coding alone may make of any picture
     assert not postprocess.suspects(source_BLC, answer_BLC, planned).any()
@@ -91,7 +91,7 @@ def test_growing_is_what_pooling_does() -> None:
     mask = torch.rand(2, 1, 23, 31) > 0.9
     for reach in (1, 2, 3, 7):
         pooled = torch.nn.functional.max_pool2d(mask.float(), 2 * reach + 1, stride=1, padding=reach)
-        assert torch.equal(canvas.grown(mask, reach), pooled.bool())
+        assert torch.equal(canvas.dilate(mask, reach), pooled.bool())
 
 
 def painted(source: Tensor, tone: tuple[float, float, float]) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ def test_a_recipe_gives_the_request_back() -> None:
         "preserve": False,
         "align": True,
         "negative": "red",
+        "speed": "full_steps=2",
     }
     assert given.keys() == set(SETTINGS), "a new field of an edit must go into its recipe"
     request = EditRequest(image=None, **given)

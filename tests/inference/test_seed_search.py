@@ -10,7 +10,7 @@ from PIL import Image
 
 import editkit
 from backbones.flux import Flux
-from editkit.inference import pipeline
+from editkit.inference.progress import Progress
 from editkit.judges import Case, Judge, Verdict
 from editkit.judges.preserve import PreserveConfig, PreserveJudge
 from tests.pictures import difference, image
@@ -158,7 +158,7 @@ def test_nothing_to_preserve_in_text_to_image(editor: editkit.Editor) -> None:
 def test_a_watcher_sees_each_step_and_can_end_the_edit(editor: editkit.Editor, method: str) -> None:
     seen: list[tuple[int, int, tuple[int, ...]]] = []
 
-    def watch(progress: pipeline.Progress) -> None:
+    def watch(progress: Progress) -> None:
         seen.append((progress.step, progress.steps, progress.seeds))
         assert [picture.size for picture in progress.preview()] == [(97, 61)] * len(progress.seeds)
         if len(seen) == 3 and seen[0][2] == (5,):

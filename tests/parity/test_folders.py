@@ -27,7 +27,7 @@ def test_shipped_fill() -> None:
     built.set_progress_bar_config(disable=True)
     built.vae.to(memory_format=torch.channels_last)  # as editkit has it; convolutions round otherwise in it
     flux = editkit.load("tiny", "cpu").backbone
-    flux.use_parts_of("fill")
+    flux.use_components_of("fill")
     assert_fill_is_diffusers(flux, built, 128, 128, 1.0)
 
 

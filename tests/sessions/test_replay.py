@@ -4,50 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import editkit
 from editkit import EditkitError
 from editkit.imaging import images
 from editkit.inference import provenance
-from tests.command_line import Cli, copied, one_sentence, refused
+from tests.command_line import Cli, copied, one_sentence
 from tests.pictures import image
+from tests.sessions.edits import rewritten, written
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def editor(random_pipeline: Path) -> editkit.Editor:
-    return editkit.load(str(random_pipeline), "cpu")
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    image(48, 40).save(tmp_path / "source.png")
-    return tmp_path / "source.png"
-
-
-def written(editor: editkit.Editor, source: object, output: Path, **asked: Any) -> Path:
-    """An edit on disk."""
-    result = editor.edit(source, "make it blue", steps=2, **asked)
-    images.save(result.image, output, result.recipe)
-    return output
-
-
-def rewritten(path: Path, **values: Any) -> Path:
-    """The same picture with other things in its recipe."""
-    told = provenance.read(path) | values
-    with Image.open(path) as file:
-        picture = file.copy()
-    images.save(picture, path, told)
-    return path
 
 
 def half(path: Path, size: tuple[int, int] = (48, 40)) -> Path:
@@ -192,63 +165,6 @@ def test_loading_options_are_part_of_the_recipe(random_pipeline: Path, source: P
     output = written(cached, source, tmp_path / "out.png")
     assert provenance.read(output)["loading"] == chosen
     assert editkit.replay(output).verdict == "identical"
-
-
-def without_recipe(path: Path) -> None:
-    image(48, 40).save(path)
-
-
-def other_source(path: Path) -> None:
-    image(48, 40, 9).save(path.with_name("source.png"))
-
-
-def damaged_recipe(path: Path) -> None:
-    chunks = PngImagePlugin.PngInfo()
-    chunks.add_itxt("editkit", "{")
-    image(48, 40).save(path, pnginfo=chunks)
-
-
-BAD: dict[str, tuple[Callable[[Path], object], list[object], str]] = {
-    "missing": (lambda path: path.unlink(), [], "cannot be read"),
-    "no recipe": (without_recipe, [], "holds no recipe"),
-    "half a recipe": (damaged_recipe, [], "holds no recipe"),
-    "a sheet's recipe": (
-        lambda path: images.save(image(9, 9), path, {"instruction": "x"}),
-        [],
-        "one of an edit",
-    ),
-    "odd options": (lambda path: rewritten(path, options=[1]), [], "does not fit"),
-    "odd size": (lambda path: rewritten(path, size=7), [], "damaged"),
-    "odd steps": (lambda path: rewritten(path, steps="many"), [], "steps=many"),
-    "unknown method": (lambda path: rewritten(path, method="kontex"), [], "did you mean 'kontext'"),
-    "no backbone": (lambda path: rewritten(path, backbone="no/such/folder"), [], "no/such/folder"),
-    "another source": (other_source, [], r"was changed.*give it by --image"),
-    "the wrong source": (other_source, ["--image", "source.png"], "not the one"),
-    "no source": (lambda path: path.with_name("source.png").unlink(), [], "is missing.*--image"),
-    "cropped": (lambda path: cropped(path), [], "48x39 pixels and its recipe makes 48x40"),
-    "wrong count": (lambda path: path, ["--reference", "source.png"], "has 0 references"),
-    "output": (lambda path: path, ["-o", "again.gif"], "must end in"),
-}
-
-
-def cropped(path: Path) -> None:
-    with Image.open(path) as file:
-        images.save(file.crop((0, 0, 48, 39)), path, provenance.read(path))
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_made_again(
-    case: str,
-    cli: Cli,
-    editor: editkit.Editor,
-    source: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    change, more, words = BAD[case]
-    change(written(editor, source, tmp_path / "out.png"))
-    refused(cli("replay", "out.png", *more), words)
 
 
 def test_replay_command(cli: Cli, editor: editkit.Editor, source: Path, tmp_path: Path) -> None:

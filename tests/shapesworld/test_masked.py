@@ -35,5 +35,5 @@ def test_masked_examples(name: str) -> None:
 
 def test_records_of_one_task_stand_together() -> None:
     masked = dataset(DataConfig(name="shapesworld masked", count=40))
-    shapes = {buckets.shape_of(masked[n]) for n in range(40)}
+    shapes = {buckets.shape_key(masked[n]) for n in range(40)}
     assert len(shapes) == len({masked[n].task for n in range(40)}) >= 5

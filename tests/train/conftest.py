@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from backbones.flux import Flux
 from editkit import config
 from editkit.train.settings import EditTrainConfig
 from tests import ROOT
 from tests.random_weights import CLIP, LETTERS, T5, transformer_config
-
-RECOLOUR = {"recolour": 1.0, "background": 1.0}
-
+from tests.train.runs import RECOLOUR
 
 Configured = Callable[..., EditTrainConfig]
 
@@ -63,3 +62,11 @@ def settings(configured: Configured, tmp_path: Path) -> Configured:
         return configured(tmp_path / output, *overrides, **more)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def parts(random_flux: Flux, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """An autoencoder and a folder for latents."""
+    folder = tmp_path_factory.mktemp("parts")
+    random_flux.vae.save_pretrained(folder / "vae")
+    return str(folder / "vae"), str(folder / "latents")

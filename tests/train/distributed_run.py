@@ -1,6 +1,7 @@
 """A small run on random weights, for tests to start in its own process: OUTPUT VAE CACHE key=value ..."""
 
 import sys
+from typing import Any
 
 import torch
 
@@ -12,11 +13,9 @@ from tests import ROOT
 from tests.random_weights import CLIP, LETTERS, T5, transformer_config
 
 
-def main() -> None:
-    """Train."""
-    torch.set_num_threads(1)
-    output, vae, cache, *overrides = sys.argv[1:]
-    values = {
+def values_of(output: str, vae: str, cache: str) -> dict[str, Any]:
+    """The settings of the run."""
+    return {
         "options": {"prompt_dropout": 0.0},
         "trainable": "full",
         "fresh": {
@@ -42,6 +41,15 @@ def main() -> None:
             "optim": {"lr": 3e-3, "schedule": "linear"},
         },
     }
+
+
+def main() -> None:
+    """Train."""
+    torch.set_num_threads(1)
+    output, vae, cache, *overrides = sys.argv[1:]
+    values = values_of(output, vae, cache)
+    if any(override.startswith("backbone=") for override in overrides):
+        values["fresh"] = {}
     settings = config.build(EditTrainConfig, values, overrides)
     job = EditJob(settings)
     fit(job, settings.fit)

@@ -12,6 +12,9 @@ from editkit.train.finetune import EditJob
 from editkit.train.loop import fit
 from editkit.train.settings import EditTrainConfig
 
+RECOLOUR = {"recolour": 1.0, "background": 1.0}
+"""Kinds of edits that small runs train on."""
+
 
 def train(chosen: EditTrainConfig) -> tuple[EditJob, Path]:
     job = EditJob(chosen)

@@ -88,8 +88,9 @@ def test_texts_are_kept_and_encoders_let_go(
     assert job.backbone._encoders is None
     assert job.backbone._vae is None
     kept = set((tmp_path / "cache").glob("texts-*/*"))
-    filled = job.stream.streams[0].buckets
-    assert len(kept) == len({"", *(words for bucket in filled for words in bucket.instructions)})
+    filled = job.sampler.samplers[0].buckets
+    words = {words for bucket in filled for each in bucket.samples.wordings() for words in each}
+    assert len(kept) == len({"", *words})
     assert losses(tmp_path / "kept") == losses(tmp_path / "plain")
     monkeypatch.setattr(Encoders, "__call__", None)  # so that encoding again would fail
     run("again", cache=cache, cache_texts=True)
@@ -152,9 +153,9 @@ def test_sizes_mixed_in_one_batch_count_alike(settings: Any, tmp_path: Path) -> 
     order = [plan.canvas.original for plan, _ in batch.groups]
     for number, (plan, words) in enumerate(batch.groups):
         place = next(
-            n for n, bucket in enumerate(job.stream.streams[0].buckets) if bucket.plan.canvas == plan.canvas
+            n for n, bucket in enumerate(job.sampler.samplers[0].buckets) if bucket.plan.canvas == plan.canvas
         )
-        alone_plan, tensors = job.stream.streams[0].buckets[place].take([0], job.backbone.device)
+        alone_plan, tensors, _ = job.sampler.samplers[0].buckets[place].take([0], [0], job.backbone.device)
         alone = dataclasses.replace(
             batch,
             plan=alone_plan,
@@ -167,3 +168,15 @@ def test_sizes_mixed_in_one_batch_count_alike(settings: Any, tmp_path: Path) -> 
         losses.append(float(job.objective(alone)))
     assert len(set(order)) == 4
     assert float(whole) == pytest.approx(sum(losses) / len(losses), abs=1e-4)
+
+
+def test_one_of_several_wordings_is_drawn_each_time(settings: Any, tmp_path: Path) -> None:
+    image(64, 64).save(tmp_path / "a.png")
+    row = {"source": "a.png", "answer": "a.png", "instruction": ["make it red", "red, please"]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row))
+    plain = dataclasses.asdict(settings("run", "fit.batch=1"))
+    plain |= {"data": {"name": "jsonl", "path": str(tmp_path / "train.jsonl")}}
+    jobs = [EditJob(config.build(EditTrainConfig, plain)) for _ in range(2)]
+    drawn = [[job.batch([index]).groups[0][1][0] for index in range(20)] for job in jobs]
+    assert drawn[0] == drawn[1]
+    assert 3 < Counter(drawn[0])["make it red"] < 17

@@ -25,13 +25,28 @@ def settings(**values: Any) -> EditTrainConfig:
     return config.build(EditTrainConfig, {"data": {"count": 4}} | values)
 
 
-@pytest.mark.parametrize("trainable", ["lora", "full", "input"])
-@pytest.mark.parametrize("method", ["kontext", "icedit", "aceplus"])
-def test_parameters_are_counted(method: str, trainable: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A latent cache for all runs of this file, which have the same four pairs."""
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.mark.parametrize(
+    ("method", "trainable"),
+    [
+        ("kontext", "lora"),
+        ("kontext", "full"),
+        ("icedit", "lora"),
+        ("icedit", "input"),
+        ("aceplus", "lora"),
+        ("aceplus", "full"),
+    ],
+)
+def test_parameters_are_counted(method: str, trainable: str, cache: str, tmp_path: Path) -> None:
     chosen = settings(
         method=method,
         trainable=trainable,
-        cache=str(tmp_path / "cache"),
+        cache=cache,
         fit={"output": str(tmp_path / "run"), "batch": 2, "device": "cpu"},
     )
     found = plan(chosen)
@@ -50,12 +65,12 @@ def test_a_prior_takes_a_copy_and_a_forward_pass() -> None:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_what_autograd_keeps_is_what_is_planned(checkpointing: bool, tmp_path: Path) -> None:
+def test_what_autograd_keeps_is_what_is_planned(checkpointing: bool, cache: str, tmp_path: Path) -> None:
     chosen = settings(
         trainable="full",
         gradient_checkpointing=checkpointing,
         load={"attention": "native"},  # which diffusers keeps for the whole process, other tests included
-        cache=str(tmp_path / "cache"),
+        cache=cache,
         fit={"output": str(tmp_path / "run"), "batch": 4, "device": "cpu", "precision": "bf16"},
     )
     job = EditJob(chosen)
@@ -67,6 +82,7 @@ def test_what_autograd_keeps_is_what_is_planned(checkpointing: bool, tmp_path: P
     assert planned == pytest.approx(kept.peak_bytes(checkpointing), rel=0.15)
 
 
+@pytest.mark.slow
 def test_the_official_size_allocates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
@@ -96,8 +112,8 @@ def test_unknown_device() -> None:
         plan(settings(), "h100")
 
 
-@pytest.mark.parametrize("where", ["data", "mixture"])
-def test_the_largest_sample_counts(where: str, tmp_path: Path) -> None:
+def test_the_largest_sample_counts(tmp_path: Path) -> None:
+    """Of the run's own data, and of a mixture's."""
     image(128, 128).save(tmp_path / "picture.png")
     row = {"source": "picture.png", "answer": "picture.png", "instruction": "nothing"}
     larger = row | {"references": ["picture.png"]}
@@ -112,10 +128,8 @@ def test_the_largest_sample_counts(where: str, tmp_path: Path) -> None:
 
     small, large = tokens(data=pairs(row)), tokens(data=pairs(larger))
     assert small < large
-    if where == "data":
-        assert tokens(data=pairs(row, larger, row)) == large
-    else:
-        assert tokens(data=pairs(row), mixture={"more": {"data": pairs(larger)}}) == large
+    assert tokens(data=pairs(row, larger, row)) == large
+    assert tokens(data=pairs(row), mixture={"more": {"data": pairs(larger)}}) == large
 
 
 def test_several_devices_of_any_kind() -> None:
@@ -214,6 +228,9 @@ def test_shipped_configs_fit_where_they_are_for(path: Path, tmp_path: Path) -> N
     lora = config.read(path).get("trainable") != "full"
     for hardware, device in (LORA if lora else {"8x80g": "8xh100-80g"}).items():
         values, _ = config.layered(path, [str(ROOT / "configs" / "hardware" / f"{hardware}.yaml")])
-        values["data"] |= {"path": str(tmp_path / "train.jsonl")}
+        for data in (values["data"], *(mixed["data"] for mixed in values.get("mixture", {}).values())):
+            kept = {name: value for name, value in data.items() if name in ("crop", "stretch")}
+            data.clear()
+            data |= kept | {"name": "jsonl", "path": str(tmp_path / "train.jsonl")}
         chosen = config.build(EditTrainConfig, values | {"backbone": "flux1-dev"})
         assert plan(chosen, device).fits, hardware

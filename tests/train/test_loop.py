@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from editkit import EditkitError, config
-from editkit.data.samplers import Stream
+from editkit.data.samplers import BatchSampler
 from editkit.train import checkpoints
 from editkit.train.finetune import EditJob
 from editkit.train.loop import fit
@@ -43,12 +43,12 @@ def test_loss_falls(settings: Any, trainable: str) -> None:
     assert sum(found[-5:]) < (0.85 if trainable == "full" else 0.97) * sum(found[:5])
 
 
-def test_accumulation_is_a_larger_batch(settings: Any) -> None:
+def test_accumulation_is_a_larger_batch(settings: Any, tmp_path: Path) -> None:
     whole = settings("whole", "fit.steps=1", "fit.batch=16", "data.count=16")
     halves = settings("halves", "fit.steps=1", "fit.batch=8", "fit.accumulate=2", "data.count=16")
     # A sample's noise hangs on its place in the stream; take a seed that deals both streams alike.
     for seed in range(20):
-        orders = [Stream([numbered_bucket(16)], batch, seed) for batch in (16, 8)]
+        orders = [BatchSampler([numbered_bucket(16, tmp_path)], batch, seed) for batch in (16, 8)]
         if orders[0](0)[0][1] == orders[1](0)[0][1] + orders[1](1)[0][1]:
             break
     whole, halves = (

@@ -19,8 +19,7 @@ from editkit.train.finetune import EditJob
 from editkit.train.loop import fit
 from editkit.train.settings import EditTrainConfig
 from tests.random_weights import quantize
-from tests.train.conftest import RECOLOUR
-from tests.train.runs import losses, train
+from tests.train.runs import RECOLOUR, losses, train
 
 
 @pytest.mark.parametrize("start", [None, "text"])

@@ -1,4 +1,4 @@
-"""Requests to an OpenAI-compatible endpoint: patient, bounded in time and size, silent about secrets."""
+"""Send requests to an OpenAI-compatible endpoint, limited in time and size, without showing secrets."""
 
 import json
 import re
@@ -13,12 +13,15 @@ import httpx2
 import openai
 
 from editkit.errors import EditkitError, first_sentence
+from editkit.judges.base import NO_CONNECTION, RATE_LIMIT, REFUSAL, TIME_OUT, JudgeError
 
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
+KINDS = {408: TIME_OUT, 429: RATE_LIMIT, 504: TIME_OUT}
+"""What a status is counted as; any other is a refusal."""
 LONGEST_REPLY = 1_000_000
-"""Bytes, after decompression."""
+"""Largest size of a reply in bytes, after decompression."""
 REWRITTEN = ("content-encoding", "content-length", "transfer-encoding")
-"""Headers that do not hold of a reply any more once it was read."""
+"""Headers that are no longer true once a reply is decompressed."""
 
 
 class Endpoint:
@@ -42,7 +45,7 @@ class Endpoint:
             raise EditkitError("OPENAI_API_KEY holds characters that no key has; set it anew.")
         self._shown, password = _address(url)
         self._secrets = [secret for secret in (key, password) if secret]
-        # The package asks for some key; a local endpoint has none, and is sent none.
+        # The package requires a key; a local endpoint has none and gets none.
         self._headers = {} if key else {"Authorization": openai.Omit()}
         try:
             self._client = openai.AsyncOpenAI(
@@ -63,25 +66,25 @@ class Endpoint:
             ) from error
 
     def models(self) -> Any:
-        """What the endpoint lists; text where the reply is no JSON.
+        """Return the endpoint's list of models; text where the reply is not JSON.
 
         Raises:
-            EditkitError: where the endpoint cannot be reached or refuses.
+            JudgeError: where the endpoint cannot be reached or refuses.
         """
         listed = self._client.models.with_raw_response.list
         return self._ask(lambda: listed(extra_headers=self._headers))
 
     def chat(self, **body: Any) -> Any:
-        """The reply to a chat request; text where it is no JSON.
+        """Return the reply to a chat request; text where it is not JSON.
 
         Raises:
-            EditkitError: where the endpoint cannot be reached or refuses.
+            JudgeError: where the endpoint cannot be reached or refuses.
         """
         made = self._client.chat.completions.with_raw_response.create
         return self._ask(lambda: made(**body, extra_headers=self._headers))
 
     def _ask(self, request: Callable[[], Awaitable[Any]]) -> Any:
-        """One request, repeated while it fails in ways that pass."""
+        """Send a request, and repeat it after failures that may pass."""
         for attempt in range(self._retries + 1):
             wait = min(0.5 * 2**attempt, self._longest_wait)
             try:
@@ -89,6 +92,7 @@ class Endpoint:
                 with anyio.from_thread.start_blocking_portal() as portal:
                     return _json(portal.call(request).content)
             except openai.APIStatusError as error:
+                kind = KINDS.get(error.status_code, REFUSAL)
                 problem = f"answers with status {error.status_code}"
                 if 400 <= error.status_code < 500 and (reason := _reason(_json(error.response.content))):
                     problem += f" ({first_sentence(Exception(self._hidden(reason)))})"
@@ -101,11 +105,12 @@ class Endpoint:
                 openai.APIConnectionError,
                 UnicodeError,
             ) as error:  # the latter for a host that is no name
+                kind = TIME_OUT if isinstance(error, openai.APITimeoutError) else NO_CONNECTION
                 cause = first_sentence(error.__cause__ or error)
                 problem = f"cannot be reached at {self._shown} ({self._hidden(cause)})"
             if attempt < self._retries:
                 time.sleep(wait)
-        raise EditkitError(f"The judge's endpoint {problem}; check its address, key and model, or wait.")
+        raise JudgeError(kind, f"The judge's endpoint {problem}; check its address, key and model, or wait.")
 
     def _hidden(self, text: str) -> str:
         for secret in self._secrets:
@@ -114,7 +119,7 @@ class Endpoint:
 
 
 class _BoundedClient(httpx2.AsyncClient):
-    """Reads a reply whole, up to `LONGEST_REPLY`; `timeout` counts for all of it, not for each byte."""
+    """Reads a whole reply of at most `LONGEST_REPLY` bytes; `timeout` limits all of it, not each byte."""
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         try:
@@ -137,7 +142,7 @@ class _BoundedClient(httpx2.AsyncClient):
 
 
 def _address(url: str) -> tuple[str, str]:
-    """An address as it may be shown, and its password."""
+    """Split an address into the part that may be shown and its password."""
     try:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -159,7 +164,7 @@ def _json(text: bytes) -> Any:
 
 
 def _reason(reply: Any) -> str:
-    """Why a request was refused, where the reply says so as OpenAI's, vLLM's or FastAPI's do."""
+    """Return the reason for a refusal, in the form of OpenAI, vLLM or FastAPI; '' where there is none."""
     while isinstance(reply, dict):
         reply = next((reply[key] for key in ("error", "message", "detail") if reply.get(key)), "")
     return " ".join(reply.split()) if isinstance(reply, str) and reply.isprintable() else ""

@@ -1,4 +1,4 @@
-"""What a vision-language model is asked about two edits, and how its reply is read."""
+"""Write the question to a vision-language model about two edits, and read its reply."""
 
 import re
 
@@ -18,17 +18,17 @@ BETTER = {"A": "first", "B": "second", "tie": TIE}
 
 
 def question(case: Case, wording: str = QUESTION) -> str:
-    """The text that goes with the original, if there is one, and the two attempts, in this order.
+    """Return the text that goes with the original, if there is one, and the two edits, in this order.
 
     Args:
-        case: what was to be done.
-        wording: has the place {instruction}, and may have {opening}, which says what the pictures are.
+        case: the source and its instruction.
+        wording: text with the places {opening} and {instruction}.
     """
     return wording.format(opening=MADE if case.source is None else EDITED, instruction=case.instruction)
 
 
 def read(reply: str) -> tuple[str, str]:
-    """The better edit (`first`, `second`, or empty for neither) and why the reply cannot be used, or ''."""
+    """Return the better edit (`first`, `second`, or '' for neither) and why the reply is unusable, or ''."""
     answers = set(ANSWER.findall(reply))
     if len(answers) != 1:
         return TIE, "the reply names no single answer"

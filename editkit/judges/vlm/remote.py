@@ -1,40 +1,42 @@
-"""A judge behind an OpenAI-compatible chat endpoint that sees pictures: vLLM, SGLang, or a hosted one."""
+"""Judge with a vision-language model behind an OpenAI-compatible endpoint: vLLM, SGLang or a hosted one."""
 
 import base64
 import io
 import os
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
 from editkit.errors import EditkitError
-from editkit.judges.base import Case, Judge
+from editkit.judges.base import Case, Judge, Reply
 from editkit.judges.vlm.prompt import question, read
-from editkit.types import Verdict
+from editkit.search_types import Verdict
 
 DAY = 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointConfig:
-    """Where the endpoint is and how patient to be. The key comes from the environment alone."""
+    """Options of a remote judge: endpoint, model and limits. The key comes from the environment."""
 
     url: str = ""
     """Base address, such as http://localhost:8000/v1; OPENAI_BASE_URL where empty."""
     model: str = ""
-    """The model's name there; the first one that the endpoint lists where empty."""
+    """Name of the model; the first one that the endpoint lists where empty."""
     max_new_tokens: int | None = 64
-    """The longest reply; more for a model that thinks before it answers, or the endpoint's own where null."""
+    """Largest number of tokens of a reply; more for a model that reasons first; the endpoint's own where
+    null."""
     temperature: float | None = 0.0
-    """How freely the model words its reply; the endpoint's own where null, which some models insist on."""
+    """Sampling temperature; the endpoint's own where null, which some models require."""
     timeout: float = 60.0
-    """Seconds for one request, its whole reply included."""
+    """Seconds for one request with its whole reply."""
     retries: int = 4
-    """How often a request is repeated after a failure that may pass."""
+    """Number of times that a request is repeated after a failure that may pass."""
     longest_wait: float = 30.0
-    """Most seconds between two tries, whatever the endpoint asks for."""
+    """Longest wait between two tries in seconds, whatever the endpoint asks for."""
 
     def __post_init__(self) -> None:
         if not (0 < self.timeout <= DAY and 0 <= self.longest_wait <= DAY):
@@ -48,7 +50,10 @@ class EndpointConfig:
 
 
 class EndpointJudge(Judge):
-    """Sends both attempts and the original; whatever cannot be read as an answer is a tie, and said to be."""
+    """Sends pictures and a question to an endpoint; an unreadable comparison is a tie, with a note."""
+
+    follows_rubrics = True
+    concurrent = True
 
     def __init__(self, config: EndpointConfig) -> None:
         url = config.url or os.environ.get("OPENAI_BASE_URL", "")
@@ -77,14 +82,24 @@ class EndpointJudge(Judge):
         }
 
     def compare(self, case: Case, first: Image.Image, second: Image.Image) -> Verdict:
-        """Ask which is better.
+        """Ask the endpoint which edit is better.
 
         Raises:
             EditkitError: where the endpoint cannot be reached or refuses.
         """
-        start = time.perf_counter()
         pictures = [picture for picture in (case.source, first, second) if picture is not None]
-        asked: dict[str, Any] = {"type": "text", "text": question(case)}
+        reply = self.ask(question(case), pictures)
+        better, problem = read(reply.text)
+        return Verdict(better=better, reply=reply.text, seconds=reply.seconds, problem=problem)
+
+    def ask(self, question: str, pictures: Sequence[Image.Image], attempt: int = 0) -> Reply:
+        """Send a question; each attempt is a request of its own, which the endpoint samples.
+
+        Raises:
+            JudgeError: where the endpoint cannot be reached or refuses.
+        """
+        start = time.perf_counter()
+        asked: dict[str, Any] = {"type": "text", "text": question}
         content = [*({"type": "image_url", "image_url": {"url": _url(p)}} for p in pictures), asked]
         messages = [{"role": "user", "content": content}]
         reply = self._endpoint.chat(model=self._named(), messages=messages, **self._sampling)
@@ -92,8 +107,11 @@ class EndpointJudge(Judge):
             text = str(reply["choices"][0]["message"]["content"])
         except (KeyError, IndexError, TypeError):
             text = str(reply)[:500]
-        better, problem = read(text)
-        return Verdict(better=better, reply=text, seconds=time.perf_counter() - start, problem=problem)
+        return Reply(text=text, seconds=time.perf_counter() - start, model=_answered(reply))
+
+    def identity(self) -> Mapping[str, Any]:
+        """Model and sampling; the revision is what each reply says."""
+        return {"model": self._named(), "revision": "as each reply says", **self._sampling}
 
     def _named(self) -> str:
         if not self._model:
@@ -102,6 +120,14 @@ class EndpointJudge(Judge):
             except (KeyError, IndexError, TypeError) as error:
                 raise EditkitError("The judge's endpoint lists no models; name one with model=.") from error
         return self._model
+
+
+def _answered(reply: Any) -> str:
+    """The model that a reply names, with the fingerprint of its system."""
+    if not isinstance(reply, dict):
+        return ""
+    told = (reply.get("model"), reply.get("system_fingerprint"))
+    return " ".join(each for each in told if isinstance(each, str))
 
 
 def _url(picture: Image.Image) -> str:

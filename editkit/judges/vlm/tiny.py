@@ -1,4 +1,7 @@
-"""The embedded judge: a small vision-language model that knows ShapesWorld's pictures and words only."""
+"""Judge with the embedded vision-language model, which only knows ShapesWorld's pictures and words.
+
+It was trained to compare pairs, and follows no rubric.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +13,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "tiny"
 
 @dataclass(frozen=True, kw_only=True)
 class TinyConfig(VisionLanguageConfig):
-    """The same as for any model, with the embedded one's defaults."""
+    """Options of the embedded judge: those of any local judge, with other defaults."""
 
     model: str = str(FOLDER)
     max_new_tokens: int = 16
@@ -18,4 +21,10 @@ class TinyConfig(VisionLanguageConfig):
     """The instruction alone: it was trained without any words around it."""
 
 
-CONFIG, JUDGE = TinyConfig, VisionLanguageJudge
+class TinyJudge(VisionLanguageJudge):
+    """The embedded judge, which compares pairs alone."""
+
+    follows_rubrics = False
+
+
+CONFIG, JUDGE = TinyConfig, TinyJudge

@@ -1,5 +1,6 @@
-"""Where a local judge's weights are, and whether they fit."""
+"""Find a local judge's weights, and check that they fit into memory."""
 
+import hashlib
 import json
 import os
 import struct
@@ -9,19 +10,20 @@ from typing import Any
 
 import torch
 
+from editkit import atomic_files
 from editkit.backbone import provider
 from editkit.errors import EditkitError
 
 WANTED = ["*.json", "*.txt", "*.jinja", "*.model", "*.safetensors"]
 ROOM = 1.1
-"""Memory that a model takes, as a multiple of its weights."""
+"""Memory that a model needs, as a multiple of its weights."""
 
 
 def folder_of(model: str) -> Path:
-    """A model's folder: a local one, one in the Hub's cache, or downloaded where the network allows.
+    """Return a model's folder: a local one, one in the Hub's cache, or a downloaded one.
 
     Raises:
-        EditkitError: where it is absent and cannot be had.
+        EditkitError: where the files cannot be obtained, or are pickled.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils._validators import validate_repo_id
@@ -41,11 +43,23 @@ def folder_of(model: str) -> Path:
     return provider().fetch(model, None, WANTED)
 
 
-def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-    """Whether a CPU's memory holds the weights; without it, the system would end the process without a word.
+def revision(folder: Path) -> str:
+    """The Hub's commit of a folder in its cache; the digest of all weights of another one.
 
     Raises:
-        EditkitError: where it does not.
+        EditkitError: where a file cannot be read.
+    """
+    if folder.parent.name == "snapshots":
+        return folder.name
+    digests = [f"{file.name} {atomic_files.sha256(file)}" for file in sorted(folder.glob("*.safetensors"))]
+    return f"sha256 {hashlib.sha256(' '.join(digests).encode()).hexdigest()[:16]}"
+
+
+def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    """Check that a CPU's memory can hold the weights; without the check the system would kill the process.
+
+    Raises:
+        EditkitError: where it cannot.
     """
     if device.type != "cpu" or not hasattr(os, "sysconf") or "SC_AVPHYS_PAGES" not in os.sysconf_names:
         return
@@ -59,7 +73,7 @@ def check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None
 
 
 def _free() -> int:
-    """Bytes that can be had without swapping."""
+    """Return the bytes of memory that are available without swapping."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -70,7 +84,7 @@ def _free() -> int:
 
 
 def _elements(file: Path) -> int:
-    """Numbers in a safetensors file, by its header; 0 where that cannot be read, which loading will tell."""
+    """Count the elements in a safetensors file by its header; 0 where the header cannot be read."""
     try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))

@@ -84,7 +84,7 @@ def _ended(
     editor: PictureEditor, method: str, config: EndingsConfig, places: range
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of tokens and answers."""
-    from editkit.inference import inputs, pipeline
+    from editkit.inference import inputs, pipeline, planned_batch
 
     records = dataset(config.data)
     first_seed = world.TRAINING_START if config.data.start is None else config.data.start
@@ -93,7 +93,7 @@ def _ended(
         record = records[place]
         prepared = inputs.prepare(record.request(method, first_seed + place, config.steps))
         groups[prepared.group].append((prepared, record.answer))
-    made = pipeline.Pipeline(editor.backbone, *editor.method(method))
+    made = planned_batch.Pipeline(editor.backbone, *editor.method(method))
     for group in groups.values():
         for first in range(0, len(group), TOGETHER):
             batch, answers = zip(*group[first : first + TOGETHER], strict=True)
@@ -102,5 +102,5 @@ def _ended(
             state = pipeline.denoise(planned.velocity, planned.start, planned.times)
             levels_BCHW = torch.from_numpy(np.stack(answers)).permute(0, 3, 1, 2)
             placed_BCHW = canvas.place(levels_BCHW.float() / 255, planned.plan.canvas)
-            tokens_BLC = canvas.panel(state.x_BLC, planned.plan.canvas)
+            tokens_BLC = canvas.answer_tokens(state.x_BLC, planned.plan.canvas)
             yield tokens_BLC.bfloat16().cpu(), (placed_BCHW * 255).round().byte()

@@ -1,13 +1,14 @@
 """Weights in shards over several processes: FSDP2, as requested by accelerate's launcher."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
@@ -27,6 +28,41 @@ def plugin(low: bool, cpu: bool) -> Any:
         state._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if low else None, reduce_dtype=torch.float32)
     return FullyShardedDataParallelPlugin(fsdp_version=2, mixed_precision_policy=policy)
+
+
+def shard(module: nn.Module, accelerator: Any, rows: Callable[[str, int, int], Tensor]) -> None:
+    """Cut a module on the meta device into shards, and fill this process's with its rows of the weights.
+
+    accelerate finds it in shards and leaves it so. No process ever holds more than its shards and the rows
+    that it reads.
+
+    Args:
+        module: the module, whose parameters are all on the meta device.
+        accelerator: has accelerate's settings of FSDP2.
+        rows: reads rows of a parameter by its name.
+    """
+    plugin, device = accelerator.state.fsdp_plugin, accelerator.device
+    plugin.set_auto_wrap_policy(module)
+    wrapped = set(plugin.transformer_cls_names_to_wrap or ())
+    mesh = init_device_mesh(device.type, (accelerator.num_processes,))
+    settings: dict[str, Any] = {"mesh": mesh, "mp_policy": plugin.mixed_precision_policy}
+    if plugin.cpu_offload:
+        settings["offload_policy"] = plugin.cpu_offload
+    for part in reversed([*module.modules()][1:]):
+        if type(part).__name__ in wrapped:
+            fully_shard(part, reshard_after_forward=plugin.reshard_after_forward, **settings)
+    fully_shard(module, **settings)
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    module.to_empty(device=torch.device("cpu") if plugin.cpu_offload else device)
+    with torch.no_grad():
+        for name, buffer in module.named_buffers():
+            buffer.copy_(buffers[name])
+        for name, parameter in module.named_parameters():
+            own = local_shard(parameter)
+            # FSDP cuts the first axis as torch.chunk does.
+            start = mesh.get_local_rank() * -(-parameter.shape[0] // mesh.size())
+            if len(own):
+                own.copy_(rows(name, start, start + len(own)))
 
 
 def local_shard(tensor: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def _bytes_by_part(settings: EditTrainConfig, step: StepCost, shards: int) -> di
     count, saved = step.trainable, step.saved
     memory = {
         "transformer": (step.frozen * _bytes_per_weight(settings) + count * 4) / shards,
-        "autoencoder and encoders": 0.0 if settings.cache_texts else _encoder_bytes(settings, step),
+        "autoencoder and encoders": _bytes_beside(settings, step),
         "gradients": count * 4 / shards,
         "optimizer": step.optimizer / shards,
         "average of weights": count * 4 / shards if settings.fit.ema else 0,
@@ -56,6 +56,13 @@ def _bytes_by_part(settings: EditTrainConfig, step: StepCost, shards: int) -> di
     return memory
 
 
+def _bytes_beside(settings: EditTrainConfig, step: StepCost) -> float:
+    """Count the bytes of the autoencoder and the text encoders that stay during training."""
+    if not settings.cache_texts:
+        return _encoder_bytes(settings, step)
+    return float(step.autoencoder * BYTES[settings.dtype]) if settings.latents == "on_the_fly" else 0.0
+
+
 def _encoder_bytes(settings: EditTrainConfig, step: StepCost) -> float:
     return float(step.encoders * BYTES[settings.dtype])
 
@@ -63,6 +70,8 @@ def _encoder_bytes(settings: EditTrainConfig, step: StepCost) -> float:
 def _bytes_per_weight(settings: EditTrainConfig, gathered: bool = False) -> float:
     """Return the bytes of a frozen weight, or of any weight that was gathered from shards."""
     quantization = settings.load.get("quantization") or {}
+    if "type" not in quantization:  # it is given by model
+        quantization = quantization.get("transformer") or {}
     if quantization.get("load_in_4bit"):
         return QUANTIZED_4
     if quantization:

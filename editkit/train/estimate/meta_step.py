@@ -14,8 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from editkit import config, registry
 from editkit.backbone import Backbone, Transformer, provider
 from editkit.config import Options
-from editkit.data.buckets import SLOTS, encode_records, shape_of
-from editkit.data.datasets import Guarded, dataset
+from editkit.data.buckets import SLOTS, encode_records, shape_key
+from editkit.data.cropping import arranged
+from editkit.data.datasets import CheckedDataset, dataset
 from editkit.data.records import Record
 from editkit.errors import EditkitError
 from editkit.method import Conditioner, Trainer
@@ -36,6 +37,7 @@ class StepCost:
         trainable: number of trained parameters.
         frozen: number of the transformer's other parameters.
         encoders: number of parameters of the autoencoder and the text encoders.
+        autoencoder: number of parameters of the autoencoder.
         optimizer: bytes of the optimizer's state.
         tokens: number of tokens of a sample, text included.
         flops: operations of one batch, both passes; the prior's forward pass by its share of batches.
@@ -45,6 +47,7 @@ class StepCost:
     trainable: int
     frozen: int
     encoders: int
+    autoencoder: int
     optimizer: int
     tokens: int
     flops: float
@@ -76,7 +79,7 @@ def step_cost(settings: EditTrainConfig) -> StepCost:
         trainer.load(transformer, Path(settings.adapter))
     else:
         trainer.attach(transformer, settings.lora)
-    planned, tensors, record = _largest(settings, backbone, conditioner, trainer)
+    planned, tensors, record = _largest(settings, backbone, conditioner, trainer, role)
     planned = conditioner.with_text(planned, [record.instruction] * settings.fit.batch)
     saved, flops = _step(backbone, transformer, planned, tensors["x0_BLC"], settings)
     slots = planned.conditioning
@@ -85,7 +88,8 @@ def step_cost(settings: EditTrainConfig) -> StepCost:
     return StepCost(
         trainable=sum(p.numel() for p in transformer.parameters() if p.requires_grad),
         frozen=sum(p.numel() for p in transformer.parameters() if not p.requires_grad),
-        encoders=sum(backbone.parts(role).values()),
+        encoders=sum(backbone.component_parameters(role).values()),
+        autoencoder=backbone.component_parameters(role).get("vae", 0),
         optimizer=state_bytes(transformer.named_parameters(), settings.fit.optim),
         tokens=tokens + (0 if slots.sequence_BSC is None else slots.sequence_BSC.shape[1]),
         flops=flops,
@@ -98,15 +102,16 @@ def _largest(
     backbone: Backbone,
     conditioner: Conditioner[Options],
     trainer: Trainer[Options],
+    role: str,
 ) -> tuple[Plan, dict[str, Tensor], Record]:
     """Encode a batch of the record with the most tokens among the first records of all datasets."""
     shapes: dict[tuple[Any, ...], Record] = {}
     for data in (settings.data, *(mixed.data for mixed in settings.mixture.values())):
-        records = Guarded(dataset(data))
+        records = CheckedDataset(arranged(dataset(data), data, backbone.sizes(role)))
         for place in range(min(LOOKED_AT, len(records))):
             record = records[place]
             if isinstance(record, Record):
-                shapes.setdefault(shape_of(record), record)
+                shapes.setdefault(shape_key(record), record)
     if not shapes:
         raise EditkitError("None of the first records can be read; see data check.")
 

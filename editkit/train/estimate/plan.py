@@ -1,13 +1,18 @@
 """Plan a run's parameters, memory, arithmetic and time before anything is downloaded or allocated."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from editkit.data.datasets import dataset
+from editkit.data.records import FILES, DataConfig
 from editkit.train.estimate import devices
 from editkit.train.estimate.memory import estimate_memory
 from editkit.train.estimate.meta_step import step_cost
 from editkit.train.estimate.suggestions import advice
 from editkit.train.settings import EditTrainConfig
 
+MANY = 160
+"""Times that a pair is seen beyond which a run learns its pairs by heart; a rule of thumb."""
 UTILIZATION = 0.35
 """Share of a maker's figure that training usually reaches; an assumption, not a measurement."""
 OVERHEAD = 1.5e9
@@ -28,6 +33,8 @@ class TrainPlan:
         device: name of the device, or None if there is none.
         capacity: memory of the device in bytes.
         seconds: time of the whole run, or None if the device's speed is unknown.
+        pairs: number of training pairs, or None where they are not here.
+        seen: how often each pair is seen, or None.
         advice: settings that need less memory, or None if the run fits.
     """
 
@@ -40,6 +47,8 @@ class TrainPlan:
     device: str | None
     capacity: float
     seconds: float | None
+    pairs: int | None
+    seen: float | None
     advice: str | None
 
     @property
@@ -66,6 +75,7 @@ def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
     step = step_cost(settings)
     needed = estimate_memory(settings, step, chosen is None, chosen.count if chosen else 1)
     flops = step.flops * settings.fit.accumulate
+    pairs = count_pairs(settings.data)
     speed = chosen.speed if chosen else None
     made = TrainPlan(
         trainable=step.trainable,
@@ -77,6 +87,8 @@ def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
         device=chosen.name if chosen else None,
         capacity=chosen.capacity if chosen else 0.0,
         seconds=None if speed is None else flops / (speed * UTILIZATION) * settings.fit.steps,
+        pairs=pairs,
+        seen=None if pairs is None else times_seen(settings, pairs),
         advice=None,
     )
     if chosen is None or made.fits:
@@ -91,6 +103,23 @@ def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
         return estimate_memory(changed, costs[key], False, shards).peak
 
     return replace(made, advice=advice(settings, chosen, chosen.capacity - OVERHEAD, peak))
+
+
+def count_pairs(data: DataConfig) -> int | None:
+    """Count the pairs of a dataset; None where its files are not here, as nothing is downloaded for a plan.
+
+    Raises:
+        EditkitError: where the files cannot be read.
+    """
+    if data.name in FILES and not (data.path and Path(data.path).exists()):
+        return None
+    return len(dataset(data))
+
+
+def times_seen(settings: EditTrainConfig, pairs: int) -> float:
+    """Return how often a run sees each pair of `data`, whose share of the batches a mixture divides."""
+    weight = 1 + sum(mixed.weight for mixed in settings.mixture.values())
+    return settings.fit.steps * settings.fit.samples / (weight * pairs)
 
 
 def _step_key(settings: EditTrainConfig) -> tuple[int, str, str]:

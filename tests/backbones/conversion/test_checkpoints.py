@@ -12,7 +12,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file, save_file
 
-from backbones.conversion import state_dict
+from backbones.conversion import key_map
 from backbones.conversion.checkpoints import INDEX, WEIGHTS, convert
 from editkit.errors import EditkitError
 from tests.backbones.conversion.native_shapes import (
@@ -58,7 +58,7 @@ def test_native_file_survives_bit_for_bit(tmp_path: Path) -> None:
         torch.float8_e4m3fn
     )
     native["img_in.bias"][0] = float("nan")
-    save_file({state_dict.COMFYUI_PREFIX + k: t for k, t in native.items()}, tmp_path / "a.safetensors")
+    save_file({key_map.COMFYUI_PREFIX + k: t for k, t in native.items()}, tmp_path / "a.safetensors")
     convert(tmp_path / "a.safetensors", tmp_path / "folder", AXES)
     back = convert(tmp_path / "folder", tmp_path / "b.safetensors")
     assert same(load_file(back), native)
@@ -77,8 +77,8 @@ DAMAGES: list[tuple[Damage, str]] = [
     (lambda s: [s.pop(k) for k in list(s)], r"missing \(img_in.weight"),
     (lambda s: s.update({"single_blocks.0.linear1.bias": torch.ones(223)}), "not 224 rows"),
     (lambda s: s.update({"final_layer.adaLN_modulation.1.bias": torch.ones(63)}), "not 64 rows"),
-    (lambda s: s.update({"img_in.weight": torch.ones(768)}), "img_in.weight; give"),
-    (lambda s: s.update({HEAD: torch.ones(7)}), "32 into heads of 7"),
+    (lambda s: s.update({"img_in.weight": torch.ones(768)}), "img_in.weight are not; give"),
+    (lambda s: s.update({HEAD: torch.ones(7)}), "32 cannot be divided into heads of 7"),
     (lambda s: s.update({"time_in.in_layer.weight": torch.ones(32, 255)}), "1 tensors misfit"),
     (lambda s: s.update({"img_in.bias": torch.ones(32, dtype=torch.int64)}), "img_in.bias has dtype I64"),
 ]  # fmt: skip

@@ -11,7 +11,8 @@ from diffusers import FluxTransformer2DModel
 from diffusers.loaders.single_file_utils import convert_flux_transformer_checkpoint_to_diffusers
 from safetensors.torch import save_file
 
-from backbones.conversion import state_dict
+from backbones import widening
+from backbones.conversion import architecture, key_map, state_dict
 from editkit.errors import EditkitError
 from tests.backbones.conversion.native_shapes import (
     AXES,
@@ -43,7 +44,7 @@ def test_official_sizes_map_both_ways(name: str) -> None:
     assert {k: t.shape for k, t in converted.items()} == {k: t.shape for k, t in model.state_dict().items()}
     assert {k: tuple(t.shape) for k, t in state_dict.diffusers_to_native(converted).items()} == shapes
     assert {t.dtype for t in converted.values()} == {torch.bfloat16}
-    assert state_dict.infer_config(native) == config
+    assert architecture.infer_config(native) == config
 
 
 @pytest.mark.parametrize("guidance", [True, False])
@@ -68,34 +69,34 @@ def test_round_trips_are_exact(tmp_path: Path, dtype: torch.dtype) -> None:
 
 def test_comfyui_prefix_is_taken_off() -> None:
     native = random_state(native_shapes(TINY))
-    prefixed = {state_dict.COMFYUI_PREFIX + name: tensor for name, tensor in native.items()}
+    prefixed = {key_map.COMFYUI_PREFIX + name: tensor for name, tensor in native.items()}
     assert same(state_dict.native_to_diffusers(prefixed), state_dict.native_to_diffusers(native))
-    assert state_dict.infer_config(prefixed, AXES) == TINY
+    assert architecture.infer_config(prefixed, AXES) == TINY
     with pytest.raises(EditkitError, match="twice"):
         state_dict.native_to_diffusers(prefixed | native)
 
 
 def test_axes_are_given_where_heads_are_not_128_wide() -> None:
     native = random_state(native_shapes(TINY))
-    assert state_dict.infer_config(native, AXES) == TINY
-    with pytest.raises(EditkitError, match=r"16 dimensions leave the RoPE axes open.* --axes"):
-        state_dict.infer_config(native)
+    assert architecture.infer_config(native, AXES) == TINY
+    with pytest.raises(EditkitError, match=r"16 dimensions do not determine the RoPE axes.* --axes"):
+        architecture.infer_config(native)
     for axes in ((4, 6, 4), (5, 5, 6), (8, 8), (0, 8, 8), ()):
         with pytest.raises(EditkitError, match=r"do not fit.* sum to 16 with --axes"):
-            state_dict.infer_config(native, axes)
+            architecture.infer_config(native, axes)
 
 
 def test_fill_widens_to_ace_with_its_mask_moved() -> None:
     fill_DC = torch.randn(6, 384)
-    ace_DC = state_dict.widen_input(fill_DC, 448, state_dict.FILL_TO_ACE)
+    ace_DC = widening.widen_input(fill_DC, 448, widening.FILL_TO_ACE)
     assert torch.equal(ace_DC[:, :128], fill_DC[:, :128])
     assert not ace_DC[:, 128:192].any()
     assert torch.equal(ace_DC[:, 192:], fill_DC[:, 128:])
-    wide_DC = state_dict.widen_input(torch.ones(6, 64, dtype=torch.bfloat16, device="meta"), 384, range(64))
+    wide_DC = widening.widen_input(torch.ones(6, 64, dtype=torch.bfloat16, device="meta"), 384, range(64))
     assert (wide_DC.shape, wide_DC.dtype) == ((6, 384), torch.bfloat16)
     for columns in (range(63), [0] * 64, range(1, 385), range(-1, 63)):
         with pytest.raises(EditkitError, match="column of its own"):
-            state_dict.widen_input(torch.ones(6, 64), 128 if len(columns) == 64 else 64, columns)
+            widening.widen_input(torch.ones(6, 64), 128 if len(columns) == 64 else 64, columns)
 
 
 def test_join_needs_alike_parts() -> None:

@@ -13,7 +13,7 @@ from diffusers import FluxTransformer2DModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from backbones.lora import dialects
+from backbones.lora import dialect_writer
 from editkit import adapters
 from tests.backbones.lora.updates import State, Updates
 
@@ -101,7 +101,7 @@ def written(dialect: str, prefix: str = "") -> Spell:
     """A dialect that editkit writes, behind a prefix."""
 
     def spell(updates: Updates) -> State:
-        state, _ = dialects.from_diffusers(updates, dialect)
+        state, _ = dialect_writer.to_dialect(updates, dialect)
         return {prefix + key: tensor for key, tensor in state.items()}
 
     return spell

@@ -10,7 +10,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file, save_file
 
-from backbones.lora import dialects
+from backbones.lora import dialect_reader, dialect_writer, keys
 from editkit import adapters
 from methods.icedit import collapse
 from tests.backbones.lora.updates import close, deltas, drawn
@@ -21,11 +21,11 @@ from tests.random_weights import transformer_config
 @pytest.mark.parametrize(
     ("channels", "method"), [(64, "kontext"), (384, "icedit or aceplus"), (448, "aceplus")]
 )
-@pytest.mark.parametrize("dialect", dialects.DIALECTS)
+@pytest.mark.parametrize("dialect", keys.DIALECTS)
 def test_inspect(cli: Cli, tmp_path: Path, channels: int, method: str, dialect: str) -> None:
     flux = FluxTransformer2DModel.from_config(transformer_config(channels))
     updates = drawn(flux)
-    state, about = dialects.from_diffusers(updates, dialect)
+    state, about = dialect_writer.to_dialect(updates, dialect)
     state["lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"] = torch.ones(1, 1)
     save_file(state, tmp_path / "some.safetensors", about)
     run = cli("lora", "inspect", tmp_path / "some.safetensors", "--json")
@@ -55,16 +55,16 @@ def test_inspect_of_experts(cli: Cli, moe: Path) -> None:
     assert (found["modules"], found["width"], found["experts"]["modules"]) == (0, 64, 3)
 
 
-@pytest.mark.parametrize("dialect", dialects.DIALECTS)
+@pytest.mark.parametrize("dialect", keys.DIALECTS)
 def test_convert(cli: Cli, plain: Path, tmp_path: Path, dialect: str) -> None:
     there, back = tmp_path / "there.safetensors", tmp_path / "back.safetensors"
     run = cli("lora", "convert", plain, there, "--to", dialect)
     assert (run.status, run.out, run.err) == (0, f"{there}\n", "")
-    assert dialects.dialect(load_file(there)) == dialect
+    assert dialect_reader.detect_dialect(load_file(there)) == dialect
     assert cli("lora", "convert", there, back, "--to", "diffusers").status == 0
     close(
-        deltas(dialects.to_diffusers(*adapters.read(back)).updates),
-        deltas(dialects.read(*adapters.read(plain)).updates),
+        deltas(dialect_reader.read_in_diffusers_names(*adapters.read(back)).updates),
+        deltas(dialect_reader.read(*adapters.read(plain)).updates),
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(p.name for p in (plain, there, back))
 
@@ -92,7 +92,7 @@ def test_collapse(cli: Cli, moe: Path, tmp_path: Path, way: str) -> None:
     assert f"mean relative error {wanted.error:.4f} over 3 modules" in run.out
     worst = max(wanted.errors, key=lambda name: wanted.errors[name])
     assert f"worst {wanted.errors[worst]:.4f} at {worst}" in run.out
-    found = dialects.to_diffusers(*adapters.read(new))
+    found = dialect_reader.read_in_diffusers_names(*adapters.read(new))
     assert not found.unplaced
     assert found.updates["x_embedder"].scale == 2
     assert {found.updates[name].scale for name in modules} == {1.0}
@@ -112,5 +112,5 @@ def test_collapse_to_a_higher_rank_is_exact(cli: Cli, moe: Path, tmp_path: Path)
         errors.append(float(run.out.split("mean relative error ")[1].split()[0]))
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > errors[-1]
-    updates = dialects.to_diffusers(*adapters.read(tmp_path / "new.safetensors")).updates
+    updates = dialect_reader.read_in_diffusers_names(*adapters.read(tmp_path / "new.safetensors")).updates
     assert updates["transformer_blocks.0.ff.net.2"].rank == 12

@@ -12,14 +12,15 @@ from diffusers.loaders.lora_conversion_utils import _convert_kohya_flux_lora_to_
 from torch import nn
 
 from backbones.conversion import state_dict
-from backbones.lora import dialects, fused_modules, summary
-from backbones.lora.fused_modules import Update
+from backbones.lora import dialect_reader, dialect_writer, fused_modules, keys, summary
+from backbones.lora.low_rank import LowRankUpdate
+from editkit.adapters import METADATA
 from editkit.backbone import AdapterSignature, ExpertsSummary
 from editkit.errors import EditkitError
 from tests.backbones.lora.updates import RANK, SHAPES, close, deltas, drawn, identical
 from tests.released_adapters import ace, released
 
-PAIRS = [(one, other) for one in dialects.DIALECTS for other in dialects.DIALECTS]
+PAIRS = [(one, other) for one in keys.DIALECTS for other in keys.DIALECTS]
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
@@ -30,12 +31,12 @@ def test_every_pair_keeps_the_update(
 ) -> None:
     """Through one dialect to another and from there to diffusers'."""
     updates = SHAPES[shape](drawn(flux, alpha))
-    state, about = dialects.from_diffusers(updates, source)
-    assert dialects.dialect(state) == source
-    first = dialects.read(state, about)
-    again, told = dialects.from_diffusers(first.updates, target)
-    assert dialects.dialect(again) == target
-    final = dialects.to_diffusers(again, told)
+    state, about = dialect_writer.to_dialect(updates, source)
+    assert dialect_reader.detect_dialect(state) == source
+    first = dialect_reader.read(state, about)
+    again, told = dialect_writer.to_dialect(first.updates, target)
+    assert dialect_reader.detect_dialect(again) == target
+    final = dialect_reader.read_in_diffusers_names(again, told)
     assert not first.unplaced
     assert not final.unplaced
     close(deltas(final.updates), deltas(updates))
@@ -47,27 +48,30 @@ def test_every_pair_keeps_the_update(
 def test_there_and_back_is_exact_to_the_bit(
     flux: nn.Module, source: str, target: str, shape: str, dtype: torch.dtype
 ) -> None:
-    state, about = dialects.from_diffusers(SHAPES[shape](drawn(flux, RANK, dtype)), source)
-    there, told = dialects.from_diffusers(dialects.read(state, about).updates, target)
-    back, said = dialects.from_diffusers(dialects.read(there, told).updates, source)
+    state, about = dialect_writer.to_dialect(SHAPES[shape](drawn(flux, RANK, dtype)), source)
+    there, told = dialect_writer.to_dialect(dialect_reader.read(state, about).updates, target)
+    back, said = dialect_writer.to_dialect(dialect_reader.read(there, told).updates, source)
     identical(back, state)
     assert said == about
 
 
 def test_alpha_is_kept_where_a_dialect_has_a_place_for_it(flux: nn.Module) -> None:
     updates = drawn(flux, alpha=3)
-    ours, about = dialects.from_diffusers(updates, "diffusers")
-    theirs, _ = dialects.from_diffusers(updates, "kohya")
+    ours, about = dialect_writer.to_dialect(updates, "diffusers")
+    theirs, _ = dialect_writer.to_dialect(updates, "kohya")
     identical(
-        {k: t for k, t in dialects.from_diffusers(dialects.read(theirs).updates, "diffusers")[0].items()},
+        {
+            k: t
+            for k, t in dialect_writer.to_dialect(dialect_reader.read(theirs).updates, "diffusers")[0].items()
+        },
         ours,
     )
     assert json.loads(about["lora_adapter_metadata"])["transformer.lora_alpha"] == 3
     assert float(theirs["lora_unet_img_in.alpha"]) == 3
     assert float(theirs["lora_unet_single_blocks_1_linear1.alpha"]) == 12  # of rank 16
-    native, _ = dialects.from_diffusers(updates, "bfl")
+    native, _ = dialect_writer.to_dialect(updates, "bfl")
     assert not any("alpha" in key for key in native)
-    assert dialects.from_diffusers(drawn(flux), "diffusers")[1] == {}
+    assert dialect_writer.to_dialect(drawn(flux), "diffusers")[1] == {}
 
 
 @pytest.mark.parametrize(("shape", "ranks"), [("shared", (RANK, RANK)), ("own", (3 * RANK, 4 * RANK))])
@@ -80,15 +84,15 @@ def test_ranks_of_fused_modules(flux: nn.Module, shape: str, ranks: tuple[int, i
 
 @pytest.mark.parametrize(("config", "scale"), [({"use_rslora": True}, 8 / RANK**0.5), ({}, 8 / RANK)])
 def test_metadata_of_peft_are_understood(flux: nn.Module, config: dict[str, Any], scale: float) -> None:
-    state, _ = dialects.from_diffusers(drawn(flux), "diffusers")
+    state, _ = dialect_writer.to_dialect(drawn(flux), "diffusers")
     config = {"r": RANK, "lora_alpha": 8, "alpha_pattern": {"to_q": 2}} | config
-    about = {dialects.METADATA: json.dumps({f"transformer.{key}": value for key, value in config.items()})}
-    updates = dialects.to_diffusers(state, about).updates
+    about = {METADATA: json.dumps({f"transformer.{key}": value for key, value in config.items()})}
+    updates = dialect_reader.read_in_diffusers_names(state, about).updates
     assert updates["x_embedder"].scale == pytest.approx(scale)
     assert updates["transformer_blocks.0.attn.to_q"].scale == pytest.approx(scale / 4)
 
 
-@pytest.mark.parametrize("target", dialects.DIALECTS[1:])
+@pytest.mark.parametrize("target", keys.DIALECTS[1:])
 def test_native_names_mean_native_weights(flux: FluxTransformer2DModel, target: str) -> None:
     """Added to a native checkpoint, it gives the model that the LoRA gives in diffusers' layout."""
     updates = drawn(flux, alpha=2)
@@ -98,7 +102,9 @@ def test_native_names_mean_native_weights(flux: FluxTransformer2DModel, target: 
         merged[f"{name}.weight"] = weights[f"{name}.weight"] + delta
     native = state_dict.diffusers_to_native(weights)
     added = 0
-    for name, delta in deltas(dialects.read(dialects.from_diffusers(updates, target)[0]).updates).items():
+    for name, delta in deltas(
+        dialect_reader.read(dialect_writer.to_dialect(updates, target)[0]).updates
+    ).items():
         native[f"{name}.weight"] = native[f"{name}.weight"] + delta
         added += 1
     assert added == sum(name.endswith(".weight") for name in native)
@@ -108,18 +114,21 @@ def test_native_names_mean_native_weights(flux: FluxTransformer2DModel, target: 
 @pytest.mark.parametrize("prefix", ["model.diffusion_model.", "base_model.model.", "diffusion_model."])
 def test_other_spellings(flux: nn.Module, prefix: str) -> None:
     updates = drawn(flux)
-    native, _ = dialects.from_diffusers(updates, "bfl")
-    close(deltas(dialects.to_diffusers({prefix + k: t for k, t in native.items()}).updates), deltas(updates))
-    named, _ = dialects.from_diffusers(updates, "diffusers")
+    native, _ = dialect_writer.to_dialect(updates, "bfl")
+    close(
+        deltas(dialect_reader.read_in_diffusers_names({prefix + k: t for k, t in native.items()}).updates),
+        deltas(updates),
+    )
+    named, _ = dialect_writer.to_dialect(updates, "diffusers")
     bare = {key.removeprefix("transformer."): tensor for key, tensor in named.items()}
-    close(deltas(dialects.to_diffusers(bare).updates), deltas(updates))
+    close(deltas(dialect_reader.read_in_diffusers_names(bare).updates), deltas(updates))
     flat = {}
     for key, tensor in bare.items():
         stem, matrix = key.rsplit(".lora_", 1)
         end = {"A.weight": "down", "B.weight": "up"}[matrix]
         flat[f"lora_transformer_{stem.replace('.', '_')}.lora_{end}.weight"] = tensor
-    assert dialects.dialect(flat) == "kohya"
-    close(deltas(dialects.to_diffusers(flat).updates), deltas(updates))
+    assert dialect_reader.detect_dialect(flat) == "kohya"
+    close(deltas(dialect_reader.read_in_diffusers_names(flat).updates), deltas(updates))
 
 
 @pytest.mark.parametrize("dense", [True, False])
@@ -128,24 +137,24 @@ def test_diffusers_own_reader_of_kohya_agrees(dense: bool, alpha: float) -> None
     """It cuts rows at a width of 3072, and loses modules outside blocks: those are left to other tests."""
     torch.manual_seed(0)
     state = {}
-    for native, parts in fused_modules.modules(1, 2).items():
+    for native, parts in fused_modules.module_map(1, 2).items():
         if "blocks" in native:
-            rows, stem = 3072 * sum(fused_modules.shares(parts)), "lora_unet_" + native.replace(".", "_")
+            rows, stem = 3072 * sum(fused_modules.row_shares(parts)), "lora_unet_" + native.replace(".", "_")
             rank = RANK * len(parts)
             up = torch.randn(rows, rank)
             if not dense and len(parts) > 1:
-                units = torch.tensor(fused_modules.shares(parts))
+                units = torch.tensor(fused_modules.row_shares(parts))
                 of_row = torch.arange(len(parts)).repeat_interleave(units * 3072)
                 up *= of_row[:, None] == torch.arange(len(parts)).repeat_interleave(RANK)
             state |= {f"{stem}.lora_down.weight": torch.randn(rank, 8), f"{stem}.lora_up.weight": up}
             state[f"{stem}.alpha"] = torch.tensor(float(alpha * len(parts)))
     theirs = _convert_kohya_flux_lora_to_diffusers(dict(state))
-    updates = dialects.to_diffusers(state).updates
-    ours, _ = dialects.from_diffusers(updates, "diffusers")
+    updates = dialect_reader.read_in_diffusers_names(state).updates
+    ours, _ = dialect_writer.to_dialect(updates, "diffusers")
     assert ours.keys() == theirs.keys()
     if alpha == RANK:
         identical(ours, theirs)
-    close(deltas(updates), deltas(dialects.read(theirs).updates))
+    close(deltas(updates), deltas(dialect_reader.read(theirs).updates))
 
 
 def test_released_files_are_placed_whole(full: FluxTransformer2DModel) -> None:
@@ -158,14 +167,14 @@ def test_released_files_are_placed_whole(full: FluxTransformer2DModel) -> None:
     assert (len(normal), len(kohya)) == (686, 912)
     assert sum(tensor.numel() for key, tensor in kohya.items() if "alpha" not in key) == 306_315_264
     for state, count, spoken in ((normal, 343, "diffusers"), (kohya, 494, "kohya")):
-        found = dialects.to_diffusers(state)
+        found = dialect_reader.read_in_diffusers_names(state)
         assert (found.dialect, found.unplaced, len(found.updates)) == (spoken, (), count)
         for name, update in found.updates.items():
             assert (len(update.up_Or), update.down_rI.shape[1]) == linear[name]
-        for target in dialects.DIALECTS:
-            there, about = dialects.from_diffusers(dialects.read(state).updates, target)
-            assert len(dialects.to_diffusers(there, about).updates) >= count
-    back, _ = dialects.from_diffusers(dialects.to_diffusers(normal).updates, "diffusers")
+        for target in keys.DIALECTS:
+            there, about = dialect_writer.to_dialect(dialect_reader.read(state).updates, target)
+            assert len(dialect_reader.read_in_diffusers_names(there, about).updates) >= count
+    back, _ = dialect_writer.to_dialect(dialect_reader.read_in_diffusers_names(normal).updates, "diffusers")
     assert {key: t.shape for key, t in back.items()} == {key: t.shape for key, t in normal.items()}
 
 
@@ -197,10 +206,10 @@ def test_summaries_at_full_size(full: FluxTransformer2DModel) -> None:
 
 
 def test_from_diffusers_refuses_what_is_not_flux() -> None:
-    update = Update(down_rI=torch.ones(1, 2), up_Or=torch.ones(2, 1), alpha=1)
-    with pytest.raises(EditkitError, match="no linear module of FLUX"):
-        dialects.from_diffusers({"mid_block": update}, "kohya")
+    update = LowRankUpdate(down_rI=torch.ones(1, 2), up_Or=torch.ones(2, 1), alpha=1)
+    with pytest.raises(EditkitError, match="not a linear module of FLUX"):
+        dialect_writer.to_dialect({"mid_block": update}, "kohya")
     with pytest.raises(EditkitError, match="two updates"):
-        dialects.from_diffusers({"img_in": update, "x_embedder": update}, "bfl")
+        dialect_writer.to_dialect({"img_in": update, "x_embedder": update}, "bfl")
     with pytest.raises(EditkitError, match="two updates"):
-        dialects.from_diffusers({"img_in": update, "x_embedder": update}, "diffusers")
+        dialect_writer.to_dialect({"img_in": update, "x_embedder": update}, "diffusers")

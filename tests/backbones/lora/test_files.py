@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from backbones.lora import dialects
+from backbones.lora import dialect_reader, dialect_writer, keys
 from backbones.lora import files as lora_files
 from editkit import adapters
 from tests.backbones.lora.updates import RANK, SHAPES, close, deltas, drawn, uneven
@@ -38,7 +38,7 @@ def velocity(transformer: Any) -> Tensor:
         )[0]
 
 
-@pytest.mark.parametrize("source", dialects.DIALECTS)
+@pytest.mark.parametrize("source", keys.DIALECTS)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("through", ["adapter", "pipeline"])
 @pytest.mark.filterwarnings("ignore:.*inconsistency was discovered:RuntimeWarning")
@@ -52,7 +52,7 @@ def test_what_is_converted_loads(
     with torch.no_grad():
         for name, delta in deltas(updates).items():
             merged.get_submodule(name).weight += delta.float()
-    state, about = dialects.from_diffusers(updates, source)
+    state, about = dialect_writer.to_dialect(updates, source)
     save_file(state, tmp_path / "source.safetensors", about)
     lora_files.convert(tmp_path / "source.safetensors", tmp_path / "plain.safetensors", "diffusers")
     loaded = FluxTransformer2DModel.from_config(flux.config).eval()
@@ -68,7 +68,7 @@ def test_what_is_converted_loads(
 
 
 def test_alphas_beside_diffusers_names_count(flux: FluxTransformer2DModel, tmp_path: Path) -> None:
-    state, _ = dialects.from_diffusers({"x_embedder": drawn(flux)["x_embedder"]}, "diffusers")
+    state, _ = dialect_writer.to_dialect({"x_embedder": drawn(flux)["x_embedder"]}, "diffusers")
     save_file(state | {"transformer.x_embedder.alpha": torch.tensor(RANK / 2)}, tmp_path / "x.safetensors")
     loaded = FluxTransformer2DModel.from_config(flux.config)
     adapters.load(loaded, tmp_path / "x.safetensors", "mine")
@@ -85,7 +85,7 @@ def test_a_lower_rank_keeps_what_counts_most(cli: Cli, flux: FluxTransformer2DMo
     """Within the rank nothing is lost; below it the rest is as near as a product of that rank can be."""
     updates = drawn(flux, alpha=3)
     rank = max(update.rank for update in updates.values())
-    state, about = dialects.from_diffusers(updates, "diffusers")
+    state, about = dialect_writer.to_dialect(updates, "diffusers")
     save_file(state, tmp_path / "whole.safetensors", about)
     found = cli("lora", "convert", tmp_path / "whole.safetensors", tmp_path / "same.safetensors",
                 "--to", "diffusers", "--rank", rank)  # fmt: skip
@@ -93,7 +93,7 @@ def test_a_lower_rank_keeps_what_counts_most(cli: Cli, flux: FluxTransformer2DMo
     left, lost = lora_files.convert(
         tmp_path / "whole.safetensors", tmp_path / "cut.safetensors", "diffusers", 1
     )
-    cut = dialects.read(*adapters.read(tmp_path / "cut.safetensors"))
+    cut = dialect_reader.read(*adapters.read(tmp_path / "cut.safetensors"))
     assert not left
     assert {update.rank for update in cut.updates.values()} == {1}
     missed, whole = 0.0, 0.0
@@ -110,13 +110,13 @@ def test_a_lower_rank_keeps_what_counts_most(cli: Cli, flux: FluxTransformer2DMo
 def test_a_merged_lora_is_the_sum(cli: Cli, flux: FluxTransformer2DModel, tmp_path: Path) -> None:
     """Of files in two dialects, of which one knows but some modules, at other ranks and scales."""
     one, other = drawn(flux, alpha=3), uneven(drawn(flux))
-    save_file(dialects.from_diffusers(one, "kohya")[0], tmp_path / "one.safetensors")
-    state, about = dialects.from_diffusers(other, "diffusers")
+    save_file(dialect_writer.to_dialect(one, "kohya")[0], tmp_path / "one.safetensors")
+    state, about = dialect_writer.to_dialect(other, "diffusers")
     (tmp_path / "rank=4").mkdir()
     save_file(state, tmp_path / "rank=4" / adapters.FILE, about)
     both, cut = tmp_path / "both.safetensors", tmp_path / "cut.safetensors"
     cli("lora", "merge", f"{tmp_path / 'one.safetensors'}=-0.5", tmp_path / "rank=4", both)
-    merged = dialects.read(*adapters.read(both))
+    merged = dialect_reader.read(*adapters.read(both))
     assert merged.dialect == "diffusers"
     wanted = {name: -0.5 * delta for name, delta in deltas(one).items()}
     for name, delta in deltas(other).items():
@@ -125,4 +125,4 @@ def test_a_merged_lora_is_the_sum(cli: Cli, flux: FluxTransformer2DModel, tmp_pa
     assert {merged.updates[name].rank for name in other} == {RANK + update.rank for update in other.values()}
     told = cli("lora", "merge", both, cut, "--rank", 2).out.splitlines()
     assert 0.1 < float(told[-1].removeprefix("relative error ")) < 1
-    assert {update.rank for update in dialects.read(*adapters.read(cut)).updates.values()} == {2}
+    assert {update.rank for update in dialect_reader.read(*adapters.read(cut)).updates.values()} == {2}

@@ -15,7 +15,7 @@ from editkit import adapters
 from tests.backbones.lora.effects import agree, changes, draw, fresh, linears, loaded, renamed, written
 from tests.backbones.lora.updates import drawn
 
-NATIVE = fused_modules.modules(1, 2)
+NATIVE = fused_modules.module_map(1, 2)
 
 
 def weight_of(flux: nn.Module, parts: tuple[str, ...]) -> Tensor:

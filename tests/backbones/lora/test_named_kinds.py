@@ -35,11 +35,11 @@ TOKENS = pair("transformer.context_embedder", 48)
 OUT, IN = "transformer.proj_out", "lora_unet_img_in"
 QKV, NORM = "double_blocks.0.img_attn.qkv", "double_blocks.0.img_attn.norm.key_norm.scale"
 NAMED: dict[str, tuple[State, str]] = {
-    "an OFT": ({f"{IN}.oft_blocks": torch.ones(2, 2, 2)}, "is of an OFT"),
-    "a BOFT": ({f"{IN}.boft_R": torch.ones(2, 2, 2)}, "is of an OFT"),
-    "an IA3": ({f"{IN}.on_input": torch.ones(1), f"{IN}.weight": torch.ones(2)}, "is of an IA3"),
-    "a GLoRA": ({f"{IN}.a1.weight": torch.ones(2, 2)}, "is of a GLoRA"),
-    "a control LoRA's norms": (ONE | {NORM: torch.ones(4)}, "is of a control LoRA of FLUX.1 Tools"),
+    "an OFT": ({f"{IN}.oft_blocks": torch.ones(2, 2, 2)}, "belongs to an OFT"),
+    "a BOFT": ({f"{IN}.boft_R": torch.ones(2, 2, 2)}, "belongs to an OFT"),
+    "an IA3": ({f"{IN}.on_input": torch.ones(1), f"{IN}.weight": torch.ones(2)}, "belongs to an IA3"),
+    "a GLoRA": ({f"{IN}.a1.weight": torch.ones(2, 2)}, "belongs to a GLoRA"),
+    "a control LoRA's norms": (ONE | {NORM: torch.ones(4)}, "belongs to a control LoRA of FLUX.1 Tools"),
     "a control LoRA's input": (
         pair("img_in", 128),
         "x_embedder is 128 to 64, .* a control LoRA of FLUX.1 Tools",
@@ -50,9 +50,9 @@ NAMED: dict[str, tuple[State, str]] = {
     "no adapter": ({"x_embedder.weight": torch.ones(2, 2)}, "no LoRA of FLUX.*x_embedder.weight"),
     "two adapters of peft's": (
         ONE | {f"{OUT}.lora_A.b.weight": torch.ones(RANK, 64)},
-        "proj_out is there twice",
+        "proj_out is in the file twice",
     ),
-    "experts": (ONE | {f"{OUT}.lora_A.expert_0.weight": torch.ones(2, 64)}, "is of a LoRA-MoE"),
+    "experts": (ONE | {f"{OUT}.lora_A.expert_0.weight": torch.ones(2, 64)}, "belongs to a LoRA-MoE"),
     "a DoRA of columns": (ONE | {f"{OUT}.dora_scale": torch.ones(1, 64)}, "scales inputs"),
     "half a DoRA": (
         ONE | TOKENS | {f"{OUT}.lora_magnitude_vector": torch.ones(64)},
@@ -61,11 +61,11 @@ NAMED: dict[str, tuple[State, str]] = {
     "alpha 0": (ONE | {f"{OUT}.alpha": torch.tensor(0.0)}, "alpha 0"),
     "half an XLabs pair": (
         {"double_blocks.0.processor.qkv_lora1.down.weight": torch.ones(4, 64)},
-        "does not convert",
+        "cannot be converted",
     ),
     "an adapter of pictures": (
         {f"double_blocks.{n}.processor.ip_adapter_k.weight": torch.ones(2) for n in (0, 1)},
-        r"double_blocks\.0\.processor\.ip_adapter_k\.weight is no part of a LoRA in XLabs",
+        r"double_blocks\.0\.processor\.ip_adapter_k\.weight is not part of a LoRA in XLabs",
     ),
     "a LoKr of text encoders": (lokr("lora_te1_text_model", (2, 2), (2, 2)), "no LoKr of FLUX's transformer"),
     "a LoKr that lacks a factor": (lokr(IN, (2, 2)), "img_in of the LoKr lacks lokr_w2_a"),
@@ -73,8 +73,8 @@ NAMED: dict[str, tuple[State, str]] = {
         lokr("proj_out", (2, 2), (32, 32)) | {"proj_out.lokr_t2": torch.ones(2, 2, 1, 1)},
         "has lokr_t2",
     ),
-    "a LoKr that is one": (lokr(QKV, (2, 2), (96, 32)), "this LoKr's product does not come apart"),
-    "a LoHa with more": (loha(OUT) | {f"{OUT}.dora_scale": torch.ones(64, 1)}, "is no part of a LoHa"),
+    "a LoKr that is one": (lokr(QKV, (2, 2), (96, 32)), "this LoKr's product cannot be split"),
+    "a LoHa with more": (loha(OUT) | {f"{OUT}.dora_scale": torch.ones(64, 1)}, "is not part of a LoHa"),
     "a LoHa of another width": (loha(OUT, 32), "proj_out is 64 to 32"),
 }
 
@@ -162,7 +162,7 @@ def test_commands_name_what_edits_alone_load(cli: Cli, tmp_path: Path, command: 
     rest = {"inspect": [], "convert": [new, "--to", "kohya"], "merge": [new]}[command]
     refused(
         cli("lora", command, tmp_path / "x.safetensors", *rest),
-        "is of a LoKr or LoHa, which edits load alone",
+        "belongs to a LoKr or LoHa, which edits can load",
     )
     assert not new.exists()
 

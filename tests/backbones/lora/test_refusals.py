@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from backbones.lora import dialects
-from backbones.lora.fused_modules import Update
+from backbones.lora import dialect_writer
+from backbones.lora.low_rank import LowRankUpdate
 from editkit import adapters
+from editkit.adapters import METADATA
 from tests.backbones.lora.updates import State, drawn
 from tests.command_line import Cli, files, refused
 
@@ -31,9 +32,9 @@ X = "transformer.x_embedder.lora_"
 
 DAMAGE: dict[str, tuple[Callable[[State], State], str]] = {
     "NaN": (replaced("x_embedder.lora_B.weight", lambda t: t * float("nan")), "not finite"),
-    "ranks": (replaced("x_embedder.lora_B.weight", lambda t: t[:, :2].contiguous()), "share no rank"),
+    "ranks": (replaced("x_embedder.lora_B.weight", lambda t: t[:, :2].contiguous()), "ranks differ"),
     "half": (lambda state: {k: t for k, t in state.items() if k != f"{X}A.weight"}, "lacks its down matrix"),
-    "vector": (replaced("x_embedder.lora_B.weight", lambda t: t[:, 0].contiguous()), "share no rank"),
+    "vector": (replaced("x_embedder.lora_B.weight", lambda t: t[:, 0].contiguous()), "ranks differ"),
     "no LoRA": (lambda _: {"x_embedder.weight": torch.ones(2, 2)}, "no LoRA of FLUX.*x_embedder.weight"),
     "empty": (lambda _: {}, "no LoRA of FLUX"),
     "another model": (lambda _: {"unet.down.lora_A.weight": torch.ones(2, 2)}, "diffusers or kohya or bfl"),
@@ -43,7 +44,7 @@ DAMAGE: dict[str, tuple[Callable[[State], State], str]] = {
     ),
     "twice": (
         lambda state: state | {"x_embedder.lora_A.weight": torch.ones(2, 2)},
-        "x_embedder is there twice",
+        "x_embedder is in the file twice",
     ),
 }
 
@@ -66,7 +67,7 @@ def test_widths_that_differ(cli: Cli, plain: Path) -> None:
     fused = {"lora_unet_single_blocks_0_linear1.lora_down.weight": torch.ones(2, 8),
              "lora_unet_single_blocks_0_linear1.lora_up.weight": torch.ones(55, 2)}  # fmt: skip
     edited(plain, lambda _: fused, {})
-    refused(cli("lora", "inspect", plain), "55 rows, which is no multiple of 7")
+    refused(cli("lora", "inspect", plain), "55 rows, which is not a multiple of 7")
 
 
 @pytest.mark.parametrize("extra", ["dora_scale", "lora_B.bias", "lora_A.expert_0.weight"])
@@ -104,7 +105,7 @@ def test_destinations(cli: Cli, plain: Path, moe: Path, tmp_path: Path) -> None:
         refused(cli("lora", "convert", plain, tmp_path / name, "--to", "bfl"), words)
         refused(cli("lora", "collapse", moe, tmp_path / name), words)
     refused(
-        cli("lora", "convert", plain, tmp_path / "n.safetensors", "--to", "xlabs"), "there are diffusers, "
+        cli("lora", "convert", plain, tmp_path / "n.safetensors", "--to", "xlabs"), "give one of diffusers, "
     )
     refused(cli("lora", "convert", plain, tmp_path / "n.safetensors"), "--to")
     assert files(tmp_path) == before
@@ -148,12 +149,12 @@ def test_collapse_wants_sound_experts(cli: Cli, moe: Path, plain: Path, tmp_path
 @pytest.mark.parametrize("lost", [".lora_route.weight", ".lora_B.expert_1.weight", ".lora_A.expert_0.weight"])
 def test_inspect_sees_what_is_missing(cli: Cli, moe: Path, lost: str) -> None:
     edited(moe, lambda state: {k: t for k, t in state.items() if not k.endswith(f"0.ff.net.2{lost}")})
-    refused(cli("lora", "inspect", moe), "has not as many experts as its router")
+    refused(cli("lora", "inspect", moe), "has another number of experts than its router")
 
 
 def test_bad_metadata(cli: Cli, plain: Path) -> None:
     for told in ("{", "[]", '{"transformer.lora_alpha": "four"}', '{"transformer.use_dora": true}'):
-        edited(plain, lambda state: state, {dialects.METADATA: told})
+        edited(plain, lambda state: state, {METADATA: told})
         refused(cli("lora", "inspect", plain), "metadata .* cannot be read|DoRA")
 
 
@@ -163,7 +164,7 @@ def test_bad_metadata(cli: Cli, plain: Path) -> None:
         (["=0.5"], "names no file with a scale; give FILE=SCALE"),
         (["{plain}=nan"], "names no file with a scale"),
         (["{plain}=half"], r"=half is not a \.safetensors file that exists"),
-        (["{wider}"], "cannot be merged: .* is of another size"),
+        (["{wider}"], "cannot be merged: .* has another size"),
         (["{moe}"], "cannot be merged: .*collapse` first"),
         (["{plain}", "--rank", "0"], "rank=0 is not allowed"),
     ],
@@ -172,10 +173,10 @@ def test_a_merge_refuses(
     cli: Cli, plain: Path, moe: Path, flux: nn.Module, more: list[str], words: str, tmp_path: Path
 ) -> None:
     wider = {
-        name: Update(down_rI=u.down_rI.repeat(1, 2), up_Or=u.up_Or, alpha=1)
+        name: LowRankUpdate(down_rI=u.down_rI.repeat(1, 2), up_Or=u.up_Or, alpha=1)
         for name, u in drawn(flux).items()
     }
-    save_file(dialects.from_diffusers(wider, "diffusers")[0], tmp_path / "wider.safetensors")
+    save_file(dialect_writer.to_dialect(wider, "diffusers")[0], tmp_path / "wider.safetensors")
     names = {"plain": plain, "moe": moe, "wider": tmp_path / "wider.safetensors"}
     sources = [each.format(**names) for each in more]
     new = tmp_path / "new.safetensors"

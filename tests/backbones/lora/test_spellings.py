@@ -12,9 +12,9 @@ import torch
 from diffusers import FluxTransformer2DModel
 from safetensors.torch import save_file
 
-from backbones.lora import dialects, fused_modules
 from backbones.lora import files as lora_files
-from backbones.lora.fused_modules import Update
+from backbones.lora import fused_modules, keys
+from backbones.lora.low_rank import LowRankUpdate
 from editkit import adapters
 from tests.backbones.lora.effects import (
     DOWN_UP,
@@ -96,7 +96,7 @@ def xlabs(updates: Updates) -> State:
     names = {"qkv_lora1": "img_attn.qkv", "qkv_lora2": "txt_attn.qkv"}
     names |= {"proj_lora1": "img_attn.proj", "proj_lora2": "txt_attn.proj"}
     for processor, native in names.items():
-        parts = fused_modules.modules(1, 2)[f"double_blocks.0.{native}"]
+        parts = fused_modules.module_map(1, 2)[f"double_blocks.0.{native}"]
         stem = f"double_blocks.0.processor.{processor}"
         state[f"{stem}.up.weight"] = torch.cat([updates[part].up_Or for part in parts])
         state[f"{stem}.down.weight"] = updates[parts[0]].down_rI
@@ -120,10 +120,10 @@ def test_xlabs(flux: FluxTransformer2DModel, tmp_path: Path, prefix: str) -> Non
     kept = {name: update for name, update in updates.items() if name.endswith(ends)}
     for name in kept:
         first = re.sub(r"to_[kv]$", "to_q", re.sub(r"add_[kv]_proj$", "add_q_proj", name))
-        kept[name] = Update(down_rI=updates[first].down_rI, up_Or=updates[name].up_Or, alpha=RANK)
+        kept[name] = LowRankUpdate(down_rI=updates[first].down_rI, up_Or=updates[name].up_Or, alpha=RANK)
     state = {prefix + key: tensor for key, tensor in xlabs(updates).items()}
     agree(changes(flux, loaded(flux, state, tmp_path)), wanted(kept))
-    for dialect in dialects.DIALECTS:
+    for dialect in keys.DIALECTS:
         lora_files.convert(tmp_path / "x.safetensors", tmp_path / "y.safetensors", dialect)
         agree(
             changes(flux, loaded(flux, adapters.read(tmp_path / "y.safetensors")[0], tmp_path)), wanted(kept)
@@ -134,7 +134,7 @@ def test_xlabs(flux: FluxTransformer2DModel, tmp_path: Path, prefix: str) -> Non
 def test_biases_count(flux: FluxTransformer2DModel, tmp_path: Path) -> None:
     updates = drawn(flux)
     state, expected = written("bfl")(updates), wanted(updates)
-    joint = fused_modules.modules(1, 2)
+    joint = fused_modules.module_map(1, 2)
     for native, parts in joint.items():
         if native in fused_modules.SWAPPED:
             continue

@@ -8,20 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from backbones.lora import fused_modules
-from backbones.lora.fused_modules import Update
+from backbones.lora.low_rank import LowRankUpdate
 
 RANK = 4
 
 State = dict[str, Tensor]
 
-Updates = dict[str, Update]
+Updates = dict[str, LowRankUpdate]
 
 
 def drawn(flux: nn.Module, alpha: float = RANK, dtype: torch.dtype = torch.float32) -> Updates:
     """A LoRA on every linear layer."""
     generator = torch.Generator().manual_seed(1)
     return {
-        name: Update(
+        name: LowRankUpdate(
             down_rI=torch.randn(RANK, module.in_features, generator=generator).to(dtype),
             up_Or=torch.randn(module.out_features, RANK, generator=generator).to(dtype) / 10,
             alpha=alpha,
@@ -34,10 +34,12 @@ def drawn(flux: nn.Module, alpha: float = RANK, dtype: torch.dtype = torch.float
 def shared(updates: Updates) -> Updates:
     """The same, but with one down matrix wherever the native naming fuses."""
     result = dict(updates)
-    for parts in fused_modules.modules(1, 2).values():
+    for parts in fused_modules.module_map(1, 2).values():
         for part in parts[1:]:
             down_rI = updates[parts[0]].down_rI.clone()
-            result[part] = Update(down_rI=down_rI, up_Or=updates[part].up_Or, alpha=updates[part].alpha)
+            result[part] = LowRankUpdate(
+                down_rI=down_rI, up_Or=updates[part].up_Or, alpha=updates[part].alpha
+            )
     return result
 
 
@@ -47,7 +49,7 @@ def uneven(updates: Updates) -> Updates:
     for number, (name, update) in enumerate(updates.items()):
         rank = 1 + number % RANK
         if number % 5:
-            result[name] = Update(
+            result[name] = LowRankUpdate(
                 down_rI=update.down_rI[:rank], up_Or=update.up_Or[:, :rank].contiguous(), alpha=1 + number % 3
             )
     return result

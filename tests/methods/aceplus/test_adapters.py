@@ -13,6 +13,8 @@ from diffusers import FluxTransformer2DModel
 from safetensors.torch import save_file
 from torch import Tensor
 
+from backbones.lora import dialect_writer
+from backbones.lora.low_rank import LowRankUpdate
 from backbones.specs import PUBLISHED_SHAPE
 from editkit import EditkitError, adapters, config
 from editkit.errors import NoAdapterError
@@ -47,7 +49,6 @@ def test_which_adapter_a_request_uses() -> None:
 
 def kohya(transformer: Any, rank: int, seed: int = 0) -> dict[str, Tensor]:
     """A LoRA in the released layout for a small transformer, half of it with alpha other than the rank."""
-    from backbones.lora import dialects
 
     generator = torch.Generator().manual_seed(seed)
     linears = {
@@ -56,14 +57,14 @@ def kohya(transformer: Any, rank: int, seed: int = 0) -> dict[str, Tensor]:
         if isinstance(module, torch.nn.Linear) and "blocks" in name
     }
     updates = {
-        name: dialects.Update(
+        name: LowRankUpdate(
             down_rI=torch.randn(rank, module.in_features, generator=generator) * 0.1,
             up_Or=torch.randn(module.out_features, rank, generator=generator) * 0.1,
             alpha=float(rank) * (1 + number % 2) / 2,
         )
         for number, (name, module) in enumerate(linears.items())
     }
-    return dialects.from_diffusers(updates, "kohya")[0]
+    return dialect_writer.to_dialect(updates, "kohya")[0]
 
 
 def test_released_layout_loads_and_counts(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_every_tensor_of_a_released_file_is_placed_at_full_size() -> None:
     with torch.device("meta"):
         transformer = FluxTransformer2DModel.from_config(FULL_SIZE | {"in_channels": 384})
     for rank in (16, 64):
-        state, about = dialects.in_diffusers(ace(rank), {})
+        state, about = dialects.convert_to_diffusers(ace(rank), {})
         assert len(ace(rank)) == 912
         assert len(state) == 988
         transformer.load_lora_adapter(

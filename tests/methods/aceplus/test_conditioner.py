@@ -79,7 +79,7 @@ def test_units_on_the_sequence_are_blocks_of_their_own(random_flux: Flux) -> Non
     # And decoded without them.
     assert plan.canvas.apart
 
-    kept, panel = canvas.decoded(target.flatten(1, 2), plan.canvas)
+    kept, panel = canvas.decoded_tokens(target.flatten(1, 2), plan.canvas)
     assert (panel.width, panel.height) == (128, 128)
     assert torch.equal(kept, target[:, :, 12:].flatten(1, 2))
 

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 import editkit
 from backbones.conversion import state_dict
 from backbones.flux import Flux
-from backbones.loading import LoadOptions, load_transformer
+from backbones.load_options import LoadOptions
+from backbones.loading import load_transformer
 from backbones.specs import FAMILIES, PUBLISHED_SHAPE
 from tests.methods.aceplus.plans import conditioner, inputs
 from tests.pictures import difference, image
@@ -50,10 +51,10 @@ def test_full_model_from_a_file(dtype: torch.dtype, tmp_path: Path) -> None:
 @torch.no_grad()
 def test_widened_fill_is_fill_where_nothing_is_to_change(random_flux: Flux) -> None:
     """The mask's columns move from 128 to 192, so the network reads the same before it has learnt."""
-    from backbones.widening import widened
+    from backbones.widening import widen_transformer
 
     fill = random_flux.transformer("fill")
-    wide = widened(fill, 448)
+    wide = widen_transformer(fill, 448)
     weight, base = wide.x_embedder.weight, fill.x_embedder.weight
     assert torch.equal(weight[:, :128], base[:, :128])
     assert (weight[:, 128:192] == 0).all()

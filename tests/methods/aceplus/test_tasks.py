@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import editkit
+from backbones import random_encoders
 from backbones.flux import Flux
 from editkit import EditkitError
 from editkit.imaging import canvas
@@ -54,9 +55,9 @@ def test_encoders_that_were_let_go_stay_away(tmp_path: Path) -> None:
     flux = editkit.load("tiny", "cpu").backbone
     made = conditioner(flux)
     plan = made.plan_without_text(inputs())
-    flux.keep_texts(tmp_path)
+    flux.cache_texts(tmp_path)
     made.with_text(plan, ["make it red"])
-    flux.use_parts_of("fill")
+    flux.use_components_of("fill")
     flux.free()
     made.with_text(plan, ["make it red"])
     assert flux._encoders is None
@@ -129,11 +130,10 @@ def test_official_prompts(random_flux: Flux) -> None:
 
 
 def test_placeholders_are_tokens_where_there_is_room() -> None:
-    from backbones import text
     from tests.random_weights import CLIP, T5
 
     words = ["make", "it", "red", *(f"spare{n}" for n in range(20))]
-    encoders = text.fresh(words, letters="A", clip=CLIP, t5=T5, length=16)
+    encoders = random_encoders.random_encoders(words, letters="A", clip=CLIP, t5=T5, length=16)
     assert not encoders.has_room_for(PLACEHOLDERS)
     plain = encoders(["{image} make it red"]).tokens_BTD
     first = len(encoders.t5_tokenizer)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import editkit
 from editkit import adapters
 from methods.icedit import collapse, moe
-from methods.icedit.moe_layer import MoEOptions
+from methods.icedit.moe_options import MoEOptions
 from tests.released_adapters import EXPERTS, RANK
 
 

@@ -34,15 +34,15 @@ def plan_of(flux: Flux, **options: Any) -> inversion.InvertedPlan:
 def test_injecting_what_was_recorded_changes_nothing(random_flux: Flux) -> None:
     plan = plan_of(random_flux).source
     x_BLC = torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(0))
-    with random_flux.recorded_values("text", 64) as values:
+    with random_flux.record_values("text", 64) as values:
         plain = random_flux.velocity(x_BLC, 0.5, plan, 1.0)
     assert len(values) == 3  # one double and two single blocks
     assert all(value.shape[:2] == (1, 64) for value in values.values())
-    with random_flux.injected_values("text", values, torch.ones(64, dtype=torch.bool)):
+    with random_flux.inject_values("text", values, torch.ones(64, dtype=torch.bool)):
         again = random_flux.velocity(x_BLC, 0.5, plan, 1.0)
     assert torch.equal(plain, again)
     other = {name: value + 1 for name, value in values.items()}
-    with random_flux.injected_values("text", other, torch.ones(64, dtype=torch.bool)):
+    with random_flux.inject_values("text", other, torch.ones(64, dtype=torch.bool)):
         assert not torch.allclose(plain, random_flux.velocity(x_BLC, 0.5, plan, 1.0), atol=1e-3)
     assert torch.equal(plain, random_flux.velocity(x_BLC, 0.5, plan, 1.0)), "a hook stayed behind"
 
@@ -52,12 +52,12 @@ def test_values_of_other_tokens_stay(random_flux: Flux) -> None:
     plan = plan_of(random_flux)
     x_BLC = torch.randn(1, 128, 64, generator=torch.Generator().manual_seed(0))
     first = "transformer_blocks.0.attn.to_v"
-    with random_flux.recorded_values("text", 128) as before:
+    with random_flux.record_values("text", 128) as before:
         random_flux.velocity(x_BLC, 0.5, plan, 1.0)
     values = {name: torch.full_like(value[:, plan.left_L], 2.0) for name, value in before.items()}
     with (
-        random_flux.injected_values("text", values, plan.left_L),
-        random_flux.recorded_values("text", 128) as after,
+        random_flux.inject_values("text", values, plan.left_L),
+        random_flux.record_values("text", 128) as after,
     ):
         random_flux.velocity(x_BLC, 0.5, plan, 1.0)
     assert (after[first][:, plan.left_L] == 2).all()
@@ -71,7 +71,7 @@ def test_compiled_blocks_are_refused(random_flux: Flux, monkeypatch: pytest.Monk
     monkeypatch.setattr(block, "_compiled_call_impl", block._call_impl)
     with (
         pytest.raises(EditkitError, match="compile=false"),
-        random_flux.recorded_values("text", 64),
+        random_flux.record_values("text", 64),
     ):
         pass
 
@@ -168,7 +168,7 @@ def test_it_needs_no_other_roles_weights(random_flux: Flux, monkeypatch: pytest.
     """Text to image looks for none of Fill's files."""
     chosen, sought = [], []
     transformer = Flux.transformer
-    monkeypatch.setattr(Flux, "use_parts_of", lambda _, role: chosen.append(role))
+    monkeypatch.setattr(Flux, "use_components_of", lambda _, role: chosen.append(role))
     monkeypatch.setattr(
         Flux, "transformer", lambda flux, role: sought.append(role) or transformer(flux, role)
     )
@@ -179,7 +179,7 @@ def test_it_needs_no_other_roles_weights(random_flux: Flux, monkeypatch: pytest.
 
 def test_cached_blocks_are_refused(random_flux: Flux, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(random_flux.transformer("text")), "is_cache_enabled", True)
-    with pytest.raises(EditkitError, match="without cache"), random_flux.recorded_values("text", 64):
+    with pytest.raises(EditkitError, match="without cache"), random_flux.record_values("text", 64):
         pass
 
 

@@ -16,7 +16,8 @@ from torch import nn
 from backbones.flux import Flux
 from editkit import adapters
 from methods.icedit import moe
-from methods.icedit.moe_layer import MoELinear, MoEOptions
+from methods.icedit.moe_layer import MoELinear
+from methods.icedit.moe_options import MoEOptions
 from tests.random_weights import WIDTH, quantize, transformer_config
 from tests.released_adapters import EXPERTS, FULL, RANK, released
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import editkit
 from editkit import adapters
 from methods.icedit import moe
-from methods.icedit.moe_layer import MoEOptions
+from methods.icedit.moe_options import MoEOptions
 from tests.random_weights import transformer_config
 from tests.released_adapters import EXPERTS, RANK, released
 
@@ -97,10 +97,10 @@ BAD_IN_BOTH: dict[str, tuple[Any, str]] = {
         added("transformer_blocks.17.attn.to_q"),
         r"no linear layer transformer_blocks\.17",
     ),
-    "no common rank": (changed("0.norm1.linear.lora_A.weight", lambda tensor: tensor[:2]), "share no rank"),
+    "no common rank": (changed("0.norm1.linear.lora_A.weight", lambda tensor: tensor[:2]), "ranks differ"),
     "another tensor": (
         lambda state: state | {"transformer.x_embedder.bias": torch.zeros(64)},
-        "no part of a plain LoRA|no matrix",
+        "not part of a plain LoRA|no matrix",
     ),
 }
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from methods.icedit.moe_handle import EVALUATIONS
-from methods.icedit.moe_layer import ROUTERS, MoELinear, MoEOptions
+from methods.icedit.moe_layer import MoELinear
+from methods.icedit.moe_options import ROUTERS, MoEOptions
 from tests.released_adapters import RANK
 
 

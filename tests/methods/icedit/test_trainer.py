@@ -14,7 +14,8 @@ import editkit
 from backbones.flux import Flux
 from editkit import adapters, config
 from methods.icedit import METHOD, moe
-from methods.icedit.moe_layer import MoELinear, MoEOptions
+from methods.icedit.moe_layer import MoELinear
+from methods.icedit.moe_options import MoEOptions
 from tests.released_adapters import RANK, released
 
 

@@ -1,0 +1,147 @@
+// Pictures of results: zoom and place that all of them share, and the source while a key or button is held.
+(() => {
+  const MOST = 8, STEP = 1.5, MOVE = 10;
+  const typing = (e) => e.target.closest?.("input, textarea, select, [contenteditable=true], .cm-editor");
+  const regionOf = (e) => {
+    const inside = e.target.closest?.(".viewers");
+    if (inside) return inside;
+    const bar = e.target.closest?.(".zoombar");
+    return bar && document.getElementById(bar.dataset.of);
+  };
+  const held = (on) => {
+    document.documentElement.classList.toggle("holding", on);
+    document.querySelectorAll(".zoombar [data-do=hold]").forEach((b) => b.setAttribute("aria-pressed", on));
+  };
+
+  function look(region, change) {
+    const was = { zoom: 1, x: 0, y: 0, ...region.look };
+    const now = { ...was, ...change(was) };
+    now.zoom = Math.min(MOST, Math.max(1, now.zoom));
+    const room = 50 * (now.zoom - 1);
+    for (const axis of ["x", "y"]) now[axis] = Math.min(room, Math.max(-room, now[axis]));
+    region.look = now;
+    region.style.setProperty("--zoom", now.zoom);
+    region.style.setProperty("--x", `${now.x}%`);
+    region.style.setProperty("--y", `${now.y}%`);
+    region.classList.toggle("zoomed", now.zoom > 1);
+    document.querySelectorAll(`.zoombar[data-of="${region.id}"] output`)
+      .forEach((o) => { o.textContent = `${Math.round(100 * now.zoom)}%`; });
+  }
+  const zoomed = (region, by) => look(region, ({ zoom, x, y }) => {
+    const next = Math.min(MOST, Math.max(1, zoom * by));
+    return { zoom: next, x: x * next / zoom, y: y * next / zoom };
+  });
+  const moved = (region, dx, dy) => look(region, ({ x, y }) => ({ x: x + dx, y: y + dy }));
+  const whole = (region) => look(region, () => ({ zoom: 1, x: 0, y: 0 }));
+  const acts = { in: (r) => zoomed(r, STEP), out: (r) => zoomed(r, 1 / STEP), whole };
+  const keys = {
+    "+": acts.in, "=": acts.in, "-": acts.out, 0: whole,
+    ArrowLeft: (r) => moved(r, MOVE, 0), ArrowRight: (r) => moved(r, -MOVE, 0),
+    ArrowUp: (r) => moved(r, 0, MOVE), ArrowDown: (r) => moved(r, 0, -MOVE),
+  };
+
+  document.addEventListener("click", (e) => {
+    const act = acts[e.target.closest?.(".zoombar button")?.dataset.do];
+    if (act) act(regionOf(e));
+  });
+  document.addEventListener("keydown", (e) => {
+    if (e.ctrlKey || e.metaKey || e.altKey) return;
+    const onButton = e.target.closest?.(".zoombar [data-do=hold]") && [" ", "Enter"].includes(e.key);
+    if (onButton || (e.key.toLowerCase() === "b" && !typing(e))) {
+      held(true);
+      if (onButton) e.preventDefault();
+    }
+    const region = typing(e) ? null : regionOf(e);
+    if (region && keys[e.key]) {
+      keys[e.key](region);
+      e.preventDefault();
+    }
+  });
+  document.addEventListener("keyup", () => held(false));
+  window.addEventListener("blur", () => held(false));
+
+  let drag = null;
+  document.addEventListener("pointerdown", (e) => {
+    if (e.target.closest?.(".zoombar [data-do=hold]")) held(true);
+    const image = e.target.closest?.(".viewers.zoomed .viewer .image-frame img");
+    if (image) {
+      drag = { region: regionOf(e), box: image.parentElement.getBoundingClientRect(), x: e.clientX, y: e.clientY };
+      e.preventDefault();
+    }
+  });
+  document.addEventListener("pointermove", (e) => {
+    if (!drag) return;
+    moved(drag.region, 100 * (e.clientX - drag.x) / drag.box.width, 100 * (e.clientY - drag.y) / drag.box.height);
+    Object.assign(drag, { x: e.clientX, y: e.clientY });
+  });
+  for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => { drag = null; held(false); });
+  document.addEventListener("dblclick", (e) => {
+    if (!e.target.closest?.(".viewer .image-frame img")) return;
+    const region = regionOf(e);
+    if (region.classList.contains("zoomed")) whole(region);
+    else zoomed(region, 2);
+  });
+  document.addEventListener("wheel", (e) => {
+    if (!e.ctrlKey || !e.target.closest?.(".viewer img")) return;
+    e.preventDefault();
+    zoomed(regionOf(e), e.deltaY < 0 ? STEP : 1 / STEP);
+  }, { passive: false });
+
+  // The picture's editor fails without a word on a file that the browser cannot show, so such a file is named.
+  function unreadable(file) {
+    const line = Object.assign(document.createElement("p"), { id: "unreadable", className: "problem" });
+    line.setAttribute("role", "alert");
+    line.textContent = `${file.name} is in no picture format that this browser knows; give a PNG, JPEG or WebP.`;
+    document.getElementById("compare-picture").after(line);
+  }
+  const known = new WeakSet();
+  document.addEventListener("change", async (e) => {
+    const file = e.target.closest?.("#compare-picture") && e.target.files?.[0];
+    if (!file) return;
+    document.getElementById("unreadable")?.remove();
+    if (known.has(file)) return;
+    e.stopImmediatePropagation();
+    try {
+      (await createImageBitmap(file)).close();
+    } catch {
+      e.target.value = "";
+      unreadable(file);
+      return;
+    }
+    known.add(file);
+    e.target.dispatchEvent(new Event("change", { bubbles: true }));
+  }, true);
+  document.addEventListener("drop", async (e) => {
+    const file = e.target.closest?.("#compare-picture") && e.dataTransfer?.files[0];
+    if (!file) return;
+    document.getElementById("unreadable")?.remove();
+    createImageBitmap(file).then((image) => image.close(), () => unreadable(file));
+  }, true);
+
+  // While files are on their way, a line says so and nothing can be started.
+  let uploads = 0;
+  const plain = window.fetch;
+  function told() {
+    document.querySelectorAll("[id$='-go']").forEach((go) => { go.inert = uploads > 0; });
+    let line = document.getElementById("uploading");
+    if (!line) {
+      line = document.createElement("div");
+      Object.assign(line, { id: "uploading" });
+      line.setAttribute("role", "status");
+      document.body.append(line);
+    }
+    line.textContent = uploads ? "Uploading…" : "";
+  }
+  window.fetch = async (input, init) => {
+    const { pathname } = new URL(input?.url ?? input, location.href);
+    if (!pathname.endsWith("/upload") || init?.method !== "POST") return plain(input, init);
+    uploads += 1;
+    told();
+    try {
+      return await plain(input, init);
+    } finally {
+      uploads -= 1;
+      told();
+    }
+  };
+})();

@@ -1,0 +1,149 @@
+"""`editkit batch`."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from editkit.cli import options, search, terminal
+from editkit.cli.options import Backbone, Device, Dtype, Load, Lora, LowMemory, Options
+from editkit.cli.request import takes
+from editkit.errors import EditkitError
+from editkit.request import FIELDS
+
+
+@takes(*(name for name in FIELDS if name not in ("image", "instruction")))
+def batch(
+    asked: dict[str, Any],
+    manifest: Annotated[
+        Path,
+        typer.Argument(help="JSONL, CSV, parquet, a Hugging Face dataset on disk, or a folder of pictures."),
+    ],
+    backbone: Backbone = "tiny",
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Folder for pictures, logs and recipes.parquet.")],
+    instruction: Annotated[str | None, typer.Option(help="The edit of items that name none.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="FIELD=COLUMN, a column's name; may be repeated.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Columns of a known dataset, such as magicbrush or instructpix2pix.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Largest number of edits in a batch.")] = 8,
+    shard: Annotated[
+        str | None, typer.Option(metavar="K/N", help="This process does part K, from 0, of N.")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Make items again that failed before.")] = False,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Spread batches over a Ray cluster; local here.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Workers on the Ray cluster.")] = 1,
+    gpus: Annotated[float, typer.Option(help="GPUs of each worker on the Ray cluster.")] = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    option: Options = None,
+    load: Load = None,
+    lora: Lora = None,
+    low_memory: LowMemory = None,
+) -> None:
+    """Make the edits of a manifest; started again, it goes on where it was stopped."""
+    shared = {name: value for name, value in asked.items() if value not in (None, ())}
+    shared["search"] = search.asked(asked["search"], None)
+    if shared["search"] is None:
+        del shared["search"]
+    if "references" in shared or "mask" in shared:
+        shared |= {name: _whole(shared[name]) for name in ("references", "mask") if name in shared}
+    if instruction is not None:
+        shared["instruction"] = instruction
+    if batch_size < 1:
+        raise EditkitError(f"--batch-size {batch_size} is not allowed; give at least 1.")
+    from editkit.serving.jobs import job, plan
+    from editkit.serving.jobs import manifest as manifests
+    from editkit.serving.jobs.store import Store
+
+    share = _share(shard)
+    if ray is not None and share.of > 1:
+        raise EditkitError("--ray spreads the work itself; leave --shard and accelerate out.")
+    items = manifests.read(manifest, shared, _columns(column), preset)
+    loading = {"backbone": backbone, "dtype": dtype, "load": load, "lora": lora, "low_memory": low_memory}
+    store = Store(out, {**loading, "option": option, "batch_size": batch_size})
+    batches = plan.batches(items, batch_size)
+    chosen = device or _own_device()
+
+    def editor() -> Any:
+        named = {asked["method"]: options.pairs(option)}
+        return options.editor(backbone, chosen, dtype, named, load, lora, low_memory)
+
+    if ray is not None:
+        from editkit.serving import ray_jobs
+
+        ray_jobs.run(editor, batches, store, address=ray, workers=workers, gpus=gpus, retry=retry)
+    else:
+        first, last = share.range(len(batches))
+        with terminal.progress("batch", sum(map(len, batches[first:last]))) as bar:
+            made: list[Any] = []
+
+            def once() -> Any:
+                if not made:
+                    made.append(editor())
+                return made[0]
+
+            job.run(once, batches, store, share, retry=retry, tell=lambda _: bar.advance(1))
+    _tell(job.finish(items, store), store.folder)
+
+
+def _tell(done: Any, folder: Path) -> None:
+    """Print the outcome.
+
+    Raises:
+        EditkitError: where items failed.
+    """
+    if done is None:
+        print(f"{folder} (this process' part; others have some left)")
+        return
+    failed = [each for each in done if each.error is not None]
+    options.say(f"{each.name}: {each.error}" for each in failed[:20])
+    if failed:
+        raise EditkitError(
+            f"{len(failed)} of {len(done)} items failed; {folder / 'recipes.parquet'} says why of each."
+        )
+    print(f"{folder / 'recipes.parquet'} ({len(done)} pictures)")
+
+
+def _share(shard: str | None) -> Any:
+    """The part of this process: as asked for, as `accelerate launch` says, or everything."""
+    from editkit.serving.jobs.job import Share
+
+    if shard is None:
+        return Share(place=int(os.environ.get("RANK", 0)), of=int(os.environ.get("WORLD_SIZE", 1)))
+    place, slash, of = shard.partition("/")
+    if not (slash and place.isdecimal() and of.isdecimal() and int(place) < int(of)):
+        raise EditkitError(f"--shard {shard} is not allowed; give K/N with K from 0 to N - 1, such as 0/4.")
+    return Share(place=int(place), of=int(of))
+
+
+def _own_device() -> str | None:
+    """The GPU that `accelerate launch` gives to this process."""
+    if "LOCAL_RANK" not in os.environ:
+        return None
+    import torch
+
+    return f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else None
+
+
+def _columns(given: list[str] | None) -> dict[str, str]:
+    found = {}
+    for each in given or ():
+        field, equals, name = each.partition("=")
+        if not (equals and name):
+            raise EditkitError(f"--column {each} must read FIELD=COLUMN.")
+        found[field] = name
+    return found
+
+
+def _whole(value: Any) -> Any:
+    """Paths from the command line, which do not start at the manifest's folder."""
+    if isinstance(value, tuple):
+        return [str(each.absolute()) for each in value]
+    return str(value.absolute())

@@ -1,0 +1,163 @@
+"""`editkit eval report`, `compare`, `export` and `benchmarks`: what reads a run's folder, and lists."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from editkit.cli import options
+from editkit.cli.terminal import Quiet, Verbose, verbosity
+from editkit.errors import EditkitError
+
+if TYPE_CHECKING:
+    from editkit.evaluation.comparison import Difference
+
+Runs = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+WORSE = 1
+"""Exit status of a comparison that finds the second run worse."""
+
+
+def report(run: Runs, quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """Write a run's report from its folder alone."""
+    verbosity.add(quiet, verbose)
+    write_report(run)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of the run to compare with.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of the run in question.")],
+    method: Annotated[
+        list[str] | None, typer.Option("-m", "--method", help="A, or A=B for two names; may be repeated.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Figures, with commas between; all if not given.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="Share of RUN_A's mean by which a figure may be worse.")
+    ] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Paired differences of two runs; exit status 1 where the second is surely worse in any figure."""
+    verbosity.add(quiet, verbose)
+    if not 0 <= tolerance < math.inf:
+        raise EditkitError(f"--tolerance {tolerance:g} is not allowed; give a share from 0 on.")
+    from editkit.evaluation import comparison
+
+    found = comparison.compare(first, second, method or (), names(columns) or ())
+    worse = comparison.regressions(found, tolerance)
+    if as_json:
+        print(json.dumps([_difference(each, each in worse) for each in found], indent=2))
+    else:
+        print(differences(found))
+        told = ", ".join(f"{each.column} of {each.method}" for each in worse)
+        print(f"worse: {told}" if worse else "no figure is surely worse")
+    if worse:
+        raise typer.Exit(WORSE)
+
+
+def export(
+    run: Runs,
+    out: Annotated[Path, typer.Option("-o", "--out", help="A new folder.")],
+    layout: Annotated[str | None, typer.Option("--as", help="gedit, imgedit or magicbrush.")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a run's results in its benchmark's own layout, for its own scripts."""
+    verbosity.add(quiet, verbose)
+    from editkit.evaluation import exports
+
+    options.say(exports.export(run, out, layout))
+    print(out)
+
+
+def benchmarks() -> None:
+    """List benchmarks, where their data are, and the metrics they are scored by."""
+    from editkit.cli.tables import columns, text
+    from editkit.evaluation.benchmarks import BENCHMARKS, described
+
+    rows = [
+        (name, found.title, found.source or "-", ", ".join(found.metrics))
+        for name in BENCHMARKS
+        for found in [described(name)]
+    ]
+    print(text(columns("<<<<", rows, ("", "title", "data", "metrics"))))
+
+
+def names(given: str | None) -> list[str] | None:
+    """Names with commas between; None where none are given."""
+    return None if given is None else [name.strip() for name in given.split(",") if name.strip()]
+
+
+def write_report(path: Path) -> None:
+    """Write a run's report and print its table."""
+    from editkit.cli.tables import columns, text
+    from editkit.evaluation.report import files, frame, tables
+    from editkit.evaluation.run_folder import RunFolder
+
+    written = files.write(path)
+    found = frame.read(RunFolder(path))
+    lines = [line for line in tables.lines(found) if line.part == "all"]
+    rows = [
+        (line.method, line.n, line.failed, name, tables.cell(line.cells[name]))
+        for line in lines
+        for name in found.columns
+        if name in line.cells
+    ]
+    print(text(columns("<>><<", rows, ("", "n", "failed", "figure", "mean [95 % interval]"))))
+    if found.problems:
+        options.say([f"{len(found.problems)} rows of the benchmark are bad; see {path / 'report.md'}"])
+    print("  ".join(map(str, written[:2])))
+
+
+def plain_differences(found: list[Difference]) -> list[dict[str, Any]]:
+    """Return differences in JSON's types."""
+    return [_difference(each, False) for each in found]
+
+
+def differences(found: list[Difference]) -> str:
+    """Format differences as a table."""
+    from editkit.cli.tables import columns, text
+    from editkit.evaluation.report.tables import cell, number
+
+    rows = [
+        (
+            each.method,
+            each.column,
+            each.change.n,
+            number(each.first),
+            number(each.second),
+            cell(each.change),
+            each.verdict,
+            "enough" if each.enough else f"needs {_items(each.needed)}",
+        )
+        for each in found
+    ]
+    head = ("", "figure", "n", "A", "B", "B - A [95 % interval]", "", "items")
+    return text(columns("<<>>><<<", rows, head))
+
+
+def _items(count: float) -> str:
+    return "no number" if math.isinf(count) else f"about {math.ceil(count)}"
+
+
+def _difference(each: Difference, worse: bool) -> dict[str, Any]:
+    return {
+        "method": each.method,
+        "column": each.column,
+        "n": each.change.n,
+        "first": each.first,
+        "second": each.second,
+        "difference": each.change.mean,
+        "low": each.change.low,
+        "high": each.change.high,
+        "verdict": each.verdict,
+        "needed": None if math.isinf(each.needed) else math.ceil(each.needed),
+        "enough": each.enough,
+        "regression": worse,
+    }

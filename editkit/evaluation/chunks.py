@@ -1,0 +1,50 @@
+"""Chunks of items that are worked on together: the same in every run, by any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from editkit.evaluation.records import Item, Problem
+
+Session = list[tuple[int, Item]]
+"""Items that follow each other, with their places; an item of its own is a session of one."""
+Watch = Callable[[int], None]
+"""Told of the number of results that are done."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """One process's part of the work: every `world`-th chunk."""
+
+    rank: int = 0
+    world: int = 1
+
+    def has(self, chunk: int) -> bool:
+        """Whether a chunk is this process's."""
+        return chunk % self.world == self.rank
+
+
+def sessions(items: Iterable[Item | Problem]) -> Iterator[Session]:
+    """Neighbouring items of one session together, with the places of items; problems are left out."""
+    held: Session = []
+    for place, item in enumerate(each for each in items if isinstance(each, Item)):
+        if held and not (item.session and item.session == held[-1][1].session):
+            yield held
+            held = []
+        held.append((place, item))
+    if held:
+        yield held
+
+
+def chunks(items: Iterable[Item | Problem], size: int, share: Share) -> Iterator[list[Session]]:
+    """This process's chunks of `size` sessions."""
+    held, number = list[Session](), 0
+    for session in sessions(items):
+        held.append(session)
+        if len(held) == size:
+            if share.has(number):
+                yield held
+            held, number = [], number + 1
+    if held and share.has(number):
+        yield held

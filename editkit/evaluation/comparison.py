@@ -1,0 +1,135 @@
+"""Compare two runs item by item, and say whether there were enough items."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from editkit.errors import EditkitError
+from editkit.evaluation.metrics.base import LOWER, NEITHER, Column
+from editkit.evaluation.report import frame
+from editkit.evaluation.report.frame import Frame, Row
+from editkit.evaluation.report.statistics import Estimate, estimate, needed
+from editkit.evaluation.run_folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """One column of one method, the second run less the first.
+
+    Attributes:
+        method: of both runs, or `A -> B` where they differ.
+        column: the figure.
+        first: its mean in the first run, over the shared items.
+        second: its mean in the second run.
+        change: the paired difference with its interval.
+        needed: items that a difference of this size needs at 80 % power; infinite for none.
+        verdict: `better`, `worse`, `differs` for a column without a direction, or `unclear`.
+    """
+
+    method: str
+    column: str
+    first: float
+    second: float
+    change: Estimate
+    needed: float
+    verdict: str
+
+    @property
+    def enough(self) -> bool:
+        """Whether there were enough items for a difference of this size."""
+        return self.change.n >= self.needed
+
+
+def compare(
+    first: str | Path, second: str | Path, methods: Sequence[str] = (), columns: Sequence[str] = ()
+) -> list[Difference]:
+    """Pair the results of two runs by item.
+
+    Args:
+        first: folder of the run that is compared with.
+        second: folder of the run in question.
+        methods: `A` for one that is in both, or `A=B` for two; where empty, all that are in both, or the only
+            ones of each run.
+        columns: figures; all that both have where empty.
+
+    Raises:
+        EditkitError: where a folder holds no run, or the runs share no items, methods or columns.
+    """
+    before, after = (frame.read(RunFolder(path)) for path in (first, second))
+    pairs = list(_pairs(before, after, methods))
+    shared = [name for name in before.columns if name in after.columns]
+    if unknown := [name for name in columns if name not in shared]:
+        raise EditkitError(f"Not both runs have the column {unknown[0]!r}; they share {', '.join(shared)}.")
+    found = [
+        difference
+        for old, new in pairs
+        for name in columns or shared
+        if (difference := _difference(before, after, old, new, before.columns[name])) is not None
+    ]
+    if not found:
+        raise EditkitError("The runs share no scored items; compare runs of one benchmark.")
+    return found
+
+
+def _pairs(before: Frame, after: Frame, methods: Sequence[str]) -> Iterator[tuple[str, str]]:
+    if not methods:
+        both = [name for name in before.methods if name in after.methods]
+        alone = len(before.methods) == len(after.methods) == 1
+        if not both and not alone:
+            raise EditkitError(
+                f"The runs share no method: {', '.join(before.methods)} and {', '.join(after.methods)}; give "
+                "--method A=B."
+            )
+        yield from [(name, name) for name in both] or [(before.methods[0], after.methods[0])]
+    for method in methods:
+        old, _, new = method.partition("=")
+        for name, side in ((old, before), (new or old, after)):
+            if name not in side.methods:
+                raise EditkitError(
+                    f"There is no method {name!r} in the run; it has {', '.join(side.methods)}."
+                )
+        yield old, new or old
+
+
+def _difference(before: Frame, after: Frame, old: str, new: str, column: Column) -> Difference | None:
+    def scored(rows: Sequence[Row]) -> dict[str, Row]:
+        return {row.item["id"]: row for row in rows if column.name in row.values}
+
+    first, second = scored(before.of(old)), scored(after.of(new))
+    shared = [identity for identity in first if identity in second]
+    if not shared:
+        return None
+    values = [(first[i].values[column.name], second[i].values[column.name]) for i in shared]
+    changes = [b - a for a, b in values]
+    groups = [first[identity].item["session"] or identity for identity in shared]
+    change = estimate(changes, groups)
+    return Difference(
+        method=old if old == new else f"{old} -> {new}",
+        column=column.name,
+        first=math.fsum(a for a, _ in values) / len(values),
+        second=math.fsum(b for _, b in values) / len(values),
+        change=change,
+        needed=needed(changes),
+        verdict=_verdict(change, column),
+    )
+
+
+def _verdict(change: Estimate, column: Column) -> str:
+    if change.low <= 0 <= change.high:
+        return "unclear"
+    if column.better == NEITHER:
+        return "differs"
+    return "better" if (change.mean < 0) == (column.better == LOWER) else "worse"
+
+
+def regressions(differences: Sequence[Difference], tolerance: float = 0.0) -> list[Difference]:
+    """Those that are surely worse by more than a share of the first run's mean."""
+    return [
+        each
+        for each in differences
+        if each.verdict == "worse"
+        and min(abs(each.change.low), abs(each.change.high)) > tolerance * abs(each.first)
+    ]

@@ -1,0 +1,138 @@
+"""Make a picture for every item: each method edits every chunk, once."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from PIL import Image
+
+from editkit.errors import EditkitError
+from editkit.evaluation.benchmarks import Benchmark
+from editkit.evaluation.chunks import Session, Share, Watch, chunks
+from editkit.evaluation.forward_cost import ForwardCosts
+from editkit.evaluation.records import Edit, Item
+from editkit.evaluation.run_folder import RunFolder
+from editkit.evaluation.settings import RunConfig
+from editkit.imaging import images
+from editkit.inference.editor import PictureEditor
+from editkit.types import EditRequest, EditResult
+
+
+@dataclass(kw_only=True)
+class Editing:
+    """The editing of a benchmark by one process.
+
+    Attributes:
+        editor: with the run's backbone.
+        benchmark: gives the items.
+        config: the run's settings.
+        folder: takes pictures and log.
+        share: this process's part.
+        costs: operations of a forward pass; None where they cannot be counted.
+        done: results that are logged already, by method and item.
+    """
+
+    editor: PictureEditor
+    benchmark: Benchmark
+    config: RunConfig
+    folder: RunFolder
+    share: Share
+    costs: ForwardCosts | None = None
+    done: set[tuple[str, str]] = field(default_factory=set)
+
+    def run(self, watch: Watch) -> None:
+        """Edit what is not logged yet, method by method.
+
+        A chunk is logged as a whole after its pictures are written: a killed run repeats at most one, and
+        gets the same pictures, since a chunk's pictures depend on nothing outside it.
+
+        Raises:
+            EditkitError: where a method is unknown or the folder cannot be written.
+        """
+        for method in self.config.methods:
+            self.editor.method(method)
+        for method in self.config.methods:
+            for chunk in chunks(self.benchmark.items(self.config.limit), self.config.batch_size, self.share):
+                names = [(method, item.id) for session in chunk for _, item in session]
+                if not self.done.issuperset(names):
+                    self.folder.log_edits(list(self._chunk(method, chunk)))
+                    self.done.update(names)
+                watch(len(names))
+
+    def _chunk(self, method: str, chunk: Sequence[Session]) -> Iterator[Edit]:
+        """Edit the first turns of all sessions, then the second ones on their results, and so on."""
+        current: dict[str, Image.Image] = {}
+        for turn in range(max(map(len, chunk))):
+            asked: list[tuple[int, Item, EditRequest]] = []
+            for place, item in (session[turn] for session in chunk if turn < len(session)):
+                made = self._request(method, item, current.pop(item.session, None))
+                if isinstance(made, EditRequest):
+                    asked.append((place, item, made))
+                else:
+                    yield Edit(method=method, item=item.id, place=place, error=made)
+            for (place, item, request), result in zip(asked, self._results(asked), strict=True):
+                edit = self._kept(method, place, item, request, result)
+                if result.image is not None and not item.last:
+                    current[item.session] = result.image
+                yield edit
+
+    def _request(self, method: str, item: Item, before: Image.Image | None) -> EditRequest | str:
+        """The request of an item, or why there can be none."""
+        try:
+            source = item.source.picture() if item.source is not None else before
+            if source is None:
+                return "The turn before has no picture to go on from."
+            inside_HW = item.mask_HW(source.size) if self.config.masks else None
+            return EditRequest(
+                image=source,
+                instruction=item.instruction,
+                method=method,
+                mask=None if inside_HW is None else Image.fromarray(inside_HW).convert("L"),
+                references=[reference.picture() for reference in item.references],
+                seed=item.seed(self.config.seed),
+                steps=self.config.steps,
+            )
+        except EditkitError as error:
+            return str(error)
+
+    def _results(self, asked: Sequence[tuple[int, Item, EditRequest]]) -> list[EditResult]:
+        if not asked:
+            return []
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        return self.editor.edit_many([request for *_, request in asked], batch_size=len(asked))
+
+    def _kept(self, method: str, place: int, item: Item, request: EditRequest, result: EditResult) -> Edit:
+        if result.image is None:
+            return Edit(method=method, item=item.id, place=place, error=str(result.error))
+        path = self.folder.picture(method, item)
+        images.save(result.image, self.folder.path / path, result.recipe)
+        return Edit(
+            method=method, item=item.id, place=place, picture=path, cost=self._cost(method, request, result)
+        )
+
+    def _cost(self, method: str, request: EditRequest, result: EditResult) -> Mapping[str, float]:
+        steps, image = int(result.recipe["steps"]), request.image
+        found = {
+            "seconds": round(sum(result.timings.values()), 4),
+            "steps": steps,
+            "tokens": int(result.recipe["tokens"]),
+            "peak_gb": round(peak_bytes() / 1e9, 3),
+        }
+        if self.costs is not None and isinstance(image, Image.Image):
+            forward = self.costs.forward(method, image.size, len(request.references))
+            if forward is not None:
+                found["tflops"] = round(forward.flops * steps / 1e12, 6)
+        return found
+
+
+def peak_bytes() -> float:
+    """The largest memory in use: of the last batch on a GPU, of the process so far on a CPU."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

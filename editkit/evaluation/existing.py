@@ -1,0 +1,56 @@
+"""Find results that were made elsewhere, under the names of the benchmark's own layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from editkit.errors import EditkitError
+from editkit.evaluation.benchmarks import Benchmark
+from editkit.evaluation.chunks import Share, Watch, chunks
+from editkit.evaluation.records import Edit, Item
+from editkit.evaluation.run_folder import RunFolder
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+CHUNK = 16
+
+
+def find_all(
+    benchmark: Benchmark,
+    results: dict[str, str],
+    limit: int | None,
+    folder: RunFolder,
+    share: Share,
+    done: set[tuple[str, str]],
+    watch: Watch,
+) -> None:
+    """Log where each result is; one that is missing is a failure of its method.
+
+    Raises:
+        EditkitError: where a folder is missing or holds no result of the benchmark.
+    """
+    for method, where in results.items():
+        root = Path(where).resolve()
+        if not root.is_dir():
+            raise EditkitError(
+                f"There is no folder of results at {where}; give --results of one that exists."
+            )
+        found = any(name == method for name, _ in done)
+        for chunk in chunks(benchmark.items(limit), CHUNK, share):
+            members = [member for session in chunk for member in session]
+            edits = [
+                _found(method, place, item, root) for place, item in members if (method, item.id) not in done
+            ]
+            found = found or any(edit.error is None for edit in edits)
+            folder.log_edits(edits)
+            watch(len(members))
+        if not found and share.world == 1:
+            example = next((item.published for item in benchmark.items() if isinstance(item, Item)), "")
+            raise EditkitError(f"{where} holds no result of {benchmark.config.name}, such as {example}.")
+
+
+def _found(method: str, place: int, item: Item, root: Path) -> Edit:
+    published = root / item.published
+    for path in (published, *(published.with_suffix(suffix) for suffix in SUFFIXES)):
+        if path.is_file():
+            return Edit(method=method, item=item.id, place=place, picture=str(path))
+    return Edit(method=method, item=item.id, place=place, error=f"There is no result at {item.published}.")

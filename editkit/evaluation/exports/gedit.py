@@ -1,0 +1,61 @@
+"""GEdit-Bench: METHOD/fullset/GROUP/LANGUAGE/KEY.png, and a CSV of a judge's scores a group."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from editkit.evaluation.exports import pictures
+from editkit.evaluation.report.frame import Frame, Row
+from editkit.evaluation.run_folder import RunFolder
+
+SEMANTICS, QUALITY = "sc", "pq"
+"""Columns of the scoring judge that GEdit calls semantics and quality."""
+HEAD = (
+    "source_image",
+    "edited_image",
+    "instruction",
+    "sementics_score",
+    "quality_score",
+    "intersection_exist",
+    "instruction_language",
+)
+"""Columns of its CSV, spelt as there."""
+
+
+def write(found: Frame, folder: RunFolder, out: Path) -> list[str]:
+    """Write pictures and, where a judge has scored, CSVs."""
+    notes = []
+    for method in found.methods:
+        rows = found.of(method)
+        copied = pictures.copy(folder, rows, out / method)
+        scored = [row for row in rows if SEMANTICS in row.values and QUALITY in row.values]
+        if not scored:
+            notes.append(f"{method} has no scores of a judge ({SEMANTICS}, {QUALITY}), so no CSV is written.")
+            continue
+        groups: dict[tuple[str, str], list[Row]] = {}
+        for row in scored:
+            fields = row.item["fields"]
+            groups.setdefault((fields["task_type"], fields["instruction_language"]), []).append(row)
+        for (group, language), members in groups.items():
+            _csv(out / f"{method}_{group}_{language}_vie_score.csv", members, copied)
+    return notes
+
+
+def _csv(path: Path, rows: list[Row], copied: dict[str, Path]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, HEAD)
+        writer.writeheader()
+        for row in rows:
+            edited, fields = copied.get(row.item["id"], ""), row.item["fields"]
+            writer.writerow(
+                {
+                    "source_image": str(edited).replace(".png", "_SRCIMG.png"),
+                    "edited_image": edited,
+                    "instruction": row.item["instruction"],
+                    "sementics_score": row.values[SEMANTICS],
+                    "quality_score": row.values[QUALITY],
+                    "intersection_exist": fields["Intersection_exist"],
+                    "instruction_language": fields["instruction_language"],
+                }
+            )

@@ -1,0 +1,143 @@
+"""A run's results as rows, from its folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from editkit.evaluation.metrics.base import Column
+from editkit.evaluation.report.statistics import Estimate, estimate
+from editkit.evaluation.run_folder import RunFolder
+
+
+@dataclass(kw_only=True, slots=True)
+class Row:
+    """One result.
+
+    Attributes:
+        method: who made it.
+        item: what the run's folder tells of the item.
+        error: why there is no picture or no score.
+        values: figures by column, what a failure counts included.
+        notes: what metrics say beside their figures, by metric.
+        picture: where the result is.
+    """
+
+    method: str
+    item: Mapping[str, Any]
+    error: str | None = None
+    values: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    picture: str = ""
+
+
+@dataclass(kw_only=True)
+class Frame:
+    """All results of a run, in the benchmark's order, method by method.
+
+    Attributes:
+        settings: what was run.
+        rows: the results.
+        problems: bad rows of the benchmark.
+    """
+
+    settings: Mapping[str, Any]
+    rows: list[Row]
+    problems: list[dict[str, Any]]
+
+    @cached_property
+    def columns(self) -> dict[str, Column]:
+        """The columns that have any figure, by name."""
+        found = {
+            column["name"]: Column(**column)
+            for metric in self.settings["metrics"].values()
+            for column in metric["columns"]
+        }
+        used = {name for row in self.rows for name in row.values}
+        return {name: column for name, column in found.items() if name in used}
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """Methods in the order of the run."""
+        return [name for name in self.settings["methods"] if any(row.method == name for row in self.rows)]
+
+    @cached_property
+    def categories(self) -> list[str]:
+        """Categories in the benchmark's order."""
+        return list(dict.fromkeys(row.item["category"] for row in self.rows if row.item["category"]))
+
+    @cached_property
+    def turns(self) -> list[int]:
+        """Numbers of turns, where any item is a later one."""
+        found = sorted({row.item["turn"] for row in self.rows})
+        return found if len(found) > 1 else []
+
+    def of(self, method: str) -> list[Row]:
+        """A method's results."""
+        return [row for row in self.rows if row.method == method]
+
+    def failures(self, method: str) -> int:
+        """Results of a method without picture or score."""
+        return sum(row.error is not None for row in self.of(method))
+
+
+def read(folder: RunFolder) -> Frame:
+    """Read a run's folder.
+
+    Raises:
+        EditkitError: where it is none.
+    """
+    settings = folder.settings
+    items = {item["id"]: item for item in folder.items()}
+    rows = {
+        (edit.method, edit.item): Row(
+            method=edit.method, item=items[edit.item], error=edit.error, picture=edit.picture
+        )
+        for edit in folder.edits()
+        if edit.item in items
+    }
+    for line in folder.scores():
+        row = rows.get((line["method"], line["item"]))
+        if row is None:
+            continue
+        if "error" in line:
+            row.error = line["error"]
+        for metric, scores in line.get("scores", {}).items():
+            row.values.update(scores["values"])
+            told = scores.get("notes") or ({"error": scores["error"]} if "error" in scores else None)
+            if told:
+                row.notes[metric] = told
+    order = {identity: place for place, identity in enumerate(items)}
+    methods = {name: place for place, name in enumerate(settings["methods"])}
+    found = sorted(rows.values(), key=lambda row: (methods.get(row.method, 0), order[row.item["id"]]))
+    _count_failures(found, settings["metrics"].values())
+    return Frame(settings=settings, rows=found, problems=list(folder.problems()))
+
+
+def _count_failures(rows: Iterable[Row], metrics: Iterable[Mapping[str, Any]]) -> None:
+    """Give results without a picture what their failure counts."""
+    counted = {
+        column["name"]: column["failed"]
+        for metric in metrics
+        for column in metric["columns"]
+        if column["failed"] is not None
+    }
+    rows = list(rows)
+    wanted = {name: {row.item["id"] for row in rows if name in row.values} for name in counted}
+    for row in rows:
+        if row.error is not None:
+            # Only where the question applies: words are not asked of every item.
+            row.values.update(
+                {n: v for n, v in counted.items() if not wanted[n] or row.item["id"] in wanted[n]}
+            )
+
+
+def mean(rows: Sequence[Row], column: str) -> Estimate | None:
+    """A column's mean over results, turns of a session drawn together; None where there are no figures."""
+    found = [row for row in rows if column in row.values]
+    if not found:
+        return None
+    groups = [row.item["session"] or row.item["id"] for row in found]
+    return estimate([row.values[column] for row in found], groups)

@@ -1,0 +1,129 @@
+"""A report as one HTML file, its pictures inside."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from editkit.errors import EditkitError
+from editkit.evaluation.report import gallery, markdown, plots, tables
+from editkit.evaluation.report.frame import Frame, Row
+from editkit.evaluation.report.tables import Line
+from editkit.evaluation.run_folder import RunFolder
+
+TEMPLATE = Path(__file__).with_name("page.html.j2")
+SHOWN = ("source", "mask", "result", "answer")
+
+
+def html(folder: RunFolder, found: Frame, lines: Sequence[Line]) -> str:
+    """The page: tables to sort, results to filter, and the best and worst pictures.
+
+    Raises:
+        EditkitError: where jinja2 is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise EditkitError("report.html needs a package: pip install 'editkit[eval]'.") from error
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    benchmark = found.settings["benchmark"]
+    return template.render(
+        title=benchmark["title"] or benchmark["name"],
+        benchmark=benchmark,
+        summary=list(markdown.summary(found)),
+        columns=list(found.columns.values()),
+        arrows=markdown.ARROWS,
+        parts=[(title, _lines(found, part)) for title, part in markdown.parts(lines)],
+        plots=plots.plots(found),
+        failures=list(markdown.failed(found)),
+        depends=list(markdown.depends(found)),
+        gallery=_gallery(folder, found),
+        methods=found.methods,
+        categories=found.categories,
+        rows=[_row(row, found) for row in found.rows],
+    )
+
+
+def _lines(found: Frame, lines: Sequence[Line]) -> list[dict[str, Any]]:
+    return [
+        {
+            "method": line.method,
+            "n": line.n,
+            "failed": line.failed,
+            "cells": [_cell(line, name) for name in found.columns],
+        }
+        for line in lines
+    ]
+
+
+def _cell(line: Line, name: str) -> dict[str, Any]:
+    estimate = line.cells.get(name)
+    if estimate is None:
+        return {"mean": "–", "interval": "", "value": "", "balanced": ""}  # noqa: RUF001
+    balanced = f"categories {tables.number(line.balanced[name])}" if name in line.balanced else ""
+    return {
+        "mean": tables.number(estimate.mean),
+        "interval": f"{tables.number(estimate.low)} to {tables.number(estimate.high)}",
+        "value": estimate.mean,
+        "balanced": balanced,
+    }
+
+
+def _row(row: Row, found: Frame) -> dict[str, Any]:
+    return {
+        "method": row.method,
+        "item": row.item["id"],
+        "category": row.item["category"],
+        "instruction": row.item["instruction"],
+        "error": row.error or "",
+        "values": [row.values.get(name) for name in found.columns],
+    }
+
+
+def _gallery(folder: RunFolder, found: Frame) -> dict[str, Any]:
+    path = folder.path / gallery.INDEX
+    if not path.is_file():
+        return {"column": "", "methods": []}
+    index = json.loads(path.read_text(encoding="utf-8"))
+    rows = {(row.method, row.item["id"]): row for row in found.rows}
+    return {
+        "column": index["column"],
+        "methods": [
+            (method, [_shown(folder, rows[method, each["item"]], each, index["column"]) for each in entries])
+            for method, entries in index["methods"].items()
+        ],
+    }
+
+
+def _shown(folder: RunFolder, row: Row, entry: dict[str, Any], column: str) -> dict[str, Any]:
+    pictures = [(name, entry["pictures"].get(name)) for name in SHOWN]
+    return {
+        "which": entry["which"],
+        "item": row.item["id"],
+        "category": row.item["category"],
+        "instruction": row.item["instruction"],
+        "figure": f"{column} {tables.number(row.values[column])}" if column in row.values else "",
+        "notes": [line for metric, told in row.notes.items() for line in _noted(metric, told)],
+        "pictures": [(name, _inline(folder.path / path)) for name, path in pictures if path],
+    }
+
+
+def _noted(metric: str, told: Any) -> list[str]:
+    """A judge's own words, one reply a line; of other metrics what they noted."""
+    if isinstance(told, dict) and "said" in told:
+        return [f"{metric}, {said}" for said in told["said"]]
+    return [f"{metric}: {_words(told)}"]
+
+
+def _words(told: Any) -> str:
+    if isinstance(told, dict):
+        return "; ".join(f"{key} {_words(value)}" for key, value in told.items())
+    return ", ".join(map(str, told)) if isinstance(told, list) else str(told)
+
+
+def _inline(path: Path) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,174 @@
+"""The folder of a run: settings, items, and logs that only grow.
+
+Processes write logs of their own. A line is there whole or does not count: a run can be killed at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from editkit import atomic_files
+from editkit.errors import EditkitError
+from editkit.evaluation.records import Edit, Item, Problem
+
+SETTINGS, ITEMS, PROBLEMS = "run.json", "items.jsonl", "problems.jsonl"
+LOGS, PICTURES = "logs", "pictures"
+GROWING = ("methods", "results", "metrics", "metric_options", "judge")
+"""Settings that a later call may add to; each result is logged by itself."""
+
+
+class RunFolder:
+    """One run's files.
+
+    Args:
+        path: the folder.
+        rank: number of the process that writes.
+    """
+
+    def __init__(self, path: str | Path, rank: int = 0) -> None:
+        self.path, self.rank = Path(path), rank
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was run, as `begin` wrote it.
+
+        Raises:
+            EditkitError: where this is no run's folder.
+        """
+        try:
+            found: dict[str, Any] = json.loads((self.path / SETTINGS).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise EditkitError(
+                f"{self.path} is no run's folder; give the --out of `editkit eval run`."
+            ) from error
+        except (OSError, ValueError) as error:
+            raise EditkitError(f"{self.path / SETTINGS} cannot be read; start the run anew.") from error
+        return found
+
+    def begin(self, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+        """Start or go on: settings that decide results must be those of what is there already.
+
+        Raises:
+            EditkitError: where they are not, or something else is in the folder.
+        """
+        if (self.path / SETTINGS).is_file():
+            before = self.settings["identity"]
+            for name, value in json.loads(json.dumps(identity)).items():
+                if before.get(name) != value:
+                    raise EditkitError(
+                        f"The run in {self.path} has {name}={before.get(name)!r}, and {value!r} is given; "
+                        "choose another --out, or the same settings."
+                    )
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise EditkitError(f"The folder {self.path} holds something else; choose another --out.")
+        self.write(SETTINGS, json.dumps({**settings, "identity": identity}, indent=2) + "\n")
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file whole or not at all.
+
+        Raises:
+            EditkitError: where it cannot be written.
+        """
+        with atomic_files.whole(self.path / name) as file:
+            file.write(text.encode())
+        return self.path / name
+
+    def write_items(self, found: Iterable[Item | Problem]) -> None:
+        """Write what the benchmark holds, an item or a problem a line, one by one.
+
+        Raises:
+            EditkitError: where they cannot be written.
+        """
+        with atomic_files.whole(self.path / ITEMS) as items, atomic_files.whole(self.path / PROBLEMS) as bad:
+            for each in found:
+                if isinstance(each, Item):
+                    items.write(_line(told(each)))
+                else:
+                    bad.write(_line(asdict(each)))
+
+    def items(self) -> Iterator[dict[str, Any]]:
+        """The items as they were written, in order."""
+        yield from read_lines(self.path / ITEMS)
+
+    def problems(self) -> Iterator[dict[str, Any]]:
+        """The benchmark's bad rows."""
+        yield from read_lines(self.path / PROBLEMS)
+
+    def picture(self, method: str, item: Item) -> str:
+        """Where a result is kept, below the folder."""
+        return f"{PICTURES}/{method}/{item.stem}.png"
+
+    def log_edits(self, edits: Sequence[Edit]) -> None:
+        """Add what is known of some results, all of them or none."""
+        self._append("edits", [asdict(edit) for edit in edits])
+
+    def edits(self) -> Iterator[Edit]:
+        """All logged results, those of one process after those of another."""
+        for line in self._logged("edits"):
+            yield Edit(**line)
+
+    def log_scores(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Add scores, each with `method`, `item`, and `scores` or `error`."""
+        self._append("scores", lines)
+
+    def scores(self) -> Iterator[dict[str, Any]]:
+        """All logged scores; later lines of a result add to earlier ones."""
+        yield from self._logged("scores")
+
+    def mend(self) -> None:
+        """Cut half a line off this process's logs, which a killed process may leave."""
+        for kind in ("edits", "scores"):
+            path = self._log(kind, self.rank)
+            if not path.is_file():
+                continue
+            with path.open("r+b") as file:
+                data = file.read()
+                file.truncate(data.rfind(b"\n") + 1)
+
+    def _append(self, kind: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        path = self._log(kind, self.rank)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                data = b"".join(map(_line, lines))
+                while data:
+                    data = data[os.write(handle, data) :]
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise EditkitError(
+                f"The log {path} cannot be written ({error.strerror}); free some space."
+            ) from error
+
+    def _log(self, kind: str, rank: int) -> Path:
+        return self.path / LOGS / f"{kind}-{rank}.jsonl"
+
+    def _logged(self, kind: str) -> Iterator[dict[str, Any]]:
+        for path in sorted((self.path / LOGS).glob(f"{kind}-*.jsonl")):
+            yield from read_lines(path)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Objects of a file, one a line; half a line at its end does not count. None where there is no file."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield json.loads(line)
+
+
+def told(item: Item) -> dict[str, Any]:
+    """What a report needs of an item, in JSON's types."""
+    names = ("id", "instruction", "category", "session", "turn", "last", "published", "words")
+    return {**{name: getattr(item, name) for name in names}, "stem": item.stem, "fields": dict(item.fields)}
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode("utf-8", errors="backslashreplace")

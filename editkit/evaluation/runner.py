@@ -1,0 +1,242 @@
+"""Run an evaluation: edit or find results, score them, and leave a folder that reports are made from."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from editkit import __version__
+from editkit.errors import EditkitError
+from editkit.evaluation import existing
+from editkit.evaluation.benchmarks import Benchmark, Contents, open_benchmark
+from editkit.evaluation.chunks import Share, Watch
+from editkit.evaluation.metrics import AbsentMetricError, LoadedMetric, Metric, load_metric
+from editkit.evaluation.report import gallery
+from editkit.evaluation.run_folder import GROWING, SETTINGS, RunFolder
+from editkit.evaluation.scoring import Scoring
+from editkit.evaluation.settings import RunConfig
+
+if TYPE_CHECKING:
+    from editkit.inference.editor import PictureEditor
+
+REPLIES = "judge"
+"""Folder of a judge's replies, in a run's folder."""
+PLACES = ("out", "device", "data")
+"""Settings that do not decide what comes out."""
+Phase = Callable[[str, int], Watch]
+"""Begins a phase of so many results under a name; gives what counts them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A run that can start.
+
+    Attributes:
+        config: its settings.
+        benchmark: gives the items.
+        contents: how many there are.
+        metrics: score them.
+        left_out: why metrics that were wanted are missing, by name.
+    """
+
+    config: RunConfig
+    benchmark: Benchmark
+    contents: Contents
+    metrics: list[Metric]
+    left_out: Mapping[str, str]
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Check a run's settings, go through its benchmark, and load its metrics.
+
+    Raises:
+        EditkitError: where settings are wrong, there are no items, or no metric is here.
+    """
+    benchmark = open_benchmark(config.benchmark, config.data)
+    contents = benchmark.contents(config.limit)
+    names = [*(config.metrics or benchmark.config.metrics), *(["judge"] if config.judge else [])]
+    if strange := [name for name in config.metric_options if name not in names]:
+        raise EditkitError(
+            f"metric_options names {strange[0]!r}, which is not among the metrics {', '.join(names)}."
+        )
+    metrics, left_out = list[Metric](), dict[str, str]()
+    for name in dict.fromkeys(names):
+        made = _metric(name, _options(config, name, benchmark))
+        if isinstance(made, str):
+            left_out[name] = made
+        else:
+            metrics.append(made)
+    if not metrics:
+        raise EditkitError(f"None of the metrics is here; the first: {next(iter(left_out.values()))}")
+    return Prepared(config=config, benchmark=benchmark, contents=contents, metrics=metrics, left_out=left_out)
+
+
+def _options(config: RunConfig, name: str, benchmark: Benchmark) -> Mapping[str, Any]:
+    given = config.metric_options.get(name, {})
+    if name != "judge":
+        return given
+    given = {**given, **config.judge}
+    own = {"rubric": benchmark.config.rubric, "replies": str(Path(config.out) / REPLIES)}
+    return {**given, **{key: value for key, value in own.items() if not given.get(key)}}
+
+
+def _metric(name: str, options: Mapping[str, Any]) -> Metric | str:
+    try:
+        return load_metric(name, options)
+    except AbsentMetricError as error:
+        return str(error)
+
+
+def run(
+    prepared: Prepared,
+    load: Callable[[], PictureEditor],
+    phase: Phase,
+    share: Share | None = None,
+    wait: Callable[[], None] = lambda: None,
+) -> RunFolder:
+    """Do this process's share of a run; what is logged already is not done again.
+
+    Args:
+        prepared: the run.
+        load: loads the editor; called where methods are to edit.
+        phase: told of each phase.
+        share: this process's part; all of it where None.
+        wait: returns when all processes have come this far.
+
+    Raises:
+        EditkitError: where the folder holds another run, or cannot be written.
+    """
+    config, benchmark = prepared.config, prepared.benchmark
+    share = share or Share()
+    for metric in prepared.metrics:
+        if isinstance(metric, LoadedMetric):  # before hours of edits, not after
+            metric.load()
+    folder = RunFolder(config.out, share.rank)
+    if share.rank == 0:
+        _begin(folder, prepared)
+    wait()
+    folder.mend()
+    done = {(edit.method, edit.item) for edit in folder.edits()}
+    count = prepared.contents.count
+    if config.results:
+        watch = phase("find results", count * len(config.results))
+        existing.find_all(benchmark, config.results, config.limit, folder, share, done, watch)
+    if config.methods:
+        _edit(prepared, load, folder, share, done, phase("edit", count * len(config.methods)))
+    wait()
+    Scoring(
+        benchmark=benchmark, limit=config.limit, metrics=prepared.metrics, folder=folder, share=share
+    ).run(phase("score", count))
+    wait()
+    if share.rank == 0:
+        gallery.collect(folder, benchmark, config.limit)
+    return folder
+
+
+def _edit(
+    prepared: Prepared,
+    load: Callable[[], PictureEditor],
+    folder: RunFolder,
+    share: Share,
+    done: set[tuple[str, str]],
+    watch: Watch,
+) -> None:
+    from editkit.evaluation.edits import Editing
+    from editkit.evaluation.forward_cost import ForwardCosts
+
+    config = prepared.config
+    try:
+        costs = ForwardCosts(config.backbone, config.load, config.options)
+    except EditkitError:  # a folder of a shape that is not known without its weights
+        costs = None
+    Editing(
+        editor=load(),
+        benchmark=prepared.benchmark,
+        config=config,
+        folder=folder,
+        share=share,
+        costs=costs,
+        done=done,
+    ).run(watch)
+
+
+def _begin(folder: RunFolder, prepared: Prepared) -> None:
+    """Write what is run; methods, results and metrics of earlier calls stay in it."""
+    config = asdict(prepared.config)
+    before = folder.settings if (folder.path / SETTINGS).is_file() else {}
+    identity = {name: value for name, value in config.items() if name not in (*GROWING, *PLACES)}
+    identity |= {"benchmark": prepared.benchmark.config.name, "contents": prepared.contents.digest}
+    described = {
+        metric.name: {
+            "columns": [asdict(column) for column in metric.columns],
+            "depends on": metric.describe(),
+        }
+        for metric in prepared.metrics
+    }
+    _check_metrics(folder, before.get("metrics", {}), described)
+    settings = {
+        "benchmark": asdict(prepared.benchmark.config),
+        "contents": asdict(prepared.contents),
+        "methods": list(dict.fromkeys([*before.get("methods", []), *config["methods"], *config["results"]])),
+        "results": {**before.get("results", {}), **config["results"]},
+        "config": config,
+        "metrics": {**before.get("metrics", {}), **described},
+        "left_out": dict(prepared.left_out),
+        "made_with": {
+            "editkit": __version__,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+        },
+    }
+    folder.begin(settings, identity)
+    folder.write_items(prepared.benchmark.items(prepared.config.limit))
+
+
+def _check_metrics(folder: RunFolder, before: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Figures of one column must all come from one metric, which depends on the same in all calls."""
+    owners: dict[str, str] = {}
+    for name, metric in [*before.items(), *given.items()]:
+        for column in metric["columns"]:
+            if (other := owners.setdefault(column["name"], name)) != name:
+                raise EditkitError(
+                    f"{other} and {name} both give {column['name']}; score by one of them in another --out."
+                )
+    for name in before.keys() & given.keys():
+        old, new = before[name]["depends on"], json.loads(json.dumps(given[name]["depends on"]))
+        if changed := [key for key in {**old, **new} if old.get(key) != new.get(key)]:
+            key = changed[0]
+            raise EditkitError(
+                f"The run in {folder.path} was scored by {name} with another {key}; choose another --out, or "
+                "the same settings."
+            )
+
+
+def from_environment(shard: str | None = None) -> tuple[Share, Callable[[], None]]:
+    """This process's share, from `K/N` or what accelerate and torchrun set, and how to wait for the others.
+
+    Raises:
+        EditkitError: where the share is none.
+    """
+    if shard is not None:
+        rank, slash, world = shard.partition("/")
+        if not (slash and rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
+            raise EditkitError(f"--shard {shard} is not allowed; give K/N with K from 0 to N-1, such as 0/2.")
+        return Share(rank=int(rank), world=int(world)), lambda: None
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return Share(), lambda: None
+    import torch
+    from accelerate import PartialState
+
+    # Without being told, it takes processes on CPUs for single ones.
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    return Share(rank=state.process_index, world=state.num_processes), state.wait_for_everyone
+
+
+def exists(path: str | Path) -> bool:
+    """Whether a run has begun in a folder."""
+    return (Path(path) / SETTINGS).is_file()

@@ -1,0 +1,138 @@
+"""Score every result by every metric that has not scored it yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from editkit.errors import EditkitError
+from editkit.evaluation.benchmarks import Benchmark
+from editkit.evaluation.chunks import Session, Share, Watch, chunks
+from editkit.evaluation.metrics import Metric
+from editkit.evaluation.records import RGB, Case, Edit, Item, StoredPicture
+from editkit.evaluation.run_folder import RunFolder
+
+CHUNK = 16
+"""Sessions that are decoded and scored together."""
+AHEAD = 2
+"""Chunks that are decoded while one is scored."""
+
+Lines = list[dict[str, Any]]
+
+
+@dataclass(kw_only=True)
+class Scoring:
+    """The scoring of a run by one process.
+
+    Attributes:
+        benchmark: gives the items.
+        limit: how many of them.
+        metrics: score them.
+        folder: holds the results and takes the scores.
+        share: this process's part.
+        workers: threads that decode and score.
+    """
+
+    benchmark: Benchmark
+    limit: int | None
+    metrics: Sequence[Metric]
+    folder: RunFolder
+    share: Share
+    workers: int = 2
+    _one_at_a_time: Lock = field(default_factory=Lock)
+    _edits: dict[tuple[str, str], Edit] = field(default_factory=dict)
+    _known: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    _methods: list[str] = field(default_factory=list)
+
+    def run(self, watch: Watch) -> None:
+        """Score chunk by chunk, in order; memory holds a few chunks' pictures at a time.
+
+        Raises:
+            EditkitError: where the log cannot be written.
+        """
+        for edit in self.folder.edits():
+            self._edits[edit.method, edit.item] = edit
+        self._methods = sorted({method for method, _ in self._edits})
+        for line in self.folder.scores():
+            named = {"error"} if "error" in line else _settled(line["scores"])
+            self._known.setdefault((line["method"], line["item"]), set()).update(named)
+        with ThreadPoolExecutor(self.workers) as pool:
+            waiting: list[tuple[int, Future[Lines]]] = []
+            for chunk in chunks(self.benchmark.items(self.limit), CHUNK, self.share):
+                waiting.append((sum(map(len, chunk)), pool.submit(self._chunk, chunk)))
+                if len(waiting) > AHEAD:
+                    self._log(*waiting.pop(0), watch)
+            for each in waiting:
+                self._log(*each, watch)
+
+    def _log(self, count: int, lines: Future[Lines], watch: Watch) -> None:
+        if found := lines.result():
+            self.folder.log_scores(found)
+        watch(count)
+
+    def _chunk(self, chunk: Sequence[Session]) -> Lines:
+        lines: Lines = []
+        for session in chunk:
+            for method in self._methods:
+                lines += self._session(method, session)
+        return lines
+
+    def _session(self, method: str, session: Session) -> Iterator[dict[str, Any]]:
+        """Score a session's results by one method; a later turn's source is the result before it."""
+        before: Edit | None = None
+        for _, item in session:
+            edit = self._edits.get((method, item.id))
+            missing = self._missing(method, item)
+            if edit is not None and edit.error is None and missing:
+                yield self._line(item, edit, before, missing)
+            before = edit
+
+    def _missing(self, method: str, item: Item) -> list[Metric]:
+        known = self._known.get((method, item.id), set())
+        return [] if "error" in known else [metric for metric in self.metrics if metric.name not in known]
+
+    def _line(self, item: Item, edit: Edit, before: Edit | None, metrics: Sequence[Metric]) -> dict[str, Any]:
+        line: dict[str, Any] = {"method": edit.method, "item": item.id}
+        try:
+            case = self._case(item, edit, before)
+        except EditkitError as error:
+            return {**line, "error": str(error)}
+        return {**line, "scores": {metric.name: self._scored(metric, case) for metric in metrics}}
+
+    def _scored(self, metric: Metric, case: Case) -> dict[str, Any]:
+        """A metric's scores in JSON's types; a figure that is no number is left out."""
+        with nullcontext() if metric.parallel else self._one_at_a_time:
+            try:
+                found = metric.score(case)
+            except EditkitError as error:
+                return {"values": {}, "error": str(error)}
+        values = {name: value for name, value in found.values.items() if value == value}
+        return {"values": values} | ({"notes": dict(found.notes)} if found.notes else {})
+
+    def _case(self, item: Item, edit: Edit, before: Edit | None) -> Case:
+        source: RGB | None = None
+        if item.source is not None:
+            source = item.source.rgb()
+        elif before is not None and before.picture:
+            source = self._picture(before, f"result before {item.id}")
+        return Case(
+            item=item,
+            edit=edit,
+            result=self._picture(edit, f"result of {item.id}"),
+            source=source,
+            answer=None if item.answer is None else item.answer.rgb(),
+            mask_HW=None if source is None else item.mask_HW((source.shape[1], source.shape[0])),
+        )
+
+    def _picture(self, edit: Edit, what: str) -> RGB:
+        return StoredPicture(value=Path(edit.picture), folder=self.folder.path, what=what).rgb()
+
+
+def _settled(scores: Mapping[str, Any]) -> set[str]:
+    """Metrics that need not score a result again: all but a judge that could not be reached."""
+    return {name for name, found in scores.items() if not found.get("notes", {}).get("again")}

@@ -1,0 +1,60 @@
+"""Read the figures out of a judge's reply."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from editkit.judges.base import UNREADABLE, JudgeError
+
+NUMBER = r"[-+]?\d+(?:\.\d+)?"
+LISTED = re.compile(
+    rf"[\"']?scores?[\"']?\s*[:=]\s*\"?\[\s*({NUMBER}(?:\s*,\s*{NUMBER})*)\s*,?\s*\]", re.IGNORECASE
+)
+THOUGHT = re.compile(r"^.*</think(?:ing)?>", re.DOTALL)
+"""What a model that reasons says to itself before its answer."""
+
+
+def figures(reply: str, names: Sequence[str], lowest: float, highest: float) -> list[float]:
+    """The figures of an answer, in the order of their names.
+
+    Each is `NAME: 7`, `"NAME": 7` or `**NAME**: 7`, once or with the same value; or all are in one list after
+    `score`, in order. What stands before `</think>` does not count.
+
+    Raises:
+        JudgeError: where a figure is missing, named twice, or out of range.
+    """
+    answer = THOUGHT.sub("", reply)
+    found = _listed(answer, len(names))
+    if found is None:
+        found = [_named(answer, name) for name in names]
+    for name, value in zip(names, found, strict=True):
+        if not lowest <= value <= highest:
+            raise JudgeError(
+                UNREADABLE,
+                f"The judge's reply gives {name} {value:g}, which is not from {lowest:g} to {highest:g}.",
+            )
+    return found
+
+
+def _listed(answer: str, count: int) -> list[float] | None:
+    """The figures of the one list after `score`; None where there is none of this length."""
+    lists = {tuple(map(float, found.split(","))) for found in LISTED.findall(answer)}
+    if len(lists) == 1 and len(only := lists.pop()) == count:
+        return list(only)
+    return None
+
+
+def _named(answer: str, name: str) -> float:
+    words = r"\s+".join(map(re.escape, name.split()))
+    pattern = rf"(?<!\w)[\"'*_]*{words}[\"'*_]*\s*[:=][\s\"'*_]*({NUMBER})(?![\w.]*\w)"
+    values = set(map(float, re.findall(pattern, answer, re.IGNORECASE)))
+    if len(values) != 1:
+        what = "two different figures for" if values else "no figure for"
+        raise JudgeError(UNREADABLE, f"The judge's reply has {what} {name}: {_short(answer)}")
+    return values.pop()
+
+
+def _short(answer: str) -> str:
+    line = " ".join("".join(each if each.isprintable() else " " for each in answer).split())
+    return f"{line[:120] or 'it is empty'}."

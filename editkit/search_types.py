@@ -1,0 +1,64 @@
+"""The records of a search over seeds: verdicts, comparisons and findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """A judge's answer to one comparison.
+
+    Attributes:
+        better: `first`, `second`, or empty for neither.
+        reply: the judge's words.
+        seconds: duration.
+        problem: why the reply could not be used; it then counts as a tie. Empty otherwise.
+        lead: how much likelier `first` was than `second`, in log-odds; None where the judge cannot tell.
+    """
+
+    better: str
+    reply: str
+    seconds: float
+    problem: str = ""
+    lead: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """A comparison of two seeds' previews; `verdicts` holds one answer, or one for each picture order."""
+
+    seeds: tuple[int, int]
+    better: int | None
+    verdicts: tuple[Verdict, ...]
+
+
+class SearchFindings(Protocol):
+    """The findings of a search over seeds."""
+
+    @property
+    def previews(self) -> Mapping[int, Image.Image]:
+        """The previews that the judge saw, by seed."""
+
+    @property
+    def comparisons(self) -> Sequence[Comparison]:
+        """The judge's comparisons, in order."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the winner."""
+
+    @property
+    def steps(self) -> int:
+        """Euler steps of all seeds together."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return everything but the pictures, in JSON's types."""
+
+    def contact_sheet(self) -> Image.Image:
+        """Draw all previews on one picture, with a frame around the winner's."""

@@ -1,0 +1,1 @@
+"""editkit for programs: the HTTP server, edits of whole manifests, and both on a cluster."""

@@ -1,0 +1,189 @@
+"""The ASGI app: OpenAI's image API over a queue of edits, and what an operator watches."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from anyio import CapacityLimiter, to_thread
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from editkit.errors import EditkitError
+from editkit.serving import intake, openai
+from editkit.serving.batching import EditQueue
+from editkit.serving.body import Body, GoneError
+from editkit.serving.lane import Lane
+from editkit.serving.logs import Logged
+from editkit.serving.metrics import Metrics
+from editkit.serving.openai import Asked
+from editkit.serving.refusals import RefusedError, answer
+from editkit.serving.settings import ServerSettings
+from editkit.serving.work import Job
+from editkit.types import EditResult
+
+log = logging.getLogger("editkit.serving")
+CODERS = 4
+"""Pictures that are decoded or encoded at once."""
+Answer = Callable[[Request], Awaitable[Response]]
+
+
+class Server:
+    """The app and the queue that it fills.
+
+    Args:
+        lanes: the devices, whose weights are loaded.
+        methods: methods that are offered, the default first.
+        settings: the limits.
+    """
+
+    def __init__(self, lanes: Sequence[Lane], methods: Sequence[str], settings: ServerSettings) -> None:
+        self.methods, self.settings, self.metrics = methods, settings, Metrics()
+        self.queue = EditQueue(lanes, settings, self.metrics)
+        self._coders, self._started = CapacityLimiter(CODERS), int(time.time())
+        routes = [
+            Route("/v1/images/edits", self._guarded(self._edits), methods=["POST"]),
+            Route("/v1/images/generations", self._guarded(self._generations), methods=["POST"]),
+            Route("/v1/models", self._guarded(self._models)),
+            Route("/healthz", self._health),
+            Route("/metrics", self._metrics),
+        ]
+        self.app = Starlette(
+            routes=routes,
+            middleware=[Middleware(Logged, metrics=self.metrics)],
+            exception_handlers={HTTPException: _http_error, Exception: _unforeseen},
+            lifespan=self._life,
+        )
+
+    @asynccontextmanager
+    async def _life(self, _: Starlette) -> AsyncIterator[None]:
+        self.queue.start()
+        yield
+        await to_thread.run_sync(self.queue.end)
+
+    def _guarded(self, handler: Answer) -> Answer:
+        """Ask for the key, and turn errors into answers."""
+
+        async def run(request: Request) -> Response:
+            try:
+                self._check_key(request)
+                return await handler(request)
+            except RefusedError as error:
+                request.scope["told"] = {"problem": str(error)}
+                return error.response()
+            except EditkitError as error:
+                request.scope["told"] = {"problem": str(error)}
+                return answer(str(error), 400, getattr(error, "param", None))
+            except GoneError:
+                return Response(status_code=499)  # nobody reads it
+
+        return run
+
+    def _check_key(self, request: Request) -> None:
+        if self.settings.api_key is None:
+            return
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), self.settings.api_key.encode()):
+            raise RefusedError("The API key is missing or wrong.", 401, code="invalid_api_key")
+
+    async def _edits(self, request: Request) -> Response:
+        body = Body(request.headers, request.receive, self.settings)
+        form = await body.form()
+        try:
+            return await self._answered(body, *intake.of_form(form, self.settings, self.methods))
+        finally:
+            await form.close()
+
+    async def _generations(self, request: Request) -> Response:
+        body = Body(request.headers, request.receive, self.settings)
+        if body.kind == "multipart/form-data":  # which can hold references
+            form = await body.form()
+            try:
+                read = intake.of_form(form, self.settings, self.methods, source=False)
+                return await self._answered(body, *read)
+            finally:
+                await form.close()
+        asked = openai.read(await body.json(), self.settings, self.methods)
+        return await self._answered(body, asked, intake.Pictures())
+
+    async def _models(self, _: Request) -> Response:
+        backbone = self.queue.lanes[0].editor.backbone.name
+        return JSONResponse(openai.models(self.methods, backbone, self._started))
+
+    async def _health(self, _: Request) -> Response:
+        if self.queue.closing:
+            return JSONResponse({"status": "closing"}, 503)
+        if not self.queue.working:
+            return JSONResponse({"status": "a worker has died; start anew"}, 503)
+        devices = [lane.device for lane in self.queue.lanes]
+        return JSONResponse({"status": "ok", "devices": devices, "methods": list(self.methods)})
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    async def _answered(self, body: Body, asked: Asked, pictures: intake.Pictures) -> Response:
+        """Edit and answer."""
+        intake.check_adapter(asked, self.settings)
+        with self.queue.held(asked.count, asked.count * pictures.pixels):
+            with self.queue.arriving():
+                decode = partial(intake.prepared, asked, pictures)
+                jobs = [
+                    Job(prepared=each, adapter=asked.adapter)
+                    for each in await to_thread.run_sync(decode, limiter=self._coders)
+                ]
+                self.queue.add(jobs)
+            results = await self._results(body, jobs)
+            made = await to_thread.run_sync(openai.answer, asked, results, limiter=self._coders)
+        return JSONResponse(made)
+
+    async def _results(self, body: Body, jobs: Sequence[Job]) -> list[EditResult]:
+        """Wait for jobs, but no longer than a request may take or its client stays.
+
+        Raises:
+            RefusedError: where an edit cannot be carried out, or takes too long.
+            GoneError: where the client goes away.
+        """
+        wanted = asyncio.gather(*(asyncio.wrap_future(job.done) for job in jobs))
+        wanted.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may be in vain
+        gone = asyncio.ensure_future(body.gone())
+        try:
+            await asyncio.wait(
+                (wanted, gone), timeout=self.settings.timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            if wanted.done():
+                results: list[EditResult] = wanted.result()
+            elif gone.done():
+                raise GoneError
+            else:
+                raise RefusedError(
+                    f"The edit took over {self.settings.timeout:g} s; ask for fewer steps or pixels.",
+                    504,
+                    code="timeout",
+                )
+        finally:
+            self.queue.cancel([job for job in jobs if not job.done.done()])
+            wanted.cancel()
+            gone.cancel()
+        for result in results:
+            if result.error is not None:
+                raise RefusedError(result.error, 422, code="not_possible")
+        return results
+
+
+async def _http_error(_: Request, error: Any) -> Response:
+    return answer(f"{error.detail}.", error.status_code)
+
+
+async def _unforeseen(_: Request, error: Exception) -> Response:
+    return answer("Something unforeseen went wrong; the server's log has it.", 500, code="internal")

@@ -1,0 +1,146 @@
+"""Read a request's body under limits of size and time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Any
+
+from starlette.datastructures import FormData, Headers
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.types import Receive
+
+from editkit.serving.refusals import RefusedError
+from editkit.serving.settings import ServerSettings
+
+FIELDS, FIELD_BYTES = 64, 64 * 2**10
+"""Largest number of a form's fields, and size of one that is no file."""
+DRAINED, DRAIN_SECONDS = 4, 5.0
+"""How much more than the largest body is read and thrown away, and for how long, before a refusal is sent: a
+client that is still sending may not read an answer."""
+
+
+class GoneError(Exception):
+    """An error for a client that has gone away."""
+
+
+class Body:
+    """The body of one request as it comes in.
+
+    Args:
+        headers: of the request.
+        receive: gives ASGI's messages.
+        settings: its limits.
+    """
+
+    def __init__(self, headers: Headers, receive: Receive, settings: ServerSettings) -> None:
+        self.headers, self.settings = headers, settings
+        self._receive, self._more, self._read = receive, True, 0
+        self._ends = asyncio.get_running_loop().time() + settings.body_seconds
+
+    @property
+    def kind(self) -> str:
+        """The media type, without its parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    async def form(self) -> FormData:
+        """Read a form; its files lie in memory or, where they are larger, in temporary files.
+
+        Raises:
+            RefusedError: where it is none, or too large or slow.
+            GoneError: where the client goes away.
+        """
+        await self._check_kind("multipart/form-data")
+        try:
+            parser = MultiPartParser(
+                self.headers,
+                self._stream(),
+                max_files=self.settings.pictures + 1,
+                max_fields=FIELDS,
+                max_part_size=FIELD_BYTES,
+            )
+            return await parser.parse()
+        except MultiPartException as error:
+            await self.drain()
+            problem = error.message.rstrip(".")
+            raise RefusedError(
+                f"The form cannot be read ({problem}); send fewer or smaller parts."
+            ) from error
+
+    async def json(self) -> dict[str, Any]:
+        """Read an object.
+
+        Raises:
+            RefusedError: where it is none, or too large or slow.
+            GoneError: where the client goes away.
+        """
+        await self._check_kind("application/json")
+        text = bytearray()
+        async for chunk in self._stream():
+            text += chunk
+            if len(text) > FIELDS * FIELD_BYTES:
+                await self.drain()
+                raise RefusedError("The object is too large; it holds text alone.", 413, code="too_large")
+        try:
+            found = json.loads(text)
+            json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        except (ValueError, RecursionError) as error:  # errors of Unicode are ValueErrors
+            raise RefusedError("The body is no JSON of Unicode text; send one object.") from error
+        if not isinstance(found, dict):
+            raise RefusedError("The body is no JSON object; send one.")
+        return found
+
+    async def gone(self) -> None:
+        """Return when the client goes away, once the body has been read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def drain(self) -> None:
+        """Read what is still coming, within limits, and throw it away."""
+        with suppress(TimeoutError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._thrown_away(), DRAIN_SECONDS)
+
+    async def _stream(self) -> AsyncGenerator[bytes, None]:
+        encoding, length = self.headers.get("content-encoding"), self.headers.get("content-length", "0")
+        if encoding not in (None, "identity"):
+            await self.drain()
+            raise RefusedError(f"The body is encoded with {encoding}; send it as it is.", 415)
+        if length.isdecimal() and int(length) > self.settings.body_bytes:
+            await self._too_large()
+        while self._more:
+            left = self._ends - asyncio.get_running_loop().time()
+            try:
+                chunk = await asyncio.wait_for(self._next(), left)
+            except (TimeoutError, asyncio.TimeoutError) as error:
+                raise RefusedError(
+                    f"The body took over {self.settings.body_seconds:g} s; send it faster.", 408, code="slow"
+                ) from error
+            if self._read > self.settings.body_bytes:
+                await self._too_large()
+            yield chunk
+
+    async def _check_kind(self, wanted: str) -> None:
+        if self.kind != wanted:
+            await self.drain()
+            given = self.kind or "none"
+            raise RefusedError(f"The body is of type {given}; send {wanted}.", 415, code="media_type")
+
+    async def _thrown_away(self) -> None:
+        while self._more and self._read < DRAINED * self.settings.body_bytes:
+            await self._next()
+
+    async def _too_large(self) -> None:
+        await self.drain()
+        allowed = f"{self.settings.body_bytes / 2**20:g} MB"
+        raise RefusedError(f"The body is larger than {allowed}; send less.", 413, code="too_large")
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise GoneError
+        chunk: bytes = message.get("body", b"")
+        self._more = message.get("more_body", False)
+        self._read += len(chunk)
+        return chunk

@@ -1,0 +1,114 @@
+"""Adapters in addition to a method's own: absolute scales, recorded, honoured by replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import editkit
+from backbones.flux import Flux
+from editkit import EditkitError, adapters, atomic_files
+from editkit.imaging import images
+from tests.adapters.conftest import Made
+from tests.command_line import one_sentence
+from tests.pictures import image
+
+
+def pixels(editor: editkit.Editor, **asked: Any) -> np.ndarray[Any, Any]:
+    result = editor.edit(image(48, 40), "make it blue", steps=2, **asked)
+    assert result.image is not None
+    return np.asarray(result.image)
+
+
+def test_scales_are_absolute(random_pipeline: Path, made: Made) -> None:
+    """What a scale gives is the same whatever the scale was before."""
+    style = made("style.safetensors", 1)
+    editor, other = (editkit.load(str(random_pipeline), "cpu") for _ in range(2))
+    name = editor.load_adapter(style)
+    found = {}
+    for scale in (0.5, 1.0, 0.5, -2.0, 1.0):
+        editor.use_adapters([name], [scale])
+        now = pixels(editor)
+        assert np.array_equal(found.setdefault(scale, now), now)
+    other.load_adapter(style)
+    assert np.array_equal(pixels(other), found[1.0])
+    assert not np.array_equal(found[0.5], found[1.0])
+    editor.use_adapters([])
+    assert np.array_equal(pixels(editor), pixels(editkit.load(str(random_pipeline), "cpu")))
+
+
+def test_several_with_their_scales(random_pipeline: Path, made: Made) -> None:
+    """Scales do what other alphas in the files would do."""
+    one, two = made("one.safetensors", 1), made("two v1.0.safetensors", 2)
+    scaled = {str(made("half.safetensors", 1, 1.0)): 1.0, str(made("twice.safetensors", 2, 4.0)): 1.0}
+    editor = editkit.load(str(random_pipeline), "cpu", lora={str(one): 0.5, str(two): 2})
+    found = pixels(editor)
+    assert np.array_equal(found, pixels(editkit.load(str(random_pipeline), "cpu", lora=scaled)))
+    assert not np.array_equal(found, pixels(editkit.load(str(random_pipeline), "cpu")))
+    assert np.array_equal(found, pixels(editor.configured({"kontext": {}})))
+    digest = {path: atomic_files.sha256(path) for path in (one, two)}
+    recipe = editor.edit(image(48, 40), "make it blue", steps=1).recipe
+    assert recipe["lora"] == {str(one): 0.5, str(two): 2}
+    weights = recipe["weights"]
+    assert weights[f"adapter one-{digest[one][:8]} x0.5"] == digest[one]
+    assert weights[f"adapter two v1_0-{digest[two][:8]} x2"] == digest[two]
+
+
+def test_on_top_of_a_methods_own(random_flux: Flux, made: Made) -> None:
+    own, style = made("own.safetensors", 3), made("style.safetensors", 4)
+    editor = editkit.Editor(random_flux, {"icedit": {"adapter": str(own)}}, {str(style): 0.25})
+    editor.edit(image(48, 40), "make it blue", "icedit", steps=1)
+    assert sorted(adapters.active(random_flux.transformer("fill")).values()) == [0.25, 1.0]
+    name = editor.load_adapter(own, "icedit", "only this one")
+    recipe = editor.edit(image(48, 40), "make it blue", "icedit", steps=1).recipe
+    assert adapters.active(random_flux.transformer("fill")) == {name: 1.0}
+    assert "lora" not in recipe
+
+
+def test_private_recipes_hide_where_adapters_are(random_pipeline: Path, made: Made) -> None:
+    one, two = made("one.safetensors", 1), made("two.safetensors", 2)
+    editor = editkit.load(str(random_pipeline), "cpu", lora={str(one): 0.5}).configured({}, private=True)
+    recipe = editor.configured({}, {str(two): 2}).edit(image(48, 40), "make it blue", steps=1).recipe
+    names = {f"{path.stem}-{atomic_files.sha256(path)[:8]}": scale for path, scale in ((one, 0.5), (two, 2))}
+    assert recipe["lora"] == names
+    assert str(one.parent) not in str(recipe)
+
+
+def test_replay_uses_them_too(random_pipeline: Path, made: Made, tmp_path: Path) -> None:
+    style, output = made("style.safetensors", 1), tmp_path / "edited.png"
+    image(48, 40).save(tmp_path / "source.png")
+    editor = editkit.load(str(random_pipeline), "cpu", lora={str(style): 0.5})
+    result = editor.edit(tmp_path / "source.png", "make it blue", steps=2)
+    images.save(result.image, output, result.recipe)
+    assert editkit.replay(output).verdict == "identical"
+    style.rename(tmp_path / "moved.safetensors")
+    with pytest.raises(
+        EditkitError, match=r"style\.safetensors is neither an existing file or folder"
+    ) as caught:
+        editkit.replay(output)
+    one_sentence(str(caught.value))
+    again = editkit.replay(output, lora={str(tmp_path / "moved.safetensors"): 0.5})
+    assert again.verdict == "identical"
+    changed = editkit.replay(output, lora={str(tmp_path / "moved.safetensors"): 1.0})
+    assert changed.verdict != "identical"
+    assert any("adapter moved-" in reason for reason in changed.reasons)
+
+
+def test_what_is_refused(random_pipeline: Path, made: Made, tmp_path: Path) -> None:
+    style = made("style.safetensors", 1)
+    copy = tmp_path / "folder" / "style.safetensors"
+    copy.parent.mkdir()
+    copy.write_bytes(style.read_bytes())
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({str(style): "1"}, "is no number"),
+        ({str(style): float("inf")}, "is no number"),
+        ({str(style): 1, str(copy): 1}, "is given twice"),
+        ({str(tmp_path / "gone.safetensors"): 1}, "is neither an existing file or folder nor a Hub id"),
+    ]
+    for lora, words in cases:
+        with pytest.raises(EditkitError, match=words) as caught:
+            pixels(editkit.load(str(random_pipeline), "cpu", lora=lora))
+        one_sentence(str(caught.value))

@@ -1,0 +1,1 @@
+"""Weight files in every format that people hold."""

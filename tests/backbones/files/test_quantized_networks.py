@@ -1,0 +1,95 @@
+"""Behaviour: quantized networks go with other options, with a wider input, and with LoRAs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel
+
+from backbones.conversion import state_dict
+from backbones.load_options import LoadOptions
+from backbones.loading import place_transformer
+from backbones.widening import widen_transformer
+from editkit import adapters, config
+from editkit.adapters import LoraOptions
+from editkit.errors import EditkitError
+from editkit.train.finetune import EditJob
+from editkit.train.loop import fit
+from editkit.train.settings import EditTrainConfig
+from tests.backbones.files.networks import AXES, apart, loaded, predict
+from tests.random_weights import transformer_config
+from tests.weight_files import (
+    SPELLINGS,
+    State,
+    comfy_hints,
+    write,
+    write_gguf,
+)
+
+
+@pytest.mark.parametrize("kind", ["fp8 scaled, hints", "NVFP4, ComfyUI", "NF4", "GGUF"])
+@pytest.mark.parametrize("options", [{"offload": "block"}, {"offload": "leaf"}, {"attention": "native"}])
+def test_other_options_go_with_quantized_files(
+    kind: str, options: dict[str, Any], native: State, tmp_path: Path
+) -> None:
+    if kind == "GGUF":
+        file, _ = write_gguf(native, "Q8_0", tmp_path / "flux.gguf")
+    else:
+        file = write(SPELLINGS[kind][0](native), tmp_path / "flux.safetensors")
+    made = loaded(file)
+    before = predict(made)
+    assert torch.equal(predict(place_transformer(made, torch.device("cpu"), LoadOptions(**options))), before)
+
+
+@pytest.mark.parametrize("kind", ["fp8 scaled, hints", "NVFP4, ComfyUI", "NF4", "GGUF"])
+def test_a_quantized_fill_becomes_ace(kind: str, tmp_path: Path) -> None:
+    """Behind a wider input, with the same quantized layers in memory."""
+    fill = FluxTransformer2DModel.from_config(transformer_config(384))
+    native = state_dict.diffusers_to_native({n: t.detach() for n, t in fill.state_dict().items()})
+    if kind == "GGUF":
+        file, _ = write_gguf(native, "Q8_0", tmp_path / "fill.gguf")
+    else:
+        file = write(SPELLINGS[kind][0](native), tmp_path / "fill.safetensors")
+    made = loaded(file)
+    wide = widen_transformer(made, 448)
+    tokens = torch.randn(1, 12, 384)
+    padded = torch.cat([tokens[..., :128], torch.zeros(1, 12, 64), tokens[..., 128:]], -1)
+    layers = made.x_embedder(tokens), wide.x_embedder(padded)
+    assert torch.allclose(*layers, atol=1e-5)
+    assert wide.transformer_blocks[0].ff.net[2].weight is made.transformer_blocks[0].ff.net[2].weight
+
+
+def test_loras_run_over_quantized_weights(native: State, random_flux: Any, tmp_path: Path) -> None:
+    """An adapter's own numbers stay what they were, whatever the weights under it are stored as."""
+    for kind in ("fp8 scaled, hints", "NVFP4, ComfyUI", "NF4", "GGUF"):
+        if kind == "GGUF":
+            file, _ = write_gguf(native, "Q8_0", tmp_path / "flux.gguf")
+        else:
+            file = write(SPELLINGS[kind][0](native), tmp_path / "flux.safetensors")
+        made = loaded(file)
+        before = predict(made)
+        adapters.attach(made, LoraOptions(rank=2, targets=("attn.to_q", "ff.net.2")), "one")
+        layer = made.transformer_blocks[0].attn.to_q
+        torch.nn.init.normal_(layer.lora_B["one"].weight)
+        assert layer.lora_A["one"].weight.dtype == torch.float32
+        assert len(layer.lora_A["one"].weight.unique()) > 100, kind
+        assert apart(predict(made), before) > 1e-3
+
+
+def test_quantized_weights_carry_a_lora_and_do_not_train_themselves(
+    native: State, random_pipeline: Path, tmp_path: Path
+) -> None:
+    file = write(comfy_hints(native), tmp_path / "flux.safetensors")
+    told: dict[str, Any] = {"backbone": str(random_pipeline), "data": {"count": 2}, "cache": str(tmp_path)}
+    told |= {"load": {"transformer": str(file), "axes": AXES}, "lora": {"rank": 2}}
+    with pytest.raises(EditkitError, match="Quantized weights cannot train; take others, or trainable=lora"):
+        EditJob(config.build(EditTrainConfig, told | {"trainable": "full"}))
+    settings = config.build(
+        EditTrainConfig, told | {"trainable": "lora", "fit": {"steps": 1, "output": str(tmp_path / "run")}}
+    )
+    job = EditJob(settings)
+    fit(job, settings.fit)
+    assert job.backbone.transformer("kontext").transformer_blocks[0].attn.to_q.lora_B["default"].weight.any()

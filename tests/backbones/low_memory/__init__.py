@@ -1,0 +1,1 @@
+"""Presets for devices with little memory."""

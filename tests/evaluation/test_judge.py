@@ -1,0 +1,156 @@
+"""Runs that a judge scores: kept replies, counted problems, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from editkit.errors import EditkitError
+from editkit.evaluation import exports, planning, runner
+from editkit.evaluation.report import files, frame
+from editkit.evaluation.run_folder import RunFolder
+from editkit.evaluation.settings import RunConfig
+from tests.evaluation import samples
+from tests.evaluation.finished import quiet
+from tests.judges.rubric_endpoint import Served, options, serving
+
+
+def good(text: str, number: int) -> str:
+    if "Prompt Compliance" in text:
+        return "Reason: fine.\nPrompt Compliance: 5\nVisual Naturalness: 4\nPhysical & Detail Integrity: 3"
+    if "Style Fidelity" in text:
+        return "Brief reasoning: no.\nStyle Fidelity: 2\nContent Preservation: 2\nRendering Quality: 2"
+    if "naturalness" in text:
+        return '{"reason": "clean <b>", "naturalness": 9, "cleanness": 9}'
+    return '{"reason": "blue", "success": 8, "restraint": 4}'
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    with serving(good) as made:
+        yield made
+
+
+def config(folder: Path, served: Served, of: str = "jsonl", **judge: Any) -> RunConfig:
+    data = samples.PUBLISHED.get(of, samples.jsonl)(folder / "data")
+    benchmark = runner.open_benchmark(of, data)
+    results = samples.copied_results(benchmark, folder / "theirs", 9)
+    chosen = {"name": "openai", "options": options(served), **judge}
+    return RunConfig(
+        benchmark=of, data=str(data), results={"theirs": str(results)}, metrics=["source-pixels"],
+        judge=chosen, out=str(folder / "run"),
+    )  # fmt: skip
+
+
+def done(asked: RunConfig) -> RunFolder:
+    def unused() -> Any:
+        raise AssertionError("no model is needed")
+
+    return runner.run(runner.prepare(asked), unused, quiet)
+
+
+def test_a_judge_scores_beside_the_metrics(tmp_path: Path, served: Served) -> None:
+    folder = done(config(tmp_path, served))
+    found = frame.read(folder)
+    for row in found.rows:
+        assert (row.values["sc"], row.values["pq"]) == (4, 9)
+        assert row.values["overall"] == pytest.approx(6)
+        assert "source_l1" in row.values
+        said = row.notes["viescore judge"]["said"]
+        assert said[0] == 'sc, 4: {"reason": "blue", "success": 8, "restraint": 4}'
+    assert len(list((folder.path / "judge").glob("*.json"))) == len(served.asked) == 8
+    told = found.settings["metrics"]["viescore judge"]["depends on"]
+    assert (told["model"], told["passes"]) == ("eyes", 1)
+    assert "success" in told["rubric"]["questions"][0]["text"]
+
+
+def test_its_words_stand_in_the_report(tmp_path: Path, served: Served) -> None:
+    folder = done(config(tmp_path, served))
+    files.write(folder.path)
+    page = (folder.path / "report.html").read_text()
+    assert "sc, 4: {&#34;reason&#34;: &#34;blue&#34;" in page
+    assert "<b>" not in page
+
+
+def test_problems_are_counted_by_kind(tmp_path: Path, served: Served) -> None:
+    def uneven(text: str, number: int) -> str | int:
+        return 429 if "edit 1" in text else "I would rather not." if "edit 2" in text else good(text, number)
+
+    served.answer = uneven
+    asked = config(tmp_path, served)
+    folder = done(asked)
+    files.write(folder.path)
+    text = (folder.path / "report.md").read_text()
+    assert "theirs: viescore judge gave no score for 2; item 1: The judge's endpoint answers with" in text
+    assert "questions of viescore judge without a usable answer: 1 rate limit, 1 unreadable reply" in text
+    assert "overall" not in frame.read(folder).rows[1].values
+    served.answer, before = good, len(served.asked)
+    found = frame.read(done(asked))  # what was out of reach is asked again, and rubbish is not
+    assert len(served.asked) == before + 1
+    assert found.rows[1].values["overall"] == pytest.approx(6)
+    assert "overall" not in found.rows[2].values
+    assert found.rows[1].notes["viescore judge"].get("problems") is None
+
+
+def test_another_judge_or_rubric_does_not_go_on(tmp_path: Path, served: Served) -> None:
+    asked = config(tmp_path, served)
+    done(asked)
+    other = {**asked.judge, "options": options(served, model="ears")}
+    with pytest.raises(EditkitError, match="was scored by viescore judge with another model"):
+        done(replace(asked, judge=other))
+    with pytest.raises(EditkitError, match="viescore judge and gedit judge both give sc"):
+        done(replace(asked, judge={**asked.judge, "rubric": "gedit"}))
+    found = frame.read(done(replace(asked, judge={**asked.judge, "rubric": "imgedit"})))
+    assert {"imgedit", "overall"} <= found.rows[0].values.keys()
+
+
+def test_gedit_exports_its_own_csv(tmp_path: Path, served: Served) -> None:
+    folder = done(config(tmp_path, served, "gedit"))
+    assert exports.export(folder.path, tmp_path / "own") == []
+    path = tmp_path / "own" / "theirs_background_change_en_vie_score.csv"
+    (row,) = csv.DictReader(path.open())
+    assert (float(row["sementics_score"]), float(row["quality_score"])) == (4, 9)
+
+
+def test_imgedit_exports_its_own_json(tmp_path: Path, served: Served) -> None:
+    folder = done(config(tmp_path, served, "imgedit"))
+    assert exports.export(folder.path, tmp_path / "own") == []
+    averages = json.loads((tmp_path / "own" / "theirs" / "average_score.json").read_text())
+    assert averages == {"1000": 4, "1001": 4, "1002": 2}
+    replies = json.loads((tmp_path / "own" / "theirs" / "result.json").read_text())
+    assert replies["1002"].startswith("Brief reasoning: no.\nStyle Fidelity: 2")
+
+
+def test_a_plan_counts_questions_and_asks_none(tmp_path: Path, served: Served) -> None:
+    asked = config(tmp_path, served, passes=3, options=options(served, temperature=0.7))
+    prepared = runner.prepare(asked)
+    assert planning.judge_calls(4, prepared.metrics) == {"viescore judge": 4 * 2 * 3}
+    assert not served.asked
+
+
+@pytest.mark.parametrize(
+    ("judge", "why"),
+    [
+        ({"name": "tiny"}, "'tiny' only compares pairs and cannot score under a rubric"),
+        ({"name": "preserve"}, "'preserve' only compares pairs"),
+        ({"name": "nobody"}, "There is no judge 'nobody'"),
+        ({"name": ""}, "needs a judge"),
+        ({"rubric": "beauty"}, "There is no rubric called 'beauty'"),
+        ({"passes": 0}, "passes must be at least 1"),
+        ({"passes": 2}, "2 passes would give one reply"),
+        ({"temper": 1}, "Unknown key 'temper'"),
+        ({"options": {"modle": "x"}}, "did you mean 'model'"),
+    ],
+)
+def test_judges_are_refused_before_anything_runs(
+    tmp_path: Path, served: Served, judge: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(EditkitError, match=why):
+        done(config(tmp_path, served, **judge))
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,276 @@
+"""Runs: the same table however they are stopped and shared, and every failure counted."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from editkit.editor import Editor
+from editkit.errors import EditkitError
+from editkit.evaluation import runner
+from editkit.evaluation.chunks import Share
+from editkit.evaluation.report import frame
+from editkit.evaluation.run_folder import RunFolder
+from editkit.evaluation.settings import RunConfig
+from tests import ROOT
+from tests.evaluation import samples
+
+PIXELS = ["pixels", "preservation"]
+
+
+class StoppedError(Exception):
+    pass
+
+
+def quiet(label: str, total: int) -> Callable[[int], None]:
+    return lambda count: None
+
+
+def unused() -> Editor:
+    raise AssertionError("no model is needed")
+
+
+def done(config: RunConfig, load: Callable[[], Editor] = unused, **given) -> RunFolder:
+    return runner.run(runner.prepare(config), load, given.pop("phase", quiet), **given)
+
+
+def table(folder: RunFolder) -> list[tuple]:
+    found = frame.read(folder)
+    timed = ("seconds", "peak_gb")
+    return [
+        (row.method, row.item["id"], row.error, {k: v for k, v in row.values.items() if k not in timed})
+        for row in found.rows
+    ]
+
+
+@pytest.fixture
+def existing(tmp_path: Path) -> RunConfig:
+    """Results made elsewhere on forty items of one's own."""
+    data = samples.jsonl(tmp_path / "data", 40)
+    results = samples.copied_results(runner.open_benchmark("jsonl", data), tmp_path / "theirs", 9)
+    return RunConfig(
+        benchmark="jsonl",
+        data=str(data),
+        results={"theirs": str(results)},
+        metrics=PIXELS,
+        out=str(tmp_path / "run"),
+    )
+
+
+def test_results_made_elsewhere(existing: RunConfig) -> None:
+    folder = done(existing)
+    found = frame.read(folder)
+    assert len(found.rows) == 40
+    for row in found.rows:
+        assert row.error is None
+        assert 0 < row.values["l1"] <= 9 / 255 + 1e-6
+    assert not (folder.path / "pictures").exists()
+
+
+def test_missing_results_are_failures_of_their_method(existing: RunConfig) -> None:
+    missing = Path(existing.results["theirs"]) / "item 3.png"
+    missing.rename(missing.with_suffix(".webp"))  # another format of the same name is found
+    (Path(existing.results["theirs"]) / "item 5.png").unlink()
+    (Path(existing.results["theirs"]) / "item 7.png").write_bytes(b"damaged")
+    found = frame.read(done(existing))
+    assert {row.item["id"]: row.error for row in found.rows if row.error} == {
+        "item 5": "There is no result at item 5.png.",
+        "item 7": pytest.approx(found.rows[7].error),
+    }
+    assert "item 7" in str(found.rows[7].error)
+    assert found.failures("theirs") == 2
+
+
+def test_unreadable_pictures_of_the_benchmark_are_named(existing: RunConfig) -> None:
+    (Path(str(existing.data)).parent / "answer" / "2.png").write_bytes(b"x")
+    found = frame.read(done(existing))
+    assert [row.item["id"] for row in found.rows if row.error] == ["item 2"]
+    assert "answer of row 2" in str(found.rows[2].error)
+
+
+def test_a_stopped_run_goes_on(existing: RunConfig, tmp_path: Path) -> None:
+    """StoppedError after each chunk of each phase in turn; nothing is scored twice, nothing is lost."""
+    whole = table(done(existing))
+    broken = replace(existing, out=str(tmp_path / "broken"))
+    for _ in range(3):
+        left = [1]
+
+        def phase(label: str, total: int, left: list[int] = left) -> Callable[[int], None]:
+            def count(more: int) -> None:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise StoppedError
+
+            return count
+
+        with pytest.raises(StoppedError):
+            done(broken, phase=phase)
+    folder = done(broken)
+    assert table(folder) == whole
+    lines = [(line["method"], line["item"]) for line in folder.scores()]
+    assert len(lines) == len(set(lines)) == 40
+
+
+def test_half_a_line_does_not_count(existing: RunConfig) -> None:
+    folder = done(existing)
+    whole = table(folder)
+    log = folder.path / "logs" / "scores-0.jsonl"
+    log.write_bytes(log.read_bytes()[:-20])
+    assert len(list(folder.scores())) == 39
+    assert table(done(existing)) == whole
+    assert len(log.read_text().splitlines()) == 40
+
+
+def test_shares_give_the_table_of_one_process(existing: RunConfig, tmp_path: Path) -> None:
+    whole = table(done(existing))
+    shared = replace(existing, out=str(tmp_path / "shared"))
+    for rank in range(3):
+        folder = done(shared, share=Share(rank=rank, world=3))
+    assert table(folder) == whole
+    assert len(list((folder.path / "logs").glob("scores-*.jsonl"))) == 3
+
+
+def test_metrics_can_be_added_later(existing: RunConfig) -> None:
+    done(existing)
+    folder = done(replace(existing, metrics=[*PIXELS, "source-pixels"]))
+    found = frame.read(folder)
+    assert all({"l1", "source_l1", "outside"} <= row.values.keys() for row in found.rows)
+    lines = list(folder.scores())
+    assert [set(line["scores"]) for line in lines[40:]] == [{"source-pixels"}] * 40
+
+
+def test_other_settings_need_another_folder(existing: RunConfig) -> None:
+    done(existing)
+    with pytest.raises(EditkitError, match="has limit=None, and 3 is given; choose another --out"):
+        done(replace(existing, limit=3))
+    (Path(existing.out) / "run.json").unlink()
+    with pytest.raises(EditkitError, match="holds something else"):
+        done(existing)
+
+
+def test_memory_does_not_grow_with_the_items(tmp_path: Path) -> None:
+    """Pictures are dropped after their chunk: what stays is some hundred bytes an item."""
+    import tracemalloc
+
+    peaks = []
+    for count in (20, 200):
+        data = samples.jsonl(tmp_path / str(count), count)
+        results = samples.copied_results(runner.open_benchmark("jsonl", data), tmp_path / f"r{count}")
+        config = RunConfig(
+            benchmark="jsonl", data=str(data), results={"r": str(results)}, metrics=["pixels"],
+            out=str(tmp_path / f"run{count}"),
+        )  # fmt: skip
+        prepared = runner.prepare(config)
+        tracemalloc.start()
+        runner.run(prepared, unused, quiet)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 180 * 8_000
+
+
+def test_metrics_that_are_absent_are_left_out(existing: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = runner.prepare(
+        replace(existing, metrics=["pixels", "clip"], metric_options={"clip": {"model": "nobody/nothing"}})
+    )
+    assert [metric.name for metric in prepared.metrics] == ["pixels"]
+    assert "nobody/nothing is not on this machine" in prepared.left_out["clip"]
+    with pytest.raises(EditkitError, match="None of the metrics is here"):
+        runner.prepare(
+            replace(existing, metrics=["clip"], metric_options={"clip": {"model": "nobody/nothing"}})
+        )
+
+
+def test_methods_edit_with_a_seed_of_the_item(random_flux, tmp_path: Path) -> None:
+    """Pictures, costs and turns: a later turn starts from the result before it."""
+    data = samples.magicbrush(tmp_path / "mb")
+    config = RunConfig(
+        benchmark="magicbrush-multi", data=str(data), methods=["kontext"], steps=1, batch_size=2,
+        metrics=["pixels", "preservation", "cost"], out=str(tmp_path / "run"),
+    )  # fmt: skip
+    folder = done(config, lambda: Editor(random_flux))
+    found = frame.read(folder)
+    assert [row.error for row in found.rows] == [None] * 4
+    second = next(row for row in found.rows if row.item["id"] == "139-2")
+    recipe = json.loads(Image.open(folder.path / second.picture).text["editkit"])
+    items, _ = samples.split(runner.open_benchmark("magicbrush-multi", data))
+    assert recipe["seed"] == items[2].seed()
+    assert second.values["steps"] == 1
+    assert second.values["seconds"] > 0
+    again = done(replace(config, out=str(tmp_path / "again")), lambda: Editor(random_flux))
+    for row in found.rows:
+        np.testing.assert_array_equal(
+            np.asarray(Image.open(folder.path / row.picture)),
+            np.asarray(Image.open(again.path / row.picture)),
+        )
+
+
+def test_failures_of_edits_are_logged(random_flux, tmp_path: Path) -> None:
+    data = samples.magicbrush(tmp_path / "mb")
+    (data / "images" / "139" / "139-input.png").write_bytes(b"x")
+    config = RunConfig(
+        benchmark="magicbrush-multi", data=str(data), methods=["kontext"], steps=1, metrics=["pixels"],
+        out=str(tmp_path / "run"),
+    )  # fmt: skip
+    found = frame.read(done(config, lambda: Editor(random_flux)))
+    errors = {row.item["id"]: row.error for row in found.rows}
+    assert errors["30-1"] is None
+    assert "source of turn 1" in str(errors["139-1"])
+    assert errors["139-2"] == errors["139-3"] == "The turn before has no picture to go on from."
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_points(existing: RunConfig, tmp_path: Path) -> None:
+    """kill -9, and again: the table is that of an uninterrupted run."""
+    whole = table(done(existing))
+    out, rng = tmp_path / "killed", random.Random(0)
+    command = [
+        sys.executable, "-m", "editkit", "eval", "run", "jsonl", "--data", existing.data, "--results",
+        f"theirs={existing.results['theirs']}", "--metrics", ",".join(PIXELS), "--out", str(out),
+    ]  # fmt: skip
+    start = time.monotonic()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    span = time.monotonic() - start
+    for path in (out / "logs").iterdir():
+        path.unlink()
+    for _ in range(10):
+        running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.5, 1) * span)
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    folder = RunFolder(out)
+    assert table(folder) == whole
+    named = [(line["method"], line["item"]) for line in folder.scores()]
+    assert len(named) == len(set(named)) == 40
+
+
+@pytest.mark.slow
+def test_processes_of_a_launcher_share_a_run(existing: RunConfig, tmp_path: Path) -> None:
+    """Two processes write logs of their own, and one table."""
+    whole = table(done(existing))
+    out = tmp_path / "launched"
+    subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29671",
+            "-m", "editkit", "eval", "run", "jsonl", "--data", existing.data, "--results",
+            f"theirs={existing.results['theirs']}", "--metrics", ",".join(PIXELS), "--out", str(out),
+        ],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    folder = RunFolder(out)
+    assert {path.name for path in (out / "logs").iterdir()} == {
+        f"{kind}-{rank}.jsonl" for kind in ("edits", "scores") for rank in (0, 1)
+    }
+    assert table(folder) == whole
+    assert (out / "report.html").is_file()

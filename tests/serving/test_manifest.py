@@ -1,0 +1,123 @@
+"""Manifests of every kind name the same edits; what is wrong with one is a sentence."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from editkit import EditkitError
+from editkit.serving.jobs import manifest, plan
+from tests.command_line import one_sentence
+from tests.pictures import image
+
+ROWS = [
+    {"id": f"item-{place}", "image": f"p{place % 3}.png", "instruction": f"words {place % 2}", "seed": place}
+    for place in range(6)
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for place, size in enumerate(((24, 24), (40, 30), (24, 24))):
+        image(*size, place).save(tmp_path / f"p{place}.png")
+    return tmp_path
+
+
+def written(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read(path: Path, shared: dict[str, Any] | None = None, **more: Any) -> list[manifest.Item]:
+    return manifest.read(path, shared or {}, more.get("named", {}), more.get("preset"))
+
+
+def test_every_kind_names_the_same_edits(folder: Path) -> None:
+    import datasets
+
+    kinds = [written(folder / "m.jsonl", ROWS), folder / "m.csv", folder / "m.parquet", folder / "disk"]
+    with kinds[1].open("w", newline="") as file:
+        table = csv.DictWriter(file, list(ROWS[0]))
+        table.writeheader()
+        table.writerows(ROWS)
+    found = datasets.Dataset.from_list(ROWS)
+    found.to_parquet(str(kinds[2]))
+    found.map(lambda row: {"image": str(folder / row["image"])}).save_to_disk(str(kinds[3]))
+    for kind in kinds:
+        items = read(kind, {"steps": 2})
+        assert [item.name for item in items] == [row["id"] for row in ROWS]
+        for item, row in zip(items, ROWS, strict=True):
+            request = item.request()
+            assert Path(str(request.image)) == folder / str(row["image"])
+            assert (request.instruction, request.seed, request.steps) == (row["instruction"], row["seed"], 2)
+
+
+def test_pictures_in_a_dataset(folder: Path) -> None:
+    import datasets
+
+    paths = [str(folder / "p0.png")]
+    rows = {"source_img": paths, "instruction": ["a"], "target_img": paths}
+    picture = datasets.Image()
+    features = {"source_img": picture, "instruction": datasets.Value("string"), "target_img": picture}
+    datasets.Dataset.from_dict(rows, features=datasets.Features(features)).save_to_disk(str(folder / "disk"))
+    (item,) = read(folder / "disk", preset="magicbrush")
+    assert item.request().image.size == (24, 24)  # type: ignore[union-attr]
+    with pytest.raises(EditkitError, match=r"no column called 'source_img'.*--preset"):
+        read(folder / "disk")
+
+
+def test_a_folder_with_one_instruction(folder: Path) -> None:
+    items = read(folder, {"instruction": "make it blue"})
+    assert [(item.name, item.request().instruction) for item in items] == [
+        (f"p{place}", "make it blue") for place in range(3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([{"image": "p0.png", "instruction": "a", "stepz": 2}], "no column called 'stepz'.*'steps'"),
+        ([{"id": "a", "instruction": "a"}, {"id": "A", "instruction": "b"}], "Two items are called A"),
+        ([{"id": "../a", "instruction": "a"}], "no file name"),
+        ([{"id": ".a", "instruction": "a"}], "no file name"),
+        ([], "no items"),
+        ([["a"]], "Line 1"),
+    ],
+)
+def test_wrong_manifests(folder: Path, rows: list[Any], told: str) -> None:
+    with pytest.raises(EditkitError, match=told) as error:
+        read(written(folder / "m.jsonl", rows))
+    one_sentence(str(error.value))
+
+
+def test_items_that_fail_alone(folder: Path) -> None:
+    rows = [{"image": "p0.png"}, {"image": "p0.png", "instruction": "a", "steps": "many"}]
+    for item, told in zip(read(written(folder / "m.jsonl", rows)), ("no instruction", "whole"), strict=True):
+        with pytest.raises(EditkitError, match=told):
+            item.request()
+
+
+def test_batches_hold_one_size_and_neighbours_share_encodings(folder: Path) -> None:
+    items = read(written(folder / "m.jsonl", ROWS * 1))
+    batches = plan.batches(items, 3)
+    assert sorted(item.name for batch in batches for item in batch) == [row["id"] for row in ROWS]
+    for batch in batches:
+        assert len({item.row["image"] == "p1.png" for item in batch}) == 1
+        assert len(batch) <= 3
+    words = [item.row["instruction"] for batch in batches for item in batch if item.row["image"] != "p1.png"]
+    assert words == sorted(words)
+    assert plan.batches(list(reversed(items)), 3) == batches
+
+
+def test_digests_tell_what_changed(folder: Path) -> None:
+    (before,) = read(written(folder / "m.jsonl", ROWS[:1]))
+    digest = before.digest()
+    (same,) = read(folder / "m.jsonl")
+    assert same.digest() == digest
+    assert read(folder / "m.jsonl", {"steps": 2})[0].digest() != digest
+    image(48, 48).save(folder / "p0.png")
+    assert same.digest() != digest

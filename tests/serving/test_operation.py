@@ -1,0 +1,89 @@
+"""What an operator relies on: the key, the limits of time and queue, and a stop that loses nothing."""
+
+from __future__ import annotations
+
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.pictures import image
+from tests.serving.server import Served, served
+from tests.serving.test_openai_client import WORDS, file
+
+KEY = "a key"
+LONG = {"n": "10", "steps": "100"}
+"""An edit that takes longer than any timeout here."""
+
+
+def asked(server: Served, **fields: str) -> httpx.Response:
+    return httpx.post(
+        f"{server.url}/v1/images/edits",
+        files={"image": file(image(24, 24))},
+        data={"prompt": WORDS, "steps": "1"} | fields,
+        headers={"Authorization": f"Bearer {KEY}"},
+        timeout=120,
+    )
+
+
+def held(server: Served, wanted: bool) -> None:
+    """Wait until the server holds something, or nothing."""
+    for _ in range(1200):
+        told = httpx.get(f"{server.url}/metrics", timeout=60).text
+        if ("editkit_edits_held 0.0" not in told) == wanted:
+            return
+        time.sleep(0.05)
+    raise AssertionError(told)
+
+
+@pytest.mark.slow
+def test_key_queue_timeout_and_stop(tmp_path: Path) -> None:
+    options = ("--api-key", KEY, "--queue", 12, "--timeout", 6, "--method", "kontext", "--device", "cpu,cpu")
+    with served(tmp_path, *options) as server, ThreadPoolExecutor(4) as threads:
+        for key in ("wrong", "a keys", "ä"):
+            with pytest.raises(openai.AuthenticationError) as refused:
+                server.client(key if key.isascii() else "a").models.list()
+            assert refused.value.body["code"] == "invalid_api_key"  # type: ignore[index]
+        assert httpx.get(f"{server.url}/v1/models").status_code == 401
+        assert [model.id for model in server.client(KEY).models.list()] == ["kontext"]
+        health = httpx.get(f"{server.url}/healthz").json()
+        assert health["devices"] == ["cpu", "cpu"]
+
+        slow: Any = threads.submit(asked, server, **LONG)
+        held(server, True)
+        busy = asked(server, n="3")
+        assert busy.status_code == 429
+        assert int(busy.headers["Retry-After"]) >= 1
+        assert busy.json()["error"]["code"] == "rate_limit_exceeded"
+        assert slow.result().status_code == 504
+        held(server, False)
+        assert asked(server).status_code == 200
+
+        last = threads.submit(asked, server, n="4", steps="3")
+        held(server, True)
+        server.process.send_signal(signal.SIGTERM)
+        answer = last.result()
+        assert answer.status_code == 200, answer.text
+        assert len(answer.json()["data"]) == 4
+        assert server.process.wait(60) == 0
+        told = [line["message"] for line in server.lines()]
+        assert "closing" in told
+        assert not any(line["level"] == "error" for line in server.lines())
+
+
+@pytest.mark.slow
+def test_a_stop_returns_what_takes_too_long(tmp_path: Path) -> None:
+    with served(tmp_path, "--grace", 1, "--method", "kontext") as server, ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(asked, server, **LONG)
+        held(server, True)
+        server.process.send_signal(signal.SIGTERM)
+        answer = slow.result()
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "closing"
+        assert "Retry-After" in answer.headers
+        assert server.process.wait(60) == 0

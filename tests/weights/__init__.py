@@ -1,0 +1,1 @@
+"""A smoke test with the official weights, where they are on this machine."""
