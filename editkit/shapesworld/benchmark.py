@@ -78,6 +78,7 @@ class Success:
     parallel = True
     columns = (
         Column(name="success", better=HIGHER, meaning="share within ShapesWorld's limits", failed=0.0),
+        Column(name="sharp", better=HIGHER, meaning="share with at most four wrong cells", failed=0.0),
         Column(name="inside", better=LOWER, meaning="mean absolute error where the true answer changes"),
         Column(name="outside_answer", better=LOWER, meaning="mean absolute error to the answer elsewhere"),
     )
@@ -89,7 +90,7 @@ class Success:
             "limits": {
                 "inside": scores.INSIDE,
                 "outside": scores.OUTSIDE,
-                "reference": scores.REFERENCE_INSIDE,
+                "wrong cells": scores.WRONG_CELLS,
             },
         }
 
@@ -100,7 +101,6 @@ class Success:
         pictures = (case.source, case.answer, case.result_as(case.answer))
         source, answer, result = (each.astype(np.float32) / np.float32(255) for each in pictures)
         found = scores.score(source, answer, result, case.item.category)
-        values = {"success": float(found.success), "inside": found.inside}
-        if case.item.category not in scores.REFERENCE_CATEGORIES:
-            values["outside_answer"] = found.outside
+        values = {"success": float(found.success), "sharp": float(found.sharp), "inside": found.inside}
+        values["outside_answer"] = found.outside
         return Scores(values=values)

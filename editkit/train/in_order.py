@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from editkit import adapters, atomic_files
 from editkit.errors import EditkitError, first_sentence
 from editkit.train import stages
-from editkit.train.loop import StoppedError
 from editkit.train.stages import Stage
+from editkit.train.stopping import StoppedError
 
 HEARTBEAT = 60.0
 """Seconds between two lines on how far a stage is."""
