@@ -20,6 +20,10 @@ CELLS = 4
 """Number of latent cells of a token; the values of one channel are neighbours."""
 
 
+CHANGED = 0.2
+"""Difference of latents, in their own units, from which a token counts as changed."""
+
+
 class FlowObjective(nn.Module):
     """Mean squared error of the predicted velocity at random times.
 
@@ -87,12 +91,19 @@ class FlowObjective(nn.Module):
         loss = flow.loss(
             predicted_BLC,
             velocity_BLC,
-            batch.weights_BL,
+            self._token_weights(batch),
             None if by_time_B is None else by_time_B.to(device),
         )
         loss = loss * batch.mixed.loss_weight
         penalty = self.trainer.penalty()
         return loss if penalty is None else loss + penalty
+
+    def _token_weights(self, batch: EditBatch) -> Tensor | None:
+        """Return a batch's loss weights BL; None means a mean over tokens."""
+        context_BSC, heavy = batch.plan.conditioning.sequence_BSC, self.settings.changed_weight
+        if heavy == 1 or context_BSC is None or context_BSC.shape != batch.x0_BLC.shape:
+            return batch.weights_BL
+        return changed_weights(batch.x0_BLC, context_BSC, batch.weights_BL, heavy)
 
     def noise_and_times(self, batch: EditBatch) -> tuple[Tensor, Tensor]:
         """Draw each sample's noise and time from its own seed, independent of its batch."""
@@ -119,6 +130,15 @@ class FlowObjective(nn.Module):
                 )
             )
         return torch.cat(noises), torch.cat(times)
+
+
+def changed_weights(x0_BLC: Tensor, context_BLC: Tensor, weights_BL: Tensor | None, heavy: float) -> Tensor:
+    """Multiply the loss weights of changed tokens by `heavy`; each sample's weights keep their sum."""
+    changed_BL = (x0_BLC.float() - context_BLC.float()).abs().amax(-1) > CHANGED
+    if weights_BL is None:
+        weights_BL = torch.full_like(changed_BL, 1 / changed_BL.shape[1], dtype=torch.float32)
+    weighted_BL = weights_BL * (1 + (heavy - 1) * changed_BL.float())
+    return weighted_BL * (weights_BL.sum(1) / weighted_BL.sum(1))[:, None]
 
 
 def device_of(module: nn.Module) -> torch.device:
