@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from backbones import linear_encoder
+from backbones import linear_decoder, linear_encoder
 from backbones.folders import load_pretrained
 from backbones.loading import build_random_model
 from backbones.packing import unpack
@@ -24,8 +24,10 @@ def create(config: Mapping[str, Any]) -> AutoencoderKL:
 
 
 def make_linear(vae: AutoencoderKL, pixels_BCHW: Tensor, power: float) -> None:
-    """Write the encoder down as a linear map, whitened to a power by pixels in [-1, 1]."""
-    linear_encoder.write(vae, *linear_encoder.whitening(pixels_BCHW, power))
+    """Write encoder and decoder down as a linear map, whitened to a power by pixels in [-1, 1], and its inverse."""
+    whitening = linear_encoder.whitening(pixels_BCHW, power)
+    linear_encoder.write(vae, *whitening)
+    linear_decoder.write(vae, linear_encoder.inverse(vae.config.latent_channels, *whitening))
 
 
 def load(folder: str) -> AutoencoderKL:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 HAAR = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
 """Rows: mean, horizontal, vertical and diagonal difference of four cells in reading order."""
-STEADY = 8.0
+STEADY = 32.0
 """Constant beside the values in front of the last norm: it keeps the norm's scale alike for all pictures."""
 LOG_VARIANCE = -6.0
 
@@ -73,14 +73,27 @@ def write(vae: AutoencoderKL, mean_C: Tensor, maps_4CC: Tensor) -> None:
         last.bias[first], last.bias[second] = STEADY, -STEADY
     encoder.conv_norm_out.weight.fill_(1)
     deviation = math.sqrt((2 * STEADY**2 + 24 / groups) / (channels / groups))
-    generator = torch.Generator().manual_seed(0)
-    frame = torch.linalg.qr(torch.randn(latents, latents, generator=generator))[0][:, :12] * math.sqrt(
-        latents / 12
-    )
+    frame_CV = _frame(latents)
     for value in range(12):
         for sign, place in zip((1, -1), places[2 * value : 2 * value + 2], strict=True):
-            encoder.conv_out.weight[:latents, place, 1, 1] = sign * deviation * frame[:, value]
+            encoder.conv_out.weight[:latents, place, 1, 1] = sign * deviation * frame_CV[:, value]
     encoder.conv_out.bias[latents:] = LOG_VARIANCE
+
+
+def inverse(channels: int, mean_C: Tensor, maps_4CC: Tensor) -> Tensor:
+    """Return what `write` encodes (mean and differences of four cells, by colour) of a latent's channels and 1.
+
+    Returns:
+        12 rows of the channels' factors and a constant.
+    """
+    values_VC = torch.block_diag(*torch.linalg.inv(maps_4CC)) @ torch.linalg.pinv(_frame(channels))
+    return torch.cat((values_VC, torch.cat((mean_C, torch.zeros(9)))[:, None]), dim=1)
+
+
+def _frame(channels: int) -> Tensor:
+    """12 orthogonal directions of this many channels."""
+    random = torch.randn(channels, channels, generator=torch.Generator().manual_seed(0))
+    return torch.linalg.qr(random)[0][:, :12] * math.sqrt(channels / 12)
 
 
 def _of_group(group: int, groups: int, channels: int, *, steady: bool = False) -> range:

@@ -24,7 +24,7 @@ RECIPES = {
     "inpaint": "editkit.shapesworld.recipes.inpaint",
     "judge": "editkit.shapesworld.recipes.judge",
 }
-SETTINGS = {"edit": "editkit.train.settings", "inpaint": "editkit.train.settings"}
+SETTINGS = {"edit": "editkit.train.settings"}
 """Modules that hold a recipe's `CONFIG` and load no torch; without one, the recipe's own holds it."""
 
 

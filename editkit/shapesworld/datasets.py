@@ -51,17 +51,7 @@ class ShapesWorld(Drawn):
         self.kinds = _kinds(config, world.KINDS, "caption", "open")
 
     def draw(self, seed: int) -> Record:
-        rng = random.Random(f"kind {seed}")
-        (kind,) = rng.choices(list(self.kinds), list(self.kinds.values()))
-        if kind == "open":
-            case = world.open_example(seed)
-            return Record(
-                source=world.render(case.source),
-                answer=world.render(rng.choice(case.answers)),
-                instruction=case.instruction,
-                kind=kind,
-            )
-        return edit_record(world.example(seed, kind))
+        return _edit(seed, random.Random(f"kind {seed}"), self.kinds)
 
     def held_out(self, count: int) -> list[Record]:
         """Edits of held-out seeds, kind by kind."""
@@ -103,25 +93,26 @@ class ShapesWorldMasked(Drawn):
 class ShapesWorldHoles(Drawn):
     """ShapesWorld's pictures with holes, as an inpainting network is trained: captions, and no instruction.
 
-    A third are single pictures. The others are two side by side: the same one twice, the same scene with
-    something changed, or two that have nothing in common; the words describe the right one.
+    A quarter are single pictures. The others are diptychs: the same picture twice, the same scene with
+    something changed, or two that have nothing in common; the words describe the right one, by itself or by
+    what differs from the left one.
     """
 
-    PAIRS = 0.67
+    PAIRS = 0.75
     REPEATED = "A diptych with two side-by-side images of the same scene"
     VARIED = "A diptych of the same scene. On the right, "
+    EDITED = f"{REPEATED}. On the right, the scene is exactly the same as on the left but "
 
     def __init__(self, config: DataConfig) -> None:
         super().__init__(config)
-        if config.kinds:
-            raise EditkitError("data.kinds is for edits; leave it out for shapesworld holes.")
+        self.kinds = _kinds(config, world.KINDS, "open")
 
     def draw(self, seed: int) -> Record:
         rng = random.Random(f"hole {seed}")
         paired = rng.random() < self.PAIRS
         left, right, words = self._pair(seed, rng) if paired else self._single(seed)
         mask = np.zeros(right.shape[:2], np.uint8)
-        _hole(mask, rng, whole=0.7 if paired else 0.25)
+        _hole(mask, rng, whole=0.9 if paired else 0.25)
         if left is not None:
             right = np.concatenate((left, right), axis=1)
             mask = np.concatenate((np.zeros_like(mask), mask), axis=1)
@@ -132,7 +123,10 @@ class ShapesWorldHoles(Drawn):
         return None, world.render(scene), scene.caption()
 
     def _pair(self, seed: int, rng: random.Random) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
-        content = rng.choices(("repeated", "varied", "unrelated"), (0.35, 0.5, 0.15))[0]
+        content = rng.choices(("edited", "repeated", "varied", "unrelated"), (0.8, 0.05, 0.1, 0.05))[0]
+        if content == "edited":
+            record = _edit(seed, rng, self.kinds)
+            return record.source, record.answer, self.EDITED + record.instruction
         if content == "varied":
             example = world.example(seed, rng.choice(sorted(world.ON_SCENE)))
             assert example.source is not None  # kinds on a scene start from one
@@ -142,6 +136,20 @@ class ShapesWorldHoles(Drawn):
         if content == "repeated":
             return picture, picture, self.REPEATED
         return picture, *self._single(seed + 1_000_000_000)[1:]
+
+
+def _edit(seed: int, rng: random.Random, kinds: dict[str, float]) -> Record:
+    """Draw one of the kinds, and its edit."""
+    (kind,) = rng.choices(list(kinds), list(kinds.values()))
+    if kind == "open":
+        case = world.open_example(seed)
+        return Record(
+            source=world.render(case.source),
+            answer=world.render(rng.choice(case.answers)),
+            instruction=case.instruction,
+            kind=kind,
+        )
+    return edit_record(world.example(seed, kind))
 
 
 def _hole(mask_HW: NDArray[np.uint8], rng: random.Random, whole: float) -> None:
