@@ -2,9 +2,10 @@
 
 python benchmarks/faults.py [--n 60] [--metrics pixels,lpips] [--judges preserve,tiny]
 
-Each edit gives something new to a held-out scene (a colour, a shape, a thing) in which something else stays. The
-clean result is the true answer; a faulty one has one planted fault. Both carry noise of two levels of 255, drawn
-anew for each. A figure is the share of edits where the clean result is strictly better; a tie counts half.
+Each edit gives something new to a held-out scene (a colour, a shape, a thing) in which something else stays.
+The clean result is the true answer; a faulty one has one planted fault. Both carry noise of two levels of
+255, drawn anew for each. A figure is the share of edits where the clean result is strictly better. A tie
+counts half, and so does a pair of which one result has no figure.
 """
 
 from __future__ import annotations
@@ -162,10 +163,8 @@ def table(n: int, metrics: Sequence[Metric], referees: Sequence[str] = ()) -> di
 
 
 def won(column: Column, clean: float, faulty: float | None) -> float:
-    """1 where the clean result is better, a half for a tie; a result without a figure loses."""
-    if faulty is None:
-        return 1.0
-    if clean == faulty:
+    """1 where the clean result is better, a half for a tie or where the faulty one has no figure."""
+    if faulty is None or clean == faulty:
         return 0.5
     return float((clean < faulty) == (column.better == LOWER))
 
@@ -184,11 +183,19 @@ def loaded(names: Sequence[str]) -> tuple[list[Metric], dict[str, str]]:
     """The metrics that are here, and why others are not."""
     found, missing = list[Metric](), dict[str, str]()
     for name in names:
-        try:
-            found.append(load_metric(name))
-        except AbsentMetricError as error:
-            missing[name] = str(error)
+        made = _metric(name)
+        if isinstance(made, str):
+            missing[name] = made
+        else:
+            found.append(made)
     return found, missing
+
+
+def _metric(name: str) -> Metric | str:
+    try:
+        return load_metric(name)
+    except AbsentMetricError as error:
+        return str(error)
 
 
 def main() -> None:
