@@ -17,6 +17,8 @@ COST = "seconds"
 DRIFT = ("outside_answer", "l1", "outside", "overall")
 """Columns that tell drift, the most telling ones first; those against a true answer add up over turns."""
 PANELS = 2
+ASIDE = 0.05
+"""Shift of each further method along the turns, so that intervals do not cover each other."""
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#0891b2", "#ca8a04", "#dc2626")
 MARKS = "osD^vPX*"
 INK = "#010203"
@@ -109,8 +111,9 @@ def _line(axes: Any, rows: Sequence[Row], column: str, method: str, place: int) 
             by_turn[turn] = value
     if by_turn:
         values = list(by_turn.values())
+        turns = [turn + ASIDE * place for turn in by_turn]
         axes.errorbar(
-            list(by_turn), [value.mean for value in values], yerr=_bars(values), label=method, **_look(place)
+            turns, [value.mean for value in values], yerr=_bars(values), label=method, **_look(place)
         )
 
 
@@ -164,7 +167,7 @@ class _figure:  # noqa: N801
         from matplotlib.figure import Figure
 
         self._context.__enter__()
-        figure = Figure(figsize=(6.4, 3.4 * self._panels), layout="constrained")
+        figure = Figure(figsize=(4.8, 3 * self._panels), layout="constrained")
         axes = figure.subplots(self._panels, 1, squeeze=False)[:, 0]
         return lambda: _svg(figure, self._name), list(axes)
 
