@@ -89,6 +89,5 @@ class TrainForm:
 
     def description(self, name: str | None) -> str:
         """Show the description of a config."""
-        return theme.hint(
-            self.recipes[name].words if name in self.recipes else "No config trains this backbone."
-        )
+        recipe = self.recipes.get(name or "")
+        return theme.hint(recipe.words if recipe else "No config trains this backbone.")
