@@ -127,7 +127,7 @@ class Arena:
         return str(path)
 
 
-def build(contest: Contest, votes: Votes, qualities: Sequence[str], folder: Path) -> gr.Blocks:
+def build(contest: Contest, votes: Votes, qualities: Sequence[str], folder: Path) -> Any:
     """The page of a contest."""
     with gr.Blocks(title="editkit arena", analytics_enabled=False) as page:
         arena = Arena(contest, votes, qualities, folder)

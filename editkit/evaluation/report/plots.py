@@ -153,7 +153,7 @@ class _figure:  # noqa: N801
         colours = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
         self._context = matplotlib.rc_context(
             {
-                **dict.fromkeys(colours, INK),
+                **{colour: INK for colour in colours},
                 "svg.fonttype": "none",  # text stays text, in the page's own font
                 "svg.hashsalt": name,  # the same figure gives the same file, and no two share an id
                 "font.family": "sans-serif",
