@@ -151,9 +151,10 @@ class _figure:  # noqa: N801
             raise EditkitError("report.html needs a package: pip install 'editkit[eval]'.") from error
         self._name, self._panels = name, panels
         colours = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+        style: Any = dict.fromkeys(colours, INK)  # matplotlib types each key by itself
         self._context = matplotlib.rc_context(
-            {
-                **{colour: INK for colour in colours},
+            style
+            | {
                 "svg.fonttype": "none",  # text stays text, in the page's own font
                 "svg.hashsalt": name,  # the same figure gives the same file, and no two share an id
                 "font.family": "sans-serif",
