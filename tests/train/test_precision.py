@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from backbones import hub
+from backbones import devices
 from editkit import EditkitError, adapters, config
 from editkit.train.finetune import EditJob
 from editkit.train.loop import fit
@@ -27,7 +27,7 @@ from tests.train.runs import RECOLOUR, losses, train
 def test_in_shards_no_device_holds_the_whole_transformer(
     start: str | None, shards: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "device", lambda name: torch.device("meta"))
+    monkeypatch.setattr(devices, "choose_device", lambda name: torch.device("meta"))
     monkeypatch.setenv("ACCELERATE_USE_FSDP", str(shards).lower())
     job = object.__new__(EditJob)
     job.config = replace(settings("run"), fresh={}, start=start)

@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from backbones import hub, low_memory, parts
+from backbones import component_files, hub, low_memory
 from backbones.specs import NON_COMMERCIAL
 from tests import ROOT
 from tests.rehearsal.figures import pytest_terminal_summary
@@ -18,7 +18,7 @@ from tests.weights.official import Weights
 
 __all__ = ["pytest_terminal_summary"]
 KONTEXT, FILL = "black-forest-labs/FLUX.1-Kontext-dev", "black-forest-labs/FLUX.1-Fill-dev"
-WHOLE = hub.weights(["transformer", *parts.PARTS], *hub.TOKENIZERS)
+WHOLE = hub.file_patterns(["transformer", *component_files.COMPONENTS], *hub.TOKENIZERS)
 ADAPTERS = {
     "lora": ("RiverZ/normal-lora", "*.safetensors"),
     "experts": ("sanaka87/ICEdit-MoE-LoRA", "*.safetensors"),

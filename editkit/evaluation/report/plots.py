@@ -156,7 +156,7 @@ class _figure:  # noqa: N801
             style
             | {
                 "svg.fonttype": "none",  # text stays text, in the page's own font
-                "svg.hashsalt": name,  # the same figure gives the same file, and no two share an id
+                "svg.hashsalt": name,  # the same figure gives the same file
                 "font.family": "sans-serif",
                 "text.parse_math": False,
                 "axes.spines.top": False,
@@ -185,4 +185,5 @@ def _svg(figure: Any, name: str) -> str:
     text = re.sub(
         r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', rf'<svg \1role="img" data-plot="{name}"', text
     )
+    text = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", text)  # ids are the page's, not the figure's
     return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
