@@ -12,7 +12,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from backbones.empty_models import empty_model, fill
 from backbones.specs import PUBLISHED_SHAPE
-from backbones.text import Encoders, word_tokenizer
+from backbones.text import Encoders
+from backbones.word_tokenizer import word_tokenizer
 from tests import ROOT
 from tests.random_weights import LETTERS
 
