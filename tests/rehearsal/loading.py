@@ -14,7 +14,7 @@ from torch import Tensor
 import editkit
 from backbones import low_memory
 from backbones.conversion import state_dict
-from backbones.weight_tracker import weight_bytes
+from backbones.weight_tracker import tensors, weight_bytes
 from editkit import EditRequest
 from tests.pictures import image
 from tests.rehearsal.acts import CLOSE, PROMPT, SEED, latents
