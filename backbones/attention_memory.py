@@ -70,9 +70,10 @@ class MemoryAttnProcessor(FluxAttnProcessor):  # type: ignore[misc]
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Attend; without a memory exactly as diffusers does."""
         if memory is None:
-            return super().__call__(
+            plain: Tensor | tuple[Tensor, Tensor] = super().__call__(
                 attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb
             )
+            return plain
         query, key, value = _heads(attn, hidden_states, ("to_q", "to_k", "to_v"), (attn.norm_q, attn.norm_k))
         text = 0
         if encoder_hidden_states is not None:
@@ -86,7 +87,7 @@ class MemoryAttnProcessor(FluxAttnProcessor):  # type: ignore[misc]
         if image_rotary_emb is not None:
             query, key = (apply_rotary_emb(each, image_rotary_emb, sequence_dim=1) for each in (query, key))
         key, value = memory.exchange(self.layer, key, value)
-        attended = dispatch_attention_fn(
+        attended: Tensor = dispatch_attention_fn(
             query,
             key,
             value,

@@ -36,9 +36,7 @@ class WeightSlices:
             problem = first_sentence(error)
             raise EditkitError(f"The transformer in {folder} cannot be loaded ({problem}).") from error
         if missing := [name for name in names if name not in self.paths]:
-            raise EditkitError(
-                f"The transformer in {folder} has no weight {missing[0]}; load it whole again."
-            )
+            raise EditkitError(f"The transformer in {folder} has no weight {missing[0]}; give a whole one.")
 
     def rows(self, name: str, start: int, end: int) -> Tensor:
         """Read rows of a weight, as they are in the file.

@@ -55,7 +55,9 @@ def serve(
             server_name=host,
             server_port=port,
             share=share,
-            auth=None if password is None else (lambda _, given: hmac.compare_digest(given, password)),
+            auth=None
+            if password is None
+            else (lambda _, given: hmac.compare_digest(given.encode(), password.encode())),
             auth_message="Any user name, and the page's password." if password else None,
             **_page().LOOKS,
         )

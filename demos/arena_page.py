@@ -15,9 +15,12 @@ from editkit.errors import EditkitError
 from editkit.evaluation.arena import LEFT, QUALITIES, RIGHT, TIE, Contest, Duel, Votes
 from editkit.imaging import images
 
+STYLE = """<style>
+.arena-picture img { width: 100%; max-height: 45vh; object-fit: contain; }
+</style>"""
 LOOKS: dict[str, Any] = {
     "theme": theme.theme(),
-    "head": theme.head(),
+    "head": theme.head() + STYLE,
     "footer_links": [],
     "run_history": False,
     "enable_monitoring": False,
@@ -63,7 +66,10 @@ class Arena:
             self.send = gr.Button("Vote", variant="primary", elem_id="arena-vote")
 
     def _picture(self, label: str) -> gr.Image:
-        return gr.Image(label=label, type="filepath", interactive=False, buttons=["fullscreen"], height=360)
+        return gr.Image(
+            label=label, type="filepath", interactive=False, buttons=["fullscreen"], min_width=120,
+            elem_classes=["arena-picture"],
+        )  # fmt: skip
 
     @property
     def parts(self) -> list[Any]:
@@ -121,7 +127,7 @@ class Arena:
         return str(path)
 
 
-def build(contest: Contest, votes: Votes, qualities: Sequence[str], folder: Path) -> gr.Blocks:
+def build(contest: Contest, votes: Votes, qualities: Sequence[str], folder: Path) -> Any:
     """The page of a contest."""
     with gr.Blocks(title="editkit arena", analytics_enabled=False) as page:
         arena = Arena(contest, votes, qualities, folder)

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from demos import option_panels, settings, theme, widgets
+from demos import option_panels, settings, theme, uploads, widgets
 from demos.instruction import Instruction
 from demos.jobs import QUICK, Controls
 from demos.pictures import PAINT
@@ -47,6 +47,7 @@ class Form:
             elem_id="compare-picture",
             placeholder="Drop a picture here, paste one, or click to upload",
         )
+        self.picture_said = uploads.line("compare")
         gr.HTML(theme.hint("Paint on the picture to keep the edit inside the paint."))
         # Gradio's editor sends a layer that it is given, but does not show it.
         self.sample_paint = gr.Image(

@@ -118,8 +118,14 @@
     createImageBitmap(file).then((image) => image.close(), () => unreadable(file));
   }, true);
 
-  // While files are on their way, a line says so and nothing can be started.
-  let uploads = 0;
+  // While a visitor's files are on their way, a line says so and nothing can be started. The picture's editor
+  // also sends samples and paint, which is no news.
+  let uploads = 0, chosen = false;
+  for (const way of ["change", "drop", "paste"]) {
+    document.addEventListener(way, (e) => {
+      if ((e.target.files ?? e.dataTransfer?.files ?? e.clipboardData?.files)?.length) chosen = true;
+    }, true);
+  }
   const plain = window.fetch;
   function told() {
     document.querySelectorAll("[id$='-go']").forEach((go) => { go.inert = uploads > 0; });
@@ -134,13 +140,14 @@
   }
   window.fetch = async (input, init) => {
     const { pathname } = new URL(input?.url ?? input, location.href);
-    if (!pathname.endsWith("/upload") || init?.method !== "POST") return plain(input, init);
+    if (!chosen || !pathname.endsWith("/upload") || init?.method !== "POST") return plain(input, init);
     uploads += 1;
     told();
     try {
       return await plain(input, init);
     } finally {
       uploads -= 1;
+      chosen = uploads > 0;
       told();
     }
   };

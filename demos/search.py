@@ -87,7 +87,7 @@ class Search:
         )
         self.controls.stoppable(self.visit)
         read = partial(photo, self.pixels)
-        uploads.tell(self.place, self.form.picture, read, self.controls.status, "search")
+        uploads.tell(self.place, self.form.picture, read, self.form.picture_said, "search")
         self.view.decide([self.shown])
         self.gallery.select(
             pick,

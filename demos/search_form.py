@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from demos import widgets
+from demos import uploads, widgets
 from demos.device import USUAL
 from demos.instruction import Instruction
 from demos.jobs import Controls
@@ -35,6 +35,7 @@ class SearchForm:
             elem_id="search-picture",
             placeholder="Drop a picture here, paste one, or click to upload",
         )
+        self.picture_said = uploads.line("search")
         self.instruction = Instruction("search", "Instruction", OPEN, OPEN)
         with gr.Row():
             names = [each.name for each in api.methods()]

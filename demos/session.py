@@ -62,7 +62,7 @@ class Turns:
         )
         self.controls.stoppable(self.visit)
         read = partial(photo, self.pixels)
-        uploads.tell(self.place, self.form.picture, read, self.controls.status, "session")
+        uploads.tell(self.place, self.form.picture, read, self.form.picture_said, "session")
         self.view.decide([self.turn])
         self.form.wire()
         calm: dict[str, Any] = {"concurrency_id": QUEUE, "concurrency_limit": 1, "show_progress": "minimal"}

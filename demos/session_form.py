@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from demos import uploads
 from demos.device import USUAL
 from demos.instruction import Instruction
 from demos.jobs import Controls
@@ -26,6 +27,7 @@ class SessionForm:
             elem_id="session-picture",
             placeholder="Drop a picture here, paste one, or click to upload",
         )
+        self.picture_said = uploads.line("session")
         self.instruction = Instruction("session", "Next edit", FIRST_TURNS[0].instruction)
         with gr.Row():
             self.method = gr.Dropdown(

@@ -113,8 +113,12 @@ def hint(text: str) -> str:
 def status(text: str, share: float | None = None, notes: Iterable[str] = ()) -> str:
     """Make a status line, with a progress bar where the share done is known."""
     bar = "" if share is None else f'<progress max="1" value="{share:.3f}" aria-label="Progress"></progress>'
-    listed = "".join(f'<p class="note">{escape(note)}</p>' for note in dict.fromkeys(notes))
-    return f'<div class="status" role="status">{bar}<p>{escape(text)}</p>{listed}</div>'
+    return f'<div class="status" role="status">{bar}<p>{escape(text)}</p>{remarks(notes)}</div>'
+
+
+def remarks(notes: Iterable[str]) -> str:
+    """Make a line of each note, once; nothing where there are none."""
+    return "".join(f'<p class="note">{escape(note)}</p>' for note in dict.fromkeys(notes))
 
 
 def problem(text: str) -> str:

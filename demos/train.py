@@ -165,7 +165,9 @@ class Train:
         return {
             form.status: self._line(files, told),
             form.empty: gr.update(visible=files is None),
-            form.loss: gr.update(value=frame(rows) if rows else None, visible=bool(rows)),
+            form.loss: gr.update(
+                value=frame(rows) if rows else None, visible=len(rows) > 1
+            ),  # a line needs two
             form.picture: gr.update(value=str(sheet) if sheet else None, visible=sheet is not None),
             form.attempt: gr.update(visible=files is not None and files.adapter() is not None),
             form.begin: gr.update(interactive=not running),
@@ -221,8 +223,7 @@ class Train:
         words = f"{files.folder.name}: {told.words()}"
         if told.phase == statuses.FAILED:
             return theme.problem(words)
-        detail = [told.detail] if told.detail else []
-        return theme.status(words, told.share, [*detail, *notes])
+        return theme.status(f"{words}; {told.detail}" if told.detail else words, told.share, notes)
 
     def _recipe(self, name: str) -> training.Recipe:
         if name not in self.recipes:

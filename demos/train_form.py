@@ -71,6 +71,8 @@ class TrainForm:
         self.attempt = gr.Button("Try it in Compare", variant="primary", visible=False, elem_id="train-try")
         self.picture = gr.Image(
             label="Held-out edits: source, edit, answer",
+            show_label=False,  # it would lie over the sheet's first line
+            buttons=["fullscreen"],
             format="png",
             interactive=False,
             visible=False,
@@ -79,7 +81,8 @@ class TrainForm:
         self.findings = gr.HTML(elem_id="train-findings")
         self.sheet = gr.Image(
             label="Pairs to look at: source, answer",
-            show_label=False,  # it would lie over the sheet's first line
+            show_label=False,
+            buttons=["fullscreen"],
             format="png",
             interactive=False,
             visible=False,
@@ -89,6 +92,5 @@ class TrainForm:
 
     def description(self, name: str | None) -> str:
         """Show the description of a config."""
-        return theme.hint(
-            self.recipes[name].words if name in self.recipes else "No config trains this backbone."
-        )
+        recipe = self.recipes.get(name or "")
+        return theme.hint(recipe.words if recipe else "No config trains this backbone.")

@@ -1,9 +1,14 @@
-"""What is said of a picture when it is uploaded: that it is none, or what to know before it is edited."""
+"""What is said of a picture when it is uploaded: that it is none, or what to know before it is edited.
+
+It has a line of its own: an upload may be told of late, when an edit has begun or is done.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+
+import gradio as gr
 
 from demos import theme
 from demos.jobs import QUICK
@@ -12,8 +17,13 @@ from demos.place import Place
 from editkit.errors import EditkitError
 
 
+def line(name: str) -> Any:
+    """Make the line of a tab's picture."""
+    return gr.HTML(label="picture", elem_id=f"{name}-picture-said")
+
+
 def tell(
-    place: Place, picture: Any, read: Callable[[dict[str, Any] | None], Painted], status: Any, name: str
+    place: Place, picture: Any, read: Callable[[dict[str, Any] | None], Painted], said: Any, name: str
 ) -> None:
     """Check each upload to a component.
 
@@ -21,7 +31,7 @@ def tell(
         place: what the tabs share.
         picture: the component.
         read: reads its payload.
-        status: where it is said.
+        said: the line where it is said.
         name: of the tab.
     """
 
@@ -31,6 +41,7 @@ def tell(
             source = given.checked()
         except EditkitError as error:
             return theme.problem(str(error))
-        return theme.status("Ready.", notes=(*given.notes, *place.device.remarks(source)))
+        return theme.remarks((*given.notes, *place.device.remarks(source)))
 
-    picture.upload(uploaded, [picture], [status], preprocess=False, api_name=f"{name}_upload", **QUICK)
+    picture.upload(uploaded, [picture], [said], preprocess=False, api_name=f"{name}_upload", **QUICK)
+    picture.clear(lambda: "", None, [said], **QUICK)

@@ -86,6 +86,7 @@ OPTIONAL = (
     OptionalPackage(package="python-multipart", extra="serve", purpose="uploads to the server"),
     OptionalPackage(package="anyio", extra="serve", purpose="the server's threads"),
     OptionalPackage(package="prometheus_client", extra="serve", purpose="the server's metrics"),
+    OptionalPackage(package="pyarrow", extra="serve", purpose="the recipes of batch edits in Parquet"),
     OptionalPackage(package="ray", extra="ray", purpose="edits on several machines"),
 )
 

@@ -45,7 +45,7 @@ def _block_seconds(kind: str) -> dict[str, float]:
     import torch
 
     tokens, width = SIZES.get(kind, OTHER_SIZE)
-    with torch.random.fork_rng(device_type=kind):
+    with torch.random.fork_rng([] if kind == "cpu" else None, device_type=kind):
         block = torch.nn.TransformerEncoderLayer(
             width, width // 64, 4 * width, dropout=0.0, batch_first=True, norm_first=True, device=kind
         )

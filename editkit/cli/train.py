@@ -97,9 +97,9 @@ def _trained(recipe: str, settings: "RunConfig") -> float:
             processes.start(settings.fit)
             with failure.shared(partial(_ended, main)):
                 settings, said = precision.settle(settings, found)
+                job: Job = job_of(settings)
                 if said and main:
                     say([said])
-                job: Job = job_of(settings)
                 return fit(job, settings.fit)
     except stopping.StopRequest as request:
         raise stopping.StoppedError(str(request), request.number) from None

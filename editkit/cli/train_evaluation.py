@@ -50,7 +50,9 @@ class TrainEvaluation:
         from editkit import atomic_files
         from editkit.evaluation.comparison import compare
 
-        write_report(self.folder / AFTER)
+        for when in (BEFORE, AFTER):
+            print(f"{when} training:")
+            write_report(self.folder / when)
         found = compare(self.folder / BEFORE, self.folder / AFTER)
         with atomic_files.beside(self.folder / "comparison.json") as partial:
             partial.write_text(json.dumps(plain_differences(found), indent=2) + "\n")

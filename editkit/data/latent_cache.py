@@ -92,9 +92,8 @@ class LatentCache:
         found = []
         for each in index.buckets:
             plan, _ = self._encode([self.dataset[each.first]], low=False)
-            samples: Samples = StoredSamples(paths, each.chunks_N, each.rows_N)
-            if self.fresh:
-                samples = FreshSamples(samples, self.dataset, self._sampled)
+            stored = StoredSamples(paths, each.chunks_N, each.rows_N)
+            samples: Samples = FreshSamples(stored, self.dataset, self._sampled) if self.fresh else stored
             found.append(Bucket(plan=plan, samples=samples))
         return found
 

@@ -86,7 +86,8 @@ def write(chunks: Path, count: int) -> bool:
     if not covered_N.all():
         return False
     remarks = _remarks(len(left_out), transparent, count, sentence)
-    tensors, about = {}, []
+    tensors: dict[str, NDArray[Any]] = {}
+    about: list[int] = []
     for entries in sorted((each for each in found.values() if each.indices), key=lambda e: min(e.indices)):
         order = np.argsort(np.frombuffer(entries.indices, np.int64), kind="stable")
         tensors[f"{len(about)}.chunks"] = np.frombuffer(entries.chunks, np.int32)[order]

@@ -15,7 +15,7 @@ from editkit.errors import EditkitError
 from editkit.evaluation import existing
 from editkit.evaluation.benchmarks import Benchmark, Contents, open_benchmark
 from editkit.evaluation.chunks import Share, Watch
-from editkit.evaluation.metrics import AbsentMetricError, LoadedMetric, Metric, load_metric
+from editkit.evaluation.metrics import AbsentMetricError, LoadedMetric, Metric, judge, load_metric
 from editkit.evaluation.report import gallery
 from editkit.evaluation.run_folder import GROWING, SETTINGS, RunFolder
 from editkit.evaluation.scoring import Scoring
@@ -168,6 +168,7 @@ def _edit(
 def _begin(folder: RunFolder, prepared: Prepared) -> None:
     """Write what is run; methods, results and metrics of earlier calls stay in it."""
     config = asdict(prepared.config)
+    config["judge"] = judge.public(config["judge"])
     before = folder.settings if (folder.path / SETTINGS).is_file() else {}
     identity = {name: value for name, value in config.items() if name not in (*GROWING, *PLACES)}
     identity |= {"benchmark": prepared.benchmark.config.name, "contents": prepared.contents.digest}

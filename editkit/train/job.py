@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from editkit.train.config import FitConfig
 
 Rows = Callable[[str, int, int], Tensor]
-"""Function that reads rows of a parameter of the objective: name, first row, row behind the last."""
+"""Function that reads rows of a parameter of the objective: its name, first row, and row behind the last."""
 
 
 class RunConfig(Protocol):
@@ -33,7 +33,7 @@ class Job(ABC):
         """Make a batch of the samples at these indices of an endless, deterministic stream."""
 
     def weight_rows(self) -> Rows | None:
-        """Return what reads rows of a parameter, for an objective on the meta device; else None."""
+        """Return what reads rows of a parameter if the objective is on the meta device, otherwise None."""
         return None
 
     def placed(self) -> None:

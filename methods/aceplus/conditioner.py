@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +65,7 @@ class ACEPlusConditioner(Conditioner[ACEPlusConfig]):
         whole = replace(canvas.add_left(panel, sum(widths[:-1])), apart=ids_L3 is not None)
         if self.config.crop == "released" and len(widths) > 1:
             whole = replace(whole, content=_without_left_edge(panel, LOST))
-        given = {}
+        given: dict[str, Any] = {}
         if self.config.context == "cached" and len(widths) > 1:
             given = {"context_apart": True, "given_L": canvas.left_of_answer(whole)}
         return ACEPlan(

@@ -1,6 +1,7 @@
 """ICEdit's conditioner: a diptych with the source on the left and the part to paint on the right."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +46,7 @@ class ICEditConditioner(Conditioner[ICEditConfig]):
             F.pad(hole_B1HW, (panel.width, 0, 0, 0)),
             self._generators(inputs, whole),
         )
-        given = {}
+        given: dict[str, Any] = {}
         if self.config.context == "cached":
             given = {"context_apart": True, "given_L": canvas.left_of_answer(whole)}
         conditioning = Conditioning(channel_BLC=channel_BLC, **given)

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from editkit.train import status
-from tests.browser.visitor import PATIENCE, see, shoot
+from tests.browser.visitor import PATIENCE, see
 from tests.demos import pairs
 from tests.demos.page_server import Page as Server
 from tests.demos.page_server import served
@@ -82,6 +82,5 @@ def test_own_pairs_from_check_to_compare(opened: Callable[..., Page], tmp_path: 
     see(told, "9 pairs train, 1 is held out")
     expect(told).to_contain_text(": done", timeout=LONG)
     expect(page.locator("#train-picture img")).to_be_visible()
-    shoot(page, "train.png")
     page.locator("#train-try").click()
     see(page.locator("#compare-adapter"), "kontext uses")

@@ -39,4 +39,4 @@ def test_a_bad_file_is_named_at_once(opened: Callable[..., Page], tmp_path: Path
     page.locator("#compare-picture canvas").first.wait_for()
     tab(page, "Session")
     page.locator("#session-picture input[type=file]").first.set_input_files(tmp_path / "bad.png")
-    see(page.locator("#session-status").get_by_role("alert"), "bad.png is in no known picture format")
+    see(page.locator("#session-picture-said").get_by_role("alert"), "bad.png is in no known picture format")

@@ -23,9 +23,20 @@ LOADING = {"-b", "--backbone", "--device", "--dtype", "--quiet", "--verbose"}
 
 SCORED = {"-m", "--method", "--n", "--steps", "--negative", "--batch-size", "--option", "--lora"}
 
-SAMPLING = {"-m", "--method", "--seed", "--steps", "--guidance", "--size", "--negative", "--option", "--load"}
+SAMPLING = {
+    "-m",
+    "--method",
+    "--speed",
+    "--seed",
+    "--steps",
+    "--guidance",
+    "--size",
+    "--negative",
+    "--option",
+    "--load",
+}
 
-SAMPLING |= {"--lora"}
+SAMPLING |= {"--lora", "--speed"}
 
 LOW_MEMORY = {"--low-memory"}
 

@@ -53,9 +53,12 @@ def test_other_commands_wear_it(cli: Cli, random_pipeline: Path, tmp_path: Path,
         ["compare", source, "make it blue", "-m", "kontext", *shared],
     ):
         assert cli(*command, "--lora", style).status == 0
-        refused(cli(*command, "--lora", gone), "gone.safetensors is no file")
+        refused(cli(*command, "--lora", gone), "gone.safetensors is neither")
     shared[-1] = tmp_path / "report"
-    refused(cli("eval", "shapesworld", "--n", 1, *shared, "--lora", gone), "gone.safetensors is no file")
+    refused(
+        cli("eval", "shapesworld", "--n", 1, *shared, "--lora", gone),
+        "gone.safetensors is neither",
+    )
 
 
 def test_how_files_and_scales_are_told_apart(style: Path, tmp_path: Path) -> None:

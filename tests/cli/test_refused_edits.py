@@ -39,7 +39,7 @@ PICTURES: dict[str, Case] = {
     ),
     "text as image": (lambda p: edit(p, image=p.file("a.png", "hello")), "no known picture format"),
     "folder as image": (lambda p: edit(p, image=p.folder), "output.png is one picture; .* need a folder"),
-    "empty name of image": (lambda p: edit(p, image=""), "output.png is one picture"),
+    "empty name of image": (lambda p: edit(p, image=""), "picture's name is empty"),
     "missing mask": (lambda p: edit(p, "--mask", "none.png"), "mask none.png cannot be read"),
     "mask of another size": (
         lambda p: edit(p, "--mask", picture(p.folder / "m.png", (24, 40), (255,) * 3)),

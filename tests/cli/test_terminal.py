@@ -191,7 +191,8 @@ def test_ctrl_c_while_latents_are_encoded(place: Place) -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shell_completion(shell: str, place: Place) -> None:
     """The script that `--show-completion` prints, and what it asks for."""
-    script = python("-c", PROGRAM, "--show-completion", shell, cwd=place.folder)
+    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # the shell is the one that is named
+    script = python("-c", PROGRAM, "--show-completion", shell, env=named, cwd=place.folder)
     assert "_EDITKIT_COMPLETE" in script.out, script
     asked = {
         "_EDITKIT_COMPLETE": f"complete_{shell}",

@@ -97,9 +97,7 @@ def test_shipped_launcher_settings(path: Path) -> None:
 
 def test_measured_speeds() -> None:
     """Each entry is `exact`, or has all settings, so that later defaults change nothing."""
-    table = config.read(speed.TABLE)
-    assert table
-    for base, methods in table.items():
+    for base, methods in config.read(speed.TABLE).items():
         for method, speeds in methods.items():
             assert registry.method(method).name == method
             for name, settings in speeds.items():

@@ -28,7 +28,7 @@ def test_training_from_the_page(client: Client, page: Page, tmp_path: Path) -> N
     assert "9 pairs train" in words(client.predict(steps=2, api_name="/train_start", **own)[0])
     assert "already going on" in words(client.predict(steps=2, api_name="/train_start")[0])
     deadline = time.monotonic() + 300
-    while "done at step 2" not in status():
+    while "done 2 of 2" not in status():
         assert time.monotonic() < deadline, status()
         time.sleep(1)
     note, said = client.predict(api_name="/train_try")

@@ -191,7 +191,7 @@ def test_bad_rows_are_counted_and_named(tmp_path: Path) -> None:
         ("magicbrush", {"edit_sessions.json": "[]"}, "no JSON object"),
         ("magicbrush", {}, "There is no .*edit_sessions.json"),
         ("magicbrush", {"edit_sessions.json": '{"1": [{"input": "a"}]}'}, "has no output"),
-        ("imgedit", {"basic_edit.json": "{"}, "is no JSON"),
+        ("imgedit", {"basic_edit.json": "{"}, "is not JSON"),
         ("imgedit", {"basic_edit.json": '{"1": {"id": "a", "prompt": "b"}}'}, "has no edit_type"),
         ("imgedit-multi", {"a.json": '{"1": {"id": "a", "turn2": "b"}}'}, "no turns from turn1 on"),
         ("imgedit-multi", {}, "no JSON files"),

@@ -67,7 +67,17 @@ def test_a_judge_scores_beside_the_metrics(tmp_path: Path, served: Served) -> No
     assert len(list((folder.path / "judge").glob("*.json"))) == len(served.asked) == 8
     told = found.settings["metrics"]["viescore judge"]["depends on"]
     assert (told["model"], told["passes"]) == ("eyes", 1)
-    assert "success" in told["rubric"]["questions"][0]["text"]
+    assert told["rubric"] == "viescore"
+    assert len(told["rubric digest"]) == 16
+
+
+def test_secrets_of_the_address_are_not_written(tmp_path: Path, served: Served) -> None:
+    secret = served.url.replace("//", "//me:pw123@") + "?key=pw456"
+    folder = done(config(tmp_path, served, options=options(served, url=secret)))
+    for path in folder.path.rglob("*.json*"):
+        assert "pw123" not in path.read_text()
+        assert "pw456" not in path.read_text()
+    assert folder.settings["config"]["judge"]["options"]["url"] == served.url
 
 
 def test_its_words_stand_in_the_report(tmp_path: Path, served: Served) -> None:

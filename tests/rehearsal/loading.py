@@ -14,7 +14,7 @@ from torch import Tensor
 import editkit
 from backbones import low_memory
 from backbones.conversion import state_dict
-from backbones.placement import size, tensors
+from backbones.weight_tracker import tensors, weight_bytes
 from editkit import EditRequest
 from tests.pictures import image
 from tests.rehearsal.acts import CLOSE, PROMPT, SEED, latents
@@ -34,7 +34,7 @@ def plain(stage: Stage) -> Tensor:
 def scaled_presets(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the presets allow as much less as the stage's folder is smaller than FLUX.1's."""
     files = (stage.folder / "kontext").glob("*/*.safetensors")
-    share = sum(file.stat().st_size for file in files) / low_memory.published().whole
+    share = sum(file.stat().st_size for file in files) / low_memory.published_weights().whole
     cuda = stage.device.type == "cuda"
     presets = {
         name: replace(preset, weights=preset.weights * share, stream=preset.stream and cuda)
@@ -44,7 +44,7 @@ def scaled_presets(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def under_preset(stage: Stage, name: str, wanted: Tensor) -> None:
-    """Weights on the device stay below the preset's bound, by the ledger and by what CUDA counted."""
+    """Weights on the device stay below the preset's bound, by the tracker and by what CUDA counted."""
     if stage.device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
@@ -53,7 +53,7 @@ def under_preset(stage: Stage, name: str, wanted: Tensor) -> None:
     start()
     editor = stage.load("kontext", low_memory=name)
     made, bound = _latents(stage, editor), low_memory.PRESETS[name].weights
-    peak = editor.backbone.placement.ledger.peak
+    peak = editor.backbone.placement.tracker.peak
     assert 0 < peak <= bound
     tell(f"kontext, low_memory={name}", relative(made, wanted))
     tell(f"kontext, low_memory={name}, weights", f"{peak / 1e9:.3f} of {bound / 1e9:.3f} GB")
@@ -80,12 +80,12 @@ def in_fp8(stage: Stage, wanted: Tensor) -> None:
     for each in (stage.folder / "kontext" / "transformer").glob("*.safetensors"):
         state |= load_file(each)
     write(comfy_hints(state_dict.diffusers_to_native(state)), file)
-    whole = size(state.values())
+    whole = weight_bytes(state.values())
     del state
     start()
     editor = stage.load("kontext", transformer=str(file))
     made = _latents(stage, editor)
-    held = size(tensors(editor.backbone.transformer("kontext")))
+    held = weight_bytes(tensors(editor.backbone.transformer("kontext")))
     tell(f"kontext, scaled fp8, {held / whole:.2f} of the bytes", relative(made, wanted))
     assert held < 0.8 * whole
     assert relative(made, wanted) < FP8

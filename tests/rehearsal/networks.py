@@ -10,9 +10,10 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-from backbones.quantized import built, fill
+from backbones.empty_models import empty_model, fill
 from backbones.specs import PUBLISHED_SHAPE
-from backbones.text import Encoders, word_tokenizer
+from backbones.text import Encoders
+from backbones.word_tokenizer import word_tokenizer
 from tests import ROOT
 from tests.random_weights import LETTERS
 
@@ -160,7 +161,7 @@ class Draw:
     def with_input(self, transformer: FluxTransformer2DModel, channels: int) -> FluxTransformer2DModel:
         """A transformer with an input layer of its own, which shares all other weights."""
         config = {key: value for key, value in transformer.config.items() if not key.startswith("_")}
-        made = built(FluxTransformer2DModel, config | {"in_channels": channels})
+        made = empty_model(FluxTransformer2DModel, config | {"in_channels": channels})
         key = "x_embedder.weight"
         own = {key: self._tensor(key, made.state_dict()[key].shape)}
         return fill(made, {**transformer.state_dict(), **own}, self.dtype).to(self.device)
@@ -178,7 +179,7 @@ class Draw:
         return Encoders((clip, clip_model), (t5, t5_model), LENGTH)
 
     def _model(self, cls: Any, config: Any) -> Any:
-        model = built(cls, config)
+        model = empty_model(cls, config)
         shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
         state = {name: self._tensor(name, shape) for name, shape in shapes.items()}
         return fill(model, state, self.dtype).to(self.device)

@@ -52,7 +52,7 @@ class Stage:
         first = draw.transformer(self.scale)
         for role, channels in CHANNELS.items():
             own = first if role == "kontext" else draw.with_input(first, channels)
-            flux.adopt(roles[role].key, own, vae.to(memory_format=torch.channels_last), encoders)
+            flux.set_components(roles[role].key, own, vae.to(memory_format=torch.channels_last), encoders)
         return flux
 
     def in_memory(self) -> editkit.Editor:

@@ -202,7 +202,7 @@ start = time.monotonic()
 work(folder / "whole")
 pause = (time.monotonic() - start) / len(items)
 chance = random.Random(0)
-targets = sorted(chance.sample(range(len(items) - 3), kills))
+targets = sorted(chance.sample(range(len(items) // 2), kills))
 killed = 0
 for target in [*targets, None]:
     child = os.fork()
@@ -212,7 +212,7 @@ for target in [*targets, None]:
     if target is not None:
         while len(list((folder / "killed").glob("*.png"))) < target:
             time.sleep(0.001)
-        time.sleep(chance.uniform(0, pause))
+        time.sleep(chance.uniform(0, pause / 2))
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if target is not None:

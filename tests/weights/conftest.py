@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from backbones import hub, low_memory, parts
+from backbones import component_files, hub, hub_cache, low_memory
 from backbones.specs import NON_COMMERCIAL
 from tests import ROOT
 from tests.rehearsal.figures import pytest_terminal_summary
@@ -18,7 +18,7 @@ from tests.weights.official import Weights
 
 __all__ = ["pytest_terminal_summary"]
 KONTEXT, FILL = "black-forest-labs/FLUX.1-Kontext-dev", "black-forest-labs/FLUX.1-Fill-dev"
-WHOLE = hub.weights(["transformer", *parts.PARTS], *hub.TOKENIZERS)
+WHOLE = hub.file_patterns(["transformer", *component_files.COMPONENTS], *hub.TOKENIZERS)
 ADAPTERS = {
     "lora": ("RiverZ/normal-lora", "*.safetensors"),
     "experts": ("sanaka87/ICEdit-MoE-LoRA", "*.safetensors"),
@@ -52,7 +52,7 @@ def official() -> Official:
             adapters={name: _file(name) for name in adapters},
             device=device,
             dtype=torch.bfloat16,
-            whole=there is None or there >= low_memory.published().whole + low_memory.ROOM,
+            whole=there is None or there >= low_memory.published_weights().whole + low_memory.ROOM,
             output=ROOT / "out" / "weights",
         )
 
@@ -70,7 +70,7 @@ def _folder(repository: str, wanted: list[str]) -> Path | None:
         folder = Path(snapshot_download(repository, allow_patterns=wanted, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
-    return folder if hub.held(folder, wanted) else None
+    return None if hub_cache.missing(folder, wanted) else folder
 
 
 def _advice(absent: list[tuple[str, list[str]]]) -> str:

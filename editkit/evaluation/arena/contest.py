@@ -131,11 +131,12 @@ def open_contest(runs: Sequence[Path]) -> Contest:
     results: dict[str, dict[str, Path]] = {}
     for folder in folders:
         for edit in folder.edits():
-            if edit.error is None and edit.item in items:
+            path = (folder.path / edit.picture).absolute()
+            if edit.error is None and edit.item in items and path.is_file():
                 name = edit.method
                 if names.count(name) > 1:
                     name = f"{_label(folder.path, runs)}: {name}"
-                results.setdefault(name, {})[edit.item] = (folder.path / edit.picture).absolute()
+                results.setdefault(name, {})[edit.item] = path
     made = Contest(items=items, results=results)
     if next(made.duels(), None) is None:
         raise EditkitError(

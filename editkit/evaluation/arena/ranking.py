@@ -16,7 +16,8 @@ MIDDLE, SCALE = 1000.0, 400.0
 """The mean rating, and the difference at which the better one wins ten times as often, as in Elo's scale."""
 PRIOR = 0.5
 """Wins and losses of each contestant against an average one; who never lost then has a finite rating."""
-ROUNDS, CLOSE = 10_000, 1e-9
+ROUNDS, CLOSE = 10_000, 1e-6
+"""Most rounds of the algorithm, and the change of a logarithm at which it ends."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +67,7 @@ def ranking(votes: Sequence[Vote], seed: int = 0) -> list[Rank]:
     wins_NKK = np.stack(list(by_item.values()))
     rng, count = np.random.default_rng(seed), len(wins_NKK)
     drawn_RN = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    resampled_RK = np.array([ratings(np.tensordot(drawn_N, wins_NKK, 1)) for drawn_N in drawn_RN])
+    resampled_RK = ratings(np.tensordot(drawn_RN, wins_NKK, 1))
     low_K, high_K = np.quantile(resampled_RK, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     found = [
         Rank(
@@ -83,18 +84,21 @@ def ranking(votes: Sequence[Vote], seed: int = 0) -> list[Rank]:
     return sorted(found, key=lambda rank: -rank.rating)
 
 
-def ratings(wins_KK: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The likeliest ratings (K,) for numbers of wins of row over column, by Hunter's MM algorithm (2004)."""
-    games_KK = wins_KK + wins_KK.T
-    won_K = wins_KK.sum(1) + PRIOR
-    strength_K = np.ones(len(wins_KK))
+def ratings(wins_RKK: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The likeliest ratings (R, K) for numbers of wins of row over column, by Hunter's MM algorithm (2004).
+
+    Args:
+        wins_RKK: R tables, or one (K, K), which gives (K,).
+    """
+    games_RKK = wins_RKK + np.swapaxes(wins_RKK, -1, -2)
+    won_RK = wins_RKK.sum(-1) + PRIOR
+    strength_RK = np.ones(won_RK.shape)
     for _ in range(ROUNDS):
-        sums_KK = strength_K[:, None] + strength_K[None]
-        faced_K = (games_KK / sums_KK).sum(1) + 2 * PRIOR / (strength_K + 1)
-        new_K = won_K / faced_K
-        done = np.abs(np.log(new_K / strength_K)).max() < CLOSE
-        strength_K = new_K
-        if done:
+        sums_RKK = strength_RK[..., :, None] + strength_RK[..., None, :]
+        new_RK = won_RK / ((games_RKK / sums_RKK).sum(-1) + 2 * PRIOR / (strength_RK + 1))
+        change = np.abs(np.log(new_RK / strength_RK)).max()
+        strength_RK = new_RK
+        if change < CLOSE:
             break
-    logs_K = np.log10(strength_K)
-    return np.asarray(MIDDLE + SCALE * (logs_K - logs_K.mean()))
+    logs_RK = np.log10(strength_RK)
+    return np.asarray(MIDDLE + SCALE * (logs_RK - logs_RK.mean(-1, keepdims=True)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -96,7 +99,10 @@ class RubricMetric:
             **self.scorer.judge.identity(),
             "passes": self.config.passes,
             "pictures": "PNG at their own size",
-            "rubric": asdict(self.rubric),
+            "rubric": self.rubric.name,
+            "rubric digest": hashlib.sha256(json.dumps(asdict(self.rubric)).encode()).hexdigest()[:16],
+            "rubric note": self.rubric.note.strip(),
+            "questions": "in the files of the replies",
         }
 
     def score(self, case: Case) -> Scores:
@@ -109,6 +115,14 @@ class RubricMetric:
             bool(asked_words(case.item, quotes=True)),
         )
         return Scores(values=judged.values, notes=_notes(judged))
+
+
+def public(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A judge's settings without the user, password and query that its endpoint's address may hold."""
+    options = dict(settings.get("options", {}))
+    if "url" in options:
+        options["url"] = re.sub(r"//[^/@]*@", "//", str(options["url"]).partition("?")[0])
+    return {**settings, "options": options} if options else dict(settings)
 
 
 def columns(rubric: Rubric) -> tuple[Column, ...]:

@@ -17,6 +17,8 @@ COST = "seconds"
 DRIFT = ("outside_answer", "l1", "outside", "overall")
 """Columns that tell drift, the most telling ones first; those against a true answer add up over turns."""
 PANELS = 2
+ASIDE = 0.05
+"""Shift of each further method along the turns, so that intervals do not cover each other."""
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#0891b2", "#ca8a04", "#dc2626")
 MARKS = "osD^vPX*"
 INK = "#010203"
@@ -109,8 +111,9 @@ def _line(axes: Any, rows: Sequence[Row], column: str, method: str, place: int) 
             by_turn[turn] = value
     if by_turn:
         values = list(by_turn.values())
+        turns = [turn + ASIDE * place for turn in by_turn]
         axes.errorbar(
-            list(by_turn), [value.mean for value in values], yerr=_bars(values), label=method, **_look(place)
+            turns, [value.mean for value in values], yerr=_bars(values), label=method, **_look(place)
         )
 
 
@@ -148,11 +151,12 @@ class _figure:  # noqa: N801
             raise EditkitError("report.html needs a package: pip install 'editkit[eval]'.") from error
         self._name, self._panels = name, panels
         colours = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+        style: Any = dict.fromkeys(colours, INK)  # matplotlib types each key by itself
         self._context = matplotlib.rc_context(
-            {
-                **dict.fromkeys(colours, INK),
+            style
+            | {
                 "svg.fonttype": "none",  # text stays text, in the page's own font
-                "svg.hashsalt": name,  # the same figure gives the same file, and no two share an id
+                "svg.hashsalt": name,  # the same figure gives the same file
                 "font.family": "sans-serif",
                 "text.parse_math": False,
                 "axes.spines.top": False,
@@ -164,7 +168,7 @@ class _figure:  # noqa: N801
         from matplotlib.figure import Figure
 
         self._context.__enter__()
-        figure = Figure(figsize=(6.4, 3.4 * self._panels), layout="constrained")
+        figure = Figure(figsize=(4.8, 3 * self._panels), layout="constrained")
         axes = figure.subplots(self._panels, 1, squeeze=False)[:, 0]
         return lambda: _svg(figure, self._name), list(axes)
 
@@ -181,4 +185,5 @@ def _svg(figure: Any, name: str) -> str:
     text = re.sub(
         r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', rf'<svg \1role="img" data-plot="{name}"', text
     )
+    text = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", text)  # ids are the page's, not the figure's
     return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

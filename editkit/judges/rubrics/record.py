@@ -53,8 +53,8 @@ class Question:
             raise ValueError(f"combine must be min or mean, not {self.combine!r}")
         if self.only_with not in ("", WORDS):
             raise ValueError(f"only_with must be {WORDS} or empty, not {self.only_with!r}")
-        for asked in (self, *self.variants.values()):
-            if not asked.scores:
+        for scores in (self.scores, *(each.scores for each in self.variants.values())):
+            if not scores:
                 raise ValueError(f"the question {self.name} names no scores")
 
     def asked(self, category: str) -> Variant:

@@ -65,7 +65,7 @@ def shared(told: Callable[[str], None]) -> Iterator[None]:
 
 def _store() -> Any:
     """Connect to the store at which the launcher's processes meet; each thread needs its own connection."""
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # from C++, which has no stub
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     return TCPStore(address, port, is_master=False, timeout=timedelta(seconds=60))

@@ -41,7 +41,8 @@ def test_other_options_go_with_quantized_files(
         file = write(SPELLINGS[kind][0](native), tmp_path / "flux.safetensors")
     made = loaded(file)
     before = predict(made)
-    assert torch.equal(predict(place_transformer(made, torch.device("cpu"), LoadOptions(**options))), before)
+    after = predict(place_transformer(made, torch.device("cpu"), LoadOptions(**options)))
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["fp8 scaled, hints", "NVFP4, ComfyUI", "NF4", "GGUF"])

@@ -86,7 +86,7 @@ def test_collapse(cli: Cli, moe: Path, tmp_path: Path, way: str) -> None:
     new = tmp_path / "new.safetensors"
     run = cli("lora", "collapse", moe, new, "--way", way, "--weights", tmp_path / "routing.json")
     assert run.status == 0
-    assert "tokens use 2 experts each" in run.err
+    assert "each token uses 2 experts" in run.err
     wanted = collapse.collapse(state, way=way, weights=weights, scale=2.0)
     assert 0 < wanted.error < 1.5
     assert f"mean relative error {wanted.error:.4f} over 3 modules" in run.out

@@ -1,0 +1,48 @@
+"""Planted faults: the main rows of the table of metrics, on fewer edits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import faults
+from editkit.evaluation.metrics import load_metric
+from editkit.evaluation.metrics.base import HIGHER, LOWER, Column
+
+N = 6
+
+
+@pytest.fixture(scope="module")
+def table() -> dict[str, dict[str, float]]:
+    names = ("pixels", "source-pixels", "preservation", "shapesworld")
+    return faults.table(N, [load_metric(name) for name in names])
+
+
+def test_errors_to_the_true_answer_see_every_fault(table: dict[str, dict[str, float]]) -> None:
+    for column in ("l1", "l2", "psnr"):
+        assert table[column] == dict.fromkeys(faults.FAULTS, 1.0)
+
+
+def test_likeness_to_the_source_prefers_a_copy(table: dict[str, dict[str, float]]) -> None:
+    assert table["source_l1"]["copy"] == table["source_ssim"]["copy"] == 0
+
+
+def test_success_sees_what_breaks_the_edit(table: dict[str, dict[str, float]]) -> None:
+    assert table["success"]["copy"] == table["success"]["ground"] == 1
+    # 0.83 here: its limit is a mean error, which a wrong colour on a small thing can stay below.
+    assert 0.75 <= table["success"]["colour"] < 1
+
+
+def test_every_fault_differs_from_the_clean_result() -> None:
+    for number, edit in enumerate(faults.edits(N)):
+        shown = faults.cases(edit, number)
+        clean = shown["clean"].result.astype(int)
+        for name in faults.FAULTS:
+            apart = np.abs(shown[name].result.astype(int) - clean)
+            assert apart.max() > 10 * faults.NOISE, name
+
+
+def test_ties_count_half() -> None:
+    up, down = (Column(name="x", better=better, meaning="") for better in (HIGHER, LOWER))
+    assert [faults.won(up, 2, 1), faults.won(down, 2, 1), faults.won(up, 1, 1)] == [1, 0, 0.5]
+    assert faults.won(up, 1, None) == 0.5
