@@ -28,7 +28,7 @@ browser: .venv/.dev  ## look at the page in Chromium, as a visitor does
 	@command -v chromium >/dev/null || \
 		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get install -y -qq chromium >/dev/null; } || \
 		{ echo "There is no chromium here: run 'apt install chromium' (as root), then make again."; exit 1; }
-	@.venv/bin/python -m pytest tests/browser -m browser
+	@set -e; for file in tests/browser/test_*.py; do .venv/bin/python -m pytest -m browser $$file; done  # a server for each
 
 gpu: .venv/.dev  ## run the tests that need an accelerator: FLUX.1's 12 B parameters with random weights
 	@.venv/bin/python -m pytest -m gpu -rs

@@ -23,7 +23,9 @@ class Drawer:
     def __init__(self, method: Method[Options]) -> None:
         self.method = method
         first = method.main_options
-        names = ["guidance", "speed", *(["task"] if method.tasks else []), *widgets.fields(method.config)]
+        self.speeds = speed.measured(method.name)
+        own = [*(["speed"] if self.speeds else []), *(["task"] if method.tasks else [])]
+        names = ["guidance", *own, *widgets.fields(method.config)]
         made: dict[str, Any] = {}
         with gr.Accordion(f"Options of {method.name}", open=False, elem_id=f"options-{method.name}"):
             gr.HTML(theme.hint(f"After {method.paper}"))
@@ -38,7 +40,8 @@ class Drawer:
             return widgets.number_field(label or name, info=summary(EditRequest, name))
         if name == "speed":
             about = summary(EditRequest, "speed")
-            return gr.Dropdown(list(speed.NAMES), value=speed.EXACT, label=label or name, info=about)
+            choices = [speed.EXACT, *self.speeds]
+            return gr.Dropdown(choices, value=speed.EXACT, label=label or name, info=about)
         if name == "task":
             listed = [(f"{task.name}: {task.summary}", task.name) for task in self.method.tasks]
             return gr.Dropdown([("fitting what is given", ""), *listed], value="", label=label or name)
@@ -68,7 +71,7 @@ class Drawer:
         values = {key: shown.get(f"{self.method.name}_{key}") for key in self.fields}
         fields: dict[str, Any] = {key: None if value == "" else value for key, value in values.items()}
         fields["guidance"] = widgets.number("guidance", fields["guidance"])
-        fields["speed"] = fields["speed"] or speed.EXACT
+        fields["speed"] = fields.get("speed") or speed.EXACT
         return replace(request, **fields)
 
 

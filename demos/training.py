@@ -49,7 +49,8 @@ class Recipe:
 def recipes(backbone: str) -> dict[str, Recipe]:
     """Find configs that train an adapter of a backbone and whose data exist, by name."""
     found = {}
-    for path in sorted(CONFIGS.rglob("*.yaml")):
+    plain_first = sorted(CONFIGS.rglob("*.yaml"), key=lambda path: path.with_suffix(""))
+    for path in plain_first:
         values = config.read(path)
         fits = values.get("recipe") == "edit" and values.get("backbone") == backbone
         path_of_data = values.get("data", {}).get("path")

@@ -90,6 +90,13 @@ def resolve(speed: str, base: str | None, method: str) -> StepSaving | None:
     return None if found == EXACT else config.build(StepSaving, found)
 
 
+def measured(method: str) -> list[str]:
+    """Name the speeds besides `exact` that were measured for a method, on any backbone."""
+    by_method = (methods.get(method, {}) for methods in table(TABLE).values())
+    found = {name for speeds in by_method for name in speeds}
+    return [name for name in MEASURED if name in found]
+
+
 @cache
 def table(path: Path) -> dict[str, Any]:
     """Read the table of measured settings."""

@@ -108,7 +108,7 @@ def test_all_tabs_are_of_one_width(opened: Callable[..., Page]) -> None:
     for tab in TABS:
         page.get_by_role("tab", name=tab).click()
         expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
-        box = page.locator(".thirds:visible").first.bounding_box()
+        box = page.locator("[role=tabpanel]:visible").first.bounding_box()
         assert box
         places.add((round(box["x"]), round(box["width"])))
     assert len(places) == 1, places

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.visitor import (
+    PATIENCE,
     choose_sample,
     compare,
     see,
@@ -25,6 +26,7 @@ def test_problems_are_said_on_the_page(opened: Callable[..., Page], tmp_path: Pa
     page.locator("#compare-instruction textarea").fill("x")
     see(compare(page).get_by_role("alert"), "There is no picture yet")
     choose_sample(page)
+    expect(page.locator("#compare-instruction textarea")).not_to_have_value("x", timeout=PATIENCE)
     page.locator("#compare-instruction textarea").fill("make the unicorn blue")
     see(compare(page), "does not know the word unicorn")
     page.get_by_role("tab", name="Session").click()
