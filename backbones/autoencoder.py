@@ -11,7 +11,6 @@ from torch import Tensor
 from backbones import linear_decoder, linear_encoder
 from backbones.folders import load_pretrained
 from backbones.loading import build_random_model
-from backbones.packing import unpack
 
 
 def create(config: Mapping[str, Any]) -> AutoencoderKL:
@@ -24,7 +23,7 @@ def create(config: Mapping[str, Any]) -> AutoencoderKL:
 
 
 def make_linear(vae: AutoencoderKL, pixels_BCHW: Tensor, power: float) -> None:
-    """Write encoder and decoder down as a linear map, whitened to a power by pixels in [-1, 1], and its inverse."""
+    """Write down an encoder linear in pixels, whitened to a power by such in [-1, 1], and its inverse."""
     whitening = linear_encoder.whitening(pixels_BCHW, power)
     linear_encoder.write(vae, *whitening)
     linear_decoder.write(vae, linear_encoder.inverse(vae.config.latent_channels, *whitening))
@@ -39,11 +38,6 @@ def load(folder: str) -> AutoencoderKL:
     return load_pretrained(AutoencoderKL, folder, "", torch.float32).requires_grad_(True)
 
 
-def freeze_encoder(vae: AutoencoderKL) -> None:
-    """Freeze the encoder's weights, so that a trained transformer still understands the latents."""
-    vae.encoder.requires_grad_(False)
-
-
 def encode(vae: AutoencoderKL, pixels_BCHW: Tensor) -> Any:
     """Encode pixels BCHW in [-1, 1]; return the posterior with its `mean` BChw, `sample` and `kl` (B,)."""
     return vae.encode(pixels_BCHW).latent_dist
@@ -52,13 +46,6 @@ def encode(vae: AutoencoderKL, pixels_BCHW: Tensor) -> Any:
 def decode(vae: AutoencoderKL, latents_BChw: Tensor) -> Tensor:
     """Decode latents BChw as the encoder makes them; return pixels BCHW, in about [-1, 1]."""
     return cast(Tensor, vae.decode(latents_BChw).sample)
-
-
-def latents(vae: AutoencoderKL, tokens_BLC: Tensor, width: int, height: int) -> Tensor:
-    """Convert tokens of a canvas of `width` x `height` pixels into the decoder's latents BChw."""
-    return cast(
-        Tensor, unpack(tokens_BLC, width, height) / vae.config.scaling_factor + vae.config.shift_factor
-    )
 
 
 def save(vae: AutoencoderKL, state: Mapping[str, Tensor], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A decoder that inverts the linear encoder, written down instead of trained: AutoencoderKL's own layers do it.
+"""A decoder that inverts the linear encoder, written down instead of trained, in AutoencoderKL's layers.
 
 A latent cell holds the mean of 2x2 cells and their horizontal, vertical and diagonal differences. The decoder
 enlarges it twofold, after which all four places look alike, so it has to know in which place it is. Zero
@@ -182,7 +182,8 @@ def _constant(conv: nn.Conv2d, pair: Pair, value: float) -> None:
 
 def _copy(conv: nn.Conv2d, channel: int, pair: Pair, factor: float, tap: tuple[int, int] = CENTRE) -> None:
     """Write a channel of the input, as it is, to a pair."""
-    conv.weight[list(pair), channel, *tap] += torch.tensor((factor, -factor))
+    row, column = tap
+    conv.weight[list(pair), channel, row, column] += torch.tensor((factor, -factor))
 
 
 def _carry(

@@ -81,7 +81,7 @@ def write(vae: AutoencoderKL, mean_C: Tensor, maps_4CC: Tensor) -> None:
 
 
 def inverse(channels: int, mean_C: Tensor, maps_4CC: Tensor) -> Tensor:
-    """Return what `write` encodes (mean and differences of four cells, by colour) of a latent's channels and 1.
+    """Return what `write` encodes (mean and differences of four cells, by colour) of a latent and 1.
 
     Returns:
         12 rows of the channels' factors and a constant.

@@ -12,10 +12,10 @@ from editkit.shapesworld.datasets import ShapesWorld, ShapesWorldHoles
 
 
 def test_holes() -> None:
-    pictures = [ShapesWorldHoles(DataConfig(name="shapesworld holes", count=90))[n] for n in range(90)]
+    pictures = [ShapesWorldHoles(DataConfig(name="shapesworld holes", count=300))[n] for n in range(300)]
     widths = Counter(record.answer.shape[1] for record in pictures)
     assert widths.keys() == {128, 256}
-    assert 15 < widths[128] < widths[256]
+    assert 45 < widths[128] < widths[256]
     for record in pictures:
         assert record.mask is not None
         assert record.mask.shape == record.answer.shape[:2]
@@ -25,10 +25,14 @@ def test_holes() -> None:
     pairs = [record for record in pictures if record.answer.shape[1] == 256]
     assert not any(record.mask[:, :128].any() for record in pairs)
     repeated = [record for record in pairs if record.instruction == ShapesWorldHoles.REPEATED]
-    varied = [record for record in pairs if record.instruction.startswith(ShapesWorldHoles.VARIED)]
-    assert 0 < len(repeated) < len(varied) < len(pairs) - len(repeated)
+    changed = [
+        record
+        for record in pairs
+        if record.instruction.startswith((ShapesWorldHoles.VARIED, ShapesWorldHoles.EDITED))
+    ]
+    assert 0 < len(repeated) < len(changed) < len(pairs) - len(repeated)
     assert all((record.answer[:, :128] == record.answer[:, 128:]).all() for record in repeated)
-    assert not any((record.answer[:, :128] == record.answer[:, 128:]).all() for record in varied)
+    assert not any((record.answer[:, :128] == record.answer[:, 128:]).all() for record in changed)
 
 
 @pytest.mark.parametrize("name", ["start=0", "start=9999", "kinds={nothing: 1.0}"])

@@ -22,6 +22,7 @@ def test_inpainting_starts_as_text_to_image(tmp_path: Path, let_go: bool) -> Non
     values = config.read(ROOT / "configs" / "tiny" / "fill.yaml")
     changes = (
         "turned=false",
+        "latents=cached",
         "load.compile=false",
         "data.count=8",
         f"cache={tmp_path}",

@@ -243,7 +243,7 @@ def test_a_stage_begins_anew_when_what_it_starts_from_changes(place: Path) -> No
     longer["fit"]["steps"] = 5
     (place / "two.yaml").write_text(json.dumps(longer))
     assert origin() == first, "more steps go on from the ones before"
-    (place / "two.yaml").write_text(json.dumps(longer | {"edges": 1.0}))
+    (place / "two.yaml").write_text(json.dumps(longer | {"kl": 1e-3}))
     assert origin() != first
     (place / "two.yaml").write_text(json.dumps(longer))
     save_file({"a": torch.ones(2)}, f"placed/one/{WEIGHTS}")
@@ -368,9 +368,10 @@ def test_one_process_at_a_time(cli: Cli, place: Path) -> None:
 def test_shipped_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     listed = [stage.about for stage in stages.read(Path("configs/tiny/stages.yaml"))]
+    written = "out/tiny/vae"  # by editkit.shapesworld.linear_autoencoder, before the first stage
     for number, about in enumerate(listed):
         made = {place for before in listed[:number] for place in (before.export, before.install)}
-        for start in about.starts_from:
+        for start in set(about.starts_from) - {written}:
             assert any(Path(place).is_relative_to(start) for place in made - {""}), f"{start} comes later"
         place = Path(about.install)
         assert not about.install or (stages.weights(place) and not place.is_symlink())
