@@ -12,6 +12,7 @@ from editkit.backbone import Backbone
 from editkit.config import Options
 from editkit.data import padding
 from editkit.data.batches import EditBatch
+from editkit.imaging.canvas import GRID
 from editkit.method import Conditioner, Trainer
 from editkit.train.distributed.fsdp import drop_copies, local_shard
 from editkit.train.settings import EditTrainConfig
@@ -91,19 +92,19 @@ class FlowObjective(nn.Module):
         loss = flow.loss(
             predicted_BLC,
             velocity_BLC,
-            self._token_weights(batch),
+            self.token_weights(batch),
             None if by_time_B is None else by_time_B.to(device),
         )
         loss = loss * batch.mixed.loss_weight
         penalty = self.trainer.penalty()
         return loss if penalty is None else loss + penalty
 
-    def _token_weights(self, batch: EditBatch) -> Tensor | None:
+    def token_weights(self, batch: EditBatch) -> Tensor | None:
         """Return a batch's loss weights BL; None means a mean over tokens."""
-        context_BSC, heavy = batch.plan.conditioning.sequence_BSC, self.settings.changed_weight
-        if heavy == 1 or context_BSC is None or context_BSC.shape != batch.x0_BLC.shape:
+        context_BLC, heavy = _context(batch), self.settings.changed_weight
+        if heavy == 1 or context_BLC is None:
             return batch.weights_BL
-        return changed_weights(batch.x0_BLC, context_BSC, batch.weights_BL, heavy)
+        return changed_weights(batch.x0_BLC, context_BLC, batch.weights_BL, heavy)
 
     def noise_and_times(self, batch: EditBatch) -> tuple[Tensor, Tensor]:
         """Draw each sample's noise and time from its own seed, independent of its batch."""
@@ -130,6 +131,22 @@ class FlowObjective(nn.Module):
                 )
             )
         return torch.cat(noises), torch.cat(times)
+
+
+def _context(batch: EditBatch) -> Tensor | None:
+    """Return the context picture's tokens BLC in the places of the target's; None without such a picture.
+
+    In a diptych the left half's tokens stand for themselves and for those on the right.
+    """
+    conditioning, canvas = batch.plan.conditioning, batch.plan.canvas
+    context_BSC, channel_BLC = conditioning.sequence_BSC, conditioning.channel_BLC
+    if context_BSC is not None:
+        return context_BSC if context_BSC.shape == batch.x0_BLC.shape else None
+    if channel_BLC is None or batch.places is not None or 2 * canvas.answer.left != canvas.width:
+        return None
+    count, rows, columns = len(channel_BLC), canvas.height // GRID, canvas.width // GRID
+    given_BhwC = channel_BLC[..., : batch.x0_BLC.shape[-1]].reshape(count, rows, columns, -1)
+    return given_BhwC[:, :, : columns // 2].repeat(1, 1, 2, 1).flatten(1, 2)
 
 
 def changed_weights(x0_BLC: Tensor, context_BLC: Tensor, weights_BL: Tensor | None, heavy: float) -> Tensor:

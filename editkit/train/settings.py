@@ -101,8 +101,8 @@ class EditTrainConfig:
     weighting: str = "none"
     """Loss weight by time: `none`, `sigma_sqrt` or `cosmap`."""
     changed_weight: float = 1.0
-    """Loss weight of tokens that differ from the context picture's token in the same place; others have 1.
-    It has no effect on batches without such a picture."""
+    """Loss weight of tokens that differ from the token in the same place of the context picture, or of a
+    diptych's left half; others have 1. It has no effect on batches without such a picture."""
     noise_offset: float = 0.0
     """Standard deviation of a constant that is added to each channel of a sample's noise."""
     mixed_sizes: bool = False

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
+from editkit import config
+from editkit.train.finetune import EditJob
 from editkit.train.objective import changed_weights
+from editkit.train.settings import EditTrainConfig
+from tests import ROOT
 
 
 def test_changed_tokens_weigh_more_and_samples_the_same() -> None:
@@ -23,3 +29,19 @@ def test_given_weights_keep_their_sums() -> None:
     found_BL = changed_weights(x0_BLC, torch.zeros_like(x0_BLC), weights_BL, 3.0)
     torch.testing.assert_close(found_BL.sum(1), weights_BL.sum(1))
     assert (found_BL[:, -1] == 0).all()
+
+
+def test_a_diptychs_right_half_is_compared_with_its_left_half(tmp_path: Path) -> None:
+    values = config.read(ROOT / "configs" / "tiny" / "icedit-lora.yaml")
+    values["data"] = {"count": 8, "kinds": {"recolour": 1.0}}
+    changes = ("load.compile=false", "latents=cached")
+    small = ("fit.batch=8", "fit.precision=fp32", "fit.device=cpu", f"cache={tmp_path}")
+    job = EditJob(config.build(EditTrainConfig, values, (*changes, *small)))
+    batch = job.batch(range(8))
+    weights_BhwL = job.objective.token_weights(batch).reshape(8, 8, 2, 8)
+    assert (weights_BhwL[:, :, 0] == 0).all()
+    right_Bhw = weights_BhwL[:, :, 1]
+    torch.testing.assert_close(right_Bhw.sum((1, 2)), torch.ones(8))
+    changed_Bhw = right_Bhw > 2 * right_Bhw.amin((1, 2), keepdim=True)
+    torch.testing.assert_close(right_Bhw.amax((1, 2)), 4 * right_Bhw.amin((1, 2)))
+    assert (changed_Bhw.float().mean((1, 2)) < 0.5).all(), "a recoloured thing fills no half"

@@ -3,13 +3,18 @@
 from dataclasses import dataclass
 from typing import cast
 
+from torch import Tensor
+
 from editkit.config import Options
 from editkit.errors import EditkitError
 from editkit.imaging import canvas
-from editkit.method import Conditioner, Method
+from editkit.method import Conditioner, Method, Trainer
 from editkit.train.finetune import EditJob
 from editkit.train.settings import EditTrainConfig
-from editkit.types import Conditioning, EditInputs, Plan
+from editkit.types import Canvas, Conditioning, EditInputs, Plan
+
+MASK = 256
+"""Number of channels of a token that hold its mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +33,37 @@ class Inpainting(Conditioner[InpaintOptions]):
         """
         if inputs.source_BCHW is None or inputs.mask_B1HW is None:
             raise EditkitError("Inpainting needs pictures with masks, such as data.name='shapesworld holes'.")
-        height, width = inputs.source_BCHW.shape[-2:]
-        planned = canvas.fit((width, height))
+        whole = _whole(inputs.source_BCHW)
         channel_BLC = self.backbone.inpainting(
-            canvas.place(inputs.source_BCHW, planned), canvas.place(inputs.mask_B1HW, planned)
+            canvas.place(inputs.source_BCHW, whole), canvas.place(inputs.mask_B1HW, whole)
         )
-        return Plan(canvas=planned, conditioning=Conditioning(channel_BLC=channel_BLC), role="fill")
+        panel, _ = self.backbone.sizes("fill")[0]
+        if whole.width == 2 * panel:
+            whole = canvas.add_left(canvas.fit((panel, whole.height)), panel)
+        return Plan(canvas=whole, conditioning=Conditioning(channel_BLC=channel_BLC), role="fill")
+
+    def target(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
+        """The whole picture, both halves of a diptych."""
+        return canvas.place(answer_BCHW, _whole(answer_BCHW))
+
+
+def _whole(pixels_BCHW: Tensor) -> Canvas:
+    height, width = pixels_BCHW.shape[-2:]
+    return canvas.fit((width, height))
+
+
+class InpaintTrainer(Trainer[InpaintOptions]):
+    """Trains mostly on what is painted: what is kept is a copy of the input, and learnt at once."""
+
+    KEPT = 0.05
+
+    def weights(self, plan: Plan, inputs: EditInputs) -> Tensor | None:
+        """Weight kept tokens less than those in the hole."""
+        channel_BLC = plan.conditioning.channel_BLC
+        assert channel_BLC is not None
+        hole_BL = channel_BLC[..., -MASK:].float().mean(-1)
+        weights_BL = self.KEPT + (1 - self.KEPT) * hole_BL
+        return weights_BL / weights_BL.sum(1, keepdim=True)
 
 
 METHOD = Method(
@@ -43,6 +73,7 @@ METHOD = Method(
     role="fill",
     config=InpaintOptions,
     conditioner=Inpainting,
+    trainer=InpaintTrainer,
 )
 
 
