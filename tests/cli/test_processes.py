@@ -63,6 +63,7 @@ def test_interrupted_training_is_one_sentence(place: Place) -> None:
     assert err.count("\n") == 1, err
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_one_sentence(place: Place) -> None:
     pytest.importorskip("resource")
     arguments = edit(place, "--size", "2048x2048")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +18,7 @@ from editkit.inference import provenance
 from tests.command_line import one_sentence
 from tests.pictures import difference, image
 from tests.serving.server import Served
-
-WORDS = "make the red circle blue"
-
-
-def file(picture: Image.Image) -> tuple[str, bytes, str]:
-    """A picture as a client sends it."""
-    buffer = BytesIO()
-    picture.save(buffer, "PNG")
-    return "picture.png", buffer.getvalue(), "image/png"
-
-
-def opened(datum: Any) -> Image.Image:
-    """The picture of an answer."""
-    return Image.open(BytesIO(base64.b64decode(datum.b64_json)))
+from tests.serving.uploads import WORDS, file, opened
 
 
 def same(datum: Any, editor: editkit.Editor, **asked: Any) -> None:
