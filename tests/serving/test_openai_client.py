@@ -90,7 +90,8 @@ def test_a_seed_search(server: Served, editor: editkit.Editor) -> None:
         image=file(source), prompt=WORDS, extra_body={"seed": 1, "steps": 4, "search": {"seeds": 3}}
     )
     assert answer.data is not None
-    found = editor.edit(source, WORDS, seed=1, steps=4, search=SeedSearch(seeds=3))
+    request = EditRequest(image=source, instruction=WORDS, seed=1, steps=4, search=SeedSearch(seeds=3))
+    found = editor.run(request)
     assert difference(opened(answer.data[0]), found.image) <= 1
     assert found.search is not None
     assert answer.data[0].search["seed"] == found.search.seed == answer.data[0].seed
