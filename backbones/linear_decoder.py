@@ -9,9 +9,6 @@ sixteen columns, which are 128 pixels; wider pictures lose their differences in 
 Every value v of a normed layer stands there as v and -v, since silu(v) - silu(-v) = v.
 """
 
-from collections.abc import Iterator
-from itertools import count, islice
-
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
@@ -28,9 +25,9 @@ Pair = tuple[int, int]
 CENTRE = (1, 1)
 
 
-def _pairs(start: int) -> Iterator[Pair]:
+def _pairs(start: int, count: int) -> list[Pair]:
     """Number pairs of channels (v, -v) from a start on."""
-    return ((first, first + 1) for first in count(start, 2))
+    return [(first, first + 1) for first in range(start, start + 2 * count, 2)]
 
 
 @torch.no_grad()
@@ -55,9 +52,9 @@ def write(vae: AutoencoderKL, values_VC: Tensor) -> None:
     _write_pixels(decoder)
 
 
-_numbers = _pairs(32)
-ONE = next(_numbers)
-BOARDS, GROWN = list(islice(_numbers, 4)), list(islice(_numbers, 4))
+ONE, *_boards = _pairs(32, 9)
+BOARDS, GROWN = _boards[:4], _boards[4:]
+"""Checkerboards from the four borders, and in the middle of a block what they were before it."""
 
 
 def _read_values(conv_in: nn.Conv2d, values_VC: Tensor, side: int) -> Tensor:
@@ -89,12 +86,11 @@ def _grow(resnet: nn.Module, x_BChw: Tensor) -> Tensor:
     return resnet(x_BChw, None)
 
 
-_inner, _outer = _pairs(0), _pairs(32)
-# A difference passes a gate's first pair where its sign is +1, and the second one where it is -1.
-GATES = [(next(_inner), next(_inner)) for _ in range(8)] + [(next(_outer), next(_outer))]
-MEANS, STEADY = list(islice(_outer, 3)), next(_outer)
-SUMS, SLOPES = list(islice(_outer, 2)), list(islice(_outer, 2))
-"""By axis: a checkerboard plus and minus its slope, one of which is 0."""
+_inner, _outer = _pairs(0, 16), _pairs(32, 10)
+GATES = [*zip(_inner[::2], _inner[1::2], strict=True), (_outer[0], _outer[1])]
+"""By difference and colour: one pair lets it pass where its sign is +1, the other one where it is -1."""
+MEANS, STEADY, SUMS, SLOPES = _outer[2:5], _outer[5], _outer[6:8], _outer[8:]
+"""Means by colour; a constant; by axis a checkerboard plus and minus its slope, one of which is 0."""
 
 
 def _lay_out_gates(conv: nn.Conv2d, x_BChw: Tensor) -> Tensor:
@@ -117,11 +113,11 @@ def _lay_out_gates(conv: nn.Conv2d, x_BChw: Tensor) -> Tensor:
 
 def _open_gates(resnet: nn.Module, x_BChw: Tensor) -> Tensor:
     """Add the place's sign by columns, by rows, and their product to the gates of such differences."""
-    column, row, alike, unlike = islice(_pairs(0), 4)
-    for axis, sign in ((0, 1.0), (1, 1.0)):
-        for pair, share in (((column, row)[axis], 0.5), (alike, 0.5), (unlike, 0.5 - axis)):
-            _add_size(resnet.conv1, SUMS[axis], pair, share * sign)
-            _add_size(resnet.conv1, SLOPES[axis], pair, -share * sign)
+    column, row, alike, unlike = _pairs(0, 4)
+    for axis, own in enumerate((column, row)):
+        for pair, share in ((own, 0.5), (alike, 0.5), (unlike, 0.5 - axis)):
+            _add_size(resnet.conv1, SUMS[axis], pair, share)
+            _add_size(resnet.conv1, SLOPES[axis], pair, -share)
     middle_BChw = resnet.conv1(_keep_sizes(resnet.norm1, x_BChw))
     _keep_sizes(resnet.norm2, middle_BChw)
     for number, gate in enumerate(GATES):
@@ -138,7 +134,7 @@ def _open_gates(resnet: nn.Module, x_BChw: Tensor) -> Tensor:
 
 def _add_differences(resnet: nn.Module, x_BChw: Tensor) -> None:
     """Add each difference with its place's sign to its colour's mean."""
-    *changes, steady = islice(_pairs(0), 4)
+    *changes, steady = _pairs(0, 4)
     for number, gate in enumerate(GATES):
         for sign, pair in zip((1.0, -1.0), gate, strict=True):
             _carry(resnet.conv1, pair, changes[number % 3], sign / 2)
@@ -156,8 +152,7 @@ def _write_pixels(decoder: nn.Module) -> None:
         second.upsamplers[0].conv.weight[colour, mean, 1, 1] = 1.0
         third.resnets[0].conv_shortcut.weight[colour, colour, 0, 0] = 1.0
     last, group = third.upsamplers[0].conv, decoder.conv_norm_out.num_channels // 2
-    starts = _pairs(0)
-    places = [next(starts), next(starts), next(_pairs(group))]
+    places = [*_pairs(0, 2), *_pairs(group, 1)]
     for colour, place in enumerate(places):
         _copy(last, colour, place, 1.0)
     for start in (group - 2, 2 * group - 2):
