@@ -84,7 +84,7 @@ class TrainEvaluation:
         return share.rank == 0
 
     def _prepared(self, when: str) -> Prepared:
-        from editkit.evaluation import chunks, runner
+        from editkit.evaluation import runner
 
         return runner.prepare(self._config(when))
 
