@@ -80,31 +80,31 @@ class Scoring:
     def _chunk(self, chunk: Sequence[Session]) -> Lines:
         lines: Lines = []
         for session in chunk:
-            given = _Given()
+            pictures = _Pictures()
             for method in self._methods:
-                lines += self._session(method, session, given)
+                lines += self._session(method, session, pictures)
         return lines
 
-    def _session(self, method: str, session: Session, given: _Given) -> Iterator[dict[str, Any]]:
+    def _session(self, method: str, session: Session, pictures: _Pictures) -> Iterator[dict[str, Any]]:
         """Score a session's results by one method; a later turn's source is the result before it."""
         before: Edit | None = None
+        first: StoredPicture | None = None
         for _, item in session:
+            first = item.source or first
             edit = self._edits.get((method, item.id))
             missing = self._missing(method, item)
             if edit is not None and edit.error is None and missing:
-                yield self._line(item, edit, before, missing, given)
+                yield self._line(item, edit, missing, _Given(pictures=pictures, before=before, first=first))
             before = edit
 
     def _missing(self, method: str, item: Item) -> list[Metric]:
         known = self._known.get((method, item.id), set())
         return [metric for metric in self.metrics if metric.name not in known]
 
-    def _line(
-        self, item: Item, edit: Edit, before: Edit | None, metrics: Sequence[Metric], given: _Given
-    ) -> dict[str, Any]:
+    def _line(self, item: Item, edit: Edit, metrics: Sequence[Metric], given: _Given) -> dict[str, Any]:
         line: dict[str, Any] = {"method": edit.method, "item": item.id}
         try:
-            case = self._case(item, edit, before, given)
+            case = self._case(item, edit, given)
         except EditkitError as error:
             return {**line, "error": str(error), "metrics": [metric.name for metric in metrics]}
         return {**line, "scores": {metric.name: self._scored(metric, case) for metric in metrics}}
@@ -127,18 +127,19 @@ class Scoring:
             finally:
                 torch.set_num_threads(1)
 
-    def _case(self, item: Item, edit: Edit, before: Edit | None, given: _Given) -> Case:
-        source: RGB | None = None
+    def _case(self, item: Item, edit: Edit, given: _Given) -> Case:
+        source, pictures = None, given.pictures
         if item.source is not None:
-            source = given.picture(item.source)
-        elif before is not None and before.picture:
-            source = self._picture(before, f"result before {item.id}")
+            source = pictures.decoded(item.source)
+        elif given.before is not None and given.before.picture:
+            source = self._picture(given.before, f"result before {item.id}")
         return Case(
             item=item,
             edit=edit,
             result=self._picture(edit, f"result of {item.id}"),
             source=source,
-            answer=None if item.answer is None else given.picture(item.answer),
+            answer=None if item.answer is None else pictures.decoded(item.answer),
+            first=None if given.first is None else pictures.decoded(given.first),
             mask_HW=None if source is None else item.mask_HW((source.shape[1], source.shape[0])),
         )
 
@@ -146,17 +147,26 @@ class Scoring:
         return StoredPicture(value=Path(edit.picture), folder=self.folder.path, what=what).rgb()
 
 
-class _Given:
-    """A session's own pictures, decoded once for all methods."""
+class _Pictures:
+    """A session's own pictures, decoded once for all methods. Metrics do not write to them."""
 
     def __init__(self) -> None:
         self._decoded: dict[int, RGB] = {}
 
-    def picture(self, stored: StoredPicture) -> RGB:
-        """Decode a picture, or give it again. Metrics do not write to it."""
+    def decoded(self, stored: StoredPicture) -> RGB:
+        """Decode a picture, or give it again."""
         if id(stored) not in self._decoded:
             self._decoded[id(stored)] = stored.rgb()
         return self._decoded[id(stored)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Given:
+    """What a turn goes on from: the result before it, and the picture that its session began with."""
+
+    pictures: _Pictures
+    before: Edit | None
+    first: StoredPicture | None
 
 
 def _settled(scores: Mapping[str, Any]) -> set[str]:
