@@ -9,6 +9,4 @@ def manifest() -> Any:
     """What lmms-eval's registry of models is told, through the entry point `lmms_eval.models`."""
     from lmms_eval.models.registry_v2 import ModelManifest
 
-    return ModelManifest(
-        model_id="editkit", simple_class_path="editkit.evaluation.harness.model.EditkitModel"
-    )
+    return ModelManifest(model_id="editkit", simple_class_path=f"{__name__}.model.EditkitModel")

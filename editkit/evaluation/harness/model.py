@@ -16,16 +16,14 @@ from editkit.evaluation.records import Item
 from editkit.imaging import images
 from editkit.types import EditRequest, EditResult
 
-TEXT_ONLY = (
-    "editkit edits pictures: it runs tasks of generate_until, such as gedit_bench, imgedit, kris_bench."
-)
+NO_WORDS = "editkit edits pictures: give tasks of generate_until, such as gedit_bench."
 
 
 class EditkitModel(lmms):
     """A method on a backbone, for `lmms_eval --model editkit --model_args method=kontext,backbone=tiny`.
 
-    The answer to a request is JSON, `{"text": "", "images": [PATH]}`, as lmms-eval's editing tasks read it; of
-    an edit that failed it has no picture, and the error as text. Tokens and sampling of a task's
+    The answer to a request is JSON, `{"text": "", "images": [PATH]}`, as lmms-eval's editing tasks read it.
+    The answer to an edit that failed has no picture, and the error as text. Tokens and sampling of a task's
     generation_kwargs mean nothing to an editor.
 
     Args:
@@ -61,7 +59,7 @@ class EditkitModel(lmms):
         super().__init__()
         if unknown:
             raise EditkitError(
-                f"--model_args has {next(iter(unknown))!r}; it takes method, backbone, out, seed, steps, dtype."
+                f"--model_args has {next(iter(unknown))!r}; give method, backbone, out, seed, steps, dtype."
             )
         if not method:
             raise EditkitError("--model_args needs a method, such as method=kontext.")
@@ -128,7 +126,7 @@ class EditkitModel(lmms):
         Raises:
             EditkitError: always.
         """
-        raise EditkitError(TEXT_ONLY)
+        raise EditkitError(NO_WORDS)
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
         """Refuse: it answers once.
@@ -136,4 +134,4 @@ class EditkitModel(lmms):
         Raises:
             EditkitError: always.
         """
-        raise EditkitError(TEXT_ONLY)
+        raise EditkitError(NO_WORDS)
