@@ -20,7 +20,7 @@ CONFIGS = ROOT / "configs"
 SHIPPED = sorted(
     path
     for path in CONFIGS.rglob("*.yaml")
-    if path.parent.name not in ("accelerate", "hardware") and path != speed.TABLE
+    if path.parent.name not in ("accelerate", "evaluation", "hardware") and path != speed.TABLE
 )
 
 
