@@ -35,7 +35,7 @@ def test_planned_for_flux(path: Path, tmp_path: Path, cli: Cli) -> None:
     data = samples.PUBLISHED[settings.benchmark](tmp_path / "data")
     told = cli("eval", "run", path, "--data", data, "--dry-run", "--on", "h100-80g")
     assert told.status == 0
-    (line,) = [line for line in told.out.splitlines() if line.startswith(settings.methods[0])]
+    (line,) = [line for line in told.out.splitlines() if line.startswith(f"{settings.methods[0]} ")]
     items, passes, operations, hours = line.split()[1:]
     assert int(passes) % int(items) == 0
     assert float(operations) > 1e13
