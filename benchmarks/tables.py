@@ -17,7 +17,6 @@ from typing import Any
 
 from benchmarks.table_sources import SOURCES, Table, cleared
 from editkit.evaluation.report.statistics import Estimate
-from editkit.evaluation.report.tables import number
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, FIGURES = ROOT / "docs/tables.md", ROOT / "docs/assets/tables.json"
@@ -79,6 +78,10 @@ SVG = '<svg style="color: #808080" '
 """A plot takes the page's text colour, and a file of its own has none: gray can be read on both."""
 
 
+COARSE = 0.03
+"""Width of an interval from which on two digits are enough."""
+
+
 def plot_path(made: dict[str, Any]) -> str:
     """Where a table's plot is, from the page."""
     return f"assets/{made['title'].split()[0].lower()}.svg"
@@ -96,10 +99,12 @@ def section(made: dict[str, Any]) -> Iterator[str]:
 
 
 def cell(value: dict[str, Any] | None) -> str:
-    """A figure with its interval, and the number of examples where a row has fewer than the others."""
+    """A figure with its interval, with no more digits than that is worth."""
     if value is None:
         return ""
-    return f"{number(value['mean'])} [{number(value['low'])}, {number(value['high'])}]"
+    digits = 2 if value["high"] - value["low"] > COARSE else 4
+    mean, low, high = (f"{value[name]:.{digits}f}" for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
 
 
 def differences(published: dict[str, Any], made: dict[str, Any]) -> Iterator[str]:
@@ -110,7 +115,7 @@ def differences(published: dict[str, Any], made: dict[str, Any]) -> Iterator[str
             if before is None:
                 continue
             if now is None or not inside(Estimate(**before), now["mean"]):
-                what = "nothing" if now is None else number(now["mean"])
+                what = "nothing" if now is None else cell(now)
                 yield f"{name}, {column}: {what} against {cell(before)}"
 
 

@@ -40,8 +40,8 @@ def test_figures_outside_their_interval_are_off(made: dict) -> None:
     now["rows"]["local"][1]["mean"] = 0.75
     del now["rows"]["global"]
     local, gone = tables.differences(made, now)
-    assert local.startswith("local, b: 0.7500 against 1.0000 [")
-    assert gone.startswith("global, a: nothing against 0.0000 [")
+    assert local.startswith("local, b: 0.75 [")
+    assert gone.startswith("global, a: nothing against 0.00 [")
 
 
 def test_the_page_has_every_table(made: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def test_the_page_has_every_table(made: dict, tmp_path: Path, monkeypatch: pytes
     tables.write({first: made}, first, made)
     page = (tmp_path / "tables.md").read_text()
     assert "## Two methods" in page
-    assert "| global | 0.0000 [0.0000, 0.1611] |  |" in page
+    assert "| global | 0.00 [0.00, 0.16] |  |" in page
     assert "![Two methods](assets/two.svg)" in page
     assert (tmp_path / "assets" / "two.svg").read_text().startswith('<svg style="color: #808080"')
     kept = json.loads((tmp_path / "assets" / "tables.json").read_text())
