@@ -113,7 +113,7 @@ def sessions(folder: Path, n: int) -> Table:
 
 def ablation(folder: Path, n: int) -> Table:
     """ICEdit's Table 3."""
-    command = f"python benchmarks/icedit_ablation.py table --n {n}"
+    command = f"python benchmarks/icedit_ablation.py --n {n}"
     rows = _json(command, folder)
     names = ("all", "local", "global", "text")
     return Table(

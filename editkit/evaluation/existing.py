@@ -15,6 +15,19 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 CHUNK = 16
 
 
+def check_folders(results: Mapping[str, str]) -> None:
+    """Check that the folders of results are there.
+
+    Raises:
+        EditkitError: where one is missing.
+    """
+    for where in results.values():
+        if not Path(where).is_dir():
+            raise EditkitError(
+                f"There is no folder of results at {where}; give --results of one that exists."
+            )
+
+
 def find_all(
     benchmark: Benchmark,
     results: dict[str, str],
@@ -27,14 +40,10 @@ def find_all(
     """Log where each result is; one that is missing is a failure of its method, and looked for again.
 
     Raises:
-        EditkitError: where a folder is missing or holds no result of the benchmark.
+        EditkitError: where a folder holds no result of the benchmark.
     """
     for method, where in results.items():
         root = Path(where).resolve()
-        if not root.is_dir():
-            raise EditkitError(
-                f"There is no folder of results at {where}; give --results of one that exists."
-            )
         done = {item for (name, item), edit in logged.items() if name == method and edit.error is None}
         found = bool(done)
         for chunk in chunks(benchmark.items(limit), CHUNK, share):

@@ -101,7 +101,7 @@ def _pictures(folder: RunFolder, found: Frame, row: Row, inputs: Mapping[str, An
         and each.picture
         and (each.item["session"], each.item["turn"] + 1) == (session, turn)
     ]
-    kept = {"result before": _result(folder, each) for each in before[:1]}
+    kept = {"result before": _result(folder, before[0])} if before else {}
     return {**inputs, **kept, "result": _result(folder, row)}
 
 
