@@ -9,8 +9,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import torch
-
 from editkit.errors import EditkitError
 from editkit.evaluation.benchmarks import Benchmark
 from editkit.evaluation.chunks import Session, Share, Watch, chunks
@@ -46,7 +44,7 @@ class Scoring:
     share: Share
     workers: int = 2
     _one_at_a_time: Lock = field(default_factory=Lock)
-    _threads: int = field(default_factory=torch.get_num_threads)
+    _threads: int = 1
     _edits: dict[tuple[str, str], Edit] = field(default_factory=dict)
     _known: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     _methods: list[str] = field(default_factory=list)
@@ -57,6 +55,9 @@ class Scoring:
         Raises:
             EditkitError: where the log cannot be written.
         """
+        import torch
+
+        self._threads = torch.get_num_threads()
         self._edits = self.folder.edits()
         self._methods = sorted({method for method, _ in self._edits})
         for line in self.folder.scores():
@@ -71,6 +72,7 @@ class Scoring:
                     self._log(*waiting.pop(0), watch)
             for each in waiting:
                 self._log(*each, watch)
+        torch.set_num_threads(self._threads)  # MKL has one number for all threads
 
     def _log(self, count: int, lines: Future[Lines], watch: Watch) -> None:
         if found := lines.result():
@@ -120,6 +122,8 @@ class Scoring:
 
     def _alone(self, metric: Metric, case: Case) -> Scores:
         """Score by a metric that no two threads may use, and which has all of torch's threads for that."""
+        import torch
+
         with self._one_at_a_time:
             torch.set_num_threads(self._threads)
             try:
