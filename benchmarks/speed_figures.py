@@ -114,7 +114,7 @@ def plot(by_method: Mapping[str, tuple[Sequence[Example], Rows]], steps: int) ->
     """Draw success over operations for each method, with 95 % intervals; a PNG."""
     from matplotlib.figure import Figure
 
-    count = len(by_method)
+    count, looks = len(by_method), [("black", "*"), *zip(COLOURS, MARKS, strict=True)]
     figure = Figure(figsize=(4.6 * count, 4.2), layout="constrained")
     panels: Any = figure.subplots(1, count, squeeze=False, sharey=True)[0]
     for axes, (method, (examples, rows)) in zip(panels, by_method.items(), strict=True):
@@ -126,8 +126,8 @@ def plot(by_method: Mapping[str, tuple[Sequence[Example], Rows]], steps: int) ->
                 [interval.mean],
                 yerr=[[interval.mean - interval.low], [interval.high - interval.mean]],
                 label=name,
-                color=COLOURS[place % len(COLOURS)],
-                marker=MARKS[place % len(MARKS)],
+                color=looks[place][0],
+                marker=looks[place][1],
                 capsize=3,
                 linestyle="none",
             )

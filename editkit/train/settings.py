@@ -6,6 +6,7 @@ from typing import Any
 from editkit import adapters
 from editkit.data.records import FILES, DataConfig, MixedConfig
 from editkit.train.config import FitConfig
+from editkit.train.distill_settings import DistillConfig
 
 DISTRIBUTIONS = ("logit_normal", "uniform", "mode", "cosmap")
 WEIGHTINGS = ("none", "sigma_sqrt", "cosmap")
@@ -100,6 +101,8 @@ class EditTrainConfig:
     time_std: float = 1.0
     weighting: str = "none"
     """Loss weight by time: `none`, `sigma_sqrt` or `cosmap`."""
+    distill: DistillConfig | None = None
+    """Teach guidance, or few steps, from the model as the run found it; where null, the flow is learnt."""
     noise_offset: float = 0.0
     """Standard deviation of a constant that is added to each channel of a sample's noise."""
     mixed_sizes: bool = False
@@ -129,6 +132,11 @@ class EditTrainConfig:
         """Share of batches with `prior`: they learn the model's own predictions before training."""
         total = 1 + sum(mixed.weight for mixed in self.mixture.values())
         return sum(mixed.weight for mixed in self.mixture.values() if mixed.prior) / total
+
+    @property
+    def teacher_passes(self) -> float:
+        """Mean number of forward passes of a batch beside the objective's own."""
+        return self.prior_share if self.distill is None else float(self.distill.passes)
 
     def __post_init__(self) -> None:
         for name, allowed in (("times", DISTRIBUTIONS), ("weighting", WEIGHTINGS)):
@@ -176,6 +184,27 @@ class EditTrainConfig:
             )
         if self.text_encoders and self.trainable != "full":
             raise ValueError("text_encoders needs trainable=full")
+        if self.distill is not None:
+            self._check_distill(self.distill)
+
+    def _check_distill(self, distill: DistillConfig) -> None:
+        for name, given in (
+            ("text_encoders", self.text_encoders),
+            ("fresh", self.fresh),
+            ("start", self.start),
+            ("a mixture's prior", self.prior_share),
+        ):
+            if given:
+                raise ValueError(f"distill teaches what a whole model knows already: leave out {name}")
+        if distill.ladd is None:
+            return
+        for name in ("times", "time_mean", "time_std", "weighting"):
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise ValueError(
+                    f"distill.ladd trains at the times of its few steps, all alike: leave out {name}"
+                )
+        if self.load.get("compile") or self.load.get("cache"):
+            raise ValueError("distill.ladd reads features of blocks: leave out load.compile and load.cache")
 
 
 CONFIG = EditTrainConfig
