@@ -1,4 +1,4 @@
-"""FLUX.1's transformer with random weights, and plans for it that need neither autoencoder nor text encoders."""
+"""FLUX.1's transformer with random weights, and plans that need neither autoencoder nor text encoders."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ def network(width: str, device: torch.device) -> Flux:
             transformer = FluxTransformer2DModel(**WIDTHS[width]).eval().requires_grad_(False)
     finally:
         torch.set_default_dtype(before)
-    flux._register(flux.role(ROLE).key, transformer)
+    if device.type == "meta":
+        flux.transformers[flux.role(ROLE).key] = transformer  # positions without values cannot be cached
+    else:
+        flux._register(flux.role(ROLE).key, transformer)
     return flux
 
 
@@ -120,9 +123,9 @@ def tokens(plan: Plan, side: int, share: float) -> int:
     return TEXT + round(share * (side // canvas.GRID) ** 2) + beside
 
 
-def compiled(flux: Flux) -> None:
+def compiled(flux: Flux, backend: str) -> None:
     """Compile each kind of block, as the loading option `compile` does."""
-    flux.transformer(ROLE).compile_repeated_blocks()
+    flux.transformer(ROLE).compile_repeated_blocks(backend=backend)
 
 
 def in_fp8(flux: Flux) -> None:
