@@ -41,6 +41,7 @@ TECHNIQUES = {
     "region after 2 steps": Technique(speed="full_steps=2"),
     "region after 2 steps, every 8th": Technique(speed="full_steps=2,refresh=7"),
     "region after 1 step": Technique(speed="full_steps=1"),
+    "region by a draft of 4 steps": Technique(speed="full_steps=1,draft=4"),
 }
 """Techniques by name; the first saves nothing."""
 

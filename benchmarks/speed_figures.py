@@ -21,6 +21,8 @@ LOCAL = 0.2
 BANDS = (0.0, 0.05, 0.1, LOCAL, 1.0)
 REGION = "region after 2 steps"
 """Technique that is shown by the share of the picture that changes."""
+LOOKS = [("black", "*"), *zip(COLOURS, MARKS, strict=True), ("gray", "h")]
+"""Colour and mark of each technique."""
 SAME = 60.0
 """PSNR of pictures that are equal in all levels."""
 
@@ -114,7 +116,7 @@ def plot(by_method: Mapping[str, tuple[Sequence[Example], Rows]], steps: int) ->
     """Draw success over operations for each method, with 95 % intervals; a PNG."""
     from matplotlib.figure import Figure
 
-    count, looks = len(by_method), [("black", "*"), *zip(COLOURS, MARKS, strict=True)]
+    count = len(by_method)
     figure = Figure(figsize=(4.6 * count, 4.2), layout="constrained")
     panels: Any = figure.subplots(1, count, squeeze=False, sharey=True)[0]
     for axes, (method, (examples, rows)) in zip(panels, by_method.items(), strict=True):
@@ -126,8 +128,8 @@ def plot(by_method: Mapping[str, tuple[Sequence[Example], Rows]], steps: int) ->
                 [interval.mean],
                 yerr=[[interval.mean - interval.low], [interval.high - interval.mean]],
                 label=name,
-                color=looks[place][0],
-                marker=looks[place][1],
+                color=LOOKS[place][0],
+                marker=LOOKS[place][1],
                 capsize=3,
                 linestyle="none",
             )

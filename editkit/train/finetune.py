@@ -62,6 +62,10 @@ class EditJob(Job):
         self._validation = Validation(self, settings.validation) if wanted else None
         mixture = [MixedConfig(data=settings.data), *settings.mixture.values()]
         filled = [self._buckets(mixed) for mixed in mixture]
+        if settings.context_tokens < 1 and not any(bucket.joins_sequence for bucket in chain(*filled)):
+            raise EditkitError(
+                "context_tokens is for pictures that join the sequence, and none does here; leave it out."
+            )
         # Datasets change with optimizer steps, so the number of forward passes in a step does not matter.
         samplers = [
             BatchSampler(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)

@@ -12,12 +12,15 @@ from editkit.config import Options
 from editkit.data import padding
 from editkit.data.batches import EditBatch
 from editkit.method import Conditioner, Trainer
+from editkit.train.context_dropout import drop_context
 from editkit.train.initial_weights import InitialWeights
 from editkit.train.settings import EditTrainConfig
 from editkit.types import Plan
 
 CELLS = 4
 """Number of latent cells of a token; the values of one channel are neighbours."""
+CONTEXT = 4
+"""Number of the random stream that chooses the context's tokens."""
 
 
 class Objective(nn.Module):
@@ -68,7 +71,8 @@ class Objective(nn.Module):
         pairs = zip(batch.groups, words, strict=True)
         texts = [self.conditioner.with_text(plan, each).conditioning.text for (plan, _), each in pairs]
         text = padding.merge_texts([text for text in texts if text is not None])
-        return replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
+        plan = replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
+        return drop_context(plan, self.settings.context_tokens, hash((batch.seeds[0], CONTEXT)) % 2**63)
 
     def total(self, loss: Tensor, batch: EditBatch) -> Tensor:
         """Weight a batch's loss as its dataset is mixed in, and add the method's penalty."""

@@ -103,6 +103,9 @@ class EditTrainConfig:
     """Loss weight by time: `none`, `sigma_sqrt` or `cosmap`."""
     distill: DistillConfig | None = None
     """Teach guidance, or few steps, from the model as the run found it; where null, the flow is learnt."""
+    context_tokens: float = 1.0
+    """Share of the tokens of source and references on the sequence that a batch keeps, chosen at random, so
+    that steps cost less. --plan counts all of them."""
     noise_offset: float = 0.0
     """Standard deviation of a constant that is added to each channel of a sample's noise."""
     mixed_sizes: bool = False
@@ -144,6 +147,8 @@ class EditTrainConfig:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         if self.latents not in ("cached", "on_the_fly"):
             raise ValueError(f"latents must be cached or on_the_fly, not {self.latents!r}")
+        if not 0 < self.context_tokens <= 1:
+            raise ValueError(f"context_tokens must lie in (0, 1], not {self.context_tokens}")
         if not 0 <= self.noise_offset < 1:
             raise ValueError(f"noise_offset must lie in [0, 1), not {self.noise_offset}")
         if self.trainable not in ("lora", "full", "input"):
