@@ -94,10 +94,9 @@ def _distilled(settings: EditTrainConfig) -> str:
     if settings.distill is None:
         return ""
     if settings.distill.ladd is not None:
-        return (
-            f" Distilled for few steps (LADD): edit with steps={settings.distill.ladd.steps} or fewer, and "
-            f"guidance={settings.guidance:g}."
-        )
+        steps = settings.distill.ladd.steps
+        fewer = " or fewer" if steps > 1 else ""
+        return f" Distilled for few steps (LADD): edit with steps={steps}{fewer}, guidance={settings.guidance:g}."
     assert settings.distill.guidance is not None
     least, most = settings.distill.guidance.scales
     return f" Guidance was distilled: guidance from {least:g} to {most:g} has a meaning."
