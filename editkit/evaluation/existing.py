@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from editkit.errors import EditkitError
@@ -12,6 +13,19 @@ from editkit.evaluation.run_folder import RunFolder
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 CHUNK = 16
+
+
+def check_folders(results: Mapping[str, str]) -> None:
+    """Check that the folders of results are there.
+
+    Raises:
+        EditkitError: where one is missing.
+    """
+    for where in results.values():
+        if not Path(where).is_dir():
+            raise EditkitError(
+                f"There is no folder of results at {where}; give --results of one that exists."
+            )
 
 
 def find_all(
@@ -26,14 +40,10 @@ def find_all(
     """Log where each result is; one that is missing is a failure of its method.
 
     Raises:
-        EditkitError: where a folder is missing or holds no result of the benchmark.
+        EditkitError: where a folder holds no result of the benchmark.
     """
     for method, where in results.items():
         root = Path(where).resolve()
-        if not root.is_dir():
-            raise EditkitError(
-                f"There is no folder of results at {where}; give --results of one that exists."
-            )
         found = any(name == method for name, _ in done)
         for chunk in chunks(benchmark.items(limit), CHUNK, share):
             members = [member for session in chunk for member in session]

@@ -52,13 +52,13 @@ class Prepared:
 
 
 def prepare(config: RunConfig) -> Prepared:
-    """Check a run's settings, go through its benchmark, and load its metrics.
+    """Check a run's settings, load its metrics, and go through its benchmark, which may take long.
 
     Raises:
         EditkitError: where settings are wrong, there are no items, or no metric is here.
     """
     benchmark = open_benchmark(config.benchmark, config.data)
-    contents = benchmark.contents(config.limit)
+    existing.check_folders(config.results)
     names = [*(config.metrics or benchmark.config.metrics), *(["judge"] if config.judge else [])]
     if strange := [name for name in config.metric_options if name not in names]:
         raise EditkitError(
@@ -73,6 +73,7 @@ def prepare(config: RunConfig) -> Prepared:
             metrics.append(made)
     if not metrics:
         raise EditkitError(f"None of the metrics is here; the first: {next(iter(left_out.values()))}")
+    contents = benchmark.contents(config.limit)
     return Prepared(config=config, benchmark=benchmark, contents=contents, metrics=metrics, left_out=left_out)
 
 

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,51 +16,13 @@ from editkit.errors import EditkitError
 from editkit.evaluation import runner
 from editkit.evaluation.chunks import Share
 from editkit.evaluation.report import frame
-from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig
-from tests import ROOT
 from tests.evaluation import samples
-
-PIXELS = ["pixels", "preservation"]
+from tests.evaluation.finished import PIXELS, done, quiet, table, unused
 
 
 class StoppedError(Exception):
     pass
-
-
-def quiet(label: str, total: int) -> Callable[[int], None]:
-    return lambda count: None
-
-
-def unused() -> Editor:
-    raise AssertionError("no model is needed")
-
-
-def done(config: RunConfig, load: Callable[[], Editor] = unused, **given) -> RunFolder:
-    return runner.run(runner.prepare(config), load, given.pop("phase", quiet), **given)
-
-
-def table(folder: RunFolder) -> list[tuple]:
-    found = frame.read(folder)
-    timed = ("seconds", "peak_gb")
-    return [
-        (row.method, row.item["id"], row.error, {k: v for k, v in row.values.items() if k not in timed})
-        for row in found.rows
-    ]
-
-
-@pytest.fixture
-def existing(tmp_path: Path) -> RunConfig:
-    """Results made elsewhere on forty items of one's own."""
-    data = samples.jsonl(tmp_path / "data", 40)
-    results = samples.copied_results(runner.open_benchmark("jsonl", data), tmp_path / "theirs", 9)
-    return RunConfig(
-        benchmark="jsonl",
-        data=str(data),
-        results={"theirs": str(results)},
-        metrics=PIXELS,
-        out=str(tmp_path / "run"),
-    )
 
 
 def test_results_made_elsewhere(existing: RunConfig) -> None:
@@ -227,50 +184,3 @@ def test_failures_of_edits_are_logged(random_flux, tmp_path: Path) -> None:
     assert errors["30-1"] is None
     assert "source of turn 1" in str(errors["139-1"])
     assert errors["139-2"] == errors["139-3"] == "The turn before has no picture to go on from."
-
-
-@pytest.mark.slow
-def test_killed_at_ten_random_points(existing: RunConfig, tmp_path: Path) -> None:
-    """kill -9, and again: the table is that of an uninterrupted run."""
-    whole = table(done(existing))
-    out, rng = tmp_path / "killed", random.Random(0)
-    command = [
-        sys.executable, "-m", "editkit", "eval", "run", "jsonl", "--data", existing.data, "--results",
-        f"theirs={existing.results['theirs']}", "--metrics", ",".join(PIXELS), "--out", str(out),
-    ]  # fmt: skip
-    start = time.monotonic()
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    span = time.monotonic() - start
-    for path in (out / "logs").iterdir():
-        path.unlink()
-    for _ in range(10):
-        running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.5, 1) * span)
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    folder = RunFolder(out)
-    assert table(folder) == whole
-    named = [(line["method"], line["item"]) for line in folder.scores()]
-    assert len(named) == len(set(named)) == 40
-
-
-@pytest.mark.slow
-def test_processes_of_a_launcher_share_a_run(existing: RunConfig, tmp_path: Path) -> None:
-    """Two processes write logs of their own, and one table."""
-    whole = table(done(existing))
-    out = tmp_path / "launched"
-    subprocess.run(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29671",
-            "-m", "editkit", "eval", "run", "jsonl", "--data", existing.data, "--results",
-            f"theirs={existing.results['theirs']}", "--metrics", ",".join(PIXELS), "--out", str(out),
-        ],
-        cwd=ROOT, check=True, capture_output=True,
-    )  # fmt: skip
-    folder = RunFolder(out)
-    assert {path.name for path in (out / "logs").iterdir()} == {
-        f"{kind}-{rank}.jsonl" for kind in ("edits", "scores") for rank in (0, 1)
-    }
-    assert table(folder) == whole
-    assert (out / "report.html").is_file()
