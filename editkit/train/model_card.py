@@ -95,8 +95,8 @@ def _distilled(settings: EditTrainConfig) -> str:
         return ""
     if settings.distill.ladd is not None:
         steps = settings.distill.ladd.steps
-        fewer = " or fewer" if steps > 1 else ""
-        return f" Distilled for few steps (LADD): edit with steps={steps}{fewer}, guidance={settings.guidance:g}."
+        how = f"steps={steps}{' or fewer' if steps > 1 else ''}, guidance={settings.guidance:g}"
+        return f" Distilled for few steps (LADD): edit with {how}."
     assert settings.distill.guidance is not None
     least, most = settings.distill.guidance.scales
     return f" Guidance was distilled: guidance from {least:g} to {most:g} has a meaning."
