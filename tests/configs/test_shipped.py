@@ -20,7 +20,8 @@ CONFIGS = ROOT / "configs"
 SHIPPED = sorted(
     path
     for path in CONFIGS.rglob("*.yaml")
-    if path.parent.name not in ("accelerate", "hardware") and path not in (speed.TABLE, few_steps.TABLE)
+    if path.parent.name not in ("accelerate", "evaluation", "hardware")
+    and path not in (speed.TABLE, few_steps.TABLE)
 )
 
 
