@@ -1,7 +1,6 @@
-"""The flow objective, for plans of any method."""
+"""What objectives share, and the flow objective, for plans of any method."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -12,21 +11,21 @@ from editkit.backbone import Backbone
 from editkit.config import Options
 from editkit.data import padding
 from editkit.data.batches import EditBatch
-from editkit.imaging.canvas import GRID
 from editkit.method import Conditioner, Trainer
-from editkit.train.distributed.fsdp import drop_copies, local_shard
+from editkit.train.changed_weight import token_weights
+from editkit.train.context_dropout import drop_context
+from editkit.train.initial_weights import InitialWeights
 from editkit.train.settings import EditTrainConfig
+from editkit.types import Plan
 
 CELLS = 4
 """Number of latent cells of a token; the values of one channel are neighbours."""
+CONTEXT = 4
+"""Number of the random stream that chooses the context's tokens."""
 
 
-CHANGED = 0.2
-"""Difference of latents, in their own units, from which a token counts as changed."""
-
-
-class FlowObjective(nn.Module):
-    """Mean squared error of the predicted velocity at random times.
+class Objective(nn.Module):
+    """What all objectives share: the trained transformer, a batch's plan, noise and times.
 
     Args:
         backbone: a FLUX family whose transformer trains.
@@ -51,60 +50,36 @@ class FlowObjective(nn.Module):
         self.time_shift = backbone.time_shift(role)
         if settings.text_encoders:
             self.clip, self.t5 = backbone.encoders.clip, backbone.encoders.t5
-        self._initial: list[tuple[Tensor, Tensor]] = []
+        self._initial: InitialWeights | None = None
 
     def keep_initial_weights(self) -> None:
-        """Keep a copy of the trainable weights, for a mixture's `prior`."""
-        trained = [p.detach() for p in self.parameters() if p.requires_grad]
-        self._initial = [(local_shard(p), local_shard(p).clone()) for p in trained]
+        """Keep a copy of the transformer's trainable weights, for a mixture's `prior` or as a teacher."""
+        self._initial = InitialWeights(self.transformer, self)
 
-    @contextmanager
-    def _with_initial_weights(self) -> Iterator[None]:
-        """Use the initial weights within the block, without gradients and dropout."""
-        assert self._initial, "keep_initial_weights was not called"
-        training = self.transformer.training
-        with torch.no_grad():
-            now = [weights.clone() for weights, _ in self._initial]
-            for weights, before in self._initial:
-                weights.copy_(before)
-            drop_copies(self)
-            self.transformer.eval()
-            try:
-                yield
-            finally:
-                self.transformer.train(training)
-                for (weights, _), after in zip(self._initial, now, strict=True):
-                    weights.copy_(after)
-                drop_copies(self)
+    @property
+    def initial(self) -> InitialWeights:
+        """The copy that was kept."""
+        assert self._initial is not None, "keep_initial_weights was not called"
+        return self._initial
 
-    def forward(self, batch: EditBatch) -> Tensor:
-        settings, device = self.settings, device_of(self)
-        noise_BLC, times_B = self.noise_and_times(batch)
-        texts = [self.conditioner.with_text(*piece).conditioning.text for piece in batch.groups]
+    def figures(self) -> dict[str, float]:
+        """Return figures of the last forward pass by name, to be logged beside the loss."""
+        return {}
+
+    def with_text(self, batch: EditBatch, instructions: Sequence[Sequence[str]] | None = None) -> Plan:
+        """Return the batch's plan with its own instructions, or with others by group."""
+        words = instructions or [own for _, own in batch.groups]
+        pairs = zip(batch.groups, words, strict=True)
+        texts = [self.conditioner.with_text(plan, each).conditioning.text for (plan, _), each in pairs]
         text = padding.merge_texts([text for text in texts if text is not None])
         plan = replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
-        x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))
-        if batch.mixed.prior:
-            with self._with_initial_weights():
-                velocity_BLC = self.backbone.velocity(x_BLC, times_B.to(device), plan, settings.guidance)
-        predicted_BLC = self.backbone.velocity(x_BLC, times_B.to(device), plan, settings.guidance)
-        by_time_B = flow.time_weights(times_B, settings.weighting)
-        loss = flow.loss(
-            predicted_BLC,
-            velocity_BLC,
-            self.token_weights(batch),
-            None if by_time_B is None else by_time_B.to(device),
-        )
+        return drop_context(plan, self.settings.context_tokens, hash((batch.seeds[0], CONTEXT)) % 2**63)
+
+    def total(self, loss: Tensor, batch: EditBatch) -> Tensor:
+        """Weight a batch's loss as its dataset is mixed in, and add the method's penalty."""
         loss = loss * batch.mixed.loss_weight
         penalty = self.trainer.penalty()
         return loss if penalty is None else loss + penalty
-
-    def token_weights(self, batch: EditBatch) -> Tensor | None:
-        """Return a batch's loss weights BL; None means a mean over tokens."""
-        context_BLC, heavy = _context(batch), self.settings.changed_weight
-        if heavy == 1 or context_BLC is None:
-            return batch.weights_BL
-        return changed_weights(batch.x0_BLC, context_BLC, batch.weights_BL, heavy)
 
     def noise_and_times(self, batch: EditBatch) -> tuple[Tensor, Tensor]:
         """Draw each sample's noise and time from its own seed, independent of its batch."""
@@ -133,29 +108,26 @@ class FlowObjective(nn.Module):
         return torch.cat(noises), torch.cat(times)
 
 
-def _context(batch: EditBatch) -> Tensor | None:
-    """Return the context picture's tokens BLC in the places of the target's; None without such a picture.
+class FlowObjective(Objective):
+    """Mean squared error of the predicted velocity at random times."""
 
-    In a diptych the left half's tokens stand for themselves and for those on the right.
-    """
-    conditioning, canvas = batch.plan.conditioning, batch.plan.canvas
-    context_BSC, channel_BLC = conditioning.sequence_BSC, conditioning.channel_BLC
-    if context_BSC is not None:
-        return context_BSC if context_BSC.shape == batch.x0_BLC.shape else None
-    if channel_BLC is None or batch.places is not None or 2 * canvas.answer.left != canvas.width:
-        return None
-    count, rows, columns = len(channel_BLC), canvas.height // GRID, canvas.width // GRID
-    given_BhwC = channel_BLC[..., : batch.x0_BLC.shape[-1]].reshape(count, rows, columns, -1)
-    return given_BhwC[:, :, : columns // 2].repeat(1, 1, 2, 1).flatten(1, 2)
-
-
-def changed_weights(x0_BLC: Tensor, context_BLC: Tensor, weights_BL: Tensor | None, heavy: float) -> Tensor:
-    """Multiply the loss weights of changed tokens by `heavy`; each sample's weights keep their sum."""
-    changed_BL = (x0_BLC.float() - context_BLC.float()).abs().amax(-1) > CHANGED
-    if weights_BL is None:
-        weights_BL = torch.full_like(changed_BL, 1 / changed_BL.shape[1], dtype=torch.float32)
-    weighted_BL = weights_BL * (1 + (heavy - 1) * changed_BL.float())
-    return weighted_BL * (weights_BL.sum(1) / weighted_BL.sum(1))[:, None]
+    def forward(self, batch: EditBatch) -> Tensor:
+        settings, device = self.settings, device_of(self)
+        noise_BLC, times_B = self.noise_and_times(batch)
+        plan = self.with_text(batch)
+        x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))
+        if batch.mixed.prior:
+            with torch.no_grad(), self.initial.in_use():
+                velocity_BLC = self.backbone.velocity(x_BLC, times_B.to(device), plan, settings.guidance)
+        predicted_BLC = self.backbone.velocity(x_BLC, times_B.to(device), plan, settings.guidance)
+        by_time_B = flow.time_weights(times_B, settings.weighting)
+        loss = flow.loss(
+            predicted_BLC,
+            velocity_BLC,
+            token_weights(batch, settings.changed_weight),
+            None if by_time_B is None else by_time_B.to(device),
+        )
+        return self.total(loss, batch)
 
 
 def device_of(module: nn.Module) -> torch.device:

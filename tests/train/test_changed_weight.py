@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from editkit import config
+from editkit.train.changed_weight import changed_weights, token_weights
 from editkit.train.finetune import EditJob
-from editkit.train.objective import changed_weights
 from editkit.train.settings import EditTrainConfig
 from tests import ROOT
 
@@ -38,7 +38,7 @@ def test_a_diptychs_right_half_is_compared_with_its_left_half(tmp_path: Path) ->
     small = ("fit.batch=8", "fit.precision=fp32", "fit.device=cpu", f"cache={tmp_path}")
     job = EditJob(config.build(EditTrainConfig, values, (*changes, *small)))
     batch = job.batch(range(8))
-    weights_BhwL = job.objective.token_weights(batch).reshape(8, 8, 2, 8)
+    weights_BhwL = token_weights(batch, job.config.changed_weight).reshape(8, 8, 2, 8)
     assert (weights_BhwL[:, :, 0] == 0).all()
     right_Bhw = weights_BhwL[:, :, 1]
     torch.testing.assert_close(right_Bhw.sum((1, 2)), torch.ones(8))
