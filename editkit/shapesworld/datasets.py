@@ -14,6 +14,7 @@ from editkit import shapesworld as world
 from editkit.data.records import DRAWN, DataConfig, Record
 from editkit.errors import EditkitError
 from editkit.shapesworld import evaluate, evaluate_masked
+from editkit.shapesworld.masked import IN_CONTEXT
 from editkit.shapesworld.records import edit_record, masked_record
 
 if TYPE_CHECKING:
@@ -101,7 +102,6 @@ class ShapesWorldHoles(Drawn):
     PAIRS = 0.75
     REPEATED = "A diptych with two side-by-side images of the same scene"
     VARIED = "A diptych of the same scene. On the right, "
-    EDITED = f"{REPEATED}. On the right, the scene is exactly the same as on the left but "
 
     def __init__(self, config: DataConfig) -> None:
         super().__init__(config)
@@ -126,7 +126,7 @@ class ShapesWorldHoles(Drawn):
         content = rng.choices(("edited", "repeated", "varied", "unrelated"), (0.8, 0.05, 0.1, 0.05))[0]
         if content == "edited":
             record = _edit(seed, rng, self.kinds)
-            return record.source, record.answer, self.EDITED + record.instruction
+            return record.source, record.answer, IN_CONTEXT + record.instruction
         if content == "varied":
             example = world.example(seed, rng.choice(sorted(world.ON_SCENE)))
             assert example.source is not None  # kinds on a scene start from one

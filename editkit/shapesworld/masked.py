@@ -19,6 +19,11 @@ MARGIN = (3, 12)
 SLOT = JITTER + max(SIZES) // 2
 """Cells from a slot's centre to the edge of the box that holds any of its objects."""
 CHANGED = 32
+IN_CONTEXT = (
+    "A diptych with two side-by-side images of the same scene. "
+    "On the right, the scene is exactly the same as on the left but "
+)
+"""Beginning of a diptych's description."""
 BLOCK = 8
 """Side of a mosaic's blocks."""
 
@@ -91,6 +96,12 @@ def beside(rng: random.Random) -> Made:
     return kind, words, None, None, (source,), answer
 
 
+def diptych(rng: random.Random) -> Made:
+    """The same, under words that describe both pictures side by side."""
+    kind, words, _, _, references, answer = beside(rng)
+    return kind, IN_CONTEXT + words, None, None, references, answer
+
+
 def described(rng: random.Random) -> Made:
     """A picture and its description, for tasks that reduce the picture and want it back."""
     scene = draw_scene(rng)
@@ -131,6 +142,7 @@ MASKED: dict[str, tuple[str, Callable[[random.Random], Made]]] = {
     "repainting": ("repainting", repainting),
     "instruction": ("instruction", instruction),
     "instruction beside": ("subject", beside),
+    "diptych": ("subject", diptych),
     "recolouring": ("recolouring", described),
     "mosaic": ("mosaic", described),
     "character": ("subject", character),

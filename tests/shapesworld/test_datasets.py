@@ -28,7 +28,7 @@ def test_holes() -> None:
     changed = [
         record
         for record in pairs
-        if record.instruction.startswith((ShapesWorldHoles.VARIED, ShapesWorldHoles.EDITED))
+        if record.instruction.startswith((ShapesWorldHoles.VARIED, IN_CONTEXT))
     ]
     assert 0 < len(repeated) < len(changed) < len(pairs) - len(repeated)
     assert all((record.answer[:, :128] == record.answer[:, 128:]).all() for record in repeated)
