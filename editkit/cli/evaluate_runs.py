@@ -109,11 +109,13 @@ def run(
 
 def _run(config: RunConfig, shard: str | None) -> None:
     from editkit import api
-    from editkit.evaluation import runner
+    from editkit.evaluation import chunks, runner
 
-    share, wait = runner.from_environment(shard)
+    share, wait = chunks.from_environment(shard)
     prepared = runner.prepare(config)
     options.say(f"the metric {name} is left out: {why}" for name, why in prepared.left_out.items())
+    if share.rank == 0 and (again := runner.failed(config)):
+        options.say([f"{again} results that failed before are tried again"])
 
     def editor() -> Any:
         return api.load(

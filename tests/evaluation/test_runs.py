@@ -184,3 +184,42 @@ def test_failures_of_edits_are_logged(random_flux, tmp_path: Path) -> None:
     assert errors["30-1"] is None
     assert "source of turn 1" in str(errors["139-1"])
     assert errors["139-2"] == errors["139-3"] == "The turn before has no picture to go on from."
+
+
+def test_failures_are_tried_again(existing: RunConfig) -> None:
+    """A result that was missing, and an answer that could not be read; the same failure is logged once."""
+    whole = table(done(replace(existing, out=f"{existing.out}-whole")))
+    theirs, answers = Path(existing.results["theirs"]), Path(str(existing.data)).parent / "answer"
+    kept = {path: path.read_bytes() for path in (theirs / "item 5.png", answers / "2.png")}
+    (theirs / "item 5.png").unlink()
+    (answers / "2.png").write_bytes(b"x")
+    assert runner.failed(existing) == 0
+    folder = done(existing)
+    assert runner.failed(existing) == 2
+    assert table(done(existing)) == table(folder)
+    assert sum(edit.error is not None for edit in folder.edits().values()) == 1
+    assert len((folder.path / "logs" / "edits-0.jsonl").read_text().splitlines()) == 40
+    for path, data in kept.items():
+        path.write_bytes(data)
+    assert table(done(existing)) == whole
+    assert runner.failed(existing) == 0
+
+
+def test_failed_edits_are_tried_again(random_flux, tmp_path: Path) -> None:
+    """The failed ones alone, and the turns that had nothing to go on from."""
+    data = samples.magicbrush(tmp_path / "mb")
+    source = data / "images" / "139" / "139-input.png"
+    whole = source.read_bytes()
+    source.write_bytes(b"x")
+    config = RunConfig(
+        benchmark="magicbrush-multi", data=str(data), methods=["kontext"], steps=1, metrics=["pixels"],
+        out=str(tmp_path / "run"),
+    )  # fmt: skip
+    folder = done(config, lambda: Editor(random_flux))
+    first = (folder.path / folder.edits()["kontext", "30-1"].picture).stat().st_mtime_ns
+    assert runner.failed(config) == 3
+    source.write_bytes(whole)
+    found = frame.read(done(config, lambda: Editor(random_flux)))
+    assert [row.error for row in found.rows] == [None] * 4
+    assert all("l1" in row.values for row in found.rows)
+    assert (folder.path / folder.edits()["kontext", "30-1"].picture).stat().st_mtime_ns == first

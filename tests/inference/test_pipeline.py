@@ -101,8 +101,8 @@ def _nan_for_second_word(_module: nn.Module, _inputs: Any, output: Tensor) -> Te
 
 
 def test_seeds(editor: editkit.Editor) -> None:
-    first, again = alone(editor, request(0, seed=3)), alone(editor, request(0, seed=3))
-    other = alone(editor, request(0, seed=4))
+    first, again = editor.run(request(0, seed=3)), editor.run(request(0, seed=3))
+    other = editor.run(request(0, seed=4))
     assert difference(first.image, again.image) == 0
     assert first.recipe == again.recipe
     assert difference(first.image, other.image) > 10
@@ -110,9 +110,9 @@ def test_seeds(editor: editkit.Editor) -> None:
 
 def test_warm_memories_change_nothing(random_pipeline: Path) -> None:
     editor = editkit.load(str(random_pipeline), "cpu")
-    cold = alone(editor, request(0, negative="two stars"))
-    alone(editor, request(1, (50, 70)))
-    warm = alone(editor, request(0, negative="two stars"))
+    cold = editor.run(request(0, negative="two stars"))
+    editor.run(request(1, (50, 70)))
+    warm = editor.run(request(0, negative="two stars"))
     assert difference(cold.image, warm.image) == 0
     assert len(editor.backbone._texts) == 3
     assert len(editor.backbone._latents) == 2
