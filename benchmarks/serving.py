@@ -46,11 +46,12 @@ def main() -> None:
         load(url, CONNECTIONS, CONNECTIONS, asked.steps)  # everything is loaded and warm
         single, one = load(url, max(8, asked.requests // 8), 1, asked.steps)
         batched, many = load(url, asked.requests, CONNECTIONS, asked.steps)
-    own = api(max(8, asked.requests // 8), asked.steps)
+    own, together = api(max(8, asked.requests // 8), asked.steps, asked.batch)
     p50, p99 = statistics.median(many), sorted(many)[min(len(many) - 1, len(many) * 99 // 100)]
     print(f"one request at a time: {single:.2f} edits/s, p50 {statistics.median(one):.3f} s")
     print(f"{CONNECTIONS} connections: {batched:.2f} edits/s, p50 {p50:.3f} s, p99 {p99:.3f} s")
-    print(f"Python API: p50 {own:.3f} s")
+    print(f"Python API: p50 {own:.3f} s; in batches of {asked.batch} {together:.3f} s for each edit")
+    print(f"batches / single, the model alone: {own / together:.2f}")
     print(f"batches / single: {batched / single:.2f} (aimed at: {FASTEST:g} or more)")
     print(f"p99 / p50: {p99 / p50:.2f} (aimed at: {TAIL:g} or less)")
     print(f"server / API: {statistics.median(one) / own:.3f} (aimed at: {OVERHEAD:g} or less)")
@@ -95,18 +96,28 @@ def load(url: str, count: int, connections: int, steps: int) -> tuple[float, lis
         return count / (time.perf_counter() - start), seconds
 
 
-def api(count: int, steps: int) -> float:
-    """Median seconds of the same edits in this process, written as PNG as the server does."""
+def api(count: int, steps: int, batch: int) -> tuple[float, float]:
+    """Median seconds of an edit in this process, alone and in a batch, written as PNG as the server does."""
     from editkit.imaging import images
+    from editkit.inference import inputs
 
-    editor, seconds = editkit.load("tiny", "cpu"), []
-    for seed in range(-1, count):
+    editor = editkit.load("tiny", "cpu")
+
+    def edit(size: int, seed: int) -> float:
         start = time.perf_counter()
-        result = editor.edit(PICTURE, WORDS, seed=max(0, seed), steps=steps)
-        assert result.image is not None
-        images.encoded(result.image, images.PNG, result.recipe)
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
+        made = [
+            editkit.EditRequest(image=PICTURE, instruction=WORDS, seed=seed + place, steps=steps)
+            for place in range(size)
+        ]
+        for result in editor.run_batch([inputs.prepare(request) for request in made]):
+            assert result.image is not None
+            images.encode(result.image, images.PNG, result.recipe)
+        return (time.perf_counter() - start) / size
+
+    edit(1, 0)  # warm
+    alone = [edit(1, seed) for seed in range(count)]
+    together = [edit(batch, place * batch) for place in range(max(2, count // batch))]
+    return statistics.median(alone), statistics.median(together)
 
 
 if __name__ == "__main__":
