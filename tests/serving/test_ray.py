@@ -25,7 +25,7 @@ from tests.serving.test_jobs import content, items, logged, rows
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed; it is the extra ray.")
 
 
-def script(text: str, *arguments: object, seconds: float = 900) -> str:
+def script(text: str, *arguments: object, seconds: float = 3600) -> str:
     """What a script in a process of its own printed; Ray's own processes end with it."""
     run = subprocess.run(
         [sys.executable, "-c", text, *map(str, arguments)],
@@ -106,7 +106,7 @@ ray.init("local", num_cpus=3, include_dashboard=False, logging_level="error", lo
 port = int(sys.argv[1])
 serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config={"log_level": "ERROR"})
 serve.run(application({"replicas": 2, "device": "cpu", "methods": ["kontext"]}), name="editkit")
-client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="any", max_retries=0, timeout=300)
+client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="any", max_retries=0, timeout=1800)
 picture = ("a.png", open(sys.argv[2], "rb").read(), "image/png")
 made = []
 for seed in range(4):
