@@ -38,7 +38,7 @@ def write(source: Path, folder: Path, backbone: str, method: str, summary: LoraS
     lora, left = provider().lora, tuple[str, ...]()
     with atomic_files.whole_folder(folder) as made:
         if summary.experts is None:
-            left, _ = lora.convert(source, made / FILE, "diffusers")
+            left, _ = lora.convert(source, made / FILE, "diffusers", None)
         else:
             lora.write_file(*adapters.read(source), made / FILE)
         for name in BESIDE:
