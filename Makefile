@@ -4,7 +4,7 @@ PIP := $(PYTHON) -m pip --python .venv/bin/python --disable-pip-version-check in
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo page smoke test slow browser gpu weights-test check format docs bench
+.PHONY: help demo page smoke test slow browser gpu weights-test check format docs bench tables tables-check
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -58,6 +58,12 @@ docs: .venv/.dev  ## build the documentation site in site/, and check its links
 
 bench: .venv/.installed  ## time the sampler
 	@.venv/bin/python benchmarks/sampler.py
+
+tables: .venv/.dev  ## measure the tables of docs/tables.md and write them; some with TABLES="methods faults"
+	@.venv/bin/python -m benchmarks.tables $(TABLES)
+
+tables-check: .venv/.dev  ## measure them, and fail where a figure is off by more than its interval
+	@.venv/bin/python -m benchmarks.tables --check $(TABLES)
 
 # One rule makes .venv; a stamp for each set of extras tells what is in it. torch goes first and alone, as pinned:
 # resolved together with the rest, a newer one could bring gigabytes of CUDA along. pip stays outside, since a bare

@@ -61,7 +61,7 @@ class FluxBackbone(Protocol):
     def onloaded_transformer(self, role: str) -> FluxTransformer2DModel:
         """Return the role's transformer, ready to compute."""
 
-    def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
+    def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float | Tensor) -> Tensor:
         """Predict the velocity of the canvas' tokens, BLC."""
 
     def grid_ids(self, width: int, height: int) -> Tensor:
@@ -131,7 +131,9 @@ def _compute(transformer: FluxTransformer2DModel, context: Context) -> Layers:
     return layers
 
 
-def velocity(flux: FluxBackbone, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
+def velocity(
+    flux: FluxBackbone, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float | Tensor
+) -> Tensor:
     """Predict the velocity of a plan whose context attends to itself only, BLC."""
     slots = plan.conditioning
     if slots.given_L is not None and slots.channel_BLC is not None:
@@ -163,7 +165,7 @@ def _beside_given(
     x_BLC: Tensor,
     t: float | Tensor,
     plan: Plan,
-    guidance: float,
+    guidance: float | Tensor,
     given_L: Tensor,
     channel_BLC: Tensor,
 ) -> Tensor:

@@ -1,6 +1,6 @@
 """Implement editkit's `Backbone` for a FLUX family: text, pixels and velocities."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backbones import attention_values, context, devices, families, known_pictures
+from backbones import attention_values, block_features, context, devices, families, known_pictures
 from backbones.attention_memory import AttentionMemory, use_memory
 from backbones.encoding_cache import LruCache, TextCache
 from backbones.latents import LatentCodec
@@ -96,7 +96,12 @@ class Flux(LatentCodec):
             if transformer.is_cache_enabled:
                 transformer._reset_stateful_cache()
 
-    def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
+    def record_features(
+        self, role: str, layers: Collection[int], tokens: int
+    ) -> AbstractContextManager[block_features.Features]:
+        return block_features.record_features(self.transformer(role), layers, tokens)
+
+    def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float | Tensor) -> Tensor:
         if plan.conditioning.context_apart:
             return context.velocity(self, x_BLC, t, plan, guidance)
         slots, transformer = plan.conditioning, self.onloaded_transformer(plan.role)
@@ -122,7 +127,9 @@ class Flux(LatentCodec):
             # The text comes first; all of its tokens are real.
             attended_BN = F.pad(slots.valid_BN, (len(text_ids_T3), 0), value=True)
             attention = {"attention_mask": attended_BN[:, None, None]}
-        guided = transformer.config.guidance_embeds
+        guidance_B = None
+        if transformer.config.guidance_embeds:
+            guidance_B = torch.as_tensor(guidance, device=self.device, dtype=torch.float32).expand(batch)
         branch = UNCONDITIONAL if slots.text is slots.negative else CONDITIONAL
         if memory := _memory(slots, branch, hidden_BLC.shape[1]):
             use_memory(transformer)
@@ -133,7 +140,7 @@ class Flux(LatentCodec):
                 encoder_hidden_states=slots.text.tokens_BTD,
                 pooled_projections=slots.text.pooled_BD,
                 timestep=time_B,
-                guidance=torch.full((batch,), guidance, device=self.device) if guided else None,
+                guidance=guidance_B,
                 txt_ids=text_ids_T3,
                 img_ids=ids_L3,
                 joint_attention_kwargs=attention or None,

@@ -1,19 +1,22 @@
 """Prints which metric ranks a clean edit above a faulty one, fault by fault, on ShapesWorld.
 
-python benchmarks/faults.py [--n 60] [--metrics pixels,lpips] [--judges preserve,tiny]
+python benchmarks/faults.py [--n 60] [--metrics pixels,lpips] [--judges preserve,tiny] [--output FILE]
 
 Each edit gives something new to a held-out scene (a colour, a shape, a thing) in which something else stays.
 The clean result is the true answer; a faulty one has one planted fault. Both carry noise of two levels of
 255, drawn anew for each. A figure is the share of edits where the clean result is strictly better. A tie
-counts half, and so does a pair of which one result has no figure.
+counts half, and so does a pair of which one result has no figure. The exit status is 1 where a figure that
+should see a fault does not.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -119,6 +122,19 @@ FAULTS: dict[str, Callable[[Planted, random.Random], RGB]] = {
 }
 
 
+SHOULD_SEE: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("l1", "l2", "psnr", "ssim", "lpips"), tuple(FAULTS)),
+    "inside": ("colour", "ground", "blur", "shift", "copy"),
+    "outside_answer": ("moved", "ground", "blur", "shift"),
+    "outside": ("blur", "shift"),
+    "success": ("colour", "ground", "copy"),
+    "shift": ("shift",),
+    "judge preserve": ("blur", "copy"),
+    "judge tiny": ("colour", "ground", "copy"),
+}
+"""What each figure is for: errors to the true answer see all; the others what their definition says."""
+
+
 def noisy(picture: RGB, seed: int) -> RGB:
     """A picture as a sampler leaves it, not quite flat."""
     noise = np.random.default_rng(seed).normal(0, NOISE, picture.shape)
@@ -160,6 +176,16 @@ def table(n: int, metrics: Sequence[Metric], referees: Sequence[str] = ()) -> di
                 share = preferred(referee, shown["clean"], shown[fault])
                 wins.setdefault(f"judge {name}", {}).setdefault(fault, []).append(share)
     return {name: {fault: float(np.mean(each)) for fault, each in row.items()} for name, row in wins.items()}
+
+
+def unseen(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Figures that should see a fault and do not, in words."""
+    return [
+        f"{name} should see {fault}, and does in {row[fault]:.2f}"
+        for name, row in shares.items()
+        for fault in SHOULD_SEE.get(name, ())
+        if row[fault] < SEEN
+    ]
 
 
 def won(column: Column, clean: float, faulty: float | None) -> float:
@@ -206,6 +232,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=60)
     parser.add_argument("--metrics", default=",".join(METRICS))
     parser.add_argument("--judges", default="preserve,tiny")
+    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     metrics, missing = loaded([name for name in asked.metrics.split(",") if name])
@@ -216,6 +243,12 @@ def main() -> None:
         print(f"{name:16}" + "".join(f"{cell:>9}" for cell in cells))
     for name, why in missing.items():
         print(f"left out: {name}. {why}")
+    problems = unseen(found)
+    if asked.output:
+        told = {"shares": found, "missing": missing, "unseen": problems}
+        asked.output.write_text(json.dumps(told, indent=2) + "\n")
+    if problems:
+        raise SystemExit("\n".join(problems))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,14 @@
-"""ICEdit's Table 3 and its early filter on held-out ShapesWorld edits: what each part of the paper is worth.
+"""ICEdit's ablation on `tiny`: what its prompt, its adapter and its experts are worth.
 
-    python benchmarks/icedit_ablation.py table [--n 500] [--first 0] [--rows 4 5 6 7 8 9]
-    python benchmarks/icedit_ablation.py filter [--n 100] [--first 0] [--judges tiny] [--preview-steps 2]
+    python benchmarks/icedit_ablation.py [--n 500] [--first 0] [--rows 4 5 6 7 8 9]
 
-`table` edits the same examples with the same seeds in every row; parameters are those that training changes.
-`filter` draws all candidates of an example once, and lets each judge pick among the first 1, 2, 4, ... by one
-bubble pass over their previews. Its oracle picks the best finished edit, which no judge of previews can beat.
+Every row edits the same examples with the same seeds; parameters are those that training changes.
 """
 
 import argparse
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +18,6 @@ from PIL import Image
 
 import editkit
 from editkit import shapesworld as world
-from editkit.inference import inputs, pipeline, planned_batch
-from editkit.inference.seed_search import preview_steps
-from editkit.judges import Case, load_judge
-from editkit.judges.tournament import bubble
-from editkit.shapesworld import evaluate_open
 from editkit.shapesworld.scores import Score, score
 from editkit.types import EditRequest
 from methods.icedit.moe_layer import MoELinear
@@ -52,28 +43,19 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 """What is edited with: the method's options, and fields of each request."""
 CATEGORIES = ("local", "global", "text")
-SETS = ("one", "open")
-"""Edits with one answer, and open instructions."""
 
 
 def main() -> None:
-    """Run one of the two."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("table", "filter"))
-    parser.add_argument("--n", type=int, help="held-out examples: 500, or 100 of each set for the filter")
-    parser.add_argument("--first", type=int, default=0, help="held-out examples to pass over")
+    parser.add_argument("--n", type=int, default=500, help="number of held-out examples")
+    parser.add_argument("--first", type=int, default=0, help="number of held-out examples to skip")
     parser.add_argument("--rows", type=int, nargs="*", default=range(len(ROWS)), help="rows of the table")
-    parser.add_argument("--sets", nargs="*", default=SETS, choices=SETS, help="of the filter")
-    parser.add_argument("--judges", nargs="*", default=["preserve", "tiny"])
-    parser.add_argument("--method", default="icedit")
-    parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--preview-steps", type=int, help="steps before a judge looks")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    run = table if arguments.what == "table" else filters
-    figures = run(arguments)
+    figures = table(arguments.n, arguments.first, arguments.rows)
     if arguments.output:
         arguments.output.write_text(json.dumps(figures, indent=2) + "\n")
 
@@ -85,14 +67,14 @@ def examples(count: int, first: int) -> list[world.Example]:
     return list(itertools.islice(on_scene, first, first + count))
 
 
-def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Table 3."""
-    held_out = examples(arguments.n or 500, arguments.first)
+def table(count: int, first: int, chosen: Iterable[int]) -> list[dict[str, Any]]:
+    """Measure the chosen rows of the paper's table 3, and print each."""
+    held_out = examples(count, first)
     print(f"{len(held_out)} held-out edits, 8 steps, one seed each")
     columns = ("all", *CATEGORIES, "inside", "outside", "trained")
     print(f"{'':<50}" + "".join(f"{column:>9}" for column in columns))
     rows = []
-    for name, how in (ROWS[place] for place in arguments.rows):
+    for name, how in (ROWS[place] for place in chosen):
         asked = dict(how)
         options = asked.pop("options", {})
         if options.get("adapter") == str(ONLY_MOE) and not ONLY_MOE.is_dir():
@@ -139,93 +121,6 @@ def trained(editor: editkit.Editor) -> int:
     counted = {p for m in experts for p in (m.down_ErI, m.up_EOr, m.route_EI)}
     counted |= {p for name, p in transformer.named_parameters() if ".lora_" in name}
     return sum(p.numel() for p in counted)
-
-
-def filters(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """The early filter's curve, on edits with one answer and on open instructions."""
-    count, first, seeds = arguments.n or 100, arguments.first, arguments.seeds
-    editor = editkit.load("tiny", device="cpu")
-    rows = []
-    for name in arguments.sets:
-        if name == "open":
-            held_out = [world.open_example(seed) for seed in world.HELD_OUT[first : first + count]]
-            scored = evaluate_open.nearest
-        else:
-            held_out, scored = examples(count, first), closed
-        drawn = [
-            candidates(editor, arguments.method, e, scored, seeds, arguments.preview_steps) for e in held_out
-        ]
-        wins = np.array([[s.success for s in each["scores"]] for each in drawn])
-        print(
-            f"{name}: {len(held_out)} edits, {seeds} seeds, "
-            f"previews after {drawn[0]['k']} of {drawn[0]['n']} steps"
-        )
-        rows += curve(name, "", "oracle", drawn, [row.argmax() for row in wins], wins)
-        for mode in ("continue", "restart"):
-            for who in arguments.judges:
-                referee = load_judge(who)
-                picks = []
-                for each in drawn:
-                    _, comparisons = bubble(referee, each["case"], dict(enumerate(each[mode])))
-                    picks.append([c.better for c in comparisons])
-                rows += curve(name, mode, who, drawn, picks, wins)
-    return rows
-
-
-def candidates(
-    editor: editkit.Editor, method: str, example: Any, scored: Any, seeds: int, early: int | None
-) -> dict[str, Any]:
-    """All of an example's seeds: finished edits' scores, and previews of both modes."""
-    record, options = editor.method(method)
-    editor.edit(picture(example.source), example.instruction, method, steps=1)  # puts the adapters on
-    request = EditRequest(image=picture(example.source), instruction=example.instruction, method=method)
-    batch = [inputs.prepare(replace(request, seed=example.seed + n)) for n in range(seeds)]
-    with torch.no_grad():
-        made = planned_batch.Pipeline(editor.backbone, record, options)
-        whole = pipeline.plan_batch(made, batch)
-        n = len(whole.times) - 1
-        k = early or preview_steps(n)
-        state = pipeline.denoise(whole.velocity, whole.start, whole.times, k)
-        going_on = pipeline.previews(whole, state)
-        state = pipeline.denoise(whole.velocity, state, whole.times)
-        finished = [
-            result.image
-            for result in pipeline.results(whole, pipeline.decode_and_postprocess(whole, state.x_BLC), {})
-        ]
-        short = [replace(item, request=replace(item.request, steps=k)) for item in batch]
-        restarted = pipeline.plan_batch(made, short)
-        state = pipeline.denoise(restarted.velocity, restarted.start, restarted.times)
-        previews = pipeline.previews(restarted, state)
-    case = Case(source=picture(example.source), instruction=example.instruction)
-    scores = [scored(example, image) for image in finished]
-    return {"case": case, "continue": going_on, "restart": previews, "scores": scores, "n": n, "k": k}
-
-
-def curve(
-    name: str, mode: str, who: str, drawn: list[dict[str, Any]], picks: list[Any], wins: Any
-) -> list[dict[str, Any]]:
-    """Success and cost at 1, 2, 4, ... seeds."""
-    n, k = drawn[0]["n"], drawn[0]["k"]
-    rows = []
-    for seeds in (2**power for power in range(wins.shape[1].bit_length())):
-        if who == "oracle":
-            found = wins[:, :seeds].any(1)
-        else:
-            found = np.array([row[winner(pick[: seeds - 1])] for pick, row in zip(picks, wins, strict=True)])
-        steps = seeds * k + n - (k if mode != "restart" or seeds == 1 else 0)
-        cost = n if seeds == 1 else seeds * n if who == "oracle" else steps
-        rows.append({"set": name, "mode": mode, "judge": who, "seeds": seeds, "success": float(found.mean())})
-        rows[-1]["cost"] = cost / n
-        print(
-            f"  {who:<10}{mode:<10}N={seeds:<3} success {found.mean():.3f}  cost {cost / n:.2f} edits",
-            flush=True,
-        )
-    return rows
-
-
-def winner(preferred: Sequence[int | None]) -> int:
-    """Who leads after some comparisons of a bubble pass; a tie changes nothing."""
-    return next((place for place in reversed(preferred) if place is not None), 0)
 
 
 def closed(example: world.Example, edited: Image.Image) -> Score:

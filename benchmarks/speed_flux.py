@@ -16,8 +16,9 @@ from editkit.key_values import KeyValues
 from editkit.types import EditInputs, Plan
 
 SHARES = (0.05, 0.1, 0.2, 0.4)
-FULL, LAST = 3, 1
-"""Full steps of an edit with a region, at its start and end."""
+FULL, LAST, DRAFT = 3, 1, 4
+"""Full steps of an edit with a region, at its start and end; steps of a draft, after which one full step is
+enough."""
 
 
 @torch.no_grad()
@@ -32,6 +33,7 @@ def report(side: int, steps: int) -> None:
     whole = teraflops(backbone, x_BLC, keeping)
     first = teraflops(backbone, x_BLC, cached)  # with the pass over the context
     later = teraflops(backbone, x_BLC, cached)
+    small = teraflops(backbone, x_BLC[:, : x_BLC.shape[1] // 4], planned(backbone, side // 2, "joint"))
     print(f"FLUX.1 Kontext [dev], {side}x{side}, {x_BLC.shape[1]} + {x_BLC.shape[1]} tokens, {steps} steps")
     print("| | TFLOP a step | a step saves | TFLOP an edit | an edit saves |\n" + "| --- " * 5 + "|")
     line("exact, as in diffusers", whole, whole, whole * steps, whole * steps)
@@ -44,6 +46,14 @@ def report(side: int, steps: int) -> None:
         saved = teraflops(backbone, x_BLC[:, computed_L.nonzero()[:, 0]], part)
         edit = whole * (FULL + LAST) + saved * (steps - FULL - LAST)
         line(f"region of {share:.0%} after {FULL} steps", saved, whole, edit, whole * steps)
+        edit = small * DRAFT + whole * (1 + LAST) + saved * (steps - 1 - LAST)
+        line(
+            f"region of {share:.0%}, draft of {DRAFT} steps at half the side",
+            saved,
+            whole,
+            edit,
+            whole * steps,
+        )
 
 
 def planned(backbone: Backbone, side: int, context: str) -> Plan:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import yaml
 
+from benchmarks.speed_figures import Figures
 from editkit import config
 from editkit.inference.speed import TABLE, resolve
 
@@ -14,11 +15,11 @@ MAY_LOSE = {"balanced": 0.01, "fast": 0.03}
 """Success that a speed may lose against exact."""
 HEAD = """\
 # Settings of `speed` by backbone and method, and what they were measured to save. Not a training config.
-# Written by `python benchmarks/editing_speed.py tiny --method kontext icedit aceplus --write`.
+# Written by `python benchmarks/editing_speed.py tiny --write`.
 """
 
 
-def write(base: str, method: str, measured: Mapping[str, tuple[str, Mapping[str, float]]]) -> None:
+def write(base: str, method: str, measured: Mapping[str, tuple[str, Figures]]) -> None:
     """Put the technique that saves most within each speed's allowance into the table.
 
     All settings are written, since defaults may change after they were measured.
@@ -33,8 +34,8 @@ def write(base: str, method: str, measured: Mapping[str, tuple[str, Mapping[str,
     print(f"{TABLE}: {method} {entry}")
 
 
-def chosen(measured: Mapping[str, tuple[str, Mapping[str, float]]], loses: float) -> str:
+def chosen(measured: Mapping[str, tuple[str, Figures]], loses: float) -> str:
     """Return the `speed` that saves most operations and loses no more success than this."""
-    full = measured["exact"][1]["success"]
-    allowed = [(speed, found) for speed, found in measured.values() if found["success"] >= full - loses]
-    return max(allowed, key=lambda pair: pair[1]["saves"])[0]
+    full = measured["exact"][1].success
+    allowed = [(speed, found) for speed, found in measured.values() if found.success >= full - loses]
+    return max(allowed, key=lambda pair: pair[1].saves)[0]

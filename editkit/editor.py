@@ -155,26 +155,18 @@ class Editor:
         """
         if batch_size < 1:
             raise EditkitError(f"batch_size={batch_size} is not allowed; it must be at least 1.")
-        results: dict[int, EditResult] = {}
-        groups: dict[Any, list[tuple[int, PreparedRequest]]] = {}
-        for place, request in enumerate(requests):
-            prepared = self._prepare(request)
-            if isinstance(prepared, EditResult):
-                results[place] = prepared
-            else:
-                groups.setdefault(prepared.group, []).append((place, prepared))
-        for group in groups.values():
-            for start in range(0, len(group), batch_size):
-                results |= self._batch(group[start : start + batch_size], watch)
-        return [results[place] for place in range(len(requests))]
+        from editkit.inference.batch_runs import run_requests
+
+        return run_requests(requests, batch_size, self._prepare, lambda batch: self._run(batch, watch))
 
     def run_batch(self, batch: Sequence[PreparedRequest], *, watch: Watch | None = None) -> list[EditResult]:
         """Edit prepared requests of one group as one batch; return the results in the order given.
 
         A request that fails gives a result without an image, as in `edit_many`.
         """
-        results = self._batch(list(enumerate(batch)), watch)
-        return [results[place] for place in range(len(batch))]
+        from editkit.inference.batch_runs import run_or_split
+
+        return run_or_split(batch, lambda members: self._run(members, watch))
 
     def _run(self, batch: Sequence[PreparedRequest], watch: Watch | None = None) -> list[EditResult]:
         """Edit a batch of one group; a request with a seed search is a group of its own."""
@@ -197,28 +189,11 @@ class Editor:
         additional = self._adapters.recipe(record)
         return [replace(each, recipe={**each.recipe, **additional}) for each in results]
 
-    def _prepare(self, request: EditRequest) -> PreparedRequest | EditResult:
-        """Prepare a request, or return a result that says why it cannot run."""
+    def _prepare(self, request: EditRequest) -> PreparedRequest:
         from editkit.inference.inputs import prepare
 
-        try:
-            self.method(request.method)
-            return prepare(request)
-        except EditkitError as error:
-            return _failed(request, error)
-
-    def _batch(
-        self, members: Sequence[tuple[int, PreparedRequest]], watch: Watch | None = None
-    ) -> dict[int, EditResult]:
-        """Edit a batch and return results by place; a failing batch is run again one by one."""
-        try:
-            done = self._run([prepared for _, prepared in members], watch)
-            return {place: result for (place, _), result in zip(members, done, strict=True)}
-        except EditkitError as error:
-            if len(members) == 1:
-                return {members[0][0]: _failed(members[0][1].request, error)}
-        alone = [self._batch([member], watch) for member in members]
-        return {place: result for results in alone for place, result in results.items()}
+        self.method(request.method)  # raises for an unknown method or option
+        return prepare(request)
 
     def load_adapter(self, path: str | Path, method: str = "kontext", name: str | None = None) -> str:
         """Load an adapter and let a method use it from now on; returns its name, the file's where None.
@@ -248,7 +223,3 @@ class Editor:
         if name not in self._built:
             self._built[name] = config.build(record.config, self._options.get(name, {}))
         return record, self._built[name]
-
-
-def _failed(request: EditRequest, error: EditkitError) -> EditResult:
-    return EditResult(image=None, method=request.method, seed=request.seed, error=str(error))

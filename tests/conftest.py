@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from editkit.backbone import Backbone, provider
 from tests import ROOT
 from tests.cases import Place
 from tests.command_line import Cli, in_process
@@ -72,6 +73,12 @@ def random_flux():
             liven(transformer)
             flux.set_components(role.source, transformer.requires_grad_(False), vae, encoders)
     return flux
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Backbone:
+    """The embedded backbone, which all tests share: leave its weights and lists of adapters as they were."""
+    return provider().load("tiny", "cpu")
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 HUB = "hf://"
 """Prefix of the path of a file in a repository on the Hub."""
+TEXT = "text"
+"""Role of text to image."""
 CONFIG = "*adapter_config.json"
 """Pattern of the config that peft writes beside an adapter's file."""
 
@@ -120,6 +122,8 @@ class AdapterManager:
             EditkitError: where the default adapter cannot be fetched or loaded.
         """
         role = method.role_under(options)
+        if role not in self.backbone.roles and TEXT in self.backbone.roles:
+            role = TEXT  # text to image on a family that edits nothing
         if method.name in self._chosen:
             self.backbone.set_adapters(role, *self._chosen[method.name])
             return

@@ -148,20 +148,34 @@ class Backbone(Protocol):
     ) -> AbstractContextManager[None]:
         """Replace attention values of the image tokens where `places_L` is True, within the block."""
 
+    def record_features(
+        self, role: str, layers: Collection[int], tokens: int
+    ) -> AbstractContextManager[dict[int, Tensor]]:
+        """Record the outputs of blocks, BLD, for the first image tokens of the last pass within the block.
+
+        Args:
+            role: the transformer's role.
+            layers: numbers of the blocks, double blocks first.
+            tokens: number of image tokens, counted from the first of the canvas.
+
+        Raises:
+            EditkitError: where there is no such block, or blocks are compiled or cached.
+        """
+
     def noise(self, canvas: Canvas, generators: Sequence[torch.Generator]) -> Tensor:
         """Draw packed noise BLC for the canvas, with one generator for each image."""
 
     def reset_caches(self) -> None:
         """Forget the activations of earlier steps, which the loading option `cache` keeps."""
 
-    def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float) -> Tensor:
+    def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float | Tensor) -> Tensor:
         """Predict the velocity of the canvas' tokens, BLC.
 
         Args:
             x_BLC: packed latents.
             t: a time, or one for each image, (B,); 1 is noise and 0 is the picture.
             plan: canvas, conditioning and role.
-            guidance: distilled guidance; ignored by networks that take none.
+            guidance: distilled guidance, or one for each image, (B,); ignored by networks that take none.
         """
 
     def sizes(self, role: str) -> Sequence[tuple[int, int]]:

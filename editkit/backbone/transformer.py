@@ -17,6 +17,18 @@ class TransformerConfig(Protocol):
     def in_channels(self) -> int:
         """Number of channels of a token that the transformer takes."""
 
+    @property
+    def guidance_embeds(self) -> bool:
+        """Whether it takes a guidance."""
+
+    @property
+    def num_attention_heads(self) -> int:
+        """Number of attention heads."""
+
+    @property
+    def attention_head_dim(self) -> int:
+        """Width of an attention head."""
+
 
 class Transformer(Protocol):
     """The part of diffusers' FluxTransformer2DModel that core and methods use."""

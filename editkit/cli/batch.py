@@ -1,8 +1,10 @@
 """`editkit batch`."""
 
 import os
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +13,12 @@ from editkit.cli.options import Backbone, Device, Dtype, Load, Lora, LowMemory, 
 from editkit.cli.request import takes
 from editkit.errors import EditkitError
 from editkit.request import FIELDS
+
+if TYPE_CHECKING:
+    from editkit.editor import Editor
+    from editkit.serving.jobs.job import Share
+    from editkit.serving.jobs.plan import Batch
+    from editkit.serving.jobs.store import Store
 
 
 @takes(*(name for name in FIELDS if name not in ("image", "instruction")))
@@ -48,16 +56,9 @@ def batch(
     low_memory: LowMemory = None,
 ) -> None:
     """Make the edits of a manifest; started again, it goes on where it was stopped."""
-    shared = {name: value for name, value in asked.items() if value not in (None, ())}
-    shared["search"] = search.asked(asked["search"], None)
-    if shared["search"] is None:
-        del shared["search"]
-    if "references" in shared or "mask" in shared:
-        shared |= {name: _whole(shared[name]) for name in ("references", "mask") if name in shared}
-    if instruction is not None:
-        shared["instruction"] = instruction
     if batch_size < 1:
         raise EditkitError(f"--batch-size {batch_size} is not allowed; give at least 1.")
+    shared = _shared(asked, instruction)
     from editkit.serving.jobs import job, plan
     from editkit.serving.jobs import manifest as manifests
     from editkit.serving.jobs.store import Store
@@ -71,7 +72,7 @@ def batch(
     batches = plan.batches(items, batch_size)
     chosen = device or _own_device()
 
-    def editor() -> Any:
+    def editor() -> "Editor":
         named = {asked["method"]: options.pairs(option)}
         return options.editor(backbone, chosen, dtype, named, load, lora, low_memory)
 
@@ -80,17 +81,35 @@ def batch(
 
         ray_jobs.run(editor, batches, store, address=ray, workers=workers, gpus=gpus, retry=retry)
     else:
-        first, last = share.range(len(batches))
-        with terminal.progress("batch", sum(map(len, batches[first:last]))) as bar:
-            made: list[Any] = []
-
-            def once() -> Any:
-                if not made:
-                    made.append(editor())
-                return made[0]
-
-            job.run(once, batches, store, share, retry=retry, tell=lambda _: bar.advance(1))
+        _run_share(editor, batches, store, share, retry)
     _tell(job.finish(items, store), store.folder)
+
+
+def _shared(asked: dict[str, Any], instruction: str | None) -> dict[str, Any]:
+    """Fields for every item of the manifest, which an item's own fields replace."""
+    shared = {name: value for name, value in asked.items() if value not in (None, ())}
+    shared["search"] = search.asked(asked["search"], None)
+    if shared["search"] is None:
+        del shared["search"]
+    shared |= {name: _whole(shared[name]) for name in ("references", "mask") if name in shared}
+    if instruction is not None:
+        shared["instruction"] = instruction
+    return shared
+
+
+def _run_share(
+    editor: "Callable[[], Editor]",
+    batches: "Sequence[Batch]",
+    store: "Store",
+    share: "Share",
+    retry: bool,
+) -> None:
+    """Make the batches of this process, with an editor that is loaded when the first one needs it."""
+    from editkit.serving.jobs import job
+
+    first, last = share.range(len(batches))
+    with terminal.progress("batch", sum(map(len, batches[first:last]))) as bar:
+        job.run(cache(editor), batches, store, share, retry=retry, tell=lambda _: bar.advance(1))
 
 
 def _tell(done: Any, folder: Path) -> None:

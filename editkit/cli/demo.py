@@ -54,10 +54,8 @@ def demo(
 ) -> None:
     """Open a page in the browser: compare methods, edit in turns, search over seeds, train."""
     from editkit import packages
-    from editkit.imaging import images
 
-    if not 1 <= max_pixels <= images.MAX_PIXELS:
-        raise EditkitError(f"--max-pixels {max_pixels} is not allowed; give 1 to {images.MAX_PIXELS:,}.")
+    options.picture_limit(max_pixels)
     if missing := [each for each in runs or () if not each.is_dir()]:
         raise EditkitError(f"--runs {missing[0]} is no folder; give one that holds training runs.")
     packages.own_package("demos")

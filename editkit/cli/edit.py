@@ -2,10 +2,10 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,9 +18,19 @@ from editkit.errors import EditkitError
 from editkit.request import FIELDS, EditRequest
 from editkit.types import EditResult
 
+if TYPE_CHECKING:
+    from editkit.editor import Editor
+
 Output = Annotated[
     Path,
     typer.Option("-o", "--output", help="Picture to write or replace; a folder for several; - for stdout."),
+]
+Fast = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        help="Edit in few steps: by a --lora or weights that were distilled for it, or a published adapter.",
+    ),
 ]
 Listed = list[str] | None
 Loading = tuple[str, str | None, str | None, Listed, Listed, Listed, str | None]
@@ -42,6 +52,7 @@ def edit(
     load: Load = None,
     lora: Lora = None,
     low_memory: LowMemory = None,
+    fast: Fast = False,
     as_json: Json = False,
 ) -> None:
     """Edit one or several pictures. Each result is exactly as large as its source."""
@@ -51,7 +62,7 @@ def edit(
     jobs = pictures.jobs(sources, output)
     pictures.check_sources([asked["mask"]], "mask")
     loading = (backbone, device, dtype, option, load, lora, low_memory)
-    _edit(asked, jobs, contact_sheet, loading, as_json)
+    _edit(asked, jobs, contact_sheet, loading, fast, as_json)
 
 
 @takes(*(name for name in FIELDS if name not in SOURCE), instruction="prompt")
@@ -67,12 +78,13 @@ def generate(
     load: Load = None,
     lora: Lora = None,
     low_memory: LowMemory = None,
+    fast: Fast = False,
     as_json: Json = False,
 ) -> None:
     """Make a picture from text, with or without reference pictures."""
     pictures.check_output(output)
     loading = (backbone, device, dtype, option, load, lora, low_memory)
-    _edit(asked, [(None, output)], contact_sheet, loading, as_json)
+    _edit(asked, [(None, output)], contact_sheet, loading, fast, as_json)
 
 
 def _edit(
@@ -80,16 +92,21 @@ def _edit(
     jobs: Sequence[tuple[Path | None, Path]],
     contact_sheet: Path | None,
     loading: Loading,
+    fast: bool,
     as_json: bool,
 ) -> None:
     """Carry out one edit, or several of different pictures; one that fails does not stop the others."""
     asked = {**asked, "search": search.asked(asked["search"], contact_sheet)}
     pictures.check_sources(asked["references"], "reference")
     _check_outputs(jobs[0][1], contact_sheet, as_json)
+    if fast and (own := [name for name in ("steps", "guidance") if asked[name] is not None]):
+        raise EditkitError(f"--fast chooses steps and guidance; leave --{own[0]} or --fast out.")
     backbone, device, dtype, option, load, lora, low_memory = loading
     with terminal.progress("load") as bar:
         named = {asked["method"]: options.pairs(option)}
         editor = options.editor(backbone, device, dtype, named, load, lora, low_memory)
+        if fast:
+            editor, asked = _fast(editor, asked, named, options.scaled(lora))
 
         def run(source: Path | None, output: Path) -> None:
             image = pictures.read(source) if source else None
@@ -102,6 +119,25 @@ def _edit(
             run(*jobs[0])
         elif failed := sum(not _done(run, *job) for job in jobs):
             raise EditkitError(f"{failed} of {len(jobs)} pictures failed; see what is said of each above.")
+
+
+def _fast(
+    editor: "Editor",
+    asked: dict[str, Any],
+    named: Mapping[str, Mapping[str, Any]],
+    lora: Mapping[str, float],
+) -> "tuple[Editor, dict[str, Any]]":
+    """Give an editor what was distilled for few steps, and a request the steps and guidance for it."""
+    from editkit.inference import few_steps
+
+    record, chosen = editor.method(asked["method"])
+    role = record.role_under(chosen)
+    if role not in editor.backbone.roles:
+        role = "text"
+    found = few_steps.find(editor.backbone, record.name, role, lora)
+    if found.adapter is not None:
+        editor = editor.configured(named, {found.adapter: found.scale})
+    return editor, {**asked, "steps": found.steps, "guidance": found.guidance}
 
 
 def _done(run: Callable[[Path | None, Path], None], source: Path | None, output: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from editkit.cli import options
+from editkit.cli.record_options import listed
 from editkit.cli.terminal import Quiet, Verbose, verbosity
 from editkit.errors import EditkitError
 
@@ -49,7 +50,7 @@ def compare(
         raise EditkitError(f"--tolerance {tolerance:g} is not allowed; give a share from 0 on.")
     from editkit.evaluation import comparison
 
-    found = comparison.compare(first, second, method or (), names(columns) or ())
+    found = comparison.compare(first, second, method or (), listed(columns))
     worse = comparison.regressions(found, tolerance)
     if as_json:
         print(json.dumps([_difference(each, each in worse) for each in found], indent=2))
@@ -87,11 +88,6 @@ def benchmarks() -> None:
         for found in [described(name)]
     ]
     print(text(columns("<<<<", rows, ("", "title", "data", "metrics"))))
-
-
-def names(given: str | None) -> list[str] | None:
-    """Names with commas between; None where none are given."""
-    return None if given is None else [name.strip() for name in given.split(",") if name.strip()]
 
 
 def write_report(path: Path) -> None:

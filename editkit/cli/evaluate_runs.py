@@ -1,24 +1,63 @@
 """`editkit eval run`: an evaluation that can be repeated."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from editkit.cli import options
-from editkit.cli.evaluate_reports import names, write_report
+from editkit.cli.evaluate_reports import write_report
 from editkit.cli.evaluation_progress import phases
 from editkit.cli.options import Device, Dtype, Load, Lora
+from editkit.cli.record_options import Option, listed, takes_fields
 from editkit.cli.terminal import Quiet, Verbose, verbosity
 from editkit.errors import EditkitError
+from editkit.evaluation.settings import RunConfig
 
-if TYPE_CHECKING:
-    from editkit.evaluation.settings import RunConfig
+OPTIONS = {
+    "data": Option(),
+    "methods": Option(flags=("-m", "--method"), kind=str, read=listed, help="Methods, with commas between."),
+    "backbone": Option(flags=("-b", "--backbone"), more={"envvar": "EDITKIT_BACKBONE"}),
+    "out": Option(flags=("-o", "--out")),
+    "limit": Option(),
+    "metrics": Option(
+        kind=str,
+        read=listed,
+        help="Metrics, with commas between. If none are given, those of the benchmark.",
+    ),
+    "metric_options": Option(
+        flags=("--metric-option",),
+        kind=list[str],
+        read=lambda given: options.pairs(given, "--metric-option"),
+        help="Option of a metric, as metric.key=value; may be repeated.",
+    ),
+    "results": Option(
+        kind=list[str],
+        read=lambda given: _results(given),
+        help="Score the pictures in this folder, made elsewhere; may be repeated.",
+        more={"metavar": "[NAME=]DIR"},
+    ),
+    "seed": Option(),
+    "steps": Option(help="Euler steps. If not given, the default of each method."),
+    "batch_size": Option(),
+    "masks": Option(),
+    "options": Option(
+        flags=("--option",),
+        kind=list[str],
+        read=options.pairs,
+        help="Option of a method, as method.key=value; may be repeated.",
+    ),
+    "load": Option(kind=Load, read=lambda given: options.pairs(given, "--load")),
+    "lora": Option(kind=Lora, read=options.scaled),
+    "device": Option(kind=Device),
+    "dtype": Option(kind=Dtype),
+}
+"""Fields of `RunConfig` that are options."""
 
 
+@takes_fields(RunConfig, OPTIONS, defaults=False)
 def run(
+    given: dict[str, Any],
     benchmark: Annotated[
         str,
         typer.Argument(
@@ -26,49 +65,24 @@ def run(
             help="A name from `editkit eval benchmarks`, or a YAML of a benchmark or of a run.",
         ),
     ],
-    data: Annotated[str | None, typer.Option(help="Folder or file of the benchmark's data.")] = None,
-    method: Annotated[
-        str | None, typer.Option("-m", "--method", help="Methods, with commas between.")
-    ] = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            "-b", "--backbone", envvar="EDITKIT_BACKBONE", help="A name, folder or Hub id; tiny if not given."
-        ),
-    ] = None,
-    out: Annotated[str | None, typer.Option("-o", "--out", help="The run's folder.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Take the first items only.")] = None,
-    metrics: Annotated[
-        str | None, typer.Option(help="Metrics, with commas between; the benchmark's own if not given.")
-    ] = None,
-    metric_option: Annotated[
-        list[str] | None, typer.Option(help="An option of a metric, metric.key=value; may be repeated.")
-    ] = None,
+    *,
     judge: Annotated[
-        str | None, typer.Option(help="Score by this judge too: qwen-vl, or openai for an endpoint.")
+        str | None, typer.Option(help="Judge that scores too: qwen-vl, or openai for an endpoint.")
     ] = None,
     rubric: Annotated[
         str | None,
         typer.Option(
-            help="viescore, gedit, imgedit, success, text-to-image, or a YAML; if not given, the benchmark's."
+            help="Rubric of the judge: viescore, gedit, imgedit, success, text-to-image, or a YAML. "
+            "If not given, that of the benchmark."
         ),
     ] = None,
     judge_passes: Annotated[
-        int | None, typer.Option(help="How often the judge is asked each question; answers are averaged.")
+        int | None,
+        typer.Option(help="How often the judge scores each picture; the result is the mean."),
     ] = None,
     judge_option: Annotated[
-        list[str] | None, typer.Option(help="An option of the judge, key=value; may be repeated.")
+        list[str] | None, typer.Option(help="Option of the judge, as key=value; may be repeated.")
     ] = None,
-    results: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[NAME=]DIR", help="Score pictures made elsewhere; may be repeated."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Mixed into every item's seed.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Euler steps; each method's own if not given.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Items that are edited together.")] = None,
-    masks: Annotated[
-        bool, typer.Option("--masks", help="Give the benchmark's masks to the methods.")
-    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it needs, and run nothing.")] = False,
     on: Annotated[
         str | None, typer.Option(metavar="DEVICE", help="With --dry-run: hours on it, such as h100-80g.")
@@ -76,54 +90,30 @@ def run(
     shard: Annotated[
         str | None, typer.Option(metavar="K/N", help="Do one of N shares; `editkit eval report` joins them.")
     ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", help="An option of a method, method.key=value.")
-    ] = None,
-    load: Load = None,
-    lora: Lora = None,
-    device: Device = None,
-    dtype: Dtype = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Edit a benchmark's items, or take results made elsewhere, score them, and write a report."""
     verbosity.add(quiet, verbose)
-    given: dict[str, Any] = {
-        "data": data,
-        "methods": names(method),
-        "backbone": backbone,
-        "out": out,
-        "limit": limit,
-        "metrics": names(metrics),
-        "metric_options": options.pairs(metric_option, "--metric-option") or None,
-        "judge": _judge(judge, rubric, judge_passes, options.pairs(judge_option, "--judge-option")),
-        "results": _results(results),
-        "seed": seed,
-        "steps": steps,
-        "batch_size": batch_size,
-        "masks": masks or None,
-        "options": options.pairs(option) or None,
-        "load": options.pairs(load, "--load") or None,
-        "lora": options.scaled(lora) or None,
-        "device": device,
-        "dtype": dtype,
-    }
-    config = _config(benchmark, {name: value for name, value in given.items() if value is not None}, dry_run)
-    if on is not None and not dry_run:
-        raise EditkitError("--on is for --dry-run; a run takes --device.")
+    scoring = _judge(judge, rubric, judge_passes, options.pairs(judge_option, "--judge-option"))
+    config = _config(benchmark, given | ({"judge": scoring} if scoring else {}), dry_run)
     if dry_run:
         _plan(config, on)
         return
+    if on is not None:
+        raise EditkitError("--on is for --dry-run; a run takes --device.")
     _run(config, shard)
 
 
 def _run(config: RunConfig, shard: str | None) -> None:
     from editkit import api
-    from editkit.evaluation import runner
+    from editkit.evaluation import chunks, runner
 
-    share, wait = runner.from_environment(shard)
+    share, wait = chunks.from_environment(shard)
     prepared = runner.prepare(config)
     options.say(f"the metric {name} is left out: {why}" for name, why in prepared.left_out.items())
+    if share.rank == 0 and (again := runner.failed(config)):
+        options.say([f"{again} results that failed before are tried again"])
 
     def editor() -> Any:
         return api.load(
@@ -143,7 +133,6 @@ def _run(config: RunConfig, shard: str | None) -> None:
 
 def _config(benchmark: str, given: dict[str, Any], dry_run: bool) -> RunConfig:
     from editkit import config
-    from editkit.evaluation.settings import RunConfig
 
     if benchmark.endswith((".yaml", ".yml")) and "benchmark" in (written := config.read(benchmark)):
         values = {**written, **given}

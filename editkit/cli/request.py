@@ -1,6 +1,5 @@
 """Options of commands that ask for an edit, made from the fields of `EditRequest`."""
 
-import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ import typer
 
 from editkit.cli import search
 from editkit.cli.pictures import given
+from editkit.cli.record_options import with_parameters
 from editkit.cli.terminal import Quiet, Verbose, verbosity
 from editkit.errors import EditkitError
 from editkit.fields import summary
@@ -54,17 +54,12 @@ def takes(*names: str, many: str = "", **called: str) -> Callable[[Callable[...,
             inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Verbose),
         ]
 
-        @functools.wraps(command)
         def run(**given: Any) -> None:
             verbosity.add(given.pop("quiet"), given.pop("verbose"))
             asked = {name: _taken(name, given, called) for name in names}
             command(asked, **given)
 
-        keywords = [each.replace(kind=each.KEYWORD_ONLY) for each in parameters]
-        typed: Any = run  # typer reads these two
-        typed.__signature__ = inspect.Signature(keywords)
-        typed.__annotations__ = {each.name: each.annotation for each in keywords}
-        return run
+        return with_parameters(command, run, parameters)
 
     return decorated
 

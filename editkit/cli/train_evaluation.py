@@ -62,10 +62,10 @@ class TrainEvaluation:
     def _run(self, prepared: Prepared) -> bool:
         """Run this process's share; return whether this process reports."""
         from editkit import api
-        from editkit.evaluation import runner
+        from editkit.evaluation import chunks, runner
 
         config = prepared.config
-        share, wait = runner.from_environment()
+        share, wait = chunks.from_environment()
 
         def editor() -> Any:
             return api.load(

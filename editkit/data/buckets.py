@@ -31,6 +31,11 @@ class Bucket:
     def __len__(self) -> int:
         return len(self.samples)
 
+    @property
+    def joins_sequence(self) -> bool:
+        """Whether the samples have tokens that join the sequence."""
+        return self.plan.conditioning.sequence_ids_S3 is not None
+
     def take(
         self, places: Sequence[int], seeds: Sequence[int], device: torch.device
     ) -> tuple[Plan, dict[str, Tensor], list[Wordings]]:

@@ -3,19 +3,3 @@
 A run goes from `benchmarks` (items, read one by one) over `edits` or `existing` (a picture for each item) and
 `scoring` (metrics) to a folder, which `report`, `exports` and `comparison` read and nothing else.
 """
-
-from editkit.evaluation.benchmarks import BENCHMARKS, Benchmark, open_benchmark
-from editkit.evaluation.metrics import METRICS, Metric, load_metric
-from editkit.evaluation.records import Case, Item, Scores
-
-__all__ = [
-    "BENCHMARKS",
-    "METRICS",
-    "Benchmark",
-    "Case",
-    "Item",
-    "Metric",
-    "Scores",
-    "load_metric",
-    "open_benchmark",
-]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from editkit.errors import EditkitError
 from editkit.evaluation.records import Item, Problem
 
 Session = list[tuple[int, Item]]
@@ -48,3 +50,24 @@ def chunks(items: Iterable[Item | Problem], size: int, share: Share) -> Iterator
             held, number = [], number + 1
     if held and share.has(number):
         yield held
+
+
+def from_environment(shard: str | None = None) -> tuple[Share, Callable[[], None]]:
+    """This process's share, from `K/N` or what accelerate and torchrun set, and how to wait for the others.
+
+    Raises:
+        EditkitError: where the share is none.
+    """
+    if shard is not None:
+        rank, slash, world = shard.partition("/")
+        if not (slash and rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
+            raise EditkitError(f"--shard {shard} is not allowed; give K/N with K from 0 to N-1, such as 0/2.")
+        return Share(rank=int(rank), world=int(world)), lambda: None
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return Share(), lambda: None
+    import torch
+    from accelerate import PartialState
+
+    # Without being told, it takes processes on CPUs for single ones.
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    return Share(rank=state.process_index, world=state.num_processes), state.wait_for_everyone

@@ -15,7 +15,7 @@ from editkit.evaluation.benchmarks import Benchmark
 from editkit.evaluation.chunks import Session, Share, Watch, chunks
 from editkit.evaluation.forward_cost import ForwardCosts
 from editkit.evaluation.records import Edit, Item
-from editkit.evaluation.run_folder import RunFolder
+from editkit.evaluation.run_folder import RunFolder, news
 from editkit.evaluation.settings import RunConfig
 from editkit.imaging import images
 from editkit.inference.editor import PictureEditor
@@ -33,7 +33,7 @@ class Editing:
         folder: takes pictures and log.
         share: this process's part.
         costs: operations of a forward pass; None where they cannot be counted.
-        done: results that are logged already, by method and item.
+        logged: what an earlier call logged, by method and item; failures are tried again.
     """
 
     editor: PictureEditor
@@ -42,13 +42,14 @@ class Editing:
     folder: RunFolder
     share: Share
     costs: ForwardCosts | None = None
-    done: set[tuple[str, str]] = field(default_factory=set)
+    logged: Mapping[tuple[str, str], Edit] = field(default_factory=dict)
 
     def run(self, watch: Watch) -> None:
-        """Edit what is not logged yet, method by method.
+        """Edit what has no picture yet, method by method.
 
         A chunk is logged as a whole after its pictures are written: a killed run repeats at most one, and
-        gets the same pictures, since a chunk's pictures depend on nothing outside it.
+        gets the same pictures, since a chunk's pictures depend on nothing outside it. Of a chunk that is
+        logged, only what failed is edited again.
 
         Raises:
             EditkitError: where a method is unknown or the folder cannot be written.
@@ -57,18 +58,27 @@ class Editing:
             self.editor.method(method)
         for method in self.config.methods:
             for chunk in chunks(self.benchmark.items(self.config.limit), self.config.batch_size, self.share):
-                names = [(method, item.id) for session in chunk for _, item in session]
-                if not self.done.issuperset(names):
-                    self.folder.log_edits(list(self._chunk(method, chunk)))
-                    self.done.update(names)
+                names = [item.id for session in chunk for _, item in session]
+                if wanted := self._wanted(method, names):
+                    self.folder.log_edits(news(self._chunk(method, chunk, wanted), self.logged))
                 watch(len(names))
 
-    def _chunk(self, method: str, chunk: Sequence[Session]) -> Iterator[Edit]:
+    def _wanted(self, method: str, names: Sequence[str]) -> set[str]:
+        """The items of a chunk that are edited: all if any is not logged, else those that failed."""
+        logged = {name: self.logged.get((method, name)) for name in names}
+        if None in logged.values():
+            return set(names)
+        return {name for name, edit in logged.items() if edit is not None and edit.error is not None}
+
+    def _chunk(self, method: str, chunk: Sequence[Session], wanted: set[str]) -> Iterator[Edit]:
         """Edit the first turns of all sessions, then the second ones on their results, and so on."""
         current: dict[str, Image.Image] = {}
         for turn in range(max(map(len, chunk))):
             asked: list[tuple[int, Item, EditRequest]] = []
             for place, item in (session[turn] for session in chunk if turn < len(session)):
+                if item.id not in wanted:
+                    current[item.session] = self._earlier(method, item)
+                    continue
                 made = self._request(method, item, current.pop(item.session, None))
                 if isinstance(made, EditRequest):
                     asked.append((place, item, made))
@@ -79,6 +89,11 @@ class Editing:
                 if result.image is not None and not item.last:
                     current[item.session] = result.image
                 yield edit
+
+    def _earlier(self, method: str, item: Item) -> Image.Image:
+        """The picture that an earlier call made."""
+        with Image.open(self.folder.path / self.logged[method, item.id].picture) as file:
+            return file.convert("RGB")
 
     def _request(self, method: str, item: Item, before: Image.Image | None) -> EditRequest | str:
         """The request of an item, or why there can be none."""

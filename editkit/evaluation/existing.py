@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from editkit.errors import EditkitError
 from editkit.evaluation.benchmarks import Benchmark
 from editkit.evaluation.chunks import Share, Watch, chunks
 from editkit.evaluation.records import Edit, Item
-from editkit.evaluation.run_folder import RunFolder
+from editkit.evaluation.run_folder import RunFolder, news
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 CHUNK = 16
+
+
+def check_folders(results: Mapping[str, str]) -> None:
+    """Check that the folders of results are there.
+
+    Raises:
+        EditkitError: where one is missing.
+    """
+    for where in results.values():
+        if not Path(where).is_dir():
+            raise EditkitError(
+                f"There is no folder of results at {where}; give --results of one that exists."
+            )
 
 
 def find_all(
@@ -20,28 +34,23 @@ def find_all(
     limit: int | None,
     folder: RunFolder,
     share: Share,
-    done: set[tuple[str, str]],
+    logged: Mapping[tuple[str, str], Edit],
     watch: Watch,
 ) -> None:
-    """Log where each result is; one that is missing is a failure of its method.
+    """Log where each result is; one that is missing is a failure of its method, and looked for again.
 
     Raises:
-        EditkitError: where a folder is missing or holds no result of the benchmark.
+        EditkitError: where a folder holds no result of the benchmark.
     """
     for method, where in results.items():
         root = Path(where).resolve()
-        if not root.is_dir():
-            raise EditkitError(
-                f"There is no folder of results at {where}; give --results of one that exists."
-            )
-        found = any(name == method for name, _ in done)
+        done = {item for (name, item), edit in logged.items() if name == method and edit.error is None}
+        found = bool(done)
         for chunk in chunks(benchmark.items(limit), CHUNK, share):
             members = [member for session in chunk for member in session]
-            edits = [
-                _found(method, place, item, root) for place, item in members if (method, item.id) not in done
-            ]
+            edits = [_found(method, place, item, root) for place, item in members if item.id not in done]
             found = found or any(edit.error is None for edit in edits)
-            folder.log_edits(edits)
+            folder.log_edits(news(edits, logged))
             watch(len(members))
         if not found and share.world == 1:
             example = next((item.published for item in benchmark.items() if isinstance(item, Item)), "")

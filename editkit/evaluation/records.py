@@ -185,6 +185,7 @@ class Case:
         result: the result's pixels as they are.
         source: the picture that was edited.
         answer: the true result.
+        first: the picture that the session began with; the source where the item is none of a session.
         mask_HW: where the edit may land, at the source's size.
     """
 
@@ -193,6 +194,7 @@ class Case:
     result: RGB
     source: RGB | None = None
     answer: RGB | None = None
+    first: RGB | None = None
     mask_HW: NDArray[np.bool_] | None = None
 
     def result_as(self, other: RGB) -> RGB:

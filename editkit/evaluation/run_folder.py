@@ -107,13 +107,17 @@ class RunFolder:
         """Add what is known of some results, all of them or none."""
         self._append("edits", [asdict(edit) for edit in edits])
 
-    def edits(self) -> Iterator[Edit]:
-        """All logged results, those of one process after those of another."""
-        for line in self._logged("edits"):
-            yield Edit(**line)
+    def edits(self) -> dict[tuple[str, str], Edit]:
+        """The logged results by method and item; a picture takes the place of an earlier failure."""
+        found: dict[tuple[str, str], Edit] = {}
+        for edit in (Edit(**line) for line in self._logged("edits")):
+            before = found.setdefault((edit.method, edit.item), edit)
+            if before.error is not None or edit.error is None:
+                found[edit.method, edit.item] = edit
+        return found
 
     def log_scores(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Add scores, each with `method`, `item`, and `scores` or `error`."""
+        """Add scores, each with `method`, `item`, and `scores`, or `error` and the `metrics` it stopped."""
         self._append("scores", lines)
 
     def scores(self) -> Iterator[dict[str, Any]]:
@@ -162,6 +166,17 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         for line in file:
             if line.endswith(b"\n"):
                 yield json.loads(line)
+
+
+def news(edits: Iterable[Edit], logged: Mapping[tuple[str, str], Edit]) -> list[Edit]:
+    """The edits that do not merely fail as they did before."""
+    return [
+        edit
+        for edit in edits
+        if edit.error is None
+        or (before := logged.get((edit.method, edit.item))) is None
+        or before.error != edit.error
+    ]
 
 
 def told(item: Item) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +15,8 @@ from editkit.evaluation import existing
 from editkit.evaluation.benchmarks import Benchmark, Contents, open_benchmark
 from editkit.evaluation.chunks import Share, Watch
 from editkit.evaluation.metrics import AbsentMetricError, LoadedMetric, Metric, judge, load_metric
-from editkit.evaluation.report import gallery
+from editkit.evaluation.records import Edit
+from editkit.evaluation.report import frame, gallery
 from editkit.evaluation.run_folder import GROWING, SETTINGS, RunFolder
 from editkit.evaluation.scoring import Scoring
 from editkit.evaluation.settings import RunConfig
@@ -52,13 +52,13 @@ class Prepared:
 
 
 def prepare(config: RunConfig) -> Prepared:
-    """Check a run's settings, go through its benchmark, and load its metrics.
+    """Check a run's settings, load its metrics, and go through its benchmark, which may take long.
 
     Raises:
         EditkitError: where settings are wrong, there are no items, or no metric is here.
     """
     benchmark = open_benchmark(config.benchmark, config.data)
-    contents = benchmark.contents(config.limit)
+    existing.check_folders(config.results)
     names = [*(config.metrics or benchmark.config.metrics), *(["judge"] if config.judge else [])]
     if strange := [name for name in config.metric_options if name not in names]:
         raise EditkitError(
@@ -73,6 +73,7 @@ def prepare(config: RunConfig) -> Prepared:
             metrics.append(made)
     if not metrics:
         raise EditkitError(f"None of the metrics is here; the first: {next(iter(left_out.values()))}")
+    contents = benchmark.contents(config.limit)
     return Prepared(config=config, benchmark=benchmark, contents=contents, metrics=metrics, left_out=left_out)
 
 
@@ -99,7 +100,7 @@ def run(
     share: Share | None = None,
     wait: Callable[[], None] = lambda: None,
 ) -> RunFolder:
-    """Do this process's share of a run; what is logged already is not done again.
+    """Do this process's share of a run; what is logged already is not done again, unless it failed.
 
     Args:
         prepared: the run.
@@ -121,13 +122,13 @@ def run(
         _begin(folder, prepared)
     wait()
     folder.mend()
-    done = {(edit.method, edit.item) for edit in folder.edits()}
+    logged = folder.edits()
     count = prepared.contents.count
     if config.results:
         watch = phase("find results", count * len(config.results))
-        existing.find_all(benchmark, config.results, config.limit, folder, share, done, watch)
+        existing.find_all(benchmark, config.results, config.limit, folder, share, logged, watch)
     if config.methods:
-        _edit(prepared, load, folder, share, done, phase("edit", count * len(config.methods)))
+        _edit(prepared, load, folder, share, logged, phase("edit", count * len(config.methods)))
     wait()
     Scoring(
         benchmark=benchmark, limit=config.limit, metrics=prepared.metrics, folder=folder, share=share
@@ -143,7 +144,7 @@ def _edit(
     load: Callable[[], PictureEditor],
     folder: RunFolder,
     share: Share,
-    done: set[tuple[str, str]],
+    logged: Mapping[tuple[str, str], Edit],
     watch: Watch,
 ) -> None:
     from editkit.evaluation.edits import Editing
@@ -161,7 +162,7 @@ def _edit(
         folder=folder,
         share=share,
         costs=costs,
-        done=done,
+        logged=logged,
     ).run(watch)
 
 
@@ -217,27 +218,13 @@ def _check_metrics(folder: RunFolder, before: Mapping[str, Any], given: Mapping[
             )
 
 
-def from_environment(shard: str | None = None) -> tuple[Share, Callable[[], None]]:
-    """This process's share, from `K/N` or what accelerate and torchrun set, and how to wait for the others.
+def failed(config: RunConfig) -> int:
+    """How many results of a run's methods failed in an earlier call, and will be tried again.
 
     Raises:
-        EditkitError: where the share is none.
+        EditkitError: where the folder's settings cannot be read.
     """
-    if shard is not None:
-        rank, slash, world = shard.partition("/")
-        if not (slash and rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
-            raise EditkitError(f"--shard {shard} is not allowed; give K/N with K from 0 to N-1, such as 0/2.")
-        return Share(rank=int(rank), world=int(world)), lambda: None
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        return Share(), lambda: None
-    import torch
-    from accelerate import PartialState
-
-    # Without being told, it takes processes on CPUs for single ones.
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    return Share(rank=state.process_index, world=state.num_processes), state.wait_for_everyone
-
-
-def exists(path: str | Path) -> bool:
-    """Whether a run has begun in a folder."""
-    return (Path(path) / SETTINGS).is_file()
+    if not (Path(config.out) / SETTINGS).is_file():
+        return 0
+    found = frame.read(RunFolder(config.out))
+    return sum(found.failures(method) for method in [*config.methods, *config.results])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -14,7 +13,7 @@ from editkit.errors import EditkitError
 from editkit.evaluation.benchmarks import Benchmark
 from editkit.evaluation.chunks import Session, Share, Watch, chunks
 from editkit.evaluation.metrics import Metric
-from editkit.evaluation.records import RGB, Case, Edit, Item, StoredPicture
+from editkit.evaluation.records import RGB, Case, Edit, Item, Scores, StoredPicture
 from editkit.evaluation.run_folder import RunFolder
 
 CHUNK = 16
@@ -45,6 +44,7 @@ class Scoring:
     share: Share
     workers: int = 2
     _one_at_a_time: Lock = field(default_factory=Lock)
+    _threads: int = 1
     _edits: dict[tuple[str, str], Edit] = field(default_factory=dict)
     _known: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     _methods: list[str] = field(default_factory=list)
@@ -55,13 +55,16 @@ class Scoring:
         Raises:
             EditkitError: where the log cannot be written.
         """
-        for edit in self.folder.edits():
-            self._edits[edit.method, edit.item] = edit
+        import torch
+
+        self._threads = torch.get_num_threads()
+        self._edits = self.folder.edits()
         self._methods = sorted({method for method, _ in self._edits})
         for line in self.folder.scores():
-            named = {"error"} if "error" in line else _settled(line["scores"])
-            self._known.setdefault((line["method"], line["item"]), set()).update(named)
-        with ThreadPoolExecutor(self.workers) as pool:
+            known = self._known.setdefault((line["method"], line["item"]), set())
+            known |= _settled(line.get("scores", {}))
+        # Threads of torch's own within each of these would wait for each other longer than they compute.
+        with ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             waiting: list[tuple[int, Future[Lines]]] = []
             for chunk in chunks(self.benchmark.items(self.limit), CHUNK, self.share):
                 waiting.append((sum(map(len, chunk)), pool.submit(self._chunk, chunk)))
@@ -69,6 +72,7 @@ class Scoring:
                     self._log(*waiting.pop(0), watch)
             for each in waiting:
                 self._log(*each, watch)
+        torch.set_num_threads(self._threads)  # MKL has one number for all threads
 
     def _log(self, count: int, lines: Future[Lines], watch: Watch) -> None:
         if found := lines.result():
@@ -78,54 +82,68 @@ class Scoring:
     def _chunk(self, chunk: Sequence[Session]) -> Lines:
         lines: Lines = []
         for session in chunk:
+            pictures = _Pictures()
             for method in self._methods:
-                lines += self._session(method, session)
+                lines += self._session(method, session, pictures)
         return lines
 
-    def _session(self, method: str, session: Session) -> Iterator[dict[str, Any]]:
+    def _session(self, method: str, session: Session, pictures: _Pictures) -> Iterator[dict[str, Any]]:
         """Score a session's results by one method; a later turn's source is the result before it."""
         before: Edit | None = None
+        first: StoredPicture | None = None
         for _, item in session:
+            first = item.source or first
             edit = self._edits.get((method, item.id))
             missing = self._missing(method, item)
             if edit is not None and edit.error is None and missing:
-                yield self._line(item, edit, before, missing)
+                yield self._line(item, edit, missing, _Given(pictures=pictures, before=before, first=first))
             before = edit
 
     def _missing(self, method: str, item: Item) -> list[Metric]:
         known = self._known.get((method, item.id), set())
-        return [] if "error" in known else [metric for metric in self.metrics if metric.name not in known]
+        return [metric for metric in self.metrics if metric.name not in known]
 
-    def _line(self, item: Item, edit: Edit, before: Edit | None, metrics: Sequence[Metric]) -> dict[str, Any]:
+    def _line(self, item: Item, edit: Edit, metrics: Sequence[Metric], given: _Given) -> dict[str, Any]:
         line: dict[str, Any] = {"method": edit.method, "item": item.id}
         try:
-            case = self._case(item, edit, before)
+            case = self._case(item, edit, given)
         except EditkitError as error:
-            return {**line, "error": str(error)}
+            return {**line, "error": str(error), "metrics": [metric.name for metric in metrics]}
         return {**line, "scores": {metric.name: self._scored(metric, case) for metric in metrics}}
 
     def _scored(self, metric: Metric, case: Case) -> dict[str, Any]:
         """A metric's scores in JSON's types; a figure that is no number is left out."""
-        with nullcontext() if metric.parallel else self._one_at_a_time:
-            try:
-                found = metric.score(case)
-            except EditkitError as error:
-                return {"values": {}, "error": str(error)}
+        try:
+            found = metric.score(case) if metric.parallel else self._alone(metric, case)
+        except EditkitError as error:
+            return {"values": {}, "error": str(error)}
         values = {name: value for name, value in found.values.items() if value == value}
         return {"values": values} | ({"notes": dict(found.notes)} if found.notes else {})
 
-    def _case(self, item: Item, edit: Edit, before: Edit | None) -> Case:
-        source: RGB | None = None
+    def _alone(self, metric: Metric, case: Case) -> Scores:
+        """Score by a metric that no two threads may use, and which has all of torch's threads for that."""
+        import torch
+
+        with self._one_at_a_time:
+            torch.set_num_threads(self._threads)
+            try:
+                return metric.score(case)
+            finally:
+                torch.set_num_threads(1)
+
+    def _case(self, item: Item, edit: Edit, given: _Given) -> Case:
+        source, pictures = None, given.pictures
         if item.source is not None:
-            source = item.source.rgb()
-        elif before is not None and before.picture:
-            source = self._picture(before, f"result before {item.id}")
+            source = pictures.decoded(item.source)
+        elif given.before is not None and given.before.picture:
+            source = self._picture(given.before, f"result before {item.id}")
         return Case(
             item=item,
             edit=edit,
             result=self._picture(edit, f"result of {item.id}"),
             source=source,
-            answer=None if item.answer is None else item.answer.rgb(),
+            answer=None if item.answer is None else pictures.decoded(item.answer),
+            first=None if given.first is None else pictures.decoded(given.first),
             mask_HW=None if source is None else item.mask_HW((source.shape[1], source.shape[0])),
         )
 
@@ -133,6 +151,32 @@ class Scoring:
         return StoredPicture(value=Path(edit.picture), folder=self.folder.path, what=what).rgb()
 
 
+class _Pictures:
+    """A session's own pictures, decoded once for all methods. Metrics do not write to them."""
+
+    def __init__(self) -> None:
+        self._decoded: dict[int, RGB] = {}
+
+    def decoded(self, stored: StoredPicture) -> RGB:
+        """Decode a picture, or give it again."""
+        if id(stored) not in self._decoded:
+            self._decoded[id(stored)] = stored.rgb()
+        return self._decoded[id(stored)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Given:
+    """What a turn goes on from: the result before it, and the picture that its session began with."""
+
+    pictures: _Pictures
+    before: Edit | None
+    first: StoredPicture | None
+
+
 def _settled(scores: Mapping[str, Any]) -> set[str]:
-    """Metrics that need not score a result again: all but a judge that could not be reached."""
-    return {name for name, found in scores.items() if not found.get("notes", {}).get("again")}
+    """Metrics that need not score a result again: all but those that failed, and a judge out of reach."""
+    return {
+        name
+        for name, found in scores.items()
+        if "error" not in found and not found.get("notes", {}).get("again")
+    }

@@ -13,13 +13,13 @@ class RunConfig:
     benchmark: str
     """A name from `editkit eval benchmarks`, or the path of a benchmark's YAML."""
     out: str
-    """The run's folder; a run that was stopped goes on there."""
+    """Folder of the run; a run that was stopped goes on there."""
     data: str | None = None
     """Folder or file of the benchmark's data."""
     methods: list[str] = field(default_factory=list)
     """Methods that edit its items."""
     backbone: str = "tiny"
-    """A name from `editkit backbones`, a folder or Hub id."""
+    """Backbone: a name from `editkit backbones`, a folder or a Hub id."""
     device: str | None = None
     """cpu, cuda or mps; the best one here where null."""
     dtype: str | None = None
@@ -29,25 +29,25 @@ class RunConfig:
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Options by method."""
     lora: dict[str, float] = field(default_factory=dict)
-    """Adapters that every method wears as well, with their scales."""
+    """Adapters that every method uses besides its own, with their scales."""
     results: dict[str, str] = field(default_factory=dict)
-    """Folders of results made elsewhere, by the name that they get in tables; no model runs for these."""
+    """Folders of results made elsewhere, by their names in tables; no model runs for these."""
     limit: int | None = None
     """Take the first items only."""
     metrics: list[str] = field(default_factory=list)
-    """Names of metrics; the benchmark's own where empty."""
+    """Metrics by name. If none are given, those of the benchmark."""
     metric_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Options by metric."""
     judge: dict[str, Any] = field(default_factory=dict)
-    """A scoring judge beside the metrics: name, rubric, passes, options, replies."""
+    """A scoring judge besides the metrics: name, rubric, passes, options, replies."""
     seed: int = 0
-    """Mixed into every item's seed."""
+    """Number from which the seed of every item is made."""
     steps: int | None = None
-    """Euler steps; each method's own where null."""
+    """Euler steps. If not given, the default of each method."""
     batch_size: int = 8
-    """Items, or sessions, that are edited together. It is part of the run, as rounding depends on it."""
+    """Largest number of items, or of sessions, in a batch. Rounding depends on it."""
     masks: bool = False
-    """Give the benchmark's masks to the methods as well."""
+    """Give the masks of the benchmark to the methods too."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:

@@ -19,6 +19,8 @@ TABLE = packages.ROOT / "configs" / "speed.yaml"
 
 `exact` stands where every technique loses too much.
 """
+LEAST = {"full_steps": 1, "last_steps": 0, "refresh": 0, "draft": 0, "grow": 0}
+"""Least value of each setting that is a number of steps or tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +35,20 @@ class StepSaving:
     """Number of saved steps after which a full one comes; 0 for none between start and end."""
     region: bool = True
     """Compute the tokens that the edit changes, and no others; where false, all tokens of the answer."""
+    draft: int = 0
+    """Number of steps of a draft at half the side, which says before the first full step what the edit
+    changes; 0 for none, so that full steps say it. A mask says it better, and no draft is made then."""
     threshold: float = 0.25
     """Difference of latents, whose standard deviation is about 1, from which a token counts as changed."""
     grow: int = 1
     """Number of tokens by which the changed area grows to every side."""
 
     def __post_init__(self) -> None:
-        for name, least in (("full_steps", 1), ("last_steps", 0), ("refresh", 0), ("grow", 0)):
+        for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.draft and not self.region:
+            raise ValueError("draft finds a region; leave it out with region=false")
         if not 0 < self.threshold < float("inf"):
             raise ValueError(f"threshold must be positive, not {self.threshold}")
 

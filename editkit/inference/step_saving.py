@@ -17,6 +17,7 @@ from torch import Tensor
 
 from editkit import notes
 from editkit.imaging import canvas
+from editkit.inference import draft
 from editkit.inference.partial_plan import plan_of_some, row_of
 from editkit.inference.region import Changes, answer_places, masked_cells
 from editkit.key_values import KeyValues
@@ -74,6 +75,8 @@ class Saving:
         source_BNC = None
         if inputs.mask_B1HW is not None:
             cells_BN = masked_cells(inputs.mask_B1HW, plan, self.settings.grow)
+        elif inputs.source_BCHW is not None and self.settings.draft:
+            cells_BN = draft.changed_cells(pipeline, inputs, plan, self.settings, guidance)
         elif inputs.source_BCHW is not None:
             source_BNC = backbone.encode(canvas.place(inputs.source_BCHW, plan.canvas))
         changes = Changes(plan=plan, settings=self.settings, cells_BN=cells_BN, source_BNC=source_BNC)

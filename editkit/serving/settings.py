@@ -13,23 +13,23 @@ class ServerSettings:
     """Limits of the server; each is checked before the work that it limits."""
 
     api_key: str | None = None
-    """Clients must send it as a bearer token; None lets everybody in."""
+    """Key that programs must send, as a bearer token. None lets everybody in."""
     adapters: Path | None = None
-    """Folder whose .safetensors files a request may name as its `adapter`."""
+    """Folder of the .safetensors files that a request may name as its `adapter`."""
     judges: tuple[str, ...] = ("preserve", "tiny")
-    """Judges that a seed search may ask."""
+    """Judges that a seed search may use."""
     batch: int = 8
     """Largest number of edits that run as one batch."""
     linger: float = 0.05
     """Longest wait, in seconds, for requests that are being decoded and may join a batch."""
     queue: int = 64
-    """Edits held at most, waiting and running; further ones are answered with 429."""
+    """Largest number of edits that wait or run; further ones are answered with 429."""
     held_pixels: int = 200_000_000
     """Pixels of the pictures of all edits held at most; a pixel takes 12 bytes."""
     timeout: float = 600.0
-    """Longest time, in seconds, from a request's last byte to its answer."""
+    """Longest time, in seconds, from the end of a request to its answer."""
     grace: float = 60.0
-    """Seconds in which a server that is told to stop may finish what it holds."""
+    """Seconds to finish the edits that it holds when the server is asked to stop."""
     body_bytes: int = 50 * 2**20
     """Size of the largest request."""
     body_seconds: float = 60.0

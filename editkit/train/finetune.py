@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from editkit import config, registry
 from editkit.backbone import Backbone, Role, WeightReader, provider
@@ -23,10 +24,11 @@ from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.method import Method
 from editkit.train import activation_checkpointing, model_card, status
+from editkit.train.distill import objective_of
 from editkit.train.distributed import fsdp, processes
 from editkit.train.job import Job, Rows
 from editkit.train.metrics_log import last_figures
-from editkit.train.objective import FlowObjective
+from editkit.train.objective import Objective
 from editkit.train.settings import EditTrainConfig
 from editkit.train.validation import Validation
 
@@ -37,7 +39,7 @@ TEXTS = 16
 class EditJob(Job):
     """Connects a backbone, a method and datasets for `fit`."""
 
-    objective: FlowObjective
+    objective: Objective
     _weights: WeightReader | None = None
 
     def __init__(self, settings: EditTrainConfig, method: Method[Options] | None = None) -> None:
@@ -54,11 +56,16 @@ class EditJob(Job):
         self.conditioner = self.method.conditioner(self.backbone, options)
         self.trainer = self.method.trainer(self.backbone, options)
         self._prepare()
-        self.objective = FlowObjective(self.backbone, self.role, self.conditioner, self.trainer, settings)
+        parts = (self.backbone, self.role, self.conditioner, self.trainer, settings)
+        self.objective = objective_of(settings)(*parts)
         wanted = settings.fit.validate_every > 0
         self._validation = Validation(self, settings.validation) if wanted else None
         mixture = [MixedConfig(data=settings.data), *settings.mixture.values()]
         filled = [self._buckets(mixed) for mixed in mixture]
+        if settings.context_tokens < 1 and not any(bucket.joins_sequence for bucket in chain(*filled)):
+            raise EditkitError(
+                "context_tokens is for pictures that join the sequence, and none does here; leave it out."
+            )
         # Datasets change with optimizer steps, so the number of forward passes in a step does not matter.
         samplers = [
             BatchSampler(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
@@ -171,13 +178,20 @@ class EditJob(Job):
         weights = self._weights
         if weights is None:
             return None
-        return lambda name, start, end: weights.rows(name.removeprefix("transformer."), start, end)
+        beside = {name: p.detach().clone() for name, p in self.objective.named_parameters() if not p.is_meta}
+
+        def rows(name: str, start: int, end: int) -> Tensor:
+            if name in beside:  # a discriminator's
+                return beside[name][start:end]
+            return weights.rows(name.removeprefix("transformer."), start, end)
+
+        return rows
 
     def figures(self) -> dict[str, float]:
-        return self.trainer.figures()
+        return self.trainer.figures() | self.objective.figures()
 
     def placed(self) -> None:
-        if self.config.prior_share:
+        if self.config.prior_share or self.config.distill is not None:
             self.objective.keep_initial_weights()
 
     def _base(self, record: Role) -> str:

@@ -49,7 +49,7 @@ def write(
 # {settings.method} on {settings.backbone}
 
 {what} for the role `{role}`, trained by editkit: {settings.fit.steps} steps, each of {settings.fit.samples}
-samples.
+samples.{_distilled(settings)}
 
 Base: {base}. Its licence holds for these weights too: {licence}.
 
@@ -87,6 +87,19 @@ def _usage(settings: EditTrainConfig, name: str, role: str) -> str:
         return f'editor = editkit.load("{name}/{role}"{options})'
     base = "" if usual else f'editor = editkit.load("{settings.backbone}"{options})\n'
     return f'{base}name = editor.load_adapter("{name}", method="{settings.method}")'
+
+
+def _distilled(settings: EditTrainConfig) -> str:
+    """Say what was distilled, and how it is used; empty for the flow objective."""
+    if settings.distill is None:
+        return ""
+    if settings.distill.ladd is not None:
+        steps = settings.distill.ladd.steps
+        how = f"steps={steps}{' or fewer' if steps > 1 else ''}, guidance={settings.guidance:g}"
+        return f" Distilled for few steps (LADD): edit with {how}."
+    assert settings.distill.guidance is not None
+    least, most = settings.distill.guidance.scales
+    return f" Guidance was distilled: guidance from {least:g} to {most:g} has a meaning."
 
 
 def _data(settings: EditTrainConfig) -> str:

@@ -1,7 +1,6 @@
-"""The flow objective, for plans of any method."""
+"""What objectives share, and the flow objective, for plans of any method."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -13,15 +12,19 @@ from editkit.config import Options
 from editkit.data import padding
 from editkit.data.batches import EditBatch
 from editkit.method import Conditioner, Trainer
-from editkit.train.distributed.fsdp import drop_copies, local_shard
+from editkit.train.context_dropout import drop_context
+from editkit.train.initial_weights import InitialWeights
 from editkit.train.settings import EditTrainConfig
+from editkit.types import Plan
 
 CELLS = 4
 """Number of latent cells of a token; the values of one channel are neighbours."""
+CONTEXT = 4
+"""Number of the random stream that chooses the context's tokens."""
 
 
-class FlowObjective(nn.Module):
-    """Mean squared error of the predicted velocity at random times.
+class Objective(nn.Module):
+    """What all objectives share: the trained transformer, a batch's plan, noise and times.
 
     Args:
         backbone: a FLUX family whose transformer trains.
@@ -46,50 +49,33 @@ class FlowObjective(nn.Module):
         self.time_shift = backbone.time_shift(role)
         if settings.text_encoders:
             self.clip, self.t5 = backbone.encoders.clip, backbone.encoders.t5
-        self._initial: list[tuple[Tensor, Tensor]] = []
+        self._initial: InitialWeights | None = None
 
     def keep_initial_weights(self) -> None:
-        """Keep a copy of the trainable weights, for a mixture's `prior`."""
-        trained = [p.detach() for p in self.parameters() if p.requires_grad]
-        self._initial = [(local_shard(p), local_shard(p).clone()) for p in trained]
+        """Keep a copy of the transformer's trainable weights, for a mixture's `prior` or as a teacher."""
+        self._initial = InitialWeights(self.transformer, self)
 
-    @contextmanager
-    def _with_initial_weights(self) -> Iterator[None]:
-        """Use the initial weights within the block, without gradients and dropout."""
-        assert self._initial, "keep_initial_weights was not called"
-        training = self.transformer.training
-        with torch.no_grad():
-            now = [weights.clone() for weights, _ in self._initial]
-            for weights, before in self._initial:
-                weights.copy_(before)
-            drop_copies(self)
-            self.transformer.eval()
-            try:
-                yield
-            finally:
-                self.transformer.train(training)
-                for (weights, _), after in zip(self._initial, now, strict=True):
-                    weights.copy_(after)
-                drop_copies(self)
+    @property
+    def initial(self) -> InitialWeights:
+        """The copy that was kept."""
+        assert self._initial is not None, "keep_initial_weights was not called"
+        return self._initial
 
-    def forward(self, batch: EditBatch) -> Tensor:
-        settings, device = self.settings, device_of(self)
-        noise_BLC, times_B = self.noise_and_times(batch)
-        texts = [self.conditioner.with_text(*piece).conditioning.text for piece in batch.groups]
+    def figures(self) -> dict[str, float]:
+        """Return figures of the last forward pass by name, to be logged beside the loss."""
+        return {}
+
+    def with_text(self, batch: EditBatch, instructions: Sequence[Sequence[str]] | None = None) -> Plan:
+        """Return the batch's plan with its own instructions, or with others by group."""
+        words = instructions or [own for _, own in batch.groups]
+        pairs = zip(batch.groups, words, strict=True)
+        texts = [self.conditioner.with_text(plan, each).conditioning.text for (plan, _), each in pairs]
         text = padding.merge_texts([text for text in texts if text is not None])
         plan = replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
-        x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))
-        if batch.mixed.prior:
-            with self._with_initial_weights():
-                velocity_BLC = self.backbone.velocity(x_BLC, times_B.to(device), plan, settings.guidance)
-        predicted_BLC = self.backbone.velocity(x_BLC, times_B.to(device), plan, settings.guidance)
-        by_time_B = flow.time_weights(times_B, settings.weighting)
-        loss = flow.loss(
-            predicted_BLC,
-            velocity_BLC,
-            batch.weights_BL,
-            None if by_time_B is None else by_time_B.to(device),
-        )
+        return drop_context(plan, self.settings.context_tokens, hash((batch.seeds[0], CONTEXT)) % 2**63)
+
+    def total(self, loss: Tensor, batch: EditBatch) -> Tensor:
+        """Weight a batch's loss as its dataset is mixed in, and add the method's penalty."""
         loss = loss * batch.mixed.loss_weight
         penalty = self.trainer.penalty()
         return loss if penalty is None else loss + penalty
@@ -119,6 +105,28 @@ class FlowObjective(nn.Module):
                 )
             )
         return torch.cat(noises), torch.cat(times)
+
+
+class FlowObjective(Objective):
+    """Mean squared error of the predicted velocity at random times."""
+
+    def forward(self, batch: EditBatch) -> Tensor:
+        settings, device = self.settings, device_of(self)
+        noise_BLC, times_B = self.noise_and_times(batch)
+        plan = self.with_text(batch)
+        x_BLC, velocity_BLC = flow.interpolate(batch.x0_BLC, noise_BLC.to(device), times_B.to(device))
+        if batch.mixed.prior:
+            with torch.no_grad(), self.initial.in_use():
+                velocity_BLC = self.backbone.velocity(x_BLC, times_B.to(device), plan, settings.guidance)
+        predicted_BLC = self.backbone.velocity(x_BLC, times_B.to(device), plan, settings.guidance)
+        by_time_B = flow.time_weights(times_B, settings.weighting)
+        loss = flow.loss(
+            predicted_BLC,
+            velocity_BLC,
+            batch.weights_BL,
+            None if by_time_B is None else by_time_B.to(device),
+        )
+        return self.total(loss, batch)
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -6,6 +6,7 @@ from typing import Any
 from editkit import adapters
 from editkit.data.records import FILES, DataConfig, MixedConfig
 from editkit.train.config import FitConfig
+from editkit.train.distill_settings import DistillConfig
 
 DISTRIBUTIONS = ("logit_normal", "uniform", "mode", "cosmap")
 WEIGHTINGS = ("none", "sigma_sqrt", "cosmap")
@@ -100,6 +101,11 @@ class EditTrainConfig:
     time_std: float = 1.0
     weighting: str = "none"
     """Loss weight by time: `none`, `sigma_sqrt` or `cosmap`."""
+    distill: DistillConfig | None = None
+    """Teach guidance, or few steps, from the model as the run found it; where null, the flow is learnt."""
+    context_tokens: float = 1.0
+    """Share of the tokens of source and references on the sequence that a batch keeps, chosen at random, so
+    that steps cost less. --plan counts all of them."""
     noise_offset: float = 0.0
     """Standard deviation of a constant that is added to each channel of a sample's noise."""
     mixed_sizes: bool = False
@@ -130,12 +136,19 @@ class EditTrainConfig:
         total = 1 + sum(mixed.weight for mixed in self.mixture.values())
         return sum(mixed.weight for mixed in self.mixture.values() if mixed.prior) / total
 
+    @property
+    def teacher_passes(self) -> float:
+        """Mean number of forward passes of a batch beside the objective's own."""
+        return self.prior_share if self.distill is None else float(self.distill.passes)
+
     def __post_init__(self) -> None:
         for name, allowed in (("times", DISTRIBUTIONS), ("weighting", WEIGHTINGS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         if self.latents not in ("cached", "on_the_fly"):
             raise ValueError(f"latents must be cached or on_the_fly, not {self.latents!r}")
+        if not 0 < self.context_tokens <= 1:
+            raise ValueError(f"context_tokens must lie in (0, 1], not {self.context_tokens}")
         if not 0 <= self.noise_offset < 1:
             raise ValueError(f"noise_offset must lie in [0, 1), not {self.noise_offset}")
         if self.trainable not in ("lora", "full", "input"):
@@ -176,6 +189,27 @@ class EditTrainConfig:
             )
         if self.text_encoders and self.trainable != "full":
             raise ValueError("text_encoders needs trainable=full")
+        if self.distill is not None:
+            self._check_distill(self.distill)
+
+    def _check_distill(self, distill: DistillConfig) -> None:
+        for name, given in (
+            ("text_encoders", self.text_encoders),
+            ("fresh", self.fresh),
+            ("start", self.start),
+            ("a mixture's prior", self.prior_share),
+        ):
+            if given:
+                raise ValueError(f"distill teaches what a whole model knows already: leave out {name}")
+        if distill.ladd is None:
+            return
+        for name in ("times", "time_mean", "time_std", "weighting"):
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise ValueError(
+                    f"distill.ladd trains at the times of its few steps, all alike: leave out {name}"
+                )
+        if self.load.get("compile") or self.load.get("cache"):
+            raise ValueError("distill.ladd reads features of blocks: leave out load.compile and load.cache")
 
 
 CONFIG = EditTrainConfig

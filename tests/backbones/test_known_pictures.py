@@ -9,6 +9,7 @@ from PIL import Image
 import editkit
 from backbones import known_pictures
 from editkit import shapesworld
+from editkit.backbone import Backbone
 from tests.pictures import image
 
 
@@ -35,8 +36,8 @@ def test_noise_of_a_compressed_drawing_is_no_photograph() -> None:
     assert known_pictures.remarks("tiny", noisy.clip(0, 255).astype(np.uint8)) == []
 
 
-def test_an_edit_carries_the_remark_and_its_own_result_brings_none() -> None:
-    editor = editkit.load("tiny", "cpu")
+def test_an_edit_carries_the_remark_and_its_own_result_brings_none(tiny: Backbone) -> None:
+    editor = editkit.Editor(tiny)
     with pytest.warns(UserWarning, match="photographs"):
         melted = editor.edit(image(128, 128), "make the red circle blue", steps=1)
     assert any("kinds of colours" in note for note in melted.notes)

@@ -15,7 +15,7 @@ from backbones.quantized_sizes import CLIP_PLAIN, T5_PLAIN, bytes_of_a_weight
 from backbones.specs import PARAMETERS
 from backbones.weight_tracker import weight_bytes
 from tests.backbones.files.encoders import saved_home
-from tests.backbones.files.test_encoder_quantization import EIGHT, FOUR, QUANTO, TORCHAO, loaded
+from tests.backbones.files.quantization import EIGHT, FOUR, QUANTO, TORCHAO, loaded
 
 
 @pytest.mark.parametrize(

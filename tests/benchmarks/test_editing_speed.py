@@ -7,15 +7,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import editing_speed, speed_table
+import editkit
+from benchmarks import speed_edits, speed_figures, speed_page, speed_table
+from benchmarks.speed_figures import Figures
+from benchmarks.speed_operations import Operations
 from editkit import config
 from editkit.inference import speed
 
+
+def measured(speed: str, saves: float, successes: int) -> tuple[str, Figures]:
+    """A technique with the number of 200 edits that succeeded."""
+    found = tuple(float(place < successes) for place in range(200))
+    return speed, Figures(gflops=1 / saves, saves=saves, successes=found, psnr=30, seconds=0)
+
+
 MEASURED = {
-    "exact": ("exact", {"saves": 1.0, "success": 0.9}),
-    "safe": ("full_steps=5", {"saves": 2.0, "success": 0.895}),
-    "quick": ("full_steps=2", {"saves": 4.0, "success": 0.88}),
-    "hasty": ("full_steps=1", {"saves": 6.0, "success": 0.5}),
+    "exact": measured("exact", 1.0, 180),
+    "safe": measured("full_steps=5", 2.0, 179),
+    "quick": measured("full_steps=2", 4.0, 176),
+    "hasty": measured("full_steps=1", 6.0, 100),
 }
 
 
@@ -34,14 +44,55 @@ def test_the_table_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest
     assert config.read(place)["some"]["kontext"]["balanced"]["full_steps"] == 5
 
 
-def test_operations_are_those_of_matrix_products() -> None:
-    one, two = torch.ones(8, 16), torch.ones(16, 4)
-    flops, made = editing_speed.counted(lambda: one @ two)
-    assert flops == 2 * 8 * 16 * 4
-    assert made.shape == (8, 4)
+def test_operations_are_those_of_matrix_products_by_shape() -> None:
+    layer = torch.nn.Linear(16, 4, bias=False)
+    operations = Operations(layer)
+    with operations.watched():
+        for rows in (8, 8, 2):
+            assert layer(torch.ones(rows, 16)).shape == (rows, 4)
+    assert operations.total == 2 * 16 * 4 * (8 + 8 + 2)
+    layer(torch.ones(8, 16))
+    assert operations.total == 2 * 16 * 4 * (8 + 8 + 2), "calls outside the block are not counted"
 
 
 def test_decibels() -> None:
     black = torch.zeros(4, 4, 3).numpy()
-    assert editing_speed.decibels(black, black) == 60
-    assert editing_speed.decibels(black, black + 0.1) == pytest.approx(20, abs=0.01)
+    assert speed_figures.decibels(black, black) == 60
+    assert speed_figures.decibels(black, black + 0.1) == pytest.approx(20, abs=0.01)
+
+
+def test_a_page_takes_tables_between_its_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{speed_page.BEGIN}\nold\n{speed_page.END}\nafter\n")
+    monkeypatch.setattr(speed_page, "PAGE", page)
+    monkeypatch.setattr(speed_page, "PLOT", tmp_path / "plot.png")
+    for text in ("one", r"\1 two"):
+        speed_page.write(text, b"png")
+        read = page.read_text()
+        assert text in read
+        assert "old" not in read
+        assert read.startswith("before")
+        assert read.endswith("after\n")
+    assert (tmp_path / "plot.png").read_bytes() == b"png"
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="has 0 places"):
+        speed_page.write("one", b"png")
+
+
+@pytest.mark.slow
+def test_every_technique_is_measured_and_told() -> None:
+    editor = editkit.load("tiny", device="cpu", dtype="float32")
+    examples = speed_edits.held_out(2)
+    rows = speed_edits.edits(editor, "kontext", examples, 8)
+    assert rows.keys() == speed_edits.TECHNIQUES.keys()
+    table = speed_figures.by_technique(examples, rows)
+    assert all(f"| {name} |" in table for name in rows)
+    found = {name: speed_figures.figures(examples, edits, rows["exact"]) for name, edits in rows.items()}
+    assert found["exact"].saves == 1
+    assert found["exact"].psnr == speed_figures.SAME
+    assert found["half the steps"].saves == 2
+    assert all(each.saves > 1 for name, each in found.items() if name != "exact")
+    assert "to" in speed_figures.by_share(examples, rows)
+    assert speed_figures.plot({"kontext": (examples, rows)}, 8).startswith(b"\x89PNG")
+    peer = speed_edits.diffusers_edits(editor, examples[:1], 2)
+    assert peer[0].flops == pytest.approx(rows["a quarter of the steps"][0].flops)

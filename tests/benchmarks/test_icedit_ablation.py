@@ -1,62 +1,18 @@
-"""ICEdit's ablation: rows, and the early filter's picks and costs, on a few examples."""
+"""ICEdit's ablation: its examples, and two rows on one of them."""
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
-
-import numpy as np
 import pytest
 
 from benchmarks import icedit_ablation
-
-
-def asked(**chosen: Any) -> argparse.Namespace:
-    return argparse.Namespace(
-        **{"method": "icedit", "sets": icedit_ablation.SETS, "judges": ["preserve"], "seeds": 2, "n": 1}
-        | {"preview_steps": None, "first": 0}
-        | chosen
-    )
-
-
-@pytest.mark.parametrize(
-    ("preferred", "leads"), [([], 0), ([1, 2, 3], 3), ([1, None, 1], 1), ([None, None], 0), ([0, None, 3], 3)]
-)
-def test_a_tie_leaves_the_leader(preferred: list[Any], leads: int) -> None:
-    assert icedit_ablation.winner(preferred) == leads
 
 
 def test_examples_go_on_where_others_stopped() -> None:
     assert icedit_ablation.examples(5, 0)[2:] == icedit_ablation.examples(3, 2)
 
 
-def test_costs_and_picks(capsys: pytest.CaptureFixture[str]) -> None:
-    """Two edits, four seeds each, eight steps of which two are looked at."""
-    drawn = [{"n": 8, "k": 2}] * 2
-    wins = np.array([[False, True, False, False], [False, False, False, True]])
-    rows = icedit_ablation.curve("set", "continue", "some", drawn, [[1, 1, 1], [0, 0, 0]], wins)
-    assert [row["success"] for row in rows] == [0, 0.5, 0.5]
-    assert [row["cost"] for row in rows] == [1, 1.25, 1.75]
-    restart = icedit_ablation.curve("set", "restart", "some", drawn, [[1, 1, 1], [0, 0, 3]], wins)
-    assert [row["success"] for row in restart] == [0, 0.5, 1]
-    assert [row["cost"] for row in restart] == [1, 1.5, 2]
-    oracle = icedit_ablation.curve("set", "", "oracle", drawn, [0, 0], wins)
-    assert [row["success"] for row in oracle] == [0, 0.5, 1]
-    assert [row["cost"] for row in oracle] == [1, 2, 4]
-    assert "N=4   success 1.000  cost 4.00 edits" in capsys.readouterr().out
-
-
-def test_rows_and_filter_run(capsys: pytest.CaptureFixture[str]) -> None:
-    bare, moe = icedit_ablation.table(asked(rows=[3, 7]))
+def test_rows_run(capsys: pytest.CaptureFixture[str]) -> None:
+    bare, moe = icedit_ablation.table(1, 0, [3, 7])
     assert (bare["parameters"], moe["parameters"] > 1_000_000) == (0, True)
     assert {*icedit_ablation.CATEGORIES, "all", "inside", "outside"} <= bare.keys()
     assert "training-free, in-context prompt" in capsys.readouterr().out
-    rows = icedit_ablation.filters(asked(preview_steps=3))
-    assert {(row["set"], row["judge"], row["mode"]) for row in rows} == {
-        (name, judge, mode)
-        for name in icedit_ablation.SETS
-        for judge, mode in (("oracle", ""), ("preserve", "continue"), ("preserve", "restart"))
-    }
-    assert all(0 <= row["success"] <= 1 for row in rows)
-    costs = [row["cost"] for row in rows if (row["mode"], row["seeds"]) == ("continue", 2)]
-    assert costs == [(2 * 3 + 8 - 3) / 8] * 2

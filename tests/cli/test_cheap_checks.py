@@ -2,54 +2,75 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests import ROOT
-from tests.cases import Place
-from tests.command_line import picture, python, refused
+from tests.command_line import Run, picture, python, refused
 
 PROGRAM = """
-import sys
+import contextlib, io, json, sys
 from editkit.cli import main
-try:
-    main()
-finally:
-    assert "torch" not in sys.modules, "torch was imported"
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["editkit", *arguments]
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as stopped:
+            status = stopped.code
+    told = {"status": status, "out": out.getvalue(), "err": err.getvalue()}
+    print(json.dumps([told, "torch" in sys.modules]))
 """
+"""One process for all commands, since none of them may import what is heavy."""
 CONFIG = str(ROOT / "configs" / "tiny" / "kontext-lora.yaml")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["edit", "absent.png", "hi"], "absent.png cannot be read"),
-        (["edit", "", "hi"], "The picture's name is empty"),
-        (["edit", "image.png", "hi", "--mask", ""], "The mask's name is empty"),
-        (["edit", "image.png", "hi", "--option", "nonsense=1"], "Unknown key 'nonsense'"),
-        (
-            ["edit", "image.png", "hi", "-m", "icedit", "--option", "moe.nonsense=1"],
-            "Unknown key 'moe.nonsense'",
-        ),
-        (["edit", "image.png", "hi", "-m", "aceplus", "--option", "crop=round"], "crop must be one of"),
-        (["edit", "image.png", "hi", "-m", "nonsense"], "no method 'nonsense'"),
-        (["eval", "shapesworld", "--option", "nonsense=1"], "Unknown key 'nonsense'"),
-        (["compare", "absent.png", "hi"], "absent.png cannot be read"),
-        (["compare", "image.png", "hi", "--option", "kontext.nonsense=1"], "Unknown key 'nonsense'"),
-        (["train", "absent.yaml"], "absent.yaml cannot be read"),
-        (["train", CONFIG, "fit.stepz=1"], "did you mean 'fit.steps'"),
-        (["train", CONFIG, "options.nonsense=1"], "Unknown key 'nonsense'"),
-        (["train", CONFIG, "data.name=folders", "data.path=absent"], "The data absent do not exist"),
-        (["data", "check", "absent.yaml"], "absent.yaml cannot be read"),
-        (["lora", "inspect", "absent.safetensors"], "absent.safetensors is not a"),
-        (["lora", "merge", "absent.safetensors=0.5", "o.safetensors"], "absent.safetensors is not a"),
-        (["weights", "convert", "absent", "made"], "absent does not exist"),
-        (["replay", "absent.png"], "absent.png cannot be read"),
-        (["demo", "--runs", "absent"], "absent is no folder"),
-    ],
-)
-def test_without_torch(arguments: list[str], words: str, place: Place) -> None:
-    picture(place.folder / "image.png")
-    run = python("-c", PROGRAM, *arguments, cwd=place.folder)
-    assert "torch was imported" not in run.err
-    refused(run, words)
-    assert [path.name for path in place.folder.iterdir()] == ["image.png"]
+REFUSALS: list[tuple[list[str], str]] = [
+    (["edit", "absent.png", "hi"], "absent.png cannot be read"),
+    (["edit", "", "hi"], "The picture's name is empty"),
+    (["edit", "image.png", "hi", "--mask", ""], "The mask's name is empty"),
+    (["edit", "image.png", "hi", "--option", "nonsense=1"], "Unknown key 'nonsense'"),
+    (
+        ["edit", "image.png", "hi", "-m", "icedit", "--option", "moe.nonsense=1"],
+        "Unknown key 'moe.nonsense'",
+    ),
+    (["edit", "image.png", "hi", "-m", "aceplus", "--option", "crop=round"], "crop must be one of"),
+    (["edit", "image.png", "hi", "-m", "nonsense"], "no method 'nonsense'"),
+    (["eval", "shapesworld", "--option", "nonsense=1"], "Unknown key 'nonsense'"),
+    (["compare", "absent.png", "hi"], "absent.png cannot be read"),
+    (["compare", "image.png", "hi", "--option", "kontext.nonsense=1"], "Unknown key 'nonsense'"),
+    (["train", "absent.yaml"], "absent.yaml cannot be read"),
+    (["train", CONFIG, "fit.stepz=1"], "did you mean 'fit.steps'"),
+    (["train", CONFIG, "options.nonsense=1"], "Unknown key 'nonsense'"),
+    (["train", CONFIG, "data.name=folders", "data.path=absent"], "The data absent do not exist"),
+    (["data", "check", "absent.yaml"], "absent.yaml cannot be read"),
+    (["lora", "inspect", "absent.safetensors"], "absent.safetensors is not a"),
+    (["lora", "merge", "absent.safetensors=0.5", "o.safetensors"], "absent.safetensors is not a"),
+    (["weights", "convert", "absent", "made"], "absent does not exist"),
+    (["replay", "absent.png"], "absent.png cannot be read"),
+    (["demo", "--runs", "absent"], "absent is no folder"),
+    (["edit", "image.png", "hi", "-o", "o.tiff"], r"o\.tiff"),
+    (["edit", "image.png", "hi", "--mask", "absent.png"], "absent.png cannot be read"),
+    (["generate", "hi", "-o", "image.png/o.png"], "image.png"),
+    (["eval", "shapesworld", "-o", "image.png/out"], "image.png"),
+]
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Run, bool]]:
+    """What each command left behind, and whether torch was imported by then."""
+    folder = tmp_path_factory.mktemp("cheap")
+    picture(folder / "image.png")
+    told = python("-c", PROGRAM, json.dumps([arguments for arguments, _ in REFUSALS]), cwd=folder)
+    assert (told.status, told.err) == (0, "")
+    assert [path.name for path in folder.iterdir()] == ["image.png"]
+    return [(Run(**run), torch) for run, torch in map(json.loads, told.out.splitlines())]
+
+
+@pytest.mark.parametrize("place", range(len(REFUSALS)), ids=lambda place: " ".join(REFUSALS[place][0]))
+def test_without_torch(place: int, refusals: list[tuple[Run, bool]]) -> None:
+    run, torch = refusals[place]
+    assert not torch, "torch was imported"
+    refused(run, REFUSALS[place][1])

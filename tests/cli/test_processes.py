@@ -26,6 +26,7 @@ def test_refused_by_a_process_of_its_own(place: Place) -> None:
     assert files(place.folder) == before
 
 
+@pytest.mark.slow
 def test_interrupted_training_is_one_sentence(place: Place) -> None:
     config = place.file("config.yaml", json.dumps(SMALL_AUTOENCODER))
     arguments = [
@@ -62,6 +63,7 @@ def test_interrupted_training_is_one_sentence(place: Place) -> None:
     assert err.count("\n") == 1, err
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_one_sentence(place: Place) -> None:
     pytest.importorskip("resource")
     arguments = edit(place, "--size", "2048x2048")

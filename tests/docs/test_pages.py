@@ -17,6 +17,7 @@ from PIL import Image
 import editkit
 from backbones.load_options import LoadOptions
 from editkit import config, registry
+from editkit.backbone import Backbone
 from editkit.cli import app
 from editkit.cli.options import pairs
 from tests import ROOT
@@ -73,9 +74,9 @@ def test_yaml_on_pages_is_a_config(page: Path, here: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=named)
-def test_pages_run(page: Path, cli: Cli, here: Path) -> None:
+def test_pages_run(page: Path, cli: Cli, here: Path, tiny: Backbone) -> None:
     """In the order of the page, but for what needs training, or weights that are not here."""
-    _run(page, cli, here, trains=False)
+    _run(page, cli, here, tiny, trains=False)
 
 
 TRAINING_PAGES = [
@@ -87,13 +88,13 @@ TRAINING_PAGES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", TRAINING_PAGES, ids=named)
-def test_pages_train(page: Path, cli: Cli, here: Path) -> None:
+def test_pages_train(page: Path, cli: Cli, here: Path, tiny: Backbone) -> None:
     """The whole page, with two steps for each training run."""
-    _run(page, cli, here, trains=True)
+    _run(page, cli, here, tiny, trains=True)
 
 
-def _run(page: Path, cli: Cli, folder: Path, *, trains: bool) -> None:
-    names: dict[str, Any] = {"editkit": editkit, "editor": editkit.load("tiny", "cpu"), "__name__": "page"}
+def _run(page: Path, cli: Cli, folder: Path, tiny: Backbone, *, trains: bool) -> None:
+    names: dict[str, Any] = {"editkit": editkit, "editor": editkit.Editor(tiny), "__name__": "page"}
     for block in blocks(page):
         if block.title and block.language == "yaml":
             (folder / block.title).write_text(block.text)
@@ -123,15 +124,19 @@ def _run_command(line: str, cli: Cli, folder: Path, trains: bool) -> None:
             done = python(ROOT / name, *rest, cwd=folder)
             assert done.status == 0, done.err
         return
-    run = cli(name, *rest, *(_short(rest[0]) if name == "train" and "--plan" not in rest else ()))
+    run = cli(name, *rest, *_short(name, rest))
     assert run.status == 0, run.err
     if name in ("edit", "generate") and "--json" not in rest:
         assert Image.open(folder / run.out.split()[0]).size == (128, 128)
 
 
-def _short(file: str) -> list[str]:
-    """What makes a training run end soon."""
-    values = config.read(ROOT / file)
+def _short(name: str, rest: list[str]) -> list[str]:
+    """What makes a training run or an edit end soon."""
+    if name in ("edit", "generate", "compare"):
+        return [] if "--steps" in rest else ["--steps", "2"]
+    if name != "train" or "--plan" in rest:
+        return []
+    values = config.read(ROOT / rest[0])
     mixed = [f"mixture.{name}.data.count=32" for name in values.get("mixture", {})]
     return ["fit.steps=2", "data.count=32", "load.compile=false", *mixed]
 

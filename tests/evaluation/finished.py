@@ -1,11 +1,13 @@
-"""Runs with figures that are known, written as a run writes them."""
+"""Runs that went well, runs with figures that are known, and their tables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+from editkit.editor import Editor
 from editkit.evaluation import runner
+from editkit.evaluation.report import frame
 from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig
 from tests.evaluation import samples
@@ -13,6 +15,26 @@ from tests.evaluation import samples
 
 def quiet(label: str, total: int) -> Callable[[int], None]:
     return lambda count: None
+
+
+PIXELS = ["pixels", "preservation"]
+
+
+def unused() -> Editor:
+    raise AssertionError("no model is needed")
+
+
+def done(config: RunConfig, load: Callable[[], Editor] = unused, **given) -> RunFolder:
+    return runner.run(runner.prepare(config), load, given.pop("phase", quiet), **given)
+
+
+def table(folder: RunFolder) -> list[tuple]:
+    found = frame.read(folder)
+    timed = ("seconds", "peak_gb")
+    return [
+        (row.method, row.item["id"], row.error, {k: v for k, v in row.values.items() if k not in timed})
+        for row in found.rows
+    ]
 
 
 def scored(folder: Path, name: str, results: dict[str, int], metrics: list[str]) -> RunFolder:
@@ -32,7 +54,4 @@ def scored(folder: Path, name: str, results: dict[str, int], metrics: list[str])
         benchmark=name, data=str(given), results=found, metrics=metrics, out=str(folder / f"run-{mark}")
     )
 
-    def unused() -> None:
-        raise AssertionError("no model is needed")
-
-    return runner.run(runner.prepare(config), unused, quiet)  # type: ignore[arg-type]
+    return done(config)

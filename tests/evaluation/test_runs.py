@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,51 +16,13 @@ from editkit.errors import EditkitError
 from editkit.evaluation import runner
 from editkit.evaluation.chunks import Share
 from editkit.evaluation.report import frame
-from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig
-from tests import ROOT
 from tests.evaluation import samples
-
-PIXELS = ["pixels", "preservation"]
+from tests.evaluation.finished import PIXELS, done, quiet, table, unused
 
 
 class StoppedError(Exception):
     pass
-
-
-def quiet(label: str, total: int) -> Callable[[int], None]:
-    return lambda count: None
-
-
-def unused() -> Editor:
-    raise AssertionError("no model is needed")
-
-
-def done(config: RunConfig, load: Callable[[], Editor] = unused, **given) -> RunFolder:
-    return runner.run(runner.prepare(config), load, given.pop("phase", quiet), **given)
-
-
-def table(folder: RunFolder) -> list[tuple]:
-    found = frame.read(folder)
-    timed = ("seconds", "peak_gb")
-    return [
-        (row.method, row.item["id"], row.error, {k: v for k, v in row.values.items() if k not in timed})
-        for row in found.rows
-    ]
-
-
-@pytest.fixture
-def existing(tmp_path: Path) -> RunConfig:
-    """Results made elsewhere on forty items of one's own."""
-    data = samples.jsonl(tmp_path / "data", 40)
-    results = samples.copied_results(runner.open_benchmark("jsonl", data), tmp_path / "theirs", 9)
-    return RunConfig(
-        benchmark="jsonl",
-        data=str(data),
-        results={"theirs": str(results)},
-        metrics=PIXELS,
-        out=str(tmp_path / "run"),
-    )
 
 
 def test_results_made_elsewhere(existing: RunConfig) -> None:
@@ -229,48 +186,40 @@ def test_failures_of_edits_are_logged(random_flux, tmp_path: Path) -> None:
     assert errors["139-2"] == errors["139-3"] == "The turn before has no picture to go on from."
 
 
-@pytest.mark.slow
-def test_killed_at_ten_random_points(existing: RunConfig, tmp_path: Path) -> None:
-    """kill -9, and again: the table is that of an uninterrupted run."""
-    whole = table(done(existing))
-    out, rng = tmp_path / "killed", random.Random(0)
-    command = [
-        sys.executable, "-m", "editkit", "eval", "run", "jsonl", "--data", existing.data, "--results",
-        f"theirs={existing.results['theirs']}", "--metrics", ",".join(PIXELS), "--out", str(out),
-    ]  # fmt: skip
-    start = time.monotonic()
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    span = time.monotonic() - start
-    for path in (out / "logs").iterdir():
-        path.unlink()
-    for _ in range(10):
-        running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.5, 1) * span)
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    folder = RunFolder(out)
-    assert table(folder) == whole
-    named = [(line["method"], line["item"]) for line in folder.scores()]
-    assert len(named) == len(set(named)) == 40
+def test_failures_are_tried_again(existing: RunConfig) -> None:
+    """A result that was missing, and an answer that could not be read; the same failure is logged once."""
+    whole = table(done(replace(existing, out=f"{existing.out}-whole")))
+    theirs, answers = Path(existing.results["theirs"]), Path(str(existing.data)).parent / "answer"
+    kept = {path: path.read_bytes() for path in (theirs / "item 5.png", answers / "2.png")}
+    (theirs / "item 5.png").unlink()
+    (answers / "2.png").write_bytes(b"x")
+    assert runner.failed(existing) == 0
+    folder = done(existing)
+    assert runner.failed(existing) == 2
+    assert table(done(existing)) == table(folder)
+    assert sum(edit.error is not None for edit in folder.edits().values()) == 1
+    assert len((folder.path / "logs" / "edits-0.jsonl").read_text().splitlines()) == 40
+    for path, data in kept.items():
+        path.write_bytes(data)
+    assert table(done(existing)) == whole
+    assert runner.failed(existing) == 0
 
 
-@pytest.mark.slow
-def test_processes_of_a_launcher_share_a_run(existing: RunConfig, tmp_path: Path) -> None:
-    """Two processes write logs of their own, and one table."""
-    whole = table(done(existing))
-    out = tmp_path / "launched"
-    subprocess.run(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29671",
-            "-m", "editkit", "eval", "run", "jsonl", "--data", existing.data, "--results",
-            f"theirs={existing.results['theirs']}", "--metrics", ",".join(PIXELS), "--out", str(out),
-        ],
-        cwd=ROOT, check=True, capture_output=True,
+def test_failed_edits_are_tried_again(random_flux, tmp_path: Path) -> None:
+    """The failed ones alone, and the turns that had nothing to go on from."""
+    data = samples.magicbrush(tmp_path / "mb")
+    source = data / "images" / "139" / "139-input.png"
+    whole = source.read_bytes()
+    source.write_bytes(b"x")
+    config = RunConfig(
+        benchmark="magicbrush-multi", data=str(data), methods=["kontext"], steps=1, metrics=["pixels"],
+        out=str(tmp_path / "run"),
     )  # fmt: skip
-    folder = RunFolder(out)
-    assert {path.name for path in (out / "logs").iterdir()} == {
-        f"{kind}-{rank}.jsonl" for kind in ("edits", "scores") for rank in (0, 1)
-    }
-    assert table(folder) == whole
-    assert (out / "report.html").is_file()
+    folder = done(config, lambda: Editor(random_flux))
+    first = (folder.path / folder.edits()["kontext", "30-1"].picture).stat().st_mtime_ns
+    assert runner.failed(config) == 3
+    source.write_bytes(whole)
+    found = frame.read(done(config, lambda: Editor(random_flux)))
+    assert [row.error for row in found.rows] == [None] * 4
+    assert all("l1" in row.values for row in found.rows)
+    assert (folder.path / folder.edits()["kontext", "30-1"].picture).stat().st_mtime_ns == first

@@ -92,8 +92,8 @@ def test_what_was_decided_on_its_pixels_is_told_too(tmp_path: Path) -> None:
     assert "the mask: only the first of 2 frames is used" in masks.load(tmp_path / "m.tif", (4, 4)).notes
 
 
-def test_an_edit_warns_once_of_its_mask() -> None:
-    editor = editkit.load("tiny", "cpu")
+def test_an_edit_warns_once_of_its_mask(random_flux) -> None:
+    editor = editkit.Editor(random_flux)
     with pytest.warns(EditkitWarning) as caught:
         editor.edit(circle(), "make the circle red", mask=circle(clear=True), references=[circle()], steps=1)
     assert sum("read by its opacity" in str(warning.message) for warning in caught) == 1

@@ -10,6 +10,7 @@ from PIL import Image
 
 import editkit
 from editkit import shapesworld as world
+from editkit.backbone import Backbone
 from editkit.imaging import images, registration
 from tests.pictures import photo, shifted
 
@@ -49,12 +50,12 @@ def test_nothing_to_see_is_no_alignment() -> None:
     assert registration.measure(photo(4, 4), photo(4, 4)) is None
 
 
-def test_real_edits_and_by_how_much_they_were_moved() -> None:
+def test_real_edits_and_by_how_much_they_were_moved(tiny: Backbone) -> None:
     """On top of what the network moved itself."""
-    tiny, seen = editkit.load("tiny", "cpu"), 0
+    editor, seen = editkit.Editor(tiny), 0
     for seed in (0, 2, 3, 5, 6):
         source = Image.fromarray(world.render(world.draw_scene(random.Random(seed))))
-        result = tiny.edit(source, "add a blue star in the top left", steps=4)
+        result = editor.edit(source, "add a blue star in the top left", steps=4)
         before, after = (images.tensor(images.load(each)) for each in (source, result.image))
         base = registration.measure(before, after)
         if base is None or result.alignment is None:

@@ -12,7 +12,7 @@ import editkit
 from backbones.flux import Flux
 from editkit.errors import EditkitError, EditkitWarning
 from editkit.imaging import canvas
-from editkit.inference import pipeline
+from editkit.inference import draft, pipeline
 from editkit.inference.inputs import prepare
 from editkit.inference.planned_batch import Pipeline, PlannedBatch
 from editkit.inference.speed import StepSaving
@@ -115,6 +115,31 @@ def test_unchanged_tokens_are_found_without_a_mask(random_flux: Flux) -> None:
         assert batch.velocity.computed == [64, 64, count, count, count, 64]
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", METHODS)
+def test_a_draft_at_half_the_side_says_what_changes(random_flux: Flux, name: str) -> None:
+    nothing = planned(random_flux, name, StepSaving(full_steps=1, draft=2, threshold=1e6))
+    everything = planned(random_flux, name, StepSaving(full_steps=1, draft=2, threshold=1e-6))
+    count = everything.start.x_BLC.shape[1]
+    for batch, cells in ((nothing, 0), (everything, 64)):
+        denoised(batch)
+        assert isinstance(batch.velocity, SavedVelocity)
+        assert batch.velocity.computed == [count, cells, cells, cells, cells, count]
+
+
+@torch.no_grad()
+def test_a_draft_finds_cells_of_two_tokens_a_side(random_flux: Flux) -> None:
+    batch = planned(random_flux, "kontext", None)
+    drafts = [StepSaving(draft=2, grow=0, threshold=1.1**power) for power in range(-4, 16)]
+    found = [draft.changed_cells(batch.pipeline, batch.inputs, batch.plan, each, 1.0) for each in drafts]
+    some = [cells_BN.view(8, 8) for cells_BN in found if 0 < cells_BN.sum() < 64]
+    assert some, "a threshold between all and nothing"
+    for cells_hw in some:
+        assert torch.equal(cells_hw, cells_hw[::2, ::2].repeat_interleave(2, 0).repeat_interleave(2, 1))
+    again = draft.changed_cells(batch.pipeline, batch.inputs, batch.plan, drafts[0], 1.0)
+    assert torch.equal(again, found[0]), "a draft is the same each time"
+
+
 def test_a_batch_gives_what_single_edits_give(random_flux: Flux) -> None:
     editor = editkit.Editor(random_flux)
     masks = (masked(0, 0, 48, 48), masked(64, 64, 128, 128))
@@ -170,6 +195,8 @@ def test_text_to_image_saves_nothing_and_says_so(random_flux: Flux) -> None:
         ("full_step=2", "did you mean 'full_steps'"),
         ("full_steps=0", "full_steps must be at least 1, not 0"),
         ("threshold=0", "threshold must be positive"),
+        ("draft=-1", "draft must be at least 0, not -1"),
+        ("draft=2,region=false", "draft finds a region"),
         (3, "speed=3 is not allowed; give exact, balanced, fast, or settings key=value"),
         ("fast", "No settings of speed=fast were measured for kontext on this backbone"),
     ],

@@ -3,60 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import socket
-import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import editkit
-from editkit import judges
-from editkit.judges import Case, Verdict
-from tests.judges.endpoint import SERVER
-from tests.pictures import image
-
-WORDS = "make the red circle blue"
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with subprocess.Popen([sys.executable, "-c", SERVER, str(port)]) as process:
-        try:
-            for _ in range(100):
-                try:
-                    socket.create_connection(("127.0.0.1", port), 0.1).close()
-                    break
-                except OSError:
-                    time.sleep(0.05)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
-
-
-@pytest.fixture
-def server(endpoint: str) -> str:
-    """The endpoint, which was asked nothing yet."""
-    urllib.request.urlopen(f"{endpoint}/forget", timeout=5).close()
-    return endpoint
-
-
-def logged(server: str) -> list[dict[str, Any]]:
-    return json.loads(urllib.request.urlopen(f"{server}/log", timeout=5).read())
-
-
-def ask(url: str, **options: Any) -> Verdict:
-    chosen = {"url": url, "timeout": 0.5, "retries": 2, "longest_wait": 0.2} | options
-    case = Case(source=image(32, 32), instruction=WORDS)
-    return judges.load_judge("openai", chosen).compare(case, image(32, 32, 1), image(32, 32, 2))
+from editkit.judges import Verdict
+from tests.judges.remote import ask, logged
 
 
 @pytest.mark.parametrize(
@@ -179,19 +134,6 @@ def test_escape_sequences_are_data(server: str) -> None:
     assert found.better == "second"
 
 
-@pytest.mark.parametrize("name", ["ALL_PROXY", "HTTP_PROXY"])
-def test_a_proxy_that_cannot_be_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, "foo://127.0.0.1:1")
-    with pytest.raises(editkit.EditkitError, match="check the proxy") as caught:
-        ask("http://10.0.0.1:9/v1")
-    assert str(caught.value).endswith(".")
-
-
-def test_a_host_that_is_no_name() -> None:
-    with pytest.raises(editkit.EditkitError, match="cannot be reached"):
-        ask(f"http://{'a' * 70}.com/v1", retries=0)
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -205,47 +147,3 @@ def test_a_host_that_is_no_name() -> None:
 def test_sampling_that_makes_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(editkit.EditkitError, match=next(iter(options))):
         ask("http://127.0.0.1:9", **options)
-
-
-def test_a_refusal_gives_its_reason_without_the_key(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-123")
-    with pytest.raises(
-        editkit.EditkitError, match=r"status 400 \(No such key: Bearer \[hidden\]\)"
-    ) as caught:
-        ask(f"{server}/explains")
-    assert "sk-secret" not in str(caught.value)
-
-
-def test_a_key_with_a_line_break_behind_it_is_sent_without(
-    server: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", " sk-secret-123\n")
-    ask(f"{server}/good")
-    assert logged(server)[0]["key"] == "Bearer sk-secret-123"
-
-
-@pytest.mark.parametrize("key", ["sk-\nsecret", "sk- secret", "sk-\x01secret", "sk-sécret"])
-def test_keys_that_are_none(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", key)
-    with pytest.raises(editkit.EditkitError, match="holds characters that no key has") as caught:
-        ask("http://127.0.0.1:9")
-    assert "cret" not in str(caught.value)
-
-
-def test_a_password_in_the_address_is_used_and_not_shown(server: str) -> None:
-    ask(server.replace("//", "//user:pw123@") + "/good")
-    assert logged(server)[0]["key"] == "Basic " + base64.b64encode(b"user:pw123").decode()
-    with pytest.raises(
-        editkit.EditkitError, match=r"cannot be reached at http://127\.0\.0\.1:9/v1"
-    ) as caught:
-        ask("http://user:pw123@127.0.0.1:9/v1?key=pw123", retries=0)
-    assert "pw123" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "url", ["http://localhost:port/v1", "http://[::1/v1", "http://", "ftp://here/v1", "localhost:8000"]
-)
-def test_addresses_that_are_none(url: str) -> None:
-    with pytest.raises(editkit.EditkitError, match="an address that is none") as caught:
-        ask(url)
-    assert str(caught.value).endswith(".")

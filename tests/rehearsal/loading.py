@@ -17,7 +17,7 @@ from backbones.conversion import state_dict
 from backbones.weight_tracker import tensors, weight_bytes
 from editkit import EditRequest
 from tests.pictures import image
-from tests.rehearsal.acts import CLOSE, PROMPT, SEED, latents
+from tests.rehearsal.edits import CLOSE, PROMPT, SEED, latents
 from tests.rehearsal.figures import memory, relative, start, tell
 from tests.rehearsal.stage import Stage
 from tests.weight_files import comfy_hints, write

@@ -15,7 +15,7 @@ from editkit.train.loop import fit
 from editkit.train.settings import EditTrainConfig
 from tests.command_line import copied
 from tests.pictures import image
-from tests.rehearsal.acts import CLOSE, FAR, SEED, bare, latents, worn
+from tests.rehearsal.edits import CLOSE, FAR, SEED, adapter_names, bare, latents
 from tests.rehearsal.figures import relative, start, tell
 from tests.rehearsal.stage import Stage
 
@@ -79,7 +79,7 @@ def trained(stage: Stage, method: str, options: dict[str, Any], folder: Path, st
     made = {}
     with bare(editkit.Editor(job.backbone), role):
         editor = editkit.Editor(job.backbone, {method: usual})
-        editor.use_adapters(worn(editor, role), method=method)
+        editor.use_adapters(adapter_names(editor, role), method=method)
         _, made["memory"] = latents(editor, asked)
         editor.use_adapters([], method=method)
         _, made["base"] = latents(editor, asked)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 import editkit
+from editkit.backbone import Backbone
 from tests.serving.server import Served, served
 
 SLOW_SENDER = 4
@@ -17,9 +18,9 @@ SLOW_SENDER = 4
 
 
 @pytest.fixture(scope="session")
-def editor() -> editkit.Editor:
+def editor(tiny: Backbone) -> editkit.Editor:
     """The embedded backbone in this process."""
-    return editkit.load("tiny", "cpu")
+    return editkit.Editor(tiny)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from editkit import EditRequest
 from tests.pictures import difference, image
 from tests.serving.hostile import ATTACKS
 from tests.serving.server import Served, served
-from tests.serving.test_openai_client import WORDS, file, opened
+from tests.serving.uploads import WORDS, file, opened
 
 CONNECTIONS = 16
 SIZES = ((24, 24), (40, 30), (33, 50))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +18,7 @@ from editkit.inference import provenance
 from tests.command_line import one_sentence
 from tests.pictures import difference, image
 from tests.serving.server import Served
-
-WORDS = "make the red circle blue"
-
-
-def file(picture: Image.Image) -> tuple[str, bytes, str]:
-    """A picture as a client sends it."""
-    buffer = BytesIO()
-    picture.save(buffer, "PNG")
-    return "picture.png", buffer.getvalue(), "image/png"
-
-
-def opened(datum: Any) -> Image.Image:
-    """The picture of an answer."""
-    return Image.open(BytesIO(base64.b64decode(datum.b64_json)))
+from tests.serving.uploads import WORDS, file, opened
 
 
 def same(datum: Any, editor: editkit.Editor, **asked: Any) -> None:
@@ -105,7 +90,8 @@ def test_a_seed_search(server: Served, editor: editkit.Editor) -> None:
         image=file(source), prompt=WORDS, extra_body={"seed": 1, "steps": 4, "search": {"seeds": 3}}
     )
     assert answer.data is not None
-    found = editor.edit(source, WORDS, seed=1, steps=4, search=SeedSearch(seeds=3))
+    request = EditRequest(image=source, instruction=WORDS, seed=1, steps=4, search=SeedSearch(seeds=3))
+    found = editor.run(request)
     assert difference(opened(answer.data[0]), found.image) <= 1
     assert found.search is not None
     assert answer.data[0].search["seed"] == found.search.seed == answer.data[0].seed

@@ -14,7 +14,7 @@ import pytest
 
 from tests.pictures import image
 from tests.serving.server import Served, served
-from tests.serving.test_openai_client import WORDS, file
+from tests.serving.uploads import WORDS, file
 
 KEY = "a key"
 LONG = {"n": "10", "steps": "100"}

@@ -13,7 +13,7 @@ from tests import ROOT
 from tests.command_line import Cli, refused
 from tests.pictures import difference, image
 from tests.serving.server import served
-from tests.serving.test_openai_client import file, opened
+from tests.serving.uploads import file, opened
 
 RED = ROOT / "demos" / "samples" / "red_circle.png"
 

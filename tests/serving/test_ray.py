@@ -20,7 +20,7 @@ from editkit.serving.jobs.store import Store
 from tests import ROOT
 from tests.command_line import one_sentence
 from tests.pictures import image
-from tests.serving.test_jobs import content, items, logged, rows
+from tests.serving.manifests import content, items, logged, rows
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed; it is the extra ray.")
 
@@ -127,7 +127,7 @@ ray.shutdown()
 def test_the_app_behind_ray_serve(tmp_path: Path, editor: editkit.Editor) -> None:
     from tests.demos.page_server import free_port
     from tests.pictures import difference
-    from tests.serving.test_openai_client import opened
+    from tests.serving.uploads import opened
 
     source = image(40, 30)
     source.save(tmp_path / "source.png")

@@ -108,6 +108,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_killed_from_outside_while_editing(random_pipeline: Path, tmp_path: Path) -> None:
     image(*SIZE).save(tmp_path / "image.png")
     child = subprocess.Popen(

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import editkit
 from editkit import EditkitError
+from editkit.backbone import Backbone
 from editkit.imaging import images
 from editkit.inference import provenance
 from tests.command_line import Cli, copied, one_sentence
@@ -91,20 +92,19 @@ def test_a_generated_picture_is_made_again(editor: editkit.Editor, tmp_path: Pat
 
 
 @pytest.mark.parametrize("method", editkit.methods(), ids=lambda method: method.name)
-def test_every_method_with_its_tasks_options_and_adapter(
-    method: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_method_with_its_tasks_options_and_adapter(method: Any, tmp_path: Path, tiny: Backbone) -> None:
     """With the embedded weights, whose adapters are used by default."""
-    tiny = editkit.load("tiny", "cpu")
     image(128, 128).save(tmp_path / "source.png")
     asked: dict[str, Any] = {"mask": half(tmp_path / "mask.png", (128, 128))}
     if method.tasks:
         asked["task"] = method.tasks[0].name
-    result = tiny.edit(tmp_path / "source.png", "make the background blue", method.name, steps=2, **asked)
+    result = editkit.Editor(tiny).edit(
+        tmp_path / "source.png", "make the background blue", method.name, steps=2, **asked
+    )
     images.save(result.image, tmp_path / "out.png", result.recipe)
     found = editkit.replay(tmp_path / "out.png")
     assert (found.verdict, found.recipe["weights"]) == ("identical", result.recipe["weights"])
-    bare = editkit.load("tiny", "cpu", options={method.name: {"adapter": None}} if method.adapter else None)
+    bare = editkit.Editor(tiny, {method.name: {"adapter": None}} if method.adapter else None)
     other = editkit.replay(tmp_path / "out.png", editor=bare)
     if method.adapter:
         assert other.verdict != "identical"

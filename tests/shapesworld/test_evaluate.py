@@ -11,6 +11,7 @@ from PIL import Image
 
 import editkit
 from editkit import shapesworld as world
+from editkit.backbone import Backbone
 from editkit.cli.evaluate import edits_table
 from editkit.shapesworld import evaluate, evaluate_masked
 
@@ -21,8 +22,8 @@ LOCAL, RECOLOURED, REFERENCED = 0.5, 0.8, 0.6
 
 
 @pytest.fixture(scope="module")
-def editor() -> editkit.Editor:
-    return editkit.load("tiny", device="cpu")
+def editor(tiny: Backbone) -> editkit.Editor:
+    return editkit.Editor(tiny)
 
 
 @pytest.fixture(scope="module")
@@ -47,53 +48,53 @@ def test_untouched_pixels_stay_over_five_turns(report: dict[str, Any]) -> None:
     assert report["sessions"]["drift"][-1] <= 0.06
 
 
-def icedit(**options: Any) -> float:
+def icedit(tiny: Backbone, **options: Any) -> float:
     """Success of ICEdit on the first few held-out examples."""
-    editor = editkit.load("tiny", device="cpu", options={"icedit": options})
+    editor = editkit.Editor(tiny, {"icedit": options})
     found: float = evaluate.evaluate(editor, "icedit", n=FEW, steps=STEPS)["overall"]["success"]
     return found
 
 
-def test_icedit_edits() -> None:
-    assert icedit() >= ICEDIT
+def test_icedit_edits(tiny: Backbone) -> None:
+    assert icedit(tiny) >= ICEDIT
 
 
 @pytest.mark.slow
-def test_icedit_needs_its_adapter() -> None:
-    trained, plain, bare = icedit(), icedit(adapter="lora"), icedit(adapter=None)
+def test_icedit_needs_its_adapter(tiny: Backbone) -> None:
+    trained, plain, bare = icedit(tiny), icedit(tiny, adapter="lora"), icedit(tiny, adapter=None)
     assert plain >= ICEDIT
     assert bare <= min(trained, plain) - 0.1
 
 
-def aceplus(*kinds: str, n: int, **options: Any) -> dict[str, Any]:
+def aceplus(tiny: Backbone, *kinds: str, n: int, **options: Any) -> dict[str, Any]:
     """ACE++'s figures on the first few held-out examples of each kind."""
-    editor = editkit.load("tiny", device="cpu", options={"aceplus": options})
+    editor = editkit.Editor(tiny, {"aceplus": options})
     found: dict[str, Any] = evaluate_masked.evaluate(editor, "aceplus", kinds, n=n, steps=STEPS)["kinds"]
     return found
 
 
-def test_aceplus_edits_under_masks_and_leaves_the_rest() -> None:
-    found = aceplus("local editing", n=FEW)["local editing"]
+def test_aceplus_edits_under_masks_and_leaves_the_rest(tiny: Backbone) -> None:
+    found = aceplus(tiny, "local editing", n=FEW)["local editing"]
     assert found["success"] >= LOCAL
     assert found["moved"] == 0
 
 
 @pytest.mark.slow
-def test_aceplus_recolours_and_needs_its_adapter() -> None:
-    assert aceplus("recolouring", n=FEW)["recolouring"]["success"] >= RECOLOURED
-    assert aceplus("local editing", n=FEW, adapter=None)["local editing"]["success"] <= LOCAL - 0.2
+def test_aceplus_recolours_and_needs_its_adapter(tiny: Backbone) -> None:
+    assert aceplus(tiny, "recolouring", n=FEW)["recolouring"]["success"] >= RECOLOURED
+    assert aceplus(tiny, "local editing", n=FEW, adapter=None)["local editing"]["success"] <= LOCAL - 0.2
 
 
 @pytest.mark.slow
-def test_aceplus_edits_by_the_full_model() -> None:
-    found = aceplus("local editing", n=FEW, model="full")["local editing"]
+def test_aceplus_edits_by_the_full_model(tiny: Backbone) -> None:
+    found = aceplus(tiny, "local editing", n=FEW, model="full")["local editing"]
     assert found["success"] >= LOCAL
     assert found["moved"] == 0
 
 
 @pytest.mark.slow
-def test_aceplus_paints_from_references() -> None:
-    found = aceplus("character", "local reference", n=16)
+def test_aceplus_paints_from_references(tiny: Backbone) -> None:
+    found = aceplus(tiny, "character", "local reference", n=16)
     assert found["character"]["success"] >= REFERENCED
     assert found["local reference"]["moved"] == 0
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-import editkit
 from editkit import config, registry
+from editkit.backbone import Backbone
 from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig
 from editkit.editor import Editor
@@ -24,8 +24,8 @@ ASKED = EndingsConfig(data=DataConfig(start=2_000_000, count=2, kinds={"add": 1.
 
 
 @pytest.fixture(scope="module")
-def editor() -> Editor:
-    return editkit.load("tiny", device="cpu")
+def editor(tiny: Backbone) -> Editor:
+    return Editor(tiny)
 
 
 @pytest.mark.parametrize("method", registry.method_names())

@@ -17,7 +17,7 @@ import editkit
 from editkit import EditRequest, config, registry
 from tests import ROOT
 from tests.pictures import difference
-from tests.rehearsal.acts import latents, mask
+from tests.rehearsal.edits import latents, mask
 from tests.rehearsal.figures import relative, start, tell
 from tests.rehearsal.networks import LENGTH
 

@@ -130,7 +130,7 @@ def open_contest(runs: Sequence[Path]) -> Contest:
     names = [name for each in settings for name in each["methods"]]
     results: dict[str, dict[str, Path]] = {}
     for folder in folders:
-        for edit in folder.edits():
+        for edit in folder.edits().values():
             path = (folder.path / edit.picture).absolute()
             if edit.error is None and edit.item in items and path.is_file():
                 name = edit.method

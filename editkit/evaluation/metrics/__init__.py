@@ -18,6 +18,7 @@ METRICS = {
     "dino": "editkit.evaluation.metrics.dino:Dino",
     "preservation": "editkit.evaluation.metrics.preservation:Preservation",
     "alignment": "editkit.evaluation.metrics.preservation:Registration",
+    "identity": "editkit.evaluation.metrics.identity:Identity",
     "text": "editkit.evaluation.metrics.text:ReadText",
     "shapesworld": "editkit.shapesworld.benchmark:Success",
     "judge": "editkit.evaluation.metrics.judge:RubricMetric",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from editkit.evaluation.metrics import local_models
 from editkit.evaluation.metrics.base import HIGHER, Column
+from editkit.evaluation.metrics.encodings import Encodings
 from editkit.evaluation.records import RGB, Case, Scores
 
 
@@ -49,6 +50,7 @@ class Clip:
         self.model = local_models.load(
             config.model, config.revision, "CLIPModel", texts=True, device=config.device
         )
+        self._encodings = Encodings(lambda picture: tuple(self.pictures([picture])))
 
     def describe(self) -> Mapping[str, Any]:
         """Model, revision, preprocessing; every picture goes through it at its own size."""
@@ -57,13 +59,13 @@ class Clip:
     @torch.no_grad()
     def score(self, case: Case) -> Scores:
         """Score a case by what it has: true answer, source, captions."""
-        result = self.pictures([case.result])[0]
+        (result,) = self._encodings(case.result)
         values = {}
-        source = None if case.source is None else self.pictures([case.source])[0]
+        source = None if case.source is None else self._encodings(case.source)[0]
         if source is not None:
             values["source_clip_i"] = cosine(result, source)
         if case.answer is not None:
-            values["clip_i"] = cosine(result, self.pictures([case.answer])[0])
+            values["clip_i"] = cosine(result, self._encodings(case.answer)[0])
         if case.item.answer_caption:
             caption = self.texts([case.item.answer_caption])[0]
             values["clip_out" if case.answer is None else "clip_t"] = cosine(result, caption)

@@ -12,6 +12,7 @@ from torch import Tensor
 from editkit.evaluation.metrics import local_models
 from editkit.evaluation.metrics.base import HIGHER, Column
 from editkit.evaluation.metrics.clip import cosine
+from editkit.evaluation.metrics.encodings import Encodings
 from editkit.evaluation.records import RGB, Case, Scores
 
 
@@ -46,6 +47,7 @@ class Dino:
         self.model = local_models.load(
             config.model, config.revision, "ViTModel", texts=False, device=config.device
         )
+        self._encodings = Encodings(self._encoded)
 
     def describe(self) -> Mapping[str, Any]:
         """Model, revision, preprocessing; every picture goes through it at its own size."""
@@ -54,16 +56,18 @@ class Dino:
     @torch.no_grad()
     def score(self, case: Case) -> Scores:
         """Score a case against its true answer and its source."""
-        result = self._seen(case.result)
+        (result,) = self._encodings(case.result)
         pairs = {"dino": case.answer, "source_dino": case.source}
         return Scores(
             values={
-                name: cosine(result, self._seen(other)) for name, other in pairs.items() if other is not None
+                name: cosine(result, self._encodings(other)[0])
+                for name, other in pairs.items()
+                if other is not None
             }
         )
 
-    def _seen(self, picture: RGB) -> Tensor:
+    def _encoded(self, picture: RGB) -> tuple[Tensor]:
         network = self.model.network
         pixels = self.model.processor(images=[picture], return_tensors="pt")["pixel_values"]
         states: Tensor = network(pixel_values=pixels.to(network.device)).last_hidden_state
-        return states[0, 0].float().cpu()
+        return (states[0, 0].float().cpu(),)

@@ -57,7 +57,7 @@ def load(name: str, revision: str | None, network: str, *, texts: bool, device: 
     import transformers
     from safetensors import SafetensorError
 
-    folder = _folder(name, revision)
+    folder = folder_of(name, revision)
     try:
         made = getattr(transformers, network).from_pretrained(
             folder, local_files_only=True, use_safetensors=True
@@ -80,7 +80,12 @@ def load(name: str, revision: str | None, network: str, *, texts: bool, device: 
     )
 
 
-def _folder(name: str, revision: str | None) -> Path:
+def folder_of(name: str, revision: str | None) -> Path:
+    """A model's folder: itself, or where the Hub's cache keeps a Hub id.
+
+    Raises:
+        AbsentMetricError: where it is neither.
+    """
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import snapshot_download

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from editkit.evaluation.metrics.base import LOWER, Column
+from editkit.evaluation.metrics.encodings import Encodings
 from editkit.evaluation.metrics.pixels import tensor
 from editkit.evaluation.metrics.shift_tolerant import TRUNKS, published
 from editkit.evaluation.records import RESIZED, RGB, Case, Scores
@@ -47,6 +48,7 @@ class Perceptual:
     def __init__(self, config: PerceptualConfig) -> None:
         self.config = config
         self.network, self.weights = published(config.net)
+        self._features = Encodings(lambda picture: self.network.features(tensor(picture)))
 
     def describe(self) -> Mapping[str, Any]:
         """Network, weights and resize rule."""
@@ -70,4 +72,4 @@ class Perceptual:
 
     @torch.no_grad()
     def _distance(self, first: RGB, second: RGB) -> float:
-        return float(self.network(tensor(first), tensor(second)))
+        return float(self.network.distance(self._features(first), self._features(second)))

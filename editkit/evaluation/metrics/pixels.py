@@ -72,17 +72,27 @@ class Pixels:
         return found
 
     def _similarity(self, result: RGB, other: RGB) -> float:
-        """As Wang et al. (2004) define it, mean of the channels."""
-        pictures = (each.astype(np.float32) / np.float32(255) for each in (result, other))
-        found: float = self._ssim(
+        """As Wang et al. (2004) define it, mean of the channels.
+
+        The channels stand below each other in one gray picture, which takes one call instead of three. No
+        window of a pixel that counts reaches into the next channel, since the border does not count.
+        """
+        height, width = result.shape[:2]
+        pictures = (
+            each.transpose(2, 0, 1).reshape(-1, width).astype(np.float32) / np.float32(255)
+            for each in (result, other)
+        )
+        _, map_CHW = self._ssim(
             *pictures,
-            channel_axis=2,
             data_range=1.0,
             gaussian_weights=True,
             sigma=1.5,
             use_sample_covariance=False,
+            full=True,
         )
-        return float(found)
+        border = KERNEL // 2
+        inside_CHW = map_CHW.reshape(3, height, width)[:, border:-border, border:-border]
+        return float(inside_CHW.mean(dtype=np.float64))
 
     def _psnr(self, first: Tensor, second: Tensor) -> float:
         from torchmetrics.functional.image import peak_signal_noise_ratio

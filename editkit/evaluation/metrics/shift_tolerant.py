@@ -7,6 +7,7 @@ the layers are written down here. torch's loader for tensors alone reads the wei
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -116,7 +117,11 @@ class ShiftTolerantLPIPS(nn.Module):
 
     def forward(self, first_BCHW: Tensor, second_BCHW: Tensor) -> Tensor:
         """The distance of each pair of pictures in [0, 1], (B,); 0 for equal ones."""
-        pairs = zip(self.features(first_BCHW), self.features(second_BCHW), self.weights, strict=True)
+        return self.distance(self.features(first_BCHW), self.features(second_BCHW))
+
+    def distance(self, first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+        """The distance of each pair of pictures by their features, (B,)."""
+        pairs = zip(first, second, self.weights, strict=True)
         return cast(Tensor, sum(_distance(*pair) for pair in pairs))
 
 

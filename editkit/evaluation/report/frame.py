@@ -92,28 +92,41 @@ def read(folder: RunFolder) -> Frame:
     settings = folder.settings
     items = {item["id"]: item for item in folder.items()}
     rows = {
-        (edit.method, edit.item): Row(
-            method=edit.method, item=items[edit.item], error=edit.error, picture=edit.picture
-        )
-        for edit in folder.edits()
+        key: Row(method=edit.method, item=items[edit.item], error=edit.error, picture=edit.picture)
+        for key, edit in folder.edits().items()
         if edit.item in items
     }
-    for line in folder.scores():
-        row = rows.get((line["method"], line["item"]))
-        if row is None:
-            continue
-        if "error" in line:
-            row.error = line["error"]
-        for metric, scores in line.get("scores", {}).items():
-            row.values.update(scores["values"])
-            told = scores.get("notes") or ({"error": scores["error"]} if "error" in scores else None)
-            if told:
-                row.notes[metric] = told
+    _add_scores(rows, folder.scores())
     order = {identity: place for place, identity in enumerate(items)}
     methods = {name: place for place, name in enumerate(settings["methods"])}
     found = sorted(rows.values(), key=lambda row: (methods.get(row.method, 0), order[row.item["id"]]))
     _count_failures(found, settings["metrics"].values())
     return Frame(settings=settings, rows=found, problems=list(folder.problems()))
+
+
+def _add_scores(rows: Mapping[tuple[str, str], Row], lines: Iterable[Mapping[str, Any]]) -> None:
+    """Add logged scores. A failure stands until each metric that it kept off has scored the result."""
+    failures: list[tuple[Row, Mapping[str, Any]]] = []
+    scored: dict[tuple[str, str], set[str]] = {key: set() for key in rows}
+    for line in lines:
+        key = (line["method"], line["item"])
+        row = rows.get(key)
+        if row is None:
+            continue
+        if "error" in line:
+            failures.append((row, line))
+        for metric, scores in line.get("scores", {}).items():
+            if "error" not in scores:
+                scored[key].add(metric)
+            elif metric in scored[key]:
+                continue
+            row.values.update(scores["values"])
+            row.notes.pop(metric, None)
+            if told := scores.get("notes") or ({"error": scores["error"]} if "error" in scores else None):
+                row.notes[metric] = told
+    for row, line in failures:
+        if not scored[line["method"], line["item"]].issuperset(line["metrics"]):
+            row.error = line["error"]
 
 
 def _count_failures(rows: Iterable[Row], metrics: Iterable[Mapping[str, Any]]) -> None:

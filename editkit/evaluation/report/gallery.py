@@ -43,7 +43,7 @@ def collect(folder: RunFolder, benchmark: Benchmark, limit: int | None) -> None:
                 {
                     "which": which,
                     "item": row.item["id"],
-                    "pictures": {**kept.get(row.item["id"], {}), "result": _result(folder, row)},
+                    "pictures": _pictures(folder, found, row, kept.get(row.item["id"], {})),
                 }
                 for which, row in rows
             ]
@@ -89,6 +89,20 @@ def _inputs(folder: RunFolder, item: Item) -> Mapping[str, Any]:
         if stored is not None and (path := _kept(folder, stored, f"{FOLDER}/{item.stem}-{name}.jpg")):
             found[name] = path
     return found
+
+
+def _pictures(folder: RunFolder, found: Frame, row: Row, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """A result's pictures; of a later turn without a source of its own, the result that it edited."""
+    session, turn = row.item["session"], row.item["turn"]
+    before = [
+        each
+        for each in found.of(row.method)
+        if "source" not in inputs
+        and each.picture
+        and (each.item["session"], each.item["turn"] + 1) == (session, turn)
+    ]
+    kept = {"result before": _result(folder, before[0])} if before else {}
+    return {**inputs, **kept, "result": _result(folder, row)}
 
 
 def _result(folder: RunFolder, row: Row) -> str | None:

@@ -15,7 +15,7 @@ from editkit.evaluation.report.tables import Line
 from editkit.evaluation.run_folder import RunFolder
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
-SHOWN = ("source", "mask", "result", "answer")
+SHOWN = ("source", "result before", "mask", "result", "answer")
 
 
 def html(folder: RunFolder, found: Frame, lines: Sequence[Line]) -> str:

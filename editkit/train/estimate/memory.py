@@ -8,6 +8,8 @@ from editkit.train.settings import EditTrainConfig
 BYTES = {"float32": 4, "bfloat16": 2}
 QUANTIZED_4, QUANTIZED_8 = 0.5 + 4 / 64, 1.0
 """Bytes of one quantized weight. 64 weights of 4 bits share one scale of 4 bytes."""
+FEATURE_COPIES = 6
+"""Copies of a teacher's features: raw and normalized ones of an answer and of the truth, and R1's two."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +46,8 @@ def _bytes_by_part(settings: EditTrainConfig, step: StepCost, shards: int) -> di
         "gradients": count * 4 / shards,
         "optimizer": step.optimizer / shards,
         "average of weights": count * 4 / shards if settings.fit.ema else 0,
-        "weights before training": count * 4 / shards if settings.prior_share else 0,
+        "weights before training": count * 4 / shards if settings.teacher_passes else 0,
+        "teacher's features": FEATURE_COPIES * step.features,
         "activations": saved.peak_bytes(settings.gradient_checkpointing, settings.selective_checkpointing),
     }
     if settings.fit.precision == "bf16" and settings.dtype == "float32" and shards == 1:

@@ -40,8 +40,10 @@ class StepCost:
         autoencoder: number of parameters of the autoencoder.
         optimizer: bytes of the optimizer's state.
         tokens: number of tokens of a sample, text included.
-        flops: operations of one batch, both passes; the prior's forward pass by its share of batches.
+        flops: operations of one batch, both passes, and a teacher's passes; the prior's by its share of
+            batches.
         saved: activations that autograd keeps.
+        features: bytes of a teacher's features of one batch in float32.
     """
 
     trainable: int
@@ -52,6 +54,7 @@ class StepCost:
     tokens: int
     flops: float
     saved: SavedActivations
+    features: float = 0.0
 
     @property
     def total(self) -> int:
@@ -94,6 +97,19 @@ def step_cost(settings: EditTrainConfig) -> StepCost:
         tokens=tokens + (0 if slots.sequence_BSC is None else slots.sequence_BSC.shape[1]),
         flops=flops,
         saved=saved,
+        features=_feature_bytes(settings, transformer, tensors["x0_BLC"]),
+    )
+
+
+def _feature_bytes(settings: EditTrainConfig, transformer: Transformer, x0_BLC: Tensor) -> float:
+    """Return the bytes of the features that a discriminator reads, in float32."""
+    if settings.distill is None or settings.distill.ladd is None:
+        return 0.0
+    blocks = len([*transformer.transformer_blocks, *transformer.single_transformer_blocks])
+    heads = len(settings.distill.ladd.chosen(blocks))
+    about = transformer.config
+    return float(
+        heads * x0_BLC.shape[0] * x0_BLC.shape[1] * about.num_attention_heads * about.attention_head_dim * 4
     )
 
 
@@ -142,7 +158,7 @@ def _step(
         predicted = backbone.velocity(x0_BLC, x0_BLC.new_ones(len(x0_BLC)), _lowered(planned, dtype), 1.0)
         forward = counter.get_total_flops() + 2 / 7 * sum(attended)  # which counts both ways at once
         torch.autograd.backward(predicted.float().pow(2).mean())
-    return saved, counter.get_total_flops() + sum(attended) + settings.prior_share * forward
+    return saved, counter.get_total_flops() + sum(attended) + settings.teacher_passes * forward
 
 
 def _lowered(planned: Plan, dtype: torch.dtype) -> Plan:

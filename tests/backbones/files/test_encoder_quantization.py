@@ -23,33 +23,17 @@ from editkit.train.settings import EditTrainConfig
 from tests import weight_files
 from tests.backbones.files.encoders import STATES, block_matrix, features, own, write_t5_gguf
 from tests.backbones.files.networks import apart
+from tests.backbones.files.quantization import CPU, EIGHT, FOUR, QUANTO, TORCHAO, loaded
 from tests.pictures import difference
 from tests.pictures import image as colourful
 from tests.weight_files import SPELLINGS, write
 
-CPU = torch.device("cpu")
-EIGHT = {"type": "BitsAndBytesConfig", "load_in_8bit": True}
-FOUR = {
-    "type": "BitsAndBytesConfig",
-    "load_in_4bit": True,
-    "bnb_4bit_quant_type": "nf4",
-    "bnb_4bit_compute_dtype": "float32",
-}
-TORCHAO = {"type": "TorchAoConfig", "quant_type": "Int8WeightOnlyConfig"}
-QUANTO = {"type": "QuantoConfig", "weights": "int8"}
 KINDS: dict[str, tuple[str, dict[str, Any], float]] = {
     "8 bits": ("bitsandbytes", EIGHT, 0.03),
     "4 bits": ("bitsandbytes", FOUR, 0.3),
     "torchao": ("torchao", TORCHAO, 0.03),
     "quanto": ("optimum.quanto", QUANTO, 0.03),
 }
-
-
-def loaded(name: str, home: Path, kind: dict[str, Any], file: Path | None = None) -> Any:
-    named = {} if file is None else {name: file}
-    return load_component(
-        LoadOptions(quantization={name: kind}, **named), name, lambda: home, torch.float32, CPU
-    )
 
 
 def whole_file(name: str, home: Path, folder: Path) -> Path:

@@ -1,0 +1,154 @@
+"""Figures of techniques, as tables in Markdown and as a plot of cost against success."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.speed_edits import EXACT, Edited, Example
+from editkit.evaluation.report.plots import COLOURS, MARKS
+from editkit.evaluation.report.statistics import estimate
+from editkit.shapesworld.scores import score
+
+LOCAL = 0.2
+"""Largest share of a picture that a local edit changes."""
+BANDS = (0.0, 0.05, 0.1, LOCAL, 1.0)
+REGION = "region after 2 steps"
+"""Technique that is shown by the share of the picture that changes."""
+LOOKS = [("black", "*"), *zip(COLOURS, MARKS, strict=True), ("gray", "h")]
+"""Colour and mark of each technique."""
+SAME = 60.0
+"""PSNR of pictures that are equal in all levels."""
+
+Rows = Mapping[str, Sequence[Edited]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figures:
+    """Means over edits.
+
+    Attributes:
+        gflops: operations of the transformer in an edit, in 1e9.
+        saves: ratio of the full edit's operations to these.
+        successes: 1 for each edit that succeeded, else 0.
+        psnr: to the full edit, in dB.
+        seconds: of an edit; 0 where not timed.
+    """
+
+    gflops: float
+    saves: float
+    successes: tuple[float, ...]
+    psnr: float
+    seconds: float
+
+    @property
+    def success(self) -> float:
+        """Share of edits that succeeded."""
+        return float(np.mean(self.successes))
+
+
+def figures(examples: Sequence[Example], edits: Sequence[Edited], full: Sequence[Edited]) -> Figures:
+    """Return the figures of a technique's edits, beside the full ones."""
+    right = [
+        float(score(example.source, example.answer, edit.pixels, example.category).success)
+        for example, edit in zip(examples, edits, strict=True)
+    ]
+    psnr = [decibels(edit.pixels, whole.pixels) for edit, whole in zip(edits, full, strict=True)]
+    flops, whole = (float(np.mean([each.flops for each in row])) for row in (edits, full))
+    return Figures(
+        gflops=flops / 1e9,
+        saves=whole / flops,
+        successes=tuple(right),
+        psnr=float(np.mean(psnr)),
+        seconds=float(np.mean([edit.seconds for edit in edits])),
+    )
+
+
+def decibels(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Return the PSNR of two pictures in [0, 1]."""
+    error = float(np.square(one - other).mean())
+    return SAME if error < 10 ** (-SAME / 10) else -10 * float(np.log10(error))
+
+
+def by_technique(examples: Sequence[Example], rows: Rows, places: Sequence[int] | None = None) -> str:
+    """Make the table of all techniques, over the edits at some places."""
+    chosen = range(len(examples)) if places is None else places
+    full = _picked(rows[EXACT], chosen)
+    timed = any(edit.seconds for edit in full)
+    lines = ["| technique | GFLOP an edit | saves | success | PSNR to full |" + " seconds |" * timed]
+    lines.append("| --- " * (5 + timed) + "|")
+    for name, edits in rows.items():
+        found = figures(_picked(examples, chosen), _picked(edits, chosen), full)
+        line = f"| {name} | {found.gflops:.2f} | {found.saves:.2f} | {found.success:.3f} | {found.psnr:.1f} |"
+        lines.append(line + f" {found.seconds:.3f} |" * timed)
+    return "\n".join(lines)
+
+
+def by_share(examples: Sequence[Example], rows: Rows) -> str:
+    """Make the table of one technique by the share of the picture that changes."""
+    lines = ["| share | edits | saves | success | success in full | PSNR to full |", "| --- " * 6 + "|"]
+    for least, most in pairwise(BANDS):
+        places = [place for place, example in enumerate(examples) if _within(example.share, least, most)]
+        if not places:
+            continue
+        some, full = (_picked(rows[name], places) for name in (REGION, EXACT))
+        own = _picked(examples, places)
+        found, whole = figures(own, some, full), figures(own, full, full)
+        lines.append(
+            f"| {least:.0%} to {most:.0%} | {len(places)} | {found.saves:.2f} | {found.success:.3f} | "
+            f"{whole.success:.3f} | {found.psnr:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def local(examples: Sequence[Example]) -> list[int]:
+    """Return the places of the local edits."""
+    return [place for place, example in enumerate(examples) if example.share <= LOCAL]
+
+
+def plot(by_method: Mapping[str, tuple[Sequence[Example], Rows]], steps: int) -> bytes:
+    """Draw success over operations for each method, with 95 % intervals; a PNG."""
+    from matplotlib.figure import Figure
+
+    count = len(by_method)
+    figure = Figure(figsize=(4.6 * count, 4.2), layout="constrained")
+    panels: Any = figure.subplots(1, count, squeeze=False, sharey=True)[0]
+    for axes, (method, (examples, rows)) in zip(panels, by_method.items(), strict=True):
+        for place, (name, edits) in enumerate(rows.items()):
+            found = figures(examples, edits, rows[EXACT])
+            interval = estimate(found.successes)
+            axes.errorbar(
+                [1 / found.saves],
+                [interval.mean],
+                yerr=[[interval.mean - interval.low], [interval.high - interval.mean]],
+                label=name,
+                color=LOOKS[place][0],
+                marker=LOOKS[place][1],
+                capsize=3,
+                linestyle="none",
+            )
+        axes.set_title(f"{method}, {len(examples)} edits")
+        axes.set_xlabel(f"operations, relative to all {steps} steps in full")
+        axes.set_xlim(0, 1.05)
+        axes.set_ylim(-0.03, 1.03)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("success, with 95 % interval")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(3, 2 * count))
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=110)
+    return drawn.getvalue()
+
+
+def _within(share: float, least: float, most: float) -> bool:
+    """Whether a share lies in a band; an edit of nothing lies in the first."""
+    return least < share <= most or share == least == BANDS[0]
+
+
+def _picked(rows: Sequence[Any], places: Sequence[int]) -> list[Any]:
+    return [rows[place] for place in places]

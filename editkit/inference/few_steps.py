@@ -1,0 +1,89 @@
+"""Find the adapter or weights that were distilled for few steps, and the steps and guidance they want."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from editkit import config, packages
+from editkit.backbone import Backbone
+from editkit.errors import EditkitError
+
+TABLE = packages.ROOT / "configs" / "few-steps.yaml"
+"""Published adapters."""
+OWN = "config.yaml"
+"""File in which an export of editkit's training holds the run's config."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FewSteps:
+    """How weights that were distilled for few steps are used.
+
+    Attributes:
+        steps: number of Euler steps.
+        guidance: the guidance input.
+        adapter: an adapter to add, as a file, folder or Hub id; None where the weights are in use already.
+        scale: the adapter's scale.
+    """
+
+    steps: int
+    guidance: float
+    adapter: str | None = None
+    scale: float = 1.0
+
+
+def find(backbone: Backbone, method: str, role: str, lora: Iterable[str]) -> FewSteps:
+    """Find what was distilled for few steps: among the given adapters, the weights, or published adapters.
+
+    Args:
+        backbone: the backbone; nothing of it is loaded.
+        method: name of the method, for the sentence.
+        role: the transformer's role.
+        lora: adapters that are in use, as files, folders or Hub ids.
+
+    Raises:
+        EditkitError: where there is none, or several.
+    """
+    source = backbone.role(role).source
+    given = {each: found for each in (*lora, source) if (found := _given(each))}
+    if len(given) > 1:
+        raise EditkitError(f"{' and '.join(given)} were both distilled for few steps; give one of them.")
+    if given:
+        return next(iter(given.values()))
+    for entry in published(TABLE):
+        if entry["weights"] == source:
+            return FewSteps(**{name: entry[name] for name in ("adapter", "scale", "steps", "guidance")})
+    raise EditkitError(
+        f"Nothing is known that edits in few steps by {method} on {backbone.name}; train it with "
+        "distill.ladd, as configs/tiny/kontext-few-steps.yaml does, and give the export with --lora."
+    )
+
+
+@cache
+def published(path: Path) -> list[dict[str, Any]]:
+    """Read the table of published adapters."""
+    import yaml
+
+    found: list[dict[str, Any]] = yaml.safe_load(path.read_text())
+    return found
+
+
+def _given(source: str) -> FewSteps | None:
+    """Return how an adapter or a pipeline folder is used, if it is known to be distilled for few steps."""
+    for entry in published(TABLE):
+        if entry["adapter"] == source:
+            return FewSteps(steps=entry["steps"], guidance=entry["guidance"])
+    path = Path(source)
+    # Weights of a whole transformer are in a folder of the export.
+    for folder in (path, path.parent) if path.exists() else ():
+        if (folder / OWN).is_file():
+            return _trained(config.read(folder / OWN))
+    return None
+
+
+def _trained(settings: Mapping[str, Any]) -> FewSteps | None:
+    ladd = (settings.get("distill") or {}).get("ladd")
+    return None if ladd is None else FewSteps(steps=ladd["steps"], guidance=settings["guidance"])

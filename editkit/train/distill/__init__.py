@@ -1,0 +1,19 @@
+"""Objectives that distil a model into one that needs fewer passes: guidance, and fewer steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from editkit.train.distill.guidance import GuidanceObjective
+from editkit.train.distill.ladd import LaddObjective
+from editkit.train.objective import FlowObjective, Objective
+
+if TYPE_CHECKING:
+    from editkit.train.settings import EditTrainConfig
+
+
+def objective_of(settings: EditTrainConfig) -> type[Objective]:
+    """Return the class of the objective that a run's settings ask for."""
+    if settings.distill is None:
+        return FlowObjective
+    return LaddObjective if settings.distill.ladd is not None else GuidanceObjective

@@ -1,0 +1,85 @@
+"""The config of a distillation: what a run teaches instead of the flow."""
+
+import math
+from dataclasses import dataclass, field
+
+STEPS = (1, 2, 4, 8)
+"""Numbers of steps that can be taught; the times of each one are among those of the next."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidanceDistillConfig:
+    """Options of guidance distillation (Meng et al., arXiv 2210.03142)."""
+
+    scales: tuple[float, float] = (1.0, 4.0)
+    """Smallest and largest scale of the teacher's true classifier-free guidance. Each sample draws its own,
+    which is the student's guidance input."""
+
+    def __post_init__(self) -> None:
+        least, most = self.scales
+        if not (math.isfinite(least) and math.isfinite(most) and 0 <= least <= most):
+            raise ValueError(
+                "distill.guidance.scales must be two numbers from 0 upwards, the smaller first, "
+                f"not {least}, {most}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaddConfig:
+    """Options of latent adversarial diffusion distillation (LADD, arXiv 2403.12015)."""
+
+    steps: int = 4
+    """Number of steps that the student learns: 1, 2, 4 or 8. It learns the smaller numbers too, whose times
+    are among these."""
+    first: float = 0.7
+    """Share of samples at the first time, which is noise alone; the other times share the rest."""
+    noise_mean: float = 1.0
+    """Mean of the logit of the time at which the discriminator looks."""
+    noise_std: float = 1.0
+    """Standard deviation of the same."""
+    layers: list[int] = field(default_factory=list)
+    """Numbers of the teacher's blocks that have a head, double blocks first; every second one where empty."""
+    width: int = 64
+    """Width of a head."""
+    r1: float = 0.01
+    """Weight of the R1 penalty, the squared gradient of a head in its features of true pictures."""
+    flow: float = 0.0
+    """Weight of the flow's own loss at the same times; 0 in the paper, which trains on pictures that the
+    teacher made."""
+
+    def chosen(self, blocks: int) -> list[int]:
+        """Return the numbers of the blocks that have a head, of a network with so many blocks."""
+        return self.layers or list(range(0, blocks, 2))
+
+    def __post_init__(self) -> None:
+        if self.steps not in STEPS:
+            raise ValueError(f"distill.ladd.steps must be one of 1, 2, 4, 8, not {self.steps}")
+        if not 0 < self.first <= 1:
+            raise ValueError(f"distill.ladd.first must lie in (0, 1], not {self.first}")
+        if self.noise_std < 0 or self.r1 < 0 or self.flow < 0:
+            raise ValueError("distill.ladd.noise_std, r1 and flow must not be negative")
+        if self.width < 1 or any(layer < 0 for layer in self.layers):
+            raise ValueError("distill.ladd.width must be at least 1, and layers are numbers from 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """What is distilled; the teacher is the model as the run found it. Exactly one of the two is given."""
+
+    guidance: GuidanceDistillConfig | None = None
+    """Teach the guidance input what true classifier-free guidance does, in one pass instead of two."""
+    ladd: LaddConfig | None = None
+    """Teach to edit in few steps, against a discriminator on the teacher's features."""
+
+    def __post_init__(self) -> None:
+        if (self.guidance is None) == (self.ladd is None):
+            raise ValueError("distill needs exactly one of guidance and ladd")
+
+    @property
+    def passes(self) -> int:
+        """Number of forward passes of a batch beside the flow objective's.
+
+        Guidance: the teacher's two. LADD: the student's answer without gradients, and the teacher over the
+        true picture and over the answer, whose way back counts as another.
+        """
+        return 2 if self.guidance is not None else 4

@@ -1,0 +1,80 @@
+"""What is known to edit in few steps: own exports, published adapters, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from editkit import EditkitError, config
+from editkit.backbone import provider
+from editkit.inference import few_steps, provenance
+from editkit.inference.few_steps import FewSteps
+from editkit.train.settings import EditTrainConfig
+from tests.command_line import Cli, picture, refused
+
+
+def export(folder: Path, *changes: str) -> Path:
+    """An export of a LoRA with its run's config."""
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(1)
+    save_file(
+        {
+            "lora_unet_final_layer_linear.lora_down.weight": torch.randn(2, 64, generator=generator),
+            "lora_unet_final_layer_linear.lora_up.weight": torch.randn(64, 2, generator=generator),
+        },
+        folder / "pytorch_lora_weights.safetensors",
+    )
+    settings = asdict(config.build(EditTrainConfig, {}, changes))
+    (folder / few_steps.OWN).write_text(
+        yaml.safe_dump({key: settings[key] for key in ("distill", "guidance")})
+    )
+    return folder
+
+
+def test_published_adapters_belong_to_their_weights() -> None:
+    dev = provider().load("black-forest-labs/FLUX.1-dev", device="cpu")
+    found = few_steps.find(dev, "kontext", "text", [])
+    assert found.adapter == "hf://ByteDance/Hyper-SD/Hyper-FLUX.1-dev-8steps-lora.safetensors"
+    assert (found.steps, found.scale) == (8, 0.125)
+    turbo = few_steps.published(few_steps.TABLE)[1]["adapter"]
+    assert few_steps.find(dev, "kontext", "text", [turbo]) == FewSteps(steps=8, guidance=3.5)
+    with pytest.raises(EditkitError, match="were both distilled"):
+        few_steps.find(dev, "kontext", "text", [found.adapter, turbo])
+
+
+@pytest.mark.parametrize(
+    ("name", "role"), [("flux1-dev", "kontext"), ("flux1-krea", "text"), ("tiny", "fill")]
+)
+def test_others_are_refused(name: str, role: str) -> None:
+    with pytest.raises(EditkitError, match=f"edits in few steps by icedit on {name}; train it") as caught:
+        few_steps.find(provider().load(name, device="cpu"), "icedit", role, [])
+    assert str(caught.value).count(". ") == 0
+
+
+def test_an_export_says_its_steps(tmp_path: Path) -> None:
+    tiny = provider().load("tiny", device="cpu")
+    own = export(tmp_path / "own", "distill.ladd.steps=2", "guidance=1.5")
+    plain = export(tmp_path / "plain")
+    assert few_steps.find(tiny, "kontext", "kontext", [str(plain), str(own)]) == FewSteps(
+        steps=2, guidance=1.5
+    )
+    file = own / "pytorch_lora_weights.safetensors"
+    assert few_steps.find(tiny, "kontext", "kontext", [str(file)]).steps == 2
+    with pytest.raises(EditkitError, match="Nothing is known"):
+        few_steps.find(tiny, "kontext", "kontext", [str(plain)])
+
+
+def test_fast_on_the_command_line(cli: Cli, random_pipeline: Path, tmp_path: Path) -> None:
+    source, output = picture(tmp_path / "image.png"), tmp_path / "o.png"
+    own = export(tmp_path / "own", "distill.ladd.steps=2")
+    arguments = ["edit", source, "make it blue", "-b", random_pipeline, "-o", output, "--fast"]
+    assert cli(*arguments, "--lora", f"{own}=0.5").status == 0
+    told = provenance.read(output)
+    assert (told["steps"], told["guidance"], told["lora"]) == (2, 1.0, {str(own): 0.5})
+    refused(cli(*arguments), "Nothing is known")
+    refused(cli(*arguments, "--lora", own, "--steps", 3), "leave --steps or --fast out")
