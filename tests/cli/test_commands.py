@@ -136,6 +136,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "lora convert": (["source", "destination"], {"--to", "--rank"}),
     "lora merge": (["sources", "destination"], {"--rank"}),
     "lora collapse": (["source", "destination"], {"--way", "--rank", "--weights"}),
+    "lora publish": (["source", "folder"], {"-b", "--backbone", "-m", "--method"}),
 }
 
 
