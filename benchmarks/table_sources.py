@@ -115,21 +115,18 @@ def ablation(folder: Path, n: int) -> Table:
     """ICEdit's Table 3."""
     command = f"python benchmarks/icedit_ablation.py --n {n}"
     rows = _json(command, folder)
-    names = ("all", "local", "global", "text")
     return Table(
         title="ICEdit's ablation",
         words="Success on held-out edits of a scene, by adapter and prompt, as in the paper's Table 3.",
         commands=[command],
         head=["", "success"],
-        rows={row["name"]: [share(row[names[0]], n)] for row in rows},
+        rows={row["name"]: [share(row["all"], n)] for row in rows},
     )
 
 
 def search(folder: Path, n: int) -> Table:
     """ICEdit's seed search."""
-    command = (
-        f"python benchmarks/icedit_ablation.py filter --n {n} --sets open --judges tiny --preview-steps 4"
-    )
+    command = f"python benchmarks/early_filter.py --n {n} --sets open --judges tiny --preview-steps 4"
     rows: dict[str, list[Estimate | None]] = {}
     for row in _json(command, folder):
         rows.setdefault(f"{row['judge']} {row['mode']}".strip(), []).append(share(row["success"], n))

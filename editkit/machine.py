@@ -78,6 +78,7 @@ OPTIONAL = (
     OptionalPackage(package="stlpips-pytorch", extra="eval", purpose="weights of a measure, ST-LPIPS"),
     OptionalPackage(package="rapidocr", extra="eval", purpose="the measure of readable text"),
     OptionalPackage(package="onnxruntime", extra="eval", purpose="rapidocr's networks"),
+    OptionalPackage(package="insightface", extra="identity", purpose="the measure of a face's identity"),
     OptionalPackage(package="jinja2", extra="eval", purpose="pages of reports"),
     OptionalPackage(package="pyarrow", extra="eval", purpose="tables of results in Parquet"),
     OptionalPackage(package="datasets", extra="eval", purpose="benchmarks from Hugging Face datasets"),

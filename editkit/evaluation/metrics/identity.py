@@ -87,12 +87,12 @@ class Identity:
         """Score a case whose session begins with a picture of a face."""
         if case.first is None:
             return Scores()
-        (first_ND,) = self._encodings(case.first)
-        if not len(first_ND):
+        (first_FD,) = self._encodings(case.first)
+        if not len(first_FD):
             return Scores(notes={"faces": "none in the source"})
-        (result_ND,) = self._encodings(case.result)
-        notes = {"faces": [len(first_ND), len(result_ND)]}
-        nearest = float((result_ND @ first_ND[0]).max()) if len(result_ND) else 0.0
+        (result_FD,) = self._encodings(case.result)
+        notes = {"faces": [len(first_FD), len(result_FD)]}
+        nearest = float((result_FD @ first_FD[0]).max()) if len(result_FD) else 0.0
         return Scores(values={"identity": nearest}, notes=notes)
 
     def _encoded(self, picture: RGB) -> tuple[torch.Tensor]:
