@@ -1,9 +1,13 @@
 """Seconds from start to first batch, and memory, of a run on many encoded records.
 
-Writes webdataset shards of 64x64 pictures, encodes them with `tiny`, and then starts a run anew in a process
-of its own, which draws batches. Prints seconds, and the process's memory at the first batch and at the last.
+Writes 64x64 pictures, encodes them with `tiny`, and then starts a run anew in a process of its own, which
+draws batches. Prints seconds, and the process's memory at the first batch and at the last.
 
     python benchmarks/streaming.py [--records 2000] [--batches 200] [--latents cached] [--folder FOLDER]
+    python benchmarks/streaming.py --records 1000000 --source jsonl --encode 64
+
+The second encodes 64 records, and writes their file again for all others under their own indices. Start and
+memory are those of a million records that were all encoded, which takes hours on a CPU.
 """
 
 import argparse
@@ -32,6 +36,8 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=2000)
     parser.add_argument("--batches", type=int, default=200)
     parser.add_argument("--latents", choices=("cached", "on_the_fly"), default="cached")
+    parser.add_argument("--source", choices=("webdataset", "jsonl"), default="webdataset")
+    parser.add_argument("--encode", type=int, help="encode that many, which divide --records; repeat them")
     parser.add_argument("--folder", type=Path, help="keeps shards and cache there for the next time")
     parser.add_argument("--draw", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -40,9 +46,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as made:
         arguments.folder = arguments.folder or Path(made)
-        shards = arguments.folder / f"shards-{arguments.records}"
-        if not shards.is_dir():
-            write(shards, arguments.records)
+        data = arguments.folder / f"{arguments.source}-{arguments.records}"
+        if not data.is_dir():
+            {"webdataset": write, "jsonl": write_lines}[arguments.source](data, arguments.records)
         for name in ("encoding and first start", "start with the cache"):
             figures = started(arguments)
             print(f"{name}, {arguments.records:,} records, latents {arguments.latents}:")
@@ -54,11 +60,7 @@ def write(shards: Path, count: int) -> None:
     """Write shards of one-coloured pictures, each record with the same words."""
     shards.mkdir(parents=True)
     rng = random.Random(0)
-    pictures = []
-    for _ in range(PICTURES):
-        buffer = io.BytesIO()
-        Image.new("RGB", (SIDE, SIDE), tuple(rng.randrange(256) for _ in range(3))).save(buffer, "png")
-        pictures.append(buffer.getvalue())
+    pictures = [coloured(rng) for _ in range(PICTURES)]
     for start in range(0, count, SHARD):
         with tarfile.open(shards / f"{start:09d}.tar", "w") as archive:
             for index in range(start, min(start + SHARD, count)):
@@ -69,14 +71,70 @@ def write(shards: Path, count: int) -> None:
                     archive.addfile(member, io.BytesIO(data))
 
 
+def write_lines(folder: Path, count: int) -> None:
+    """Write one-coloured pictures and a line for each record."""
+    folder.mkdir(parents=True)
+    rng = random.Random(0)
+    for number in range(PICTURES):
+        (folder / f"{number}.png").write_bytes(coloured(rng))
+    with (folder / "train.jsonl").open("w") as lines:
+        for _ in range(count):
+            names = {name: f"{rng.randrange(PICTURES)}.png" for name in ("source", "answer")}
+            lines.write(json.dumps(names | {"instruction": "change the colour"}) + "\n")
+
+
+def coloured(rng: random.Random) -> bytes:
+    """A picture file of one colour."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (SIDE, SIDE), tuple(rng.randrange(256) for _ in range(3))).save(buffer, "png")
+    return buffer.getvalue()
+
+
 def started(arguments: argparse.Namespace) -> dict[str, Any]:
     """Start a process that draws batches, and return its figures."""
     command = [sys.executable, __file__, "--draw", "--folder", str(arguments.folder)]
-    for name in ("records", "batches", "latents"):
+    for name in ("records", "batches", "latents", "source"):
         command += [f"--{name}", str(getattr(arguments, name))]
+    if arguments.encode is not None:
+        command += ["--encode", str(arguments.encode)]
     told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     figures: dict[str, Any] = json.loads(told.splitlines()[-1])
     return figures
+
+
+def source(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Settings of the dataset."""
+    folder = arguments.folder / f"{arguments.source}-{arguments.records}"
+    if arguments.source == "jsonl":
+        return {"name": "jsonl", "path": str(folder / "train.jsonl")}
+    columns = {"source": "source.png", "answer": "answer.png", "instruction": "txt"}
+    return {"name": "webdataset", "path": str(folder), "columns": columns}
+
+
+def repeat_chunks(first: int) -> None:
+    """Let a cache encode the first records alone, and write their files again for the others."""
+    from safetensors.torch import load_file, save_file
+
+    from editkit.data import latent_cache
+    from editkit.data.chunk_files import opened
+    from editkit.data.latent_chunks import ChunkEncoder, digest
+
+    class Repeated(ChunkEncoder):
+        def __call__(self) -> None:
+            total = len(self.dataset)
+            assert total % first == 0, "--encode must divide --records"
+            self.dataset = [self.dataset[place] for place in range(first)]
+            super().__call__()
+            for path in list(self.chunks.glob("*.safetensors")):
+                with opened(path) as chunk:
+                    header = chunk.header
+                tensors = load_file(path)
+                for start in range(first, total, first):
+                    indices = [start + index for index in header["indices"]]
+                    about = {"about": json.dumps(header | {"indices": indices})}
+                    save_file(tensors, self.chunks / f"{digest(indices)}.safetensors", about)
+
+    latent_cache.ChunkEncoder = Repeated  # type: ignore[misc]
 
 
 def drawn(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -92,13 +150,12 @@ def drawn(arguments: argparse.Namespace) -> dict[str, Any]:
     values = {
         "cache": str(arguments.folder / "cache"),
         "latents": arguments.latents,
-        "data": {
-            "name": "webdataset",
-            "path": str(arguments.folder / f"shards-{arguments.records}"),
-            "columns": {"source": "source.png", "answer": "answer.png", "instruction": "txt"},
-        },
+        "data": source(arguments),
         "fit": {"output": str(arguments.folder / "run"), "batch": BATCH, "device": "cpu", "trackers": []},
     }
+
+    if arguments.encode is not None:
+        repeat_chunks(arguments.encode)
 
     def megabytes() -> int:
         return round(psutil.Process().memory_info().rss / 1e6)

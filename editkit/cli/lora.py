@@ -137,6 +137,35 @@ def collapse(
     print(f"worst {plain.errors[worst]:.4f} at {worst}")
 
 
+@app.command()
+def publish(
+    source: Source,
+    folder: Annotated[Path, typer.Argument(help="Folder to write; it must be missing or empty.")],
+    backbone: Annotated[
+        str, typer.Option("-b", "--backbone", help="Backbone that the LoRA belongs to: a name.")
+    ] = "flux1-dev",
+    method: Annotated[
+        str | None, typer.Option("-m", "--method", help="Method that edits with it, where the file is open.")
+    ] = None,
+) -> None:
+    """Write a folder to upload to the Hub: the LoRA in diffusers' names, and a model card."""
+    _check([source])
+    from editkit import adapters
+    from editkit.adapters import hub_folder
+    from editkit.backbone import provider
+
+    (state, about), signatures = adapters.read(source), _signatures()
+    try:
+        summary = provider().lora.inspect(state, about, signatures)
+        if method is None and summary.method not in signatures:
+            raise EditkitError(f"its method is {summary.method}; name one with --method.")
+        left = hub_folder.write(source, folder, backbone, method or summary.method, summary)
+    except EditkitError as error:
+        raise EditkitError(f"{adapters.file(source)} cannot be published: {error}") from error
+    _written(folder, None, left, 0.0)
+    print(f"upload it with: hf upload OWNER/{folder.name} {folder}")
+
+
 def _check(files: Iterable[Path]) -> None:
     """Look for the files before torch is imported, which takes long."""
     from editkit.adapters.files import check

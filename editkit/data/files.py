@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from editkit.data import folders, layouts
 from editkit.data.columns import CUT_OUT, columns
+from editkit.data.file_stamps import FileStamps
 from editkit.data.records import DataConfig, Record
 from editkit.errors import EditkitError, first_sentence
 from editkit.imaging import images, masks
@@ -117,19 +118,19 @@ class FileDataset:
         made = hashlib.blake2b(f"{READER_VERSION} {known}".encode(), digest_size=16)
         if known and self.config.types:
             made.update(np.asarray(self.places).tobytes())
+        stamp = FileStamps(self.path if self.path.is_dir() else self.path.parent)
         for place in () if known else self.places:
-            made.update(json.dumps(self._row_stamp(self.rows[place]), default=str).encode())
+            made.update(json.dumps(self._row_stamp(self.rows[place], stamp), default=str).encode())
         return made.hexdigest()
 
-    def _row_stamp(self, row: Mapping[str, Any]) -> list[Any]:
+    def _row_stamp(self, row: Mapping[str, Any], stamp: FileStamps) -> list[Any]:
         """Return what a row's record is made from, in JSON's types."""
         if isinstance(row, folders.BadRow):
             return [row.problem]
-        folder = self.path if self.path.is_dir() else self.path.parent
         fields = ("answer", "source", "mask", "references")
         pictures = [row.get(self.columns[field]) for field in fields if field in self.columns]
         paths = [each for value in pictures for each in (value if isinstance(value, list) else [value])]
-        files = [_file_stamp(folder / path) for path in paths if path and isinstance(path, str)]
+        files = [stamp(path) for path in paths if path and isinstance(path, str)]
         held = [hashlib.blake2b(data).hexdigest() for each in paths if (data := _embedded_bytes(each))]
         return [{name: value for name, value in row.items() if isinstance(value, str | list)}, files, held]
 
@@ -211,15 +212,6 @@ def _embedded_bytes(value: Any) -> bytes:
     """Return the bytes of a picture that a row holds itself, as Hugging Face's do."""
     data = value.get("bytes") if isinstance(value, Mapping) else value
     return data if isinstance(data, bytes) else b""
-
-
-def _file_stamp(path: Path) -> tuple[str, int, int]:
-    """Return a file's path, size in bytes, and time in nanoseconds."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):  # absent, or not a path at all
-        return str(path), 0, 0
-    return str(path.resolve()), status.st_size, status.st_mtime_ns
 
 
 def _mask(picture: images.Picture, size: tuple[int, int], cut_out: bool) -> NDArray[np.uint8]:

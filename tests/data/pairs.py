@@ -17,7 +17,7 @@ def shown(name: str, folder: Path) -> Any:
     return np.asarray(Image.open(folder / f"{name}.png"))
 
 
-def read(name: str, path: Path, **more: Any) -> list[Record]:
+def read(name: str, path: Path | str, **more: Any) -> list[Record]:
     found = dataset(config.build(DataConfig, {"name": name, "path": str(path)} | more))
     return [found[place] for place in range(len(found))]
 

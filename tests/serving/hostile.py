@@ -56,7 +56,7 @@ def _sent(file: bytes | str = PLAIN, **fields: Any) -> Attack:
     def attack(server: Served) -> int:
         given = {"prompt": "make it blue", "steps": "1"} | fields
         parts = [("image", ("a.png", file, "image/png"))]
-        return httpx.post(f"{server.url}{PATH}", files=parts, data=given, timeout=120).status_code
+        return httpx.post(f"{server.url}{PATH}", files=parts, data=given, timeout=1800).status_code
 
     return attack
 
@@ -64,7 +64,7 @@ def _sent(file: bytes | str = PLAIN, **fields: Any) -> Attack:
 def _posted(content: bytes, kind: str, path: str = PATH) -> Attack:
     def attack(server: Served) -> int:
         headers = {"Content-Type": kind}
-        return httpx.post(f"{server.url}{path}", content=content, headers=headers, timeout=120).status_code
+        return httpx.post(f"{server.url}{path}", content=content, headers=headers, timeout=1800).status_code
 
     return attack
 
@@ -81,7 +81,7 @@ def _form(length: int | None = None) -> bytes:
 
 
 def _status(connection: socket.socket) -> int:
-    connection.settimeout(60)
+    connection.settimeout(600)
     answer = b""
     while b"\r\n" not in answer and (more := connection.recv(4096)):
         answer += more

@@ -48,7 +48,7 @@ def asked(server: Served, kind: dict[str, Any]) -> Image.Image:
             f"{server.url}/v1/images/edits",
             files={"image": file(kind["image"])},
             data=data,
-            timeout=300,
+            timeout=1800,
         )
         if answer.status_code != 429:
             break

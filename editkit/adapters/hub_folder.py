@@ -1,0 +1,92 @@
+"""Lay out a folder as the Hub and diffusers expect an adapter: its file, and a model card."""
+
+import shutil
+from pathlib import Path
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from editkit import adapters, atomic_files
+from editkit.adapters.files import FILE
+from editkit.backbone import LoraSummary, Role, provider
+from editkit.errors import EditkitError
+
+CARD = "README.md"
+BESIDE = (CARD, "config.yaml", "environment.json", "samples.png")
+"""What `editkit train` writes beside the weights."""
+
+
+def write(source: Path, folder: Path, backbone: str, method: str, summary: LoraSummary) -> tuple[str, ...]:
+    """Write an adapter and a model card into a new folder; return keys of text encoders, which are left out.
+
+    A plain LoRA is written in diffusers' dialect. A LoRA-MoE, which diffusers does not know, is copied. What
+    `editkit train` wrote beside the weights is copied, too, its model card instead of a new one.
+
+    Args:
+        source: a .safetensors file, or a folder with one.
+        folder: which must be empty or missing.
+        backbone: name of the backbone that the adapter belongs to.
+        method: that edits with it.
+        summary: of the source.
+
+    Raises:
+        EditkitError: where the folder holds something, the backbone has no such role, or the source is
+            neither a plain LoRA nor a LoRA-MoE.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise EditkitError(f"{folder} is there already and is not empty; name a new folder.")
+    role = _role(backbone, method)
+    lora, left = provider().lora, tuple[str, ...]()
+    with atomic_files.whole_folder(folder) as made:
+        if summary.experts is None:
+            left, _ = lora.convert(source, made / FILE, "diffusers", None)
+        else:
+            lora.write_file(*adapters.read(source), made / FILE)
+        for name in BESIDE:
+            if source.is_dir() and (source / name).is_file():
+                shutil.copyfile(source / name, made / name)
+        if not (made / CARD).is_file():
+            (made / CARD).write_text(str(_card(folder.name, backbone, method, role, summary)))
+    return left
+
+
+def _role(backbone: str, method: str) -> Role:
+    from editkit import registry
+
+    families = provider().families
+    if backbone not in families:
+        raise EditkitError(f"The backbone {backbone} is unknown; give one of {', '.join(families)}.")
+    roles, wanted = families[backbone].roles, registry.method(method).role
+    if wanted not in roles:
+        raise EditkitError(f"The backbone {backbone} has no role {wanted}, which {method} needs.")
+    return roles[wanted]
+
+
+def _card(name: str, backbone: str, method: str, role: Role, summary: LoraSummary) -> ModelCard:
+    """Make a model card; it says nothing about training, of which an adapter's file tells nothing."""
+    published = None if Path(role.source).is_absolute() else role.source
+    data = ModelCardData(
+        base_model=published,
+        library_name="diffusers",
+        license="apache-2.0" if "apache" in role.licence.lower() else "other",
+        pipeline_tag="image-to-image",
+        tags=["editkit", method, "image-editing", "lora"],
+    )
+    kind = "A LoRA-MoE, which editkit reads and diffusers does not," if summary.experts else "A LoRA"
+    ranks = ", ".join(map(str, summary.ranks))
+    return ModelCard(f"""---
+{data}
+---
+
+# {name}
+
+{kind} of rank {ranks} for {method} on {published or backbone}.
+The licence of the base holds for these weights too: {role.licence}.
+
+```python
+import editkit
+
+editor = editkit.load("{backbone}")
+name = editor.load_adapter("OWNER/{name}", method="{method}")
+result = editor.edit("photo.jpg", "what to change", method="{method}")
+```
+""")
