@@ -38,7 +38,7 @@ def _no_router(state: dict[str, torch.Tensor]) -> None:
     [
         (_uneven, "differ in rank"),
         (_not_finite, "not finite"),
-        (_a_block_less, "experts on 5 of 6 modules called proj_out"),
+        (_a_block_less, "experts on 4 of 5 modules called proj_out"),
         (_no_router, "experts or a router but not both"),
     ],
 )
