@@ -31,7 +31,7 @@ def batch(
     backbone: Backbone = "tiny",
     *,
     out: Annotated[Path, typer.Option("--out", help="Folder for pictures, logs and recipes.parquet.")],
-    instruction: Annotated[str | None, typer.Option(help="The edit of items that name none.")] = None,
+    instruction: Annotated[str | None, typer.Option(help="Instruction of items that name none.")] = None,
     column: Annotated[
         list[str] | None, typer.Option(help="FIELD=COLUMN, a column's name; may be repeated.")
     ] = None,
@@ -40,14 +40,18 @@ def batch(
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Largest number of edits in a batch.")] = 8,
     shard: Annotated[
-        str | None, typer.Option(metavar="K/N", help="This process does part K, from 0, of N.")
+        str | None, typer.Option(metavar="K/N", help="Make part K of N alone, counted from 0.")
     ] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Make items again that failed before.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Make failed items again.")] = False,
     ray: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Spread batches over a Ray cluster; local here.")
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Spread batches over a Ray cluster: its address, auto to find it, local to start one.",
+        ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Workers on the Ray cluster.")] = 1,
-    gpus: Annotated[float, typer.Option(help="GPUs of each worker on the Ray cluster.")] = 0,
+    workers: Annotated[int, typer.Option(help="With --ray: number of editors in the cluster.")] = 1,
+    gpus: Annotated[float, typer.Option(help="With --ray: GPUs of each editor.")] = 0,
     device: Device = None,
     dtype: Dtype = None,
     option: Options = None,
