@@ -4,6 +4,7 @@
 operations at 1024x1024 on the meta device, where nothing is computed.
 
     python benchmarks/editing_speed.py tiny [--method kontext ...] [--examples 24] [--steps 28] [--seconds]
+    python benchmarks/editing_speed.py tiny --few-steps out/tiny/kontext-few-steps/export
     python benchmarks/editing_speed.py tiny --write     # configs/speed.yaml, and the page with its plot
     python benchmarks/editing_speed.py flux [--side 1024] [--steps 28]
 """
@@ -12,14 +13,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 import editkit
 from benchmarks import speed_edits, speed_figures, speed_flux, speed_page, speed_table
-from benchmarks.speed_edits import EXACT, TECHNIQUES, Edited
+from benchmarks.speed_edits import EXACT, TECHNIQUES, Edited, Technique
 
 METHODS = ("kontext", "icedit", "aceplus")
 PEER = 2
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument(
         "--write", action="store_true", help="write configs/speed.yaml, the page and its plot"
     )
+    parser.add_argument("--few-steps", metavar="EXPORT", help="a Kontext adapter distilled for few steps")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     if given.network == "flux":
@@ -46,17 +48,26 @@ def main() -> None:
         return
     if given.write and (lacking := set(METHODS) - set(given.method)):
         parser.error(f"--write needs all methods, {', '.join(sorted(lacking))} too; leave --method out.")
-    measure(given.method, given.examples, given.steps, given.seconds, given.write)
+    distilled = speed_edits.distilled(given.few_steps) if given.few_steps else {}
+    measure(given.method, given.examples, given.steps, given.seconds, given.write, distilled)
 
 
-def measure(methods: Sequence[str], count: int, steps: int, seconds: bool, write: bool) -> None:
-    """Edit with each method and technique, and tell or write the figures."""
+def measure(
+    methods: Sequence[str],
+    count: int,
+    steps: int,
+    seconds: bool,
+    write: bool,
+    distilled: Mapping[str, Technique],
+) -> None:
+    """Edit with each method and technique, by Kontext with distilled ones too, and tell or write figures."""
     editor = editkit.load("tiny", device="cpu", dtype="float32")
     examples = speed_edits.held_out(count)
     told, drawn = [f"`python benchmarks/editing_speed.py {' '.join(sys.argv[1:])}`"], {}
     chosen = {}
     for method in methods:
-        rows = speed_edits.edits(editor, method, examples, steps, seconds)
+        techniques = TECHNIQUES | (distilled if method == METHODS[0] else {})
+        rows = speed_edits.edits(editor, method, examples, steps, seconds, techniques)
         drawn[method] = (examples, rows)
         local = speed_figures.local(examples)
         about = f"{method} on tiny, {steps} steps"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +24,14 @@ class Technique:
     Attributes:
         speed: value of a request's `speed`.
         share: share of the full number of steps that is taken.
+        steps: number of steps that is taken; where None, `share` says it.
+        adapter: folder or file of an adapter that was distilled for few steps; None for none.
     """
 
     speed: str = "exact"
     share: float = 1.0
+    steps: int | None = None
+    adapter: str | None = None
 
 
 EXACT = "exact"
@@ -44,6 +48,18 @@ TECHNIQUES = {
     "region by a draft of 4 steps": Technique(speed="full_steps=1,draft=4"),
 }
 """Techniques by name; the first saves nothing."""
+FEW = (4, 2, 1)
+"""Numbers of steps at which a distilled adapter is measured."""
+
+
+def distilled(adapter: str) -> dict[str, Technique]:
+    """Return techniques that wear an adapter that was distilled for few steps, alone and with a region."""
+    found = {
+        f"distilled, {steps} step{'s' * (steps > 1)}": Technique(steps=steps, adapter=adapter)
+        for steps in FEW
+    }
+    both = Technique(speed="full_steps=1", steps=max(FEW), adapter=adapter)
+    return found | {f"distilled, {max(FEW)} steps, region after 1 step": both}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,25 +117,31 @@ def held_out(count: int) -> list[Example]:
 
 
 def edits(
-    editor: editkit.Editor, method: str, examples: Sequence[Example], steps: int, seconds: bool = False
+    editor: editkit.Editor,
+    method: str,
+    examples: Sequence[Example],
+    steps: int,
+    seconds: bool = False,
+    techniques: Mapping[str, Technique] = TECHNIQUES,
 ) -> dict[str, list[Edited]]:
     """Edit all examples with each technique, one by one, and count what the network computes."""
     operations = Operations(_transformer(editor, method))
     found: dict[str, list[Edited]] = {}
-    for name, technique in TECHNIQUES.items():
+    for name, technique in techniques.items():
         found[name] = []
+        own = editor.configured({}, {technique.adapter: 1.0}) if technique.adapter else editor
         for example in examples:
             request = editkit.EditRequest(
                 image=example.picture,
                 instruction=example.instruction,
                 method=method,
                 seed=example.seed,
-                steps=max(1, round(technique.share * steps)),
+                steps=technique.steps or max(1, round(technique.share * steps)),
                 speed=technique.speed,
             )
             with operations.watched():
-                image = editor.run(request).image
-            spent = timed(lambda request=request: editor.run(request)) if seconds else 0.0
+                image = own.run(request).image
+            spent = timed(lambda own=own, request=request: own.run(request)) if seconds else 0.0
             found[name].append(Edited(pixels=pixels(image), flops=operations.total, seconds=spent))
     return found
 

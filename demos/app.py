@@ -161,7 +161,7 @@ def _linked(form: Form) -> Callable[[gr.Request], dict[Any, Any]]:
     """Make a handler that fills in the settings in the page's address."""
 
     def linked(request: gr.Request) -> dict[Any, Any]:
-        asked = settings.asked(dict(request.query_params))
+        asked = settings.from_link(dict(request.query_params))
         if not asked:
             return {form.randomise: False}
         return form.filled(asked, "The settings of the link; choose the picture.")

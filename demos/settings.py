@@ -61,7 +61,7 @@ def link(settings: Mapping[str, str]) -> str:
     return f"?{urlencode({name: value for name, value in settings.items() if value != ''})}"
 
 
-def asked(query: Mapping[str, str]) -> dict[str, str]:
+def from_link(query: Mapping[str, str]) -> dict[str, str]:
     """Return the settings in a link's query, without Gradio's own words."""
     return {name: value for name, value in query.items() if not name.startswith(OWN)}
 

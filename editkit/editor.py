@@ -66,7 +66,7 @@ class Editor:
 
         Args:
             options: options by method name.
-            lora: adapters that every method wears besides this editor's, with their scales.
+            lora: adapters that every method uses besides this editor's, with their scales.
             private: whether recipes hide where additional adapters are; so do editors made from that one.
 
         Raises:

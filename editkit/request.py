@@ -41,32 +41,32 @@ class EditRequest:
     """Picture to edit. A path, a PIL image, or an array or tensor, height x width x channels, of uint8 or of
     floats in [0, 1]; None for text to image."""
     instruction: str
-    """The edit in words, or the whole picture where there is none to edit."""
+    """The edit in words; without a picture to edit, the whole picture in words."""
     method: str = "kontext"
     """Name of a method; `editkit methods` lists them."""
     task: str | None = None
     """Use case, for methods that have several; `editkit methods NAME` lists them. Where None, the
     method chooses one that fits the inputs."""
     mask: ImageInput | None = None
-    """Mask: white where the edit may land. It has the picture's size."""
+    """Mask, white where the picture may change. It has the picture's size."""
     references: Sequence[ImageInput] = ()
     """Reference picture that the instruction speaks of."""
     seed: int = 0
     """Random seed. The same seed gives the same picture."""
     steps: int | None = None
-    """Number of Euler steps; the method's own if not given."""
+    """Number of Euler steps; if not given, the default of the method."""
     guidance: float | None = None
-    """Distilled guidance; the method's own if not given."""
+    """Distilled guidance; if not given, the default of the method."""
     size: tuple[int, int] | None = None
-    """Width and height that the network works at; fitted to the picture if not given."""
+    """Width and height at which the network works; if not given, they follow from the picture."""
     preserve: bool | None = None
     """Keep pixels outside the change identical. Where None, only with a mask."""
     align: bool = False
-    """Undo a measured shift or scale against the source."""
+    """Measure whether the result is shifted or scaled against the source, and undo it."""
     negative: str | None = None
-    """Negative prompt, what not to show; it switches true classifier-free guidance on."""
+    """Negative prompt: what the picture should not show. It switches true classifier-free guidance on."""
     speed: str = "exact"
-    """How much work is saved: exact, balanced or fast. Exact saves nothing; the others take settings that
+    """How much work to save: exact (none), balanced or fast. The last two take settings that
     were measured for method and backbone. Own settings read key=value, with commas between; see
     `editkit.inference.speed.StepSaving`."""
     search: SearchSettings | Mapping[str, Any] | None = None

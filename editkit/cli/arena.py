@@ -21,12 +21,13 @@ FILE = "arena.sqlite"
 def arena(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs of one benchmark.")],
     votes: Annotated[
-        Path | None, typer.Option(help="File of the votes; arena.sqlite in the first run if not given.")
+        Path | None, typer.Option(help="File of the votes. If not given, arena.sqlite in the first run.")
     ] = None,
     qualities: Annotated[
         str | None,
         typer.Option(
-            help="What is asked, with commas between; instruction,preservation,overall if not given."
+            help="Qualities to vote on, with commas between. If none are given, "
+            "instruction,preservation,overall."
         ),
     ] = None,
     ranking: Annotated[bool, typer.Option("--ranking", help="Print the ranking, and open no page.")] = False,

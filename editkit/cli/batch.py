@@ -31,27 +31,26 @@ def batch(
     backbone: Backbone = "tiny",
     *,
     out: Annotated[Path, typer.Option("--out", help="Folder for pictures, logs and recipes.parquet.")],
-    instruction: Annotated[str | None, typer.Option(help="Instruction of items that name none.")] = None,
+    instruction: Annotated[str | None, typer.Option(help="Instruction for items that have none.")] = None,
     column: Annotated[
-        list[str] | None, typer.Option(help="FIELD=COLUMN, a column's name; may be repeated.")
+        list[str] | None, typer.Option(help="Column that holds a field, as FIELD=COLUMN; may be repeated.")
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Columns of a known dataset, such as magicbrush or instructpix2pix.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Largest number of edits in a batch.")] = 8,
     shard: Annotated[
-        str | None, typer.Option(metavar="K/N", help="Make part K of N alone, counted from 0.")
+        str | None, typer.Option(metavar="K/N", help="Do part K of N only; K counts from 0.")
     ] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Make failed items again.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try items again that failed before.")] = False,
     ray: Annotated[
         str | None,
         typer.Option(
-            metavar="ADDRESS",
-            help="Spread batches over a Ray cluster: its address, auto to find it, local to start one.",
+            metavar="ADDRESS", help="Address of a Ray cluster, auto to find it; local starts one here."
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="With --ray: number of editors in the cluster.")] = 1,
-    gpus: Annotated[float, typer.Option(help="With --ray: GPUs of each editor.")] = 0,
+    workers: Annotated[int, typer.Option(help="Workers on the Ray cluster.")] = 1,
+    gpus: Annotated[float, typer.Option(help="GPUs of each worker on the Ray cluster.")] = 0,
     device: Device = None,
     dtype: Dtype = None,
     option: Options = None,
@@ -59,7 +58,7 @@ def batch(
     lora: Lora = None,
     low_memory: LowMemory = None,
 ) -> None:
-    """Make the edits of a manifest; started again, it goes on where it was stopped."""
+    """Edit all items of a manifest. Give the same command again to go on after a stop."""
     if batch_size < 1:
         raise EditkitError(f"--batch-size {batch_size} is not allowed; give at least 1.")
     shared = _shared(asked, instruction)
@@ -92,7 +91,7 @@ def batch(
 def _shared(asked: dict[str, Any], instruction: str | None) -> dict[str, Any]:
     """Fields for every item of the manifest, which an item's own fields replace."""
     shared = {name: value for name, value in asked.items() if value not in (None, ())}
-    shared["search"] = search.asked(asked["search"], None)
+    shared["search"] = search.requested(asked["search"], None)
     if shared["search"] is None:
         del shared["search"]
     shared |= {name: _whole(shared[name]) for name in ("references", "mask") if name in shared}

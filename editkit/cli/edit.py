@@ -96,7 +96,7 @@ def _edit(
     as_json: bool,
 ) -> None:
     """Carry out one edit, or several of different pictures; one that fails does not stop the others."""
-    asked = {**asked, "search": search.asked(asked["search"], contact_sheet)}
+    asked = {**asked, "search": search.requested(asked["search"], contact_sheet)}
     pictures.check_sources(asked["references"], "reference")
     _check_outputs(jobs[0][1], contact_sheet, as_json)
     if fast and (own := [name for name in ("steps", "guidance") if asked[name] is not None]):

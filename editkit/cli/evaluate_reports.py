@@ -23,28 +23,33 @@ WORSE = 1
 
 
 def report(run: Runs, quiet: Quiet = False, verbose: Verbose = False) -> None:
-    """Write a run's report from its folder alone."""
+    """Write the report of a run again, from the files in its folder."""
     verbosity.add(quiet, verbose)
     write_report(run)
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of the run to compare with.")],
-    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of the run in question.")],
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of the first run.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of the second run.")],
     method: Annotated[
-        list[str] | None, typer.Option("-m", "--method", help="A, or A=B for two names; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--method",
+            help="Method to compare, or A=B if it has another name in RUN_B; may be repeated.",
+        ),
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Figures, with commas between; all if not given.")
+        str | None, typer.Option(help="Figures to compare, with commas between. If not given, all.")
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(help="Share of RUN_A's mean by which a figure may be worse.")
+        float, typer.Option(help="Allowed loss of a figure, as a share of its mean in RUN_A.")
     ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Paired differences of two runs; exit status 1 where the second is surely worse in any figure."""
+    """Compare two runs item by item. Exit status 1 if the second is significantly worse in a figure."""
     verbosity.add(quiet, verbose)
     if not 0 <= tolerance < math.inf:
         raise EditkitError(f"--tolerance {tolerance:g} is not allowed; give a share from 0 on.")

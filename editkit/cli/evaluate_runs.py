@@ -83,17 +83,19 @@ def run(
     judge_option: Annotated[
         list[str] | None, typer.Option(help="Option of the judge, as key=value; may be repeated.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it needs, and run nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what a run needs, and end.")] = False,
     on: Annotated[
-        str | None, typer.Option(metavar="DEVICE", help="With --dry-run: hours on it, such as h100-80g.")
+        str | None,
+        typer.Option(metavar="DEVICE", help="With --dry-run: GPU to plan for, such as h100-80g."),
     ] = None,
     shard: Annotated[
-        str | None, typer.Option(metavar="K/N", help="Do one of N shares; `editkit eval report` joins them.")
+        str | None,
+        typer.Option(metavar="K/N", help="Do part K of N; `editkit eval report` joins the parts."),
     ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Edit a benchmark's items, or take results made elsewhere, score them, and write a report."""
+    """Edit the items of a benchmark, or take results made elsewhere; score them and write a report."""
     verbosity.add(quiet, verbose)
     scoring = _judge(judge, rubric, judge_passes, options.pairs(judge_option, "--judge-option"))
     config = _config(benchmark, given | ({"judge": scoring} if scoring else {}), dry_run)

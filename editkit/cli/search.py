@@ -57,7 +57,7 @@ def taken(given: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def asked(given: dict[str, Any], contact_sheet: Path | None) -> dict[str, Any] | None:
+def requested(given: dict[str, Any], contact_sheet: Path | None) -> dict[str, Any] | None:
     """What `taken` gives, or None where there is nothing to search.
 
     Raises:

@@ -36,7 +36,7 @@ def serve(
     device: Annotated[
         str | None,
         typer.Option(
-            envvar="EDITKIT_DEVICE", help="Devices with commas between, a worker each: cuda:0,cuda:1."
+            envvar="EDITKIT_DEVICE", help="Devices, with commas between; each gets a worker: cuda:0,cuda:1."
         ),
     ] = None,
     dtype: Dtype = None,
@@ -68,7 +68,7 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Serve edits over HTTP as OpenAI's image API, with editkit's own fields beside."""
+    """Serve edits over HTTP with OpenAI's image API and fields of editkit's own."""
     run = _parts()
     limits = ServerSettings(**settings, judges=tuple(listed(judge)), body_bytes=max_megabytes * 2**20)
     devices: list[str | None] = [*listed(device)]

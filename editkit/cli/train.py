@@ -96,7 +96,7 @@ def _trained(recipe: str, settings: "RunConfig") -> float:
             found = check_run(settings.fit, settings)  # before the job, whose making can take long
             processes.start(settings.fit)
             with failure.shared(partial(_ended, main)):
-                settings, said = precision.settle(settings, found)
+                settings, said = precision.resolve(settings, found)
                 job: Job = job_of(settings)
                 if said and main:
                     say([said])

@@ -14,7 +14,7 @@ from editkit.errors import EditkitError
 from editkit.imaging import canvas
 
 
-def arranged(dataset: Dataset, config: DataConfig, sizes: Sequence[tuple[int, int]]) -> Dataset:
+def cropped(dataset: Dataset, config: DataConfig, sizes: Sequence[tuple[int, int]]) -> Dataset:
     """Return a dataset whose pictures are cut, cropped and stretched as its config says.
 
     Args:

@@ -87,7 +87,7 @@ class RunFolder:
         with atomic_files.whole(self.path / ITEMS) as items, atomic_files.whole(self.path / PROBLEMS) as bad:
             for each in found:
                 if isinstance(each, Item):
-                    items.write(_line(told(each)))
+                    items.write(_line(described(each)))
                 else:
                     bad.write(_line(asdict(each)))
 
@@ -179,7 +179,7 @@ def news(edits: Iterable[Edit], logged: Mapping[tuple[str, str], Edit]) -> list[
     ]
 
 
-def told(item: Item) -> dict[str, Any]:
+def described(item: Item) -> dict[str, Any]:
     """What a report needs of an item, in JSON's types."""
     names = ("id", "instruction", "category", "session", "turn", "last", "published", "words")
     return {**{name: getattr(item, name) for name in names}, "stem": item.stem, "fields": dict(item.fields)}

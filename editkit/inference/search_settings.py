@@ -22,12 +22,12 @@ class SeedSearch:
     judge: str = "preserve"
     """Name of the judge: preserve, tiny, qwen-vl or openai."""
     mode: str = "continue"
-    """How the winner is finished: continue its preview, or restart its edit."""
+    """How to finish the winner: continue from its preview, or restart its edit."""
     preview_steps: int | None = None
-    """Steps of a preview; a quarter of all, rounded up, if not given."""
+    """Number of steps of a preview; if not given, a quarter of all steps, rounded up."""
     both_orders: bool = True
-    """Ask the judge in both picture orders, or in one. Of two answers the surer one counts. Contradicting
-    answers are a tie where the judge cannot tell how sure it is."""
+    """Show each pair to the judge in both orders, or in one. Of two answers the surer one counts.
+    Contradicting answers are a tie where the judge cannot tell how sure it is."""
     options: dict[str, Any] = field(default_factory=dict)
     """Option of the judge."""
 

@@ -103,7 +103,7 @@ class RubricScorer:
     def _answers(
         self, question: Question, pictures: Mapping[str, Image.Image], instruction: str, category: str
     ) -> Iterator[Answer]:
-        wording = question.asked(category)
+        wording = question.variant(category)
         text = wording.text.replace("{instruction}", instruction)
         shown = {name: pictures[name] for name in question.pictures}
         judge = self.judge.identity()

@@ -27,7 +27,7 @@ from editkit.serving.body import Body, GoneError
 from editkit.serving.lane import Lane
 from editkit.serving.logs import Logged
 from editkit.serving.metrics import Metrics
-from editkit.serving.openai import Asked
+from editkit.serving.openai import ImageRequest
 from editkit.serving.refusals import RefusedError, answer
 from editkit.serving.settings import ServerSettings
 from editkit.serving.work import Job
@@ -132,7 +132,7 @@ class Server:
     async def _metrics(self, _: Request) -> Response:
         return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    async def _answered(self, body: Body, asked: Asked, pictures: intake.Pictures) -> Response:
+    async def _answered(self, body: Body, asked: ImageRequest, pictures: intake.Pictures) -> Response:
         """Edit and answer."""
         intake.check_adapter(asked, self.settings)
         with self.queue.held(asked.count, asked.count * pictures.pixels):

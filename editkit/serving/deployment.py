@@ -26,7 +26,7 @@ class DeploymentConfig:
     cpus: float = 1.0
     """CPU cores of a replica."""
     api_key: str | None = None
-    """Asked of clients; EDITKIT_API_KEY where null; without either everybody is let in."""
+    """Key that clients must send; EDITKIT_API_KEY where null. Without either, everybody is let in."""
     adapters: str | None = None
     """Folder of the .safetensors files that requests may name."""
     batch: int = ServerSettings.batch
@@ -36,4 +36,4 @@ class DeploymentConfig:
     timeout: float = ServerSettings.timeout
     """Longest time of a request, in seconds."""
     grace: float = ServerSettings.grace
-    """Seconds to finish what is held when told to stop."""
+    """Seconds to finish the edits that the server holds when it must stop."""

@@ -14,7 +14,7 @@ from editkit.errors import unknown
 from editkit.inference import inputs
 from editkit.inference.inputs import PreparedRequest
 from editkit.serving import adapters, openai, uploads
-from editkit.serving.openai import Asked
+from editkit.serving.openai import ImageRequest
 from editkit.serving.refusals import RefusedError
 from editkit.serving.settings import ServerSettings
 
@@ -46,7 +46,7 @@ class Pictures:
 
 def of_form(
     form: FormData, settings: ServerSettings, methods: Sequence[str], *, source: bool = True
-) -> tuple[Asked, Pictures]:
+) -> tuple[ImageRequest, Pictures]:
     """Read a form; of several images the first is edited and the others are references, as with OpenAI.
 
     Args:
@@ -84,7 +84,7 @@ def of_form(
     return asked, Pictures(image=image, mask=next(iter(files["mask"]), None), references=references)
 
 
-def prepared(asked: Asked, pictures: Pictures) -> list[PreparedRequest]:
+def prepared(asked: ImageRequest, pictures: Pictures) -> list[PreparedRequest]:
     """Decode the pictures and check the request; the edits of one request share them.
 
     Raises:
@@ -98,7 +98,7 @@ def prepared(asked: Asked, pictures: Pictures) -> list[PreparedRequest]:
     return [replace(first, request=replace(first.request, seed=each.seed)) for each in requests]
 
 
-def check_adapter(asked: Asked, settings: ServerSettings) -> None:
+def check_adapter(asked: ImageRequest, settings: ServerSettings) -> None:
     """Check that an adapter that is asked for is offered.
 
     Raises:

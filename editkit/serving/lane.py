@@ -87,7 +87,7 @@ class Lane:
         return [replace(result, notes=(*told, *result.notes)) for result in results]
 
     def _editor(self, adapter: str | None, method: str) -> Editor:
-        """The editor that wears an adapter, loaded again where its file has changed."""
+        """Return the editor that uses an adapter, loaded again where its file has changed."""
         if adapter is None:
             return self.editor
         path = adapters.path(self._folder, adapter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from editkit.serving import asked_fields
+from editkit.serving import request_fields
 from editkit.serving.refusals import RefusedError
 from editkit.serving.settings import ServerSettings
 
@@ -43,7 +43,7 @@ def count(given: Any, settings: ServerSettings) -> int:
     Raises:
         EditkitError: where it is no whole number, or out of range.
     """
-    value = 1 if given is None or given == "" else asked_fields.whole("n", given)
+    value = 1 if given is None or given == "" else request_fields.whole("n", given)
     if not 1 <= value <= settings.results:
         raise RefusedError(f"n={value} is not allowed; give 1 to {settings.results}.", param="n")
     return value

@@ -17,13 +17,13 @@ from editkit import registry
 from editkit.errors import unknown
 from editkit.imaging import images
 from editkit.request import EditRequest
-from editkit.serving import asked_fields, limits
+from editkit.serving import limits, request_fields
 from editkit.serving.refusals import RefusedError
 from editkit.serving.settings import ServerSettings
 from editkit.types import EditResult
 
 OWN = ("prompt", "n", "model", "response_format", "output_format", "adapter")
-"""Fields read here; all others of `EditRequest` are read by `asked_fields`."""
+"""Fields read here; all others of `EditRequest` are read by `request_fields`."""
 WITHOUT_EFFECT = (
     "quality", "input_fidelity", "moderation", "user", "safety_identifier", "style", "complexity",
     "output_compression",
@@ -47,7 +47,7 @@ LONGEST = 32_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class ImageRequest:
     """A request, read but for its pictures.
 
     Attributes:
@@ -71,7 +71,7 @@ class Asked:
         return [EditRequest(**{**made, "seed": seed + place}) for place in range(self.count)]
 
 
-def read(given: Mapping[str, Any], settings: ServerSettings, methods: Sequence[str]) -> Asked:
+def read(given: Mapping[str, Any], settings: ServerSettings, methods: Sequence[str]) -> ImageRequest:
     """Read the fields of a request that are no pictures.
 
     Args:
@@ -82,7 +82,7 @@ def read(given: Mapping[str, Any], settings: ServerSettings, methods: Sequence[s
     Raises:
         EditkitError: for an unknown field or method, or a value that is not allowed.
     """
-    known = (*OWN, *asked_fields.SETTINGS, *WITHOUT_EFFECT, *NEUTRAL)
+    known = (*OWN, *request_fields.SETTINGS, *WITHOUT_EFFECT, *NEUTRAL)
     for name in given:
         if name not in known:
             raise RefusedError(unknown("field", name[:80], known), param=name[:80])
@@ -92,11 +92,11 @@ def read(given: Mapping[str, Any], settings: ServerSettings, methods: Sequence[s
             raise RefusedError(f"{name} is not offered here; leave it out.", param=name)
     notes = [f"{name} has no effect here." for name in WITHOUT_EFFECT if given.get(name) not in (None, "")]
     method, told = _method(given, methods)
-    fields = {name: asked_fields.read(name, given.get(name)) for name in asked_fields.SETTINGS}
+    fields = {name: request_fields.read(name, given.get(name)) for name in request_fields.SETTINGS}
     limits.check(fields, settings)
     if fields["seed"] is None:
         fields["seed"] = secrets.randbelow(2**31)
-    return Asked(
+    return ImageRequest(
         fields={
             **{name: value for name, value in fields.items() if value is not None},
             "instruction": _prompt(given),
@@ -118,7 +118,7 @@ def models(methods: Sequence[str], backbone: str, started: int) -> dict[str, Any
     return {"object": "list", "data": found}
 
 
-def answer(asked: Asked, results: Sequence[EditResult]) -> dict[str, Any]:
+def answer(asked: ImageRequest, results: Sequence[EditResult]) -> dict[str, Any]:
     """Make the answer of results that have pictures; this encodes them.
 
     Beside OpenAI's fields each result has its seed, recipe, notes and seconds by stage.

@@ -62,18 +62,7 @@ def evaluate(
     wanted = EditRequest(image=None, instruction="", method=method, steps=steps, negative=negative)
     edited = _edit(editor, wanted, sources, [e.instruction for e in examples], range(n), batch_size, watch)
     rounded = _through_vae(editor, answers, batch_size)
-    rows = []
-    for place, example in enumerate(examples):
-        truth = (sources[place], answers[place])
-        rows.append(
-            {
-                "category": example.category,
-                "kind": example.kind,
-                "edit": score(*truth, edited[place], example.category),
-                "ceiling": score(*truth, rounded[place], example.category),
-                "copy": score(*truth, sources[place], example.category),
-            }
-        )
+    rows = [_scores(*each) for each in zip(examples, sources, answers, edited, rounded, strict=True)]
     record, options = editor.method(method)
     role = record.role_under(options)
     report: dict[str, Any] = {
@@ -91,6 +80,15 @@ def evaluate(
     shown = [[p for p, e in enumerate(examples) if e.kind == kind][:SHOWN] for kind in world.KINDS]
     report["grid"] = [[(sources[p], edited[p], answers[p]) for p in places] for places in shown]
     return report
+
+
+def _scores(
+    example: world.Example, source: Pixels, answer: Pixels, edited: Pixels, rounded: Pixels
+) -> dict[str, Any]:
+    """Score an edit, the true answer after the autoencoder, and the unchanged source."""
+    made = {"edit": edited, "ceiling": rounded, "copy": source}
+    scores = {name: score(source, answer, pixels, example.category) for name, pixels in made.items()}
+    return {"category": example.category, "kind": example.kind, **scores}
 
 
 def _pixels(scene: world.Scene | None) -> Pixels:

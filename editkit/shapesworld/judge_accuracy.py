@@ -13,7 +13,7 @@ from editkit.shapesworld.recipes import judge_attempts, judge_pairs
 from editkit.shapesworld.recipes.judge_attempts import Attempts
 from editkit.shapesworld.recipes.judge_pairs import Pair
 
-Asked = tuple[str, Case, list[Image.Image], str]
+Question = tuple[str, Case, list[Image.Image], str]
 """Kind, case, two attempts and which is better."""
 
 
@@ -61,35 +61,35 @@ def pairwise_accuracy(judge: Judge, n: int, *, graded: bool = False, edits_only:
         graded: mixtures, as previews look, in place of finished pictures.
         edits_only: leave text to image out, which some judges cannot do.
     """
-    asked: list[Asked] = []
+    questions: list[Question] = []
     for pair in held_out(n, graded):
         if edits_only and pair.task.source is None:
             continue
         source = None if pair.task.source is None else Image.fromarray(shapesworld.render(pair.task.source))
         case = Case(source=source, instruction=pair.task.instruction)
         shown = [_picture(attempt.picture(shapesworld.SIZE)) for attempt in (pair.first, pair.second)]
-        asked.append((pair.task.kind, case, shown, pair.better))
-    return _accuracy(judge, asked)
+        questions.append((pair.task.kind, case, shown, pair.better))
+    return _accuracy(judge, questions)
 
 
 def attempts_accuracy(judge: Judge, made: Attempts) -> Accuracy:
     """Ask a judge about two of a method's own attempts at each edit, in both orders, where they differ."""
-    asked: list[Asked] = []
+    questions: list[Question] = []
     for number, (pixels_NCHW, misses_N) in enumerate(
         zip(made.pixels_ENCHW, made.misses_EN.tolist(), strict=True)
     ):
-        edit = judge_attempts.asked(made.start + number)
+        edit = judge_attempts.sampled(made.start + number)
         if preferred := judge_attempts.better(*misses_N[:2]):
             case = Case(source=Image.fromarray(shapesworld.render(edit.source)), instruction=edit.instruction)
             shown = [_picture(pixels_CHW / 255) for pixels_CHW in pixels_NCHW[:2]]
-            asked.append(("open" if edit.open else "one answer", case, shown, preferred))
-    return _accuracy(judge, asked)
+            questions.append(("open" if edit.open else "one answer", case, shown, preferred))
+    return _accuracy(judge, questions)
 
 
-def _accuracy(judge: Judge, asked: list[Asked]) -> Accuracy:
+def _accuracy(judge: Judge, questions: list[Question]) -> Accuracy:
     scores: dict[str, list[float]] = defaultdict(list)
     steady, seconds = [], []
-    for kind, case, shown, better in asked:
+    for kind, case, shown, better in questions:
         forth, back = judge.compare(case, *shown), judge.compare(case, *shown[::-1])
         turned = {"first": "second", "second": "first", "": ""}[back.better]
         scores[kind] += [_score(forth.better, better), _score(turned, better)]

@@ -15,7 +15,7 @@ from editkit.backbone import Backbone, Role, WeightReader, provider
 from editkit.config import Options
 from editkit.data.batches import BatchBuilder, EditBatch
 from editkit.data.buckets import SLOTS, Bucket
-from editkit.data.cropping import arranged
+from editkit.data.cropping import cropped
 from editkit.data.datasets import dataset
 from editkit.data.latent_cache import LatentCache
 from editkit.data.records import MixedConfig
@@ -84,7 +84,7 @@ class EditJob(Job):
         """Encode a dataset as buckets, or read them from the latent cache."""
         status.tell(status.READING)
         settings = self.config
-        records = arranged(dataset(mixed.data), mixed.data, self.backbone.sizes(self.role))
+        records = cropped(dataset(mixed.data), mixed.data, self.backbone.sizes(self.role))
         about = [
             self.method.name,
             settings.options,

@@ -9,7 +9,7 @@ from editkit.train import resuming
 from editkit.train.distributed import processes
 
 
-def settle(settings: Any, checkpoint: Path | None) -> tuple[Any, str | None]:
+def resolve(settings: Any, checkpoint: Path | None) -> tuple[Any, str | None]:
     """Replace `fit.precision=auto` by bf16 or fp32, the same in all processes.
 
     Args:

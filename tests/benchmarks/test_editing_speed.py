@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import editkit
 from benchmarks import speed_edits, speed_figures, speed_page, speed_table
@@ -19,6 +20,20 @@ def measured(speed: str, saves: float, successes: int) -> tuple[str, Figures]:
     """A technique with the number of 200 edits that succeeded."""
     found = tuple(float(place < successes) for place in range(200))
     return speed, Figures(gflops=1 / saves, saves=saves, successes=found, psnr=30, seconds=0)
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """A LoRA with random weights."""
+    generator = torch.Generator().manual_seed(1)
+    save_file(
+        {
+            "lora_unet_final_layer_linear.lora_down.weight": torch.randn(2, 192, generator=generator),
+            "lora_unet_final_layer_linear.lora_up.weight": torch.randn(64, 2, generator=generator),
+        },
+        tmp_path / "pytorch_lora_weights.safetensors",
+    )
+    return tmp_path
 
 
 MEASURED = {
@@ -77,6 +92,22 @@ def test_a_page_takes_tables_between_its_marks(tmp_path: Path, monkeypatch: pyte
     page.write_text("no marks")
     with pytest.raises(ValueError, match="has 0 places"):
         speed_page.write("one", b"png")
+
+
+def test_techniques_with_a_distilled_adapter_look_different_from_all_others() -> None:
+    found = speed_edits.TECHNIQUES | speed_edits.distilled("export")
+    assert len(found) == len(speed_edits.TECHNIQUES) + 4
+    assert len(set(speed_figures.LOOKS)) == len(speed_figures.LOOKS) >= len(found)
+
+
+@pytest.mark.slow
+def test_a_distilled_adapter_is_worn(export: Path) -> None:
+    editor = editkit.load("tiny", device="cpu", dtype="float32")
+    examples = speed_edits.held_out(1)
+    techniques = {"exact": speed_edits.TECHNIQUES["exact"]} | speed_edits.distilled(str(export))
+    rows = speed_edits.edits(editor, "kontext", examples, 4, techniques=techniques)
+    assert speed_figures.decibels(rows["exact"][0].pixels, rows["distilled, 4 steps"][0].pixels) < 60
+    assert rows["distilled, 1 step"][0].flops < rows["exact"][0].flops / 3
 
 
 @pytest.mark.slow

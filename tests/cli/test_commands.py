@@ -46,6 +46,8 @@ SEARCH = {"--search", "--judge", "--search-mode", "--preview-steps", "--judge-op
 
 SEARCH |= {"--both-orders", "--one-order"}
 
+DISTILLED = {"--fast"}
+
 COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "edit": (
         ["image", "instruction"],
@@ -55,6 +57,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
             *LOW_MEMORY,
             *OUTPUT,
             *SEARCH,
+            *DISTILLED,
             "--json",
             "--task",
             "--mask",
@@ -65,7 +68,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     ),
     "generate": (
         ["prompt"],
-        {*LOADING, *SAMPLING, *LOW_MEMORY, *OUTPUT, *SEARCH} | {"--json", "--task", "--ref"},
+        {*LOADING, *SAMPLING, *LOW_MEMORY, *OUTPUT, *SEARCH, *DISTILLED} | {"--json", "--task", "--ref"},
     ),
     "compare": (
         ["image", "instruction"],

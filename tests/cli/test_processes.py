@@ -17,6 +17,12 @@ from tests.cases import SMALL_AUTOENCODER, WEIGHTS, Place, edit, retensored, wit
 from tests.command_line import command, files, python, refused
 
 
+def test_a_refusal_before_torch_ends_with_status_2(tmp_path: Path) -> None:
+    refused(command("edit", "absent.png", "make it blue", cwd=tmp_path), "absent.png cannot be read")
+    assert files(tmp_path) == {}
+
+
+@pytest.mark.slow
 def test_refused_by_a_process_of_its_own(place: Place) -> None:
     """What the tests in this process cannot see: remarks at import, the exit status itself."""
     damaged = with_nan("proj_out.bias")

@@ -11,7 +11,7 @@ import pytest
 
 from backbones.specs import KONTEXT_SIZES
 from editkit import EditkitError
-from editkit.data.cropping import CroppedDataset, arranged
+from editkit.data.cropping import CroppedDataset, cropped
 from editkit.data.datasets import Dataset, dataset
 from editkit.data.records import DataConfig
 from editkit.imaging import canvas
@@ -82,12 +82,12 @@ def test_pairs_are_stretched_alike_after_their_bottom_is_cut(tmp_path: Path) -> 
     """As ICEdit's released training does with MagicBrush: a 32nd off the bottom, then squares."""
     records = pair(tmp_path, (60, 64))
     config = DataConfig(cut_bottom=1 / 32, stretch=(32, 32))
-    record = arranged(records, config, ())[0]
+    record = cropped(records, config, ())[0]
     assert record.source.shape == record.answer.shape == (32, 32, 3)
     assert record.mask.shape == (32, 32)
-    cut = arranged(records, DataConfig(cut_bottom=1 / 32), ())[0]
+    cut = cropped(records, DataConfig(cut_bottom=1 / 32), ())[0]
     assert np.array_equal(cut.answer, records[0].answer[:62])
     assert np.array_equal(cut.source, records[0].source[:124])
-    assert arranged(records, config, ()).digest() != records.digest()
+    assert cropped(records, config, ()).digest() != records.digest()
     with pytest.raises(ValueError, match=r"data\.stretch must be a width and a height, without crop"):
         DataConfig(stretch=(32, 32), crop="centre")

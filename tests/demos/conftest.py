@@ -23,4 +23,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 @pytest.fixture
 def client(page: Page, tmp_path: Path) -> Client:
-    return Client(page.url, auth=("anybody", PASSWORD), verbose=False, download_files=tmp_path)
+    return Client(
+        page.url,
+        auth=("anybody", PASSWORD),
+        verbose=False,
+        download_files=tmp_path,
+        httpx_kwargs={"timeout": 120},
+    )

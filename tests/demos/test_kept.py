@@ -83,7 +83,7 @@ def form() -> compare_form.Form:
 
 def test_a_recipe_s_link_sets_what_the_recipe_says(form: compare_form.Form) -> None:
     link = settings.link(settings.of_recipe(RECIPE))
-    changes, notes = settings.applied(form.settable(), settings.asked(dict(parse_qsl(link[1:]))))
+    changes, notes = settings.applied(form.settable(), settings.from_link(dict(parse_qsl(link[1:]))))
     assert notes == []
     set_to = {name: changes[control]["value"] for name, control in form.settable().items()}
     given = {
@@ -118,7 +118,7 @@ def test_what_a_link_may_not_set_is_said(name: str, value: str, said: str, form:
 
 
 def test_gradio_s_own_words_in_a_link_are_no_settings() -> None:
-    assert settings.asked({"__theme": "dark", "view": "api", "seed": "1"}) == {"seed": "1"}
+    assert settings.from_link({"__theme": "dark", "view": "api", "seed": "1"}) == {"seed": "1"}
 
 
 def test_operators_offer_adapters(tmp_path: Path) -> None:

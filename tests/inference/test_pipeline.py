@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -42,17 +41,12 @@ def request(place: int, of: tuple[int, int] = (40, 30), **changes: Any) -> EditR
     return EditRequest(**values | changes)
 
 
-def alone(editor: editkit.Editor, one: EditRequest) -> editkit.EditResult:
-    values = {field.name: getattr(one, field.name) for field in dataclasses.fields(one)}
-    return editor.edit(values.pop("image"), values.pop("instruction"), **values)
-
-
 def test_a_batch_gives_what_single_edits_give(editor: editkit.Editor) -> None:
     requests = [request(place, mask=Image.new("L", (40, 30), 255), negative="a star") for place in range(4)]
     results = editor.edit_many(requests)
     for one, result in zip(requests, results, strict=True):
         assert result.image is not None, result.error
-        assert difference(result.image, alone(editor, one).image) <= 1
+        assert difference(result.image, editor.run(one).image) <= 1
         assert result.seed == result.recipe["seed"] == one.seed
         assert result.recipe["instruction"] == one.instruction
     assert difference(results[0].image, results[1].image) > 10
@@ -80,7 +74,7 @@ def test_many_edits_keep_their_order_and_fail_alone(editor: editkit.Editor) -> N
     for place, (one, result) in enumerate(zip(requests, results, strict=True)):
         if place not in failed:
             assert result.error is None
-            assert difference(result.image, alone(editor, one).image) <= 1
+            assert difference(result.image, editor.run(one).image) <= 1
             assert result.image.size == (one.image.size if one.image else (64, 64))
 
 
@@ -107,8 +101,8 @@ def _nan_for_second_word(_module: nn.Module, _inputs: Any, output: Tensor) -> Te
 
 
 def test_seeds(editor: editkit.Editor) -> None:
-    first, again = alone(editor, request(0, seed=3)), alone(editor, request(0, seed=3))
-    other = alone(editor, request(0, seed=4))
+    first, again = editor.run(request(0, seed=3)), editor.run(request(0, seed=3))
+    other = editor.run(request(0, seed=4))
     assert difference(first.image, again.image) == 0
     assert first.recipe == again.recipe
     assert difference(first.image, other.image) > 10
@@ -116,9 +110,9 @@ def test_seeds(editor: editkit.Editor) -> None:
 
 def test_warm_memories_change_nothing(random_pipeline: Path) -> None:
     editor = editkit.load(str(random_pipeline), "cpu")
-    cold = alone(editor, request(0, negative="two stars"))
-    alone(editor, request(1, (50, 70)))
-    warm = alone(editor, request(0, negative="two stars"))
+    cold = editor.run(request(0, negative="two stars"))
+    editor.run(request(1, (50, 70)))
+    warm = editor.run(request(0, negative="two stars"))
     assert difference(cold.image, warm.image) == 0
     assert len(editor.backbone._texts) == 3
     assert len(editor.backbone._latents) == 2

@@ -74,7 +74,7 @@ def test_rubrics_ask_for_what_they_read(name: str) -> None:
     assert rubric.title
     assert rubric.note
     for question in rubric.questions:
-        wordings = [question.asked(category) for category in ("", *question.variants)]
+        wordings = [question.variant(category) for category in ("", *question.variants)]
         for wording in wordings:
             assert all(score.lower() in wording.text.lower() for score in wording.scores)
             assert ("{instruction}" in wording.text) or question.pictures == ["result"]
@@ -93,8 +93,8 @@ def test_imgedit_is_a_mean_by_kind_of_edit() -> None:
     rubric = load_rubric("imgedit")
     (question,) = rubric.questions
     assert question.combined([5, 4, 3]) == 4
-    assert question.asked("style").scores == ["Style Fidelity", "Content Preservation", "Rendering Quality"]
-    assert question.asked("a kind that is not known").scores == question.scores
+    assert question.variant("style").scores == ["Style Fidelity", "Content Preservation", "Rendering Quality"]
+    assert question.variant("a kind that is not known").scores == question.scores
 
 
 @pytest.mark.parametrize(

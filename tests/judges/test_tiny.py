@@ -33,7 +33,6 @@ def test_embedded_files() -> None:
 def test_embedded_accuracy(embedded: VisionLanguageJudge) -> None:
     found = pairwise_accuracy(embedded, 40, graded=True)
     assert found.overall >= ACCURACY
-    assert found.seconds < 2
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> judge_attempts.Attempts:
 
 def test_attempts_are_measured() -> None:
     for seed in range(6):
-        edit = judge_attempts.asked(seed)
+        edit = judge_attempts.sampled(seed)
         assert edit.open == (seed % 2 == 0)
         for answer in edit.answers:
             marks, miss = judge_attempts.measured(edit, shapesworld.render(answer) / np.float32(255))
@@ -112,22 +112,22 @@ def test_attempts_are_measured() -> None:
         assert min(marks) < 9
 
 
-def test_a_lesson_of_attempts(made: judge_attempts.Attempts) -> None:
+def test_an_example_of_attempts(made: judge_attempts.Attempts) -> None:
     assert made.pixels_ENCHW.shape == (4, 3, 3, 64, 64)
     assert not torch.equal(made.pixels_ENCHW[0, 0], made.pixels_ENCHW[0, 1])
     named = set()
     for number in range(40):
-        lesson = made.lesson(number, random.Random(number))
-        edit = judge_attempts.asked(number % 4)
-        assert lesson.instruction == edit.instruction
-        assert torch.equal(lesson.pictures[0], judge_pairs.drawn(edit.source, 64))
+        example = made.example(number, random.Random(number))
+        edit = judge_attempts.sampled(number % 4)
+        assert example.instruction == edit.instruction
+        assert torch.equal(example.pictures[0], judge_pairs.drawn(edit.source, 64))
         misses = []
-        for picture in lesson.pictures[1:]:
+        for picture in example.pictures[1:]:
             levels = (picture * 255).round().byte()
             seed = next(n for n in range(3) if torch.equal(levels, made.pixels_ENCHW[number % 4, n]))
             misses.append(float(made.misses_EN[number % 4, seed]))
         preferred = judge_attempts.better(*misses)
-        assert lesson.reply.endswith(judge_model.BETTER[preferred])
+        assert example.reply.endswith(judge_model.BETTER[preferred])
         named.add(preferred)
     assert {"first", "second"} <= named
 
@@ -137,7 +137,7 @@ def test_attempts_are_judged(made: judge_attempts.Attempts) -> None:
         """Knows the truth."""
 
         def compare(self, case: Case, first: Image.Image, second: Image.Image) -> judges.Verdict:
-            edit = next(e for e in map(judge_attempts.asked, range(4)) if e.instruction == case.instruction)
+            edit = next(e for e in map(judge_attempts.sampled, range(4)) if e.instruction == case.instruction)
             misses = [
                 judge_attempts.measured(edit, np.asarray(each.resize((128, 128)), np.float32) / 255)[1]
                 for each in (first, second)
@@ -156,8 +156,8 @@ def test_training_takes_attempts_in(tmp_path: Path) -> None:
         "attempts": {"method": "kontext", "edits": 2, "seeds": 2, "steps": [1], "cache": str(tmp_path)},
     }
     job = judge_recipe.JudgeJob(config.build(judge_recipe.JudgeTrainConfig, values))
-    words = [job._lesson(index).instruction for index in range(30)]
-    own = {judge_attempts.asked(shapesworld.TRAINING_START + number).instruction for number in range(2)}
+    words = [job._example(index).instruction for index in range(30)]
+    own = {judge_attempts.sampled(shapesworld.TRAINING_START + number).instruction for number in range(2)}
     assert 5 < sum(each in own for each in words) < 25
     assert job.batch(range(4)).pixels_NCHW.shape[1:] == (3, 64, 64)
 

@@ -57,7 +57,7 @@ class Question:
             if not scores:
                 raise ValueError(f"the question {self.name} names no scores")
 
-    def asked(self, category: str) -> Variant:
+    def variant(self, category: str) -> Variant:
         """Its wording for a category."""
         return self.variants.get(category) or Variant(text=self.text, scores=self.scores)
 

@@ -17,7 +17,7 @@ from editkit.data import columns, layouts
 from editkit.data.records import DataConfig
 from editkit.errors import EditkitError, unknown
 from editkit.request import FIELDS, PICTURES, EditRequest
-from editkit.serving import asked_fields
+from editkit.serving import request_fields
 
 LAYOUTS = {".jsonl": "jsonl", ".csv": "table", ".tsv": "table", ".parquet": "huggingface"}
 LAYOUTS |= {".arrow": "huggingface"}
@@ -69,7 +69,7 @@ class Item:
 
     def _value(self, field: str, value: Any) -> Any:
         if field != "instruction":
-            return asked_fields.read(field, value)
+            return request_fields.read(field, value)
         return value[0] if isinstance(value, list) and value else value
 
     def _picture(self, field: str, value: Any) -> Any:

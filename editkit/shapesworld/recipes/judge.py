@@ -17,7 +17,7 @@ from editkit import shapesworld
 from editkit.errors import EditkitError, first_sentence
 from editkit.shapesworld.recipes import judge_attempts, judge_conversations, judge_model, judge_pairs
 from editkit.shapesworld.recipes.judge_attempts import AttemptsConfig
-from editkit.shapesworld.recipes.judge_conversations import Lesson
+from editkit.shapesworld.recipes.judge_conversations import JudgeExample
 from editkit.shapesworld.recipes.judge_pairs import Pair
 from editkit.train.config import FitConfig
 from editkit.train.job import Job
@@ -110,20 +110,22 @@ class JudgeJob(Job):
         self._ids: dict[str, list[int]] = {}
 
     def batch(self, indices: Sequence[int]) -> JudgeBatch:
-        shown = [self._lesson(index) for index in indices]
-        rows = [self._conversation(lesson) for lesson in shown]
+        shown = [self._example(index) for index in indices]
+        rows = [self._conversation(example) for example in shown]
         device = next(self.model.parameters()).device
         ids, reply, caption = (
             nn.utils.rnn.pad_sequence([torch.tensor(row[k]) for row in rows], True, padding).to(device)
             for k, padding in enumerate((self.processor.tokenizer.pad_token_id, SKIPPED, SKIPPED))
         )
-        pixels_NCHW = (torch.stack([each for lesson in shown for each in lesson.pictures]) * 2 - 1).to(device)
+        pixels_NCHW = (torch.stack([each for example in shown for each in example.pictures]) * 2 - 1).to(
+            device
+        )
         return JudgeBatch(ids_BL=ids, reply_BL=reply, caption_BL=caption, pixels_NCHW=pixels_NCHW)
 
-    def _lesson(self, index: int) -> Lesson:
+    def _example(self, index: int) -> JudgeExample:
         rng = random.Random(f"lesson {self.config.fit.seed} {index}")
         if self._attempts is not None and rng.random() < self.config.attempts.share:
-            return self._attempts.lesson(rng.randrange(self.config.attempts.edits), rng)
+            return self._attempts.example(rng.randrange(self.config.attempts.edits), rng)
         return judge_conversations.drawn(self._pair(index), self.config.model.picture)
 
     def _pair(self, index: int) -> Pair:
@@ -135,12 +137,12 @@ class JudgeJob(Job):
             return Pair(task=task, first=pair.first, second=again)
         return pair
 
-    def _conversation(self, lesson: Lesson) -> tuple[list[int], ...]:
+    def _conversation(self, example: JudgeExample) -> tuple[list[int], ...]:
         """Tokens, and what should follow each of them in the answer and in the descriptions."""
-        asked = self._tokens(lesson.instruction + self._pictures(len(lesson.pictures)) + judge_model.END)
-        reply = self._tokens(lesson.reply + judge_model.END)
+        asked = self._tokens(example.instruction + self._pictures(len(example.pictures)) + judge_model.END)
+        reply = self._tokens(example.reply + judge_model.END)
         captions, targets = [], []
-        for scene, clear in zip(lesson.scenes, lesson.clear, strict=True):
+        for scene, clear in zip(example.scenes, example.clear, strict=True):
             tokens = self._tokens(" ".join(judge_conversations.parts(scene)))
             captions += tokens
             targets += tokens if clear else [SKIPPED] * len(tokens)

@@ -22,7 +22,7 @@ from editkit.inference.editor import PictureEditor
 from editkit.shapesworld import Scene
 from editkit.shapesworld.masked import SLOT
 from editkit.shapesworld.recipes import judge_model, judge_pairs
-from editkit.shapesworld.recipes.judge_conversations import Lesson, reply
+from editkit.shapesworld.recipes.judge_conversations import JudgeExample, reply
 from editkit.shapesworld.scores import INSIDE, OUTSIDE, score
 from editkit.shapesworld.world import SLOTS
 from editkit.types import EditRequest, EditResult
@@ -64,7 +64,7 @@ class AttemptsConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class SampledEdit:
     """An edit with everything that would be right, and whether its instruction is an open one."""
 
     instruction: str
@@ -88,10 +88,10 @@ class Attempts:
     marks_ENP: Tensor
     misses_EN: Tensor
 
-    def lesson(self, place: int, rng: random.Random) -> Lesson:
+    def example(self, place: int, rng: random.Random) -> JudgeExample:
         """Two attempts at the edit at a place, modulo their number, which differ if any do."""
         number = place % len(self.pixels_ENCHW)
-        made, misses = asked(self.start + number), self.misses_EN[number].tolist()
+        made, misses = sampled(self.start + number), self.misses_EN[number].tolist()
         for _ in range(8):
             one, other = rng.sample(range(len(misses)), 2)
             if _apart(misses[one], misses[other]):
@@ -99,7 +99,7 @@ class Attempts:
         size = self.pixels_ENCHW.shape[-1]
         shown = [self.pixels_ENCHW[number, seed] / 255 for seed in (one, other)]
         marks = [mark for seed in (one, other) for mark in self.marks_ENP[number, seed].tolist()]
-        return Lesson(
+        return JudgeExample(
             instruction=made.instruction,
             pictures=[judge_pairs.drawn(made.source, size), *shown],
             scenes=[made.source, made.answers[0], made.answers[0]],
@@ -108,15 +108,17 @@ class Attempts:
         )
 
 
-def asked(seed: int) -> Asked:
+def sampled(seed: int) -> SampledEdit:
     """The edit that a seed stands for, open for even ones; seeds are held out as ShapesWorld's are."""
     if seed % 2 == 0:
         held = shapesworld.open_example(seed)
-        return Asked(instruction=held.instruction, open=True, source=held.source, answers=held.answers)
+        return SampledEdit(instruction=held.instruction, open=True, source=held.source, answers=held.answers)
     rng = random.Random(f"asked {seed}")
     closed = shapesworld.example(seed, rng.choice(list(shapesworld.ON_SCENE)))
     assert closed.source is not None
-    return Asked(instruction=closed.instruction, open=False, source=closed.source, answers=(closed.answer,))
+    return SampledEdit(
+        instruction=closed.instruction, open=False, source=closed.source, answers=(closed.answer,)
+    )
 
 
 def better(first: float, second: float) -> str:
@@ -156,8 +158,8 @@ def _made(editor: PictureEditor, config: AttemptsConfig, edits: list[int]) -> li
     """Every seed's attempt at each edit, in order."""
     requests = [
         EditRequest(
-            image=Image.fromarray(shapesworld.render(asked(edit).source)),
-            instruction=asked(edit).instruction,
+            image=Image.fromarray(shapesworld.render(sampled(edit).source)),
+            instruction=sampled(edit).instruction,
             method=str(config.method),
             seed=edit * config.seeds + number,
             steps=config.steps[edit // 2 % len(config.steps)],
@@ -180,7 +182,7 @@ def _measured(editor: PictureEditor, config: AttemptsConfig, size: int, start: i
         for number, result in enumerate(_made(editor, config, chosen)):
             assert result.image is not None
             picture = result.image.convert("RGB")
-            marked, miss = measured(asked(chosen[number // config.seeds]), _levels(np.asarray(picture)))
+            marked, miss = measured(sampled(chosen[number // config.seeds]), _levels(np.asarray(picture)))
             pixels.append(
                 torch.from_numpy(np.asarray(picture.resize((size, size), Image.Resampling.BOX)).copy())
             )
@@ -191,7 +193,7 @@ def _measured(editor: PictureEditor, config: AttemptsConfig, size: int, start: i
     return dict(zip(("pixels_ENCHW", "marks_ENP", "misses_EN"), shaped, strict=True))
 
 
-def measured(edit: Asked, made_HWC: Pixels) -> tuple[list[int], float]:
+def measured(edit: SampledEdit, made_HWC: Pixels) -> tuple[list[int], float]:
     """Marks of an attempt's background, whole and slots, and its miss, against the nearest answer."""
     source_HWC, *answers = _rendered((edit.source, *edit.answers))
     nearest_HWC = min(answers, key=lambda answer: float(np.abs(answer - made_HWC).mean()))

@@ -16,7 +16,7 @@ CLEAR = 0.6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lesson:
+class JudgeExample:
     """One conversation.
 
     Attributes:
@@ -34,13 +34,13 @@ class Lesson:
     reply: str
 
 
-def drawn(pair: Pair, size: int) -> Lesson:
+def drawn(pair: Pair, size: int) -> JudgeExample:
     """A pair of drawn attempts."""
     attempts = (pair.first, pair.second)
     right = [outcome.scene for outcome in pair.task.outcomes if outcome.quality == judge_pairs.RIGHT]
     marks = [mark for attempt in attempts for mark in _marks(attempt, right)]
     source = [] if pair.task.source is None else [pair.task.source]
-    return Lesson(
+    return JudgeExample(
         instruction=pair.task.instruction,
         pictures=[judge_pairs.drawn(scene, size) for scene in source]
         + [each.picture(size) for each in attempts],

@@ -15,7 +15,7 @@ from editkit import config, registry
 from editkit.backbone import Backbone, Transformer, provider
 from editkit.config import Options
 from editkit.data.buckets import SLOTS, encode_records, shape_key
-from editkit.data.cropping import arranged
+from editkit.data.cropping import cropped
 from editkit.data.datasets import CheckedDataset, dataset
 from editkit.data.records import Record
 from editkit.errors import EditkitError
@@ -123,7 +123,7 @@ def _largest(
     """Encode a batch of the record with the most tokens among the first records of all datasets."""
     shapes: dict[tuple[Any, ...], Record] = {}
     for data in (settings.data, *(mixed.data for mixed in settings.mixture.values())):
-        records = CheckedDataset(arranged(dataset(data), data, backbone.sizes(role)))
+        records = CheckedDataset(cropped(dataset(data), data, backbone.sizes(role)))
         for place in range(min(LOOKED_AT, len(records))):
             record = records[place]
             if isinstance(record, Record):
