@@ -115,24 +115,30 @@ def repeat_chunks(first: int) -> None:
     """Let a cache encode the first records alone, and write their files again for the others."""
     from safetensors.torch import load_file, save_file
 
+    from editkit import atomic_files
     from editkit.data import latent_cache
     from editkit.data.chunk_files import opened
-    from editkit.data.latent_chunks import ChunkEncoder, digest
+    from editkit.data.latent_chunks import CHUNK, ChunkEncoder, digest
 
     class Repeated(ChunkEncoder):
         def __call__(self) -> None:
             total = len(self.dataset)
             assert total % first == 0, "--encode must divide --records"
+            assert first <= CHUNK, "--encode must be at most a file's records"
             self.dataset = [self.dataset[place] for place in range(first)]
-            super().__call__()
-            for path in list(self.chunks.glob("*.safetensors")):
-                with opened(path) as chunk:
-                    header = chunk.header
-                tensors = load_file(path)
-                for start in range(first, total, first):
-                    indices = [start + index for index in header["indices"]]
-                    about = {"about": json.dumps(header | {"indices": indices})}
-                    save_file(tensors, self.chunks / f"{digest(indices)}.safetensors", about)
+            path = self.chunks / f"{digest(list(range(first)))}.safetensors"
+            if not path.exists():
+                super().__call__()
+            with opened(path) as chunk:
+                header = chunk.header
+            tensors = load_file(path)
+            for start in range(first, total, first):
+                indices = list(range(start, start + first))
+                about = {"about": json.dumps(header | {"indices": indices})}
+                target = self.chunks / f"{digest(indices)}.safetensors"
+                if not target.exists():  # as a run that was stopped left it
+                    with atomic_files.beside(target) as partial:
+                        save_file(tensors, partial, about)
 
     latent_cache.ChunkEncoder = Repeated  # type: ignore[misc]
 

@@ -45,7 +45,9 @@ def batch(
     retry: Annotated[bool, typer.Option("--retry", help="Try items again that failed before.")] = False,
     ray: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Address of a Ray cluster to run on; local starts one here."),
+        typer.Option(
+            metavar="ADDRESS", help="Address of a Ray cluster, auto to find it; local starts one here."
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(help="Workers on the Ray cluster.")] = 1,
     gpus: Annotated[float, typer.Option(help="GPUs of each worker on the Ray cluster.")] = 0,

@@ -44,7 +44,12 @@ def serve(
     lora: Lora = None,
     low_memory: LowMemory = None,
     method: Annotated[
-        str | None, typer.Option("-m", "--method", help="Methods to offer, with commas between.")
+        str | None,
+        typer.Option(
+            "-m",
+            "--method",
+            help="Methods to offer, with commas between; all that can be loaded if not given.",
+        ),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
