@@ -97,8 +97,8 @@ def edits_table(report: dict[str, Any]) -> str:
     """The report of `shapesworld` as text."""
     from editkit.cli.tables import columns, text
 
-    head = ("", "n", "success", "ceiling", "copy", "inside", "outside")
-    digits = {"success": 3, "ceiling": 3, "copy": 3, "inside": 4, "outside": 4}
+    head = ("", "n", "success", "sharp", "ceiling", "copy", "inside", "outside")
+    digits = {"success": 3, "sharp": 3, "ceiling": 3, "copy": 3, "inside": 4, "outside": 4}
     sections = [("overall", report["overall"]), *report["categories"].items()]
     sections += [(f"  {kind}", row) for kind, row in report["kinds"].items()]
     rows = [
@@ -107,8 +107,14 @@ def edits_table(report: dict[str, Any]) -> str:
         if row["n"]
     ]
     if sessions := report.get("sessions"):
-        rows.append(("five turns in a row", sessions["n"], f"{sessions['success']:.3f}"))
-    made = text(columns("<>>>>>>", rows, head))
+        rows.append(
+            (
+                "five turns in a row",
+                sessions["n"],
+                *(f"{sessions[score]:.3f}" for score in ("success", "sharp")),
+            )
+        )
+    made = text(columns("<>>>>>>>", rows, head))
     if sessions:
         made += f"\ndrift by turn  {' '.join(f'{value:.4f}' for value in sessions['drift'])}"
     return made
@@ -118,13 +124,13 @@ def masked_table(report: dict[str, Any]) -> str:
     """The report of `masked` as text."""
     from editkit.cli.tables import columns, text
 
-    figures = ("success", "inside", "outside", "moved", "seconds")
+    figures = ("success", "sharp", "inside", "outside", "moved", "seconds")
     rows: list[tuple[object, ...]] = []
     for name, row in report["kinds"].items():
         rows.append((name, row["n"], *(f"{row[figure]:.3f}" for figure in figures)))
         rows += [
-            (f"  {kind}", success["n"], f"{success['success']:.3f}")
-            for kind, success in row["kinds"].items()
+            (f"  {kind}", own["n"], f"{own['success']:.3f}", f"{own['sharp']:.3f}")
+            for kind, own in row["kinds"].items()
             if kind != name
         ]
-    return text(columns("<>>>>>>", rows, ("", "n", *figures)))
+    return text(columns("<>>>>>>>", rows, ("", "n", *figures)))
