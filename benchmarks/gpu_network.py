@@ -98,6 +98,7 @@ def operations(shapes: Flux, plan: Plan, share: float) -> float:
     """Count the operations of a pass on the meta device; where a context is cached, without its own pass."""
     side = plan.canvas.width
     x_BLC = latents(shapes, side, share)
+    shapes.contexts.clear()  # those of another plan have no values to compare
     shapes.velocity(x_BLC, 0.5, plan, 1.0)  # computes the context
     return counted(lambda: shapes.velocity(x_BLC, 0.5, plan, 1.0))[0]
 
