@@ -9,10 +9,12 @@ sixteen columns, which are 128 pixels; wider pictures lose their differences in 
 Every value v of a normed layer stands there as v and -v, since silu(v) - silu(-v) = v.
 """
 
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 
 GATE = 32.0
 """Constant that opens or closes a difference's way through silu; large beside all differences."""
@@ -39,7 +41,7 @@ def write(vae: AutoencoderKL, values_VC: Tensor) -> None:
         values_VC: 12 values of a latent (mean, horizontal, vertical and diagonal difference, by colour, in
             [-1, 1]) as a linear function of its channels and, last, 1.
     """
-    decoder = vae.decoder
+    decoder: Any = vae.decoder  # diffusers' blocks have no types
     for parameter in decoder.parameters():
         parameter.zero_()
     inner, second, *_ = decoder.up_blocks
@@ -57,7 +59,7 @@ BOARDS, GROWN = _boards[:4], _boards[4:]
 """Checkerboards from the four borders, and in the middle of a block what they were before it."""
 
 
-def _read_values(conv_in: nn.Conv2d, values_VC: Tensor, side: int) -> Tensor:
+def _read_values(conv_in: Any, values_VC: Tensor, side: int) -> Tensor:
     """Put the values beside a constant; return the layer's output for latents of 0, B C h w."""
     values, latents = len(values_VC), conv_in.in_channels
     conv_in.weight[:values, :, 1, 1] = values_VC[:, :latents]
@@ -69,7 +71,7 @@ def _read_values(conv_in: nn.Conv2d, values_VC: Tensor, side: int) -> Tensor:
     return zeros_BChw
 
 
-def _grow(resnet: nn.Module, x_BChw: Tensor) -> Tensor:
+def _grow(resnet: Any, x_BChw: Tensor) -> Tensor:
     """Let the checkerboards grow by two columns and rows; return the block's output."""
     _carry(resnet.conv1, ONE, ONE)
     for board, grown in zip(BOARDS, GROWN, strict=True):
@@ -83,7 +85,7 @@ def _grow(resnet: nn.Module, x_BChw: Tensor) -> Tensor:
             _carry(conv, board, board, -1.0, tap)
     middle_BChw = resnet.conv1(_keep_sizes(resnet.norm1, x_BChw))
     _keep_sizes(resnet.norm2, middle_BChw)
-    return resnet(x_BChw, None)
+    return cast(Tensor, resnet(x_BChw, None))
 
 
 _inner, _outer = _pairs(0, 16), _pairs(32, 10)
@@ -93,7 +95,7 @@ MEANS, STEADY, SUMS, SLOPES = _outer[2:5], _outer[5], _outer[6:8], _outer[8:]
 """Means by colour; a constant; by axis a checkerboard plus and minus its slope, one of which is 0."""
 
 
-def _lay_out_gates(conv: nn.Conv2d, x_BChw: Tensor) -> Tensor:
+def _lay_out_gates(conv: Any, x_BChw: Tensor) -> Tensor:
     """Copy values to their gates, and bring every place's sign in reach."""
     for value, pair in enumerate(MEANS):
         _copy(conv, value, pair, 0.5)
@@ -108,10 +110,10 @@ def _lay_out_gates(conv: nn.Conv2d, x_BChw: Tensor) -> Tensor:
                 _copy(conv, board, pair, sign * GATE / 2, after)
                 _copy(conv, board, pair, -sign * GATE / 2, before)
     _constant(conv, STEADY, GATE)
-    return conv(x_BChw)
+    return cast(Tensor, conv(x_BChw))
 
 
-def _open_gates(resnet: nn.Module, x_BChw: Tensor) -> Tensor:
+def _open_gates(resnet: Any, x_BChw: Tensor) -> Tensor:
     """Add the place's sign by columns, by rows, and their product to the gates of such differences."""
     column, row, alike, unlike = _pairs(0, 4)
     for axis, own in enumerate((column, row)):
@@ -129,10 +131,10 @@ def _open_gates(resnet: nn.Module, x_BChw: Tensor) -> Tensor:
                 else:
                     weight_C[list(alike)] += sign / 2
                     weight_C[list(unlike)] -= sign / 2
-    return resnet(x_BChw, None)
+    return cast(Tensor, resnet(x_BChw, None))
 
 
-def _add_differences(resnet: nn.Module, x_BChw: Tensor) -> None:
+def _add_differences(resnet: Any, x_BChw: Tensor) -> None:
     """Add each difference with its place's sign to its colour's mean."""
     *changes, steady = _pairs(0, 4)
     for number, gate in enumerate(GATES):
@@ -145,7 +147,7 @@ def _add_differences(resnet: nn.Module, x_BChw: Tensor) -> None:
         _carry(resnet.conv2, change, mean)
 
 
-def _write_pixels(decoder: nn.Module) -> None:
+def _write_pixels(decoder: Any) -> None:
     """Enlarge the cells to pixels."""
     _, second, third, _ = decoder.up_blocks
     for colour, (mean, _) in enumerate(MEANS):
@@ -163,7 +165,7 @@ def _write_pixels(decoder: nn.Module) -> None:
         decoder.conv_out.weight[colour, list(place), 1, 1] = torch.tensor((1.0, -1.0))
 
 
-def _keep_sizes(norm: nn.GroupNorm, x_BChw: Tensor) -> Tensor:
+def _keep_sizes(norm: Any, x_BChw: Tensor) -> Tensor:
     """Let a norm keep the sizes of its input, whose groups have the mean 0; return silu of its output."""
     groups_GN = x_BChw.reshape(norm.num_groups, -1)
     deviation_G = groups_GN.std(dim=1, unbiased=False)
@@ -171,25 +173,23 @@ def _keep_sizes(norm: nn.GroupNorm, x_BChw: Tensor) -> Tensor:
     return F.silu(norm(x_BChw))
 
 
-def _constant(conv: nn.Conv2d, pair: Pair, value: float) -> None:
+def _constant(conv: Any, pair: Pair, value: float) -> None:
     conv.bias[list(pair)] = torch.tensor((value, -value))
 
 
-def _copy(conv: nn.Conv2d, channel: int, pair: Pair, factor: float, tap: tuple[int, int] = CENTRE) -> None:
+def _copy(conv: Any, channel: int, pair: Pair, factor: float, tap: tuple[int, int] = CENTRE) -> None:
     """Write a channel of the input, as it is, to a pair."""
     row, column = tap
     conv.weight[list(pair), channel, row, column] += torch.tensor((factor, -factor))
 
 
-def _carry(
-    conv: nn.Conv2d, source: Pair, pair: Pair, factor: float = 1.0, tap: tuple[int, int] = CENTRE
-) -> None:
+def _carry(conv: Any, source: Pair, pair: Pair, factor: float = 1.0, tap: tuple[int, int] = CENTRE) -> None:
     """Write the value of a pair behind silu to a pair."""
     _copy(conv, source[0], pair, factor, tap)
     _copy(conv, source[1], pair, -factor, tap)
 
 
-def _add_size(conv: nn.Conv2d, source: Pair, pair: Pair, factor: float) -> None:
+def _add_size(conv: Any, source: Pair, pair: Pair, factor: float) -> None:
     """Write the absolute value of a pair behind silu, silu(v) + silu(-v), to a pair."""
     for channel in source:
         _copy(conv, channel, pair, factor)

@@ -6,6 +6,7 @@ and colour stay apart in the latents, and nothing is lost.
 """
 
 import math
+from typing import cast
 
 import torch
 from diffusers import AutoencoderKL
@@ -86,14 +87,16 @@ def inverse(channels: int, mean_C: Tensor, maps_4CC: Tensor) -> Tensor:
     Returns:
         12 rows of the channels' factors and a constant.
     """
-    values_VC = torch.block_diag(*torch.linalg.inv(maps_4CC)) @ torch.linalg.pinv(_frame(channels))
+    whitened_VC = torch.linalg.pinv(_frame(channels)).reshape(4, 3, channels)
+    values_VC = (torch.linalg.inv(maps_4CC) @ whitened_VC).flatten(0, 1)
     return torch.cat((values_VC, torch.cat((mean_C, torch.zeros(9)))[:, None]), dim=1)
 
 
 def _frame(channels: int) -> Tensor:
     """12 orthogonal directions of this many channels."""
     random = torch.randn(channels, channels, generator=torch.Generator().manual_seed(0))
-    return torch.linalg.qr(random)[0][:, :12] * math.sqrt(channels / 12)
+    directions_CC, _ = torch.linalg.qr(random)
+    return cast(Tensor, directions_CC[:, :12] * math.sqrt(channels / 12))
 
 
 def _of_group(group: int, groups: int, channels: int, *, steady: bool = False) -> range:

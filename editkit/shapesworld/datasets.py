@@ -126,6 +126,7 @@ class ShapesWorldHoles(Drawn):
         content = rng.choices(("edited", "repeated", "varied", "unrelated"), (0.8, 0.05, 0.1, 0.05))[0]
         if content == "edited":
             record = _edit(seed, rng, self.kinds)
+            assert record.source is not None  # an edit has one
             return record.source, record.answer, IN_CONTEXT + record.instruction
         if content == "varied":
             example = world.example(seed, rng.choice(sorted(world.ON_SCENE)))
