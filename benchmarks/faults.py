@@ -28,11 +28,12 @@ from editkit.evaluation.metrics import AbsentMetricError, Column, Metric, load_m
 from editkit.evaluation.metrics.base import LOWER, NEITHER
 from editkit.evaluation.records import RGB, Case, Edit, Item
 from editkit.shapesworld import Scene, Thing
+from editkit.shapesworld.render import CELLS
 
 METRICS = ("pixels", "source-pixels", "lpips", "clip", "dino", "preservation", "alignment", "shapesworld")
 KINDS = ("recolour", "replace", "add")
-NOISE, BLUR, SHIFT, MOVE = 2.0, 1.5, 3, 0.06
-"""Levels of 255; pixels; pixels; a fraction of the side."""
+NOISE, BLUR, SHIFT, MOVE = 2.0, 1.5, 3, 2
+"""Levels of 255; pixels; pixels; cells of the picture."""
 SEEN = 0.9
 """Share from which on a metric sees a fault."""
 
@@ -82,10 +83,14 @@ def wrong_colour(edit: Planted, rng: random.Random) -> RGB:
 
 
 def moved_object(edit: Planted, rng: random.Random) -> RGB:
-    """A thing that should have stayed, some pixels off."""
-    moved = replace(
-        edit.old, x=edit.old.x + rng.choice((-MOVE, MOVE)), y=edit.old.y + rng.choice((-MOVE, MOVE))
+    """A thing that should have stayed, some cells off, away from the border, along one axis or both."""
+    across, down = rng.choice(((MOVE, MOVE), (MOVE, 0), (0, MOVE)))
+    middle = CELLS // 2
+    x, y = (
+        place + (step if place < middle else -step)
+        for place, step in ((edit.old.x, across), (edit.old.y, down))
     )
+    moved = replace(edit.old, x=x, y=y)
     return world.render(edit.answer.swap(edit.old, moved))
 
 

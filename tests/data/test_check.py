@@ -107,7 +107,7 @@ def test_small_pictures_are_enlarged_without_smoothing() -> None:
     small = image(100, 60)
     twice = small.resize((200, 120), Image.Resampling.NEAREST)
     for made, top in (
-        (contact_sheet.rows([("small", [small])], ("source",)), contact_sheet.GAP + 2 * contact_sheet.LINE),
+        (contact_sheet.groups([("small", [small])], ("source",)), contact_sheet.GAP + 2 * contact_sheet.LINE),
         (contact_sheet.strip([("small", small)]), contact_sheet.GAP),
     ):
         assert made is not None

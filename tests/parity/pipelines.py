@@ -48,7 +48,7 @@ def pipeline(cls: Any, flux: Flux, role: str = "kontext") -> Any:
 def assert_equal(mine: Tensor, other: Tensor) -> None:
     assert mine.shape == other.shape
     assert float(mine.std()) > 0.3
-    assert float((mine - other).abs().max()) < TOLERANCE
+    assert float((mine - other).abs().max()) < TOLERANCE, float((mine - other).abs().max())
 
 
 def assert_fill_is_diffusers(flux: Flux, built: Any, width: int, height: int, guidance: float) -> None:

@@ -186,7 +186,7 @@ def test_shards_hold_their_part_of_the_weights(backbone: str, trainable: str) ->
     alone, shared = plan(chosen, "h100-80g"), plan(chosen, "8xh100-80g")
     for part in ("transformer", "gradients", "optimizer"):
         assert shared.memory[part] == pytest.approx(alone.memory[part] / 8)
-    assert 0 < shared.memory["blocks gathered"] < alone.memory["transformer"] / 4
+    assert 0 < shared.memory["blocks gathered"] < alone.memory["transformer"] / 3
     assert shared.fits
     assert shared.peak < alone.peak
 
