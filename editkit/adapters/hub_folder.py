@@ -15,7 +15,9 @@ BESIDE = (CARD, "config.yaml", "environment.json", "samples.png")
 """What `editkit train` writes beside the weights."""
 
 
-def write(source: Path, folder: Path, backbone: str, method: str, summary: LoraSummary) -> tuple[str, ...]:
+def write(
+    source: Path, folder: Path, backbone: str, method: str, role: Role, summary: LoraSummary
+) -> tuple[str, ...]:
     """Write an adapter and a model card into a new folder; return keys of text encoders, which are left out.
 
     A plain LoRA is written in diffusers' dialect. A LoRA-MoE, which diffusers does not know, is copied. What
@@ -26,15 +28,14 @@ def write(source: Path, folder: Path, backbone: str, method: str, summary: LoraS
         folder: which must be empty or missing.
         backbone: name of the backbone that the adapter belongs to.
         method: that edits with it.
+        role: of the backbone, that the method edits with.
         summary: of the source.
 
     Raises:
-        EditkitError: where the folder holds something, the backbone has no such role, or the source is
-            neither a plain LoRA nor a LoRA-MoE.
+        EditkitError: where the folder holds something, or the source is neither a plain LoRA nor a LoRA-MoE.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise EditkitError(f"{folder} is there already and is not empty; name a new folder.")
-    role = _role(backbone, method)
     lora, left = provider().lora, tuple[str, ...]()
     with atomic_files.whole_folder(folder) as made:
         if summary.experts is None:
@@ -47,18 +48,6 @@ def write(source: Path, folder: Path, backbone: str, method: str, summary: LoraS
         if not (made / CARD).is_file():
             (made / CARD).write_text(str(_card(folder.name, backbone, method, role, summary)))
     return left
-
-
-def _role(backbone: str, method: str) -> Role:
-    from editkit import registry
-
-    families = provider().families
-    if backbone not in families:
-        raise EditkitError(f"The backbone {backbone} is unknown; give one of {', '.join(families)}.")
-    roles, wanted = families[backbone].roles, registry.method(method).role
-    if wanted not in roles:
-        raise EditkitError(f"The backbone {backbone} has no role {wanted}, which {method} needs.")
-    return roles[wanted]
 
 
 def _card(name: str, backbone: str, method: str, role: Role, summary: LoraSummary) -> ModelCard:

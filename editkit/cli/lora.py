@@ -14,7 +14,7 @@ from editkit.cli.options import split_scale
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
-    from editkit.backbone import AdapterSignature, LoraSummary
+    from editkit.backbone import AdapterSignature, LoraSummary, Role
     from editkit.method import Collapse
 
 app = typer.Typer(help="Inspect, convert and merge LoRA files.", no_args_is_help=True)
@@ -159,11 +159,26 @@ def publish(
         summary = provider().lora.inspect(state, about, signatures)
         if method is None and summary.method not in signatures:
             raise EditkitError(f"its method is {summary.method}; name one with --method.")
-        left = hub_folder.write(source, folder, backbone, method or summary.method, summary)
+        method = method or summary.method
+        left = hub_folder.write(source, folder, backbone, method, _role(backbone, method), summary)
     except EditkitError as error:
         raise EditkitError(f"{adapters.file(source)} cannot be published: {error}") from error
     _written(folder, None, left, 0.0)
     print(f"upload it with: hf upload OWNER/{folder.name} {folder}")
+
+
+def _role(backbone: str, method: str) -> "Role":
+    """Find the role of a backbone that a method edits with."""
+    from editkit import registry
+    from editkit.backbone import provider
+
+    families = provider().families
+    if backbone not in families:
+        raise EditkitError(f"The backbone {backbone} is unknown; give one of {', '.join(families)}.")
+    roles, wanted = families[backbone].roles, registry.method(method).role
+    if wanted not in roles:
+        raise EditkitError(f"The backbone {backbone} has no role {wanted}, which {method} needs.")
+    return roles[wanted]
 
 
 def _check(files: Iterable[Path]) -> None:

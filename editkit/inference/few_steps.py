@@ -58,7 +58,7 @@ def find(backbone: Backbone, method: str, role: str, lora: Iterable[str]) -> Few
             return FewSteps(**{name: entry[name] for name in ("adapter", "scale", "steps", "guidance")})
     raise EditkitError(
         f"Nothing is known that edits in few steps by {method} on {backbone.name}; train it with "
-        "distill.ladd, as configs/tiny/kontext-few-steps.yaml does, and give the export with --lora."
+        "distill.ladd, as the configs with few-steps in their names do, and give the export with --lora."
     )
 
 

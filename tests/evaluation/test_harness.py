@@ -80,7 +80,7 @@ def test_what_an_editor_cannot_do_is_refused(model: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("backbone=tiny", "needs a method"),
+        ("backbone=tiny", "needs method=NAME"),
         ("method=kontext,stepz=3", "has 'stepz'; give method"),
         ("method=kontext,batch_size=0", "--batch_size 0 is not allowed"),
     ],

@@ -10,7 +10,7 @@ from typing import Any
 from lmms_eval.api.model import lmms
 from loguru import logger
 
-from editkit import api
+from editkit import api, registry
 from editkit.errors import EditkitError
 from editkit.evaluation.records import Item
 from editkit.imaging import images
@@ -62,7 +62,8 @@ class EditkitModel(lmms):
                 f"--model_args has {next(iter(unknown))!r}; give method, backbone, out, seed, steps, dtype."
             )
         if not method:
-            raise EditkitError("--model_args needs a method, such as method=kontext.")
+            known = ", ".join(registry.method_names())
+            raise EditkitError(f"--model_args needs method=NAME; known names are {known}.")
         if not str(batch_size).isdecimal() or int(batch_size) < 1:
             raise EditkitError(f"--batch_size {batch_size} is not allowed; give 1 or more.")
         self.method, self.seed, self.steps = method, seed, steps
