@@ -68,7 +68,12 @@ SAMPLES = (
     Sample(name="move", kind="Move", instruction="move the red crescent to the bottom right"),
     Sample(name="background", kind="Background", instruction="make the background yellow"),
     Sample(name="gray", kind="Style", instruction="make it black and white"),
-    Sample(name="letter", kind="Letters", instruction="write the letter A on the yellow crescent", methods=("icedit",)),
+    Sample(
+        name="letter",
+        kind="Letters",
+        instruction="write the letter A on the yellow crescent",
+        methods=("icedit",),
+    ),
     Sample(
         name="character",
         kind="Same thing, new place",

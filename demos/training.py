@@ -49,7 +49,7 @@ class Recipe:
 def recipes(backbone: str) -> dict[str, Recipe]:
     """Find configs that train an adapter of a backbone and whose data exist, by name."""
     found = {}
-    plain_first = sorted(CONFIGS.rglob("*.yaml"), key=lambda path: path.with_suffix(""))
+    plain_first = sorted(CONFIGS.glob("*/*.yaml"), key=lambda path: path.with_suffix(""))
     for path in plain_first:
         values = config.read(path)
         fits = values.get("recipe") == "edit" and values.get("backbone") == backbone

@@ -9,6 +9,7 @@ import pytest
 from editkit import EditkitError, config
 from editkit.data.records import DataConfig
 from editkit.shapesworld.datasets import ShapesWorld, ShapesWorldHoles
+from editkit.shapesworld.masked import IN_CONTEXT
 
 
 def test_holes() -> None:
@@ -26,9 +27,7 @@ def test_holes() -> None:
     assert not any(record.mask[:, :128].any() for record in pairs)
     repeated = [record for record in pairs if record.instruction == ShapesWorldHoles.REPEATED]
     changed = [
-        record
-        for record in pairs
-        if record.instruction.startswith((ShapesWorldHoles.VARIED, IN_CONTEXT))
+        record for record in pairs if record.instruction.startswith((ShapesWorldHoles.VARIED, IN_CONTEXT))
     ]
     assert 0 < len(repeated) < len(changed) < len(pairs) - len(repeated)
     assert all((record.answer[:, :128] == record.answer[:, 128:]).all() for record in repeated)
