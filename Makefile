@@ -16,7 +16,7 @@ page: .venv/.page  ## open the page: methods side by side, sessions, seed search
 	@.venv/bin/python -m editkit demo
 
 tiny: .venv/.installed  ## train the embedded models from nothing, over what is there; goes on where it stopped
-	@.venv/bin/python -m editkit.shapesworld.linear_autoencoder out/tiny/vae
+	@test -d out/tiny/vae || .venv/bin/python -m editkit.shapesworld.linear_autoencoder out/tiny/vae
 	@.venv/bin/python -m editkit stages configs/tiny/stages.yaml
 
 test: .venv/.dev  ## run the tests that need neither long nor a GPU nor weights

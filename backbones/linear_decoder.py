@@ -4,7 +4,8 @@ A latent cell holds the mean of 2x2 cells and their horizontal, vertical and dia
 enlarges it twofold, after which all four places look alike, so it has to know in which place it is. Zero
 padding tells where the border is: from there a checkerboard grows by one column with every convolution, and
 differences between its enlarged neighbours tell left from right. Eight convolutions and two borders make
-sixteen columns, which are 128 pixels; wider pictures lose their differences in the middle.
+sixteen columns, which are 128 pixels. It is exact for these: wider pictures lose their differences in the
+middle, and in smaller ones the checkerboards overlap, so that the norms' scales are off.
 
 Every value v of a normed layer stands there as v and -v, since silu(v) - silu(-v) = v.
 """
@@ -21,7 +22,6 @@ GATE = 32.0
 RUNS = (((1, 0), 1.0), ((1, 2), -1.0), ((0, 1), 1.0), ((2, 1), -1.0))
 """Of checkerboards that grow from the left, right, top and bottom border: kernel tap of the neighbour on that
 side, and the sign in the outermost column."""
-
 
 Pair = tuple[int, int]
 CENTRE = (1, 1)

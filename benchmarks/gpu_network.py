@@ -10,7 +10,7 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
 from backbones.flux import Flux
-from backbones.specs import FAMILIES
+from backbones.specs import FAMILIES, PUBLISHED_SHAPE
 from benchmarks.speed_operations import counted
 from editkit.imaging import canvas
 from editkit.inference.partial_plan import plan_of_some
@@ -18,16 +18,7 @@ from editkit.key_values import KeyValues
 from editkit.types import Conditioning, Plan, Text
 
 ROLE = "kontext"
-FULL = {
-    "in_channels": 64,
-    "num_layers": 19,
-    "num_single_layers": 38,
-    "attention_head_dim": 128,
-    "num_attention_heads": 24,
-    "joint_attention_dim": 4096,
-    "pooled_projection_dim": 768,
-    "guidance_embeds": True,
-}
+FULL = PUBLISHED_SHAPE | {"in_channels": 64, "guidance_embeds": True}
 SMALL = FULL | {
     "num_layers": 2,
     "num_single_layers": 2,

@@ -26,6 +26,7 @@ from editkit.cli import (
     evaluate_vae,
     lists,
     lora,
+    lora_publish,
     replay,
     serve,
     stages,
@@ -99,6 +100,7 @@ for command in (
     evaluate_reports.benchmarks,
 ):
     evaluate.app.command()(command)
+lora.app.command()(lora_publish.publish)
 for name, group in (("eval", evaluate), ("data", data), ("weights", weights), ("lora", lora)):
     app.add_typer(group.app, name=name)
 

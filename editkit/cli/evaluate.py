@@ -97,8 +97,9 @@ def edits_table(report: dict[str, Any]) -> str:
     """The report of `shapesworld` as text."""
     from editkit.cli.tables import columns, text
 
-    head = ("", "n", "success", "sharp", "ceiling", "copy", "inside", "outside")
-    digits = {"success": 3, "sharp": 3, "ceiling": 3, "copy": 3, "inside": 4, "outside": 4}
+    head = ("", "n", "success", "sharp", "ceiling", "sharp", "copy", "sharp", "inside", "outside")
+    shares = ("success", "sharp", "ceiling", "ceiling_sharp", "copy", "copy_sharp")
+    digits = dict.fromkeys(shares, 3) | {"inside": 4, "outside": 4}
     sections = [("overall", report["overall"]), *report["categories"].items()]
     sections += [(f"  {kind}", row) for kind, row in report["kinds"].items()]
     rows = [
@@ -114,7 +115,7 @@ def edits_table(report: dict[str, Any]) -> str:
                 *(f"{sessions[score]:.3f}" for score in ("success", "sharp")),
             )
         )
-    made = text(columns("<>>>>>>>", rows, head))
+    made = text(columns("<>>>>>>>>>", rows, head))
     if sessions:
         made += f"\ndrift by turn  {' '.join(f'{value:.4f}' for value in sessions['drift'])}"
     return made

@@ -14,10 +14,10 @@ from editkit.cli.options import split_scale
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
-    from editkit.backbone import AdapterSignature, LoraSummary, Role
+    from editkit.backbone import AdapterSignature, LoraSummary
     from editkit.method import Collapse
 
-app = typer.Typer(help="Inspect, convert and merge LoRA files.", no_args_is_help=True)
+app = typer.Typer(help="Inspect, convert, merge and publish LoRA files.", no_args_is_help=True)
 
 Source = Annotated[Path, typer.Argument(help="LoRA to read: a .safetensors file, or a folder with one.")]
 Destination = Annotated[
@@ -31,13 +31,13 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Describe a LoRA file: dialect, rank, the layers that it adapts, and tensors that would not load."""
-    _check([file])
+    check_files([file])
     from editkit import adapters
     from editkit.backbone import provider
 
     state, about = adapters.read(file)
     try:
-        summary = provider().lora.inspect(state, about, _signatures())
+        summary = provider().lora.inspect(state, about, signatures())
     except EditkitError as error:
         raise EditkitError(f"{adapters.file(file)} cannot be read as a LoRA: {error}") from error
     print(json.dumps(asdict(summary)) if as_json else _table(summary))
@@ -51,10 +51,10 @@ def convert(
     rank: Annotated[int | None, typer.Option(help="Reduce updates of a higher rank to this rank.")] = None,
 ) -> None:
     """Write a LoRA in another dialect. Without --rank, every weight gets the same update as before."""
-    _check([source])
+    check_files([source])
     from editkit.backbone import provider
 
-    _written(destination, rank, *provider().lora.convert(source, destination, to, rank))
+    tell_written(destination, rank, *provider().lora.convert(source, destination, to, rank))
 
 
 @app.command()
@@ -72,10 +72,10 @@ def merge(
 ) -> None:
     """Add LoRAs up and write the sum as one LoRA, in the dialect of diffusers."""
     terms = [(Path(path), scale) for path, scale in map(split_scale, sources)]
-    _check(path for path, _ in terms)
+    check_files(path for path, _ in terms)
     from editkit.backbone import provider
 
-    _written(destination, rank, *provider().lora.merge(terms, destination, rank))
+    tell_written(destination, rank, *provider().lora.merge(terms, destination, rank))
 
 
 @app.command()
@@ -101,7 +101,7 @@ def collapse(
     ] = None,
 ) -> None:
     """Turn a LoRA-MoE into a plain LoRA, and say how much is lost."""
-    _check([source])
+    check_files([source])
     from editkit import adapters
     from editkit.backbone import provider
 
@@ -109,7 +109,7 @@ def collapse(
     lora.check_destination(destination)
     state, about = adapters.read(source)
     try:
-        experts = lora.inspect(state, about, _signatures()).experts
+        experts = lora.inspect(state, about, signatures()).experts
         if experts is None:
             raise EditkitError("there are no experts in it; give a LoRA-MoE.")
         routing = _routing(weights, state) if weights else None
@@ -137,51 +137,7 @@ def collapse(
     print(f"worst {plain.errors[worst]:.4f} at {worst}")
 
 
-@app.command()
-def publish(
-    source: Source,
-    folder: Annotated[Path, typer.Argument(help="Folder to write; it must be missing or empty.")],
-    backbone: Annotated[
-        str, typer.Option("-b", "--backbone", help="Backbone that the LoRA belongs to: a name.")
-    ] = "flux1-dev",
-    method: Annotated[
-        str | None, typer.Option("-m", "--method", help="Method that edits with it, where the file is open.")
-    ] = None,
-) -> None:
-    """Write a folder to upload to the Hub: the LoRA in diffusers' names, and a model card."""
-    _check([source])
-    from editkit import adapters
-    from editkit.adapters import hub_folder
-    from editkit.backbone import provider
-
-    (state, about), signatures = adapters.read(source), _signatures()
-    try:
-        summary = provider().lora.inspect(state, about, signatures)
-        if method is None and summary.method not in signatures:
-            raise EditkitError(f"its method is {summary.method}; name one with --method.")
-        method = method or summary.method
-        left = hub_folder.write(source, folder, backbone, method, _role(backbone, method), summary)
-    except EditkitError as error:
-        raise EditkitError(f"{adapters.file(source)} cannot be published: {error}") from error
-    _written(folder, None, left, 0.0)
-    print(f"upload it with: hf upload OWNER/{folder.name} {folder}")
-
-
-def _role(backbone: str, method: str) -> "Role":
-    """Find the role of a backbone that a method edits with."""
-    from editkit import registry
-    from editkit.backbone import provider
-
-    families = provider().families
-    if backbone not in families:
-        raise EditkitError(f"The backbone {backbone} is unknown; give one of {', '.join(families)}.")
-    roles, wanted = families[backbone].roles, registry.method(method).role
-    if wanted not in roles:
-        raise EditkitError(f"The backbone {backbone} has no role {wanted}, which {method} needs.")
-    return roles[wanted]
-
-
-def _check(files: Iterable[Path]) -> None:
+def check_files(files: Iterable[Path]) -> None:
     """Look for the files before torch is imported, which takes long."""
     from editkit.adapters.files import check
 
@@ -189,7 +145,7 @@ def _check(files: Iterable[Path]) -> None:
         check(each)
 
 
-def _written(destination: Path, rank: int | None, left: Sequence[str], lost: float) -> None:
+def tell_written(destination: Path, rank: int | None, left: Sequence[str], lost: float) -> None:
     if left:
         print(f"note: {len(left)} tensors of text encoders were left out, such as {left[0]}", file=sys.stderr)
     print(destination)
@@ -197,7 +153,7 @@ def _written(destination: Path, rank: int | None, left: Sequence[str], lost: flo
         print(f"relative error {lost:.4f}")
 
 
-def _signatures() -> "dict[str, AdapterSignature]":
+def signatures() -> "dict[str, AdapterSignature]":
     """Return the signatures that recognise each method's adapter files."""
     from editkit import registry
 

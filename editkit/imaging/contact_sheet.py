@@ -116,14 +116,12 @@ def strip(shown: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     font_size = max(FONT_SIZE, height // 24)
     font, gap = ImageFont.load_default(size=font_size), max(GAP, width // 32)
     texts = [wrap(words, font, width - font_size // 2) for words, _ in shown]
-    below = gap + round(1.4 * font_size) * max(text.count("\n") + 1 for text in texts)
-    made = Image.new("RGB", ((width + gap) * len(shown) + gap, gap + height + below), "white")
-    draw = ImageDraw.Draw(made)
-    for place, (text, picture) in enumerate(zip(texts, pictures, strict=True)):
-        left = gap + place * (width + gap)
-        made.paste(picture, (left, gap))
-        draw.multiline_text((left, gap + height + gap // 2), text, "black", font, spacing=font_size * 0.2)
-    return made
+    below = round(1.4 * font_size) * max(text.count("\n") + 1 for text in texts)
+    sheet, corners = grid(pictures, len(pictures), gap=gap, margin=gap, below=below)
+    draw = ImageDraw.Draw(sheet)
+    for text, (left, top) in zip(texts, corners, strict=True):
+        draw.multiline_text((left, top + height + gap // 2), text, "black", font, spacing=font_size * 0.2)
+    return sheet
 
 
 def wrap(text: str, font: Font, width: int) -> str:

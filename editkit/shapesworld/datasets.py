@@ -92,11 +92,11 @@ class ShapesWorldMasked(Drawn):
 
 
 class ShapesWorldHoles(Drawn):
-    """ShapesWorld's pictures with holes, as an inpainting network is trained: captions, and no instruction.
+    """ShapesWorld's pictures with holes, as an inpainting network is trained.
 
-    A quarter are single pictures. The others are diptychs: the same picture twice, the same scene with
-    something changed, or two that have nothing in common; the words describe the right one, by itself or by
-    what differs from the left one.
+    A quarter are single pictures under their captions. The others are diptychs. Most are edits of one of
+    `data.kinds`, whose words are its instruction in context. The rest are the same picture twice, the same
+    scene with something changed, or two that have nothing in common, under words that describe the right one.
     """
 
     PAIRS = 0.75

@@ -184,31 +184,6 @@ def _sessions(
     }
 
 
-def table(report: dict[str, Any]) -> str:
-    """The report as text."""
-    lines = [
-        f"{'':<22}{'':>5}{'edit':>16}{'ceiling':>16}{'copy':>16}",
-        f"{'':<22}{'n':>5}" + f"{'success   sharp':>16}" * 3 + f"{'inside':>9}{'outside':>9}",
-    ]
-    sections = [("overall", report["overall"]), *report["categories"].items()]
-    sections += [(f"  {kind}", row) for kind, row in report["kinds"].items()]
-    for name, row in sections:
-        if row["n"]:
-            lines.append(
-                f"{name:<22}{row['n']:>5}{row['success']:>8.3f}{row['sharp']:>8.3f}"
-                f"{row['ceiling']:>8.3f}{row['ceiling_sharp']:>8.3f}{row['copy']:>8.3f}{row['copy_sharp']:>8.3f}"
-                f"{row['inside']:>9.4f}{row['outside']:>9.4f}"
-            )
-    if "sessions" in report:
-        row = report["sessions"]
-        drift = " ".join(f"{value:.4f}" for value in row["drift"])
-        lines.append(
-            f"{'five turns in a row':<22}{row['n']:>5}{row['success']:>8.3f}{row['sharp']:>8.3f}"
-            f"   drift by turn {drift}"
-        )
-    return "\n".join(lines)
-
-
 def write(report: dict[str, Any], folder: Path) -> None:
     """Write report.json and grid.png (a kind of edit a row: source, edit, truth).
 

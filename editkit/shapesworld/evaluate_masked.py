@@ -67,18 +67,6 @@ def evaluate(
     return report
 
 
-def table(report: dict[str, Any]) -> str:
-    """The report as text."""
-    columns = ("success", "sharp", "inside", "outside", "moved", "seconds")
-    lines = [f"{'':<22}{'n':>5}" + "".join(f"{column:>9}" for column in columns)]
-    for name, row in report["kinds"].items():
-        lines.append(f"{name:<22}{row['n']:>5}" + "".join(f"{row[column]:>9.3f}" for column in columns))
-        for kind, part in row["kinds"].items():
-            if kind != name:
-                lines.append(f"  {kind:<20}{part['n']:>5}{part['success']:>9.3f}{part['sharp']:>9.3f}")
-    return "\n".join(lines)
-
-
 def _row(held_out: Sequence[world.MaskedExample], edited: Sequence[Image.Image]) -> dict[str, Any]:
     scores, moved = [], 0
     for example, picture in zip(held_out, edited, strict=True):

@@ -3,11 +3,11 @@
 python -m editkit.shapesworld.linear_autoencoder FOLDER
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+import typer
 from numpy.typing import NDArray
 
 from editkit.backbone import provider
@@ -53,4 +53,4 @@ def picture(index: int) -> NDArray[np.uint8]:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    typer.run(write)

@@ -70,8 +70,14 @@ def cells(scene: Scene) -> Picture:
 
 
 def enlarged(cells_HWC: Picture, size: int = SIZE) -> Picture:
-    """Cells as a picture of `size` pixels across, a multiple of 32."""
-    scale = size // CELLS
+    """Cells as a picture of `size` pixels across, a multiple of 32.
+
+    Raises:
+        ValueError: for another size.
+    """
+    scale, rest = divmod(size, CELLS)
+    if rest:
+        raise ValueError(f"size must be a multiple of {CELLS} pixels, not {size}")
     return cells_HWC.repeat(scale, 0).repeat(scale, 1)
 
 

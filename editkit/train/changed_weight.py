@@ -12,8 +12,7 @@ CHANGED = 0.2
 
 def token_weights(batch: EditBatch, heavy: float) -> Tensor | None:
     """Return a batch's loss weights BL, changed tokens with `heavy` times theirs; None means a mean."""
-    context_BLC = _context(batch)
-    if heavy == 1 or context_BLC is None:
+    if heavy == 1 or (context_BLC := _context(batch)) is None:
         return batch.weights_BL
     return changed_weights(batch.x0_BLC, context_BLC, batch.weights_BL, heavy)
 

@@ -103,7 +103,8 @@ class EditTrainConfig:
     """Loss weight by time: `none`, `sigma_sqrt` or `cosmap`."""
     changed_weight: float = 1.0
     """Loss weight of tokens that differ from the token in the same place of the context picture, or of a
-    diptych's left half; others have 1. It has no effect on batches without such a picture."""
+    diptych's left half; others have 1. It has no effect on batches without such a picture, nor on diptychs
+    in padded batches (mixed_sizes)."""
     distill: DistillConfig | None = None
     """Teach guidance, or few steps, from the model as the run found it; where null, the flow is learnt."""
     context_tokens: float = 1.0
@@ -148,6 +149,10 @@ class EditTrainConfig:
         for name, allowed in (("times", DISTRIBUTIONS), ("weighting", WEIGHTINGS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if not self.changed_weight > 0:
+            raise ValueError(f"changed_weight must be positive, not {self.changed_weight}")
+        if self.changed_weight != 1 and self.distill is not None:
+            raise ValueError("changed_weight is for the flow's loss; leave it out with distill")
         if self.latents not in ("cached", "on_the_fly"):
             raise ValueError(f"latents must be cached or on_the_fly, not {self.latents!r}")
         if not 0 < self.context_tokens <= 1:

@@ -182,3 +182,10 @@ def test_words_are_all_that_instructions_hold() -> None:
     for seed in random.Random(0).sample(range(1_000_000, 2_000_000), 200):
         text = world.example(seed).instruction
         assert set(text.replace(",", " ").split()) <= known, text
+
+
+def test_a_picture_has_whole_pixels_for_each_cell() -> None:
+    scene = world.example(0).answer
+    assert world.render(scene, 64).shape == (64, 64, 3)
+    with pytest.raises(ValueError, match="multiple of 32 pixels, not 100"):
+        world.render(scene, 100)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
-from editkit import config
+from editkit import EditkitError, config
 from editkit.train.changed_weight import changed_weights, token_weights
 from editkit.train.finetune import EditJob
 from editkit.train.settings import EditTrainConfig
@@ -45,3 +46,15 @@ def test_a_diptychs_right_half_is_compared_with_its_left_half(tmp_path: Path) ->
     changed_Bhw = right_Bhw > 2 * right_Bhw.amin((1, 2), keepdim=True)
     torch.testing.assert_close(right_Bhw.amax((1, 2)), 4 * right_Bhw.amin((1, 2)))
     assert (changed_Bhw.float().mean((1, 2)) < 0.5).all(), "a recoloured thing fills no half"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["changed_weight=0"], "changed_weight must be positive, not 0"),
+        (["changed_weight=2", "distill.guidance={}"], "changed_weight is for the flow's loss"),
+    ],
+)
+def test_weights_that_are_refused(changes: list[str], words: str) -> None:
+    with pytest.raises(EditkitError, match=words):
+        config.build(EditTrainConfig, {}, changes)

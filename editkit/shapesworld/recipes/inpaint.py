@@ -8,13 +8,11 @@ from torch import Tensor
 from editkit.config import Options
 from editkit.errors import EditkitError
 from editkit.imaging import canvas
+from editkit.imaging.canvas import GRID
 from editkit.method import Conditioner, Method, Trainer
 from editkit.train.finetune import EditJob
 from editkit.train.settings import EditTrainConfig
 from editkit.types import Canvas, Conditioning, EditInputs, Plan
-
-MASK = 256
-"""Number of channels of a token that hold its mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +56,10 @@ class InpaintTrainer(Trainer[InpaintOptions]):
     KEPT = 0.05
 
     def weights(self, plan: Plan, inputs: EditInputs) -> Tensor | None:
-        """Weight kept tokens less than those in the hole."""
+        """Weight kept tokens less than those in the hole; a token's mask has a channel for each pixel."""
         channel_BLC = plan.conditioning.channel_BLC
         assert channel_BLC is not None
-        hole_BL = channel_BLC[..., -MASK:].float().mean(-1)
+        hole_BL = channel_BLC[..., -(GRID**2) :].float().mean(-1)
         weights_BL = self.KEPT + (1 - self.KEPT) * hole_BL
         return weights_BL / weights_BL.sum(1, keepdim=True)
 

@@ -12,9 +12,11 @@ from torch import Tensor
 from backbones.flux import Flux
 from editkit import config, flow
 from editkit.imaging import canvas
+from editkit.shapesworld.masked import IN_CONTEXT
 from editkit.train.settings import EditTrainConfig
 from editkit.types import EditInputs
 from methods.icedit import METHOD
+from methods.icedit.config import TEMPLATES
 from tests import ROOT
 from tests.pictures import photo
 
@@ -112,3 +114,7 @@ def test_released_times() -> None:
     logits_B = times_B.logit()
     assert logits_B.mean().item() == pytest.approx(0, abs=0.05)
     assert logits_B.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_the_embedded_model_was_trained_under_the_released_prompt() -> None:
+    assert TEMPLATES["released"] == IN_CONTEXT + "{instruction}"
