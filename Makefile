@@ -19,6 +19,14 @@ tiny: .venv/.installed  ## train the embedded models from nothing, over what is 
 	@test -d out/tiny/vae || .venv/bin/python -m editkit.shapesworld.linear_autoencoder out/tiny/vae
 	@.venv/bin/python -m editkit stages configs/tiny/stages.yaml
 
+# Light imports, laws, every method's parts, and the pictures that edits of each method gave before.
+SMOKE := tests/test_imports.py tests/test_flow.py tests/backbones/test_packing.py \
+	tests/contract/test_records.py tests/contract/test_parts.py tests/test_regression.py
+SHARED := --numprocesses logical --maxprocesses 4 --dist worksteal
+
+smoke: .venv/.dev  ## run the tests that fail first, in less than a minute
+	@.venv/bin/python -m pytest $(SMOKE)
+
 test: .venv/.dev  ## run the tests that need neither long nor a GPU nor weights
 	@.venv/bin/python -m pytest $(SHARED)
 

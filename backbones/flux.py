@@ -1,7 +1,7 @@
 """Implement editkit's `Backbone` for a FLUX family: text, pixels and velocities."""
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from backbones.attention_memory import AttentionMemory, use_memory
 from backbones.encoding_cache import LruCache, TextCache
 from backbones.latents import LatentCodec
 from backbones.load_options import LoadOptions
+from backbones.loading import set_cache
 from editkit import config
 from editkit.backbone import Family
 from editkit.key_values import CONDITIONAL, UNCONDITIONAL
@@ -95,6 +96,18 @@ class Flux(LatentCodec):
         for transformer in self.transformers.values():
             if transformer.is_cache_enabled:
                 transformer._reset_stateful_cache()
+
+    @contextmanager
+    def skipping_blocks(self, role: str, cache: dict[str, Any] | None) -> Iterator[None]:
+        if cache is None:
+            yield
+            return
+        transformer = self.transformer(role)
+        set_cache(transformer, cache)
+        try:
+            yield
+        finally:
+            set_cache(transformer, self.options.cache)
 
     def record_features(
         self, role: str, layers: Collection[int], tokens: int

@@ -98,14 +98,37 @@ def apply_options(transformer: FluxTransformer2DModel, options: LoadOptions) -> 
             attention.use_plain_attention(transformer)
         elif options.attention:
             transformer.set_attention_backend(options.attention)
-        if options.cache:
-            transformer.enable_cache(build_config(options.cache, CACHES))
+        set_cache(transformer, options.cache)
         if options.compile:
             # Compute GELU's tanh with exp, which is faster on a CPU.
             transformer.compile_repeated_blocks(options={"cpp.use_decompose_tanh": True})
     except (ValueError, RuntimeError, ImportError, TypeError) as error:
         raise EditkitError(f"The backbone's options do not fit: {first_sentence(error)}.") from error
     return transformer
+
+
+def set_cache(transformer: FluxTransformer2DModel, values: dict[str, Any]) -> None:
+    """Let one of diffusers' caches skip blocks from now on, or none.
+
+    Args:
+        transformer: the transformer.
+        values: `type`, which names diffusers' class, and its arguments; empty for none.
+
+    Raises:
+        EditkitError: where the cache does not fit, or blocks are compiled, which would be compiled anew.
+    """
+    wanted = build_config(values, CACHES) if values else None
+    if wanted == transformer._cache_config:
+        return
+    if any(block._compiled_call_impl is not None for block in transformer.transformer_blocks):
+        raise EditkitError(
+            "A speed with cache= cannot skip compiled blocks; load with compile=false, or with the loading "
+            "option cache."
+        )
+    if transformer.is_cache_enabled:
+        transformer.disable_cache()
+    if wanted is not None:
+        transformer.enable_cache(wanted)
 
 
 def refresh_offload_groups(transformer: Transformer) -> None:

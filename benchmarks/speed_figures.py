@@ -21,7 +21,7 @@ LOCAL = 0.2
 BANDS = (0.0, 0.05, 0.1, LOCAL, 1.0)
 REGION = "region after 2 steps"
 """Technique that is shown by the share of the picture that changes."""
-LOOKS = [("black", "*"), *zip(COLOURS, MARKS, strict=True), *(("gray", mark) for mark in "h<>d12")]
+LOOKS = [("black", "*"), *zip(COLOURS, MARKS, strict=True), *(("gray", mark) for mark in "h<>d12+x")]
 """Colour and mark of each technique."""
 SAME = 60.0
 """PSNR of pictures that are equal in all levels."""

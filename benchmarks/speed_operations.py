@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
@@ -29,13 +28,13 @@ class Operations:
     """Adds up the operations of a module's calls.
 
     Operations depend on shapes only, so that a shape is counted once; counting takes several times as long as
-    computing.
+    computing. Where a cache may skip blocks, each call is counted.
 
     Args:
         module: a transformer; its calls are watched within `watched`.
     """
 
-    def __init__(self, module: torch.nn.Module) -> None:
+    def __init__(self, module: Any) -> None:
         self._module = module
         self._costs: dict[Hashable, float] = {}
         self.total = 0.0
@@ -47,11 +46,14 @@ class Operations:
 
         def forward(*args: Any, **named: Any) -> Any:
             shapes = tuple(_shape(leaf) for leaf in tree_leaves((args, sorted(named.items()))))
-            if shapes in self._costs:
-                made = plain(*args, **named)
+            skipping = getattr(self._module, "is_cache_enabled", False)
+            if shapes in self._costs and not skipping:
+                cost, made = self._costs[shapes], plain(*args, **named)
             else:
-                self._costs[shapes], made = counted(lambda: plain(*args, **named))
-            self.total += self._costs[shapes]
+                cost, made = counted(lambda: plain(*args, **named))
+            if not skipping:
+                self._costs[shapes] = cost
+            self.total += cost
             return made
 
         self._module.forward = forward

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 import yaml
@@ -10,6 +9,7 @@ import yaml
 from benchmarks.speed_figures import Figures
 from editkit import config
 from editkit.inference.speed import TABLE, resolve
+from editkit.inference.speed_settings import as_values
 
 MAY_LOSE = {"balanced": 0.01, "fast": 0.03}
 """Success that a speed may lose against exact."""
@@ -29,7 +29,7 @@ def write(base: str, method: str, measured: Mapping[str, tuple[str, Figures]]) -
     for name, loses in MAY_LOSE.items():
         speed = chosen(measured, loses)
         settings = resolve(speed, base, method)
-        entry[name] = speed if settings is None else dataclasses.asdict(settings)
+        entry[name] = speed if settings is None else as_values(settings)
     TABLE.write_text(HEAD + yaml.safe_dump(table, sort_keys=True, default_flow_style=None))
     print(f"{TABLE}: {method} {entry}")
 

@@ -20,6 +20,8 @@ from editkit.types import EditResult
 
 KEY = re.compile(r"[0-9a-f]{32}")
 """A browser's secret: 128 random bits."""
+MOST_RESULTS, MOST_SESSIONS = 200, 30
+"""What a page for several people keeps of a browser; the oldest go first."""
 
 
 class Kept:
@@ -55,6 +57,18 @@ class Kept:
         file = self._source(visit, str(result.recipe["source_sha256"]))
         if not file.exists():
             images.save(source, file)
+        if not self.personal:
+            self._trim_results(visit)
+
+    def _trim_results(self, visit: Visit) -> None:
+        """Delete results beyond the limit, and their sources where no other result was made from them."""
+        results = self.results(visit)
+        old = results[MOST_RESULTS:]
+        sources = {self.source(visit, file) for file in old}
+        if sources:
+            sources -= {self.source(visit, file) for file in results[:MOST_RESULTS]}
+        for file in (*old, *(file for file in sources if file)):
+            file.unlink(missing_ok=True)
 
     def results(self, visit: Visit) -> tuple[Path, ...]:
         """List a browser's results, the newest first."""
@@ -83,6 +97,9 @@ class Kept:
 
     def new_session(self, visit: Visit) -> Path:
         """Return a new folder for a session."""
+        if not self.personal:
+            for old in self.sessions(visit)[MOST_SESSIONS - 1 :]:
+                shutil.rmtree(old, ignore_errors=True)
         return self._made("sessions", visit) / _now()
 
     def sessions(self, visit: Visit) -> tuple[Path, ...]:

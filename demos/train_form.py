@@ -33,7 +33,7 @@ class TrainForm:
                 self._found()
 
     def _asking(self, paths: bool) -> None:
-        usual = [name for name, recipe in self.recipes.items() if recipe.method == USUAL]
+        usual = [name for name in self.recipes if name.endswith(f"/{USUAL}-lora.yaml")]
         first = next(iter([*usual, *self.recipes]), None)
         self.config = gr.Dropdown(list(self.recipes), value=first, label="Config", elem_id="train-config")
         self.words = gr.HTML(self.description(first))

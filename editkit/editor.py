@@ -170,22 +170,21 @@ class Editor:
 
     def _run(self, batch: Sequence[PreparedRequest], watch: Watch | None = None) -> list[EditResult]:
         """Edit a batch of one group; a request with a seed search is a group of its own."""
-        from editkit.inference import pipeline, planned_batch, search_settings, seed_search, speed
+        from editkit.inference import paces, pipeline, planned_batch, search_settings, seed_search
         from editkit.inference.memory import enough_memory
-        from editkit.inference.step_saving import Saving
 
         request = batch[0].request
         record, options = self.method(request.method)
         with enough_memory():
             self._adapters.activate(record, options, request)
-        saving = speed.resolve(request.speed, self.backbone.base, record.name)
-        pace = None if saving is None else Saving(saving)
+        pace = paces.choose(request.speed, self.backbone.base, record.name)
         made = planned_batch.Pipeline(self.backbone, record, options, pace)
-        if request.search is None:
-            results = pipeline.run(made, batch, watch)
-        else:
-            search = search_settings.build(request.search)
-            results = [seed_search.run(made, batch[0], search, self._judges, watch)]
+        with self.backbone.skipping_blocks(record.role_under(options), pace.cache):
+            if request.search is None:
+                results = pipeline.run(made, batch, watch)
+            else:
+                search = search_settings.build(request.search)
+                results = [seed_search.run(made, batch[0], search, self._judges, watch)]
         additional = self._adapters.recipe(record)
         return [replace(each, recipe={**each.recipe, **additional}) for each in results]
 

@@ -68,7 +68,7 @@ class EditRequest:
     speed: str = "exact"
     """How much work to save: exact (none), balanced or fast. The last two take settings that
     were measured for method and backbone. Own settings read key=value, with commas between; see
-    `editkit.inference.speed.StepSaving`."""
+    `editkit.inference.speed_settings`."""
     search: SearchSettings | Mapping[str, Any] | None = None
     """Try several seeds, from `seed` on, and finish the one that a judge prefers. A `SeedSearch`, or a dict
     of its fields."""

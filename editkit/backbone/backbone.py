@@ -166,7 +166,18 @@ class Backbone(Protocol):
         """Draw packed noise BLC for the canvas, with one generator for each image."""
 
     def reset_caches(self) -> None:
-        """Forget the activations of earlier steps, which the loading option `cache` keeps."""
+        """Forget the activations of earlier steps, which a cache that skips blocks keeps."""
+
+    def skipping_blocks(self, role: str, cache: dict[str, Any] | None) -> AbstractContextManager[None]:
+        """Let a cache skip blocks of a role's transformer within a `with` block.
+
+        Args:
+            role: the transformer's role.
+            cache: as the loading option `cache`, which holds where None.
+
+        Raises:
+            EditkitError: where the cache does not fit, or blocks are compiled, which would be compiled anew.
+        """
 
     def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float | Tensor) -> Tensor:
         """Predict the velocity of the canvas' tokens, BLC.

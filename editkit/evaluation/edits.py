@@ -27,7 +27,7 @@ class Editing:
     """The editing of a benchmark by one process.
 
     Attributes:
-        editor: with the run's backbone.
+        editor: with the run's backbone; each variant gets one of its own from it.
         benchmark: gives the items.
         config: the run's settings.
         folder: takes pictures and log.
@@ -43,6 +43,7 @@ class Editing:
     share: Share
     costs: ForwardCosts | None = None
     logged: Mapping[tuple[str, str], Edit] = field(default_factory=dict)
+    _editors: dict[str, PictureEditor] = field(default_factory=dict)
 
     def run(self, watch: Watch) -> None:
         """Edit what has no picture yet, method by method.
@@ -52,16 +53,28 @@ class Editing:
         logged, only what failed is edited again.
 
         Raises:
-            EditkitError: where a method is unknown or the folder cannot be written.
+            EditkitError: where a method or option is unknown, an adapter is missing, or the folder cannot be
+                written.
         """
         for method in self.config.methods:
-            self.editor.method(method)
+            variant = self.config.variant(method)
+            self._editors[method] = self.editor.configured({variant.method: variant.options})
+            self._editors[method].method(variant.method)
+        loaded = False
         for method in self.config.methods:
             for chunk in chunks(self.benchmark.items(self.config.limit), self.config.batch_size, self.share):
                 names = [item.id for session in chunk for _, item in session]
                 if wanted := self._wanted(method, names):
+                    if not loaded:  # what is missing for the last method ends the run now, not after hours
+                        self._load()
+                        loaded = True
                     self.folder.log_edits(news(self._chunk(method, chunk, wanted), self.logged))
                 watch(len(names))
+
+    def _load(self) -> None:
+        for method, editor in self._editors.items():
+            name = self.config.variant(method).method
+            editor.load(EditRequest(image=None, instruction="", method=name))
 
     def _wanted(self, method: str, names: Sequence[str]) -> set[str]:
         """The items of a chunk that are edited: all if any is not logged, else those that failed."""
@@ -84,7 +97,7 @@ class Editing:
                     asked.append((place, item, made))
                 else:
                     yield Edit(method=method, item=item.id, place=place, error=made)
-            for (place, item, request), result in zip(asked, self._results(asked), strict=True):
+            for (place, item, request), result in zip(asked, self._results(method, asked), strict=True):
                 edit = self._kept(method, place, item, request, result)
                 if result.image is not None and not item.last:
                     current[item.session] = result.image
@@ -105,7 +118,7 @@ class Editing:
             return EditRequest(
                 image=source,
                 instruction=item.instruction,
-                method=method,
+                method=self.config.variant(method).method,
                 mask=None if inside_HW is None else Image.fromarray(inside_HW).convert("L"),
                 references=[reference.picture() for reference in item.references],
                 seed=item.seed(self.config.seed),
@@ -114,12 +127,12 @@ class Editing:
         except EditkitError as error:
             return str(error)
 
-    def _results(self, asked: Sequence[tuple[int, Item, EditRequest]]) -> list[EditResult]:
+    def _results(self, method: str, asked: Sequence[tuple[int, Item, EditRequest]]) -> list[EditResult]:
         if not asked:
             return []
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        return self.editor.edit_many([request for *_, request in asked], batch_size=len(asked))
+        return self._editors[method].edit_many([request for *_, request in asked], batch_size=len(asked))
 
     def _kept(self, method: str, place: int, item: Item, request: EditRequest, result: EditResult) -> Edit:
         if result.image is None:
@@ -139,7 +152,7 @@ class Editing:
             "peak_gb": round(peak_bytes() / 1e9, 3),
         }
         if self.costs is not None and isinstance(image, Image.Image):
-            forward = self.costs.forward(method, image.size, len(request.references))
+            forward = self.costs.forward(self.config.variant(method), image.size, len(request.references))
             if forward is not None:
                 found["tflops"] = round(forward.flops * steps / 1e12, 6)
         return found

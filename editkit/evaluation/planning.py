@@ -21,7 +21,7 @@ class MethodNeeds:
     """What one method needs.
 
     Attributes:
-        method: its name.
+        method: its name, or a variant's.
         items: edits.
         passes: forward passes of the transformer.
         flops: operations of all of them; None where they cannot be counted.
@@ -45,14 +45,14 @@ def needs(config: RunConfig, benchmark: Benchmark, device: str | None = None) ->
         EditkitError: for an unknown method or device.
     """
     chosen = devices.by_name(device) if device else None
-    costs = ForwardCosts(config.backbone, config.load, config.options)
+    costs = ForwardCosts(config.backbone, config.load)
     sizes = _sizes(benchmark, config.limit)
     found = []
     for method in config.methods:
         passes, flops = 0, 0.0
-        known = True
+        variant, known = config.variant(method), True
         for (width, height, references), count in sizes.items():
-            forward = costs.forward(method, (width, height), references)
+            forward = costs.forward(variant, (width, height), references)
             if forward is None:
                 known = False
                 continue

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editkit import __version__
+from editkit import __version__, registry
+from editkit import config as configs
 from editkit.errors import EditkitError
 from editkit.evaluation import existing
 from editkit.evaluation.benchmarks import Benchmark, Contents, open_benchmark
@@ -57,6 +58,9 @@ def prepare(config: RunConfig) -> Prepared:
     Raises:
         EditkitError: where settings are wrong, there are no items, or no metric is here.
     """
+    for name in config.methods:
+        variant = config.variant(name)
+        configs.build(registry.method(variant.method).config, variant.options)
     benchmark = open_benchmark(config.benchmark, config.data)
     existing.check_folders(config.results)
     names = [*(config.metrics or benchmark.config.metrics), *(["judge"] if config.judge else [])]
@@ -152,7 +156,7 @@ def _edit(
 
     config = prepared.config
     try:
-        costs = ForwardCosts(config.backbone, config.load, config.options)
+        costs = ForwardCosts(config.backbone, config.load)
     except EditkitError:  # a folder of a shape that is not known without its weights
         costs = None
     Editing(

@@ -7,6 +7,16 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A method with options of its own, which is a row of its own in tables."""
+
+    method: str
+    """The method."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Its options; they add to those that the run gives the method."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """What is evaluated, on what, and by what."""
 
@@ -17,7 +27,9 @@ class RunConfig:
     data: str | None = None
     """Folder or file of the benchmark's data."""
     methods: list[str] = field(default_factory=list)
-    """Methods that edit its items."""
+    """Methods that edit its items, and variants by their names."""
+    variants: dict[str, Variant] = field(default_factory=dict)
+    """Methods with options of their own, by their names in tables; those in `methods` are run."""
     backbone: str = "tiny"
     """Backbone: a name from `editkit backbones`, a folder or a Hub id."""
     device: str | None = None
@@ -63,3 +75,8 @@ class RunConfig:
             name for name in names if not name or set(name) & set("/\\\0") or name.startswith(".")
         ]:
             raise ValueError(f"{strange[0]!r} names no folder for its results")
+
+    def variant(self, name: str) -> Variant:
+        """What a name in `methods` stands for, with all options that it runs under."""
+        own = self.variants.get(name) or Variant(method=name)
+        return Variant(method=own.method, options={**self.options.get(own.method, {}), **own.options})

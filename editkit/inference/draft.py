@@ -20,7 +20,7 @@ from editkit.types import EditInputs, Plan
 
 if TYPE_CHECKING:
     from editkit.inference.planned_batch import Pipeline
-    from editkit.inference.speed import StepSaving
+    from editkit.inference.speed_settings import StepSaving
 
 SEED = 0
 """Seed of a draft's noise, the same for every picture, so that a batch gives what single edits give."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from editkit.backbone import Backbone
@@ -22,6 +22,9 @@ class PictureEditor(Protocol):
 
     def method(self, name: str) -> tuple[Method[Options], Options]:
         """Return a method's record and its options."""
+
+    def configured(self, options: Mapping[str, Mapping[str, Any]]) -> PictureEditor:
+        """Make another editor of this backbone with other options."""
 
     def load(self, request: EditRequest) -> None:
         """Load the weights and adapters of a request ahead of its edit."""

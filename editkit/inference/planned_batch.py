@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -24,6 +24,10 @@ class Pace(Protocol):
     def recipe(self) -> str:
         """What a recipe tells, and a request's `speed` may give."""
 
+    @property
+    def cache(self) -> dict[str, Any] | None:
+        """The cache that skips blocks, as the loading option `cache`; the backbone's own where None."""
+
     def velocity(
         self, pipeline: Pipeline, inputs: EditInputs, plan: Plan, times: Tensor, guidance: float
     ) -> flow.Velocity:
@@ -33,7 +37,8 @@ class Pace(Protocol):
 class Exact:
     """The pace that computes everything in every step."""
 
-    recipe = "exact"
+    recipe: str = "exact"
+    cache: dict[str, Any] | None = None
 
     def velocity(
         self, pipeline: Pipeline, inputs: EditInputs, plan: Plan, times: Tensor, guidance: float

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from editkit.imaging import canvas
 from editkit.inference import postprocess
-from editkit.inference.speed import StepSaving
+from editkit.inference.speed_settings import StepSaving
 from editkit.types import Plan
 
 

@@ -1,15 +1,15 @@
-"""How much work an edit saves: settings of saved steps, and the table of measured ones."""
+"""How much work an edit saves: the names of `speed`, and the table of measured settings."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from editkit import config, packages
 from editkit.errors import EditkitError, unknown
+from editkit.inference import speed_settings
+from editkit.inference.speed_settings import Settings, StepSaving
 
 EXACT = "exact"
 MEASURED = ("balanced", "fast")
@@ -19,47 +19,6 @@ TABLE = packages.ROOT / "configs" / "speed.yaml"
 
 `exact` stands where every technique loses too much.
 """
-LEAST = {"full_steps": 1, "last_steps": 0, "refresh": 0, "draft": 0, "grow": 0}
-"""Least value of each setting that is a number of steps or tokens."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepSaving:
-    """Settings of steps that compute some tokens only, and take the others' keys and values from before."""
-
-    full_steps: int = 3
-    """Number of full steps at the start."""
-    last_steps: int = 1
-    """Number of full steps at the end."""
-    refresh: int = 0
-    """Number of saved steps after which a full one comes; 0 for none between start and end."""
-    region: bool = True
-    """Compute the tokens that the edit changes, and no others; where false, all tokens of the answer."""
-    draft: int = 0
-    """Number of steps of a draft at half the side, which says before the first full step what the edit
-    changes; 0 for none, so that full steps say it. A mask says it better, and no draft is made then."""
-    threshold: float = 0.25
-    """Difference of latents, whose standard deviation is about 1, from which a token counts as changed."""
-    grow: int = 1
-    """Number of tokens by which the changed area grows to every side."""
-
-    def __post_init__(self) -> None:
-        for name, least in LEAST.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        if self.draft and not self.region:
-            raise ValueError("draft finds a region; leave it out with region=false")
-        if not 0 < self.threshold < float("inf"):
-            raise ValueError(f"threshold must be positive, not {self.threshold}")
-
-    @property
-    def text(self) -> str:
-        """The settings as a request's `speed`."""
-        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
-        return ",".join(
-            f"{name}={str(value).lower() if isinstance(value, bool) else f'{value:g}'}"
-            for name, value in values
-        )
 
 
 def check(speed: Any) -> None:
@@ -71,12 +30,12 @@ def check(speed: Any) -> None:
     if not isinstance(speed, str):
         raise EditkitError(f"speed={speed!r} is not allowed; give {', '.join(NAMES)}, or settings key=value.")
     if "=" in speed:
-        _read(speed)
+        speed_settings.parse(speed)
     elif speed not in NAMES:
         raise EditkitError(unknown("speed called", speed, NAMES))
 
 
-def resolve(speed: str, base: str | None, method: str) -> StepSaving | None:
+def resolve(speed: str, base: str | None, method: str) -> Settings | None:
     """Return the settings of a request's `speed` for a backbone's base and a method; None for exact.
 
     Raises:
@@ -86,15 +45,15 @@ def resolve(speed: str, base: str | None, method: str) -> StepSaving | None:
     if speed == EXACT:
         return None
     if "=" in speed:
-        return _read(speed)
+        return speed_settings.parse(speed)
     measured = table(TABLE).get(base or "", {}).get(method, {})
     if speed not in measured:
         raise EditkitError(
             f"No settings of speed={speed} were measured for {method} on this backbone; use speed=exact, or "
-            f"give settings such as speed={StepSaving().text}."
+            f"give settings such as speed={speed_settings.as_text(StepSaving())}."
         )
     found = measured[speed]
-    return None if found == EXACT else config.build(StepSaving, found)
+    return None if found == EXACT else speed_settings.build(found)
 
 
 def measured(method: str) -> list[str]:
@@ -108,7 +67,3 @@ def measured(method: str) -> list[str]:
 def table(path: Path) -> dict[str, Any]:
     """Read the table of measured settings."""
     return config.read(path)
-
-
-def _read(speed: str) -> StepSaving:
-    return config.build(StepSaving, {}, [part.strip() for part in speed.split(",")])

@@ -20,13 +20,14 @@ from editkit.imaging import canvas
 from editkit.inference import draft
 from editkit.inference.partial_plan import plan_of_some, row_of
 from editkit.inference.region import Changes, answer_places, masked_cells
+from editkit.inference.speed_settings import as_text
 from editkit.key_values import KeyValues
 from editkit.types import EditInputs, Plan
 
 if TYPE_CHECKING:
     from editkit import flow
     from editkit.inference.planned_batch import Pipeline
-    from editkit.inference.speed import StepSaving
+    from editkit.inference.speed_settings import StepSaving
 
 
 class PlannedVelocity(Protocol):
@@ -43,13 +44,15 @@ class Saving:
         settings: which steps, and which tokens.
     """
 
+    cache = None
+
     def __init__(self, settings: StepSaving) -> None:
         self.settings = settings
 
     @property
     def recipe(self) -> str:
         """What a recipe tells, and a request may give."""
-        return self.settings.text
+        return as_text(self.settings)
 
     def velocity(
         self, pipeline: Pipeline, inputs: EditInputs, plan: Plan, times: Tensor, guidance: float

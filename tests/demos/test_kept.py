@@ -18,6 +18,7 @@ from demos.device import Visit
 from demos.kept import KEY, Kept
 from editkit.errors import EditkitError
 from editkit.inference import provenance
+from editkit.sessions import store
 from editkit.types import EditResult
 
 RECIPE: dict[str, Any] = {
@@ -60,6 +61,24 @@ def test_a_browser_sees_its_own_results_and_no_others(tmp_path: Path) -> None:
         kept.packed(other, tmp_path)
     kept.forget(mine)
     assert kept.results(mine) == ()
+
+
+def test_a_page_for_several_people_keeps_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("demos.kept.MOST_RESULTS", 2)
+    monkeypatch.setattr("demos.kept.MOST_SESSIONS", 2)
+    shared, own, visit = Kept(tmp_path / "shared", False), Kept(tmp_path / "own", True), Visit()
+    for kept in (shared, own):
+        for seed, source in ((1, "aa"), (2, "bb"), (3, "aa"), (4, "cc")):
+            kept.add(visit, PICTURE, result(seed=seed, source_sha256=source))
+        for _ in range(3):
+            folder = kept.new_session(visit)
+            folder.mkdir()
+            (folder / store.FILE).write_text("{}")
+    assert [provenance.read(file)["seed"] for file in shared.results(visit)] == [4, 3]
+    assert sorted(file.stem for file in shared.room(visit).glob("sources/*")) == ["aa", "cc"]
+    assert len(shared.sessions(visit)) == 2
+    assert len(own.results(visit)) == 4
+    assert len(own.sessions(visit)) == 3
 
 
 def test_one_person_s_browsers_see_the_same(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from editkit.imaging import canvas
 from editkit.inference import draft, pipeline
 from editkit.inference.inputs import prepare
 from editkit.inference.planned_batch import Pipeline, PlannedBatch
-from editkit.inference.speed import StepSaving
+from editkit.inference.speed_settings import StepSaving, as_text
 from editkit.inference.step_saving import SavedVelocity, Saving
 from tests.pictures import difference, image
 
@@ -176,7 +176,7 @@ def test_the_recipe_repeats_the_edit(random_flux: Flux) -> None:
     editor = editkit.Editor(random_flux)
     assert editor.edit(image(128, 128), WORDS, steps=2).recipe["speed"] == "exact"
     first = editor.edit(image(128, 128), WORDS, steps=4, speed="full_steps=2, region=false")
-    assert first.recipe["speed"] == StepSaving(full_steps=2, region=False).text
+    assert first.recipe["speed"] == as_text(StepSaving(full_steps=2, region=False))
     again = editor.edit(image(128, 128), WORDS, steps=4, speed=first.recipe["speed"])
     assert difference(first.image, again.image) == 0
 
