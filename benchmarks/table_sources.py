@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from scipy.stats import binomtest
 
-from benchmarks.faults import FAULTS
+from benchmarks.planted_faults import FAULTS
 from editkit.evaluation.report import frame
 from editkit.evaluation.report import tables as lines
 from editkit.evaluation.report.frame import Frame

@@ -116,25 +116,8 @@ def build(device: Device, run: Training, options: PageOptions) -> Any:
             if options.trains:
                 with gr.Tab("Train", id="train"):
                     train = Train(device, visit, run, options.runs, options.paths)
-        for name, card in compare.cards.items():
-            card.go_on.click(
-                partial(_go_on, turns, tabs, name),
-                [visit],
-                [tabs, *turns.outputs],
-                concurrency_id=QUEUE,
-                concurrency_limit=1,
-                show_progress="hidden",
-                api_name=f"{name}_session",
-            )
+        _connect(compare, turns, train, tabs, visit)
         if train:
-            train.form.attempt.click(
-                partial(_attempt, train, tabs, compare.adapter_note),
-                [visit, train.form.watched],
-                [tabs, compare.adapter_note, train.form.status],
-                concurrency_id=QUEUE,
-                concurrency_limit=1,
-                api_name="train_try",
-            )
             page.load(train.shown, [train.form.watched], train.outputs, api_name="train_load", **QUICK)
         tab.select(results.shown, [visit], results.outputs, api_name="results", **QUICK)
         # Gradio deletes a state when its visitor leaves only if a handler has returned it.
@@ -148,6 +131,29 @@ def build(device: Device, run: Training, options: PageOptions) -> Any:
         page.load(_linked(compare.form), None, compare.form.outputs(), api_name="linked", **QUICK)
         endpoint.add(place)
     return page
+
+
+def _connect(compare: Compare, turns: Turns, train: Train | None, tabs: Any, visit: Any) -> None:
+    """Connect the buttons that lead from one tab to another."""
+    for name, card in compare.cards.items():
+        card.go_on.click(
+            partial(_go_on, turns, tabs, name),
+            [visit],
+            [tabs, *turns.outputs],
+            concurrency_id=QUEUE,
+            concurrency_limit=1,
+            show_progress="hidden",
+            api_name=f"{name}_session",
+        )
+    if train:
+        train.form.attempt.click(
+            partial(_attempt, train, tabs, compare.adapter_note),
+            [visit, train.form.watched],
+            [tabs, compare.adapter_note, train.form.status],
+            concurrency_id=QUEUE,
+            concurrency_limit=1,
+            api_name="train_try",
+        )
 
 
 def _arrive(turns: Turns, browser: Any, visit: Visit, key: str | None) -> dict[Any, Any]:

@@ -54,33 +54,35 @@ def add(place: Place) -> None:
         return [saved(result, visit), dict(result.recipe), notes, sum(result.timings.values())]
 
     with gr.Column(visible=False):
-        inputs = [  # programs may leave out what has a value here, or None in the function
-            gr.File(label="picture"),
-            gr.Textbox(label="instruction"),
-            gr.Textbox(USUAL, label="method"),
-            gr.Number(0, label="seed", precision=0),
-            gr.Number(label="steps", precision=0),
-            gr.Number(label="guidance"),
-            gr.Checkbox(label="preserve"),
-            gr.File(label="mask"),
-            gr.File(label="references", file_count="multiple"),
-        ]
-        picture, recipe, notes, seconds = OUTPUTS
-        outputs = [
-            gr.File(label=picture),
-            gr.JSON(label=recipe),
-            gr.JSON(label=notes),
-            gr.Number(label=seconds),
-        ]
         gr.Button().click(
             edit,
-            [place.visit, *inputs],
-            outputs,
+            [place.visit, *_inputs()],
+            _outputs(),
             preprocess=False,
             concurrency_id=QUEUE,
             concurrency_limit=1,
             api_name="edit",
         )
+
+
+def _inputs() -> list[Any]:
+    """Make the inputs; programs may leave out what has a value here, or None in `edit`."""
+    return [
+        gr.File(label="picture"),
+        gr.Textbox(label="instruction"),
+        gr.Textbox(USUAL, label="method"),
+        gr.Number(0, label="seed", precision=0),
+        gr.Number(label="steps", precision=0),
+        gr.Number(label="guidance"),
+        gr.Checkbox(label="preserve"),
+        gr.File(label="mask"),
+        gr.File(label="references", file_count="multiple"),
+    ]
+
+
+def _outputs() -> list[Any]:
+    picture, recipe, notes, seconds = OUTPUTS
+    return [gr.File(label=picture), gr.JSON(label=recipe), gr.JSON(label=notes), gr.Number(label=seconds)]
 
 
 def _run(place: Place, visit: Visit, request: EditRequest) -> EditResult:

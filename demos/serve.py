@@ -10,7 +10,8 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -57,11 +58,7 @@ def serve(
     """
     check_address(host, port)
     trusted = offered(adapters)
-    folder = tempfile.mkdtemp(prefix="editkit-demo-")
-    # Gradio reads these at import: the only folder that it serves files from, and no analytics.
-    os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-    before = signal.signal(signal.SIGTERM, _leave)
-    try:
+    with _until_stopped():
         app = page_app()
         # Everybody may edit; training, which takes hours, needs a local page or the password.
         trains = password is not None or (host in LOCAL_HOSTS and not share)
@@ -87,6 +84,17 @@ def serve(
             runner.warm()
             print(f"editkit demo is ready at {shared or address} (Ctrl-C ends it)", flush=True)
             threading.Event().wait()
+
+
+@contextmanager
+def _until_stopped() -> Iterator[None]:
+    """Give Gradio a folder, and remove it at the end; Ctrl-C and SIGTERM end the block."""
+    folder = tempfile.mkdtemp(prefix="editkit-demo-")
+    # Gradio reads these at import: the only folder that it serves files from, and no analytics.
+    os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+    before = signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
     finally:

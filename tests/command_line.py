@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -49,17 +51,29 @@ def command(*arguments: object, env: dict[str, str] | None = None, cwd: Path | N
 
 def in_process(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """The command line in this process, several times faster than in its own."""
-    from editkit.cli import main
+    from editkit import cli
+
+    monkeypatch.setattr(cli, "app", _command())
 
     def run(*arguments: object) -> Run:
         monkeypatch.setattr(sys, "argv", ["editkit", *map(str, arguments)])
         capfd.readouterr()
         with pytest.raises(SystemExit) as stopped:
-            main()
+            cli.main()
         out, err = capfd.readouterr()
         return Run(status=int(stopped.value.code or 0), out=out, err=err)
 
     return run
+
+
+@cache
+def _command() -> Any:
+    """All commands with their options, which typer would make anew for each call."""
+    import typer
+
+    from editkit.cli import app
+
+    return typer.main.get_command(app)
 
 
 def one_sentence(message: str) -> None:

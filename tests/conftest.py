@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs an accelerator where there is none."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("There is no CUDA device here, and this test needs one.")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported out of garbage collection, which would look through all of it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

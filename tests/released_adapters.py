@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -16,16 +18,23 @@ FULL = {
 }  # fmt: skip
 
 
+def drawn_on(device: str) -> Callable[..., Tensor]:
+    """Random matrices that keep a signal's size; on meta, where random functions are slow, empty ones."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        if device == "meta":
+            return torch.empty(shape, device=device)
+        return torch.randn(shape, generator=generator, device=device) / shape[-1] ** 0.5
+
+    return draw
+
+
 def released(
     transformer: nn.Module, rank: int, *, experts: int = 0, device: str = "cpu"
 ) -> dict[str, Tensor]:
     """A state dict in the layout of the released files: plain LoRA on all modules, or experts on some."""
-    generator = None if device == "meta" else torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, device=device) / shape[-1] ** 0.5
-
-    state = {}
+    draw, state = drawn_on(device), {}
     for name, module in transformer.named_modules():
         if not isinstance(module, nn.Linear):
             continue
@@ -46,12 +55,7 @@ def ace(
     rank: int, *, width: int = 3072, blocks: tuple[int, int] = (19, 38), device: str = "meta"
 ) -> dict[str, Tensor]:
     """The layout of the released ACE++ LoRAs, 304 stems for the double and single blocks of FLUX.1."""
-    generator = None if device == "meta" else torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, device=device) / shape[-1] ** 0.5
-
-    state = {}
+    draw, state = drawn_on(device), {}
     sizes = {
         "attn_qkv": (1, 3), "attn_proj": (1, 1), "mlp_0": (1, 4), "mlp_2": (4, 1), "mod_lin": (1, 6),
         "linear1": (1, 7), "linear2": (5, 1), "modulation_lin": (1, 3),

@@ -48,44 +48,56 @@ def merge_plans(
     slots = [piece.conditioning for piece in pieces]
     ids_N3, where = merge_ids(ids)
     valid_BN = torch.cat([_valid(each, len(ids_N3), size) for each, size in zip(where, sizes, strict=True)])
-    channels = [slot.channel_BLC for slot in slots if slot.channel_BLC is not None]
-    if len(channels) not in (0, len(slots)):
-        raise EditkitError("These samples fill different slots of the network; train them apart.")
-    channel_BLC = None
-    if channels:
-        at_place = zip(channels, where, strict=True)
-        channel_BLC = torch.cat([pad_tokens(tensor, places_L, len(ids_N3)) for tensor, places_L in at_place])
+    channel_BLC = _merge_channels(slots, where, len(ids_N3))
     if len(slots) > 1 and any(slot.given_L is not None for slot in slots):
         raise EditkitError(
             "Samples of different sizes cannot share a batch where a panel's keys and values are computed "
             "once (context=cached); use pictures of one size, or context=joint."
         )
     sequence_BSC, sequence_ids_S3 = None, None
-    with_context = [slot.sequence_ids_S3 for slot in slots if slot.sequence_ids_S3 is not None]
-    if with_context:
-        sequence_ids_S3, found = merge_ids(with_context)
-        like = next(slot.sequence_BSC for slot in slots if slot.sequence_BSC is not None)
-        contexts, valid = [], []
-        for slot, size in zip(slots, sizes, strict=True):
-            own = torch.zeros(0, dtype=torch.long) if slot.sequence_BSC is None else found.pop(0)
-            tokens = slot.sequence_BSC
-            if tokens is None:
-                tokens = like.new_zeros(size, 0, like.shape[-1])
-            contexts.append(pad_tokens(tokens, own, len(sequence_ids_S3)))
-            valid.append(_valid(own, len(sequence_ids_S3), size))
-        sequence_BSC = torch.cat(contexts)
-        valid_BN = torch.cat((valid_BN, torch.cat(valid)), dim=1)
-    device = ids_N3.device
+    if any(slot.sequence_BSC is not None for slot in slots):
+        sequence_BSC, sequence_ids_S3, valid_BS = _merge_sequences(slots, sizes)
+        valid_BN = torch.cat((valid_BN, valid_BS), dim=1)
     conditioning = Conditioning(
         channel_BLC=channel_BLC,
         sequence_BSC=sequence_BSC,
         sequence_ids_S3=sequence_ids_S3,
         ids_L3=ids_N3,
-        valid_BN=valid_BN.to(device),
+        valid_BN=valid_BN.to(ids_N3.device),
         context_apart=any(slot.context_apart for slot in slots),
         given_L=slots[0].given_L,
     )
     return replace(pieces[0], conditioning=conditioning), where, len(ids_N3)
+
+
+def _merge_channels(slots: Sequence[Conditioning], where: Sequence[Tensor], count: int) -> Tensor | None:
+    """Put the tensors that join on channels at the places of their canvases, BNC.
+
+    Raises:
+        EditkitError: if some plans have such tensors and others do not.
+    """
+    channels = [slot.channel_BLC for slot in slots if slot.channel_BLC is not None]
+    if len(channels) not in (0, len(slots)):
+        raise EditkitError("These samples fill different slots of the network; train them apart.")
+    if not channels:
+        return None
+    at_place = zip(channels, where, strict=True)
+    return torch.cat([pad_tokens(tensor, places_L, count) for tensor, places_L in at_place])
+
+
+def _merge_sequences(slots: Sequence[Conditioning], sizes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Merge the tokens that join on the sequence: tokens BSC, their ids S3, and which are no padding, BS."""
+    ids_S3, found = merge_ids([slot.sequence_ids_S3 for slot in slots if slot.sequence_ids_S3 is not None])
+    like = next(slot.sequence_BSC for slot in slots if slot.sequence_BSC is not None)
+    contexts, valid = [], []
+    for slot, size in zip(slots, sizes, strict=True):
+        own = torch.zeros(0, dtype=torch.long) if slot.sequence_BSC is None else found.pop(0)
+        tokens = slot.sequence_BSC
+        if tokens is None:
+            tokens = like.new_zeros(size, 0, like.shape[-1])
+        contexts.append(pad_tokens(tokens, own, len(ids_S3)))
+        valid.append(_valid(own, len(ids_S3), size))
+    return torch.cat(contexts), ids_S3, torch.cat(valid)
 
 
 def merge_texts(pieces: Sequence[Text]) -> Text:

@@ -120,10 +120,8 @@ def run(
     n, _ = pipeline.defaults(pipeline.method.role_under(pipeline.options), request)
     k = min(search.preview_steps or preview_steps(n), n)
     seeds = range(request.seed, request.seed + search.seeds)
-    referee = _judge(search, judges) if len(seeds) > 1 else None
+    referee = _judge(search, judges, prepared) if len(seeds) > 1 else None
     inputs.check_seed(seeds[-1])
-    if referee is not None and referee.needs_source and prepared.source_1CHW is None:
-        raise EditkitError(f"The judge {search.judge!r} needs a source picture; choose another judge.")
     with enough_memory():
         # All seeds, stopped early.
         every = plan_batch(pipeline, [_with(prepared, seed, request.steps if whole else k) for seed in seeds])
@@ -135,11 +133,8 @@ def run(
         seed, comparisons = bubble(referee, case, pictures, search.both_orders)
         clock.lap("search")
         # The winner alone, from where it was stopped or from its noise.
-        one = (
-            every
-            if len(seeds) == 1 and whole
-            else plan_batch(pipeline, [_with(prepared, seed, request.steps)])
-        )
+        chosen = [_with(prepared, seed, request.steps)]
+        one = every if len(seeds) == 1 and whole else plan_batch(pipeline, chosen)
         place = seeds.index(seed)
         stopped = DenoiseState(x_BLC=early.x_BLC[place : place + 1], step=k)
         clock.lap("plan")
@@ -162,10 +157,17 @@ def _with(prepared: PreparedRequest, seed: int, steps: int | None) -> PreparedRe
     return replace(prepared, request=replace(prepared.request, seed=seed, steps=steps))
 
 
-def _judge(search: SeedSearch, judges: dict[str, Judge]) -> Judge:
+def _judge(search: SeedSearch, judges: dict[str, Judge], prepared: PreparedRequest) -> Judge:
+    """Load the judge, or take it from those that are loaded.
+
+    Raises:
+        EditkitError: where it cannot be loaded, or needs a source picture that the edit has not.
+    """
     key = f"{search.judge} {json.dumps(search.options, sort_keys=True, default=str)}"
     if key not in judges:
         judges[key] = load_judge(search.judge, search.options)
+    if judges[key].needs_source and prepared.source_1CHW is None:
+        raise EditkitError(f"The judge {search.judge!r} needs a source picture; choose another judge.")
     return judges[key]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from editkit.editor import Editor
@@ -79,10 +80,7 @@ def run(
         wanted = [place for place, batch in enumerate(batches) if job.left(batch, store, done, retry)]
         if not wanted:
             return 0
-        begun = ray.is_initialized()
-        try:
-            if not begun:
-                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        with _cluster(address):
             ray.data.DataContext.get_current().enable_progress_bars = False
             made = ray.data.from_items(
                 [{"id": place} for place in wanted], override_num_blocks=len(wanted)
@@ -94,11 +92,27 @@ def run(
                 compute=ActorPoolStrategy(size=workers),
             )
             return sum(int(row["made"]) for row in made.iter_rows())
-        except (ConnectionError, ray.exceptions.RayError) as error:
-            raise EditkitError(
-                f"The cluster at {address} did not finish ({type(error).__name__}); start the same command "
-                "again, which goes on where it stopped."
-            ) from error
-        finally:
-            if not begun:
-                ray.shutdown()
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[None]:
+    """Join a cluster, and leave it at the end; one that this process has joined already stays.
+
+    Raises:
+        EditkitError: where it cannot be reached, or what runs on it fails.
+    """
+    import ray
+
+    begun = ray.is_initialized()
+    try:
+        if not begun:
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        yield
+    except (ConnectionError, ray.exceptions.RayError) as error:
+        raise EditkitError(
+            f"The cluster at {address} did not finish ({type(error).__name__}); start the same command "
+            "again, which goes on where it stopped."
+        ) from error
+    finally:
+        if not begun:
+            ray.shutdown()

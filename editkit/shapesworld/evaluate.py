@@ -52,10 +52,7 @@ def evaluate(
     Raises:
         EditkitError: where `n` leaves the held-out seeds, or an edit fails.
     """
-    if not 1 <= n <= world.HELD_OUT.stop or not 0 <= sessions <= world.HELD_OUT.stop - SESSION_START:
-        raise EditkitError(
-            f"n={n} or sessions={sessions} leaves the held-out seeds 0 to {world.HELD_OUT.stop - 1}."
-        )
+    _check_numbers(n, sessions)
     examples = [world.example(seed) for seed in range(n)]
     sources = [_pixels(example.source) for example in examples]
     answers = [_pixels(example.answer) for example in examples]
@@ -80,6 +77,13 @@ def evaluate(
     shown = [[p for p, e in enumerate(examples) if e.kind == kind][:SHOWN] for kind in world.KINDS]
     report["grid"] = [[(sources[p], edited[p], answers[p]) for p in places] for places in shown]
     return report
+
+
+def _check_numbers(n: int, sessions: int) -> None:
+    if not 1 <= n <= world.HELD_OUT.stop or not 0 <= sessions <= world.HELD_OUT.stop - SESSION_START:
+        raise EditkitError(
+            f"n={n} or sessions={sessions} leaves the held-out seeds 0 to {world.HELD_OUT.stop - 1}."
+        )
 
 
 def _scores(

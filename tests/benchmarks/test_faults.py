@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import faults
+from benchmarks import faults, planted_faults
 from editkit.evaluation.metrics import load_metric
 from editkit.evaluation.metrics.base import HIGHER, LOWER, Column
 from editkit.shapesworld.scores import INSIDE, changed
@@ -21,7 +21,7 @@ def table() -> dict[str, dict[str, float]]:
 
 def test_errors_to_the_true_answer_see_every_fault(table: dict[str, dict[str, float]]) -> None:
     for column in ("l1", "l2", "psnr"):
-        assert table[column] == dict.fromkeys(faults.FAULTS, 1.0)
+        assert table[column] == dict.fromkeys(planted_faults.FAULTS, 1.0)
 
 
 def test_likeness_to_the_source_prefers_a_copy(table: dict[str, dict[str, float]]) -> None:
@@ -38,8 +38,8 @@ def test_success_sees_a_wrong_colour_where_the_thing_is_large_enough(
 ) -> None:
     """Its limit is a mean error, which a wrong colour on a small thing stays below: then it is a tie."""
     shares = []
-    for number, edit in enumerate(faults.edits(N)):
-        shown = faults.cases(edit, number)["colour"]
+    for number, edit in enumerate(planted_faults.edits(N)):
+        shown = planted_faults.cases(edit, number)["colour"]
         assert shown.source is not None
         assert shown.answer is not None
         source, answer, result = (
@@ -52,18 +52,18 @@ def test_success_sees_a_wrong_colour_where_the_thing_is_large_enough(
 
 
 def test_a_figure_that_misses_its_fault_is_named() -> None:
-    seen = dict.fromkeys(faults.FAULTS, 1.0)
-    assert not faults.unseen({"l1": seen, "tone": dict.fromkeys(faults.FAULTS, 0.0)})
+    seen = dict.fromkeys(planted_faults.FAULTS, 1.0)
+    assert not faults.unseen({"l1": seen, "tone": dict.fromkeys(planted_faults.FAULTS, 0.0)})
     assert faults.unseen({"l1": {**seen, "shift": 0.5}}) == ["l1 should see shift, and does in 0.50"]
 
 
 def test_every_fault_differs_from_the_clean_result() -> None:
-    for number, edit in enumerate(faults.edits(N)):
-        shown = faults.cases(edit, number)
+    for number, edit in enumerate(planted_faults.edits(N)):
+        shown = planted_faults.cases(edit, number)
         clean = shown["clean"].result.astype(int)
-        for name in faults.FAULTS:
+        for name in planted_faults.FAULTS:
             apart = np.abs(shown[name].result.astype(int) - clean)
-            assert apart.max() > 10 * faults.NOISE, name
+            assert apart.max() > 10 * planted_faults.NOISE, name
 
 
 def test_ties_count_half() -> None:

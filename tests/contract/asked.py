@@ -29,6 +29,9 @@ CASES: list[Case] = [
     (record, way) for record in editkit.methods() for way in ({}, *OTHER_WAYS.get(record.name, ()))
 ]
 
+USUAL = [case for case in CASES if not case[1]]
+"""Each method once, for what its options have no part in."""
+
 
 def named(case: Case) -> str:
     """A case's name in the list of tests."""

@@ -15,13 +15,13 @@ from backbones.flux import Flux
 from editkit.imaging import canvas, images
 from editkit.method import Method
 from editkit.types import EditRequest
-from tests.contract.asked import WORDS
+from tests.contract.asked import USUAL, WORDS, named
 from tests.pictures import difference, image
 
 
 @pytest.mark.parametrize("size", [(128, 128), (97, 61), (1, 1), (300, 20)])
 def test_edit_keeps_the_size(method: Method, editor: editkit.Editor, size: tuple[int, int]) -> None:
-    result = editor.edit(image(*size), WORDS[0], method.name, steps=2)
+    result = editor.edit(image(*size), WORDS[0], method.name, steps=1)
     assert result.image.size == size
     assert result.image.mode == "RGB"
     assert result.method == result.recipe["method"] == method.name
@@ -109,6 +109,7 @@ def test_a_batch_gives_what_single_edits_give(
             assert difference(result.image, alone.image) <= 1
 
 
+@pytest.mark.parametrize("case", USUAL, ids=named)
 @pytest.mark.parametrize(
     ("asked", "words"),
     [

@@ -19,7 +19,7 @@ from editkit.train.loop import fit
 from editkit.train.settings import EditTrainConfig
 from tests import ROOT
 from tests.command_line import copied
-from tests.contract.asked import CASES, WORDS, named
+from tests.contract.asked import USUAL, WORDS, named
 from tests.pictures import difference, image
 from tests.random_weights import CLIP, LETTERS, T5, transformer_config
 
@@ -57,8 +57,9 @@ def settings(
     return config.build(EditTrainConfig, values, overrides)
 
 
-TRAINED_WAYS = {
+TRAINED_WAYS: dict[str, list[dict[str, Any]]] = {
     "kontext": [{"context": "cached"}],
+    "aceplus": [{"model": "full", "layout": "sequence"}],
     "icedit": [
         {"moe": {"experts": 2, "rank": 2, "balance": 0.1}},
         {"moe": {"experts": 2, "rank": 2}, "context": "cached"},
@@ -69,7 +70,7 @@ TRAINED_WAYS = {
 
 @pytest.mark.parametrize(
     "case",
-    [*CASES, *((registry.method(name), way) for name, ways in TRAINED_WAYS.items() for way in ways)],
+    [*USUAL, *((registry.method(name), way) for name, ways in TRAINED_WAYS.items() for way in ways)],
     ids=named,
 )
 def test_trained_saved_resumed_loaded(

@@ -28,8 +28,8 @@ def words(html: str) -> str:
 
 
 def compared(client: Client, path: Path = RED, **asked: Any) -> dict[str, Any]:
-    """The last state of the Compare tab, by the names of its outputs."""
-    asked = {"instruction": "make the red circle blue", "methods": ["kontext"]} | asked
+    """The last state of the Compare tab after an edit in few steps, by the names of its outputs."""
+    asked = {"instruction": "make the red circle blue", "methods": ["kontext"], "steps": 2} | asked
     found = client.predict(picture=painted(path), api_name="/compare", **asked)
     return dict(zip(_outputs(client, "/compare"), found, strict=True))
 

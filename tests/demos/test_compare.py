@@ -13,12 +13,13 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 import editkit
+from editkit.backbone import Backbone
 from tests.command_line import one_sentence
 from tests.demos.page_client import RED, compared, painted, words
 from tests.pictures import difference
 
 
-def test_methods_are_compared_on_one_canvas_and_seed(client: Client) -> None:
+def test_methods_are_compared_on_one_canvas_and_seed(client: Client, tiny: Backbone) -> None:
     found = compared(client, methods=["icedit", "kontext"], seed=3)
     assert "2 of 2 done" in words(found["status"])
     recipes = {name: json.loads(found[f"{name}: recipe"]) for name in ("icedit", "kontext")}
@@ -30,7 +31,7 @@ def test_methods_are_compared_on_one_canvas_and_seed(client: Client) -> None:
         before, after = (Image.open(path) for path in found[f"{name}: before and after"])
         assert before.resize(source.size, 0).tobytes() == source.tobytes()
         assert after.tobytes() != before.tobytes()
-    edited = editkit.load("tiny").edit(source, "make the red circle blue", seed=3).image
+    edited = editkit.Editor(tiny).edit(source, "make the red circle blue", seed=3, steps=2).image
     shown = Image.open(found["kontext: before and after"][1])
     assert edited is not None
     # Another process may round otherwise.
@@ -45,6 +46,7 @@ def test_paint_keeps_the_edit_inside(client: Client, tmp_path: Path) -> None:
         picture=painted(RED, tmp_path / "layer.png"),
         instruction="make the red circle blue",
         methods=["kontext"],
+        steps=2,
         api_name="/compare",
     )
     (pair,) = (each for each in found if isinstance(each, list | tuple))

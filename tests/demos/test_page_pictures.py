@@ -96,15 +96,21 @@ def test_what_is_no_picture_is_one_sentence(bad: bytes, tmp_path: Path, editor: 
         found.checked()
 
 
-@pytest.mark.parametrize("seed", [2**64, 2**70, True, -1, 1.5])
-def test_seeds_that_none_can_be_are_refused_before_anything_is_shown(seed: Any, tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    turned(path)
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> tab.Compare:
     with gr.Blocks():
         device: Any = SimpleNamespace(editor_of=lambda _: SimpleNamespace(spec=Editor))
-        kept = Kept(tmp_path, personal=True)
+        kept = Kept(tmp_path_factory.mktemp("kept"), personal=True)
         place = Place(device=device, visit=gr.State(None), kept=kept, pixels=PIXELS, adapters={})
-        page = tab.Compare(place)
+        return tab.Compare(place)
+
+
+@pytest.mark.parametrize("seed", [2**64, 2**70, True, -1, 1.5])
+def test_seeds_that_none_can_be_are_refused_before_anything_is_shown(
+    seed: Any, page: tab.Compare, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.png"
+    turned(path)
     visit: Any = SimpleNamespace(stop=None, results={})
     (said,) = page.compare(visit, payload(path), "make it red", ["kontext"], seed=seed)
     assert f"seed={seed} is not allowed" in said[page.controls.status]

@@ -24,6 +24,7 @@ from tests import ROOT
 from tests.command_line import Cli, python, refused
 from tests.docs.pages import ALL, DOCS, ELSEWHERE, PAGES, README, TRAINED, blocks, named, shown
 
+COMMANDS = typer.main.get_command(app)
 METHODS = registry.method_names()
 WRITTEN = {block.title for page in PAGES for block in blocks(page)}
 """Files that pages show whole."""
@@ -41,7 +42,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("line", ALL)
 def test_commands_parse(line: str) -> None:
-    command, words = typer.main.get_command(app), shlex.split(line, comments=True)[1:]
+    command, words = COMMANDS, shlex.split(line, comments=True)[1:]
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
     context = command.make_context(command.name, words)

@@ -48,10 +48,10 @@ def test_inpainting_starts_as_text_to_image(tmp_path: Path, let_go: bool) -> Non
 
 def test_the_input_layer_alone(tmp_path: Path) -> None:
     values = config.read(ROOT / "configs" / "tiny" / "fill.yaml") | {"trainable": "input"}
-    changes = ("load.compile=false", "data.count=8", f"cache={tmp_path}", f"fit.output={tmp_path / 'run'}")
+    changes = ("load.compile=false", "data.count=2", f"cache={tmp_path}", f"fit.output={tmp_path / 'run'}")
     small = (
-        "fit.steps=2",
-        "fit.batch=2",
+        "fit.steps=1",
+        "fit.batch=1",
         "fit.optim.warmup=0",
         "dtype=bfloat16",
         "fit.device=cpu",

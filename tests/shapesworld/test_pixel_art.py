@@ -75,7 +75,7 @@ def test_cells_have_the_colours_of_the_specification() -> None:
     seen = scenes(6)
     assert {scene.style for scene in seen} == {"flat", "outline", "stripes", "gray"}
     assert {thing.letter for scene in seen for thing in scene.things} == {None, *LETTERS}
-    for scene in seen:
+    for scene in seen[::3]:
         drawn_YXC = cells(scene)
         assert drawn_YXC.shape == (32, 32, 3)
         for y, x in itertools.product(range(32), repeat=2):
@@ -108,19 +108,20 @@ def test_every_shape_has_bitmaps_of_both_sizes() -> None:
 @pytest.mark.parametrize("slot", SLOTS)
 def test_things_stay_in_the_box_around_their_slot(slot: str) -> None:
     ground, box = Scene(background="white", things=()), np.zeros((128, 128), bool)
+    empty = world.render(ground)
     box[around_slot(slot)] = True
     assert not any(box[around_slot(other)].any() for other in SLOTS if other != slot)
     for shape, size, right, below in itertools.product(SHAPES, SIZES, (-1, 0, 1), (-1, 0, 1)):
         x, y = SLOTS[slot][0] + right, SLOTS[slot][1] + below
         thing = Thing(shape=shape, colour="red", slot=slot, x=x, y=y, size=size, letter="A")
-        drawn = (world.render(replace(ground, things=(thing,))) != world.render(ground)).any(-1)
+        drawn = (world.render(replace(ground, things=(thing,))) != empty).any(-1)
         assert drawn.any()
         assert not drawn[~box].any(), thing
 
 
 def test_scenes_keep_the_specification() -> None:
     jitter = set()
-    for scene in scenes(60):
+    for scene in scenes(30):
         colours = [thing.colour for thing in scene.things]
         assert {*colours, scene.background} <= set(COLOURS)
         assert len({*colours, scene.background}) == len(colours) + 1
@@ -150,8 +151,9 @@ def test_what_is_made_stands_at_its_slots_centre() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_edit_is_possible_and_visible(kind: str) -> None:
-    for seed in range(200):
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.slow)])
+def test_every_kind_of_edit_is_possible_and_visible(kind: str, count: int) -> None:
+    for seed in range(count):
         example = world.example(seed, kind)
         assert world.example(seed, kind) == example
         if example.source is None:
@@ -171,7 +173,7 @@ def test_sessions_go_on_from_the_answer_before() -> None:
 
 def test_letters_stand_out() -> None:
     """From what is behind them, where the thing has a hole there, too."""
-    for scene in scenes(60):
+    for scene in scenes(30):
         for thing in (thing for thing in scene.things if thing.letter):
             assert thing.letter_colour == ("black" if thing.colour in BLACK_LETTERED else "white")
             assert thing.letter_colour != scene.background, (scene, thing)

@@ -197,10 +197,10 @@ def test_summaries_at_full_size(full: FluxTransformer2DModel) -> None:
         modules=57, number=4, rank=32, top_k=1, router="released", alpha=32.0
     )
     assert (moe.method, moe.modules, len(moe.unplaced)) == ("moe", 286, 456 + 57)
-    plus = summary.inspect(ace(16), {}, SIGNATURES)
-    named = summary.inspect(ace(16), {"modelspec.architecture": "flux-1-named/lora"}, SIGNATURES)
+    plus, few = summary.inspect(ace(16), {}, SIGNATURES), ace(16, blocks=(1, 1))
+    named = summary.inspect(few, {"modelspec.architecture": "flux-1-named/lora"}, SIGNATURES)
     assert named.method == "named"
-    assert summary.inspect(ace(16), {"moe_routing": "{}"}, SIGNATURES).method == "moe"
+    assert summary.inspect(few, {"moe_routing": "{}"}, SIGNATURES).method == "moe"
     assert (plus.dialect, plus.method, plus.x_embedder) == ("kohya", "unknown", None)
     assert (plus.width, plus.modules, plus.ranks) == (3072, 494, {16: 494})
 

@@ -136,9 +136,10 @@ def test_kinds_stand_next_to_each_other(flux: FluxTransformer2DModel, tmp_path: 
     adapters.load(other, tmp_path / "loha.safetensors", "loha")
     adapters.load(adapted, tmp_path / "loha.safetensors", "loha")
     adapters.load(adapted, tmp_path / "x.safetensors", "again")
+    loha_alone = changes(flux, other)
     for names, parts in ((["mine", "loha"], 1), (["mine", "loha", "again"], 2), (["loha"], 0)):
         adapters.enable(adapted, names)
-        both = {name: parts * change + changes(flux, other)[name] for name, change in alone.items()}
+        both = {name: parts * change + loha_alone[name] for name, change in alone.items()}
         agree(changes(flux, adapted), both)
     for name in ("loha", "again", "mine"):
         adapters.eject(adapted, name)

@@ -22,7 +22,7 @@ from tests.random_weights import T5
 
 CHANNELS = {"kontext": 64, "fill": 384, "ace": 448}
 BLOCKS = {"num_layers": 6, "num_single_layers": 8, "num_attention_heads": 4}
-DEEP = T5 | {"d_ff": 512, "num_layers": 24}
+DEEP = T5 | {"d_ff": 2048, "num_layers": 6}
 SOURCE, MASK = colourful(48, 32), Image.new("L", (48, 32), 255)
 CPU = torch.device("cpu")
 INSTRUCTIONS = {
