@@ -131,7 +131,7 @@ class Flux(LatentCodec):
         if slots.sequence_BSC is not None and slots.sequence_ids_S3 is not None:
             hidden_BLC = torch.cat((hidden_BLC, slots.sequence_BSC), dim=1)
             ids_L3 = torch.cat((ids_L3, slots.sequence_ids_S3))
-        time_B = torch.as_tensor(t, device=self.device, dtype=x_BLC.dtype).expand(batch)
+        time_B = _network_time(t, x_BLC.dtype).to(self.device).expand(batch)
         text_ids_T3 = slots.text.ids_T3
         if text_ids_T3 is None:
             text_ids_T3 = ids_L3.new_zeros(slots.text.tokens_BTD.shape[1], 3)
@@ -165,6 +165,15 @@ class Flux(LatentCodec):
         from backbones import pipeline_folder  # diffusers' pipelines take seconds to import
 
         pipeline_folder.save(self, role, folder)
+
+
+def _network_time(t: float | Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the time that the transformer is given, rounded in half precision as by diffusers' pipelines.
+
+    They round 1000 t. Black Forest Labs' sampler rounds t, which gives the network other times.
+    """
+    time = torch.as_tensor(t, dtype=torch.float32)
+    return time if dtype == torch.float32 else (1000 * time).to(dtype) / 1000
 
 
 def _memory(slots: Conditioning, branch: str, tokens: int) -> AttentionMemory | None:

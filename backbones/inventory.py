@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backbones import hub, hub_cache, low_memory
 from backbones.low_memory import BF16, LARGEST_BLOCK, OUTSIDE_BLOCKS, PRESETS, Preset, WeightBytes
-from backbones.quantized_sizes import CLIP_PLAIN, FOUR_BITS, T5_PLAIN, bytes_of_a_weight
+from backbones.quantized_sizes import FOUR_BITS, T5_PLAIN
 from backbones.specs import FAMILIES, PARAMETERS
+from editkit import config
 from editkit.backbone import CachedRole, LoadingChoice, MemoryFit, Role
+
+if TYPE_CHECKING:
+    from backbones.load_options import LoadOptions
 
 ROOM = low_memory.ROOM
 FULL = 4
@@ -62,15 +66,22 @@ def loading_choices(on_cpu: bool) -> list[LoadingChoice]:
     ]
 
 
-def memory_fits(memory: float, quantization: Mapping[str, Any]) -> list[MemoryFit]:
+def memory_fits(memory: float, loading: Mapping[str, Any]) -> list[MemoryFit]:
     """List what every role of every family needs on a device of this many bytes.
 
     Args:
         memory: bytes of the device.
-        quantization: the loading option `quantization` by model; all other models are in bfloat16.
+        loading: loading options: `quantization`, and weight files, which count with what they take once they
+            are loaded; all other models are in bfloat16.
+
+    Raises:
+        EditkitError: where an option is refused, or a file is missing, damaged or of another kind.
     """
+    from backbones.load_options import LoadOptions  # imports diffusers
+
+    options = config.build(LoadOptions, loading)
     return [
-        _memory_fit(family.name, name, _sizes(role, quantization), memory)
+        _memory_fit(family.name, name, _sizes(name, role, options), memory)
         for family in FAMILIES.values()
         for name, role in family.roles.items()
     ]
@@ -96,39 +107,19 @@ def _memory_fit(family: str, role: str, sizes: WeightBytes, memory: float) -> Me
     )
 
 
-def _sizes(role: Role, quantization: Mapping[str, Any]) -> WeightBytes:
+def _sizes(name: str, role: Role, options: "LoadOptions") -> WeightBytes:
     """Return the bytes of a role's weights, from its files where it is embedded."""
     folder = Path(role.source)
     if not folder.is_absolute():
-        return _published_weights(quantization)
+        from backbones import weight_sizes  # imports torch
+
+        return weight_sizes.published_or_given(name, options)
     parts = ("transformer", "text_encoder", "text_encoder_2", "vae")
     transformer, clip, t5, vae = (
         sum(file.stat().st_size for file in (folder / part).glob("*.safetensors")) for part in parts
     )
     # Far smaller than any preset's limit, so it is never offloaded block by block.
     return WeightBytes(transformer=transformer, block=transformer, outside=0, encoders=clip + t5, vae=vae)
-
-
-def _published_weights(quantization: Mapping[str, Any]) -> WeightBytes:
-    """Return the bytes of a role of FLUX.1, with these quantizers by model and the rest in bfloat16."""
-    sizes = low_memory.published_weights()
-    weight, clip, t5 = (
-        bytes_of_a_weight(quantization.get(part) or {})
-        for part in ("transformer", "text_encoder", "text_encoder_2")
-    )
-    encoders = (
-        clip * (PARAMETERS["text_encoder"] - CLIP_PLAIN)
-        + t5 * (PARAMETERS["text_encoder_2"] - T5_PLAIN)
-        + BF16 * (CLIP_PLAIN + T5_PLAIN)
-    )
-    share = weight / BF16
-    return WeightBytes(
-        transformer=share * sizes.transformer,
-        block=share * sizes.block,
-        outside=share * sizes.outside,
-        encoders=encoders,
-        vae=sizes.vae,
-    )
 
 
 def _preset_choice(name: str, preset: Preset) -> LoadingChoice:

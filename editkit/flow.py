@@ -6,7 +6,6 @@ Times run from 1 (noise) to 0 (picture): x_t = (1 - t) x_0 + t noise, and the ve
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -57,11 +56,12 @@ def schedule(steps: int, tokens: int, shift: TimeShift = FLUX_DEV) -> Tensor:
 def euler_steps(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Iterator[Tensor]:
     """Take Euler steps over any span of a schedule; yield x_t after each step.
 
-    Splitting the times at any point and going on from there gives the same tensors.
+    Splitting the times at any point and going on from there gives the same tensors. In half precision, a step
+    is rounded before the sum, as in diffusers' scheduler.
     """
-    spans = times.tolist()
-    for now, then in pairwise(spans):
-        x_BLC = (x_BLC.float() + (then - now) * velocity(x_BLC, now).float()).to(x_BLC.dtype)
+    spans = times.to(x_BLC.device).diff()
+    for now, span in zip(times.tolist(), spans, strict=False):
+        x_BLC = (x_BLC.float() + span * velocity(x_BLC, now)).to(x_BLC.dtype)
         yield x_BLC
 
 

@@ -62,16 +62,15 @@ class GgufWeights(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._tensors)
 
-    def layout(self) -> dict[str, Tensor]:
-        """Return tensors of the same shapes on the meta device, without reading values."""
-        return {
-            name: torch.empty(
-                self._reshaped(name) or tuple(int(side) for side in reversed(tensor.shape)),
-                dtype=PLAIN.get(tensor.tensor_type.name, torch.float16),
-                device="meta",
-            )
-            for name, tensor in self._tensors.items()
-        }
+    def on_meta(self, name: str) -> Tensor:
+        tensor = self._tensors[name]
+        shape = self._reshaped(name) or tuple(int(side) for side in reversed(tensor.shape))
+        return torch.empty(shape, dtype=PLAIN.get(tensor.tensor_type.name, torch.float16), device="meta")
+
+    def packed_bytes(self, name: str) -> float | None:
+        tensor = self._tensors[name]
+        plain = tensor.tensor_type.name in PLAIN or self._reshaped(name) is not None
+        return None if plain else float(tensor.n_bytes)
 
     def _reshaped(self, name: str) -> tuple[int, ...] | None:
         field = self._reader.fields.get(RESHAPED + name)

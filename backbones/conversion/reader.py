@@ -1,5 +1,6 @@
 """Read checkpoints tensor by tensor, so that only the tensors in use are in memory."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -58,6 +59,12 @@ class SafetensorsReader(Mapping[str, Tensor]):
     def code(self, name: str) -> str:
         """Return safetensors' name of a tensor's dtype, without reading values."""
         return str(self._handles[name].get_slice(name).get_dtype())
+
+    def size(self, name: str) -> int:
+        """Return the bytes of a tensor's values, without reading them."""
+        code = self.code(name)
+        bits = int("".join(filter(str.isdigit, code.split("_")[0])))  # as in BF16, F8_E4M3 and U8
+        return math.prod(self.shape(name)) * bits // 8
 
     def layout(self) -> dict[str, Tensor]:
         """Return tensors of the same shapes and dtypes on the meta device, without reading values."""

@@ -57,8 +57,15 @@ class ComponentTensors(Mapping[str, Any]):
 
     def layout(self) -> dict[str, Tensor]:
         """Return tensors of the same shapes on the meta device, without reading values."""
-        layout = self._weights.layout()
-        return {name: layout[old] for name, old in self._names.items()}
+        return {name: self.on_meta(name) for name in self}
+
+    def on_meta(self, name: str) -> Tensor:
+        """Return a tensor of the same shape on the meta device, without reading values."""
+        return self._weights.on_meta(self._names[name])
+
+    def packed_bytes(self, name: str) -> float | None:
+        """Return the bytes of a tensor that can stay quantized, with its scales; None for any other."""
+        return self._weights.packed_bytes(self._names[name])
 
 
 @contextmanager

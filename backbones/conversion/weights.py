@@ -19,6 +19,9 @@ PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 QUANTIZED = {"U8": torch.uint8, "I8": torch.int8}
 """safetensors' names of the dtypes of packed values."""
 
+FULL = 4
+"""Bytes of a scale in float32, of which each row has one."""
+
 
 class Weights(Protocol):
     """Tensors by name; quantized ones are of diffusers' parameter classes, or `bnb_matrix.BnbMatrix`."""
@@ -29,8 +32,11 @@ class Weights(Protocol):
     def __getitem__(self, name: str, /) -> Any: ...
     def __iter__(self) -> Iterator[str]: ...
     def __len__(self) -> int: ...
-    def layout(self) -> dict[str, Tensor]:
-        """Return tensors of the same shapes on the meta device, without reading values."""
+    def on_meta(self, name: str) -> Tensor:
+        """Return a tensor of the same shape on the meta device, without reading values."""
+
+    def packed_bytes(self, name: str) -> float | None:
+        """Return the bytes of a tensor that can stay quantized, with its scales; None for any other."""
 
 
 def open_weights(path: Path, stack: ExitStack) -> Weights:
@@ -83,8 +89,19 @@ class SafetensorsWeights(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._names)
 
-    def layout(self) -> dict[str, Tensor]:
-        return {name: torch.empty(self._shape(name), dtype=self._dtype(name), device="meta") for name in self}
+    def on_meta(self, name: str) -> Tensor:
+        return torch.empty(self._shape(name), dtype=self._dtype(name), device="meta")
+
+    def packed_bytes(self, name: str) -> float | None:
+        companions = self._companions.get(name, {})
+        if companions.keys() & set(bnb_matrix.STATE):
+            return float(sum(map(self._stored.size, (name, *companions.values()))))
+        if "weight_scale_2" in companions:
+            return self._stored.size(name) * (1 + 2 / scaled.BLOCK)  # a byte holds two values
+        scales = companions.keys() & {"weight_scale", "scale_weight"}
+        if not scales or self._dtype(name) == torch.float8_e5m2:
+            return None
+        return float(self._stored.size(name) + FULL * self._shape(name)[0])
 
     def _shape(self, name: str) -> tuple[int, ...]:
         companions, shape = self._companions.get(name, {}), self._stored.shape(name)

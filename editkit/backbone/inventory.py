@@ -86,12 +86,16 @@ class Inventory(Protocol):
     def token(self) -> bool:
         """Whether this machine has a token of the Hub, which gated weights need."""
 
-    def memory_fits(self, memory: float, quantization: Mapping[str, Any]) -> list[MemoryFit]:
+    def memory_fits(self, memory: float, loading: Mapping[str, Any]) -> list[MemoryFit]:
         """List what every role of every family needs on a device of this many bytes.
 
         Args:
             memory: bytes of the device.
-            quantization: the loading option `quantization` by model; all other models are in bfloat16.
+            loading: loading options: `quantization`, and weight files, which count with what they take once
+                they are loaded; all other models are in bfloat16.
+
+        Raises:
+            EditkitError: where an option is refused, or a file is missing, damaged or of another kind.
         """
 
     def best_preset(self, memory: float) -> str | None:

@@ -9,6 +9,9 @@ import typer
 from editkit.cli.options import Load
 from editkit.errors import EditkitError
 
+COUNTED = ("quantization", "transformer", "text_encoder", "text_encoder_2", "vae")
+"""Loading options that an estimate counts."""
+
 
 def methods(
     name: Annotated[
@@ -105,18 +108,17 @@ def _fits(device: str | None, load: list[str] | None) -> None:
     from editkit.cli.tables import columns, text
     from editkit.train.estimate import devices
 
-    quantization = _quantization(device, load)
+    loading = _loading(device, load)
     known, inventory = devices.by_name(device or ""), provider().inventory
     head = ("", "", "transformer", "encoders", "VAE", "activations", "settings", "weights at once")
     rows = []
-    for each in inventory.memory_fits(known.capacity, quantization):
+    for each in inventory.memory_fits(known.capacity, loading):
         sizes = (each.transformer, each.encoders, each.vae, inventory.ROOM)
         peak = "" if each.preset is None else _gigabytes(each.peak)
         rows.append((each.family, each.role, *map(_gigabytes, sizes), _settings(each.preset), peak))
-    kind = f"{' and '.join(quantization)} quantized, the rest in bfloat16" if quantization else "in bfloat16"
-    print(f"GB {kind} on {known.name}; activations are those of one megapixel, at most.")
+    print(f"GB {_told(loading)} on {known.name}; activations are those of one megapixel, at most.")
     print(text(columns("<<>>>><>", rows, head)))
-    if not quantization:
+    if not loading:
         print(f"Several roles in one process: {_settings(inventory.best_preset(known.capacity))}")
 
 
@@ -126,10 +128,10 @@ def _estimates(device: str | None, names: Sequence[str], load: list[str] | None)
     from editkit.train.estimate import devices, edits
     from editkit.train.estimate.plan import UTILIZATION
 
-    quantization = _quantization(device, load)
+    loading = _loading(device, load)
     known = devices.by_name(device or "")
     rows = []
-    for each in edits.estimate(known, names, quantization):
+    for each in edits.estimate(known, names, loading):
         seconds = "" if each.seconds is None else f"{each.seconds:.0f}"
         memory = "" if each.preset is None else _gigabytes(each.memory)
         canvas = f"{each.width}x{each.height}"
@@ -144,8 +146,8 @@ def _estimates(device: str | None, names: Sequence[str], load: list[str] | None)
     print(f"{edits.TRANSFER / 1e9:.0f} GB/s where weights come to the device in each step.")
 
 
-def _quantization(device: str | None, load: list[str] | None) -> dict[str, Any]:
-    """Return the loading option `quantization` by model, from the options of an estimate.
+def _loading(device: str | None, load: list[str] | None) -> dict[str, Any]:
+    """Return the loading options of an estimate.
 
     Raises:
         EditkitError: where no device is named, or for an option that estimates do not count.
@@ -157,11 +159,21 @@ def _quantization(device: str | None, load: list[str] | None) -> dict[str, Any]:
     if device is None:
         raise EditkitError("--load is for an estimate; name a device too, such as --plan-device rtx4090-24g.")
     loaded = pairs(load, "--load")
-    if strange := [key for key in loaded if key != "quantization"]:
-        raise EditkitError(f"An estimate counts --load quantization=... alone; leave {strange[0]} out.")
+    if strange := [key for key in loaded if key not in COUNTED]:
+        counted = ", ".join(COUNTED)
+        raise EditkitError(f"An estimate counts --load of {counted} alone; leave {strange[0]} out.")
     provider().estimate(edits.BACKBONE, loaded)  # refuses what loading would refuse
-    found: dict[str, Any] = loaded.get("quantization") or {}
-    return {"transformer": found} if "type" in found else found
+    return loaded
+
+
+def _told(loading: dict[str, Any]) -> str:
+    """Say which models are not in bfloat16."""
+    quantization = loading.get("quantization") or {}
+    parts = ["transformer"] if "type" in quantization else list(quantization)
+    told = [f"{' and '.join(parts)} quantized"] if parts else []
+    if files := [key for key in loading if key != "quantization"]:
+        told.append(f"{' and '.join(files)} as in the files given")
+    return f"{', '.join(told)}, the rest in bfloat16" if told else "in bfloat16"
 
 
 def _gigabytes(size: float) -> str:

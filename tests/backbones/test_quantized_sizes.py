@@ -78,7 +78,7 @@ def test_what_fits_counts_quantized_parts() -> None:
     def fit(**quantization: Any) -> Any:
         (found,) = (
             each
-            for each in inventory.memory_fits(24e9, quantization)
+            for each in inventory.memory_fits(24e9, {"quantization": quantization})
             if (each.family, each.role) == ("flux1-dev", "kontext")
         )
         return found

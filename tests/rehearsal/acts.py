@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from diffusers import FluxFillPipeline, FluxKontextPipeline
@@ -30,6 +31,7 @@ from tests.rehearsal.edits import (
 from tests.rehearsal.figures import relative, start, tell
 from tests.rehearsal.networks import LENGTH
 from tests.rehearsal.remembered import remembering
+from tests.rehearsal.shortened import narrow_encoder, no_blocks
 from tests.rehearsal.stage import Stage
 
 
@@ -38,7 +40,12 @@ def kontext(stage: Stage, editor: editkit.Editor, size: tuple[int, int]) -> None
     picture = image(*size)
     asked = EditRequest(image=picture, instruction=PROMPT, seed=SEED, steps=1, guidance=GUIDANCE)
     start()
-    with remembering(editor, "kontext"):
+    with ExitStack() as stack:
+        if stage.scale.shortened:
+            stack.enter_context(narrow_encoder(editor))
+            if size != stage.scale.sizes[0]:
+                stack.enter_context(no_blocks(editor))
+        stack.enter_context(remembering(editor, "kontext"))
         planned, mine = latents(_kontext(editor, picture), asked)
         theirs = other(
             editor, FluxKontextPipeline, "kontext", picture,
@@ -92,7 +99,7 @@ def _kontext(editor: editkit.Editor, picture: Image.Image) -> editkit.Editor:
 
 def icedit(stage: Stage, editor: editkit.Editor) -> None:
     """A LoRA in the released layout, experts that all are this LoRA, and experts that differ."""
-    width, height = stage.scale.half, stage.scale.half * 2 // 3 // 16 * 16
+    width, height = stage.scale.half, stage.scale.half * 3 // 8 // 16 * 16
     transformer, picture = editor.backbone.transformer("fill"), image(width, height)
     asked = EditRequest(image=picture, instruction=PROMPT, method="icedit", seed=SEED, steps=1)
     wide, right = Image.new("RGB", (2 * width, height)), Image.new("L", (2 * width, height))

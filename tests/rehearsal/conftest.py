@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 import editkit
 from tests.rehearsal.figures import pytest_terminal_summary, start, tell
 from tests.rehearsal.networks import CHANNELS, FULL_WIDTH
+from tests.rehearsal.products import FloatProducts
+from tests.rehearsal.remembered import Answer, Remembered
 from tests.rehearsal.stage import Stage
 
 __all__ = ["pytest_terminal_summary"]
@@ -17,10 +20,14 @@ THREADS = 2
 
 
 @pytest.fixture(autouse=True)
-def _threads(request: pytest.FixtureRequest) -> None:
-    """Large products gain by a second thread, where small ones lose by it."""
-    if request.node.get_closest_marker("slow"):
-        torch.set_num_threads(THREADS)
+def _products(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Large products gain by a second thread, where small ones lose by it, and by float32."""
+    if not request.node.get_closest_marker("slow"):
+        yield
+        return
+    torch.set_num_threads(min(THREADS, len(os.sched_getaffinity(0))))
+    with FloatProducts():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -41,16 +48,28 @@ def _sizes(stage: Stage) -> Iterator[int]:
             yield path.stat().st_size
 
 
-@pytest.fixture(scope="module")
-def kontext(stage: Stage) -> editkit.Editor:
-    return stage.load("kontext")
+@pytest.fixture(scope="session")
+def texts() -> list[Answer]:
+    """What T5 made of prompts; it is the same in all folders."""
+    return []
 
 
 @pytest.fixture(scope="module")
-def fill(stage: Stage) -> editkit.Editor:
-    return stage.load("fill")
+def kontext(stage: Stage, texts: list[Answer]) -> editkit.Editor:
+    return _opened(stage, "kontext", texts)
 
 
 @pytest.fixture(scope="module")
-def ace(stage: Stage) -> editkit.Editor:
-    return stage.load("ace")
+def fill(stage: Stage, texts: list[Answer]) -> editkit.Editor:
+    return _opened(stage, "fill", texts)
+
+
+@pytest.fixture(scope="module")
+def ace(stage: Stage, texts: list[Answer]) -> editkit.Editor:
+    return _opened(stage, "ace", texts)
+
+
+def _opened(stage: Stage, role: str, texts: list[Answer]) -> editkit.Editor:
+    editor = stage.load(role)
+    Remembered(editor.backbone.encoders.t5, texts)
+    return editor

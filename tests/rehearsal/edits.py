@@ -24,12 +24,7 @@ from tests.rehearsal.networks import LENGTH
 
 SEED, GUIDANCE = 5, 2.5
 SAME = 1e-3
-"""Largest relative RMS of latents after one step, for which both do the very same arithmetic.
-
-Later times are no such thing in bfloat16: editkit rounds t, as Black Forest Labs' sampler does, and diffusers
-1000 t. Where these are not the same number, a network of random weights, which is not smooth in time, is far
-off.
-"""
+"""Largest relative RMS of latents for which both do the very same arithmetic."""
 CLOSE = 0.02
 """Largest one where the same is computed in another order, or rounded otherwise on the way."""
 FAR = 0.05

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 ROWS: list[str] = []
-_since = [time.perf_counter()]
+_since = [0.0, 0.0]
 
 
 def relative(mine: Tensor, other: Tensor) -> float:
@@ -22,15 +22,19 @@ def relative(mine: Tensor, other: Tensor) -> float:
 
 def tell(what: str, value: float | str) -> None:
     """Keep a figure for the end, with the seconds since the one before."""
-    now = time.perf_counter()
+    clock, cpu = (now - then for now, then in zip(_now(), _since, strict=True))
     shown = value if isinstance(value, str) else "equal" if value == 0 else f"relative RMS {value:.5f}"
-    ROWS.append(f"{what}: {shown}, {now - _since[0]:.1f} s")
-    _since[0] = now
+    ROWS.append(f"{what}: {shown}, {clock:.1f} s, {cpu:.1f} s of CPU")
+    start()
 
 
 def start() -> None:
     """Take the time from now on."""
-    _since[0] = time.perf_counter()
+    _since[:] = _now()
+
+
+def _now() -> list[float]:
+    return [time.perf_counter(), time.process_time()]
 
 
 def memory(device: torch.device) -> str:

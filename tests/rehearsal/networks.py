@@ -81,6 +81,8 @@ class Scale:
         side: of square pictures in what would be dear on large ones.
         half: width of each half of ICEdit's diptych.
         canvas: side of ACE++'s square pictures.
+        shortened: whether Kontext's pictures go through a narrow encoder, and only the first of `sizes`
+            through the transformer's blocks.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Scale:
     side: int = 512
     half: int = 512
     canvas: int = 1024
+    shortened: bool = False
 
     @property
     def width(self) -> int:
@@ -111,8 +114,9 @@ FULL_WIDTH = replace(
     transformer=TRANSFORMER | {"num_layers": 1, "num_single_layers": 1},
     t5=T5_XXL | {"num_layers": 1},
     clip=CLIP_L | {"num_hidden_layers": 1},
-    side=256,
-    canvas=512,
+    side=128,
+    canvas=256,
+    shortened=True,
 )
 SMALL = Scale(
     name="small",

@@ -11,17 +11,24 @@ from torch import Tensor, nn
 
 import editkit
 
+Answer = tuple[tuple[Any, ...], Mapping[str, Any], Any]
+"""Arguments, named arguments, and what came of them."""
+
 
 class Remembered:
     """A module's forward pass that knows its answers.
 
     editkit and diffusers ask the same networks. Where the one's input is the other's, so is the answer, and
     on a CPU the second would take as long as the first.
+
+    Args:
+        module: the module, whose forward pass is replaced.
+        known: answers of a module with the same weights, which both then share.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, known: list[Answer] | None = None) -> None:
         self._forward = module.forward
-        self._known: list[tuple[tuple[Any, ...], Mapping[str, Any], Any]] = []
+        self._known: list[Answer] = [] if known is None else known
         module.forward = self  # type: ignore[method-assign]
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:

@@ -27,7 +27,8 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> C
 
 
 def found(device: str, *methods: str, **quantization: Any) -> dict[str, edits.EditEstimate]:
-    return {each.method: each for each in edits.estimate(devices.by_name(device), methods, quantization)}
+    estimates = edits.estimate(devices.by_name(device), methods, {"quantization": quantization})
+    return {each.method: each for each in estimates}
 
 
 @pytest.mark.slow

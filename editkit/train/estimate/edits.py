@@ -55,20 +55,20 @@ class EditEstimate:
 
 
 def estimate(
-    device: Device, methods: Sequence[str], quantization: Mapping[str, Any] | None = None
+    device: Device, methods: Sequence[str], loading: Mapping[str, Any] | None = None
 ) -> Iterator[EditEstimate]:
     """Estimate an edit by each of these methods on one device.
 
     Args:
         device: the device on which the edit runs.
         methods: names of the methods.
-        quantization: the loading option `quantization` by model; all other models are in bfloat16.
+        loading: loading options: `quantization`, and weight files; all other models are in bfloat16.
 
     Raises:
-        EditkitError: where a method is unknown.
+        EditkitError: where a method is unknown, or an option or a file is refused.
     """
     inventory, backbone = provider().inventory, provider().estimate(BACKBONE, {})
-    found = inventory.memory_fits(device.capacity, quantization or {})
+    found = inventory.memory_fits(device.capacity, loading or {})
     fits = {each.role: each for each in found if each.family == BACKBONE}
     for name in methods:
         method = registry.method(name)

@@ -63,6 +63,16 @@ def test_diffusers_naming_in_one_file(plain: FluxTransformer2DModel, tmp_path: P
     assert torch.equal(predict(loaded(tmp_path / "flux.safetensors")), predict(plain))
 
 
+def test_integers_of_another_model_in_the_file(
+    native: State, plain: FluxTransformer2DModel, tmp_path: Path
+) -> None:
+    """Files of all models may hold CLIP's position ids."""
+    state = {f"model.diffusion_model.{name}": tensor for name, tensor in native.items()}
+    ids = "text_encoders.clip_l.transformer.text_model.embeddings.position_ids"
+    file = write((state | {ids: torch.arange(77)[None]}, {}), tmp_path / "all.safetensors")
+    assert apart(predict(loaded(file)), predict(plain)) < 1e-5
+
+
 def test_a_folder_in_four_bits(plain: FluxTransformer2DModel, tmp_path: Path) -> None:
     """As diffusers saves it, and loads it on a GPU alone."""
     state, _ = four_bits({name: tensor.detach() for name, tensor in plain.state_dict().items()})
