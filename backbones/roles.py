@@ -141,7 +141,10 @@ class RoleTransformers:
         folder = self.options.replacement(role) or self._own_path(role)
         if not (folder / "config.json").is_file():
             return None
-        made = empty_model(FluxTransformer2DModel, json.loads((folder / "config.json").read_text()))
+        config = json.loads((folder / "config.json").read_text())
+        if config.get("quantization_config"):
+            return None
+        made = empty_model(FluxTransformer2DModel, config).to(self.dtype)
         if made.config.in_channels != record.in_channels:
             return None  # loading it whole says what is wrong
         weights = WeightSlices(folder, [name for name, _ in made.named_parameters()])

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from editkit import config, registry
 from editkit.backbone import Backbone, Role, WeightReader, provider
@@ -25,7 +24,7 @@ from editkit.imaging import images
 from editkit.method import Method
 from editkit.train import activation_checkpointing, model_card, status
 from editkit.train.distill import objective_of
-from editkit.train.distributed import fsdp, processes
+from editkit.train.distributed import fsdp, meta_weights, processes
 from editkit.train.job import Job, Rows
 from editkit.train.metrics_log import last_figures
 from editkit.train.objective import Objective
@@ -133,7 +132,8 @@ class EditJob(Job):
             if fsdp.wanted():
                 # FSDP moves block by block to the devices, so that no device ever holds all of them.
                 loaded.transformer_device = torch.device("cpu")
-                if self.config.trainable == "full" and not self.config.start:
+                # A new DoRA begins from the norms of the weights.
+                if self.config.trainable != "input" and not (self.config.start or self.config.lora.dora):
                     self._weights = loaded.empty_transformer(self.role)
             if self.config.start:
                 loaded.use_components_of(self.config.start)
@@ -152,7 +152,7 @@ class EditJob(Job):
         elif self.config.trainable == "input":
             transformer.x_embedder.requires_grad_(True).float()
         else:
-            with torch.random.fork_rng():
+            with torch.random.fork_rng(), meta_weights.stand_ins(transformer):
                 torch.manual_seed(self.config.fit.seed)  # the same adapter in all processes
                 if self.config.adapter:
                     self.trainer.load(transformer, Path(self.config.adapter))
@@ -176,16 +176,7 @@ class EditJob(Job):
 
     def weight_rows(self) -> Rows | None:
         weights = self._weights
-        if weights is None:
-            return None
-        beside = {name: p.detach().clone() for name, p in self.objective.named_parameters() if not p.is_meta}
-
-        def rows(name: str, start: int, end: int) -> Tensor:
-            if name in beside:  # a discriminator's
-                return beside[name][start:end]
-            return weights.rows(name.removeprefix("transformer."), start, end)
-
-        return rows
+        return None if weights is None else meta_weights.row_reader(self.objective, "transformer.", weights)
 
     def figures(self) -> dict[str, float]:
         return self.trainer.figures() | self.objective.figures()

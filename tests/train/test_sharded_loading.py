@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests import ROOT
 from tests.random_weights import transformer_config
@@ -18,7 +19,8 @@ LOADING = (*IN_SHARDS[:-1], str(ROOT / "tests" / "train" / "sharded_loading_run.
 
 
 @pytest.mark.slow
-def test_a_process_reads_its_shard_and_no_more(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trainable", ["full", "lora"])
+def test_a_process_reads_its_shard_and_no_more(tmp_path: Path, trainable: str) -> None:
     """A model of 0.5 GB in files of 50 MB: memory grows by 1.2 of a shard and a file at most."""
     from diffusers import FluxTransformer2DModel
 
@@ -30,7 +32,12 @@ def test_a_process_reads_its_shard_and_no_more(tmp_path: Path) -> None:
     del made
     surroundings = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     told = subprocess.run(
-        [*LOADING, str(tmp_path)], env=surroundings, capture_output=True, text=True, timeout=280, check=False
+        [*LOADING, str(tmp_path), trainable],
+        env=surroundings,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
     )
     found = re.findall(r"shard (\d+) grown (\d+)", told.stdout)
     assert len(found) == 2, told.stdout + told.stderr
@@ -41,11 +48,25 @@ def test_a_process_reads_its_shard_and_no_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("trainable", ["full", "lora"])
 def test_training_from_files_in_shards_is_training_in_one_process(
-    random_pipeline: Path, parts: tuple[str, str], tmp_path: Path
+    random_pipeline: Path, parts: tuple[str, str], tmp_path: Path, trainable: str
 ) -> None:
-    settings = (f"backbone={random_pipeline}", "fit.steps=2")
+    settings = (f"backbone={random_pipeline}", "fit.steps=2", f"trainable={trainable}", "lora.rank=4")
     one = run(ALONE, tmp_path / "one", parts, *settings)
     two = run(IN_SHARDS, tmp_path / "two", parts, *settings, "fit.batch=4")
     assert two == pytest.approx(one, abs=1e-4)
     assert torch.isfinite(torch.tensor(list(two.values()))).all()
+    ours, theirs = (exported(tmp_path / name) for name in ("two", "one"))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
+
+
+def exported(output: Path) -> dict[str, torch.Tensor]:
+    """The weights that a run exported."""
+    (file,) = (
+        path
+        for path in (output / "export").rglob("*.safetensors")
+        if path.parent.name in ("export", "transformer")
+    )
+    return load_file(file)
