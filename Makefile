@@ -63,7 +63,7 @@ docs: .venv/.dev  ## build the documentation site in site/, and check its links
 bench: .venv/.installed  ## time the sampler
 	@.venv/bin/python benchmarks/sampler.py
 
-tables: .venv/.dev  ## measure the tables of docs/tables.md and write them; some with TABLES="methods faults"
+tables: .venv/.dev  ## measure the tables of README and docs and write them; some with TABLES="methods faults"
 	@.venv/bin/python -m benchmarks.tables $(TABLES)
 
 tables-check: .venv/.dev  ## measure them, and fail where a figure is off by more than its interval

@@ -182,7 +182,8 @@ def news(edits: Iterable[Edit], logged: Mapping[tuple[str, str], Edit]) -> list[
 def described(item: Item) -> dict[str, Any]:
     """What a report needs of an item, in JSON's types."""
     names = ("id", "instruction", "category", "session", "turn", "last", "published", "words")
-    return {**{name: getattr(item, name) for name in names}, "stem": item.stem, "fields": dict(item.fields)}
+    told = {name: getattr(item, name) for name in names} | {"chained": item.source is None}
+    return {**told, "stem": item.stem, "fields": dict(item.fields)}
 
 
 def _line(value: Mapping[str, Any]) -> bytes:

@@ -160,7 +160,7 @@ def _sessions(
     chains = [world.session(SESSION_START + number, TURNS) for number in range(count)]
     first = [_pixels(chain[0].source) for chain in chains]
     current, untouched = first, [np.ones(pixels.shape[:2], dtype=bool) for pixels in first]
-    drift = []
+    drift, errors = list[float](), list[float]()
     for turn in range(TURNS):
         # A new seed each turn, since the same one adds its own pattern again and again.
         seeds = [number * TURNS + turn for number in range(count)]
@@ -175,6 +175,7 @@ def _sessions(
             if still.any()
         ]
         drift.append(round(float(np.mean(moved)), 5) if moved else 0.0)
+        errors.append(round(_standard_error(moved), 5))
     scores = [
         score(start, _pixels(chain[-1].answer), now, "session")
         for start, chain, now in zip(first, chains, current, strict=True)
@@ -185,7 +186,13 @@ def _sessions(
         "success": round(float(np.mean([s.success for s in scores])), 4),
         "sharp": round(float(np.mean([s.sharp for s in scores])), 4),
         "drift": drift,
+        "drift_error": errors,
     }
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    """The standard error of a mean; 0 where there are no two values."""
+    return float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 
 def write(report: dict[str, Any], folder: Path) -> None:

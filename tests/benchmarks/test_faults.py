@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import faults, planted_faults
+from benchmarks import fault_expectations, faults, planted_faults
 from editkit.evaluation.metrics import load_metric
 from editkit.evaluation.metrics.base import HIGHER, LOWER, Column
 from editkit.shapesworld.scores import INSIDE, changed
@@ -51,10 +51,34 @@ def test_success_sees_a_wrong_colour_where_the_thing_is_large_enough(
     assert np.mean(shares) > 0.75
 
 
+def test_outside_the_change_needs_a_mask_to_see_faults(table: dict[str, dict[str, float]]) -> None:
+    """Without one, a fault counts as part of the edit."""
+    for fault in ("moved", "ground", "blur", "shift"):
+        assert table["outside, masked"][fault] == 1
+    assert table["outside"]["moved"] < fault_expectations.SEEN
+
+
+def test_every_figure_sees_what_it_is_made_for(table: dict[str, dict[str, float]]) -> None:
+    assert fault_expectations.unseen(table) == []
+
+
 def test_a_figure_that_misses_its_fault_is_named() -> None:
     seen = dict.fromkeys(planted_faults.FAULTS, 1.0)
-    assert not faults.unseen({"l1": seen, "tone": dict.fromkeys(planted_faults.FAULTS, 0.0)})
-    assert faults.unseen({"l1": {**seen, "shift": 0.5}}) == ["l1 should see shift, and does in 0.50"]
+    blind = dict.fromkeys(planted_faults.FAULTS, 0.0)
+    assert not fault_expectations.unseen({"l1": seen, "outside": blind})
+    assert fault_expectations.unseen({"l1": {**seen, "shift": 0.5}}) == [
+        "l1 should see shift, and does in 0.50"
+    ]
+
+
+def test_every_figure_has_a_reason(table: dict[str, dict[str, float]]) -> None:
+    """No figure of the table is without an expectation, and none has two."""
+    named = [name for each in fault_expectations.EXPECTATIONS for name in each.figures]
+    assert len(named) == len(set(named))
+    assert set(table) <= set(named)
+    for each in fault_expectations.EXPECTATIONS:
+        assert set(each.faults) <= set(planted_faults.FAULTS)
+    assert len(list(fault_expectations.explained(["outside", "tone", "shift"]))) == 2
 
 
 def test_every_fault_differs_from_the_clean_result() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -13,54 +12,90 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from editkit.evaluation.benchmarks import open_benchmark
 from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig
 from tests import ROOT
+from tests.evaluation import samples
+from tests.evaluation.cli_process import started
 from tests.evaluation.finished import PIXELS, done, table
+
+KILLS = 10
 
 
 def killed(command: list[str], out: Path, rng: random.Random) -> RunFolder:
-    """Run a command once to the end to time it, then anew with kill -9 at ten points, then to the end."""
-    start = time.monotonic()
-    subprocess.run([*command, "--out", str(out / "timed")], cwd=ROOT, check=True, capture_output=True)
-    span = time.monotonic() - start
+    """Run a command to its end, then anew with kill -9 at ten points, then to its end.
+
+    Each point is some time after a run has logged something, at most the time between two lines of its log:
+    so ten kills find a run at work.
+    """
+    begun = time.monotonic()
+    ended([*command, "--out", str(out / "whole")])
+    pause = (time.monotonic() - begun) / max(1, lines(out / "whole"))
     command = [*command, "--out", str(out / "killed")]
-    for _ in range(10):
-        running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.4, 1) * span)
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    alive = 0
+    for _ in range(KILLS):
+        before, running = lines(out / "killed"), started(command)
+        while running.is_alive() and lines(out / "killed") == before:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, pause))
+        alive += running.is_alive()
+        running.kill()
+        running.join()
+    assert alive >= KILLS // 2, "the runs were over before they were killed; give them more to do"
+    ended(command)
     folder = RunFolder(out / "killed")
-    assert table(folder) == table(RunFolder(out / "timed"))
+    assert table(folder) == table(RunFolder(out / "whole"))
     return folder
 
 
+def ended(command: list[str]) -> None:
+    """Run a command to its end."""
+    process = started(command)
+    process.join()
+    assert process.exitcode == 0
+
+
+def lines(out: Path) -> int:
+    """How many lines a run has logged."""
+    return sum(path.read_bytes().count(b"\n") for path in (out / "logs").glob("*.jsonl"))
+
+
 @pytest.mark.slow
-def test_scores_killed_at_ten_random_points(existing: RunConfig, tmp_path: Path) -> None:
+def test_scores_killed_at_ten_random_points(tmp_path: Path) -> None:
     """The table is that of an uninterrupted run, and no result was scored twice."""
-    command = [
-        sys.executable, "-m", "editkit", "eval", "run", "jsonl", "--data", str(existing.data), "--results",
-        f"theirs={existing.results['theirs']}", "--metrics", ",".join(PIXELS),
-    ]  # fmt: skip
-    folder = killed(command, tmp_path / "out", random.Random(0))
+    count = 480
+    data = samples.jsonl(tmp_path / "data", count)
+    results = samples.copied_results(open_benchmark("jsonl", data), tmp_path / "theirs", 9)
+    command = ["eval", "run", "jsonl", "--data", str(data), "--results", f"theirs={results}"]
+    folder = killed([*command, "--metrics", ",".join(PIXELS)], tmp_path / "out", random.Random(0))
     named = [(line["method"], line["item"]) for line in folder.scores()]
-    assert len(named) == len(set(named)) == 40
+    assert len(named) == len(set(named)) == count
 
 
 @pytest.mark.slow
 def test_edits_killed_at_ten_random_points(tmp_path: Path) -> None:
     """The pictures are those of an uninterrupted run, to the last level."""
     command = [
-        sys.executable, "-m", "editkit", "eval", "run", "shapesworld", "-m", "kontext", "-b", "tiny",
-        "--device", "cpu", "--limit", "8", "--batch-size", "2", "--metrics", "shapesworld,pixels",
-    ]  # fmt: skip
+        "eval",
+        "run",
+        "shapesworld",
+        "-m",
+        "kontext",
+        "-b",
+        "tiny",
+        "--device",
+        "cpu",
+        "--limit",
+        "14",
+    ]
+    command += ["--steps", "2", "--batch-size", "1", "--metrics", "shapesworld,pixels"]
     folder = killed(command, tmp_path / "out", random.Random(1))
     edits = folder.edits()
-    assert len(edits) == 8
+    assert len(edits) == 14
     assert all(edit.error is None for edit in edits.values())
     for edit in edits.values():
-        pictures = [Image.open(tmp_path / "out" / run / edit.picture) for run in ("timed", "killed")]
+        pictures = [Image.open(tmp_path / "out" / run / edit.picture) for run in ("whole", "killed")]
         np.testing.assert_array_equal(*map(np.asarray, pictures))
 
 

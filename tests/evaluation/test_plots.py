@@ -52,6 +52,12 @@ def test_methods_without_times_are_named_and_not_drawn(tmp_path: Path) -> None:
     assert "far" not in words(plot.svg)
 
 
+def test_turns_on_true_answers_do_not_drift(tmp_path: Path) -> None:
+    folder = scored(tmp_path, "magicbrush", {"near": 2, "far": 40}, ["pixels"])
+    assert frame.read(folder).turns
+    assert plots.plots(frame.read(folder)) == []
+
+
 def test_drift_by_turn(tmp_path: Path) -> None:
     folder = scored(tmp_path, "magicbrush-multi", {"near": 2, "far": 40}, ["pixels", "preservation"])
     (plot,) = plots.plots(frame.read(folder))

@@ -44,14 +44,15 @@ RESUMES = {
 @pytest.mark.parametrize("kind", RESUMES)
 def test_a_resumed_run_is_the_uninterrupted_one(settings: Any, tmp_path: Path, kind: str) -> None:
     trainable, *overrides = RESUMES[kind]
-    _, whole = train(settings("whole", "fit.steps=8", *overrides, trainable=trainable))
+    overrides += ["fit.steps=4", "fit.save_every=2"]
+    _, whole = train(settings("whole", *overrides, trainable=trainable))
     resumed = tmp_path / "resumed"
-    shutil.copytree(whole / "checkpoint-0000004", resumed / "checkpoint-0000004")
+    shutil.copytree(whole / "checkpoint-0000002", resumed / "checkpoint-0000002")
     shutil.copy(whole / "log.jsonl", resumed)
-    train(settings("resumed", "fit.steps=8", "fit.resume=latest", *overrides, trainable=trainable))
-    assert_same(whole / "checkpoint-0000008", resumed / "checkpoint-0000008")
+    train(settings("resumed", "fit.resume=latest", *overrides, trainable=trainable))
+    assert_same(whole / "checkpoint-0000004", resumed / "checkpoint-0000004")
     assert losses(whole) == losses(resumed)
-    assert len(losses(whole)) == 8
+    assert len(losses(whole)) == 4
 
 
 def test_a_short_run_is_the_beginning_of_a_long_one(settings: Any) -> None:
@@ -110,7 +111,7 @@ def test_what_counts_as_a_checkpoint(tmp_path: Path) -> None:
         checkpoints.find(tmp_path, str(tmp_path / "checkpoint-0000020"))
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer-0.safetensors", "state.json"])
+@pytest.mark.parametrize("name", ["optimizer-0.safetensors", "state.json"])
 def test_a_damaged_checkpoint_is_passed_over(settings: Any, whole: Path, tmp_path: Path, name: str) -> None:
     last = copied(whole, tmp_path / "broken") / "checkpoint-0000006"
     good = (last / name).read_bytes()

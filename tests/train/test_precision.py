@@ -66,7 +66,7 @@ class OverFourBits(EditJob):
 
 
 def test_a_lora_over_a_base_of_4_bits(settings: Any) -> None:
-    few = ("data.count=2", "fit.steps=1", "fit.batch=2", "fit.precision=bf16", "dtype=bfloat16")
+    few = ("data.count=1", "fit.steps=1", "fit.batch=1", "fit.precision=bf16", "dtype=bfloat16")
     chosen = settings("run", *few, trainable="lora")
     job = OverFourBits(replace(chosen, fresh={}, lora=replace(chosen.lora, rank=2)))
     packed = {name: p.clone() for name, p in job.objective.named_parameters() if p.dtype == torch.uint8}
@@ -80,8 +80,9 @@ def test_a_lora_over_a_base_of_4_bits(settings: Any) -> None:
 
 
 def test_what_trains_is_float32_over_a_bfloat16_base(settings: Any) -> None:
-    plain = dataclasses.asdict(settings("low", "fit.steps=1", "fit.precision=bf16", trainable="lora"))
-    plain |= {"fresh": {}, "dtype": "bfloat16", "data": {"count": 4, "kinds": RECOLOUR}}
+    few = ("fit.steps=1", "fit.batch=1", "fit.precision=bf16")
+    plain = dataclasses.asdict(settings("low", *few, trainable="lora"))
+    plain |= {"fresh": {}, "dtype": "bfloat16", "data": {"count": 1, "kinds": RECOLOUR}}
     chosen = config.build(EditTrainConfig, plain)
     job = EditJob(chosen)
     fit(job, chosen.fit)

@@ -34,7 +34,7 @@ def html(folder: RunFolder, found: Frame, lines: Sequence[Line]) -> str:
     return template.render(
         title=benchmark["title"] or benchmark["name"],
         benchmark=benchmark,
-        summary=list(markdown.summary(found)),
+        summary=[_code(sentence) for sentence in markdown.summary(found)],
         columns=list(found.columns.values()),
         arrows=markdown.ARROWS,
         parts=[(title, _lines(found, part)) for title, part in markdown.parts(lines)],
@@ -44,8 +44,14 @@ def html(folder: RunFolder, found: Frame, lines: Sequence[Line]) -> str:
         gallery=_gallery(folder, found),
         methods=found.methods,
         categories=found.categories,
+        places=["method", "item", *(["category"] if found.categories else []), "instruction"],
         rows=[_row(row, found) for row in found.rows],
     )
+
+
+def _code(sentence: str) -> list[tuple[bool, str]]:
+    """A sentence in parts; those between backticks are code."""
+    return [(number % 2 == 1, part) for number, part in enumerate(sentence.split("`"))]
 
 
 def _lines(found: Frame, lines: Sequence[Line]) -> list[dict[str, Any]]:
@@ -65,9 +71,10 @@ def _cell(line: Line, name: str) -> dict[str, Any]:
     if estimate is None:
         return {"mean": "–", "interval": "", "value": "", "balanced": ""}  # noqa: RUF001
     balanced = f"categories {tables.number(line.balanced[name])}" if name in line.balanced else ""
+    low, high = tables.number(estimate.low), tables.number(estimate.high)
     return {
         "mean": tables.number(estimate.mean),
-        "interval": f"{tables.number(estimate.low)} to {tables.number(estimate.high)}",
+        "interval": "" if low == high else f"{low} to {high}",
         "value": estimate.mean,
         "balanced": balanced,
     }

@@ -82,10 +82,10 @@ def cost_and_quality(found: Frame) -> Plot | None:
 
 
 def drift(found: Frame) -> Plot | None:
-    """Means by turn over the sessions; None without later turns."""
+    """Means by turn over the sessions; None where no turn edits the result of the turn before."""
     names = [name for name in DRIFT if name in found.columns][:PANELS]
     rows = [row for row in found.rows if row.item["session"]]
-    if not found.turns or not names:
+    if not names or not any(row.item.get("chained", True) for row in rows if row.item["turn"] > 1):
         return None
     with _figure(len(names), "drift") as (drawn, panels):
         for name, axes in zip(names, panels, strict=True):
