@@ -7,14 +7,14 @@ from math import nan
 import torch
 from torch import Tensor, nn
 
-from editkit.backbone import WeightReader
+from editkit.backbone import Transformer, WeightReader
 
 WRAPPED = ".base_layer."
 """Part of a weight's name by which adapters' layers call the layer that they wrap."""
 
 
 @contextmanager
-def stand_ins(module: nn.Module) -> Iterator[None]:
+def stand_ins(transformer: Transformer) -> Iterator[None]:
     """Let weights on the meta device be on the CPU within the block, where adapters are then made.
 
     Adapters follow the device of the layers that they wrap, and would have no values on the meta device. A
@@ -22,7 +22,7 @@ def stand_ins(module: nn.Module) -> Iterator[None]:
     began from the weights' values would not train unnoticed.
     """
     replaced = []
-    for part in module.modules():
+    for part in transformer.modules():
         for name, weight in part.named_parameters(recurse=False):
             if weight.is_meta:
                 one = torch.tensor(nan, dtype=weight.dtype)
