@@ -1,12 +1,14 @@
 """Read rows of a transformer's weights from its safetensors files, through memory maps."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from backbones.widening import widen_input
+from editkit.backbone import WeightReader
 from editkit.errors import EditkitError, first_sentence
 
 INDEX, ALONE = "diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors"
@@ -52,3 +54,22 @@ class WeightSlices:
         except (OSError, SafetensorError) as error:
             problem = first_sentence(error)
             raise EditkitError(f"The weights in {path} cannot be read ({problem}).") from error
+
+
+class WidenedSlices:
+    """The weights of a transformer whose input layer is wider than that in its files.
+
+    Args:
+        weights: the weights in the files.
+        in_channels: number of channels that the wider layer takes.
+        columns: the new column of each column in the files.
+    """
+
+    def __init__(self, weights: WeightReader, in_channels: int, columns: Sequence[int]) -> None:
+        self.weights, self.in_channels, self.columns = weights, in_channels, columns
+
+    def rows(self, name: str, start: int, end: int) -> Tensor:
+        """Read rows of a weight; the new columns of the input layer are zero."""
+        found = self.weights.rows(name, start, end)
+        wider = name == "x_embedder.weight"
+        return widen_input(found, self.in_channels, self.columns) if wider else found

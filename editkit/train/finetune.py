@@ -133,11 +133,12 @@ class EditJob(Job):
                 # FSDP moves block by block to the devices, so that no device ever holds all of them.
                 loaded.transformer_device = torch.device("cpu")
                 # A new DoRA begins from the norms of the weights.
-                if self.config.trainable != "input" and not (self.config.start or self.config.lora.dora):
-                    self._weights = loaded.empty_transformer(self.role)
+                if self.config.trainable != "input" and not self.config.lora.dora:
+                    self._weights = loaded.empty_transformer(self.role, self.config.start)
             if self.config.start:
                 loaded.use_components_of(self.config.start)
-                loaded.widen(self.role, self.config.start)
+                if self._weights is None:
+                    loaded.widen(self.role, self.config.start)
             return loaded
         fit = self.config.fit
         return provider().create(self.config.fresh, self.role, fit.device, fit.seed, self.config.load)

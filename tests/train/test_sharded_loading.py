@@ -47,12 +47,20 @@ def test_a_process_reads_its_shard_and_no_more(tmp_path: Path, trainable: str) -
         assert int(grown) <= 1.2 * (int(shard) + file)
 
 
+CASES = {
+    "full": ("trainable=full",),
+    "lora": ("trainable=lora", "lora.rank=4"),
+    "start": ("trainable=full", "method=icedit", "start=kontext"),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("trainable", ["full", "lora"])
+@pytest.mark.parametrize("case", CASES)
 def test_training_from_files_in_shards_is_training_in_one_process(
-    random_pipeline: Path, parts: tuple[str, str], tmp_path: Path, trainable: str
+    random_pipeline: Path, parts: tuple[str, str], tmp_path: Path, case: str
 ) -> None:
-    settings = (f"backbone={random_pipeline}", "fit.steps=2", f"trainable={trainable}", "lora.rank=4")
+    backbone = "tiny" if case == "start" else random_pipeline
+    settings = (f"backbone={backbone}", "fit.steps=2", *CASES[case])
     one = run(ALONE, tmp_path / "one", parts, *settings)
     two = run(IN_SHARDS, tmp_path / "two", parts, *settings, "fit.batch=4")
     assert two == pytest.approx(one, abs=1e-4)
