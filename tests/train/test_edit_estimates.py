@@ -83,7 +83,7 @@ def test_the_quickstart_tells_the_same_estimates() -> None:
 def test_what_is_not_counted_is_refused(cli: Cli) -> None:
     for words, message in (
         (("--load", "quantization.type=QuantoConfig"), "name a device too"),
-        (("--device", "rtx4090-24g", "--load", "offload=block"), "counts --load quantization=... alone"),
+        (("--device", "rtx4090-24g", "--load", "offload=block"), "leave offload out"),
         (("--device", "rtx4090"), "no device called 'rtx4090'"),
     ):
         for command in ("methods", "backbones"):
