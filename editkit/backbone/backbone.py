@@ -169,14 +169,10 @@ class Backbone(Protocol):
         """Forget the activations of earlier steps, which a cache that skips blocks keeps."""
 
     def skipping_blocks(self, role: str, cache: dict[str, Any] | None) -> AbstractContextManager[None]:
-        """Let a cache skip blocks of a role's transformer within a `with` block.
-
-        Args:
-            role: the transformer's role.
-            cache: as the loading option `cache`, which holds where None.
+        """Let a cache, given as the loading option `cache`, skip blocks of a role's transformer; None: no change.
 
         Raises:
-            EditkitError: where the cache does not fit, or blocks are compiled, which would be compiled anew.
+            EditkitError: where the cache does not fit, or blocks are compiled.
         """
 
     def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float | Tensor) -> Tensor:

@@ -91,11 +91,13 @@ def parse(speed: str) -> Settings:
     """Read settings from `key=value`, with commas between.
 
     Raises:
-        EditkitError: for an unknown key, or a value of the wrong type or range.
+        EditkitError: for an unknown key, a value of the wrong type or range, or several caches.
     """
     parts = [part.strip() for part in speed.split(",")]
     caches = [part for part in parts if part.startswith("cache=")]
-    named = {"cache": caches[-1].removeprefix("cache=")} if caches else {}
+    if len(caches) > 1:
+        raise EditkitError(f"speed={speed} names {len(caches)} caches; give one.")
+    named = {"cache": caches[0].removeprefix("cache=")} if caches else {}
     return build(named, [part for part in parts if part not in caches])
 
 

@@ -64,6 +64,7 @@ def test_settings_are_read_as_they_are_written() -> None:
         "cache=first_block,interval=3",
         "cache=first_block,threshold=0",
         "cache=taylor_seer,order=0",
+        "cache=first_block,cache=taylor_seer",
     ],
 )
 def test_wrong_settings_are_refused(given: str) -> None:
