@@ -169,7 +169,7 @@ class Backbone(Protocol):
         """Forget the activations of earlier steps, which a cache that skips blocks keeps."""
 
     def skipping_blocks(self, role: str, cache: dict[str, Any] | None) -> AbstractContextManager[None]:
-        """Let a cache, given as the loading option `cache`, skip blocks of a role's transformer; None: no change.
+        """Let a cache, as the loading option `cache`, skip blocks of a role's transformer; None: as loaded.
 
         Raises:
             EditkitError: where the cache does not fit, or blocks are compiled.
