@@ -14,6 +14,7 @@ from editkit import shapesworld as world
 from editkit.data.records import DRAWN, DataConfig, Record
 from editkit.errors import EditkitError
 from editkit.shapesworld import evaluate, evaluate_masked
+from editkit.shapesworld.compound import compound_example
 from editkit.shapesworld.masked import IN_CONTEXT
 from editkit.shapesworld.records import edit_record, masked_record
 
@@ -45,11 +46,11 @@ class Drawn(ABC):
 
 
 class ShapesWorld(Drawn):
-    """Edits without masks, captions and open instructions."""
+    """Edits without masks, captions, open and compound instructions."""
 
     def __init__(self, config: DataConfig) -> None:
         super().__init__(config)
-        self.kinds = _kinds(config, world.KINDS, "caption", "open")
+        self.kinds = _kinds(config, world.KINDS, "caption", "open", "compound")
 
     def draw(self, seed: int) -> Record:
         return _edit(seed, random.Random(f"kind {seed}"), self.kinds)
@@ -105,7 +106,7 @@ class ShapesWorldHoles(Drawn):
 
     def __init__(self, config: DataConfig) -> None:
         super().__init__(config)
-        self.kinds = _kinds(config, world.KINDS, "open")
+        self.kinds = _kinds(config, world.KINDS, "open", "compound")
 
     def draw(self, seed: int) -> Record:
         rng = random.Random(f"hole {seed}")
@@ -150,7 +151,7 @@ def _edit(seed: int, rng: random.Random, kinds: dict[str, float]) -> Record:
             instruction=case.instruction,
             kind=kind,
         )
-    return edit_record(world.example(seed, kind))
+    return edit_record(compound_example(seed) if kind == "compound" else world.example(seed, kind))
 
 
 def _hole(mask_HW: NDArray[np.uint8], rng: random.Random, whole: float) -> None:

@@ -1,0 +1,28 @@
+"""Compound instructions: several edits in one."""
+
+from __future__ import annotations
+
+from editkit import shapesworld
+from editkit.shapesworld.compound import compound_example
+
+
+def test_each_phrase_changes_one_thing() -> None:
+    """Each phrase changes one thing, adds one or paints the background; the rest of the scene stays."""
+    counts = set()
+    for seed in range(300):
+        example = compound_example(seed)
+        assert example.source is not None
+        gone = set(example.source.things) - set(example.answer.things)
+        added = len(example.answer.things) - len(example.source.things)
+        painted = example.source.background != example.answer.background
+        phrases = example.instruction.count(" and ") + 1
+        assert phrases == len(gone) + added + painted
+        counts.add(phrases)
+    assert counts == {2, 3}
+    assert compound_example(7) == compound_example(7)
+
+
+def test_words_are_known() -> None:
+    """The embedded model's vocabulary holds every word."""
+    said = {word for seed in range(300) for word in compound_example(seed).instruction.split()}
+    assert said <= shapesworld.words()
