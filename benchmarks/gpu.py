@@ -2,9 +2,10 @@
 
 Weights are random, 12 billion of them, so that nothing is downloaded. It is meant to take four minutes at
 most on an H100 or H200: a row that the time does not allow is left out, and said. Nobody has run it on a GPU
-yet; `--width small` runs the same on a CPU.
+yet; `--width middle` and `--width small` run the same on a CPU.
 
     python benchmarks/gpu.py [--side 1024] [--minutes 4] [--repeats 5]
+    python benchmarks/gpu.py --width middle --device cpu --side 512 --minutes 30 --repeats 1
     python benchmarks/gpu.py --width small --device cpu --side 64
 """
 
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("--backend", default="inductor", help="torch's compiler backend")
     given = parser.parse_args()
     if given.device == "cuda" and not torch.cuda.is_available():
-        parser.error("there is no CUDA device here; give --device cpu --width small.")
+        parser.error("there is no CUDA device here; give --device cpu --width small or middle.")
     limit, sizes = given.minutes * 60, (given.width, given.device, given.side)
     for line in report(*sizes, limit, given.repeats, given.backend):
         print(line, flush=True)

@@ -26,8 +26,9 @@ SMALL = FULL | {
     "joint_attention_dim": 64,
     "pooled_projection_dim": 32,
 }
-WIDTHS: dict[str, dict[str, Any]] = {"full": FULL, "small": SMALL}
-"""Configs of the transformer by name."""
+MIDDLE = FULL | {"num_layers": 1, "num_single_layers": 2}
+WIDTHS: dict[str, dict[str, Any]] = {"full": FULL, "middle": MIDDLE, "small": SMALL}
+"""Configs of the transformer by name; `middle` has FLUX.1's width and heads, and 3 of its 57 blocks."""
 TEXT = 512
 """Number of text tokens."""
 
