@@ -105,7 +105,7 @@ def join_scales(
 
 
 def check_unscaled(module: str, weight: Tensor) -> None:
-    """Refuse rows of an fp8 matrix without a scale whose values fill the range of fp8, as only scaled ones do.
+    """Refuse rows of an fp8 matrix without a scale whose values fill fp8's range, as only scaled ones do.
 
     Raises:
         EditkitError: for such a matrix.
