@@ -59,10 +59,11 @@ class PageSource:
 
 
 def kontext(reports: Sequence[Mapping[str, Any]]) -> list[PageTable]:
-    """Success by category and kind, sessions, and drift by turn."""
+    """Success by category and kind, compound edits, sessions, and drift by turn."""
     (report,) = reports
     sessions = report["sessions"]
-    categories = {"overall": report["overall"], **report["categories"], "five turns in a row": sessions}
+    more = {"two or three edits at once": report["compound"], "five turns in a row": sessions}
+    categories = {"overall": report["overall"], **report["categories"], **more}
     turns = zip(sessions["drift"], sessions["drift_error"], strict=True)
     drift = {str(turn): (_standard(*each, sessions["n"]),) for turn, each in enumerate(turns, 1)}
     return [
@@ -114,7 +115,7 @@ def _standard(mean: float, error: float, n: int) -> Estimate:
 
 
 def _kontext_commands(n: int) -> list[str]:
-    return [f"editkit eval shapesworld --n {n} --sessions {max(2, n // 8)}"]
+    return [f"editkit eval shapesworld --n {n} --sessions {max(2, n // 8)} --compound {max(2, n // 8)}"]
 
 
 def _icedit_commands(n: int) -> list[str]:

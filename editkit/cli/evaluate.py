@@ -23,6 +23,9 @@ def shapesworld(
     sessions: Annotated[
         int, typer.Option(help="Number of held-out sessions, each with five edits in a row.")
     ] = 0,
+    compound: Annotated[
+        int, typer.Option(help="Number of held-out edits whose instruction joins two or three.")
+    ] = 0,
     *,
     batch_size: BatchSize = 32,
     option: Options = None,
@@ -43,9 +46,15 @@ def shapesworld(
     from editkit.shapesworld import evaluate as scores
 
     editor = options.editor(backbone, device, dtype, named, lora=lora, low_memory=low_memory)
-    with terminal.progress("edits", n + sessions * scores.TURNS) as bar:
+    with terminal.progress("edits", n + sessions * scores.TURNS + compound) as bar:
         report = scores.evaluate(
-            editor, n=n, sessions=sessions, batch_size=batch_size, watch=bar.count, **asked
+            editor,
+            n=n,
+            sessions=sessions,
+            compound=compound,
+            batch_size=batch_size,
+            watch=bar.count,
+            **asked,
         )
     print(edits_table(report))
     scores.write(report | options.given(named[asked["method"]], lora), output)
@@ -102,6 +111,8 @@ def edits_table(report: dict[str, Any]) -> str:
     digits = dict.fromkeys(shares, 3) | {"inside": 4, "outside": 4}
     sections = [("overall", report["overall"]), *report["categories"].items()]
     sections += [(f"  {kind}", row) for kind, row in report["kinds"].items()]
+    if compound := report.get("compound"):
+        sections.append(("two or three edits at once", compound))
     rows = [
         (name, row["n"], *(f"{row[column]:.{places}f}" for column, places in digits.items()))
         for name, row in sections

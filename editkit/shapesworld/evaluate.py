@@ -16,6 +16,7 @@ from editkit.errors import EditkitError
 from editkit.imaging import contact_sheet, images
 from editkit.inference.editor import PictureEditor
 from editkit.inference.progress import Watch
+from editkit.shapesworld.compound import compound_example
 from editkit.shapesworld.scores import Pixels, changed, score
 from editkit.types import EditRequest
 
@@ -29,6 +30,7 @@ def evaluate(
     *,
     n: int,
     sessions: int = 0,
+    compound: int = 0,
     steps: int | None = None,
     negative: str | None = None,
     batch_size: int = 32,
@@ -41,6 +43,7 @@ def evaluate(
         method: one that edits pictures.
         n: examples.
         sessions: of five edits each.
+        compound: compound edits, two or three in one instruction.
         steps: the default where None.
         negative: the negative prompt of all edits, as in `EditRequest`.
         batch_size: edits that run together.
@@ -52,14 +55,10 @@ def evaluate(
     Raises:
         EditkitError: where `n` leaves the held-out seeds, or an edit fails.
     """
-    _check_numbers(n, sessions)
+    _check_numbers(n, sessions, compound)
     examples = [world.example(seed) for seed in range(n)]
-    sources = [_pixels(example.source) for example in examples]
-    answers = [_pixels(example.answer) for example in examples]
     wanted = EditRequest(image=None, instruction="", method=method, steps=steps, negative=negative)
-    edited = _edit(editor, wanted, sources, [e.instruction for e in examples], range(n), batch_size, watch)
-    rounded = _through_vae(editor, answers, batch_size)
-    rows = [_scores(*each) for each in zip(examples, sources, answers, edited, rounded, strict=True)]
+    rows, edited = _edit_and_score(editor, wanted, examples, batch_size, watch)
     record, options = editor.method(method)
     role = record.role_under(options)
     report: dict[str, Any] = {
@@ -74,16 +73,40 @@ def evaluate(
     }
     if sessions:
         report["sessions"] = _sessions(editor, wanted, sessions, batch_size, watch)
+    if compound:
+        joined = [compound_example(seed) for seed in range(compound)]
+        report["compound"] = _summary(_edit_and_score(editor, wanted, joined, batch_size, watch)[0])
     shown = [[p for p, e in enumerate(examples) if e.kind == kind][:SHOWN] for kind in world.KINDS]
-    report["grid"] = [[(sources[p], edited[p], answers[p]) for p in places] for places in shown]
+    report["grid"] = [
+        [(_pixels(examples[p].source), edited[p], _pixels(examples[p].answer)) for p in places]
+        for places in shown
+    ]
     return report
 
 
-def _check_numbers(n: int, sessions: int) -> None:
-    if not 1 <= n <= world.HELD_OUT.stop or not 0 <= sessions <= world.HELD_OUT.stop - SESSION_START:
+def _check_numbers(n: int, sessions: int, compound: int) -> None:
+    most = world.HELD_OUT.stop
+    if not (1 <= n <= most and 0 <= sessions <= most - SESSION_START and 0 <= compound <= most):
         raise EditkitError(
-            f"n={n} or sessions={sessions} leaves the held-out seeds 0 to {world.HELD_OUT.stop - 1}."
+            f"n={n}, sessions={sessions} or compound={compound} leaves the held-out seeds 0 to {most - 1}."
         )
+
+
+def _edit_and_score(
+    editor: PictureEditor,
+    wanted: EditRequest,
+    examples: Sequence[world.Example],
+    batch_size: int,
+    watch: Watch | None,
+) -> tuple[list[dict[str, Any]], list[Pixels]]:
+    """Edit the sources of examples; return their rows of scores and the pictures."""
+    sources = [_pixels(example.source) for example in examples]
+    answers = [_pixels(example.answer) for example in examples]
+    instructions, seeds = [e.instruction for e in examples], [e.seed for e in examples]
+    edited = _edit(editor, wanted, sources, instructions, seeds, batch_size, watch)
+    rounded = _through_vae(editor, answers, batch_size)
+    rows = [_scores(*each) for each in zip(examples, sources, answers, edited, rounded, strict=True)]
+    return rows, edited
 
 
 def _scores(

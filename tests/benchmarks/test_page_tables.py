@@ -101,6 +101,7 @@ def report(n: int) -> dict:
         "kinds": dict.fromkeys(
             ("recolour", "remove", "replace", "add", "move", "background", "style", "letter"), row
         ),
+        "compound": row,
         "sessions": {**row, "drift": [0.01] * 5, "drift_error": [0.001] * 5},
     }
 

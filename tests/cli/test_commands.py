@@ -101,7 +101,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "backbones": ([], {"--plan-device", "--device", "--load"}),
     "stages": (["path"], set()),
     "train": (["config", "overrides"], {"--plan", "--plan-device", "--device"}),
-    "eval shapesworld": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--sessions"}),
+    "eval shapesworld": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--sessions", "--compound"}),
     "data check": (["config", "overrides"], {"--limit", "--output", "-o", "--json"}),
     "eval masked": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--kind"}),
     "eval run": (

@@ -28,7 +28,7 @@ def editor(tiny: Backbone) -> editkit.Editor:
 
 @pytest.fixture(scope="module")
 def report(editor: editkit.Editor) -> dict[str, Any]:
-    return evaluate.evaluate(editor, "kontext", n=FEW, sessions=SESSIONS, steps=STEPS)
+    return evaluate.evaluate(editor, "kontext", n=FEW, sessions=SESSIONS, compound=2, steps=STEPS)
 
 
 def test_edits_succeed_on_held_out_scenes(report: dict[str, Any]) -> None:
@@ -37,6 +37,7 @@ def test_edits_succeed_on_held_out_scenes(report: dict[str, Any]) -> None:
 
 def test_the_autoencoder_leaves_room(report: dict[str, Any]) -> None:
     assert report["overall"]["ceiling"] >= CEILING
+    assert report["compound"]["ceiling"] == 1
 
 
 def test_copying_the_source_is_no_edit(report: dict[str, Any]) -> None:
