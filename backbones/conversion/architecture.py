@@ -27,8 +27,8 @@ def infer_config(native_state: Mapping[str, Tensor], axes: Sequence[int] | None 
     chosen = AXES.get(head, ()) if axes is None else tuple(axes)
     if len(chosen) != 3 or sum(chosen) != head or any(axis <= 0 or axis % 2 for axis in chosen):
         problem = "do not determine the RoPE axes" if axes is None else f"do not fit the RoPE axes {chosen}"
-        wanted = f"three positive even numbers that sum to {head}"
-        raise EditkitError(f"Heads of {head} dimensions {problem}; give {wanted} with --axes.")
+        wanted = f"three positive even numbers that sum to {head} in --axes or --load axes=[...]"
+        raise EditkitError(f"Heads of {head} dimensions {problem}; give {wanted}.")
     return config | {"axes_dims_rope": list(chosen)}
 
 

@@ -27,6 +27,8 @@ METADATA = "_quantization_metadata"
 """Key in the file's header under which ComfyUI keeps hints."""
 FORMATS = ("float8_e4m3fn", "float8_e5m2", "nvfp4")
 """Formats in ComfyUI's hints that can be loaded."""
+TABLES = ("shared", "embed_tokens", "token_embedding", "position_embedding", "relative_attention_bias")
+"""Last names of modules whose weights are no matrices of products, and may hold any values."""
 BLOCK = 16
 """Values of NVFP4 that share a scale."""
 HINTS = {"format", "full_precision_matrix_mult", "group_size"}
@@ -90,6 +92,7 @@ def join_scales(
                 f"{module} has no weight_scale, without which its values cannot be read; "
                 "download the file again."
             )
+        check_unscaled(module, weight)
         return weight
     if weight.dtype == torch.uint8 and hint and hint["format"] != "nvfp4":
         weight = weight.view(getattr(torch, hint["format"]))
@@ -99,6 +102,23 @@ def join_scales(
     if weight.dtype == torch.float8_e4m3fn:
         return BFLQuantizedParameter(weight, "fp8r", rows)
     return weight.float() * rows.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def check_unscaled(module: str, weight: Tensor) -> None:
+    """Refuse rows of an fp8 matrix without a scale whose values fill fp8's range, as only scaled ones do.
+
+    Raises:
+        EditkitError: for such a matrix.
+    """
+    fp8 = weight.is_floating_point() and weight.element_size() == 1
+    if not fp8 or weight.ndim != 2 or module.rpartition(".")[2] in TABLES:
+        return
+    half = torch.tensor(torch.finfo(weight.dtype).max / 2).to(weight.dtype).view(torch.uint8)
+    # Without the sign's bit, codes of fp8 grow with the value that they stand for.
+    if (weight.view(torch.uint8) & 0x7F).max() >= half:
+        raise EditkitError(
+            f"{module} holds fp8 values that were scaled, and no scale to read them; download the file again."
+        )
 
 
 def _row_scales(module: str, weight: Tensor, scale: Tensor) -> Tensor:

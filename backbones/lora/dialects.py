@@ -55,10 +55,10 @@ def convert_to_diffusers(
             return state, about
     lora = dialect_reader.read_in_diffusers_names(keys.without_text_encoders(state), about)
     if lost := lora.unplaced:
+        what = f"is one of {len(lost)} that are" if len(lost) > 1 else "is"
         raise EditkitError(
             coverage.describe_kind(lost)
-            or f"The tensor {lost[0]} and {len(lost) - 1} others are not part of a plain LoRA; "
-            "give a file with nothing else."
+            or f"The tensor {lost[0]} {what} not part of a plain LoRA; give a file with nothing else."
         )
     return dialect_writer.to_dialect(lora.updates, "diffusers")
 

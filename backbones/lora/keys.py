@@ -13,6 +13,7 @@ from torch import Tensor
 
 from backbones.lora import fused_modules
 from editkit import notes
+from editkit.errors import EditkitError
 
 DIALECTS = ("diffusers", "kohya", "bfl", "comfyui")
 """Dialects that can be written."""
@@ -77,10 +78,16 @@ def find_module(stem: str, blocks: int) -> NamedModule | None:
 
 
 def without_text_encoders(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Remove the tensors of text encoders, with a note: all methods share FLUX's text encoders."""
+    """Remove the tensors of text encoders, with a note: all methods share FLUX's text encoders.
+
+    Raises:
+        EditkitError: where there are no others.
+    """
     left = [key for key in state if key.startswith(TEXT_ENCODERS)]
     if left:
-        few = f"{len(left)} tensors, such as {left[0]}"
+        few = left[0] + (f" and {len(left) - 1} more" if left[1:] else "")
+        if len(left) == len(state):
+            raise EditkitError(f"It adapts text encoders alone ({few}); give a LoRA of the transformer.")
         notes.tell(f"The LoRA's part for text encoders is left out: {few}.")
     return {key: tensor for key, tensor in state.items() if key not in left}
 

@@ -81,7 +81,8 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
         with safe_open(path, framework="pt") as opened:
             about = opened.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise EditkitError(f"The adapter {path} cannot be read ({first_sentence(error)}).") from error
+        problem = first_sentence(error)
+        raise EditkitError(f"The adapter {path} cannot be read ({problem}); download it again.") from error
     beside = path.parent / PEFT_CONFIG
     if METADATA not in about and beside.is_file():
         about[METADATA] = _config(beside)

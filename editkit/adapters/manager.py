@@ -198,7 +198,9 @@ def _find(adapter: str) -> Path:
         folder: Path = fetch(f"{owner}/{repository}", None, ["/".join(inside), CONFIG])
         return folder.joinpath(*inside)
     if adapter.count("/") != 1 or adapters.is_adapter(adapter):
-        raise EditkitError(f"The adapter {adapter} is neither an existing file or folder nor a Hub id.")
+        raise EditkitError(
+            f"The adapter {adapter} is neither an existing file or folder nor a Hub id; check the path."
+        )
     found: Path = fetch(adapter, None, [adapters.FILE, CONFIG])
     if not adapters.file(found).is_file():
         raise EditkitError(

@@ -48,7 +48,7 @@ def shapesworld(
             editor, n=n, sessions=sessions, batch_size=batch_size, watch=bar.count, **asked
         )
     print(edits_table(report))
-    scores.write(report, output)
+    scores.write(report | options.given(named[asked["method"]], lora), output)
     print(f"{output / 'report.json'}  {output / 'grid.png'}")
 
 
@@ -89,7 +89,7 @@ def masked(
             editor, method, kind or (), n=n, batch_size=batch_size, watch=bar.count, **asked
         )
     print(masked_table(report))
-    write_report(report, output)
+    write_report(report | options.given(named[method], lora), output)
     print(output / "report.json")
 
 

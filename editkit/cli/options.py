@@ -137,6 +137,12 @@ def scaled(sources: Iterable[str] | None) -> dict[str, float]:
     return found
 
 
+def given(option: Mapping[str, Any], lora: list[str] | None) -> dict[str, Any]:
+    """A report's entries on a method's options and adapters; none for what was left out."""
+    entries: dict[str, Any] = {"options": dict(option), "lora": scaled(lora)}
+    return {name: entry for name, entry in entries.items() if entry}
+
+
 def split_scale(source: str) -> tuple[str, float]:
     """FILE[=SCALE] as both; a file's name may hold an equals sign.
 

@@ -21,6 +21,7 @@ from editkit.imaging.contact_sheet import groups
 
 ERRORS = ("unreadable", "sizes differ", "shifted", "scaled", "no caption")
 WARNINGS = (
+    "no source",
     "nothing changes",
     "twice",
     "change outside the mask",
@@ -105,6 +106,7 @@ def check(dataset: Dataset, limit: int | None = None) -> Check:
     sizes: Counter[tuple[int, int]] = Counter()
     kinds: Counter[str] = Counter()
     seen: dict[bytes, int] = {}
+    lonely: list[int] = []
     for index in range(count):
         try:
             record = dataset[index]
@@ -114,15 +116,20 @@ def check(dataset: Dataset, limit: int | None = None) -> Check:
         height, width = record.answer.shape[:2]
         sizes[width, height] += 1
         kinds[record.kind or "(none)"] += 1
+        if record.source is None and not record.references:
+            lonely.append(index)
         digest = _digest(record)
         if digest in seen:
             detail = f"the same as record {seen[digest]}"
             findings.append(Finding(index=index, problem="twice", detail=detail))
         seen.setdefault(digest, index)
         findings += [Finding(index=index, problem=p, detail=d, weight=w) for p, d, w in problems(record)]
+    if len(lonely) < sizes.total():  # a dataset of captioned pictures alone is meant so
+        detail = "it is learnt as text to image, unlike others"
+        findings += [Finding(index=index, problem="no source", detail=detail) for index in lonely]
     return Check(
         count=count,
-        findings=tuple(findings),
+        findings=tuple(sorted(findings, key=lambda found: found.index)),
         sizes=dict(sizes.most_common()),
         kinds=dict(kinds.most_common()),
         pictures=tuple(_worst(dataset, findings)),

@@ -38,6 +38,8 @@ class FileDataset:
         self.columns = columns(config)
         self.masks_cut_out = config.preset in CUT_OUT
         self.rows = layouts.LAYOUTS[config.name](self.path, config)
+        if not self.rows:
+            raise EditkitError(f"There are no records in {self.path}; give a file or folder that has some.")
         self._check_columns(config)
         self.places: Sequence[int] = range(len(self.rows))
         if config.types:

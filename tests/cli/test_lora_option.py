@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,17 +15,22 @@ from editkit.inference import provenance
 from tests.command_line import Cli, picture, refused
 
 
-@pytest.fixture
-def style(tmp_path: Path) -> Path:
+def written(path: Path, width: int) -> Path:
+    """A LoRA of the last layer of a transformer of this width."""
     generator = torch.Generator().manual_seed(1)
     save_file(
         {
-            "lora_unet_final_layer_linear.lora_down.weight": torch.randn(2, 64, generator=generator),
+            "lora_unet_final_layer_linear.lora_down.weight": torch.randn(2, width, generator=generator),
             "lora_unet_final_layer_linear.lora_up.weight": torch.randn(64, 2, generator=generator),
         },
-        tmp_path / "style.safetensors",
+        path,
     )
-    return tmp_path / "style.safetensors"
+    return path
+
+
+@pytest.fixture
+def style(tmp_path: Path) -> Path:
+    return written(tmp_path / "style.safetensors", 64)
 
 
 def test_an_edit_uses_it_and_replay_too(cli: Cli, random_pipeline: Path, tmp_path: Path, style: Path) -> None:
@@ -59,6 +65,22 @@ def test_other_commands_wear_it(cli: Cli, random_pipeline: Path, tmp_path: Path,
         cli("eval", "shapesworld", "--n", 1, *shared, "--lora", gone),
         "gone.safetensors is neither",
     )
+
+
+MASKED = ("masked", "-m", "aceplus", "--kind", "repainting")
+
+
+@pytest.mark.parametrize("command", [("shapesworld", "-m", "icedit"), MASKED])
+def test_a_report_says_what_was_worn(cli: Cli, tmp_path: Path, command: tuple[str, ...]) -> None:
+    style, told = written(tmp_path / "tiny.safetensors", 256), []
+    for place, more in enumerate(([], ["--lora", f"{style}=0.5", "--option", "adapter=null"])):
+        folder = tmp_path / str(place)
+        assert cli("eval", *command, "--n", 1, "--steps", 1, "-o", folder, *more).status == 0
+        told.append(json.loads((folder / "report.json").read_text()))
+    plain, worn = told
+    assert not {"lora", "options"} & plain.keys()
+    assert (worn["lora"], worn["options"]) == ({str(style): 0.5}, {"adapter": None})
+    assert worn["kinds"] != plain["kinds"]
 
 
 def test_how_files_and_scales_are_told_apart(style: Path, tmp_path: Path) -> None:

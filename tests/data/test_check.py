@@ -70,6 +70,19 @@ def test_what_is_wrong_is_found(flawed: Path) -> None:
     assert found.sheet().width > 600
 
 
+def test_a_source_that_only_some_records_lack_is_told(tmp_path: Path) -> None:
+    for name in ("answer", "source"):
+        image(64, 64, len(name)).save(tmp_path / f"{name}.png")
+    alone = {"answer": "answer.png", "instruction": "a picture"}
+    pair = {"answer": "answer.png", "source": "source.png", "instruction": "make it red"}
+    path, told = tmp_path / "train.jsonl", []
+    for rows in ([pair, alone | {"source": ""}], [pair, alone | {"references": ["source.png"]}], [alone]):
+        path.write_text("\n".join(map(json.dumps, rows)))
+        found = checks.check(dataset(DataConfig(name="jsonl", path=str(path))))
+        told.append([each.index for each in found.findings if each.problem == "no source"])
+    assert told == [[1], [], []]
+
+
 @pytest.mark.parametrize(
     ("words", "fine"),
     [

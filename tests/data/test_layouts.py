@@ -134,7 +134,7 @@ def test_numbered_answers_keep_their_sources(folder: Path) -> None:
         ("jsonl", '{"reply": "a.png"}', "any of the keys answer"),
         ("jsonl", '{"answer": "edit.png"}', "no instruction under 'instruction'"),
         ("jsonl", '{"answer": "absent.png", "instruction": "x"}', r"absent\.png cannot be read|absent\.png"),
-        ("jsonl", "", "no records"),
+        ("jsonl", "", "no records in .*; give a file"),
         ("table", "", "no records"),
         ("webdataset", "no tar", "The shard .* cannot be read"),
     ],

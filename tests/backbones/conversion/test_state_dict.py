@@ -82,7 +82,7 @@ def test_axes_are_given_where_heads_are_not_128_wide() -> None:
     with pytest.raises(EditkitError, match=r"16 dimensions do not determine the RoPE axes.* --axes"):
         architecture.infer_config(native)
     for axes in ((4, 6, 4), (5, 5, 6), (8, 8), (0, 8, 8), ()):
-        with pytest.raises(EditkitError, match=r"do not fit.* sum to 16 with --axes"):
+        with pytest.raises(EditkitError, match=r"do not fit.* sum to 16 in --axes or --load axes"):
             architecture.infer_config(native, axes)
 
 

@@ -16,6 +16,7 @@ from tests.backbones.files.networks import loaded
 from tests.weight_files import (
     State,
     Written,
+    comfy_first,
     comfy_hints,
     four_bits,
     nvfp4,
@@ -30,6 +31,11 @@ REFUSED: dict[str, tuple[Callable[[State], Written], str]] = {
     ),
     "other hint": (lambda s: comfy_hints(s, convrot=True), "asks for convrot, which is unknown; take"),
     "no scale": (lambda s: without(comfy_hints(s), ".weight_scale"), "no weight_scale, without which"),
+    "no scale and no hint": (
+        lambda s: without(comfy_first(s), "double_blocks.0.img_attn.proj.scale_weight"),
+        "double_blocks.0.img_attn.proj holds fp8 values that were scaled, and no scale to read them",
+    ),
+    "no scales at all": (lambda s: without(comfy_first(s), "scale_weight"), "and no scale to read them"),
     "two scales": (lambda s: twice(comfy_hints(s)), "both weight_scale and scale_weight"),
     "scales of blocks": (lambda s: blockwise(comfy_hints(s)), r"scales of shape \(2, 2\)"),
     "no second scale": (

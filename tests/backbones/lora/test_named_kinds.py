@@ -48,6 +48,15 @@ NAMED: dict[str, tuple[State, str]] = {
     "a bias of the base": (ONE | {f"{OUT}.bias": torch.ones(64)}, f"{OUT}.bias"),
     "an adapter of another network": (pair("unet.mid"), "no LoRA of FLUX.*unet.mid"),
     "no adapter": ({"x_embedder.weight": torch.ones(2, 2)}, "no LoRA of FLUX.*x_embedder.weight"),
+    "one tensor more": (ONE | {"foo.bar": torch.ones(2)}, r"foo\.bar is not part of a plain LoRA"),
+    "two tensors more": (
+        ONE | {"foo.bar": torch.ones(2), "foo.baz": torch.ones(2)},
+        r"foo\.bar is one of 2 that are not part of a plain LoRA",
+    ),
+    "a text encoder's": (
+        {f"lora_te1_text_model.lora_{side}.weight": torch.ones(1, 1) for side in ("down", "up")},
+        r"adapts text encoders alone \(lora_te1_text_model.lora_down.weight and 1 more\)",
+    ),
     "two adapters of peft's": (
         ONE | {f"{OUT}.lora_A.b.weight": torch.ones(RANK, 64)},
         "proj_out is in the file twice",
@@ -67,7 +76,7 @@ NAMED: dict[str, tuple[State, str]] = {
         {f"double_blocks.{n}.processor.ip_adapter_k.weight": torch.ones(2) for n in (0, 1)},
         r"double_blocks\.0\.processor\.ip_adapter_k\.weight is not part of a LoRA in XLabs",
     ),
-    "a LoKr of text encoders": (lokr("lora_te1_text_model", (2, 2), (2, 2)), "no LoKr of FLUX's transformer"),
+    "a LoKr of text encoders": (lokr("lora_te1_text_model", (2, 2), (2, 2)), "adapts text encoders alone"),
     "a LoKr that lacks a factor": (lokr(IN, (2, 2)), "img_in of the LoKr lacks lokr_w2_a"),
     "a LoKr of a convolution": (
         lokr("proj_out", (2, 2), (32, 32)) | {"proj_out.lokr_t2": torch.ones(2, 2, 1, 1)},
