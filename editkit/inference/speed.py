@@ -51,7 +51,7 @@ def resolve(speed: str, base: str | None, method: str) -> Settings | None:
             f"No settings of speed={speed} were measured for {method} on this backbone; use speed=exact, or "
             f"give settings such as speed={speed_settings.as_text(StepSaving())}."
         )
-    found = table(TABLE)[base][method][speed]
+    found = table(TABLE)[base or ""][method][speed]
     return None if found == EXACT else speed_settings.build(found)
 
 
