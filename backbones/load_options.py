@@ -46,9 +46,10 @@ class LoadOptions:
     """RoPE axes of a native file whose attention heads are not 128 wide."""
     quantization: dict[str, Any] = field(default_factory=dict)
     """Quantizer: `type` names diffusers' class (BitsAndBytesConfig, TorchAoConfig, ...), the other keys are
-    its arguments. `load_in_4bit` and `load_in_8bit` need no type: they are BitsAndBytesConfig's. torchao's own config, such as Int8WeightOnlyConfig, is named by `quant_type`. This
-    quantizes the transformer. Or a mapping from `transformer`, `text_encoder` (CLIP) and `text_encoder_2`
-    (T5) to such quantizers; for text encoders, `type` names transformers' class."""
+    its arguments. `load_in_4bit` and `load_in_8bit` need no type: they are BitsAndBytesConfig's. torchao's
+    own config, such as Int8WeightOnlyConfig, is named by `quant_type`. This quantizes the transformer. Or a
+    mapping from `transformer`, `text_encoder` (CLIP) and `text_encoder_2` (T5) to such quantizers; for text
+    encoders, `type` names transformers' class."""
     offload: str | None = None
     """Offload of transformers. `block` or `leaf`: weights wait on the CPU and visit the device group by
     group. `none`: never. If not given, `low_memory` decides."""

@@ -118,7 +118,7 @@ class Turns:
         before = session.current.image
 
         def work(tell: Any, watch: Any) -> None:
-            asked = {"seed": seed or 0, "preserve": preserve or None, "speed": speed or EXACT}
+            asked: dict[str, Any] = {"seed": seed or 0, "preserve": preserve or None, "speed": speed or EXACT}
             request = EditRequest(image=None, instruction=instruction, method=method, **asked)
             load(self.device.editor_of(visit), request, tell)
             tell(session.edit(instruction, method, **asked, watch=watch))
