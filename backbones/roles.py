@@ -15,9 +15,10 @@ from backbones.adapter_restore import AdapterRestorer
 from backbones.empty_models import empty_model
 from backbones.load_options import LoadOptions
 from backbones.loading import apply_options, load_transformer, place_transformer
-from backbones.low_memory import choose_preset
+from backbones.low_memory import BF16, WeightBytes, choose_preset
 from backbones.placement import Placement
 from backbones.position_cache import cache_positions
+from backbones.weight_sizes import role_bytes
 from backbones.weight_slices import WeightSlices
 from backbones.widening import widen_transformer
 from editkit import adapters
@@ -44,11 +45,19 @@ class RoleTransformers:
         self.transformer_device = device
         """Device of new transformers; it differs from `device` until they are sharded."""
         self.transformers: dict[str, FluxTransformer2DModel] = {}
-        self.placement = Placement(device, choose_preset(self.options.low_memory, str(device)))
+        self.placement = Placement(
+            device, choose_preset(self.options.low_memory, str(device), self._weight_bytes)
+        )
         self._adapters: dict[str, str] = {}
         self._restorer = AdapterRestorer()
         self._unsaved = False  # some weights are in memory only
         self._unloadable: set[str] = set()  # keys of transformers that cannot be loaded again
+
+    def _weight_bytes(self) -> list[WeightBytes]:
+        """Count the weights of each role; roles that share a transformer count once."""
+        kept = {role.key: (name, role) for name, role in self.family.roles.items()}
+        factor = self.dtype.itemsize / BF16
+        return [role_bytes(name, role, self.options).times(factor) for name, role in kept.values()]
 
     def role(self, name: str) -> Role:
         """Return the role's record.
