@@ -4,25 +4,25 @@ import gc
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import FluxTransformer2DModel
 
 from backbones import copying, hub
 from backbones.adapter_restore import AdapterRestorer
-from backbones.empty_models import empty_model
 from backbones.load_options import LoadOptions
 from backbones.loading import apply_options, load_transformer, place_transformer
-from backbones.low_memory import BF16, WeightBytes, choose_preset
+from backbones.low_memory import choose_preset
 from backbones.placement import Placement
 from backbones.position_cache import cache_positions
-from backbones.weight_sizes import role_bytes
-from backbones.weight_slices import WeightSlices
-from backbones.widening import widen_transformer
+from backbones.weight_sizes import family_bytes
+from backbones.weight_slices import WidenedSlices, open_slices
+from backbones.widening import COLUMNS, widen_transformer
 from editkit import adapters
-from editkit.backbone import Family, Role, Transformer
+from editkit.backbone import Family, Role, Transformer, WeightReader
 from editkit.errors import EditkitError, unknown
 from editkit.imaging.canvas import GRID
 
@@ -45,19 +45,12 @@ class RoleTransformers:
         self.transformer_device = device
         """Device of new transformers; it differs from `device` until they are sharded."""
         self.transformers: dict[str, FluxTransformer2DModel] = {}
-        self.placement = Placement(
-            device, choose_preset(self.options.low_memory, str(device), self._weight_bytes)
-        )
+        counted = partial(family_bytes, family, self.options, dtype)
+        self.placement = Placement(device, choose_preset(self.options.low_memory, str(device), counted))
         self._adapters: dict[str, str] = {}
         self._restorer = AdapterRestorer()
         self._unsaved = False  # some weights are in memory only
         self._unloadable: set[str] = set()  # keys of transformers that cannot be loaded again
-
-    def _weight_bytes(self) -> list[WeightBytes]:
-        """Count the weights of each role; roles that share a transformer count once."""
-        kept = {role.key: (name, role) for name, role in self.family.roles.items()}
-        factor = self.dtype.itemsize / BF16
-        return [role_bytes(name, role, self.options).times(factor) for name, role in kept.values()]
 
     def role(self, name: str) -> Role:
         """Return the role's record.
@@ -138,26 +131,34 @@ class RoleTransformers:
             self.transformers[record.key] = self.transformers.pop(record.key)  # the last used one at the end
         return self.transformers[record.key]
 
-    def empty_transformer(self, role: str) -> WeightSlices | None:
+    def empty_transformer(self, role: str, start: str | None = None) -> WeightReader | None:
         """Give a role a transformer on the meta device; return what reads its weights.
 
-        Returns None, and changes nothing, where weights cannot be read by name: of quantized weights, native
-        files, and roles that start at another one.
+        Returns None, and changes nothing, where rows cannot be read alone, as weights are quantized, and
+        where only loading them whole says what is wrong.
         """
-        record = self.role(role)
-        if self.options.quantization or self._source_role(role):
+        record, origin = self.role(role), start or self._source_role(role) or role
+        where = self.options.replacement(origin) or self._own_path(origin)
+        folder = (where / "config.json").is_file()
+        lost = not folder and not (where.is_file() and where.suffix == ".safetensors")
+        if lost or self.options.quantizer("transformer") or (origin != role and self._source_role(origin)):
             return None
-        folder = self.options.replacement(role) or self._own_path(role)
-        if not (folder / "config.json").is_file():
+        found = open_slices(where, self.options.axes, self.dtype)
+        if found is None:
             return None
-        config = json.loads((folder / "config.json").read_text())
-        if config.get("quantization_config"):
-            return None
-        made = empty_model(FluxTransformer2DModel, config).to(self.dtype)
+        made, weights = found[0], cast(WeightReader, found[1])
+        if start or origin != role:
+            columns = COLUMNS.get((made.config.in_channels, record.in_channels))
+            if columns is None:
+                return None
+            made = widen_transformer(made, record.in_channels)
+            weights = WidenedSlices(weights, record.in_channels, columns)
         if made.config.in_channels != record.in_channels:
-            return None  # loading it whole says what is wrong
-        weights = WeightSlices(folder, [name for name, _ in made.named_parameters()])
-        self._register(record.key, apply_options(made.eval().requires_grad_(False), self.options))
+            return None
+        self._register(record.key, apply_options(made, self.options))
+        if start:
+            self._unloadable.add(record.key)
+            self._unsaved = True
         return weights
 
     def onloaded_transformer(self, role: str) -> FluxTransformer2DModel:

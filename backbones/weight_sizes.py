@@ -3,16 +3,28 @@
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from backbones import low_memory
 from backbones.file_sizes import file_bytes, folder_bytes, largest_block
 from backbones.load_options import FILES, LoadOptions
 from backbones.low_memory import BF16, WeightBytes
 from backbones.quantized_sizes import CLIP_PLAIN, T5_PLAIN, bytes_of_a_weight
 from backbones.specs import PARAMETERS
-from editkit.backbone import Role
+from editkit.backbone import Family, Role
 from editkit.errors import EditkitError
 
 ENCODERS = ("text_encoder", "text_encoder_2")
+
+
+def family_bytes(family: Family, options: LoadOptions, dtype: torch.dtype) -> list[WeightBytes]:
+    """Return the bytes of each role's weights in a precision; roles that share a transformer count once.
+
+    Raises:
+        EditkitError: where `role_bytes` raises it.
+    """
+    kept = {role.key: (name, role) for name, role in family.roles.items()}
+    return [role_bytes(name, role, options).times(dtype.itemsize / BF16) for name, role in kept.values()]
 
 
 def role_bytes(name: str, role: Role, options: LoadOptions) -> WeightBytes:

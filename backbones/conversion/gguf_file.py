@@ -72,6 +72,9 @@ class GgufWeights(Mapping[str, Tensor]):
         plain = tensor.tensor_type.name in PLAIN or self._reshaped(name) is not None
         return None if plain else float(tensor.n_bytes)
 
+    def is_plain(self, name: str) -> bool:
+        return False
+
     def _reshaped(self, name: str) -> tuple[int, ...] | None:
         field = self._reader.fields.get(RESHAPED + name)
         return None if field is None else tuple(int(field.parts[part][0]) for part in field.data)

@@ -92,7 +92,7 @@ def join_scales(
                 f"{module} has no weight_scale, without which its values cannot be read; "
                 "download the file again."
             )
-        _check_unscaled(module, weight)
+        check_unscaled(module, weight)
         return weight
     if weight.dtype == torch.uint8 and hint and hint["format"] != "nvfp4":
         weight = weight.view(getattr(torch, hint["format"]))
@@ -104,8 +104,12 @@ def join_scales(
     return weight.float() * rows.reshape(-1, *[1] * (weight.ndim - 1))
 
 
-def _check_unscaled(module: str, weight: Tensor) -> None:
-    """Refuse an fp8 matrix without a scale whose values fill the range of fp8, as only scaled ones do."""
+def check_unscaled(module: str, weight: Tensor) -> None:
+    """Refuse rows of an fp8 matrix without a scale whose values fill fp8's range, as only scaled ones do.
+
+    Raises:
+        EditkitError: for such a matrix.
+    """
     fp8 = weight.is_floating_point() and weight.element_size() == 1
     if not fp8 or weight.ndim != 2 or module.rpartition(".")[2] in TABLES:
         return

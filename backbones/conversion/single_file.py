@@ -67,6 +67,11 @@ class ComponentTensors(Mapping[str, Any]):
         """Return the bytes of a tensor that can stay quantized, with its scales; None for any other."""
         return self._weights.packed_bytes(self._names[name])
 
+    def place(self, name: str) -> str | None:
+        """Return the file's name of a tensor that safetensors reads as it is; None for any other."""
+        own = self._names[name]
+        return own if self._weights.is_plain(own) else None
+
 
 @contextmanager
 def open_component(path: Path, name: str) -> Iterator[ComponentTensors]:
@@ -109,6 +114,33 @@ def read_transformer(path: Path, axes: tuple[int, ...] | None) -> tuple[dict[str
             return config, {name: found[name] for name in found}, found.exact
         config = architecture.infer_config(layout, axes)
         return config, dict(state_dict.split_native(found)), found.exact
+
+
+def locate_transformer(
+    path: Path, axes: tuple[int, ...] | None
+) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, list[tuple[str, int, int]]]] | None:
+    """Say where in a safetensors file a transformer's rows are, in Black Forest Labs' or diffusers' naming.
+
+    Returns:
+        diffusers' config; under diffusers' names the tensors on the meta device, and the rows that they
+        consist of, as in `state_dict.native_rows`. None where some are quantized, or the file is of another
+        kind.
+
+    Raises:
+        EditkitError: as `read_transformer`.
+    """
+    with open_component(path, "transformer") as found:
+        own, layout = {name: found.place(name) for name in found}, found.layout()
+    if None in own.values():
+        return None
+    if any(name.startswith(key_map.DIFFUSERS[0]) for name in layout):
+        config = architecture.infer_config(state_dict.diffusers_to_native(layout), axes)
+        rows = {name: [(name, 0, len(tensor))] for name, tensor in layout.items()}
+    else:
+        config = architecture.infer_config(layout, axes)
+        rows, layout = dict(state_dict.native_rows(layout)), state_dict.native_to_diffusers(layout)
+    places = {name: [(str(own[key]), a, b) for key, a, b in each] for name, each in rows.items()}
+    return config, layout, places
 
 
 def read_vae(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:

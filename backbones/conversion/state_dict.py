@@ -4,6 +4,7 @@ Rows are only renamed, split and joined, so values stay bit-identical. It works 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -57,6 +58,24 @@ def split_native(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
             _require_rows(native, tensor, sum(sizes))
             # Copies: safetensors cannot save parts that share memory, nor can they be trained separately.
             yield from zip(parts, (rows.clone() for rows in tensor.split(sizes)), strict=True)
+
+
+def native_rows(state: Mapping[str, Tensor]) -> Iterator[tuple[str, list[tuple[str, int, int]]]]:
+    """Say where in native tensors the rows of diffusers' tensors are, from top to bottom.
+
+    Gives each name of diffusers with native names as they are in `state`, first rows, and rows behind the
+    last. The arguments are those of `native_to_diffusers`, which checks the shapes.
+    """
+    names = without_prefix(state)
+    width = state[names["img_in.bias"]].numel()
+    for native, parts in checked_key_map(names, NATIVE).items():
+        key = names[native]
+        if native in SWAPPED:
+            yield parts[0], [(key, width, 2 * width), (key, 0, width)]
+            continue
+        sizes = _sizes(parts, width) if len(parts) > 1 else [len(state[key])]
+        for part, size, end in zip(parts, sizes, accumulate(sizes), strict=True):
+            yield part, [(key, end - size, end)]
 
 
 def join_diffusers(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -38,6 +38,9 @@ class Weights(Protocol):
     def packed_bytes(self, name: str) -> float | None:
         """Return the bytes of a tensor that can stay quantized, with its scales; None for any other."""
 
+    def is_plain(self, name: str) -> bool:
+        """Whether safetensors reads a tensor under this name as it is, without scales."""
+
 
 def open_weights(path: Path, stack: ExitStack) -> Weights:
     """Open a weights file; each tensor is read when it is looked up.
@@ -102,6 +105,9 @@ class SafetensorsWeights(Mapping[str, Any]):
         if not scales or self._dtype(name) == torch.float8_e5m2:
             return None
         return float(self._stored.size(name) + FULL * self._shape(name)[0])
+
+    def is_plain(self, name: str) -> bool:
+        return name not in self._companions
 
     def _shape(self, name: str) -> tuple[int, ...]:
         companions, shape = self._companions.get(name, {}), self._stored.shape(name)

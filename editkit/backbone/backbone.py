@@ -80,10 +80,12 @@ class Backbone(Protocol):
     def use_components_of(self, role: str) -> None:
         """Take the autoencoder and the text encoders from this role's folder."""
 
-    def empty_transformer(self, role: str) -> WeightReader | None:
+    def empty_transformer(self, role: str, start: str | None = None) -> WeightReader | None:
         """Give a role a transformer without values, on the meta device; return what reads its weights.
 
-        Returns None, and changes nothing, where its weights cannot be read by name.
+        With `start` they are that role's, behind a wider input, as after `widen`.
+
+        Returns None, and changes nothing, where its weights are quantized.
         """
 
     def free(self, autoencoder: bool = True) -> None:

@@ -28,7 +28,7 @@ from editkit.types import Plan
 CHUNK, CHUNK_VALUES = 64, 64 * 128 * 128 * 3
 """Most records of a chunk, and number of pixel values at which a chunk is full."""
 SPAN = 256
-"""Number of neighbouring records that one process encodes before it leaves as many to each other process."""
+"""Most neighbouring records that one process encodes before it leaves as many to each other process."""
 READERS, AHEAD = 8, 128
 """Most processes that read or draw records, and number of records that all of them read ahead."""
 WAITING_VALUES = 256 * 1024 * 1024
@@ -102,8 +102,7 @@ class ChunkEncoder:
 
     def _missing_records(self) -> Iterator[tuple[int, Record | str]]:
         """Read this process's records that are in no chunk; a bad one is a sentence that says why."""
-        process, processes = self.share
-        own_N = np.arange(len(self.dataset)) // SPAN % processes == process
+        own_N = share_of(len(self.dataset), *self.share)
         total = int(own_N.sum())
         for _, header in headers(self.chunks):
             own_N[header["indices"]] = False
@@ -111,7 +110,7 @@ class ChunkEncoder:
         source: Any = CheckedDataset(self.dataset)  # any sequence will do, despite the loader's types
         keep_arrays: Any = _keep_arrays
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = max(1, min(READERS, cores // processes))
+        workers = max(1, min(READERS, cores // self.share[1]))
         loader: Iterable[Record | str] = DataLoader(
             source,
             batch_size=None,
@@ -150,6 +149,19 @@ class ChunkEncoder:
         path = self.chunks / f"{digest(indices)}.safetensors"
         with disk_errors(self.kept, self.chunks):
             chunk_files.write(path, held if self.tensors else {}, header)
+
+
+def share_of(records: int, process: int, processes: int) -> NDArray[np.bool_]:
+    """Say of each record whether a process encodes it; all shares are of about one size.
+
+    Args:
+        records: number of records.
+        process: the process's number, from 0.
+        processes: number of processes.
+    """
+    turns = -(-records // (processes * SPAN))
+    owner_N = np.arange(records) * (processes * turns) // max(records, 1) % processes
+    return np.equal(owner_N, process)
 
 
 def digest(key: Any) -> str:

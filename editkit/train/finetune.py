@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from editkit import config, registry
+from editkit import config, notes, registry
 from editkit.backbone import Backbone, Role, WeightReader, provider
 from editkit.config import Options
 from editkit.data.batches import BatchBuilder, EditBatch
@@ -46,6 +46,7 @@ class EditJob(Job):
             raise EditkitError("fit.validate_every is for methods that edit; leave it out here.")
         images.check_folder(settings.cache)
         self.settings = self.config = settings
+        self.exports_frozen = settings.trainable == "input"
         self.method = method or registry.method(settings.method)
         options = config.build(self.method.config, settings.options)
         self.role = self.method.role_under(options)
@@ -133,11 +134,12 @@ class EditJob(Job):
                 # FSDP moves block by block to the devices, so that no device ever holds all of them.
                 loaded.transformer_device = torch.device("cpu")
                 # A new DoRA begins from the norms of the weights.
-                if self.config.trainable != "input" and not (self.config.start or self.config.lora.dora):
-                    self._weights = loaded.empty_transformer(self.role)
+                if not self.config.lora.dora:
+                    self._weights = loaded.empty_transformer(self.role, self.config.start)
             if self.config.start:
                 loaded.use_components_of(self.config.start)
-                loaded.widen(self.role, self.config.start)
+                if self._weights is None:
+                    loaded.widen(self.role, self.config.start)
             return loaded
         fit = self.config.fit
         return provider().create(self.config.fresh, self.role, fit.device, fit.seed, self.config.load)
@@ -145,11 +147,16 @@ class EditJob(Job):
     def _prepare(self) -> None:
         """Make the chosen parts trainable, and add or load an adapter."""
         transformer = self.backbone.transformer(self.role)
+        if fsdp.wanted() and self._weights is None and not self.config.fresh and processes.rank() == 0:
+            dora = self.config.lora.dora
+            why = "a new DoRA needs all values" if dora else "its weights are quantized, or in a GGUF file"
+            notes.tell(f"Every process reads the whole transformer into its memory, since {why}.")
         if self.config.trainable == "full":
             if getattr(transformer, "is_quantized", False):
                 raise EditkitError("Quantized weights cannot train; take others, or trainable=lora.")
             transformer.requires_grad_(True)
         elif self.config.trainable == "input":
+            transformer.requires_grad_(False)  # those of a fresh backbone train
             transformer.x_embedder.requires_grad_(True).float()
         else:
             with torch.random.fork_rng(), meta_weights.stand_ins(transformer):

@@ -28,6 +28,9 @@ class Job(ABC):
     settings: RunConfig | None = None
     """All of the run's settings, a dataclass with a `fit`, which checkpoints keep; None for none."""
 
+    exports_frozen = False
+    """Whether `export` writes frozen weights too."""
+
     @abstractmethod
     def batch(self, indices: Sequence[int]) -> object:
         """Make a batch of the samples at these indices of an endless, deterministic stream."""

@@ -235,7 +235,8 @@ class Run:
             EditkitError: where they cannot be written.
         """
         try:
-            with self._averaged(), fsdp.whole_weights(self.job.objective, self.main):
+            whole = self.job.objective, self.main, self.job.exports_frozen
+            with self._averaged(), fsdp.whole_weights(*whole):
                 if self.main:
                     self.job.export(folder)
         except (OSError, SafetensorError) as error:

@@ -210,6 +210,18 @@ def test_processes_share_the_encoding(
         assert_near(tensors_of(one), tensors_of(alone))
 
 
+@pytest.mark.parametrize("records", [1, 5, 64, 300, 513, 600, 50_000])
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+def test_shares_are_of_one_size(records: int, processes: int) -> None:
+    """They differ by a record for each 256 at most, and hold neighbours."""
+    shares = np.stack([latent_chunks.share_of(records, each, processes) for each in range(processes)])
+    assert (shares.sum(0) == 1).all()
+    sizes = shares.sum(1)
+    assert sizes.max() - sizes.min() <= 1 + sizes.min() // latent_chunks.SPAN
+    turns = (np.diff(shares.astype(int)) == 1).sum(1)
+    assert turns.max() <= 1 + sizes.max() // latent_chunks.SPAN
+
+
 def test_what_never_changes_is_stored_once(encode: Encode, folder: Path) -> None:
     """ICEdit's mask is the same for every record: 256 of the 320 channels beside the noise."""
     rows = [ROW | {"mask": "", "source": f"{name}.png", "instruction": name} for name in ("edit", "mask")]

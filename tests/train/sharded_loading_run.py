@@ -1,17 +1,21 @@
-"""Load a transformer in shards, and print peaks of memory: FOLDER full|lora, from accelerate's launcher."""
+"""Load a transformer in shards, and print peaks of memory; accelerate launches it.
+
+Arguments: a folder or file, and `full`, `lora` or `start`.
+"""
 
 import resource
 import sys
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from diffusers import FluxTransformer2DModel
 
-from backbones.empty_models import empty_model
-from backbones.weight_slices import WeightSlices
+from backbones.load_options import LoadOptions
+from backbones.roles import RoleTransformers
 from editkit import adapters
+from editkit.backbone import Family, Role
 from editkit.train.distributed import fsdp, meta_weights
+
+AXES = (16, 24, 24)
 
 
 def peak() -> int:
@@ -22,11 +26,20 @@ def peak() -> int:
 def main() -> None:
     """Load, compare and print."""
     torch.set_num_threads(1)
-    folder = Path(sys.argv[1])
+    path, kind = sys.argv[1:]
     accelerator = Accelerator(cpu=True, fsdp_plugin=fsdp.plugin(low=False, cpu=True))
-    made = empty_model(FluxTransformer2DModel, FluxTransformer2DModel.load_config(folder))
-    weights = WeightSlices(folder, [name for name, _ in made.named_parameters()])
-    if sys.argv[2] == "lora":
+    roles = {
+        name: Role(source=name, in_channels=channels, steps=1, guidance=None, licence="none")
+        for name, channels in (("text", 64), ("fill", 384))
+    }
+    family = Family(name="measured", summary="", sequence_length=8, roles=roles)
+    options = LoadOptions(transformer=path, axes=AXES)
+    backbone = RoleTransformers(family, torch.device("cpu"), torch.float32, options)
+    role, start = ("fill", "text") if kind == "start" else ("text", None)
+    weights = backbone.empty_transformer(role, start)
+    assert weights is not None
+    made = backbone.transformer(role)
+    if kind == "lora":
         torch.manual_seed(0)
         with meta_weights.stand_ins(made):
             adapters.attach(made, adapters.LoraOptions(rank=4))

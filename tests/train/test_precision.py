@@ -14,12 +14,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from backbones import devices
+from backbones.conversion import state_dict
 from editkit import EditkitError, adapters, config
+from editkit.errors import EditkitWarning
 from editkit.train.finetune import EditJob
 from editkit.train.loop import fit
 from editkit.train.settings import EditTrainConfig
 from tests.random_weights import quantize
 from tests.train.runs import RECOLOUR, losses, train
+from tests.weight_files import comfy_hints, write
 
 
 @pytest.mark.parametrize("start", [None, "text"])
@@ -33,8 +36,33 @@ def test_in_shards_no_device_holds_the_whole_transformer(
     job.config = replace(settings("run"), fresh={}, start=start)
     job.role = "fill" if start else "kontext"
     transformer = job._backbone().transformer(job.role)
-    # Full training in shards builds on the meta device, and each process reads its rows from the files.
-    assert transformer.device.type == ("cpu" if shards and start else "meta")
+    # Training in shards builds on the meta device, and each process reads its rows from the files.
+    assert transformer.device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"), [("dora", "a new DoRA needs all values"), ("scaled", "its weights are quantized")]
+)
+def test_weights_that_every_process_reads_whole_are_noted(
+    case: str, reason: str, settings: Any, random_pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    chosen = settings("run", "data.count=1", f"lora.dora={case == 'dora'}", trainable="lora")
+    chosen = replace(chosen, fresh={}, backbone=str(random_pipeline))
+    if case == "scaled":
+        (source,) = (random_pipeline / "transformer").glob("*.safetensors")
+        native = state_dict.diffusers_to_native({n: t.float() for n, t in load_file(source).items()})
+        file = write(comfy_hints(native), Path(chosen.fit.output).parent / "scaled.safetensors")
+        chosen = replace(chosen, load={"transformer": str(file), "axes": [8, 12, 12]})
+    with pytest.warns(EditkitWarning, match=f"Every process reads the whole transformer .*{reason}"):
+        job = EditJob(chosen)
+    assert not any(p.is_meta for p in job.objective.parameters())
+
+
+def test_the_input_layer_alone_trains_of_a_fresh_backbone_too(settings: Any) -> None:
+    job = EditJob(settings("run", "data.count=1", trainable="input"))
+    trained = {name for name, p in job.objective.named_parameters() if p.requires_grad}
+    assert trained == {"transformer.x_embedder.weight", "transformer.x_embedder.bias"}
 
 
 def test_a_lora_over_a_quantized_base(settings: Any, random_pipeline: Path) -> None:

@@ -99,12 +99,18 @@ def drop_copies(module: nn.Module) -> None:
 
 
 @contextmanager
-def whole_weights(module: nn.Module, main: bool) -> Iterator[None]:
-    """Give the main process whole trainable weights within the block, for reading only."""
+def whole_weights(module: nn.Module, main: bool, frozen: bool) -> Iterator[None]:
+    """Give the main process whole weights within the block, for reading only: those that train, or all.
+
+    Args:
+        module: the module.
+        main: whether this is the main process.
+        frozen: whether frozen weights are needed too; they take as much memory as the whole module.
+    """
     replaced = []
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
-            if parameter.requires_grad and isinstance(parameter, DTensor):
+            if (frozen or parameter.requires_grad) and isinstance(parameter, DTensor):
                 full = nn.Parameter(parameter.full_tensor().detach().cpu())
                 if main:
                     replaced.append((part, name, parameter))

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from backbones import low_memory
 from backbones.load_options import LoadOptions
 from backbones.low_memory import Preset, WeightBytes
 from backbones.specs import Family
-from backbones.weight_sizes import role_bytes
+from backbones.weight_sizes import family_bytes, role_bytes
 from backbones.weight_tracker import tensors, weight_bytes
 from editkit import machine
 from editkit.errors import EditkitError
@@ -74,7 +75,7 @@ def test_edits_below_the_smallest_preset(
     monkeypatch: pytest.MonkeyPatch, family: Family, pictures: list[tuple[str, bytes]]
 ) -> None:
     """The pictures are the same on a card that holds one transformer and no text encoders beside it."""
-    sizes = [role_bytes(name, role, LoadOptions()).times(2) for name, role in family.roles.items()]
+    sizes = family_bytes(family, LoadOptions(), torch.float32)
     bound = 1.03 * max(each.transformer + each.vae for each in sizes)  # adapters come on top
     assert bound < min(each.whole for each in sizes)
     card(monkeypatch, bound + low_memory.ROOM)
