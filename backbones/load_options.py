@@ -20,6 +20,8 @@ FILES = (".safetensors", ".gguf")
 """Endings of weight files that can be loaded."""
 QUANTIZERS = ("BitsAndBytesConfig", "TorchAoConfig", "QuantoConfig", "NVIDIAModelOptConfig")
 """Quantization configs of diffusers that FLUX can be loaded with."""
+BITS = {"load_in_4bit", "load_in_8bit"}
+"""Arguments that the first of them alone takes."""
 ENCODER_QUANTIZERS = QUANTIZERS[:3]
 """Those of them that transformers has too, for text encoders."""
 QUANTIZED_PARTS = ("transformer", "text_encoder", "text_encoder_2")
@@ -44,9 +46,10 @@ class LoadOptions:
     """RoPE axes of a native file whose attention heads are not 128 wide."""
     quantization: dict[str, Any] = field(default_factory=dict)
     """Quantizer: `type` names diffusers' class (BitsAndBytesConfig, TorchAoConfig, ...), the other keys are
-    its arguments. torchao's own config, such as Int8WeightOnlyConfig, is named by `quant_type`. This
-    quantizes the transformer. Or a mapping from `transformer`, `text_encoder` (CLIP) and `text_encoder_2`
-    (T5) to such quantizers; for text encoders, `type` names transformers' class."""
+    its arguments. `load_in_4bit` and `load_in_8bit` need no type: they are BitsAndBytesConfig's. torchao's
+    own config, such as Int8WeightOnlyConfig, is named by `quant_type`. This quantizes the transformer. Or a
+    mapping from `transformer`, `text_encoder` (CLIP) and `text_encoder_2` (T5) to such quantizers; for text
+    encoders, `type` names transformers' class."""
     offload: str | None = None
     """Offload of transformers. `block` or `leaf`: weights wait on the CPU and visit the device group by
     group. `none`: never. If not given, `low_memory` decides."""
@@ -92,8 +95,11 @@ class LoadOptions:
     def quantizer(self, part: str) -> dict[str, Any]:
         """Return how a model is quantized on load; an empty dict where it is not."""
         if self.quantization.keys() & set(QUANTIZED_PARTS):
-            return self.quantization.get(part) or {}
-        return self.quantization if part == "transformer" else {}
+            found = self.quantization.get(part) or {}
+        else:
+            found = self.quantization if part == "transformer" else {}
+        bits = "type" not in found and found.keys() & BITS
+        return {"type": QUANTIZERS[0], **found} if bits else found
 
     def replacement(self, role: str) -> Path | None:
         """Return the file or folder that replaces a role's own transformer, or None."""

@@ -32,7 +32,7 @@ class Compare:
 
     def __init__(self, place: Place) -> None:
         self.place, self.device = place, place.device
-        self.form = Form(place.adapters)
+        self.form = Form(place.adapters, place.base)
         self.controls, self.instruction = self.form.controls, self.form.instruction
         self.controls.status.render()
         self.adapter_note = gr.HTML(elem_id="compare-adapter")

@@ -20,9 +20,10 @@ class Form:
 
     Args:
         trusted: names of further adapters that visitors may choose.
+        base: of the page's backbone.
     """
 
-    def __init__(self, trusted: Mapping[str, str]) -> None:
+    def __init__(self, trusted: Mapping[str, str], base: str | None) -> None:
         self.methods = {method.name: method for method in api.methods()}
         self.samples = SampleGallery("compare", SAMPLES)
         with gr.Row(elem_classes="thirds"):
@@ -31,7 +32,7 @@ class Form:
             with gr.Column(min_width=300):
                 self._asking()
             with gr.Column(min_width=300):
-                self._settings(trusted)
+                self._settings(trusted, base)
 
     def _picture(self) -> None:
         self.painting = gr.ImageEditor(
@@ -70,7 +71,7 @@ class Form:
         )
         self.controls = Controls("compare", "Compare", "compare-results")
 
-    def _settings(self, trusted: Mapping[str, str]) -> None:
+    def _settings(self, trusted: Mapping[str, str], base: str | None) -> None:
         with gr.Row():
             self.seed = gr.Number(
                 value=0,
@@ -107,7 +108,7 @@ class Form:
             self.strength = widgets.number_field(
                 "Their strength", info="Empty: 1.", visible=bool(trusted), elem_id="compare-strength"
             )
-        self.drawers = {name: option_panels.Drawer(method) for name, method in self.methods.items()}
+        self.drawers = {name: option_panels.Drawer(method, base) for name, method in self.methods.items()}
 
     def named(self) -> dict[str, Any]:
         """Return the controls of all drawers, by their names in the API."""

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from demos import theme, widgets
+from demos.jobs import QUICK
 from editkit.config import Options
 from editkit.editor import Editor
 from editkit.fields import summary
@@ -17,14 +18,53 @@ from editkit.method import Method
 from editkit.request import EditRequest
 
 
-class Drawer:
-    """The options of one method on the page: those that matter first, the others behind "Expert"."""
+class Speed:
+    """The control for how much work to save; it offers what was measured for a method on this backbone.
 
-    def __init__(self, method: Method[Options]) -> None:
-        self.method = method
+    Args:
+        base: of the backbone; None where nothing was measured for it.
+        method: name of the method, which `follow` may change.
+        label: of the control.
+    """
+
+    def __init__(self, base: str | None, method: str, label: str = "speed") -> None:
+        self.base = base
+        choices = self._choices(method)
+        self.box = gr.Dropdown(
+            choices,
+            value=speed.EXACT,
+            label=label,
+            info=summary(EditRequest, "speed"),
+            visible=len(choices) > 1,
+            min_width=120,
+        )
+
+    def _choices(self, method: str) -> list[str]:
+        return [speed.EXACT, *speed.measured(self.base, method)]
+
+    def follow(self, method: Any, name: str) -> None:
+        """Offer what was measured for the method that another control names."""
+
+        def chosen(method: str, now: str) -> Any:
+            choices = self._choices(method)
+            value = now if now in choices else speed.EXACT
+            return gr.update(choices=choices, value=value, visible=len(choices) > 1)
+
+        method.change(chosen, [method, self.box], [self.box], api_name=f"{name}_speeds", **QUICK)
+
+
+class Drawer:
+    """The options of one method on the page: those that matter first, the others behind "Expert".
+
+    Args:
+        method: which one.
+        base: of the page's backbone.
+    """
+
+    def __init__(self, method: Method[Options], base: str | None) -> None:
+        self.method, self.base = method, base
         first = method.main_options
-        self.speeds = speed.measured(method.name)
-        own = [*(["speed"] if self.speeds else []), *(["task"] if method.tasks else [])]
+        own = ["speed", *(["task"] if method.tasks else [])]
         names = ["guidance", *own, *widgets.fields(method.config)]
         made: dict[str, Any] = {}
         with gr.Accordion(f"Options of {method.name}", open=False, elem_id=f"options-{method.name}"):
@@ -39,9 +79,7 @@ class Drawer:
         if name == "guidance":
             return widgets.number_field(label or name, info=summary(EditRequest, name))
         if name == "speed":
-            about = summary(EditRequest, "speed")
-            choices = [speed.EXACT, *self.speeds]
-            return gr.Dropdown(choices, value=speed.EXACT, label=label or name, info=about)
+            return Speed(self.base, self.method.name, label or name).box
         if name == "task":
             listed = [(f"{task.name}: {task.summary}", task.name) for task in self.method.tasks]
             return gr.Dropdown([("fitting what is given", ""), *listed], value="", label=label or name)

@@ -27,3 +27,8 @@ class Place:
     kept: Kept
     pixels: int
     adapters: Mapping[str, str]
+
+    @property
+    def base(self) -> str | None:
+        """The published family of the page's backbone; None where it is of none."""
+        return self.device.editor.backbone.base

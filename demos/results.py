@@ -38,6 +38,7 @@ class Results:
 
     def __init__(self, place: Place, form: Form, tabs: Any) -> None:
         self.kept, self.visit, self.form, self.tabs = place.kept, place.visit, form, tabs
+        self.base = place.base
         self.status = gr.HTML(theme.status(SHARED if self.kept.personal else ALONE), elem_id="results-status")
         self.empty = gr.HTML(theme.empty("No results yet", EMPTY))
         with gr.Row(elem_classes="thirds"):
@@ -133,7 +134,7 @@ class Results:
             self.one: gr.update(visible=True),
             self.picture: large,
             self.facts: theme.hint(str(recipe["instruction"])) + theme.chips(_facts(recipe)),
-            self.link: settings.link(settings.of_recipe(recipe)),
+            self.link: settings.link(settings.of_recipe(recipe, self.base)),
             self.download: _offered(file, visit),
             self.recipe: json.dumps(recipe, indent=2),
         }
@@ -149,7 +150,7 @@ class Results:
         except EditkitError as error:
             return {self.status: theme.problem(str(error))}
         words = " ".join(("The settings of your result.", *settings.remarks(recipe)))
-        filled = self.form.filled(settings.of_recipe(recipe), words, picture)
+        filled = self.form.filled(settings.of_recipe(recipe, self.base), words, picture)
         return {self.tabs: gr.Tabs(selected="compare"), **filled}
 
     def pack_all(self, visit: Visit) -> dict[Any, Any]:

@@ -104,6 +104,10 @@ SAMPLES = (
 )
 FIRST_TURNS = SAMPLES[:6]
 """Samples that sessions start from."""
+OPEN = Sample(
+    name="three_shapes", kind="Any free place", instruction="move the orange square", methods=("icedit",)
+)
+"""A sample whose instruction leaves something open, so that seeds differ."""
 
 
 class SampleGallery:

@@ -19,6 +19,7 @@ from demos.result_cards import saved
 from demos.search_form import MOST, SearchForm
 from editkit.errors import EditkitError
 from editkit.inference import search_settings
+from editkit.inference.speed import EXACT
 from editkit.types import EditRequest, EditResult
 
 EMPTY = "Give a picture and an instruction, and press Search: the judge compares a preview of each seed."
@@ -31,7 +32,7 @@ class Search:
         self.place, self.device, self.visit, self.pixels = place, place.device, place.visit, place.pixels
         with gr.Row(elem_classes="thirds"):
             with gr.Column(min_width=300):
-                self.form = SearchForm()
+                self.form = SearchForm(place.base)
             with gr.Column(min_width=300):
                 self._previews()
             with gr.Column(min_width=300):
@@ -89,6 +90,7 @@ class Search:
         read = partial(photo, self.pixels)
         uploads.tell(self.place, self.form.picture, read, self.form.picture_said, "search")
         self.view.decide([self.shown])
+        self.form.speed.follow(self.form.method, "search")
         self.gallery.select(
             pick,
             [self.visit],
@@ -108,6 +110,7 @@ class Search:
         mode: str,
         seed: int | None,
         steps: int | None = None,
+        speed: str | None = None,
     ) -> Iterator[dict[Any, Any]]:
         """Previews as they come, then the judge's comparisons and the winner."""
         if missing := self.instruction.missing(instruction):
@@ -130,6 +133,7 @@ class Search:
             method=method,
             seed=seed or 0,
             steps=steps,
+            speed=speed or EXACT,
             search=asked,
         )
         yield {
@@ -215,7 +219,7 @@ class Search:
         if report := result.search:
             visit.search = request, dict(report.previews)
             changes[self.gallery] = [
-                (shown(each, visit), f"seed {seed}" + ", the judge's" * (seed == report.seed))
+                (shown(each, visit), f"seed {seed}, {verdicts.place(report, seed)}")
                 for seed, each in report.previews.items()
             ]
             changes[self.reasons] = verdicts.table(report)

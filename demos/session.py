@@ -16,6 +16,7 @@ from demos.pictures import photo
 from demos.place import Place
 from demos.session_form import SessionForm
 from editkit.errors import EditkitError
+from editkit.inference.speed import EXACT
 from editkit.sessions.session import Session
 from editkit.types import EditRequest
 
@@ -30,7 +31,7 @@ class Turns:
         self.place, self.device, self.visit, self.pixels = place, place.device, place.visit, place.pixels
         with gr.Row(elem_classes="thirds"):
             with gr.Column(min_width=300):
-                self.form = SessionForm()
+                self.form = SessionForm(place.base)
             with gr.Column(min_width=300):
                 self._now()
             with gr.Column(min_width=300):
@@ -103,6 +104,7 @@ class Turns:
         method: str = USUAL,
         seed: int | None = 0,
         preserve: bool = True,
+        speed: str | None = None,
     ) -> Iterator[dict[Any, Any]]:
         """Make the next turn; a picture that no turn was made from yet starts a session."""
         if missing := self.instruction.missing(instruction):
@@ -116,10 +118,10 @@ class Turns:
         before = session.current.image
 
         def work(tell: Any, watch: Any) -> None:
-            request = EditRequest(image=None, instruction=instruction, method=method)
+            asked: dict[str, Any] = {"seed": seed or 0, "preserve": preserve or None, "speed": speed or EXACT}
+            request = EditRequest(image=None, instruction=instruction, method=method, **asked)
             load(self.device.editor_of(visit), request, tell)
-            asked = {"seed": seed or 0, "preserve": preserve or None, "watch": watch}
-            tell(session.edit(instruction, method, **asked))
+            tell(session.edit(instruction, method, **asked, watch=watch))
 
         status, loading = self.controls.status, 0.0
         yield {status: theme.status("Starting.", 0, notes), **self.instruction.fine()}

@@ -11,6 +11,7 @@ import gradio as gr
 from demos import widgets
 from editkit import api, config
 from editkit.errors import EditkitError
+from editkit.inference import speed
 
 LONGEST = 4000
 """Characters of a value in a link."""
@@ -20,8 +21,8 @@ OWN = ("__", "view", "session_hash", "deep_link")
 """Beginnings of Gradio's own names in a link."""
 
 
-def of_recipe(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """Return the settings in a recipe that differ from the defaults."""
+def of_recipe(recipe: Mapping[str, Any], base: str | None) -> dict[str, str]:
+    """Return the settings in a recipe that differ from the defaults, for a page of this base."""
     (method,) = (each for each in api.methods() if each.name == recipe["method"])
     found: dict[str, Any] = {
         "instruction": recipe["instruction"],
@@ -38,6 +39,8 @@ def of_recipe(recipe: Mapping[str, Any]) -> dict[str, str]:
     }
     if not method.tasks:
         del own["task"]
+    if (used := recipe.get("speed", speed.EXACT)) != speed.EXACT:
+        own["speed"] = speed.name_of(used, base, method.name)
     found |= {f"{method.name}_{name}": value for name, value in own.items()}
     return {name: _text(value) for name, value in found.items()}
 

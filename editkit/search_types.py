@@ -20,6 +20,7 @@ class Verdict:
         seconds: duration.
         problem: why the reply could not be used; it then counts as a tie. Empty otherwise.
         lead: how much likelier `first` was than `second`, in log-odds; None where the judge cannot tell.
+        seen: what the judge sees in `first` and in `second`, in words; empty where it does not tell.
     """
 
     better: str
@@ -27,6 +28,7 @@ class Verdict:
     seconds: float
     problem: str = ""
     lead: float | None = None
+    seen: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +38,14 @@ class Comparison:
     seeds: tuple[int, int]
     better: int | None
     verdicts: tuple[Verdict, ...]
+
+    def seen(self, seed: int) -> str:
+        """What the surer of the judge's answers sees in the preview of one of the seeds, in words."""
+        orders = (self.seeds, self.seeds[::-1])
+        verdict, order = max(
+            zip(self.verdicts, orders, strict=False), key=lambda each: abs(each[0].lead or 0)
+        )
+        return verdict.seen[order.index(seed)]
 
 
 class SearchFindings(Protocol):

@@ -68,6 +68,7 @@ class SearchReport:
                 "seeds": list(each.seeds),
                 "better": each.better,
                 "replies": [verdict.reply for verdict in each.verdicts],
+                "seen": [list(verdict.seen) for verdict in each.verdicts],
                 "leads": [verdict.lead for verdict in each.verdicts],
                 "problems": [verdict.problem for verdict in each.verdicts if verdict.problem],
                 "seconds": round(sum(verdict.seconds for verdict in each.verdicts), 3),

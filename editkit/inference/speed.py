@@ -46,21 +46,28 @@ def resolve(speed: str, base: str | None, method: str) -> Settings | None:
         return None
     if "=" in speed:
         return speed_settings.parse(speed)
-    measured = table(TABLE).get(base or "", {}).get(method, {})
-    if speed not in measured:
+    if speed not in measured(base, method):
         raise EditkitError(
             f"No settings of speed={speed} were measured for {method} on this backbone; use speed=exact, or "
             f"give settings such as speed={speed_settings.as_text(StepSaving())}."
         )
-    found = measured[speed]
+    found = table(TABLE)[base or ""][method][speed]
     return None if found == EXACT else speed_settings.build(found)
 
 
-def measured(method: str) -> list[str]:
-    """Name the speeds besides `exact` that were measured for a method, on any backbone."""
-    by_method = (methods.get(method, {}) for methods in table(TABLE).values())
-    found = {name for speeds in by_method for name in speeds}
+def measured(base: str | None, method: str) -> list[str]:
+    """Name the speeds besides `exact` that were measured for a backbone's base and a method."""
+    found = table(TABLE).get(base or "", {}).get(method, {})
     return [name for name in MEASURED if name in found]
+
+
+def name_of(settings: str, base: str | None, method: str) -> str:
+    """Return the measured name of settings as a recipe holds them; the settings where none fits."""
+    for name in measured(base, method):
+        found = resolve(name, base, method)
+        if found is not None and speed_settings.as_text(found) == settings:
+            return name
+    return settings
 
 
 @cache

@@ -44,25 +44,28 @@ class PreserveJudge(Judge):
             raise EditkitError("The judge 'preserve' needs a source picture; choose another judge.")
         start = time.perf_counter()
         source = _tensor(case.source)
-        errors = [_error(source, _tensor(edited)) for edited in (first, second)]
+        errors, seen = zip(*(_error(source, _tensor(edited)) for edited in (first, second)), strict=True)
         better = TIE
         if abs(errors[0] - errors[1]) > self.config.margin:
             better = "first" if errors[0] < errors[1] else "second"
         reply = f"error outside the change: {errors[0]:.4f} and {errors[1]:.4f}"
-        return Verdict(better=better, reply=reply, seconds=time.perf_counter() - start)
+        return Verdict(better=better, reply=reply, seconds=time.perf_counter() - start, seen=seen)
 
 
 def _tensor(picture: Image.Image) -> Tensor:
     return images.tensor(images.load(picture))
 
 
-def _error(source_1CHW: Tensor, edited_1CHW: Tensor) -> float:
-    """Return the mean absolute error over unchanged pixels; 1 where all or none changed."""
+def _error(source_1CHW: Tensor, edited_1CHW: Tensor) -> tuple[float, str]:
+    """Return the mean absolute error over unchanged pixels, 1 where all or none changed; and words for it."""
     same = canvas.change_mask(source_1CHW, edited_1CHW) == 0
-    if same.all() or not same.any():
-        return 1.0
+    if same.all():
+        return 1.0, "changed nothing"
+    if not same.any():
+        return 1.0, "changed everything"
     difference_1CHW = (source_1CHW - edited_1CHW).abs().mean(1, keepdim=True)
-    return float(torch.masked_select(difference_1CHW, same).mean())
+    error = float(torch.masked_select(difference_1CHW, same).mean())
+    return error, f"kept the rest to within {255 * error:.1f} of 255 levels"
 
 
 CONFIG, JUDGE = PreserveConfig, PreserveJudge

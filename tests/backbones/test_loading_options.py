@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import editkit
+from backbones.load_options import LoadOptions
 from editkit import atomic_files
 from tests.pictures import difference
 from tests.pictures import image as colourful
@@ -115,3 +116,14 @@ def test_a_transformer_folder_is_used(random_pipeline: Path, plain: Image.Image,
     assert difference(result.image, plain) > 0
     (file,) = (tmp_path / "other").glob("*.safetensors")
     assert result.recipe["weights"]["transformer"] == atomic_files.sha256(file)
+
+
+def test_bits_alone_name_their_quantizer() -> None:
+    """As the help of `--load` writes them, for the transformer or by model."""
+    four = {"type": "BitsAndBytesConfig", "load_in_4bit": True}
+    assert LoadOptions(quantization={"load_in_4bit": True}).quantizer("transformer") == four
+    named = LoadOptions(quantization={"text_encoder_2": {"load_in_4bit": True}})
+    assert named.quantizer("text_encoder_2") == four
+    assert named.quantizer("transformer") == {}
+    other = {"type": "QuantoConfig", "weights_dtype": "int8"}
+    assert LoadOptions(quantization=other).quantizer("transformer") == other

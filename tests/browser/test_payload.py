@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 import editkit
-from tests.browser.visitor import DESK, PATIENCE, PHONE, compare, see
+from tests.browser.visitor import DESK, PATIENCE, PHONE, see, tab
 
 pytestmark = pytest.mark.browser
 
@@ -20,16 +20,16 @@ NUMBERS = {
 }
 
 
-def sent(page: Page) -> list[Any]:
-    """What the button sends for a comparison without a picture, which is refused."""
+def sent(page: Page, name: str = "compare") -> list[Any]:
+    """What a tab's button sends without a picture, which is refused."""
 
     def asks(request: Any) -> bool:
         return "/queue/join" in request.url and len(request.post_data_json["data"]) > 8
 
     with page.expect_request(asks, timeout=PATIENCE) as request:
-        status = compare(page)
-    see(status.get_by_role("alert"), "There is no picture yet")
-    page.locator("#compare-go:enabled").wait_for()
+        page.locator(f"#{name}-go").click()
+    see(page.locator(f"#{name}-status").get_by_role("alert"), "There is no picture yet")
+    page.locator(f"#{name}-go:enabled").wait_for()
     found: list[Any] = request.value.post_data_json["data"]
     return found
 
@@ -58,6 +58,22 @@ def test_opening_a_drawer_changes_no_request(opened: Callable[..., Page]) -> Non
     emptied = sent(page)
     assert emptied == closed
     assert [value for value in closed if type(value) in (int, float)] == [0]  # the seed's
+
+
+def test_opening_the_drawer_of_a_seed_search_changes_no_request(opened: Callable[..., Page]) -> None:
+    page = opened()
+    tab(page, "Seed search")
+    page.locator("#search-picture").get_by_label("Remove Image").click()
+    closed = sent(page, "search")
+    page.locator(".label-wrap:visible", has_text="More").click()
+    steps = field(page, "Steps")
+    steps.wait_for()
+    assert sent(page, "search") == closed
+    steps.fill("3")
+    filled = sent(page, "search")
+    assert [now for now, then in zip(filled, closed, strict=True) if now != then] == ["3"]
+    steps.fill("")
+    assert sent(page, "search") == closed
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])

@@ -17,7 +17,8 @@ from demos import compare_form, serve, settings
 from demos.device import Visit
 from demos.kept import KEY, Kept
 from editkit.errors import EditkitError
-from editkit.inference import provenance
+from editkit.inference import provenance, speed
+from editkit.inference.speed_settings import as_text
 from editkit.sessions import store
 from editkit.types import EditResult
 
@@ -97,11 +98,11 @@ def test_what_cannot_be_kept_is_said(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def form() -> compare_form.Form:
     with gr.Blocks():
-        return compare_form.Form({})
+        return compare_form.Form({}, None)
 
 
 def test_a_recipe_s_link_sets_what_the_recipe_says(form: compare_form.Form) -> None:
-    link = settings.link(settings.of_recipe(RECIPE))
+    link = settings.link(settings.of_recipe(RECIPE, None))
     changes, notes = settings.applied(form.settable(), settings.from_link(dict(parse_qsl(link[1:]))))
     assert notes == []
     set_to = {name: changes[control]["value"] for name, control in form.settable().items()}
@@ -117,6 +118,16 @@ def test_a_recipe_s_link_sets_what_the_recipe_says(form: compare_form.Form) -> N
     assert set_to["icedit_template"] == "paper"
     assert set_to["kontext_guidance"] == ""
     assert "icedit_adapter" not in link
+
+
+def test_a_link_holds_a_measured_speed(form: compare_form.Form) -> None:
+    used = as_text(speed.resolve("fast", "tiny", "kontext"))
+    fast = {**RECIPE, "method": "kontext", "options": {}, "speed": used}
+    assert settings.of_recipe(fast, "tiny")["kontext_speed"] == "fast"
+    assert "kontext_speed" not in settings.of_recipe({**fast, "speed": "exact"}, "tiny")
+    changes, notes = settings.applied(form.settable(), settings.of_recipe(fast, None))
+    assert any("kontext_speed=full_steps=1" in note for note in notes)
+    assert changes[form.settable()["kontext_speed"]]["value"] == "exact"
 
 
 @pytest.mark.parametrize(

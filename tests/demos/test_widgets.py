@@ -88,7 +88,7 @@ def test_no_field_takes_a_path_of_the_server(path: str) -> None:
 def test_every_method_has_a_drawer_that_says_its_defaults(method: Any) -> None:
     with gr.Blocks():
         found = {name: widgets.control(method.config, name) for name in widgets.fields(method.config)}
-        drawer = option_panels.Drawer(method)
+        drawer = option_panels.Drawer(method, "tiny")
     assert found
     assert set(found) <= set(drawer.options)
     assert len(method.main_options) == 3

@@ -126,6 +126,12 @@ def test_preserve() -> None:
     assert judge.compare(case, edited, worse).better == "first"
     assert judge.compare(case, worse, edited).better == "second"
     assert judge.compare(case, edited, edited).better == ""
+    assert judge.compare(case, edited, source).seen == (
+        "kept the rest to within 0.0 of 255 levels",
+        "changed nothing",
+    )
+    inverted = Image.eval(source, lambda level: (level + 128) % 256)
+    assert judge.compare(case, worse, inverted).seen[1] == "changed everything"
     assert judge.compare(case, source, worse).better == "second", "a copy of the source is no edit"
 
 

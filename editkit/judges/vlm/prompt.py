@@ -14,6 +14,8 @@ QUESTION = (
     '{{"better": "A"}} or {{"better": "B"}}, or {{"better": "tie"}} where you cannot tell.'
 )
 ANSWER = re.compile(r'"better"\s*:\s*"(A|B|tie)"')
+ANSWERED = re.compile(r"```\w*|\{[^{}]*\"better\"[^{}]*\}")
+"""The answer with what is around it."""
 BETTER = {"A": "first", "B": "second", "tie": TIE}
 
 
@@ -33,3 +35,8 @@ def read(reply: str) -> tuple[str, str]:
     if len(answers) != 1:
         return TIE, "the reply names no single answer"
     return BETTER[answers.pop()], ""
+
+
+def remark(reply: str) -> str:
+    """Return what a reply says beside its answer, on one line."""
+    return " ".join(ANSWERED.sub(" ", reply).split())
