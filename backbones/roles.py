@@ -4,6 +4,7 @@ import gc
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,11 +13,12 @@ from diffusers import FluxTransformer2DModel
 
 from backbones import copying, hub
 from backbones.adapter_restore import AdapterRestorer
-from backbones.load_options import LoadOptions
+from backbones.load_options import FILES, LoadOptions
 from backbones.loading import apply_options, load_transformer, place_transformer
 from backbones.low_memory import choose_preset
 from backbones.placement import Placement
 from backbones.position_cache import cache_positions
+from backbones.weight_sizes import family_bytes
 from backbones.weight_slices import WidenedSlices, open_slices
 from backbones.widening import COLUMNS, widen_transformer
 from editkit import adapters
@@ -43,7 +45,8 @@ class RoleTransformers:
         self.transformer_device = device
         """Device of new transformers; it differs from `device` until they are sharded."""
         self.transformers: dict[str, FluxTransformer2DModel] = {}
-        self.placement = Placement(device, choose_preset(self.options.low_memory, str(device)))
+        counted = partial(family_bytes, family, self.options, dtype)
+        self.placement = Placement(device, choose_preset(self.options.low_memory, str(device), counted))
         self._adapters: dict[str, str] = {}
         self._restorer = AdapterRestorer()
         self._unsaved = False  # some weights are in memory only
@@ -137,7 +140,7 @@ class RoleTransformers:
         record, origin = self.role(role), start or self._source_role(role) or role
         where = self.options.replacement(origin) or self._own_path(origin)
         folder = (where / "config.json").is_file()
-        lost = not folder and not (where.is_file() and where.suffix == ".safetensors")
+        lost = not folder and not (where.is_file() and where.suffix in FILES)
         if lost or self.options.quantizer("transformer") or (origin != role and self._source_role(origin)):
             return None
         found = open_slices(where, self.options.axes, self.dtype)
