@@ -8,6 +8,7 @@ from PIL import Image
 import editkit
 from editkit import shapesworld
 from editkit.imaging import contact_sheet
+from editkit.shapesworld.compound import compound_example
 
 SEED, COLUMNS, GAP = 3, 6, 8
 OUTPUT = Path("docs/strip.png")
@@ -17,7 +18,7 @@ Pair = tuple[str, Image.Image]
 
 
 def main() -> None:
-    """One edit of each kind and one open instruction, each the first of its seed, never picked."""
+    """One edit of each kind, an open and a compound instruction, each the first of its seed, never picked."""
     OUTPUT.parent.mkdir(exist_ok=True)
     pairs = edited(examples())
     bands = [contact_sheet.strip(pairs[start : start + COLUMNS]) for start in range(0, len(pairs), COLUMNS)]
@@ -30,6 +31,7 @@ def examples() -> list[tuple[str, shapesworld.Scene]]:
     found: list[shapesworld.Example | shapesworld.OpenExample]
     found = [shapesworld.example(SEED + place, kind) for place, kind in enumerate(shapesworld.KINDS)]
     found.append(shapesworld.open_example(SEED + len(found)))
+    found.append(compound_example(SEED + len(found)))
     return [(each.instruction, each.source) for each in found if each.source]
 
 
