@@ -2,8 +2,11 @@
 
 import re
 from collections import defaultdict
+from contextlib import ExitStack
+from math import prod
 from pathlib import Path
 
+from backbones.conversion.reader import DTYPES, SafetensorsReader
 from backbones.conversion.single_file import T5_EMBEDDING, UNUSED, ComponentTensors, open_component
 from backbones.low_memory import BF16
 from backbones.quantized import PLAIN
@@ -34,6 +37,16 @@ def file_bytes(path: Path, part: str) -> dict[str, float]:
         if set(T5_EMBEDDING) <= set(names):
             names.remove(T5_EMBEDDING[1])
         return {name: _packed(found, name) or BF16 * found.on_meta(name).numel() for name in names}
+
+
+def folder_bytes(folder: Path) -> float:
+    """Return the bytes of the weights in a diffusers or transformers folder, as `file_bytes` counts them."""
+    with ExitStack() as stack:
+        found = SafetensorsReader(folder.glob("*.safetensors"), stack)
+        plain = {name: found.code(name) in DTYPES for name in found}
+        return float(
+            sum(BF16 * prod(found.shape(name)) if plain[name] else found.size(name) for name in found)
+        )
 
 
 def largest_block(sizes: dict[str, float]) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backbones import hub, hub_cache, low_memory
 from backbones.low_memory import BF16, LARGEST_BLOCK, OUTSIDE_BLOCKS, PRESETS, Preset, WeightBytes
@@ -10,9 +10,6 @@ from backbones.quantized_sizes import FOUR_BITS, T5_PLAIN
 from backbones.specs import FAMILIES, PARAMETERS
 from editkit import config
 from editkit.backbone import CachedRole, LoadingChoice, MemoryFit, Role
-
-if TYPE_CHECKING:
-    from backbones.load_options import LoadOptions
 
 ROOM = low_memory.ROOM
 FULL = 4
@@ -53,6 +50,7 @@ def loading_choices(on_cpu: bool) -> list[LoadingChoice]:
             LoadingChoice(settings=f"--dtype bfloat16 {named}", device=files, needs="gguf"),
         ]
     four_bits, visiting = "--load quantization=... (4 bits", BF16 * (LARGEST_BLOCK + OUTSIDE_BLOCKS)
+    resting = Q4 * transformer + BF16 * PARAMETERS["vae"]  # while the encoders wait in main memory
     small = FOUR_BITS * (transformer + t5 - T5_PLAIN) + BF16 * (T5_PLAIN + rest)
     return [
         LoadingChoice(settings="", device=half),
@@ -62,6 +60,9 @@ def loading_choices(on_cpu: bool) -> list[LoadingChoice]:
         ),
         LoadingChoice(settings=f"{four_bits}, T5 too)", device=small, needs="bitsandbytes"),
         LoadingChoice(settings=named, device=files, needs="gguf"),
+        LoadingChoice(
+            settings=f"{named} --low-memory auto", device=resting, main=files - resting, needs="gguf"
+        ),
         LoadingChoice(settings="--load offload=block", device=others + visiting, main=BF16 * transformer),
     ]
 
@@ -77,11 +78,12 @@ def memory_fits(memory: float, loading: Mapping[str, Any]) -> list[MemoryFit]:
     Raises:
         EditkitError: where an option is refused, or a file is missing, damaged or of another kind.
     """
+    from backbones import weight_sizes  # imports torch
     from backbones.load_options import LoadOptions  # imports diffusers
 
     options = config.build(LoadOptions, loading)
     return [
-        _memory_fit(family.name, name, _sizes(name, role, options), memory)
+        _memory_fit(family.name, name, weight_sizes.role_bytes(name, role, options), memory)
         for family in FAMILIES.values()
         for name, role in family.roles.items()
     ]
@@ -94,7 +96,11 @@ def best_preset(memory: float) -> str | None:
 
 def _memory_fit(family: str, role: str, sizes: WeightBytes, memory: float) -> MemoryFit:
     """Make the record of one role on a device of `memory` bytes."""
-    name = "" if sizes.whole + ROOM <= memory else low_memory.largest_preset(memory)
+    name, preset = "" if sizes.whole + ROOM <= memory else low_memory.largest_preset(memory), None
+    if name:
+        preset = PRESETS[name]
+    elif name is None and (preset := low_memory.preset_below_all(memory, sizes)):
+        name = low_memory.AUTO
     return MemoryFit(
         family=family,
         role=role,
@@ -102,24 +108,9 @@ def _memory_fit(family: str, role: str, sizes: WeightBytes, memory: float) -> Me
         encoders=sizes.encoders,
         vae=sizes.vae,
         preset=name,
-        peak=low_memory.peak_bytes(PRESETS[name], sizes) if name else sizes.whole,
-        travels=sizes.transformer if name and low_memory.visits_in_groups(PRESETS[name], sizes) else 0.0,
+        peak=low_memory.peak_bytes(preset, sizes) if preset else sizes.whole,
+        travels=sizes.transformer if preset and low_memory.visits_in_groups(preset, sizes) else 0.0,
     )
-
-
-def _sizes(name: str, role: Role, options: "LoadOptions") -> WeightBytes:
-    """Return the bytes of a role's weights, from its files where it is embedded."""
-    folder = Path(role.source)
-    if not folder.is_absolute():
-        from backbones import weight_sizes  # imports torch
-
-        return weight_sizes.published_or_given(name, options)
-    parts = ("transformer", "text_encoder", "text_encoder_2", "vae")
-    transformer, clip, t5, vae = (
-        sum(file.stat().st_size for file in (folder / part).glob("*.safetensors")) for part in parts
-    )
-    # Far smaller than any preset's limit, so it is never offloaded block by block.
-    return WeightBytes(transformer=transformer, block=transformer, outside=0, encoders=clip + t5, vae=vae)
 
 
 def _preset_choice(name: str, preset: Preset) -> LoadingChoice:

@@ -1,7 +1,7 @@
 """Define presets for devices with little memory, and compute what each keeps on the device."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 
 from backbones.specs import FAMILIES, PARAMETERS
 from editkit.errors import EditkitError
@@ -63,6 +63,10 @@ class WeightBytes:
         """Bytes of all weights."""
         return self.transformer + self.encoders + self.vae
 
+    def times(self, factor: float) -> "WeightBytes":
+        """Return the bytes in a precision that takes so many times as many."""
+        return WeightBytes(**{name: factor * size for name, size in asdict(self).items()})
+
 
 PRESETS: Mapping[str, Preset] = {
     "16g": Preset(weights=12e9, stream=True, transformers=1, offload_encoders=True, pixels=1024 * 1024),
@@ -117,25 +121,38 @@ def fits_without_preset(memory: float) -> bool:
     return sizes.whole + (roles - 1) * sizes.transformer + ROOM <= memory
 
 
-def choose_preset(name: str | None, device: str) -> Preset | None:
+def preset_below_all(memory: float, sizes: WeightBytes) -> Preset | None:
+    """Return a preset for a device below the smallest one; None where the transformer does not stay whole."""
+    preset = replace(next(iter(PRESETS.values())), weights=memory - ROOM)
+    return preset if sizes.transformer + sizes.vae <= preset.weights else None
+
+
+def choose_preset(name: str | None, device: str, roles: Callable[[], Iterable[WeightBytes]]) -> Preset | None:
     """Return the preset of this name; for `auto`, the one that fits the device, or None where all roles fit.
 
+    Args:
+        name: of the preset, or `auto`, or None.
+        device: the device.
+        roles: counts the weights of each role; called for `auto` alone.
+
     Raises:
-        EditkitError: where the device is too small for every preset.
+        EditkitError: where the device is too small for every preset and every role's transformer.
     """
     if name != AUTO:
         return None if name is None else PRESETS[name]
-    memory = _device_memory(device)
-    if fits_without_preset(memory):
+    memory, sizes = _device_memory(device), sorted(roles(), key=lambda each: each.transformer)
+    shared = max(each.encoders + each.vae for each in sizes)
+    if shared + sum(each.transformer for each in sizes) + ROOM <= memory:
         return None
     found = largest_preset(memory)
-    if found is None:
-        first = next(iter(PRESETS))
+    preset = PRESETS[found] if found else preset_below_all(memory, sizes[0])
+    if preset is None:
+        least = f"a transformer of {sizes[0].transformer / 1e9:.1f} GB"
         raise EditkitError(
-            f"low_memory=auto finds no preset for the {memory / 1e9:.1f} GB of {device}; "
-            f"give low_memory={first} to try the smallest."
+            f"low_memory=auto finds no preset for {least} on the {memory / 1e9:.1f} GB of {device}; load a "
+            f"smaller file, such as Q4 in GGUF, or give low_memory={next(iter(PRESETS))} to try the smallest."
         )
-    return PRESETS[found]
+    return preset
 
 
 def _device_memory(device: str) -> float:

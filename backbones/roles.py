@@ -4,6 +4,7 @@ import gc
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from backbones.loading import apply_options, load_transformer, place_transformer
 from backbones.low_memory import choose_preset
 from backbones.placement import Placement
 from backbones.position_cache import cache_positions
+from backbones.weight_sizes import family_bytes
 from backbones.weight_slices import WidenedSlices, open_slices
 from backbones.widening import COLUMNS, widen_transformer
 from editkit import adapters
@@ -43,7 +45,8 @@ class RoleTransformers:
         self.transformer_device = device
         """Device of new transformers; it differs from `device` until they are sharded."""
         self.transformers: dict[str, FluxTransformer2DModel] = {}
-        self.placement = Placement(device, choose_preset(self.options.low_memory, str(device)))
+        counted = partial(family_bytes, family, self.options, dtype)
+        self.placement = Placement(device, choose_preset(self.options.low_memory, str(device), counted))
         self._adapters: dict[str, str] = {}
         self._restorer = AdapterRestorer()
         self._unsaved = False  # some weights are in memory only

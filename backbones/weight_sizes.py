@@ -1,39 +1,74 @@
 """Count a role's weights under loading options: published sizes, quantizers, a user's own files."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from backbones import low_memory
-from backbones.file_sizes import file_bytes, largest_block
+from backbones.file_sizes import file_bytes, folder_bytes, largest_block
 from backbones.load_options import FILES, LoadOptions
 from backbones.low_memory import BF16, WeightBytes
 from backbones.quantized_sizes import CLIP_PLAIN, T5_PLAIN, bytes_of_a_weight
 from backbones.specs import PARAMETERS
+from editkit.backbone import Family, Role
 from editkit.errors import EditkitError
 
+ENCODERS = ("text_encoder", "text_encoder_2")
 
-def published_or_given(role: str, options: LoadOptions) -> WeightBytes:
-    """Return the bytes of a role of FLUX.1, where a file or a quantizer counts instead of bfloat16.
+
+def family_bytes(family: Family, options: LoadOptions, dtype: torch.dtype) -> list[WeightBytes]:
+    """Return the bytes of each role's weights in a precision; roles that share a transformer count once.
+
+    Raises:
+        EditkitError: where `role_bytes` raises it.
+    """
+    kept = {role.key: (name, role) for name, role in family.roles.items()}
+    return [role_bytes(name, role, options).times(dtype.itemsize / BF16) for name, role in kept.values()]
+
+
+def role_bytes(name: str, role: Role, options: LoadOptions) -> WeightBytes:
+    """Return the bytes of a role's weights: published ones, or those of its folder, file or quantizer.
+
+    What is not quantized counts in bfloat16.
 
     Raises:
         EditkitError: where a file is missing, damaged or of another kind.
     """
-    transformer, block, outside = _transformer(role, options)
+    folder = Path(role.source)
+    own = _folder_weights(folder) if folder.is_absolute() else low_memory.published_weights()
+    transformer, block, outside = _transformer(name, options, own)
     clip, t5 = _encoder("text_encoder", CLIP_PLAIN, options), _encoder("text_encoder_2", T5_PLAIN, options)
+    given = any(options.quantizer(part) or options.component(part) for part in ENCODERS)
     return WeightBytes(
         transformer=transformer,
         block=block,
         outside=outside,
-        encoders=clip + t5,
-        vae=_given("vae", options.vae) or BF16 * PARAMETERS["vae"],
+        encoders=clip + t5 if given else own.encoders,
+        vae=own.vae if options.vae is None else _given("vae", options.vae),
     )
 
 
-def _transformer(role: str, options: LoadOptions) -> tuple[float, float, float]:
+def _folder_weights(folder: Path) -> WeightBytes:
+    """Return the bytes of a diffusers folder's weights."""
+    clip, t5, vae = (folder_bytes(folder / part) for part in (*ENCODERS, "vae"))
+    return replace(_in_proportion(folder_bytes(folder / "transformer")), encoders=clip + t5, vae=vae)
+
+
+def _in_proportion(transformer: float) -> WeightBytes:
+    """Return the published bytes, as many times fewer as this transformer is smaller."""
+    published = low_memory.published_weights()
+    return published.times(transformer / published.transformer)
+
+
+def _transformer(role: str, options: LoadOptions, own: WeightBytes) -> tuple[float, float, float]:
     """Return the bytes of a transformer, of its largest block, and outside of blocks."""
     path = options.replacement(role)
     share = bytes_of_a_weight(options.quantizer("transformer")) / BF16
     if path is None:
-        sizes = low_memory.published_weights()
+        return share * own.transformer, share * own.block, share * own.outside
+    if path.is_dir():
+        sizes = _in_proportion(folder_bytes(path))
         return share * sizes.transformer, share * sizes.block, share * sizes.outside
     found = file_bytes(_checked("transformer", path), "transformer")
     block, outside = largest_block(found)
@@ -42,21 +77,23 @@ def _transformer(role: str, options: LoadOptions) -> tuple[float, float, float]:
 
 def _encoder(part: str, plain: int, options: LoadOptions) -> float:
     """Return the bytes of a text encoder; `plain` is its number of parameters that are never quantized."""
-    quantizer = options.quantizer(part)
-    given = _given(part, options.component(part))
-    if given is not None and not quantizer:
-        return given
+    quantizer, path = options.quantizer(part), options.component(part)
+    if path is not None and not quantizer:
+        return _given(part, path)
     return bytes_of_a_weight(quantizer) * (PARAMETERS[part] - plain) + BF16 * plain
 
 
-def _given(part: str, path: Path | None) -> float | None:
-    return None if path is None else sum(file_bytes(_checked(part, path), part).values())
+def _given(part: str, path: Path) -> float:
+    """Return the bytes of a model's file or folder."""
+    if path.is_dir():
+        return folder_bytes(path)
+    return sum(file_bytes(_checked(part, path), part).values())
 
 
 def _checked(part: str, path: Path) -> Path:
     """Return the path of a file that exists."""
     if not (path.is_file() and path.suffix in FILES):
         raise EditkitError(
-            f"An estimate cannot count {part}={path}; give a .safetensors or .gguf file that exists."
+            f"The size of {part}={path} cannot be counted; give a .safetensors or .gguf file that exists."
         )
     return path

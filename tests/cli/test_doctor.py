@@ -157,8 +157,9 @@ def test_the_quickstart_tells_the_same_figures() -> None:
 
 
 def test_a_way_counts_what_it_says() -> None:
-    plain, *_, four_bits, t5_too, files, offload = inventory.loading_choices(on_cpu=False)
-    assert plain.device > four_bits.device > files.device > t5_too.device > offload.device
+    plain, *_, four_bits, t5_too, files, resting, offload = inventory.loading_choices(on_cpu=False)
+    assert plain.device > four_bits.device > files.device > t5_too.device > offload.device > resting.device
+    assert resting.main + resting.device == pytest.approx(files.device)
     assert offload.main + offload.device > plain.device
     full, half, _ = inventory.loading_choices(on_cpu=True)
     assert full.device == 2 * half.device == 2 * plain.device

@@ -63,16 +63,18 @@ def aceplus_references(stage: Stage, editor: editkit.Editor) -> None:
         image=picture, mask=hole, references=[reference], instruction=PROMPT,
         method="aceplus", task="local_reference", seed=SEED, steps=1,
     )  # fmt: skip
-    start()
-    planned, mine = latents(editor.configured({"aceplus": {"adapter": None}}), asked)
     wide, left = Image.new("RGB", (side * 3 // 2, side)), Image.new("L", (side * 3 // 2, side))
     wide.paste(reference, (0, 0))
     wide.paste(picture, (side // 2, 0))
     left.paste(hole, (side // 2, 0))
-    theirs = other(
-        editor, FluxFillPipeline, "fill", wide,
-        mask_image=left, num_inference_steps=1, guidance_scale=50.0, latents=planned.start.x_BLC,
-    )  # fmt: skip
+    start()
+    with remembering(editor, "fill") as networks:
+        planned, mine = latents(editor.configured({"aceplus": {"adapter": None}}), asked)
+        theirs = other(
+            editor, FluxFillPipeline, "fill", wide,
+            mask_image=left, num_inference_steps=1, guidance_scale=50.0, latents=planned.start.x_BLC,
+        )  # fmt: skip
+    assert all(network.computed == 1 for network in networks[1:])
     compare(f"aceplus, mask and reference, {wide.width}x{side}", mine, theirs)
 
 

@@ -45,12 +45,13 @@ def kontext(stage: Stage, editor: editkit.Editor, size: tuple[int, int]) -> None
             stack.enter_context(narrow_encoder(editor))
             if size != stage.scale.sizes[0]:
                 stack.enter_context(no_blocks(editor))
-        stack.enter_context(remembering(editor, "kontext"))
+        networks = stack.enter_context(remembering(editor, "kontext"))
         planned, mine = latents(_kontext(editor, picture), asked)
         theirs = other(
             editor, FluxKontextPipeline, "kontext", picture,
             num_inference_steps=1, guidance_scale=GUIDANCE, _auto_resize=False, max_area=size[0] * size[1],
         )  # fmt: skip
+    assert all(network.computed == 1 for network in networks)
     assert (planned.plan.canvas.width, planned.plan.canvas.height) == size
     assert planned.plan.conditioning.text.tokens_BTD.shape[1] == LENGTH
     compare(f"kontext {size[0]}x{size[1]}", mine, theirs)
@@ -64,13 +65,14 @@ def kontext_negative(stage: Stage, editor: editkit.Editor) -> None:
         image=picture, instruction=PROMPT, seed=SEED, steps=1, guidance=GUIDANCE, negative=NEGATIVE
     )
     start()
-    with remembering(editor, "kontext"):
+    with remembering(editor, "kontext") as networks:
         _, mine = latents(editor.configured({"kontext": {"sizes": "exact", "true_cfg": 3.0}}), asked)
         theirs = other(
             editor, FluxKontextPipeline, "kontext", picture,
             num_inference_steps=1, guidance_scale=GUIDANCE, _auto_resize=False, max_area=side * side,
             negative_prompt=NEGATIVE, true_cfg_scale=3.0,
         )  # fmt: skip
+    assert [network.computed for network in networks] in ([], [1, 2])
     compare(f"kontext, true CFG, {side}x{side}", mine, theirs)
 
 

@@ -14,6 +14,8 @@ aten = torch.ops.aten
 PRODUCTS = {aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.convolution, aten.convolution_backward,
             aten.linear, aten.matmul, aten.conv2d}  # fmt: skip
 """The last three are not taken apart in inference mode."""
+ATTENTION = {aten._scaled_dot_product_flash_attention_for_cpu, aten.scaled_dot_product_attention}
+"""Computed likewise where there is no backward pass, which needs more than the rounded result."""
 
 
 class FloatProducts(TorchDispatchMode):
@@ -27,7 +29,8 @@ class FloatProducts(TorchDispatchMode):
     ) -> Any:
         call: Callable[..., Any] = func
         given = kwargs or {}
-        if func.overloadpacket not in PRODUCTS or not _is_low(args[0]):
+        known = PRODUCTS if torch.is_grad_enabled() else PRODUCTS | ATTENTION
+        if func.overloadpacket not in known or not _is_low(args[0]):
             return call(*args, **given)
         widened, named = tree_map_only(Tensor, Tensor.float, (args, given))
         return tree_map_only(Tensor, Tensor.bfloat16, call(*widened, **named))

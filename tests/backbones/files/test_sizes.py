@@ -76,6 +76,15 @@ def test_what_fits_counts_files(wide_native: State, tmp_path: Path) -> None:
     assert roles["kontext"].encoders == published.encoders
 
 
+def test_a_small_card_takes_auto_for_a_small_file(wide_native: State, tmp_path: Path) -> None:
+    file, _ = write_gguf(wide_native, "Q4_0", tmp_path / "flux.gguf")
+    fits = inventory.memory_fits(8e9, {"transformer": {"kontext": str(file)}})
+    roles = {each.role: each for each in fits if each.family == "flux1-dev"}
+    assert (roles["kontext"].preset, roles["fill"].preset) == ("auto", None)
+    assert roles["kontext"].travels == 0
+    assert roles["kontext"].peak <= 8e9 - inventory.ROOM
+
+
 def test_the_command_tells_what_it_counts(wide_native: State, home: Path, tmp_path: Path, cli: Cli) -> None:
     file, _ = write_gguf(wide_native, "Q8_0", tmp_path / "flux.gguf")
     clip = tmp_path / "clip.safetensors"
@@ -88,5 +97,7 @@ def test_the_command_tells_what_it_counts(wide_native: State, home: Path, tmp_pa
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EditkitError, match=r"none.gguf; give a .safetensors or .gguf file that exists"):
+    with pytest.raises(
+        EditkitError, match=r"none.gguf cannot be counted; give a .safetensors or .gguf file that exists"
+    ):
         inventory.memory_fits(24e9, {"transformer": str(tmp_path / "none.gguf")})

@@ -12,7 +12,7 @@ import editkit
 from backbones import low_memory
 from backbones.low_memory import Preset
 from backbones.specs import Family
-from editkit import config, machine
+from editkit import config
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.train.settings import EditTrainConfig
@@ -33,20 +33,6 @@ def test_an_explicit_offload_wins(family: Family, scaled: dict[str, Preset]) -> 
     assert grouped(offload="leaf") > 2 * grouped()
     with pytest.raises(EditkitError, match=r"offload=none keeps .* low_memory allows"):
         grouped(offload="none")
-
-
-def test_auto_goes_by_memory() -> None:
-    chosen = {memory: low_memory.largest_preset(memory * 1e9) for memory in (12, 15.8, 23.5, 25.2, 47.6, 80)}
-    assert chosen == {12: None, 15.8: "16g", 23.5: "24g", 25.2: "24g", 47.6: "48g", 80: "48g"}
-    assert [low_memory.fits_without_preset(memory * 1e9) for memory in (80, 141)] == [False, True]
-    memory = machine.devices()[-1].memory
-    if low_memory.fits_without_preset(memory):
-        assert low_memory.choose_preset("auto", "cpu") is None
-    elif name := low_memory.largest_preset(memory):
-        assert low_memory.choose_preset("auto", "cpu") == low_memory.PRESETS[name]
-    else:
-        with pytest.raises(EditkitError, match="finds no preset"):
-            low_memory.choose_preset("auto", "cpu")
 
 
 def test_a_role_of_flux_fits_its_presets() -> None:
