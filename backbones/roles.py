@@ -13,7 +13,7 @@ from diffusers import FluxTransformer2DModel
 
 from backbones import copying, hub
 from backbones.adapter_restore import AdapterRestorer
-from backbones.load_options import LoadOptions
+from backbones.load_options import FILES, LoadOptions
 from backbones.loading import apply_options, load_transformer, place_transformer
 from backbones.low_memory import choose_preset
 from backbones.placement import Placement
@@ -140,7 +140,7 @@ class RoleTransformers:
         record, origin = self.role(role), start or self._source_role(role) or role
         where = self.options.replacement(origin) or self._own_path(origin)
         folder = (where / "config.json").is_file()
-        lost = not folder and not (where.is_file() and where.suffix == ".safetensors")
+        lost = not folder and not (where.is_file() and where.suffix in FILES)
         if lost or self.options.quantizer("transformer") or (origin != role and self._source_role(origin)):
             return None
         found = open_slices(where, self.options.axes, self.dtype)

@@ -127,9 +127,13 @@ def locate_transformer(
         kind.
 
     Raises:
-        EditkitError: as `read_transformer`.
+        EditkitError: as `read_transformer`, and where GGUF's blocks of values would be cut into shards.
     """
     with open_component(path, "transformer") as found:
+        if path.suffix == ".gguf" and any(map(found.packed_bytes, found)):
+            raise EditkitError(
+                f"{path.name} is quantized, and GGUF's blocks cannot be cut into shards; take fp8 or NF4"
+            )
         own, layout = {name: found.place(name) for name in found}, found.layout()
     if None in own.values():
         return None

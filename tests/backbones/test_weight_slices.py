@@ -17,7 +17,7 @@ from backbones.weight_slices import Piece, WeightSlices, open_slices
 from editkit.backbone import WeightReader
 from editkit.errors import EditkitError
 from tests.random_weights import transformer_config
-from tests.weight_files import SPELLINGS, STAY_SMALL, State, comfy_first, fp8, prefixed, write
+from tests.weight_files import SPELLINGS, STAY_SMALL, State, comfy_first, fp8, prefixed, write, write_gguf
 
 AXES = (8, 12, 12)
 
@@ -78,6 +78,17 @@ def test_rows_are_those_of_the_whole(source: str, plain: State, tmp_path: Path) 
 def test_rows_of_quantized_weights_are_not_read_alone(spelling: str, plain: State, tmp_path: Path) -> None:
     written = SPELLINGS[spelling][0](state_dict.diffusers_to_native(plain))
     assert open_slices(write(written, tmp_path / "flux.safetensors"), AXES, torch.float32) is None
+
+
+def test_gguf_is_read_whole_or_refused(plain: State, tmp_path: Path) -> None:
+    """Shards of its blocks would lose how they are quantized."""
+    native = state_dict.diffusers_to_native(plain)
+    whole, _ = write_gguf(native, "BF16", tmp_path / "bf16.gguf")
+    assert open_slices(whole, AXES, torch.float32) is None
+    packed, _ = write_gguf(native, "Q8_0", tmp_path / "q8.gguf")
+    empty = load("tiny", "cpu", loading={"transformer": {"kontext": str(packed)}, "axes": AXES})
+    with pytest.raises(EditkitError, match="GGUF's blocks cannot be cut into shards; take fp8 or NF4"):
+        empty.empty_transformer("kontext")
 
 
 def test_rows_of_scaled_fp8_without_its_scales_are_refused(plain: State, tmp_path: Path) -> None:

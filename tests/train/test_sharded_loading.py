@@ -15,6 +15,7 @@ from backbones.conversion.checkpoints import convert
 from tests import ROOT
 from tests.random_weights import transformer_config
 from tests.train.launched import ALONE, IN_SHARDS, run
+from tests.weight_files import comfy_hints, write
 
 PARTS = "diffusion_pytorch_model-*.safetensors"
 LOADING = (*IN_SHARDS[:-1], str(ROOT / "tests" / "train" / "sharded_loading_run.py"))
@@ -60,6 +61,7 @@ CASES = {
     "lora": ("trainable=lora", "lora.rank=4"),
     "start": ("trainable=full", "method=icedit", "start=kontext"),
     "native": ("trainable=input", "load.axes=[8,12,12]"),
+    "scaled": ("trainable=lora", "lora.rank=4", "load.axes=[8,12,12]"),
 }
 
 
@@ -70,8 +72,10 @@ def test_training_from_files_in_shards_is_training_in_one_process(
 ) -> None:
     backbone = "tiny" if case == "start" else random_pipeline
     settings = (f"backbone={backbone}", "fit.steps=2", *CASES[case])
-    if case == "native":
+    if case in ("native", "scaled"):
         file = convert(random_pipeline / "transformer", tmp_path / "native.safetensors")
+        if case == "scaled":
+            file = write(comfy_hints(load_file(file)), tmp_path / "scaled.safetensors")
         settings = (*settings, f"load.transformer={file}")
     one, two = tmp_path / "one", tmp_path / "two"
     losses = run(IN_SHARDS, two, parts, *settings, "fit.batch=4")
