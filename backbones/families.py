@@ -71,7 +71,7 @@ def _folder_family(folder: Path, source: str | None = None) -> Family:
     if not (isinstance(head, int) and isinstance(channels, int)):
         raise EditkitError(f"The transformer's config in {folder} gives no in_channels; download it again.")
     tiny = head < 128
-    base = _base_family(config)
+    base = base_family(config)
     spec = Role(
         source=source or str(folder),
         in_channels=channels,
@@ -92,9 +92,28 @@ def _folder_family(folder: Path, source: str | None = None) -> Family:
     )
 
 
-def _base_family(config: dict[str, Any]) -> str | None:
+def base_family(config: dict[str, Any]) -> str | None:
     """Return the published family whose transformer has this config, whatever its input channels; or None."""
     if all(config.get(key) == value for key, value in PUBLISHED_SHAPE.items()):
         return "flux1-dev" if config.get("guidance_embeds") else "flux1-schnell"
-    shipped = read_json(TINY / "kontext" / "transformer" / "config.json")
+    shipped = _tiny_config()
     return "tiny" if all(config.get(key) == shipped.get(key) for key in PUBLISHED_SHAPE) else None
+
+
+def base_of_width(width: int) -> str | None:
+    """Return the family by the width of its transformer, of FLUX.1 the first; None for another width."""
+    configs = {"flux1-dev": PUBLISHED_SHAPE, "tiny": _tiny_config()}
+    widths = {
+        each["num_attention_heads"] * each["attention_head_dim"]: name for name, each in configs.items()
+    }
+    return widths.get(width)
+
+
+def needed_options(base: str | None) -> tuple[str, ...]:
+    """Return the loading options that a single file of a family needs, since they leave no trace in it."""
+    return (f"axes={_tiny_config()['axes_dims_rope']}".replace(" ", ""),) if base == "tiny" else ()
+
+
+def _tiny_config() -> dict[str, Any]:
+    """Return the config of the embedded transformers, whose input channels alone differ."""
+    return read_json(TINY / "kontext" / "transformer" / "config.json")

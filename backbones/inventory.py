@@ -9,7 +9,7 @@ from backbones.low_memory import BF16, LARGEST_BLOCK, OUTSIDE_BLOCKS, PRESETS, P
 from backbones.quantized_sizes import FOUR_BITS, T5_PLAIN
 from backbones.specs import FAMILIES, PARAMETERS
 from editkit import config
-from editkit.backbone import CachedRole, LoadingChoice, MemoryFit, Role
+from editkit.backbone import CachedRole, LoadingChoice, MemoryFit, Role, WeightFile
 
 ROOM = low_memory.ROOM
 FULL = 4
@@ -87,6 +87,17 @@ def memory_fits(memory: float, loading: Mapping[str, Any]) -> list[MemoryFit]:
         for family in FAMILIES.values()
         for name, role in family.roles.items()
     ]
+
+
+def weight_file(path: Path) -> WeightFile | None:
+    """Tell which models a file holds; None where there is none of FLUX.
+
+    Raises:
+        EditkitError: where the file is damaged or of another kind.
+    """
+    from backbones import weight_files  # imports torch
+
+    return weight_files.recognise(path)
 
 
 def best_preset(memory: float) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from backbones import families
 from backbones.lora import coverage, dialect_reader, fused_modules, keys
 from backbones.lora.low_rank import LowRankUpdate
 from editkit.backbone import AdapterSignature, ExpertsSummary, LoraSummary
@@ -47,6 +48,7 @@ def inspect(
         dialect=both.dialect,
         method=_method(about, routed is not None, takes, signatures),
         width=width,
+        base=families.base_of_width(width),
         x_embedder=takes,
         ranks=dict(Counter(update.rank for update in updates.values()).most_common()),
         alphas=dict(Counter(update.alpha for update in updates.values()).most_common()),

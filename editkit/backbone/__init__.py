@@ -9,7 +9,7 @@ from editkit.backbone.adapter_files import (
 )
 from editkit.backbone.autoencoders import Autoencoders
 from editkit.backbone.backbone import Backbone, MetaBackbone, TextEncoders, WeightReader
-from editkit.backbone.inventory import CachedRole, Inventory, LoadingChoice, MemoryFit
+from editkit.backbone.inventory import CachedRole, Inventory, LoadingChoice, MemoryFit, WeightFile
 from editkit.backbone.providers import BackboneProvider, provider
 from editkit.backbone.records import Family, Role
 from editkit.backbone.transformer import Transformer, TransformerConfig
@@ -33,6 +33,7 @@ __all__ = [
     "TextEncoders",
     "Transformer",
     "TransformerConfig",
+    "WeightFile",
     "WeightReader",
     "provider",
 ]

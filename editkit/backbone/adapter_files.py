@@ -59,6 +59,7 @@ class LoraSummary:
         method: the method that the file is for, by the methods' signatures; several names joined by "or"
             where a sign fits several; or unknown.
         width: width of the transformer.
+        base: name of the family whose transformers are so wide; None where there is none.
         x_embedder: number of channels that the file's x_embedder takes; None where the file does not change
             it.
         ranks: number of modules by rank.
@@ -74,6 +75,7 @@ class LoraSummary:
     dialect: str
     method: str
     width: int
+    base: str | None
     x_embedder: int | None
     ranks: dict[int, int]
     alphas: dict[float, int]

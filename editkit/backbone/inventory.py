@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 
@@ -73,6 +74,28 @@ class LoadingChoice:
     needs: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightFile:
+    """The models in a weight file.
+
+    Attributes:
+        models: bytes of each model once it is loaded: `transformer`, `text_encoder` (CLIP),
+            `text_encoder_2` (T5) or `vae`.
+        bits: bits of a weight then, on average.
+        base: name of the family whose transformer has this shape; None for another shape, or no transformer.
+        channels: number of channels that the transformer takes; None without one.
+        roles: roles of the family that the transformer may be for.
+        options: further loading options that the file needs, as key=value.
+    """
+
+    models: Mapping[str, float]
+    bits: float
+    base: str | None
+    channels: int | None
+    roles: tuple[str, ...]
+    options: tuple[str, ...]
+
+
 class Inventory(Protocol):
     """Tells which published weights are on this machine, and which of them fit its devices."""
 
@@ -96,6 +119,13 @@ class Inventory(Protocol):
 
         Raises:
             EditkitError: where an option is refused, or a file is missing, damaged or of another kind.
+        """
+
+    def weight_file(self, path: Path) -> WeightFile | None:
+        """Tell which models a file holds; None where there is none of FLUX.
+
+        Raises:
+            EditkitError: where the file is damaged or of another kind.
         """
 
     def best_preset(self, memory: float) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,9 +15,20 @@ GB = 1e9
 
 
 def doctor(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Weight or LoRA file to describe instead: what it is, fits and takes."),
+    ] = None,
+    *,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Show devices, versions, optional packages, the weights on this machine, and what fits in memory."""
+    """Show devices, versions, optional packages, the weights on this machine, and what fits; or a file."""
+    if file is not None:
+        from editkit.cli import doctor_file
+
+        told = doctor_file.describe(file)
+        print(json.dumps(told) if as_json else doctor_file.text(told))
+        return
     found = _found()
     if as_json:
         print(json.dumps(found))

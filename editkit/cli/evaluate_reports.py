@@ -98,7 +98,7 @@ def benchmarks() -> None:
 def write_report(path: Path) -> None:
     """Write a run's report and print its table."""
     from editkit.cli.tables import columns, text
-    from editkit.evaluation.report import files, frame, tables
+    from editkit.evaluation.report import files, frame, markdown, tables
     from editkit.evaluation.run_folder import RunFolder
 
     written = files.write(path)
@@ -111,8 +111,7 @@ def write_report(path: Path) -> None:
         if name in line.cells
     ]
     print(text(columns("<>><<", rows, ("", "n", "failed", "figure", "mean [95 % interval]"))))
-    if found.problems:
-        options.say([f"{len(found.problems)} rows of the benchmark are bad; see {path / 'report.md'}"])
+    options.say(markdown.failed(found))
     print("  ".join(map(str, written[:2])))
 
 

@@ -14,6 +14,9 @@ from editkit.evaluation.report.frame import Frame, Row
 from editkit.evaluation.report.statistics import Estimate, estimate, needed
 from editkit.evaluation.run_folder import RunFolder
 
+FAILED = Column(name="failed", better=LOWER, meaning="results without picture or score")
+"""The share of items that failed, which no metric measures."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
@@ -53,21 +56,27 @@ def compare(
         second: folder of the run in question.
         methods: `A` for one that is in both, or `A=B` for two; where empty, all that are in both, or the only
             ones of each run.
-        columns: figures; all that both have where empty.
+        columns: figures; all that both have where empty. Failures are compared wherever there are any.
 
     Raises:
-        EditkitError: where a folder holds no run, or the runs share no items, methods or columns.
+        EditkitError: where a folder holds no run or half a run, or they share no items, methods or columns.
     """
     before, after = (frame.read(RunFolder(path)) for path in (first, second))
     pairs = list(_pairs(before, after, methods))
-    shared = [name for name in before.columns if name in after.columns]
+    for old, new in pairs:
+        _check_finished(first, before, old)
+        _check_finished(second, after, new)
+    shared = {name: column for name, column in before.columns.items() if name in after.columns}
     if unknown := [name for name in columns if name not in shared]:
         raise EditkitError(f"Not both runs have the column {unknown[0]!r}; they share {', '.join(shared)}.")
+    asked = [shared[name] for name in columns or shared]
+    if any(before.failures(old) or after.failures(new) for old, new in pairs):
+        asked.append(FAILED)
     found = [
         difference
         for old, new in pairs
-        for name in columns or shared
-        if (difference := _difference(before, after, old, new, before.columns[name])) is not None
+        for column in asked
+        if (difference := _difference(before, after, old, new, column)) is not None
     ]
     if not found:
         raise EditkitError("The runs share no scored items; compare runs of one benchmark.")
@@ -94,17 +103,33 @@ def _pairs(before: Frame, after: Frame, methods: Sequence[str]) -> Iterator[tupl
         yield old, new or old
 
 
+def _check_finished(path: str | Path, found: Frame, method: str) -> None:
+    """Check that a method has a result or a failure for each item.
+
+    Raises:
+        EditkitError: where some are not there yet.
+    """
+    there, count = len(found.of(method)), found.settings["contents"]["count"]
+    if there < count:
+        raise EditkitError(
+            f"The run in {path} is not finished: {method} has {there} of {count} results; run it again first."
+        )
+
+
 def _difference(before: Frame, after: Frame, old: str, new: str, column: Column) -> Difference | None:
-    def scored(rows: Sequence[Row]) -> dict[str, Row]:
-        return {row.item["id"]: row for row in rows if column.name in row.values}
+    def scored(rows: Sequence[Row]) -> dict[str, float]:
+        if column is FAILED:
+            return {row.item["id"]: float(row.error is not None) for row in rows}
+        return {row.item["id"]: row.values[column.name] for row in rows if column.name in row.values}
 
     first, second = scored(before.of(old)), scored(after.of(new))
+    sessions = {row.item["id"]: row.item["session"] for row in before.of(old)}
     shared = [identity for identity in first if identity in second]
     if not shared:
         return None
-    values = [(first[i].values[column.name], second[i].values[column.name]) for i in shared]
+    values = [(first[identity], second[identity]) for identity in shared]
     changes = [b - a for a, b in values]
-    groups = [first[identity].item["session"] or identity for identity in shared]
+    groups = [sessions[identity] or identity for identity in shared]
     change = estimate(changes, groups)
     return Difference(
         method=old if old == new else f"{old} -> {new}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,6 +61,6 @@ def find_all(
 def _found(method: str, place: int, item: Item, root: Path) -> Edit:
     published = root / item.published
     for path in (published, *(published.with_suffix(suffix) for suffix in SUFFIXES)):
-        if path.is_file():
+        if os.path.isfile(path):  # not Path.is_file, which raises where a name is too long
             return Edit(method=method, item=item.id, place=place, picture=str(path))
     return Edit(method=method, item=item.id, place=place, error=f"There is no result at {item.published}.")

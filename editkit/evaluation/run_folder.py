@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from editkit import atomic_files
 from editkit.errors import EditkitError
@@ -18,8 +18,21 @@ from editkit.evaluation.records import Edit, Item, Problem
 
 SETTINGS, ITEMS, PROBLEMS = "run.json", "items.jsonl", "problems.jsonl"
 LOGS, PICTURES = "logs", "pictures"
+Read = TypeVar("Read")
 GROWING = ("methods", "results", "metrics", "metric_options", "judge")
 """Settings that a later call may add to; each result is logged by itself."""
+WRITTEN = {
+    "benchmark",
+    "config",
+    "contents",
+    "identity",
+    "left_out",
+    "made_with",
+    "methods",
+    "metrics",
+    "results",
+}
+"""What the settings of a run hold."""
 
 
 class RunFolder:
@@ -48,6 +61,8 @@ class RunFolder:
             ) from error
         except (OSError, ValueError) as error:
             raise EditkitError(f"{self.path / SETTINGS} cannot be read; start the run anew.") from error
+        if not isinstance(found, dict) or not found.keys() >= WRITTEN:
+            raise EditkitError(f"{self.path / SETTINGS} is not as a run writes it; start the run anew.")
         return found
 
     def begin(self, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
@@ -93,11 +108,11 @@ class RunFolder:
 
     def items(self) -> Iterator[dict[str, Any]]:
         """The items as they were written, in order."""
-        yield from read_lines(self.path / ITEMS)
+        yield from read_lines(self.path / ITEMS, _plain)
 
     def problems(self) -> Iterator[dict[str, Any]]:
         """The benchmark's bad rows."""
-        yield from read_lines(self.path / PROBLEMS)
+        yield from read_lines(self.path / PROBLEMS, _plain)
 
     def picture(self, method: str, item: Item) -> str:
         """Where a result is kept, below the folder."""
@@ -110,7 +125,7 @@ class RunFolder:
     def edits(self) -> dict[tuple[str, str], Edit]:
         """The logged results by method and item; a picture takes the place of an earlier failure."""
         found: dict[tuple[str, str], Edit] = {}
-        for edit in (Edit(**line) for line in self._logged("edits")):
+        for edit in self._logged("edits", lambda line: Edit(**line)):
             before = found.setdefault((edit.method, edit.item), edit)
             if before.error is not None or edit.error is None:
                 found[edit.method, edit.item] = edit
@@ -122,7 +137,7 @@ class RunFolder:
 
     def scores(self) -> Iterator[dict[str, Any]]:
         """All logged scores; later lines of a result add to earlier ones."""
-        yield from self._logged("scores")
+        yield from self._logged("scores", _checked_scores)
 
     def mend(self) -> None:
         """Cut half a line off this process's logs, which a killed process may leave."""
@@ -153,19 +168,42 @@ class RunFolder:
     def _log(self, kind: str, rank: int) -> Path:
         return self.path / LOGS / f"{kind}-{rank}.jsonl"
 
-    def _logged(self, kind: str) -> Iterator[dict[str, Any]]:
+    def _logged(self, kind: str, read: Callable[[dict[str, Any]], Read]) -> Iterator[Read]:
         for path in sorted((self.path / LOGS).glob(f"{kind}-*.jsonl")):
-            yield from read_lines(path)
+            yield from read_lines(path, read)
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Objects of a file, one a line; half a line at its end does not count. None where there is no file."""
+def read_lines(path: Path, read: Callable[[dict[str, Any]], Read]) -> Iterator[Read]:
+    """What is made of the objects of a file, one a line; nothing where there is no file.
+
+    Half a line at its end does not count.
+
+    Raises:
+        EditkitError: where another line is damaged.
+    """
     if not path.is_file():
         return
     with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield read(json.loads(line))
+            except (ValueError, TypeError, KeyError) as error:
+                raise EditkitError(
+                    f"Line {number} of {path} is damaged; delete this line, and run again to make up for it."
+                ) from error
+
+
+def _plain(line: dict[str, Any]) -> dict[str, Any]:
+    return {**line}
+
+
+def _checked_scores(line: dict[str, Any]) -> dict[str, Any]:
+    """A line of scores, which names what it is of."""
+    if not isinstance(line["method"], str) or not isinstance(line["item"], str):
+        raise TypeError(line)
+    return line
 
 
 def news(edits: Iterable[Edit], logged: Mapping[tuple[str, str], Edit]) -> list[Edit]:

@@ -66,6 +66,8 @@ class RunConfig:
             raise ValueError(f"limit must be at least 1, not {self.limit}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps must be at least 1, not {self.steps}")
         if not self.methods and not self.results:
             raise ValueError("methods or results must name what is evaluated")
         names = [*self.methods, *self.results]

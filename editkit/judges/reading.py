@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 from editkit.judges.base import UNREADABLE, JudgeError
 
@@ -11,6 +13,10 @@ NUMBER = r"[-+]?\d+(?:\.\d+)?"
 LISTED = re.compile(
     rf"[\"']?scores?[\"']?\s*[:=]\s*\"?\[\s*({NUMBER}(?:\s*,\s*{NUMBER})*)\s*,?\s*\]", re.IGNORECASE
 )
+BRACES = 100
+"""Largest number of places where JSON may begin; more are rubbish, which takes long to try."""
+REASONS = ("reason", "reasoning")
+"""Names of the words in a reply of JSON, here and in VIEScore's own questions."""
 THOUGHT = re.compile(r"^.*</think(?:ing)?>", re.DOTALL)
 """What a model that reasons says to itself before its answer."""
 
@@ -35,6 +41,22 @@ def figures(reply: str, names: Sequence[str], lowest: float, highest: float) -> 
                 f"The judge's reply gives {name} {value:g}, which is not from {lowest:g} to {highest:g}.",
             )
     return found
+
+
+def words(reply: str) -> str:
+    """What a reply says in words: the reason in its JSON, or else all of it.
+
+    What stands before `</think>` does not count.
+    """
+    answer = THOUGHT.sub("", reply).strip()
+    for brace in islice(re.finditer(r"\{", answer), BRACES):
+        try:
+            told, _ = json.JSONDecoder().raw_decode(answer, brace.start())
+        except (ValueError, RecursionError):
+            continue
+        if reason := next((told[name] for name in REASONS if isinstance(told.get(name), str)), ""):
+            return str(reason).strip()
+    return answer
 
 
 def _listed(answer: str, count: int) -> list[float] | None:

@@ -77,7 +77,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     ),
     "replay": (["picture"], {*OUTPUT, "--image", "--mask", "--reference", "--device", "--lora", "--json"}),
     "methods": (["name"], {"--plan-device", "--device", "--load"}),
-    "doctor": ([], {"--json"}),
+    "doctor": (["file"], {"--json"}),
     "demo": (
         [],
         {*LOW_MEMORY, "-b", "--backbone", "--device", "--host", "--port", "--share", "--password"}

@@ -99,7 +99,8 @@ def test_what_is_no_picture_is_one_sentence(bad: bytes, tmp_path: Path, editor: 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> tab.Compare:
     with gr.Blocks():
-        device: Any = SimpleNamespace(editor_of=lambda _: SimpleNamespace(spec=Editor))
+        editor = SimpleNamespace(spec=Editor, backbone=SimpleNamespace(base=None))
+        device: Any = SimpleNamespace(editor=editor, editor_of=lambda _: editor)
         kept = Kept(tmp_path_factory.mktemp("kept"), personal=True)
         place = Place(device=device, visit=gr.State(None), kept=kept, pixels=PIXELS, adapters={})
         return tab.Compare(place)

@@ -165,6 +165,7 @@ def test_bad_rows_are_counted_and_named(tmp_path: Path) -> None:
         json.dumps({"id": "x", "source": "a.png", "instruction": " "}),
         json.dumps({"source": "a.png", "instruction": "y"}),
         json.dumps({"id": "../x", "source": "a.png", "instruction": "y"}),
+        json.dumps({"id": "x\ud800", "source": "a.png", "instruction": "y"}),
         good[0],
     ]
     path.write_text("\n".join([*good[:2], *bad, *good[2:]]) + "\n")
@@ -173,12 +174,13 @@ def test_bad_rows_are_counted_and_named(tmp_path: Path) -> None:
     assert [problem.kind for problem in problems] == [
         *["unreadable row"] * 2,
         *["empty field"] * 4,
+        "unreadable row",
         "duplicate id",
     ]
     for problem in problems:
         one_sentence(problem.sentence)
     found = open_benchmark("jsonl", path).contents()
-    assert found.problems == {"unreadable row": 2, "empty field": 4, "duplicate id": 1}
+    assert found.problems == {"unreadable row": 3, "empty field": 4, "duplicate id": 1}
 
 
 @pytest.mark.parametrize(

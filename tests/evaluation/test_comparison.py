@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from editkit.errors import EditkitError
 from editkit.evaluation.comparison import compare, regressions
+from editkit.evaluation.run_folder import RunFolder
+from editkit.evaluation.settings import RunConfig
 from tests.command_line import Cli
-from tests.evaluation.finished import scored
+from tests.evaluation.finished import done, scored
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +60,29 @@ def test_exit_status_is_a_gate(runs: tuple[Path, Path], cli: Cli) -> None:
     assert same.status == 0
     assert "no figure is surely worse" in same.out
     assert cli("eval", "compare", runs[0], runs[0].parent).status == 2
+
+
+def test_failures_are_compared_too(tmp_path: Path, cli: Cli) -> None:
+    """A run whose results are missing is worse, though the figures of the others are the same."""
+    good = scored(tmp_path / "good", "jsonl", {"m": 3}, ["pixels"]).path
+    results = Path(RunFolder(good).settings["results"]["m"])
+    for each in sorted(results.glob("*.png"))[1:]:
+        each.unlink()
+    config = {**RunFolder(good).settings["config"], "out": str(tmp_path / "bad")}
+    bad = done(RunConfig(**config)).path
+    found = {each.column: each for each in compare(good, bad, columns=["l1"])}
+    assert found["l1"].verdict == "unclear"
+    assert (found["failed"].first, found["failed"].second) == (0, 3 / 4)
+    assert found["failed"].verdict == "worse"
+    told = cli("eval", "compare", good, bad)
+    assert told.status == 1
+    assert "worse: failed of m" in told.out
+    assert "failed" not in cli("eval", "compare", good, good).out
+
+
+def test_half_a_run_is_not_compared(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    half = Path(shutil.copytree(runs[0], tmp_path / "half"))
+    log = half / "logs" / "edits-0.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:2]))
+    with pytest.raises(EditkitError, match="half is not finished: m has 2 of 4 results"):
+        compare(runs[0], half)

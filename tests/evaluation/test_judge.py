@@ -63,7 +63,8 @@ def test_a_judge_scores_beside_the_metrics(tmp_path: Path, served: Served) -> No
         assert row.values["overall"] == pytest.approx(6)
         assert "source_l1" in row.values
         said = row.notes["viescore judge"]["said"]
-        assert said[0] == 'sc, 4: {"reason": "blue", "success": 8, "restraint": 4}'
+        assert said[0] == "sc, 4: blue"
+        assert row.notes["viescore judge"]["reply"] == '{"reason": "blue", "success": 8, "restraint": 4}'
     assert len(list((folder.path / "judge").glob("*.json"))) == len(served.asked) == 8
     told = found.settings["metrics"]["viescore judge"]["depends on"]
     assert (told["model"], told["passes"]) == ("eyes", 1)
@@ -84,7 +85,8 @@ def test_its_words_stand_in_the_report(tmp_path: Path, served: Served) -> None:
     folder = done(config(tmp_path, served))
     files.write(folder.path)
     page = (folder.path / "report.html").read_text()
-    assert "sc, 4: {&#34;reason&#34;: &#34;blue&#34;" in page
+    assert "sc, 4: blue" in page
+    assert "pq, 9: clean &lt;b&gt;" in page
     assert "<b>" not in page
 
 

@@ -53,6 +53,7 @@ def test_dry_run_says_it_all_and_writes_nothing(tmp_path: Path, cli: Cli) -> Non
         (["shapesworld"], "methods or results must name"),
         (["shapesworld", "-m", "kontext", "--metrics", "pixel"], "did you mean 'pixels'"),
         (["shapesworld", "-m", "kontext", "--limit", "0"], "limit must be at least 1"),
+        (["shapesworld", "-m", "kontext", "--steps", "0"], "steps must be at least 1"),
         (["shapesworld", "-m", "kontext", "--results", "nowhere"], "no folder of results"),
         (["shapesworld", "-m", "kontext", "--shard", "2/2"], "give K/N"),
         (["shapesworld", "-m", "kontext,kontext"], "comes twice"),

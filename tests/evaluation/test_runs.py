@@ -16,6 +16,7 @@ from editkit.errors import EditkitError
 from editkit.evaluation import runner
 from editkit.evaluation.chunks import Share
 from editkit.evaluation.report import frame
+from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig
 from tests.evaluation import samples
 from tests.evaluation.finished import PIXELS, done, quiet, table, unused
@@ -87,6 +88,32 @@ def test_half_a_line_does_not_count(existing: RunConfig) -> None:
     assert len(list(folder.scores())) == 39
     assert table(done(existing)) == whole
     assert len(log.read_text().splitlines()) == 40
+
+
+@pytest.mark.parametrize("damage", ["{x\n", "3\n", '{"method": 3}\n'])
+@pytest.mark.parametrize("log", ["edits", "scores"])
+def test_a_damaged_line_of_a_log_is_named(log: str, damage: str, existing: RunConfig) -> None:
+    path = done(existing).path / "logs" / f"{log}-0.jsonl"
+    path.write_text(path.read_text() + damage)
+    with pytest.raises(EditkitError, match=f"Line 41 of .*{log}-0.jsonl is damaged; delete this line"):
+        frame.read(RunFolder(existing.out))
+
+
+@pytest.mark.parametrize("written", ["[]", "{}", '{"methods": []}'])
+def test_settings_that_no_run_wrote_are_named(written: str, existing: RunConfig) -> None:
+    (done(existing).path / "run.json").write_text(written)
+    for act in (lambda: frame.read(RunFolder(existing.out)), lambda: done(existing)):
+        with pytest.raises(EditkitError, match=r"run\.json is not as a run writes it"):
+            act()
+
+
+def test_a_name_too_long_for_a_file_is_a_missing_result(existing: RunConfig) -> None:
+    data = Path(str(existing.data))
+    lines = [json.loads(line) for line in data.read_text().splitlines()]
+    lines[1]["id"] = "x" * 400
+    data.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    found = frame.read(done(existing))
+    assert [row.item["id"] for row in found.rows if row.error] == ["x" * 400]
 
 
 def test_shares_give_the_table_of_one_process(existing: RunConfig, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from editkit.errors import EditkitError
 from editkit.judges.base import JudgeError
-from editkit.judges.reading import figures
+from editkit.judges.reading import figures, words
 from editkit.judges.rubrics import RUBRICS, load_rubric
 
 PAIR = ["success", "restraint"]
@@ -122,3 +122,21 @@ def test_rubrics_of_ones_own_are_checked(tmp_path: Path, change: dict, why: str)
 def test_unknown_rubrics_are_named() -> None:
     with pytest.raises(EditkitError, match="did you mean 'viescore'"):
         load_rubric("viescor")
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ('{"reason": " It is blue. ", "success": 8}', "It is blue."),
+        ('```json\n{"score": [8, 4], "reasoning": "Blue {now}."}\n```', "Blue {now}."),
+        ('{"reason": "old"}</think>{"reason": "new"}', "new"),
+        ("Brief reasoning: blue.\nPrompt Compliance: 4", "Brief reasoning: blue.\nPrompt Compliance: 4"),
+        ('{"reason": "cut o', '{"reason": "cut o'),
+        ('{"success": 8}', '{"success": 8}'),
+        ("", ""),
+        ('{"a":' * 100_000, '{"a":' * 100_000),
+    ],
+    ids=lambda text: str(len(text)),
+)
+def test_what_a_judge_says_beside_its_figures(reply: str, said: str) -> None:
+    assert words(reply) == said

@@ -71,6 +71,13 @@ class Benchmark:
             if limit is not None and len(seen) >= limit:
                 return
             if isinstance(found, Item):
+                if found.id != (plain := found.id.encode(errors="ignore").decode()):
+                    yield Problem(
+                        kind="unreadable row",
+                        where=plain,
+                        sentence=f"The id {plain!r} holds more that is no Unicode text; mend it.",
+                    )
+                    continue
                 digest = hashlib.blake2b(found.id.encode(), digest_size=8).digest()
                 if digest in seen:
                     yield Problem(

@@ -17,6 +17,7 @@ from editkit.errors import EditkitError
 from editkit.evaluation.metrics.base import HIGHER, Column
 from editkit.evaluation.metrics.text import asked_words
 from editkit.evaluation.records import Case, Scores
+from editkit.judges.reading import words
 from editkit.judges.replies import Replies
 from editkit.judges.rubrics import Rubric, load_rubric
 from editkit.judges.scoring import Answer, Judged, RubricScorer
@@ -172,4 +173,4 @@ def _notes(judged: Judged) -> dict[str, Any]:
 
 def _said(answer: Answer) -> str:
     figure = answer.problem or f"{answer.value:g}"
-    return f"{answer.question}, {figure}: {answer.reply or answer.sentence}"
+    return f"{answer.question}, {figure}: {words(answer.reply) or answer.sentence}"
