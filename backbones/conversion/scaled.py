@@ -29,6 +29,8 @@ FORMATS = ("float8_e4m3fn", "float8_e5m2", "nvfp4")
 """Formats in ComfyUI's hints that can be loaded."""
 TABLES = ("shared", "embed_tokens", "token_embedding", "position_embedding", "relative_attention_bias")
 """Last names of modules whose weights are no matrices of products, and may hold any values."""
+LARGE = 2
+"""Mean magnitude that a plain matrix does not reach, even one with single large values."""
 BLOCK = 16
 """Values of NVFP4 that share a scale."""
 HINTS = {"format", "full_precision_matrix_mult", "group_size"}
@@ -70,7 +72,12 @@ def check_hint(module: str, hint: Any) -> dict[str, Any]:
 
 
 def join_scales(
-    module: str, weight: Tensor, companions: Mapping[str, Tensor], hint: Mapping[str, Any] | None
+    module: str,
+    weight: Tensor,
+    companions: Mapping[str, Tensor],
+    hint: Mapping[str, Any] | None,
+    *,
+    among_scaled: bool = False,
 ) -> Tensor:
     """Join a weight with its scales: quantized where diffusers supports it, else plain in float32.
 
@@ -79,6 +86,7 @@ def join_scales(
         weight: the weight as stored.
         companions: the tensors of the module whose names are in `COMPANIONS`.
         hint: ComfyUI's hint, if any.
+        among_scaled: whether other weights of the file have scales.
 
     Raises:
         EditkitError: where scales are missing or of another shape.
@@ -92,7 +100,7 @@ def join_scales(
                 f"{module} has no weight_scale, without which its values cannot be read; "
                 "download the file again."
             )
-        check_unscaled(module, weight)
+        check_unscaled(module, weight, among_scaled)
         return weight
     if weight.dtype == torch.uint8 and hint and hint["format"] != "nvfp4":
         weight = weight.view(getattr(torch, hint["format"]))
@@ -104,7 +112,7 @@ def join_scales(
     return weight.float() * rows.reshape(-1, *[1] * (weight.ndim - 1))
 
 
-def check_unscaled(module: str, weight: Tensor) -> None:
+def check_unscaled(module: str, weight: Tensor, among_scaled: bool = False) -> None:
     """Refuse rows of an fp8 matrix without a scale whose values fill fp8's range, as only scaled ones do.
 
     Raises:
@@ -115,7 +123,9 @@ def check_unscaled(module: str, weight: Tensor) -> None:
         return
     half = torch.tensor(torch.finfo(weight.dtype).max / 2).to(weight.dtype).view(torch.uint8)
     # Without the sign's bit, codes of fp8 grow with the value that they stand for.
-    if (weight.view(torch.uint8) & 0x7F).max() >= half:
+    if (weight.view(torch.uint8) & 0x7F).max() < half:
+        return
+    if among_scaled or weight.float().abs().mean() >= LARGE:
         raise EditkitError(
             f"{module} holds fp8 values that were scaled, and no scale to read them; download the file again."
         )

@@ -18,7 +18,8 @@ PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 """Endings of files that are pickles, which can run code and are never opened."""
 QUANTIZED = {"U8": torch.uint8, "I8": torch.int8}
 """safetensors' names of the dtypes of packed values."""
-
+SCALES = {"weight_scale", "scale_weight"}
+"""Names of the scales of a weight in fp8."""
 FULL = 4
 """Bytes of a scale in float32, of which each row has one."""
 
@@ -76,6 +77,7 @@ class SafetensorsWeights(Mapping[str, Any]):
                 self._names.append(key)
         self._hints = self._read_hints()
         self.exact = self._exact()
+        self._among_scaled = any(words.keys() & SCALES for words in self._companions.values())
 
     def __getitem__(self, name: str) -> Any:
         weight = self._stored[name]
@@ -84,7 +86,8 @@ class SafetensorsWeights(Mapping[str, Any]):
             return bnb_matrix.read_matrix(name, weight, companions)
         companions.pop("comfy_quant", None)
         module = name.removesuffix(".weight")
-        return scaled.join_scales(module, weight, companions, self._hints.get(module))
+        hint = self._hints.get(module)
+        return scaled.join_scales(module, weight, companions, hint, among_scaled=self._among_scaled)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -101,7 +104,7 @@ class SafetensorsWeights(Mapping[str, Any]):
             return float(sum(map(self._stored.size, (name, *companions.values()))))
         if "weight_scale_2" in companions:
             return self._stored.size(name) * (1 + 2 / scaled.BLOCK)  # a byte holds two values
-        scales = companions.keys() & {"weight_scale", "scale_weight"}
+        scales = companions.keys() & SCALES
         if not scales or self._dtype(name) == torch.float8_e5m2:
             return None
         return float(self._stored.size(name) + FULL * self._shape(name)[0])

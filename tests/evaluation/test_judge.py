@@ -110,6 +110,18 @@ def test_problems_are_counted_by_kind(tmp_path: Path, served: Served) -> None:
     assert found.rows[1].notes["viescore judge"].get("problems") is None
 
 
+def test_a_failure_counts_the_lowest_score(tmp_path: Path, served: Served) -> None:
+    """Of the only method, too: no other one has to have a figure of the item."""
+    asked = config(tmp_path, served)
+    next(Path(asked.results["theirs"]).glob("*.png")).unlink()
+    found = frame.read(done(asked))
+    (failed,) = (row for row in found.rows if row.error)
+    assert {name: failed.values.get(name) for name in ("sc", "pq", "overall", "source_l1")} == {
+        "sc": 0, "pq": 0, "overall": 0, "source_l1": None,
+    }  # fmt: skip
+    assert frame.mean(found.rows, "pq").mean == pytest.approx(9 * 3 / 4)
+
+
 def test_another_judge_or_rubric_does_not_go_on(tmp_path: Path, served: Served) -> None:
     asked = config(tmp_path, served)
     done(asked)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 import editkit
 from backbones.meta_init import MetaFlux
 from backbones.specs import KONTEXT_SIZES
+from editkit.errors import EditkitError
 from editkit.imaging.canvas import GRID
 from editkit.inference import comparison
 from editkit.inference.inputs import prepare
-from editkit.types import Canvas
+from editkit.types import Canvas, EditRequest
+from tests.command_line import Cli, refused
 from tests.pictures import image
 
+METHODS = ["kontext", "icedit", "aceplus"]
 PICTURES = [(1024, 1024), (1600, 900), (900, 1600), (3000, 1000), (640, 480)]
 
 
@@ -21,10 +27,9 @@ def editor() -> editkit.Editor:
     return editkit.Editor(MetaFlux("flux1-dev"))
 
 
-def canvases(editor: editkit.Editor, size: tuple[int, int]) -> dict[str, Canvas]:
-    names = ["kontext", "icedit", "aceplus"]
+def canvases(editor: editkit.Editor, requests: list[EditRequest]) -> dict[str, Canvas]:
     found = {}
-    for request in comparison.requests(editor, image(*size), "make it blue", names):
+    for request in requests:
         method, options = editor.method(request.method)
         editor.backbone.transformer(method.role_under(options))
         plan = method.conditioner(editor.backbone, options).plan_without_text(prepare(request).inputs)
@@ -34,7 +39,7 @@ def canvases(editor: editkit.Editor, size: tuple[int, int]) -> dict[str, Canvas]
 
 @pytest.mark.parametrize("size", PICTURES)
 def test_each_method_keeps_its_own_canvas(editor: editkit.Editor, size: tuple[int, int]) -> None:
-    found = canvases(editor, size)
+    found = canvases(editor, comparison.requests(editor, image(*size), "make it blue", METHODS))
     assert (found["kontext"].width, found["kontext"].height) in KONTEXT_SIZES
     icedit = found["icedit"]
     assert (icedit.width, icedit.answer.width) == (1024, 512)
@@ -48,3 +53,22 @@ def test_a_size_that_is_asked_for_is_everyones(editor: editkit.Editor) -> None:
         editor, image(640, 480), "make it blue", ["kontext", "icedit"], size=(512, 384)
     )
     assert {request.size for request in requests} == {(512, 384)}
+
+
+def test_the_command_leaves_it_to_them(
+    editor: editkit.Editor, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[EditRequest] = []
+    make = comparison.requests
+
+    def recorded(*given: Any, **named: Any) -> list[EditRequest]:
+        requests[:] = make(*given, **named)
+        raise EditkitError("Stopped before any edit.")
+
+    monkeypatch.setattr(comparison, "requests", recorded)
+    for size in PICTURES:
+        image(*size).save(tmp_path / "source.png")
+        output = tmp_path / "sheet.png"
+        refused(cli("compare", tmp_path / "source.png", "make it blue", "-o", output), "Stopped before")
+        asked = make(editor, image(*size), "make it blue", METHODS)
+        assert canvases(editor, requests) == canvases(editor, asked)

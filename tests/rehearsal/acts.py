@@ -109,7 +109,10 @@ def icedit(stage: Stage, editor: editkit.Editor) -> None:
         wide.paste(picture, (left, 0))
     right.paste(255, (width, 0, 2 * width, height))
     start()
-    with remembering(editor):
+    with ExitStack() as stack:
+        if stage.scale.shortened:
+            stack.enter_context(narrow_encoder(editor))
+        stack.enter_context(remembering(editor))
         plain, equal, different = (
             _icedit(editor, asked, file)
             for file in (

@@ -26,6 +26,8 @@ class Column:
         meaning: what it measures, in a few words.
         unit: of the figure; empty for a plain number.
         failed: what an item counts that has no picture; where None, such items are only counted.
+        always: whether it is asked of every item. Where not, a failure counts if the item has the figure of
+            another method.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Column:
     meaning: str
     unit: str = ""
     failed: float | None = None
+    always: bool = True
 
 
 class Metric(Protocol):

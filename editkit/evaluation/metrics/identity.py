@@ -56,6 +56,7 @@ class Identity:
             better=HIGHER,
             meaning="cosine of the faces' embeddings, to the first source of the session",
             failed=0.0,
+            always=False,
         ),
     )
 

@@ -137,6 +137,7 @@ def columns(rubric: Rubric) -> tuple[Column, ...]:
             if len(question.scores) > 1
             else f"{rubric.name}, {question.scores[0]}, {scale}",
             failed=rubric.lowest,
+            always=not question.only_with,
         )
         for question in rubric.questions
     ]

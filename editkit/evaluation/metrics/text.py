@@ -38,8 +38,20 @@ class ReadText:
     name = "text"
     parallel = False
     columns = (
-        Column(name="words", better=HIGHER, meaning="share of the asked texts that are read", failed=0.0),
-        Column(name="cer", better=LOWER, meaning="character error rate to the nearest line", failed=1.0),
+        Column(
+            name="words",
+            better=HIGHER,
+            meaning="share of the asked texts that are read",
+            failed=0.0,
+            always=False,
+        ),
+        Column(
+            name="cer",
+            better=LOWER,
+            meaning="character error rate to the nearest line",
+            failed=1.0,
+            always=False,
+        ),
     )
 
     def __init__(self, config: TextConfig) -> None:

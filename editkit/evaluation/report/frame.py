@@ -130,21 +130,16 @@ def _add_scores(rows: Mapping[tuple[str, str], Row], lines: Iterable[Mapping[str
 
 
 def _count_failures(rows: Iterable[Row], metrics: Iterable[Mapping[str, Any]]) -> None:
-    """Give results without a picture what their failure counts."""
-    counted = {
-        column["name"]: column["failed"]
-        for metric in metrics
-        for column in metric["columns"]
-        if column["failed"] is not None
-    }
+    """Give results without a picture what their failure counts, where the question applies to their item."""
+    columns = [column for metric in metrics for column in metric["columns"] if column["failed"] is not None]
     rows = list(rows)
-    wanted = {name: {row.item["id"] for row in rows if name in row.values} for name in counted}
-    for row in rows:
-        if row.error is not None:
-            # Only where the question applies: words are not asked of every item.
-            row.values.update(
-                {n: v for n, v in counted.items() if not wanted[n] or row.item["id"] in wanted[n]}
-            )
+    for column in columns:
+        name = column["name"]
+        asked = {row.item["id"] for row in rows if name in row.values}
+        always = column.get("always", False) or not asked  # runs of before do not tell
+        for row in rows:
+            if row.error is not None and (always or row.item["id"] in asked):
+                row.values[name] = column["failed"]
 
 
 def mean(rows: Sequence[Row], column: str) -> Estimate | None:

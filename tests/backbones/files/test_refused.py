@@ -19,6 +19,7 @@ from tests.weight_files import (
     comfy_first,
     comfy_hints,
     four_bits,
+    fp8,
     nvfp4,
     write,
     write_gguf,
@@ -55,6 +56,15 @@ REFUSED: dict[str, tuple[Callable[[State], Written], str]] = {
 }
 
 
+def with_outlier(written: Written) -> Written:
+    """Plain weights with one large value in each matrix."""
+    made = {name: tensor.clone() for name, tensor in written[0].items()}
+    for tensor in made.values():
+        if tensor.ndim == 2:
+            tensor[0, 0] = 300
+    return made, written[1]
+
+
 def without(written: Written, end: str) -> Written:
     return {name: tensor for name, tensor in written[0].items() if not name.endswith(end)}, written[1]
 
@@ -85,6 +95,14 @@ def test_what_cannot_be_understood_is_named(case: str, native: State, tmp_path: 
     make, words = REFUSED[case]
     with pytest.raises(EditkitError, match=words):
         loaded(write(make(native), tmp_path / "flux.safetensors"))
+
+
+def test_single_large_values_in_plain_fp8_are_no_scaled_ones(native: State, tmp_path: Path) -> None:
+    loaded(write(with_outlier(fp8(native)), tmp_path / "flux.safetensors"))
+    made, header = with_outlier(fp8(native))
+    made["double_blocks.0.txt_attn.proj.scale_weight"] = torch.tensor(1.0)
+    with pytest.raises(EditkitError, match="holds fp8 values that were scaled"):
+        loaded(write((made, header), tmp_path / "mixed.safetensors"))
 
 
 def test_damaged_and_foreign_files_are_named(wide_native: State, native: State, tmp_path: Path) -> None:
