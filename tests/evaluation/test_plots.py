@@ -66,6 +66,17 @@ def test_drift_by_turn(tmp_path: Path) -> None:
     assert "l1, lower is better" in told
     assert "outside, lower is better" in told
     assert "l1: mean absolute error to the true answer" in plot.caption
+    # Every mark lies within the axes, also of `outside`, which only the last turn has.
+    drawing = ElementTree.fromstring(plot.svg)
+    frames = [each.find("{*}rect").attrib for each in drawing.iter("{http://www.w3.org/2000/svg}clipPath")]
+    left, width = ({float(each[name]) for each in frames} for name in ("x", "width"))
+    clipped = [each for each in drawing.iter("{http://www.w3.org/2000/svg}g") if each.get("clip-path")]
+    marks = [
+        float(use.attrib["x"]) for each in clipped for use in each.iter("{http://www.w3.org/2000/svg}use")
+    ]
+    assert len(marks) >= 2 * 3 + 2
+    assert min(marks) > max(left) + 5
+    assert max(marks) < min(left) + min(width) - 5
 
 
 def test_the_page_holds_them_in_its_own_colours(tmp_path: Path) -> None:

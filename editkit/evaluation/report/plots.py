@@ -19,6 +19,8 @@ DRIFT = ("outside_answer", "l1", "outside", "overall")
 PANELS = 2
 ASIDE = 0.05
 """Shift of each further method along the turns, so that intervals do not cover each other."""
+MARGIN = 0.15
+"""Space before the first turn and after the last, in turns."""
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#0891b2", "#ca8a04", "#dc2626")
 MARKS = "osD^vPX*"
 INK = "#010203"
@@ -92,6 +94,8 @@ def drift(found: Frame) -> Plot | None:
             for place, method in enumerate(found.methods):
                 _line(axes, [row for row in rows if row.method == method], name, method, place)
             axes.set_xticks(found.turns)
+            # Whole markers, also where a figure is there in the first or last turn alone.
+            axes.set_xlim(found.turns[0] - MARGIN, found.turns[-1] + MARGIN + ASIDE * len(found.methods))
             axes.set_xlabel("turn")
             axes.set_ylabel(_named(found, name))
         _legend(panels[0])
