@@ -75,6 +75,12 @@ SAMPLES = (
         methods=("icedit",),
     ),
     Sample(
+        name="three_shapes",
+        kind="Two edits at once",
+        instruction="make the orange square green and erase the black ring",
+        methods=("kontext",),
+    ),
+    Sample(
         name="character",
         kind="Same thing, new place",
         instruction="the same character in the top left on a orange background",
@@ -105,7 +111,7 @@ SAMPLES = (
 FIRST_TURNS = SAMPLES[:6]
 """Samples that sessions start from."""
 OPEN = Sample(
-    name="three_shapes", kind="Any free place", instruction="move the orange square", methods=("icedit",)
+    name="three_shapes", kind="Any free place", instruction="move the orange square", methods=("kontext",)
 )
 """A sample whose instruction leaves something open, so that seeds differ."""
 
