@@ -19,14 +19,14 @@ UNPACKED = (
 BLOCK = re.compile(r".*blocks\.\d+\.")
 
 
-def file_bytes(path: Path, part: str) -> dict[str, float]:
+def file_bytes(path: Path, part: str, itemsize: int = BF16) -> dict[str, float]:
     """Return the bytes of each tensor of a file once it is loaded.
-
-    A tensor that is not quantized, or cannot stay so, is in bfloat16. So is plain fp8, which has no scales.
 
     Args:
         path: a .safetensors or .gguf file of one model or of several.
         part: the model: `transformer`, `text_encoder`, `text_encoder_2` or `vae`.
+        itemsize: bytes of each value of a tensor that is not quantized, or cannot stay so; plain fp8, which
+            has no scales, cannot.
 
     Raises:
         EditkitError: where the file is damaged or of another kind.
@@ -36,16 +36,16 @@ def file_bytes(path: Path, part: str) -> dict[str, float]:
         names = [name for name in found if not unused.fullmatch(name.removeprefix("text_model."))]
         if set(T5_EMBEDDING) <= set(names):
             names.remove(T5_EMBEDDING[1])
-        return {name: _packed(found, name) or BF16 * found.on_meta(name).numel() for name in names}
+        return {name: _packed(found, name) or itemsize * found.on_meta(name).numel() for name in names}
 
 
-def folder_bytes(folder: Path) -> float:
+def folder_bytes(folder: Path, itemsize: int = BF16) -> float:
     """Return the bytes of the weights in a diffusers or transformers folder, as `file_bytes` counts them."""
     with ExitStack() as stack:
         found = SafetensorsReader(folder.glob("*.safetensors"), stack)
         plain = {name: found.code(name) in DTYPES for name in found}
         return float(
-            sum(BF16 * prod(found.shape(name)) if plain[name] else found.size(name) for name in found)
+            sum(itemsize * prod(found.shape(name)) if plain[name] else found.size(name) for name in found)
         )
 
 

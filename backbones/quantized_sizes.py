@@ -11,19 +11,20 @@ SCALES = 4 / 64
 FOUR_BITS = 0.5 + SCALES
 """Bytes of a weight in NF4."""
 T5_PLAIN = 24 * 10240 * 4096 + 32128 * 4096
-"""Parameters of T5 that stay in bfloat16: the last layer of each block, and the embedding."""
+"""Parameters of T5 that are never quantized: the last layer of each block, and the embedding."""
 CLIP_PLAIN = (49408 + 77) * 768
-"""Parameters of CLIP that stay in bfloat16: its embeddings."""
+"""Parameters of CLIP that are never quantized: its embeddings."""
 
 
-def bytes_of_a_weight(quantizer: Mapping[str, Any]) -> float:
-    """Return the bytes of one quantized weight.
+def bytes_of_a_weight(quantizer: Mapping[str, Any], itemsize: int = BF16) -> float:
+    """Return the bytes of one weight.
 
     Args:
-        quantizer: the loading option `quantization` of one model; empty where the weight stays in bfloat16.
+        quantizer: the loading option `quantization` of one model; empty where the weight is not quantized.
+        itemsize: bytes of a weight that is not quantized.
     """
     if not quantizer:
-        return BF16
+        return itemsize
     if quantizer.get("load_in_4bit"):
         return FOUR_BITS
     kinds = (quantizer.get(key) for key in ("weights", "weights_dtype", "quant_type"))

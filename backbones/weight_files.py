@@ -9,6 +9,7 @@ from backbones.conversion.single_file import PREFIXES, open_component
 from backbones.file_sizes import file_bytes
 from backbones.specs import FAMILIES, PARAMETERS
 from editkit.backbone import WeightFile
+from editkit.errors import EditkitError
 
 SIGNS = {
     "transformer": ("double_blocks.0.img_attn.qkv.weight", "transformer_blocks.0.attn.to_q.weight"),
@@ -20,21 +21,25 @@ SIGNS = {
 
 SLACK = 0.05
 """Largest relative difference of a model's number of parameters: files differ in tied matrices."""
+LATENT_CHANNELS = 16
+"""Channels of FLUX's latents; those of SD and SDXL, whose autoencoders are as large, have 4."""
 
 
 def recognise(path: Path) -> WeightFile | None:
     """Tell which models a file holds, what they take once loaded, and which roles they fit; None without one.
 
     Raises:
-        EditkitError: where the file is damaged or of another kind.
+        EditkitError: where the file is damaged, has a weight without values, or is of another kind.
     """
-    models, counts, fit = dict[str, float](), dict[str, int](), None
+    models, counts, fit, latents = dict[str, float](), dict[str, int](), None, LATENT_CHANNELS
     for part in PREFIXES:
         with open_component(path, part) as found:
             if not any(name in found for name in SIGNS[part]):
                 continue
             layout = found.layout()
         sizes = file_bytes(path, part)
+        if empty := [name for name in sizes if not layout[name].numel()]:
+            raise EditkitError(f"{path.name} has no values in {empty[0]}; give an undamaged file.")
         models[part] = sum(sizes.values())
         counts[part] = sum(layout[name].numel() for name in sizes)
         if part == "transformer":
@@ -42,9 +47,11 @@ def recognise(path: Path) -> WeightFile | None:
             fit = architecture.infer_architecture(
                 state_dict.diffusers_to_native(layout) if spoken else layout
             )
+        if part == "vae":
+            latents = layout[SIGNS[part][0]].shape[1:2].numel()
     if not models:
         return None
-    base = families.base_family(fit) if fit else _family_of_encoders(counts)
+    base = families.base_family(fit) if fit else _family_of_encoders(counts, latents)
     roles = FAMILIES[base].roles if fit and base else {}
     return WeightFile(
         models=models,
@@ -56,7 +63,7 @@ def recognise(path: Path) -> WeightFile | None:
     )
 
 
-def _family_of_encoders(counts: Mapping[str, int]) -> str | None:
-    """Return FLUX.1 [dev] for text encoders and autoencoders as large as its own, which FLUX.1 shares."""
+def _family_of_encoders(counts: Mapping[str, int], latents: int) -> str | None:
+    """Return FLUX.1 [dev] for encoders of its size and latent channels, which all of FLUX.1 shares."""
     same = all(abs(count / PARAMETERS[part] - 1) < SLACK for part, count in counts.items())
-    return "flux1-dev" if same else None
+    return "flux1-dev" if same and latents == LATENT_CHANNELS else None

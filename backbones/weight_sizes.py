@@ -24,35 +24,38 @@ def family_bytes(family: Family, options: LoadOptions, dtype: torch.dtype) -> li
         EditkitError: where `role_bytes` raises it.
     """
     kept = {role.key: (name, role) for name, role in family.roles.items()}
-    return [role_bytes(name, role, options).times(dtype.itemsize / BF16) for name, role in kept.values()]
+    return [role_bytes(name, role, options, dtype.itemsize) for name, role in kept.values()]
 
 
-def role_bytes(name: str, role: Role, options: LoadOptions) -> WeightBytes:
+def role_bytes(name: str, role: Role, options: LoadOptions, itemsize: int = BF16) -> WeightBytes:
     """Return the bytes of a role's weights: published ones, or those of its folder, file or quantizer.
 
-    What is not quantized counts in bfloat16.
+    What is not quantized takes `itemsize` bytes a value.
 
     Raises:
         EditkitError: where a file is missing, damaged or of another kind.
     """
     folder = Path(role.source)
-    own = _folder_weights(folder) if folder.is_absolute() else low_memory.published_weights()
-    transformer, block, outside = _transformer(name, options, own)
-    clip, t5 = _encoder("text_encoder", CLIP_PLAIN, options), _encoder("text_encoder_2", T5_PLAIN, options)
+    published = low_memory.published_weights().times(itemsize / BF16)
+    own = _folder_weights(folder, itemsize) if folder.is_absolute() else published
+    transformer, block, outside = _transformer(name, options, own, itemsize)
+    clip = _encoder("text_encoder", CLIP_PLAIN, options, itemsize)
+    t5 = _encoder("text_encoder_2", T5_PLAIN, options, itemsize)
     given = any(options.quantizer(part) or options.component(part) for part in ENCODERS)
     return WeightBytes(
         transformer=transformer,
         block=block,
         outside=outside,
         encoders=clip + t5 if given else own.encoders,
-        vae=own.vae if options.vae is None else _given("vae", options.vae),
+        vae=own.vae if options.vae is None else _given("vae", options.vae, itemsize),
     )
 
 
-def _folder_weights(folder: Path) -> WeightBytes:
+def _folder_weights(folder: Path, itemsize: int) -> WeightBytes:
     """Return the bytes of a diffusers folder's weights."""
-    clip, t5, vae = (folder_bytes(folder / part) for part in (*ENCODERS, "vae"))
-    return replace(_in_proportion(folder_bytes(folder / "transformer")), encoders=clip + t5, vae=vae)
+    parts = ("transformer", *ENCODERS, "vae")
+    transformer, clip, t5, vae = (folder_bytes(folder / part, itemsize) for part in parts)
+    return replace(_in_proportion(transformer), encoders=clip + t5, vae=vae)
 
 
 def _in_proportion(transformer: float) -> WeightBytes:
@@ -61,33 +64,35 @@ def _in_proportion(transformer: float) -> WeightBytes:
     return published.times(transformer / published.transformer)
 
 
-def _transformer(role: str, options: LoadOptions, own: WeightBytes) -> tuple[float, float, float]:
+def _transformer(
+    role: str, options: LoadOptions, own: WeightBytes, itemsize: int
+) -> tuple[float, float, float]:
     """Return the bytes of a transformer, of its largest block, and outside of blocks."""
     path = options.replacement(role)
-    share = bytes_of_a_weight(options.quantizer("transformer")) / BF16
+    share = bytes_of_a_weight(options.quantizer("transformer"), itemsize) / itemsize
     if path is None:
         return share * own.transformer, share * own.block, share * own.outside
     if path.is_dir():
-        sizes = _in_proportion(folder_bytes(path))
+        sizes = _in_proportion(folder_bytes(path, itemsize))
         return share * sizes.transformer, share * sizes.block, share * sizes.outside
-    found = file_bytes(_checked("transformer", path), "transformer")
+    found = file_bytes(_checked("transformer", path), "transformer", itemsize)
     block, outside = largest_block(found)
     return share * sum(found.values()), share * block, share * outside
 
 
-def _encoder(part: str, plain: int, options: LoadOptions) -> float:
+def _encoder(part: str, plain: int, options: LoadOptions, itemsize: int) -> float:
     """Return the bytes of a text encoder; `plain` is its number of parameters that are never quantized."""
     quantizer, path = options.quantizer(part), options.component(part)
     if path is not None and not quantizer:
-        return _given(part, path)
-    return bytes_of_a_weight(quantizer) * (PARAMETERS[part] - plain) + BF16 * plain
+        return _given(part, path, itemsize)
+    return bytes_of_a_weight(quantizer, itemsize) * (PARAMETERS[part] - plain) + itemsize * plain
 
 
-def _given(part: str, path: Path) -> float:
+def _given(part: str, path: Path, itemsize: int) -> float:
     """Return the bytes of a model's file or folder."""
     if path.is_dir():
-        return folder_bytes(path)
-    return sum(file_bytes(_checked(part, path), part).values())
+        return folder_bytes(path, itemsize)
+    return sum(file_bytes(_checked(part, path), part, itemsize).values())
 
 
 def _checked(part: str, path: Path) -> Path:

@@ -104,20 +104,31 @@ Located = tuple[dict[str, Any], dict[str, Tensor], dict[str, list[Piece]]]
 
 def _in_folder(folder: Path) -> Located | None:
     """Locate the weights in a diffusers folder."""
-    config = json.loads((folder / "config.json").read_text())
+    config = _json_object(folder / "config.json")
     if config.get("quantization_config"):
         return None
     files = {ALONE}
     if (folder / INDEX).is_file():
-        files = set(json.loads((folder / INDEX).read_text())["weight_map"].values())
+        shards = _json_object(folder / INDEX).get("weight_map")
+        files = set(map(str, shards.values())) if isinstance(shards, dict) else set()
+        if not files:
+            raise EditkitError(f"its {INDEX} names no files beside it; download the folder again.")
     layout: dict[str, Tensor] = {}
     pieces: dict[str, list[Piece]] = {}
     for path in sorted(folder / file for file in files):
         with ExitStack() as stack:
             held = SafetensorsReader([path], stack).layout()
         layout |= held
-        pieces |= {name: [Piece(path, name, 0, len(weight))] for name, weight in held.items()}
+        pieces |= {name: [Piece(path, name, 0, weight.shape[:1].numel())] for name, weight in held.items()}
     return config, layout, pieces
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    """Read a file that must hold a JSON object."""
+    found = json.loads(path.read_text())
+    if not isinstance(found, dict):
+        raise EditkitError(f"its {path.name} holds no JSON object; download the folder again.")
+    return found
 
 
 def _in_file(path: Path, axes: tuple[int, ...] | None) -> Located | None:

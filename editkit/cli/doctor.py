@@ -22,7 +22,7 @@ def doctor(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Show devices, versions, optional packages, the weights on this machine, and what fits; or a file."""
+    """Describe this machine, or a weight file."""
     if file is not None:
         from editkit.cli import doctor_file
 

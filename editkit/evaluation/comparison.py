@@ -67,10 +67,11 @@ def compare(
         _check_finished(first, before, old)
         _check_finished(second, after, new)
     shared = {name: column for name, column in before.columns.items() if name in after.columns}
-    if unknown := [name for name in columns if name not in shared]:
-        raise EditkitError(f"Not both runs have the column {unknown[0]!r}; they share {', '.join(shared)}.")
-    asked = [shared[name] for name in columns or shared]
-    if any(before.failures(old) or after.failures(new) for old, new in pairs):
+    known = {**shared, FAILED.name: FAILED}
+    if unknown := [name for name in columns if name not in known]:
+        raise EditkitError(f"Not both runs have the column {unknown[0]!r}; they share {', '.join(known)}.")
+    asked = [known[name] for name in columns or shared]
+    if FAILED not in asked and any(before.failures(old) or after.failures(new) for old, new in pairs):
         asked.append(FAILED)
     found = [
         difference
@@ -104,16 +105,21 @@ def _pairs(before: Frame, after: Frame, methods: Sequence[str]) -> Iterator[tupl
 
 
 def _check_finished(path: str | Path, found: Frame, method: str) -> None:
-    """Check that a method has a result or a failure for each item.
+    """Check that a method has a failure, or a result and what each metric says of it, for each item.
 
     Raises:
         EditkitError: where some are not there yet.
     """
-    there, count = len(found.of(method)), found.settings["contents"]["count"]
-    if there < count:
-        raise EditkitError(
-            f"The run in {path} is not finished: {method} has {there} of {count} results; run it again first."
-        )
+    rows, count = found.of(method), found.settings["contents"]["count"]
+    there = {"results": len(rows)}
+    for metric in found.settings["metrics"]:
+        there[f"scores of {metric}"] = sum(row.error is not None or metric in row.scored_by for row in rows)
+    for what, of_them in there.items():
+        if of_them < count:
+            raise EditkitError(
+                f"The run in {path} is not finished: {method} has {of_them} of {count} {what}; "
+                "run it again first."
+            )
 
 
 def _difference(before: Frame, after: Frame, old: str, new: str, column: Column) -> Difference | None:

@@ -22,17 +22,17 @@ Read = TypeVar("Read")
 GROWING = ("methods", "results", "metrics", "metric_options", "judge")
 """Settings that a later call may add to; each result is logged by itself."""
 WRITTEN = {
-    "benchmark",
-    "config",
-    "contents",
-    "identity",
-    "left_out",
-    "made_with",
-    "methods",
-    "metrics",
-    "results",
+    "benchmark": dict,
+    "config": dict,
+    "contents": dict,
+    "identity": dict,
+    "left_out": dict,
+    "made_with": dict,
+    "methods": list,
+    "metrics": dict,
+    "results": dict,
 }
-"""What the settings of a run hold."""
+"""What the settings of a run hold, by JSON's type."""
 
 
 class RunFolder:
@@ -61,7 +61,9 @@ class RunFolder:
             ) from error
         except (OSError, ValueError) as error:
             raise EditkitError(f"{self.path / SETTINGS} cannot be read; start the run anew.") from error
-        if not isinstance(found, dict) or not found.keys() >= WRITTEN:
+        if not isinstance(found, dict) or not all(
+            isinstance(found.get(name), kind) for name, kind in WRITTEN.items()
+        ):
             raise EditkitError(f"{self.path / SETTINGS} is not as a run writes it; start the run anew.")
         return found
 
@@ -108,7 +110,7 @@ class RunFolder:
 
     def items(self) -> Iterator[dict[str, Any]]:
         """The items as they were written, in order."""
-        yield from read_lines(self.path / ITEMS, _plain)
+        yield from read_lines(self.path / ITEMS, _checked_item)
 
     def problems(self) -> Iterator[dict[str, Any]]:
         """The benchmark's bad rows."""
@@ -197,6 +199,15 @@ def read_lines(path: Path, read: Callable[[dict[str, Any]], Read]) -> Iterator[R
 
 def _plain(line: dict[str, Any]) -> dict[str, Any]:
     return {**line}
+
+
+def _checked_item(line: dict[str, Any]) -> dict[str, Any]:
+    """A line of items, with what rows are named and grouped by."""
+    if not all(isinstance(line[name], str) for name in ("id", "category", "session")):
+        raise TypeError(line)
+    if not isinstance(line["turn"], int):
+        raise TypeError(line)
+    return line
 
 
 def _checked_scores(line: dict[str, Any]) -> dict[str, Any]:

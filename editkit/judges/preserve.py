@@ -65,7 +65,7 @@ def _error(source_1CHW: Tensor, edited_1CHW: Tensor) -> tuple[float, str]:
         return 1.0, "changed everything"
     difference_1CHW = (source_1CHW - edited_1CHW).abs().mean(1, keepdim=True)
     error = float(torch.masked_select(difference_1CHW, same).mean())
-    return error, f"kept the rest to within {255 * error:.1f} of 255 levels"
+    return error, f"the rest differs by {255 * error:.1f} of 255 levels on average"
 
 
 CONFIG, JUDGE = PreserveConfig, PreserveJudge

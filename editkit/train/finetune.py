@@ -133,8 +133,7 @@ class EditJob(Job):
             if fsdp.wanted():
                 # FSDP moves block by block to the devices, so that no device ever holds all of them.
                 loaded.transformer_device = torch.device("cpu")
-                # A new DoRA begins from the norms of the weights.
-                if not self.config.lora.dora:
+                if not self._needs_all_values:
                     self._weights = loaded.empty_transformer(self.role, self.config.start)
             if self.config.start:
                 loaded.use_components_of(self.config.start)
@@ -144,12 +143,17 @@ class EditJob(Job):
         fit = self.config.fit
         return provider().create(self.config.fresh, self.role, fit.device, fit.seed, self.config.load)
 
+    @property
+    def _needs_all_values(self) -> bool:
+        """Whether a new DoRA is trained, which begins from the norms of the weights."""
+        return self.config.trainable == "lora" and self.config.lora.dora and not self.config.adapter
+
     def _prepare(self) -> None:
         """Make the chosen parts trainable, and add or load an adapter."""
         transformer = self.backbone.transformer(self.role)
         if fsdp.wanted() and self._weights is None and not self.config.fresh and processes.rank() == 0:
-            dora = self.config.lora.dora
-            why = "a new DoRA needs all values" if dora else "its weights are quantized, or in a GGUF file"
+            quantized = "its weights are quantized, or in a GGUF file"
+            why = "a new DoRA needs all values" if self._needs_all_values else quantized
             notes.tell(f"Every process reads the whole transformer into its memory, since {why}.")
         if self.config.trainable == "full":
             if getattr(transformer, "is_quantized", False):

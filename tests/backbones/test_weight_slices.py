@@ -141,6 +141,24 @@ def test_what_is_wrong_with_files_is_said(plain: State, tmp_path: Path) -> None:
     (folder / lost).unlink()
     with pytest.raises(EditkitError, match=f"The transformer in {folder} cannot be loaded .*{lost}"):
         open_slices(folder, None, torch.float32)
+    wrong = (
+        ("config.json", [1], "its config.json holds no JSON object"),
+        (index.name, [1], f"its {index.name} holds no JSON object"),
+        (index.name, {"weight_map": ["a"]}, f"its {index.name} names no files"),
+        (index.name, {"weight_map": {"a": 1}}, r"\b1 is missing"),
+    )
+    for name, content, words in wrong:
+        kept = (folder / name).read_text()
+        (folder / name).write_text(json.dumps(content))
+        with pytest.raises(EditkitError, match=f"The transformer in {folder} cannot be loaded .*{words}"):
+            open_slices(folder, None, torch.float32)
+        (folder / name).write_text(kept)
+    index.unlink()
+    write(
+        ({**plain, "x_embedder.bias": torch.tensor(0.0)}, {}), folder / "diffusion_pytorch_model.safetensors"
+    )
+    with pytest.raises(EditkitError, match=f"{folder} cannot be loaded .*x_embedder.bias has shape"):
+        open_slices(folder, None, torch.float32)
     narrow = {**plain, "norm_out.linear.weight": plain["norm_out.linear.weight"][:, 1:]}
     file = write((state_dict.diffusers_to_native(narrow), {}), tmp_path / "flux.safetensors")
     with pytest.raises(EditkitError, match=r"flux\.safetensors cannot be loaded .*norm_out\.linear\.weight"):

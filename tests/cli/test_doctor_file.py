@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from backbones import families
 from backbones.conversion import state_dict
 from backbones.file_sizes import file_bytes
+from backbones.specs import PARAMETERS
 from editkit import machine
 from editkit.inference import provenance
 from tests import ROOT
@@ -114,6 +115,20 @@ def test_an_encoder_of_another_shape_fits_nothing(cli: Cli) -> None:
     assert (told["fits"], told["commands"]) == ("no family: its shape is another", [])
 
 
+@pytest.mark.parametrize(("channels", "fits"), [(16, "flux1-dev, any role"), (4, "no family")])
+def test_an_autoencoder_has_the_latent_channels_of_flux(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, fits: str
+) -> None:
+    """Those of SD and SDXL are as large as FLUX's, and have four."""
+    state, name = load_file(TINY / "kontext" / "vae" / WEIGHTS), "decoder.conv_in.weight"
+    state[name] = state[name][:, :channels].contiguous()
+    save_file(state, tmp_path / "vae.safetensors")
+    monkeypatch.setitem(PARAMETERS, "vae", sum(tensor.numel() for tensor in state.values()))
+    told = described(cli, tmp_path / "vae.safetensors")
+    assert told["fits"].startswith(fits)
+    assert bool(told["commands"]) == (channels == 16)
+
+
 @pytest.mark.parametrize(
     ("channels", "commands"),
     [(384, ["edit -m aceplus", "edit -m icedit"]), (448, ["methods aceplus"]), (128, [])],
@@ -148,10 +163,13 @@ def test_other_files_are_refused(cli: Cli, tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:40_000])
     strange = tmp_path / "strange.safetensors"
     save_file({"a": torch.ones(1)}, strange)
+    empty = tmp_path / "empty.safetensors"
+    save_file({"decoder.conv_in.weight": torch.ones(0, 16, 3, 3)}, empty)
     for path, words in (
         (tmp_path / "none.safetensors", "none.safetensors is no .safetensors or .gguf file that exists"),
         (ROOT / "README.md", "is no .safetensors or .gguf file"),
         (cut, "cut.gguf is truncated or is not a GGUF file"),
+        (empty, "empty.safetensors has no values in decoder.conv_in.weight; give an undamaged file"),
         (strange, "holds no model of FLUX, and is read as a LoRA: The file holds no LoRA"),
     ):
         refused(cli("doctor", path), words)

@@ -179,6 +179,7 @@ def test_bad_rows_are_counted_and_named(tmp_path: Path) -> None:
     ]
     for problem in problems:
         one_sentence(problem.sentence)
+    assert problems[6].sentence == "The id 'x' holds characters that are not Unicode; remove them."
     found = open_benchmark("jsonl", path).contents()
     assert found.problems == {"unreadable row": 3, "empty field": 4, "duplicate id": 1}
 

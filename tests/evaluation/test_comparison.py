@@ -74,15 +74,33 @@ def test_failures_are_compared_too(tmp_path: Path, cli: Cli) -> None:
     assert found["l1"].verdict == "unclear"
     assert (found["failed"].first, found["failed"].second) == (0, 3 / 4)
     assert found["failed"].verdict == "worse"
+    assert compare(good, bad, columns=["failed"]) == [found["failed"]]
     told = cli("eval", "compare", good, bad)
     assert told.status == 1
     assert "worse: failed of m" in told.out
     assert "failed" not in cli("eval", "compare", good, good).out
 
 
-def test_half_a_run_is_not_compared(runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_failures_can_be_asked_for_alone(runs: tuple[Path, Path]) -> None:
+    (found,) = compare(*runs, columns=["failed"])
+    assert (found.column, found.first, found.second, found.change.n) == ("failed", 0, 0, 4)
+    assert found.verdict == "unclear"
+
+
+@pytest.mark.parametrize(
+    ("log", "lines", "there"),
+    [
+        ("edits", 2, "2 of 4 results"),
+        ("scores", 2, "2 of 4 scores of pixels"),
+        ("scores", 0, "0 of 4 scores"),
+    ],
+)
+def test_half_a_run_is_not_compared(
+    log: str, lines: int, there: str, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
     half = Path(shutil.copytree(runs[0], tmp_path / "half"))
-    log = half / "logs" / "edits-0.jsonl"
-    log.write_text("".join(log.read_text().splitlines(keepends=True)[:2]))
-    with pytest.raises(EditkitError, match="half is not finished: m has 2 of 4 results"):
-        compare(runs[0], half)
+    path = half / "logs" / f"{log}-0.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:lines]))
+    for pair in ((runs[0], half), (half, runs[0])):
+        with pytest.raises(EditkitError, match=f"half is not finished: m has {there}"):
+            compare(*pair)

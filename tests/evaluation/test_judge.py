@@ -122,6 +122,19 @@ def test_a_failure_counts_the_lowest_score(tmp_path: Path, served: Served) -> No
     assert frame.mean(found.rows, "pq").mean == pytest.approx(9 * 3 / 4)
 
 
+def test_a_failure_counts_no_question_that_was_not_asked(tmp_path: Path, served: Served) -> None:
+    """No item asks for words, so that the failed one has no lowest score of them."""
+    served.answer = lambda text, number: "\n".join(
+        f"{name}: 6" for name in ("Prompt following", "Aesthetics", "Realism") if f"{name}:" in text
+    )
+    asked = config(tmp_path, served, rubric="text-to-image")
+    next(Path(asked.results["theirs"]).glob("*.png")).unlink()
+    found = frame.read(done(asked))
+    (failed,) = (row for row in found.rows if row.error)
+    assert failed.values == {"prompt_following": 0, "aesthetic": 0, "realism": 0}
+    assert "typography" not in found.columns
+
+
 def test_another_judge_or_rubric_does_not_go_on(tmp_path: Path, served: Served) -> None:
     asked = config(tmp_path, served)
     done(asked)

@@ -90,18 +90,21 @@ def test_half_a_line_does_not_count(existing: RunConfig) -> None:
     assert len(log.read_text().splitlines()) == 40
 
 
-@pytest.mark.parametrize("damage", ["{x\n", "3\n", '{"method": 3}\n'])
-@pytest.mark.parametrize("log", ["edits", "scores"])
-def test_a_damaged_line_of_a_log_is_named(log: str, damage: str, existing: RunConfig) -> None:
-    path = done(existing).path / "logs" / f"{log}-0.jsonl"
-    path.write_text(path.read_text() + damage)
-    with pytest.raises(EditkitError, match=f"Line 41 of .*{log}-0.jsonl is damaged; delete this line"):
+@pytest.mark.parametrize("damage", ["{x", "3", '{"method": 3}', '{"id": "a", "category": "", "session": ""}'])
+@pytest.mark.parametrize("name", ["logs/edits-0", "logs/scores-0", "items"])
+def test_a_damaged_line_is_named(name: str, damage: str, existing: RunConfig) -> None:
+    path = done(existing).path / f"{name}.jsonl"
+    path.write_text(f"{path.read_text()}{damage}\n")
+    with pytest.raises(EditkitError, match=f"Line 41 of .*{name}.jsonl is damaged; delete this line"):
         frame.read(RunFolder(existing.out))
 
 
-@pytest.mark.parametrize("written", ["[]", "{}", '{"methods": []}'])
+@pytest.mark.parametrize("written", ["[]", "{}", '{"methods": []}', "metrics", "contents"])
 def test_settings_that_no_run_wrote_are_named(written: str, existing: RunConfig) -> None:
-    (done(existing).path / "run.json").write_text(written)
+    path = done(existing).path / "run.json"
+    if written in ("metrics", "contents"):
+        written = json.dumps({**json.loads(path.read_text()), written: []})
+    path.write_text(written)
     for act in (lambda: frame.read(RunFolder(existing.out)), lambda: done(existing)):
         with pytest.raises(EditkitError, match=r"run\.json is not as a run writes it"):
             act()

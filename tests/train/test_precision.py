@@ -41,6 +41,26 @@ def test_in_shards_no_device_holds_the_whole_transformer(
 
 
 @pytest.mark.parametrize(
+    ("chosen", "empty"),
+    [
+        ({"trainable": "lora"}, False),
+        ({"trainable": "lora", "adapter": "saved"}, True),
+        ({"trainable": "input"}, True),
+        ({"trainable": "full"}, True),
+    ],
+)
+def test_a_new_dora_alone_needs_all_values(
+    chosen: dict[str, str], empty: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    job = object.__new__(EditJob)
+    job.config = replace(settings("run", "lora.dora=true"), fresh={}, start=None, **chosen)
+    job.role = "kontext"
+    weight = job._backbone().transformer(job.role).x_embedder.weight
+    assert weight.is_meta == empty
+
+
+@pytest.mark.parametrize(
     ("case", "reason"), [("dora", "a new DoRA needs all values"), ("scaled", "its weights are quantized")]
 )
 def test_weights_that_every_process_reads_whole_are_noted(

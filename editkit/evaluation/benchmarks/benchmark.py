@@ -75,7 +75,7 @@ class Benchmark:
                     yield Problem(
                         kind="unreadable row",
                         where=plain,
-                        sentence=f"The id {plain!r} holds more that is no Unicode text; mend it.",
+                        sentence=f"The id {plain!r} holds characters that are not Unicode; remove them.",
                     )
                     continue
                 digest = hashlib.blake2b(found.id.encode(), digest_size=8).digest()

@@ -23,6 +23,7 @@ class Row:
         values: figures by column, what a failure counts included.
         notes: what metrics say beside their figures, by metric.
         picture: where the result is.
+        scored_by: metrics that gave it a score or an error.
     """
 
     method: str
@@ -31,6 +32,7 @@ class Row:
     values: dict[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     picture: str = ""
+    scored_by: set[str] = field(default_factory=set)
 
 
 @dataclass(kw_only=True)
@@ -116,6 +118,7 @@ def _add_scores(rows: Mapping[tuple[str, str], Row], lines: Iterable[Mapping[str
         if "error" in line:
             failures.append((row, line))
         for metric, scores in line.get("scores", {}).items():
+            row.scored_by.add(metric)
             if "error" not in scores:
                 scored[key].add(metric)
             elif metric in scored[key]:
@@ -136,7 +139,7 @@ def _count_failures(rows: Iterable[Row], metrics: Iterable[Mapping[str, Any]]) -
     for column in columns:
         name = column["name"]
         asked = {row.item["id"] for row in rows if name in row.values}
-        always = column.get("always", False) or not asked  # runs of before do not tell
+        always = column.get("always", not asked)  # older runs do not tell
         for row in rows:
             if row.error is not None and (always or row.item["id"] in asked):
                 row.values[name] = column["failed"]

@@ -23,21 +23,23 @@ from tests.command_line import Cli
 from tests.weight_files import SPELLINGS, State, write, write_gguf
 
 
-def _transformer(file: Path) -> nn.Module:
+def _transformer(file: Path, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
     options = LoadOptions(transformer=file, axes=AXES)
-    return load_transformer(options, "kontext", Path, torch.bfloat16)
+    return load_transformer(options, "kontext", Path, dtype)
 
 
 def _counted(file: Path, part: str = "transformer") -> float:
     return sum(file_bytes(file, part).values())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("kind", SPELLINGS)
-def test_safetensors(kind: str, native: State, tmp_path: Path) -> None:
+def test_safetensors(kind: str, dtype: torch.dtype, native: State, tmp_path: Path) -> None:
     make, _ = SPELLINGS[kind]
     file = write(make(native), tmp_path / "flux.safetensors")
     # In this small network the tables of 4-bit files count too, and joined matrices' scales after the split.
-    assert _counted(file) == pytest.approx(weight_bytes(tensors(_transformer(file))), rel=0.03)
+    counted = sum(file_bytes(file, "transformer", dtype.itemsize).values())
+    assert counted == pytest.approx(weight_bytes(tensors(_transformer(file, dtype))), rel=0.03)
 
 
 @pytest.mark.parametrize("kind", ["Q4_0", "Q8_0", "Q4_K", "BF16"])

@@ -11,7 +11,7 @@ import torch
 from backbones import low_memory
 from backbones.load_options import LoadOptions
 from backbones.low_memory import Preset, WeightBytes
-from backbones.specs import Family
+from backbones.specs import FAMILIES, Family
 from backbones.weight_sizes import family_bytes, role_bytes
 from backbones.weight_tracker import tensors, weight_bytes
 from editkit import machine
@@ -58,16 +58,28 @@ def test_a_small_card_takes_a_small_transformer(monkeypatch: pytest.MonkeyPatch)
             auto(*roles)
 
 
+def test_float32_leaves_packed_weights_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transformer in NF4 is on a card of 12 GB whole, whatever the precision of the rest."""
+    options = LoadOptions(quantization={"load_in_4bit": True})
+    half, full = (
+        family_bytes(FAMILIES["flux1-dev"], options, dtype)[0] for dtype in (torch.bfloat16, torch.float32)
+    )
+    assert full.transformer == half.transformer == pytest.approx(6.7e9, rel=0.01)
+    assert (full.encoders, full.vae) == (2 * half.encoders, 2 * half.vae)
+    card(monkeypatch, 12e9)
+    assert auto(full) == replace(low_memory.PRESETS["16g"], weights=9e9)
+
+
 def test_a_folder_counts_as_it_is_loaded(family: Family) -> None:
     backbone = editor(family).backbone
     for name, role in family.roles.items():
-        counted = role_bytes(name, role, LoadOptions()).times(2)  # this one is in float32
+        counted = role_bytes(name, role, LoadOptions(), torch.float32.itemsize)
         encoders = [*tensors(backbone.encoders.clip), *tensors(backbone.encoders.t5)]
         assert counted.transformer == pytest.approx(weight_bytes(tensors(backbone.transformer(name))), 0.01)
         assert counted.encoders == pytest.approx(weight_bytes(encoders), 0.02)  # it holds a tied matrix twice
         assert counted.vae == pytest.approx(weight_bytes(tensors(backbone.vae)), 0.02)
         given = LoadOptions(transformer=f"{role.source}/transformer", vae=Path(role.source) / "vae")
-        replaced = role_bytes("kontext", family.roles["kontext"], given).times(2)
+        replaced = role_bytes("kontext", family.roles["kontext"], given, torch.float32.itemsize)
         assert (replaced.transformer, replaced.vae) == (counted.transformer, counted.vae)
 
 
