@@ -83,9 +83,8 @@ class Backbone(Protocol):
     def empty_transformer(self, role: str, start: str | None = None) -> WeightReader | None:
         """Give a role a transformer without values, on the meta device; return what reads its weights.
 
-        With `start` they are that role's, behind a wider input, as after `widen`.
-
-        Returns None, and changes nothing, where its weights are quantized.
+        With `start` they are that role's, behind a wider input, as after `widen`. Returns None, and changes
+        nothing, where rows cannot be read alone, such as those of quantized weights.
         """
 
     def free(self, autoencoder: bool = True) -> None:
