@@ -76,6 +76,13 @@ def stays_packed(model: nn.Module, name: str) -> bool:
     return kind == "weight" and type(layer) is nn.Linear and module.rpartition(".")[2] not in PLAIN
 
 
+def is_packed_layer(layer: nn.Module) -> bool:
+    """Whether only the layer itself can dequantize its weight; bitsandbytes' weights others can, too."""
+    return isinstance(getattr(layer, "weight", None), gguf_class()) or isinstance(
+        layer, BFLFP8RLinear | BFLNVFP4Linear
+    )
+
+
 def gguf_class() -> Any:
     """Return diffusers' class of GGUF parameters; an empty tuple where the package gguf is missing."""
     try:

@@ -6,13 +6,18 @@ Times run from 1 (noise) to 0 (picture): x_t = (1 - t) x_0 + t noise, and the ve
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 MODE_SCALE = 1.29
 
-Velocity = Callable[[Tensor, float], Tensor]
+Velocity = Callable[[Tensor, float, float], Tensor]
+"""The mean velocity from x_t at a time to a later step's time, BLC: `velocity(x_BLC, now, then)`.
+
+A network that was trained on single times ignores `then`. A flow map or a shortcut model needs it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +65,8 @@ def euler_steps(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Iterator[Te
     is rounded before the sum, as in diffusers' scheduler.
     """
     spans = times.to(x_BLC.device).diff()
-    for now, span in zip(times.tolist(), spans, strict=False):
-        x_BLC = (x_BLC.float() + span * velocity(x_BLC, now)).to(x_BLC.dtype)
+    for (now, then), span in zip(pairwise(times.tolist()), spans, strict=True):
+        x_BLC = (x_BLC.float() + span * velocity(x_BLC, now, then)).to(x_BLC.dtype)
         yield x_BLC
 
 

@@ -78,23 +78,24 @@ class Sampler(Generic[OptionsT]):
     def __init__(self, backbone: Backbone, config: OptionsT) -> None:
         self.backbone, self.config = backbone, config
 
-    def predict(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
-        """Predict the velocity under the plan's text, BLC."""
-        return self.backbone.velocity(x_BLC, t, plan, guidance)
+    def predict(self, x_BLC: Tensor, now: float, then: float, plan: Plan, guidance: float) -> Tensor:
+        """Predict the velocity under the plan's text, BLC. FLUX knows single times, and needs no `then`."""
+        return self.backbone.velocity(x_BLC, now, plan, guidance)
 
-    def velocity(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
-        """Return the velocity that Euler integrates, BLC.
+    def velocity(self, x_BLC: Tensor, now: float, then: float, plan: Plan, guidance: float) -> Tensor:
+        """Return the velocity that Euler integrates from `now` to `then`, BLC.
 
         With a negative prompt this is true classifier-free guidance, diffusers' `true_cfg_scale` with
         `negative_prompt`; the scale is the option `true_cfg`.
         """
-        predicted_BLC = self.predict(x_BLC, t, plan, guidance)
+        predicted_BLC = self.predict(x_BLC, now, then, plan, guidance)
         negative = plan.conditioning.negative
         if negative is None:
             return predicted_BLC
         assert isinstance(self.config, Guided)  # requests with a negative prompt are refused otherwise
         unwanted = replace(plan, conditioning=replace(plan.conditioning, text=negative))
-        unwanted_BLC, scale = self.predict(x_BLC, t, unwanted, guidance), float(self.config.true_cfg)
+        unwanted_BLC = self.predict(x_BLC, now, then, unwanted, guidance)
+        scale = float(self.config.true_cfg)
         return unwanted_BLC + scale * (predicted_BLC - unwanted_BLC)
 
     def start(self, plan: Plan, noise_BLC: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Check that all tensors of a LoRA fit a transformer; diffusers silently drops those that do not."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from backbones import widening
 from backbones.lora.keys import PREFIX
+from backbones.quantized import is_packed_layer
 from backbones.widening import COLUMNS
 from editkit.backbone import Transformer
 from editkit.errors import EditkitError
@@ -68,6 +69,26 @@ def check_fit(transformer: Transformer, state: Mapping[str, Tensor]) -> None:
             f"{magnitudes} of {len(found)} modules are of a DoRA, the others of a plain LoRA; "
             "give a file of one kind."
         )
+    if magnitudes:
+        check_dora(transformer, found.__contains__)
+
+
+def check_dora(transformer: Transformer, modules: Callable[[str], bool]) -> None:
+    """Check that a DoRA could read the values of the weights that it scales.
+
+    Args:
+        transformer: the transformer.
+        modules: whether the DoRA has a module, by its name.
+
+    Raises:
+        EditkitError: naming the first module whose weight is packed.
+    """
+    for name, module in transformer.named_modules():
+        if modules(name) and is_packed_layer(_base(module)):
+            raise EditkitError(
+                f"A DoRA reads the values of weights, and that of {name} is packed (GGUF, scaled fp8 or "
+                "NVFP4); take a plain LoRA, or weights in bf16, fp8 without scales, or bitsandbytes' 4 bits."
+            )
 
 
 def update_shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:

@@ -53,7 +53,7 @@ def attach(transformer: Transformer, options: LoraOptions, name: str = "default"
     """Add a new LoRA that has no effect yet and is the only part that trains.
 
     Raises:
-        EditkitError: where no module's name ends in a target.
+        EditkitError: where no module's name ends in a target, or a DoRA cannot read a target's weight.
     """
     from peft import LoraConfig
 
@@ -73,6 +73,10 @@ def attach(transformer: Transformer, options: LoraOptions, name: str = "default"
         use_dora=options.dora,
         init_lora_weights="gaussian",
     )
+    if options.dora:
+        provider().lora.check_dora(
+            transformer, lambda key: any(key == end or key.endswith(f".{end}") for end in options.targets)
+        )
     transformer.requires_grad_(False)
     try:
         with _no_peft_warnings():

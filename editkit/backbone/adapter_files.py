@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -126,6 +126,9 @@ class LoraFormats(Protocol):
 
     def check_fit(self, transformer: Transformer, state: Mapping[str, Tensor]) -> None:
         """Check that a LoRA in diffusers' layout fits the transformer completely."""
+
+    def check_dora(self, transformer: Transformer, modules: Callable[[str], bool]) -> None:
+        """Check that a DoRA of the modules that are so named could read the values of their weights."""
 
     def check_shapes(self, transformer: Transformer, wanted: Mapping[str, tuple[int, int]]) -> None:
         """Check that the transformer has these linear modules with these outputs and inputs."""

@@ -78,7 +78,10 @@ def masked(
     backbone: Backbone = "tiny",
     n: Annotated[int, typer.Option(help="Number of held-out examples of each kind.")] = 500,
     kind: Annotated[
-        list[str] | None, typer.Option(help="Kind of edit; may be repeated. If not given, all kinds.")
+        list[str] | None,
+        typer.Option(
+            help="Kind of edit, such as diptych or diptych/replace; may be repeated. If not given, all."
+        ),
     ] = None,
     *,
     batch_size: BatchSize = 32,

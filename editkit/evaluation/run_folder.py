@@ -7,32 +7,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from editkit import atomic_files
 from editkit.errors import EditkitError
+from editkit.evaluation import file_shapes
+from editkit.evaluation.file_shapes import Shape, fits
 from editkit.evaluation.records import Edit, Item, Problem
 
 SETTINGS, ITEMS, PROBLEMS = "run.json", "items.jsonl", "problems.jsonl"
 LOGS, PICTURES = "logs", "pictures"
-Read = TypeVar("Read")
 GROWING = ("methods", "results", "metrics", "metric_options", "judge")
 """Settings that a later call may add to; each result is logged by itself."""
-WRITTEN = {
-    "benchmark": dict,
-    "config": dict,
-    "contents": dict,
-    "identity": dict,
-    "left_out": dict,
-    "made_with": dict,
-    "methods": list,
-    "metrics": dict,
-    "results": dict,
-}
-"""What the settings of a run hold, by JSON's type."""
 
 
 class RunFolder:
@@ -59,11 +48,9 @@ class RunFolder:
             raise EditkitError(
                 f"{self.path} is no run's folder; give the --out of `editkit eval run`."
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise EditkitError(f"{self.path / SETTINGS} cannot be read; start the run anew.") from error
-        if not isinstance(found, dict) or not all(
-            isinstance(found.get(name), kind) for name, kind in WRITTEN.items()
-        ):
+        if not fits(found, file_shapes.RUN):
             raise EditkitError(f"{self.path / SETTINGS} is not as a run writes it; start the run anew.")
         return found
 
@@ -110,11 +97,11 @@ class RunFolder:
 
     def items(self) -> Iterator[dict[str, Any]]:
         """The items as they were written, in order."""
-        yield from read_lines(self.path / ITEMS, _checked_item)
+        yield from read_lines(self.path / ITEMS, file_shapes.ITEM)
 
     def problems(self) -> Iterator[dict[str, Any]]:
         """The benchmark's bad rows."""
-        yield from read_lines(self.path / PROBLEMS, _plain)
+        yield from read_lines(self.path / PROBLEMS, file_shapes.PROBLEM)
 
     def picture(self, method: str, item: Item) -> str:
         """Where a result is kept, below the folder."""
@@ -127,19 +114,21 @@ class RunFolder:
     def edits(self) -> dict[tuple[str, str], Edit]:
         """The logged results by method and item; a picture takes the place of an earlier failure."""
         found: dict[tuple[str, str], Edit] = {}
-        for edit in self._logged("edits", lambda line: Edit(**line)):
+        known = [field.name for field in fields(Edit)]
+        for line in self._logged("edits", file_shapes.EDIT):
+            edit = Edit(**{name: line[name] for name in known if name in line})
             before = found.setdefault((edit.method, edit.item), edit)
             if before.error is not None or edit.error is None:
                 found[edit.method, edit.item] = edit
         return found
 
     def log_scores(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Add scores, each with `method`, `item`, and `scores`, or `error` and the `metrics` it stopped."""
+        """Add lines of scores, or of what stopped metrics, or of what a failure was asked."""
         self._append("scores", lines)
 
     def scores(self) -> Iterator[dict[str, Any]]:
         """All logged scores; later lines of a result add to earlier ones."""
-        yield from self._logged("scores", _checked_scores)
+        yield from self._logged("scores", file_shapes.SCORES)
 
     def mend(self) -> None:
         """Cut half a line off this process's logs, which a killed process may leave."""
@@ -170,18 +159,18 @@ class RunFolder:
     def _log(self, kind: str, rank: int) -> Path:
         return self.path / LOGS / f"{kind}-{rank}.jsonl"
 
-    def _logged(self, kind: str, read: Callable[[dict[str, Any]], Read]) -> Iterator[Read]:
+    def _logged(self, kind: str, shape: Shape) -> Iterator[dict[str, Any]]:
         for path in sorted((self.path / LOGS).glob(f"{kind}-*.jsonl")):
-            yield from read_lines(path, read)
+            yield from read_lines(path, shape)
 
 
-def read_lines(path: Path, read: Callable[[dict[str, Any]], Read]) -> Iterator[Read]:
-    """What is made of the objects of a file, one a line; nothing where there is no file.
+def read_lines(path: Path, shape: Shape) -> Iterator[dict[str, Any]]:
+    """The objects of a file, one a line; nothing where there is no file.
 
     Half a line at its end does not count.
 
     Raises:
-        EditkitError: where another line is damaged.
+        EditkitError: where another line is damaged, or has another shape.
     """
     if not path.is_file():
         return
@@ -190,31 +179,14 @@ def read_lines(path: Path, read: Callable[[dict[str, Any]], Read]) -> Iterator[R
             if not line.endswith(b"\n"):
                 return
             try:
-                yield read(json.loads(line))
-            except (ValueError, TypeError, KeyError) as error:
+                found = json.loads(line)
+            except (ValueError, RecursionError):
+                found = None
+            if not fits(found, shape):
                 raise EditkitError(
                     f"Line {number} of {path} is damaged; delete this line, and run again to make up for it."
-                ) from error
-
-
-def _plain(line: dict[str, Any]) -> dict[str, Any]:
-    return {**line}
-
-
-def _checked_item(line: dict[str, Any]) -> dict[str, Any]:
-    """A line of items, with what rows are named and grouped by."""
-    if not all(isinstance(line[name], str) for name in ("id", "category", "session")):
-        raise TypeError(line)
-    if not isinstance(line["turn"], int):
-        raise TypeError(line)
-    return line
-
-
-def _checked_scores(line: dict[str, Any]) -> dict[str, Any]:
-    """A line of scores, which names what it is of."""
-    if not isinstance(line["method"], str) or not isinstance(line["item"], str):
-        raise TypeError(line)
-    return line
+                )
+            yield found
 
 
 def news(edits: Iterable[Edit], logged: Mapping[tuple[str, str], Edit]) -> list[Edit]:

@@ -185,11 +185,13 @@ def _begin(folder: RunFolder, prepared: Prepared) -> None:
         for metric in prepared.metrics
     }
     _check_metrics(folder, before.get("metrics", {}), described)
+    results = {name: str(Path(where).resolve()) for name, where in config["results"].items()}
+    _check_results(folder, before.get("results", {}), results)
     settings = {
         "benchmark": asdict(prepared.benchmark.config),
         "contents": asdict(prepared.contents),
         "methods": list(dict.fromkeys([*before.get("methods", []), *config["methods"], *config["results"]])),
-        "results": {**before.get("results", {}), **config["results"]},
+        "results": {**before.get("results", {}), **results},
         "config": config,
         "metrics": {**before.get("metrics", {}), **described},
         "left_out": dict(prepared.left_out),
@@ -201,6 +203,16 @@ def _begin(folder: RunFolder, prepared: Prepared) -> None:
     }
     folder.begin(settings, identity)
     folder.write_items(prepared.benchmark.items(prepared.config.limit))
+
+
+def _check_results(folder: RunFolder, before: Mapping[str, str], given: Mapping[str, str]) -> None:
+    """Results of one name must all come from one folder: its pictures are in the log already."""
+    for name, where in given.items():
+        if (old := before.get(name)) is not None and Path(old).resolve() != Path(where):
+            raise EditkitError(
+                f"The run in {folder.path} has {name} from {old}, and {where} is given; give it another "
+                "name, or choose another --out."
+            )
 
 
 def _check_metrics(folder: RunFolder, before: Mapping[str, Any], given: Mapping[str, Any]) -> None:

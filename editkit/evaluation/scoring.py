@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from editkit.errors import EditkitError
 from editkit.evaluation.benchmarks import Benchmark
 from editkit.evaluation.chunks import Session, Share, Watch, chunks
-from editkit.evaluation.metrics import Metric
-from editkit.evaluation.records import RGB, Case, Edit, Item, Scores, StoredPicture
+from editkit.evaluation.metrics import AskingMetric, Metric
+from editkit.evaluation.records import RGB, Case, Edit, Item, StoredPicture
 from editkit.evaluation.run_folder import RunFolder
 
 CHUNK = 16
@@ -21,6 +24,7 @@ CHUNK = 16
 AHEAD = 2
 """Chunks that are decoded while one is scored."""
 
+T = TypeVar("T")
 Lines = list[dict[str, Any]]
 
 
@@ -47,6 +51,7 @@ class Scoring:
     _threads: int = 1
     _edits: dict[tuple[str, str], Edit] = field(default_factory=dict)
     _known: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    _asked: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     _methods: list[str] = field(default_factory=list)
 
     def run(self, watch: Watch) -> None:
@@ -61,8 +66,9 @@ class Scoring:
         self._edits = self.folder.edits()
         self._methods = sorted({method for method, _ in self._edits})
         for line in self.folder.scores():
-            known = self._known.setdefault((line["method"], line["item"]), set())
-            known |= _settled(line.get("scores", {}))
+            key = (line["method"], line["item"])
+            self._known.setdefault(key, set()).update(_settled(line.get("scores") or {}))
+            self._asked.setdefault(key, set()).update(line.get("asked") or ())
         # Threads of torch's own within each of these would wait for each other longer than they compute.
         with ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             waiting: list[tuple[int, Future[Lines]]] = []
@@ -95,8 +101,11 @@ class Scoring:
             first = item.source or first
             edit = self._edits.get((method, item.id))
             missing = self._missing(method, item)
+            given = _Given(pictures=pictures, before=before, first=first)
             if edit is not None and edit.error is None and missing:
-                yield self._line(item, edit, missing, _Given(pictures=pictures, before=before, first=first))
+                yield self._line(item, edit, missing, given)
+            elif edit is not None and edit.error is not None:
+                yield from self._failure(item, edit, missing, given)
             before = edit
 
     def _missing(self, method: str, item: Item) -> list[Metric]:
@@ -108,26 +117,45 @@ class Scoring:
         try:
             case = self._case(item, edit, given)
         except EditkitError as error:
-            return {**line, "error": str(error), "metrics": [metric.name for metric in metrics]}
+            line |= {"error": str(error), "metrics": [metric.name for metric in metrics]}
+            return {**line, "asked": self._asking(item, metrics, given)}
         return {**line, "scores": {metric.name: self._scored(metric, case) for metric in metrics}}
 
+    def _failure(
+        self, item: Item, edit: Edit, metrics: Sequence[Metric], given: _Given
+    ) -> Iterator[dict[str, Any]]:
+        """Log which metrics the item of a failed edit asks for, if the log does not tell yet."""
+        told = self._asked.get((edit.method, item.id), set())
+        if asked := self._asking(item, [metric for metric in metrics if metric.name not in told], given):
+            yield {"method": edit.method, "item": item.id, "asked": asked}
+
+    def _asking(self, item: Item, metrics: Sequence[Metric], given: _Given) -> list[str]:
+        """Names of metrics that ask only some items, and ask this one."""
+        asking = [metric for metric in metrics if isinstance(metric, AskingMetric)]
+        first: RGB | None = None
+        with suppress(EditkitError):
+            first = given.pictures.decoded(given.first) if asking and given.first else None
+        return [each.name for each in asking if self._alone(each, partial(each.asks, item, first))]
+
     def _scored(self, metric: Metric, case: Case) -> dict[str, Any]:
-        """A metric's scores in JSON's types; a figure that is no number is left out."""
+        """A metric's scores in JSON's types; a figure that is no finite number is left out."""
         try:
-            found = metric.score(case) if metric.parallel else self._alone(metric, case)
+            found = self._alone(metric, partial(metric.score, case))
         except EditkitError as error:
             return {"values": {}, "error": str(error)}
-        values = {name: value for name, value in found.values.items() if value == value}
+        values = {name: value for name, value in found.values.items() if math.isfinite(value)}
         return {"values": values} | ({"notes": dict(found.notes)} if found.notes else {})
 
-    def _alone(self, metric: Metric, case: Case) -> Scores:
-        """Score by a metric that no two threads may use, and which has all of torch's threads for that."""
+    def _alone(self, metric: Metric, act: Callable[[], T]) -> T:
+        """Let a metric act; one that no two threads may use has all of torch's threads for that."""
         import torch
 
+        if metric.parallel:
+            return act()
         with self._one_at_a_time:
             torch.set_num_threads(self._threads)
             try:
-                return metric.score(case)
+                return act()
             finally:
                 torch.set_num_threads(1)
 
@@ -178,5 +206,5 @@ def _settled(scores: Mapping[str, Any]) -> set[str]:
     return {
         name
         for name, found in scores.items()
-        if "error" not in found and not found.get("notes", {}).get("again")
+        if found.get("error") is None and not (found.get("notes") or {}).get("again")
     }

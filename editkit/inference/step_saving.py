@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class PlannedVelocity(Protocol):
     """A velocity under a plan."""
 
-    def __call__(self, x_BLC: Tensor, t: float, plan: Plan) -> Tensor:
+    def __call__(self, x_BLC: Tensor, now: float, then: float, plan: Plan) -> Tensor:
         """Return the velocity, BLC."""
 
 
@@ -59,8 +59,7 @@ class Saving:
     ) -> flow.Velocity:
         """Return the velocity of a planned batch; without a picture to edit, in full."""
 
-        def full(x_BLC: Tensor, t: float, plan: Plan) -> Tensor:
-            return pipeline.sampler.velocity(x_BLC, t, plan=plan, guidance=guidance)
+        full = partial(pipeline.sampler.velocity, guidance=guidance)
 
         slots = plan.conditioning
         if slots.channel_BLC is None and slots.sequence_BSC is None:
@@ -156,12 +155,12 @@ class SavedVelocity:
         self._memory = None if other._memory is None else other._memory.row(row)
         return self
 
-    def __call__(self, x_BLC: Tensor, t: float) -> Tensor:
-        """Return the velocity at a time of the schedule, BLC."""
-        step = self._steps[t]
+    def __call__(self, x_BLC: Tensor, now: float, then: float) -> Tensor:
+        """Return the velocity from one time of the schedule to the next, BLC."""
+        step = self._steps[now]
         if self._memory is None or self._is_full(step):
-            return self._full_step(x_BLC, t, keeps=not self._is_full(step + 1))
-        return self._saved_step(x_BLC, t, self._memory)
+            return self._full_step(x_BLC, now, then, keeps=not self._is_full(step + 1))
+        return self._saved_step(x_BLC, now, then, self._memory)
 
     def _is_full(self, step: int) -> bool:
         """Whether the schedule has this step in full."""
@@ -171,15 +170,15 @@ class SavedVelocity:
         period = settings.refresh + 1
         return bool(settings.refresh) and (step - settings.full_steps) % period == settings.refresh
 
-    def _full_step(self, x_BLC: Tensor, t: float, keeps: bool) -> Tensor:
+    def _full_step(self, x_BLC: Tensor, now: float, then: float, keeps: bool) -> Tensor:
         self.computed.append(x_BLC.shape[0] * x_BLC.shape[1])
         self._memory = None  # freed before the next one is made
         if not keeps:
-            return self._full(x_BLC, t, self._plan)
+            return self._full(x_BLC, now, then, plan=self._plan)
         kept = KeyValues()
         slots = replace(self._plan.conditioning, kept=kept)
-        velocity_BLC = self._full(x_BLC, t, replace(self._plan, conditioning=slots))
-        changed_BN = self._changes.of(x_BLC.float() - t * velocity_BLC.float())
+        velocity_BLC = self._full(x_BLC, now, then, plan=replace(self._plan, conditioning=slots))
+        changed_BN = self._changes.of(x_BLC.float() - now * velocity_BLC.float())
         active_BL = torch.zeros(x_BLC.shape[:2], dtype=torch.bool)
         active_BL[:, self._answer_N] = changed_BN.cpu().expand(len(x_BLC), -1)
         parts = tuple(self._parts(kept, active_BL.to(x_BLC.device)))
@@ -198,11 +197,11 @@ class SavedVelocity:
             rows = slice(0, count) if alike else slice(number, number + 1)
             yield Part(rows=rows, active_L=active_BL[number], computed_L=computed_L, plan=plan)
 
-    def _saved_step(self, x_BLC: Tensor, t: float, memory: Memory) -> Tensor:
+    def _saved_step(self, x_BLC: Tensor, now: float, then: float, memory: Memory) -> Tensor:
         """Compute the active tokens; the others go on along the velocity of the last full step."""
         velocity_BLC, computed = memory.velocity_BLC.clone(), 0
         for part in memory.parts:
-            found_BMC = self._full(x_BLC[part.rows][:, part.computed_L], t, part.plan)
+            found_BMC = self._full(x_BLC[part.rows][:, part.computed_L], now, then, plan=part.plan)
             velocity_BLC[part.rows, part.active_L] = found_BMC[:, part.active_L[part.computed_L]]
             computed += len(found_BMC) * int(part.active_L.sum())
         self.computed.append(computed)

@@ -2,7 +2,7 @@
 
 import random
 
-from editkit.shapesworld.edits import ON_SCENE, Example
+from editkit.shapesworld.edits import ON_SCENE, Edit, Example
 from editkit.shapesworld.world import Scene, Thing, draw_scene
 
 PARTS = {
@@ -17,8 +17,20 @@ PARTS = {
 
 
 def compound_example(seed: int) -> Example:
-    """The compound edit that a seed stands for; no thing and no background is edited twice."""
-    rng = random.Random(f"compound {seed}")
+    """The compound edit that a seed stands for."""
+    source, instruction, answer = compound(random.Random(f"compound {seed}"))
+    return Example(
+        seed=seed,
+        category="compound",
+        kind="compound",
+        instruction=instruction,
+        source=source,
+        answer=answer,
+    )
+
+
+def compound(rng: random.Random) -> Edit:
+    """Two or three edits; no thing and no background is edited twice."""
     scene = draw_scene(rng, count=rng.randint(2, 3), lettered=rng.choice((0.0, 0.5)))
     answer, phrases, count = scene, list[str](), rng.randint(2, 3)
     while len(phrases) < count:
@@ -28,14 +40,7 @@ def compound_example(seed: int) -> Example:
         _, words, edited = make(rng, answer)
         if all(thing in scene.things for thing in _gone(answer, edited)):
             answer, phrases = edited, [*phrases, words]
-    return Example(
-        seed=seed,
-        category="compound",
-        kind="compound",
-        instruction=" and ".join(phrases),
-        source=scene,
-        answer=answer,
-    )
+    return scene, " and ".join(phrases), answer
 
 
 def _possible(kind: str, scene: Scene, answer: Scene) -> bool:

@@ -15,7 +15,7 @@ from editkit.data.records import DRAWN, DataConfig, Record
 from editkit.errors import EditkitError
 from editkit.shapesworld import evaluate, evaluate_masked
 from editkit.shapesworld.compound import compound_example
-from editkit.shapesworld.masked import IN_CONTEXT
+from editkit.shapesworld.masked import IN_CONTEXT, NAMES
 from editkit.shapesworld.records import edit_record, masked_record
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class ShapesWorldMasked(Drawn):
 
     def __init__(self, config: DataConfig) -> None:
         super().__init__(config)
-        self.kinds = _kinds(config, world.MASKED)
+        self.kinds = _kinds(config, world.MASKED, *NAMES)
 
     def draw(self, seed: int) -> Record:
         (name,) = random.Random(f"kind {seed}").choices(list(self.kinds), list(self.kinds.values()))

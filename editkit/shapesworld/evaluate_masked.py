@@ -12,6 +12,7 @@ from editkit import shapesworld as world
 from editkit.errors import EditkitError, unknown
 from editkit.inference.editor import PictureEditor
 from editkit.inference.progress import Watch
+from editkit.shapesworld.masked import NAMES
 from editkit.shapesworld.records import masked_record
 from editkit.shapesworld.scores import Score, score
 
@@ -32,7 +33,7 @@ def evaluate(
     Args:
         editor: with any backbone.
         method: one with tasks.
-        names: of `editkit.shapesworld.MASKED`; all of them where empty.
+        names: of `editkit.shapesworld.masked.NAMES`; all of `MASKED` where empty.
         n: examples of each.
         steps: the default where None.
         negative: the negative prompt of all edits, as in `EditRequest`.
@@ -48,8 +49,8 @@ def evaluate(
     if not 1 <= n <= world.HELD_OUT.stop:
         raise EditkitError(f"n={n} leaves the held-out seeds 0 to {world.HELD_OUT.stop - 1}.")
     for name in names:
-        if name not in world.MASKED:
-            raise EditkitError(unknown("kind of masked example called", name, world.MASKED))
+        if name not in NAMES:
+            raise EditkitError(unknown("kind of masked example called", name, NAMES))
     report: dict[str, Any] = {"method": method, "backbone": editor.backbone.name, "n": n}
     report |= {"negative": negative, "kinds": {}}
     for name in names or world.MASKED:

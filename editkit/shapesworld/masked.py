@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editkit.imaging.color import LUMA
-from editkit.shapesworld.edits import ON_SCENE, character_reference, style_reference
+from editkit.shapesworld.compound import compound
+from editkit.shapesworld.edits import ON_SCENE, REFERENCES, Edit, character_reference, style_reference
 from editkit.shapesworld.render import CELL, SIZE, render
 from editkit.shapesworld.world import JITTER, SIZES, SLOTS, Scene, draw_scene
 
@@ -26,6 +27,8 @@ IN_CONTEXT = (
 """Beginning of a diptych's description."""
 BLOCK = 8
 """Side of a mosaic's blocks."""
+WHOLE: dict[str, Callable[[random.Random], Edit]] = {**REFERENCES, "compound": compound}
+"""Kinds that draw their own scene."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,24 +67,27 @@ class MaskedExample:
 Made = tuple[str, str, Scene | None, Mask | None, tuple[Scene, ...], Scene]
 
 
-def local_editing(rng: random.Random) -> Made:
+def local_editing(rng: random.Random, kind: str | None = None) -> Made:
     """Recolour, remove, replace or add, under a mask somewhat larger than what changes."""
-    kind = rng.choice(LOCAL)
+    kind = kind or rng.choice(LOCAL)
     source, instruction, answer = ON_SCENE[kind][1](rng, draw_scene(rng, lettered=0.1))
     return kind, instruction, source, around(source, answer, rng), (), answer
 
 
-def repainting(rng: random.Random) -> Made:
+def repainting(rng: random.Random, kind: str | None = None) -> Made:
     """The same edits, told by a description of the whole picture; what the mask hides does not matter."""
-    kind = rng.choice(LOCAL)
+    kind = kind or rng.choice(LOCAL)
     source, _, answer = ON_SCENE[kind][1](rng, draw_scene(rng))
     words = answer.caption() if answer.things else f"a {answer.background} background"
     return kind, words, source, around(source, answer, rng), (), answer
 
 
-def instruction(rng: random.Random) -> Made:
+def instruction(rng: random.Random, kind: str | None = None) -> Made:
     """Any edit of a scene, without a mask."""
-    kind = rng.choice(list(ON_SCENE))
+    if kind is not None and kind in WHOLE:
+        source, words, answer = WHOLE[kind](rng)
+        return kind, words, source, None, (), answer
+    kind = kind or rng.choice(list(ON_SCENE))
     scene = draw_scene(rng)
     while kind == "letter" and not any(thing.letter for thing in scene.things):
         scene = draw_scene(rng, lettered=0.7)
@@ -89,16 +95,16 @@ def instruction(rng: random.Random) -> Made:
     return kind, words, source, None, (), answer
 
 
-def beside(rng: random.Random) -> Made:
+def beside(rng: random.Random, kind: str | None = None) -> Made:
     """The same edits, the picture given as a reference for a new one."""
-    kind, words, source, _, _, answer = instruction(rng)
+    kind, words, source, _, _, answer = instruction(rng, kind)
     assert source is not None  # kinds on a scene start from one
     return kind, words, None, None, (source,), answer
 
 
-def diptych(rng: random.Random) -> Made:
+def diptych(rng: random.Random, kind: str | None = None) -> Made:
     """The same, under words that describe both pictures side by side."""
-    kind, words, _, _, references, answer = beside(rng)
+    kind, words, _, _, references, answer = beside(rng, kind)
     return kind, IN_CONTEXT + words, None, None, references, answer
 
 
@@ -137,7 +143,7 @@ def local_reference(rng: random.Random) -> Made:
     return "local reference", f"put this character in the {slot}", source, mask, (reference,), answer
 
 
-MASKED: dict[str, tuple[str, Callable[[random.Random], Made]]] = {
+MASKED: dict[str, tuple[str, Callable[..., Made]]] = {
     "local editing": ("local_editing", local_editing),
     "repainting": ("repainting", repainting),
     "instruction": ("instruction", instruction),
@@ -150,12 +156,19 @@ MASKED: dict[str, tuple[str, Callable[[random.Random], Made]]] = {
     "local reference": ("local_reference", local_reference),
 }
 """By name: the task that a method is asked for, and what makes an example."""
+EDITS = {
+    **dict.fromkeys(("local editing", "repainting"), LOCAL),
+    **dict.fromkeys(("instruction", "instruction beside", "diptych"), (*ON_SCENE, *REFERENCES, "compound")),
+}
+"""By name of one of `MASKED`: the edits that can be asked for by themselves, as in `diptych/replace`."""
+NAMES = (*MASKED, *(f"{name}/{edit}" for name, edits in EDITS.items() for edit in edits))
 
 
 def masked_example(seed: int, name: str) -> MaskedExample:
-    """The example of one of `MASKED` that a seed stands for; seeds are held out as those of `example` are."""
-    task, make = MASKED[name]
-    kind, words, source, mask, references, answer = make(random.Random(f"{name} {seed}"))
+    """The example of one of `NAMES` that a seed stands for; seeds are held out as those of `example` are."""
+    group, *edit = name.split("/")
+    task, make = MASKED[group]
+    kind, words, source, mask, references, answer = make(random.Random(f"{name} {seed}"), *edit)
     return MaskedExample(
         seed=seed,
         task=task,

@@ -11,11 +11,11 @@ from methods.icedit.config import ICEditConfig
 class ICEditSampler(Sampler[ICEditConfig]):
     """Denoises by the framework of the plan: inpainting, or text to image."""
 
-    def predict(self, x_BLC: Tensor, t: float, plan: Plan, guidance: float) -> Tensor:
+    def predict(self, x_BLC: Tensor, now: float, then: float, plan: Plan, guidance: float) -> Tensor:
         """Predict the velocity over both halves, BLC."""
         if isinstance(plan, inversion.InvertedPlan):
-            return inversion.velocity(self.backbone, x_BLC, t, plan, guidance)
-        return super().predict(x_BLC, t, plan, guidance)
+            return inversion.velocity(self.backbone, x_BLC, now, plan, guidance)
+        return super().predict(x_BLC, now, then, plan, guidance)
 
     def start(self, plan: Plan, noise_BLC: Tensor) -> Tensor:
         """Return the noise; for text to image, its left half is the inverted source."""

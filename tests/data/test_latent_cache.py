@@ -1,11 +1,9 @@
-"""A dataset's latents on disk: what is kept, what is left out, and what a run that was killed leaves."""
+"""A dataset's latents on disk: what is kept, and what is left out."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Sequence
-from multiprocessing import get_context
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from editkit import EditkitError, config, registry
-from editkit.data import latent_chunks
-from editkit.data.buckets import Bucket
+from editkit import EditkitError
 from editkit.data.datasets import Dataset, dataset
-from editkit.data.latent_cache import LatentCache
 from editkit.data.records import DataConfig, Record
+from tests.data.encoded import Encode, tensors_of, words_of
 from tests.pictures import image
 
-Encode = Callable[..., list[Bucket]]
 ROW = {"source": "edit.png", "mask": "mask.png", "answer": "target.png", "instruction": "good"}
 
 
@@ -35,41 +30,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def encode(random_flux: Any, tmp_path: Path) -> Encode:
-    """A function that gives the buckets of records under a method."""
-
-    def make(
-        records: Dataset,
-        name: str = "kontext",
-        cache: str = "cache",
-        share: tuple[int, int] = (0, 1),
-        fresh: bool = False,
-        **changed: Any,
-    ) -> list[Bucket]:
-        method = registry.method(name)
-        options = config.build(method.config, changed)
-        parts = method.conditioner(random_flux, options), method.trainer(random_flux, options)
-        key = [name, changed, records.digest()]
-        where = {"key": key, "folder": tmp_path / cache, "share": share, "fresh": fresh}
-        return LatentCache(records, random_flux, *parts, **where).buckets()
-
-    return make
-
-
 def lines(folder: Path, rows: Sequence[dict[str, Any]]) -> Dataset:
     path = folder / "train.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
     return dataset(DataConfig(name="jsonl", path=str(path)))
-
-
-def words_of(filled: Sequence[Bucket]) -> list[str]:
-    return [words for bucket in filled for each in bucket.samples.wordings() for words in each]
-
-
-def tensors_of(bucket: Bucket) -> dict[str, torch.Tensor]:
-    count = len(bucket)
-    return bucket.samples.read(range(count), [0] * count)[0]
 
 
 def test_bad_records_are_left_out_and_counted_each_time(encode: Encode, folder: Path) -> None:
@@ -130,96 +94,6 @@ def test_loss_weights_are_kept_as_they_are(encode: Encode, folder: Path) -> None
     tensors = tensors_of(bucket)
     assert float(tensors["weights_BL"].double().sum()) == pytest.approx(1, abs=1e-6)
     assert tensors["x0_BLC"].dtype == torch.bfloat16
-
-
-class Drawn:
-    """Pictures of two sizes on one canvas, told apart by their place; each one read is noted in a file."""
-
-    def __init__(self, folder: Path, stop: int | None = None) -> None:
-        self.notes, self.stop = folder / "read", stop
-
-    def __len__(self) -> int:
-        return 19
-
-    def __getitem__(self, index: int) -> Record:
-        if index == self.stop:
-            raise RuntimeError("as if the run was killed")
-        with self.notes.open("a") as file:
-            file.write(f"{index}\n")
-        side = 32 if index % 2 else 48
-        picture = np.full((side, side, 3), index, np.uint8)
-        return Record(source=picture, answer=255 - picture, instruction=str(index))
-
-    def digest(self) -> str:
-        return ""
-
-    def read(self) -> set[int]:
-        """The places that were read since this was asked for."""
-        found = set(map(int, self.notes.read_text().split()))
-        self.notes.unlink()
-        return found
-
-
-def test_what_was_encoded_before_a_kill_is_not_encoded_again(
-    encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(latent_chunks, "CHUNK", 4)
-    with pytest.raises(RuntimeError, match="as if the run was killed"):
-        encode(Drawn(tmp_path, stop=18))
-    (chunks,) = (tmp_path / "cache").glob("*.chunks")
-    assert len(list(chunks.iterdir())) == 4
-    (chunks / ".0123456789abcdef.part").write_bytes(b"half")
-    (chunks / "half.safetensors").write_bytes(b"half")
-    records = Drawn(tmp_path)
-    records.read()
-    resumed = encode(records)
-    assert records.read() == {0, *range(16, 19)}  # the first says how its bucket is laid out
-    assert [kept.suffix for kept in (tmp_path / "cache").iterdir()] == [""]
-    whole = encode(records, cache="other")
-    assert words_of(resumed) == words_of(whole)
-    assert sorted(map(int, words_of(resumed))) == list(range(19))
-    for one, other in zip(resumed, whole, strict=True):
-        assert_near(tensors_of(one), tensors_of(other))
-
-
-def assert_near(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
-    """Some CPUs multiply otherwise by where numbers lie in memory, which can be a step of bf16."""
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        torch.testing.assert_close(tensor, theirs[name], rtol=2**-7, atol=2**-8)
-        assert float((tensor != theirs[name]).float().mean()) < 1e-4
-
-
-def test_processes_share_the_encoding(
-    encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each record is read by one of two processes, and the buckets are as from one."""
-    monkeypatch.setattr(latent_chunks, "SPAN", 3)
-    records = Drawn(tmp_path)
-    whole = encode(records, cache="alone")
-    records.read()
-    other = get_context("fork").Process(target=encode, args=(records,), kwargs={"share": (1, 2)})
-    other.start()
-    found = encode(records, share=(0, 2))
-    other.join()
-    assert other.exitcode == 0
-    notes = Counter((tmp_path / "read").read_text().split())
-    assert all(notes[str(index)] == 1 for index in range(1, 19))  # 0 says how its bucket is laid out
-    assert sorted(words_of(found)) == sorted(words_of(whole))
-    for one, alone in zip(found, whole, strict=True):
-        assert_near(tensors_of(one), tensors_of(alone))
-
-
-@pytest.mark.parametrize("records", [1, 5, 64, 300, 513, 600, 50_000])
-@pytest.mark.parametrize("processes", [1, 2, 3, 8])
-def test_shares_are_of_one_size(records: int, processes: int) -> None:
-    """They differ by a record for each 256 at most, and hold neighbours."""
-    shares = np.stack([latent_chunks.share_of(records, each, processes) for each in range(processes)])
-    assert (shares.sum(0) == 1).all()
-    sizes = shares.sum(1)
-    assert sizes.max() - sizes.min() <= 1 + sizes.min() // latent_chunks.SPAN
-    turns = (np.diff(shares.astype(int)) == 1).sum(1)
-    assert turns.max() <= 1 + sizes.max() // latent_chunks.SPAN
 
 
 def test_what_never_changes_is_stored_once(encode: Encode, folder: Path) -> None:

@@ -135,6 +135,39 @@ def test_a_failure_counts_no_question_that_was_not_asked(tmp_path: Path, served:
     assert "typography" not in found.columns
 
 
+def test_a_failure_counts_a_question_that_its_item_asks(tmp_path: Path, served: Served) -> None:
+    """One method alone, so that no other one has the figure: the item itself says that it wants words."""
+    names = ("Prompt following", "Aesthetics", "Realism", "Typography")
+    served.answer = lambda text, number: "\n".join(f"{name}: 6" for name in names if f"{name}:" in text)
+    asked = config(tmp_path, served, rubric="text-to-image")
+    data = Path(str(asked.data))
+    lines = [json.loads(line) for line in data.read_text().splitlines()]
+    for line in lines[:2]:
+        line["words"] = ["open"]
+    data.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    missing = Path(asked.results["theirs"]) / "item 0.png"
+    whole = missing.read_bytes()
+    missing.unlink()
+    (Path(asked.results["theirs"]) / "item 2.png").unlink()
+    for _ in range(2):  # the second call tries failures again, and logs nothing new
+        folder = done(asked)
+        found = frame.read(folder)
+        asks = [row.values.get("typography") for row in found.rows]
+        assert asks == [0, pytest.approx(6), None, None]
+        assert len(list(folder.scores())) == 3
+    missing.write_bytes(whole)
+    assert [row.values.get("typography") for row in frame.read(done(asked)).rows][:2] == [6, 6]
+
+
+def test_an_unreadable_result_counts_a_question_that_its_item_asks(tmp_path: Path, served: Served) -> None:
+    served.answer = lambda text, number: "Typography: 6"
+    asked = config(tmp_path, served, rubric="text-to-image")
+    data = Path(str(asked.data))
+    data.write_text(data.read_text().replace("edit 0", "write 'open'"))
+    (Path(asked.results["theirs"]) / "item 0.png").write_bytes(b"x")
+    assert frame.read(done(asked)).rows[0].values["typography"] == 0
+
+
 def test_another_judge_or_rubric_does_not_go_on(tmp_path: Path, served: Served) -> None:
     asked = config(tmp_path, served)
     done(asked)

@@ -146,6 +146,19 @@ def test_other_settings_need_another_folder(existing: RunConfig) -> None:
         done(existing)
 
 
+def test_results_of_one_name_come_from_one_folder(existing: RunConfig, tmp_path: Path) -> None:
+    """Else the table would mix the pictures of two systems, and name the second one's folder."""
+    before = table(done(existing))
+    other = samples.copied_results(runner.open_benchmark("jsonl", existing.data), tmp_path / "other", 40)
+    with pytest.raises(EditkitError, match=r"has theirs from .*theirs, and .*other is given"):
+        done(replace(existing, results={"theirs": str(other)}))
+    assert table(RunFolder(existing.out)) == before
+    both = frame.read(
+        done(replace(existing, results={"theirs": existing.results["theirs"], "b": str(other)}))
+    )
+    assert both.methods == ["theirs", "b"]
+
+
 def test_memory_does_not_grow_with_the_items(tmp_path: Path) -> None:
     """Pictures are dropped after their chunk: what stays is some hundred bytes an item."""
     import tracemalloc

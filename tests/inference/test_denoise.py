@@ -14,9 +14,9 @@ from editkit.inference.pipeline import denoise
 from editkit.inference.planned_batch import DenoiseState
 
 
-def velocity(x_BLC: Tensor, t: float) -> Tensor:
-    """One whose flow is no straight line."""
-    return torch.sin(3 * x_BLC) + t
+def velocity(x_BLC: Tensor, now: float, then: float) -> Tensor:
+    """One whose flow is no straight line, and which depends on the step's length."""
+    return torch.sin(3 * x_BLC) + now + then**2
 
 
 @pytest.fixture

@@ -181,6 +181,17 @@ def test_the_recipe_repeats_the_edit(random_flux: Flux) -> None:
     assert difference(first.image, again.image) == 0
 
 
+@pytest.mark.slow
+def test_compiled_blocks_save_steps_too() -> None:
+    plain, compiled = (editkit.load("tiny", device="cpu", **how) for how in ({}, {"compile": True}))
+    for speed in ("full_steps=2", "full_steps=1,region=false"):
+        found = [
+            each.edit("demos/samples/red_circle.png", WORDS, steps=4, seed=0, speed=speed).image
+            for each in (plain, compiled)
+        ]
+        assert difference(*found) <= 1, speed
+
+
 def test_text_to_image_saves_nothing_and_says_so(random_flux: Flux) -> None:
     editor = editkit.Editor(random_flux)
     with pytest.warns(EditkitWarning, match="this speed saves nothing"):

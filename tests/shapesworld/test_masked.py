@@ -9,11 +9,11 @@ from editkit import shapesworld
 from editkit.data import buckets
 from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig
-from editkit.shapesworld.masked import IN_CONTEXT
+from editkit.shapesworld.masked import IN_CONTEXT, NAMES
 from methods.aceplus import tasks
 
 
-@pytest.mark.parametrize("name", sorted(shapesworld.MASKED))
+@pytest.mark.parametrize("name", sorted(NAMES))
 def test_masked_examples(name: str) -> None:
     for seed in range(2):
         example = shapesworld.masked_example(seed, name)

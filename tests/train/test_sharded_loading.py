@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from backbones.conversion.checkpoints import convert
+from editkit import adapters
 from tests import ROOT
 from tests.random_weights import transformer_config
 from tests.train.launched import ALONE, IN_SHARDS, run
@@ -62,6 +63,7 @@ CASES = {
     "start": ("trainable=full", "method=icedit", "start=kontext"),
     "native": ("trainable=input", "load.axes=[8,12,12]"),
     "scaled": ("trainable=lora", "lora.rank=4", "load.axes=[8,12,12]"),
+    "dora": ("trainable=lora",),
 }
 
 
@@ -77,6 +79,8 @@ def test_training_from_files_in_shards_is_training_in_one_process(
         if case == "scaled":
             file = write(comfy_hints(load_file(file)), tmp_path / "scaled.safetensors")
         settings = (*settings, f"load.transformer={file}")
+    if case == "dora":
+        settings = (*settings, f"adapter={saved_dora(random_pipeline / 'transformer', tmp_path / 'dora')}")
     one, two = tmp_path / "one", tmp_path / "two"
     losses = run(IN_SHARDS, two, parts, *settings, "fit.batch=4")
     assert losses == pytest.approx(run(ALONE, one, parts, *settings), abs=1e-4)
@@ -85,6 +89,21 @@ def test_training_from_files_in_shards_is_training_in_one_process(
         folder = "checkpoint-0000002"
         assert_close(load_file(two / folder / file), load_file(one / folder / file))
     assert_close(exported(two), exported(one))
+
+
+def saved_dora(transformer: Path, folder: Path) -> Path:
+    """A DoRA with an effect, as an earlier run exported it."""
+    from diffusers import FluxTransformer2DModel
+
+    made = FluxTransformer2DModel.from_pretrained(transformer)
+    adapters.attach(made, adapters.LoraOptions(rank=4, dora=True))
+    torch.manual_seed(0)
+    for name, parameter in made.named_parameters():
+        if ".lora_B." in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+        elif ".lora_magnitude_vector." in name:
+            parameter.data *= 1.1
+    return adapters.save(made, folder)
 
 
 def assert_close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:

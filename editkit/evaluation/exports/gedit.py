@@ -33,10 +33,10 @@ def write(found: Frame, folder: RunFolder, out: Path) -> list[str]:
         if not scored:
             notes.append(f"{method} has no scores of a judge ({SEMANTICS}, {QUALITY}), so no CSV is written.")
             continue
-        groups: dict[tuple[str, str], list[Row]] = {}
+        groups: dict[tuple[str | bool, ...], list[Row]] = {}
         for row in scored:
-            fields = row.item["fields"]
-            groups.setdefault((fields["task_type"], fields["instruction_language"]), []).append(row)
+            names = ("task_type", "instruction_language")
+            groups.setdefault(tuple(pictures.field(row, name) for name in names), []).append(row)
         for (group, language), members in groups.items():
             _csv(out / f"{method}_{group}_{language}_vie_score.csv", members, copied)
     return notes
@@ -47,7 +47,7 @@ def _csv(path: Path, rows: list[Row], copied: dict[str, Path]) -> None:
         writer = csv.DictWriter(file, HEAD)
         writer.writeheader()
         for row in rows:
-            edited, fields = copied.get(row.item["id"], ""), row.item["fields"]
+            edited = copied.get(row.item["id"], "")
             writer.writerow(
                 {
                     "source_image": str(edited).replace(".png", "_SRCIMG.png"),
@@ -55,7 +55,7 @@ def _csv(path: Path, rows: list[Row], copied: dict[str, Path]) -> None:
                     "instruction": row.item["instruction"],
                     "sementics_score": row.values[SEMANTICS],
                     "quality_score": row.values[QUALITY],
-                    "intersection_exist": fields["Intersection_exist"],
-                    "instruction_language": fields["instruction_language"],
+                    "intersection_exist": pictures.field(row, "Intersection_exist"),
+                    "instruction_language": pictures.field(row, "instruction_language"),
                 }
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 from editkit import config
 from editkit.errors import EditkitError, unknown
-from editkit.evaluation.metrics.base import AbsentMetricError, Column, LoadedMetric, Metric
+from editkit.evaluation.metrics.base import AbsentMetricError, AskingMetric, Column, LoadedMetric, Metric
 
 METRICS = {
     "pixels": "editkit.evaluation.metrics.pixels:Pixels",
@@ -26,7 +26,7 @@ METRICS = {
 }
 """Where each metric is, which is imported when it is asked for. A class may have a `Config` of options."""
 
-__all__ = ["METRICS", "AbsentMetricError", "Column", "LoadedMetric", "Metric", "load_metric"]
+__all__ = ["METRICS", "AbsentMetricError", "AskingMetric", "Column", "LoadedMetric", "Metric", "load_metric"]
 
 
 def load_metric(name: str, options: Mapping[str, Any] | None = None) -> Metric:

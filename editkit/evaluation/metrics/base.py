@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from editkit.errors import EditkitError
-from editkit.evaluation.records import Case, Scores
+from editkit.evaluation.records import RGB, Case, Item, Scores
 
 HIGHER, LOWER, NEITHER = "higher", "lower", "neither"
 
@@ -26,8 +26,8 @@ class Column:
         meaning: what it measures, in a few words.
         unit: of the figure; empty for a plain number.
         failed: what an item counts that has no picture; where None, such items are only counted.
-        always: whether it is asked of every item. Where not, a failure counts if the item has the figure of
-            another method.
+        always: whether it is asked of every item. Where not, a failure counts if the metric says that it asks
+            the item (`AskingMetric`), or the item has the figure of another method.
     """
 
     name: str
@@ -71,4 +71,17 @@ class LoadedMetric(Protocol):
 
         Raises:
             EditkitError: where it cannot be loaded.
+        """
+
+
+@runtime_checkable
+class AskingMetric(Protocol):
+    """A metric with columns that are not asked of every item."""
+
+    def asks(self, item: Item, first: RGB | None) -> bool:
+        """Return whether an item asks for these columns, whatever its result is.
+
+        Args:
+            item: the question.
+            first: the picture that its session began with, where it can be read.
         """

@@ -16,7 +16,7 @@ from editkit.errors import first_sentence
 from editkit.evaluation.metrics import local_models
 from editkit.evaluation.metrics.base import HIGHER, AbsentMetricError, Column
 from editkit.evaluation.metrics.encodings import Encodings
-from editkit.evaluation.records import RGB, Case, Scores
+from editkit.evaluation.records import RGB, Case, Item, Scores
 
 DETECTOR, RECOGNIZER = "scrfd_10g_bnkps.onnx", "glintr100.onnx"
 """AuraFace's own names of its files."""
@@ -83,6 +83,10 @@ class Identity:
             "preprocessing": f"detection at {SIDE}, score from {THRESHOLD}; aligned by five points to 112",
             "faces": "the largest one of the source; the nearest one of the result; 0 where it has none",
         }
+
+    def asks(self, item: Item, first: RGB | None) -> bool:
+        """Return whether an item's session begins with a picture of a face."""
+        return first is not None and len(self._encodings(first)[0]) > 0
 
     def score(self, case: Case) -> Scores:
         """Score a case whose session begins with a picture of a face."""

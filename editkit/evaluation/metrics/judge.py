@@ -16,7 +16,7 @@ from editkit import judges
 from editkit.errors import EditkitError
 from editkit.evaluation.metrics.base import HIGHER, Column
 from editkit.evaluation.metrics.text import asked_words
-from editkit.evaluation.records import Case, Scores
+from editkit.evaluation.records import RGB, Case, Item, Scores
 from editkit.judges.reading import words
 from editkit.judges.replies import Replies
 from editkit.judges.rubrics import Rubric, load_rubric
@@ -106,6 +106,10 @@ class RubricMetric:
             "questions": "in the files of the replies",
         }
 
+    def asks(self, item: Item, first: RGB | None) -> bool:
+        """Return whether an item asks for words, on which some questions of a rubric depend."""
+        return bool(asked_words(item, quotes=True))
+
     def score(self, case: Case) -> Scores:
         """Score a case; questions without an answer are counted by kind in its notes."""
         shown = {"source": case.source, "result": case.result, "answer": case.answer}
@@ -113,7 +117,7 @@ class RubricMetric:
             {name: Image.fromarray(picture) for name, picture in shown.items() if picture is not None},
             case.item.instruction,
             case.item.category,
-            bool(asked_words(case.item, quotes=True)),
+            self.asks(case.item, case.first),
         )
         return Scores(values=judged.values, notes=_notes(judged))
 

@@ -74,10 +74,16 @@ class ReadText:
             else "the item's",
         }
 
+    def asks(self, item: Item, first: RGB | None) -> bool:
+        """Return whether an item asks for words."""
+        return bool(self._asked(item))
+
+    def _asked(self, item: Item) -> list[str]:
+        return [text for text in map(plain, asked_words(item, self.config.quotes)) if text]
+
     def score(self, case: Case) -> Scores:
         """Score a case that asks for words."""
-        asked = [plain(text) for text in asked_words(case.item, self.config.quotes)]
-        asked = [text for text in asked if text]
+        asked = self._asked(case.item)
         if not asked:
             return Scores()
         lines = self.lines(case.result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +24,7 @@ class Row:
         notes: what metrics say beside their figures, by metric.
         picture: where the result is.
         scored_by: metrics that gave it a score or an error.
+        asked_by: metrics whose conditional figures its item asks for, as far as failures told.
     """
 
     method: str
@@ -33,6 +34,7 @@ class Row:
     notes: dict[str, Any] = field(default_factory=dict)
     picture: str = ""
     scored_by: set[str] = field(default_factory=set)
+    asked_by: set[str] = field(default_factory=set)
 
 
 @dataclass(kw_only=True)
@@ -53,7 +55,7 @@ class Frame:
     def columns(self) -> dict[str, Column]:
         """The columns that have any figure, by name."""
         found = {
-            column["name"]: Column(**column)
+            column["name"]: _column(column)
             for metric in self.settings["metrics"].values()
             for column in metric["columns"]
         }
@@ -85,6 +87,12 @@ class Frame:
         return sum(row.error is not None for row in self.of(method))
 
 
+def _column(told: Mapping[str, Any]) -> Column:
+    """A column as the run's settings tell it; what other versions do not tell is the default."""
+    names = [each.name for each in fields(Column)]
+    return Column(**{name: told[name] for name in names if told.get(name) is not None})
+
+
 def read(folder: RunFolder) -> Frame:
     """Read a run's folder.
 
@@ -102,7 +110,7 @@ def read(folder: RunFolder) -> Frame:
     order = {identity: place for place, identity in enumerate(items)}
     methods = {name: place for place, name in enumerate(settings["methods"])}
     found = sorted(rows.values(), key=lambda row: (methods.get(row.method, 0), order[row.item["id"]]))
-    _count_failures(found, settings["metrics"].values())
+    _count_failures(found, settings["metrics"])
     return Frame(settings=settings, rows=found, problems=list(folder.problems()))
 
 
@@ -115,31 +123,36 @@ def _add_scores(rows: Mapping[tuple[str, str], Row], lines: Iterable[Mapping[str
         row = rows.get(key)
         if row is None:
             continue
-        if "error" in line:
+        row.asked_by.update(line.get("asked") or ())
+        if line.get("error") is not None:
             failures.append((row, line))
-        for metric, scores in line.get("scores", {}).items():
+        for metric, scores in (line.get("scores") or {}).items():
             row.scored_by.add(metric)
-            if "error" not in scores:
+            error = scores.get("error")
+            if error is None:
                 scored[key].add(metric)
             elif metric in scored[key]:
                 continue
             row.values.update(scores["values"])
             row.notes.pop(metric, None)
-            if told := scores.get("notes") or ({"error": scores["error"]} if "error" in scores else None):
+            if told := scores.get("notes") or ({} if error is None else {"error": error}):
                 row.notes[metric] = told
     for row, line in failures:
-        if not scored[line["method"], line["item"]].issuperset(line["metrics"]):
+        if not scored[line["method"], line["item"]].issuperset(line.get("metrics") or ()):
             row.error = line["error"]
 
 
-def _count_failures(rows: Iterable[Row], metrics: Iterable[Mapping[str, Any]]) -> None:
+def _count_failures(rows: Sequence[Row], metrics: Mapping[str, Mapping[str, Any]]) -> None:
     """Give results without a picture what their failure counts, where the question applies to their item."""
-    columns = [column for metric in metrics for column in metric["columns"] if column["failed"] is not None]
-    rows = list(rows)
-    for column in columns:
+    columns = [(metric, column) for metric, told in metrics.items() for column in told["columns"]]
+    for metric, column in columns:
+        if column.get("failed") is None:
+            continue
         name = column["name"]
-        asked = {row.item["id"] for row in rows if name in row.values}
-        always = column.get("always", not asked)  # older runs do not tell
+        asked = {row.item["id"] for row in rows if name in row.values or metric in row.asked_by}
+        always = column.get("always")
+        if always is None:  # older runs do not tell
+            always = not asked
         for row in rows:
             if row.error is not None and (always or row.item["id"] in asked):
                 row.values[name] = column["failed"]

@@ -71,7 +71,7 @@ def failed(found: Frame) -> Iterator[str]:
             yield f"{method}: {len(errors)} of {len(rows)} failed; {errors[0][0]}: {errors[0][1]}"
         for metric in found.settings["metrics"]:
             notes = [(row.item["id"], _note(row.notes.get(metric))) for row in rows]
-            bad = [(item, note["error"]) for item, note in notes if "error" in note]
+            bad = [(item, note["error"]) for item, note in notes if note.get("error") is not None]
             if bad:
                 yield f"{method}: {metric} gave no score for {len(bad)}; {bad[0][0]}: {bad[0][1]}"
         yield from _problems(method, found)
@@ -87,7 +87,7 @@ def _problems(method: str, found: Frame) -> Iterator[str]:
     for metric in found.settings["metrics"]:
         counts: Counter[str] = Counter()
         for row in found.of(method):
-            counts.update(_note(row.notes.get(metric)).get("problems", {}))
+            counts.update(_note(row.notes.get(metric)).get("problems") or {})
         if counts:
             told = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
             yield f"{method}: questions of {metric} without a usable answer: {told}"

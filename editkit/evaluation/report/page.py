@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from editkit.errors import EditkitError
+from editkit.evaluation import file_shapes
+from editkit.evaluation.file_shapes import fits
 from editkit.evaluation.report import gallery, markdown, plots, tables
 from editkit.evaluation.report.frame import Frame, Row
 from editkit.evaluation.report.tables import Line
@@ -95,12 +97,24 @@ def _gallery(folder: RunFolder, found: Frame) -> dict[str, Any]:
     path = folder.path / gallery.INDEX
     if not path.is_file():
         return {"column": "", "methods": []}
-    index = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        index = None
+    if not fits(index, file_shapes.GALLERY):
+        raise EditkitError(f"{path} is damaged; delete it, and run again to make it anew.")
     rows = {(row.method, row.item["id"]): row for row in found.rows}
     return {
         "column": index["column"],
         "methods": [
-            (method, [_shown(folder, rows[method, each["item"]], each, index["column"]) for each in entries])
+            (
+                method,
+                [
+                    _shown(folder, rows[method, each["item"]], each, index["column"])
+                    for each in entries
+                    if (method, each["item"]) in rows  # its lines of the logs may have been deleted
+                ],
+            )
             for method, entries in index["methods"].items()
         ],
     }
@@ -115,13 +129,15 @@ def _shown(folder: RunFolder, row: Row, entry: dict[str, Any], column: str) -> d
         "instruction": row.item["instruction"],
         "figure": f"{column} {tables.number(row.values[column])}" if column in row.values else "",
         "notes": [line for metric, told in row.notes.items() for line in _noted(metric, told)],
-        "pictures": [(name, _inline(folder.path / path)) for name, path in pictures if path],
+        "pictures": [
+            (name, shown) for name, path in pictures if path and (shown := _inline(folder.path / path))
+        ],
     }
 
 
 def _noted(metric: str, told: Any) -> list[str]:
     """A judge's own words, one reply a line; of other metrics what they noted."""
-    if isinstance(told, dict) and "said" in told:
+    if isinstance(told, dict) and told.get("said") is not None:
         return [f"{metric}, {said}" for said in told["said"]]
     return [f"{metric}: {_words(told)}"]
 
@@ -132,5 +148,9 @@ def _words(told: Any) -> str:
     return ", ".join(map(str, told)) if isinstance(told, list) else str(told)
 
 
-def _inline(path: Path) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}"
+def _inline(path: Path) -> str | None:
+    """A picture as a URL; None where its file cannot be read."""
+    try:
+        return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    except OSError:
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import bitsandbytes
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
@@ -84,6 +85,46 @@ def test_loras_run_over_quantized_weights(native: State, random_flux: Any, tmp_p
         assert layer.lora_A["one"].weight.dtype == torch.float32
         assert len(layer.lora_A["one"].weight.unique()) > 100, kind
         assert apart(predict(made), before) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["fp8 scaled, hints", "NVFP4, ComfyUI", "GGUF"])
+def test_a_dora_needs_values_that_it_can_read(
+    kind: str, native: State, plain: FluxTransformer2DModel, tmp_path: Path
+) -> None:
+    """A new one and a saved one, over weights that only their own layers dequantize."""
+    if kind == "GGUF":
+        file, _ = write_gguf(native, "Q8_0", tmp_path / "flux.gguf")
+    else:
+        file = write(SPELLINGS[kind][0](native), tmp_path / "flux.safetensors")
+    made, options = loaded(file), LoraOptions(rank=2, dora=True)
+    why = r"A DoRA reads the values of weights, and that of transformer_blocks\.0\..* is packed"
+    with pytest.raises(EditkitError, match=why):
+        adapters.attach(made, options, "new")
+    whole = FluxTransformer2DModel.from_config(plain.config)
+    adapters.attach(whole, options)
+    saved = adapters.save(whole, tmp_path / "saved")
+    with pytest.raises(EditkitError, match=why):
+        adapters.load(made, saved, "saved")
+    assert not getattr(made, "peft_config", {})
+    adapters.attach(made, LoraOptions(rank=2, dora=True, targets=("x_embedder",)), "input")
+
+
+@pytest.mark.parametrize("kind", ["NF4", "GGUF"])
+def test_a_dora_begins_from_the_norms_of_weights_that_can_be_read(
+    kind: str, native: State, tmp_path: Path
+) -> None:
+    """4 bits of bitsandbytes, and GGUF's half precision, which is kept plain."""
+    if kind == "GGUF":
+        file, _ = write_gguf(native, "F16", tmp_path / "flux.gguf")
+        made = loaded(file)
+        norms = made.transformer_blocks[0].attn.to_q.weight.norm(dim=1)
+    else:
+        made = loaded(write(SPELLINGS[kind][0](native), tmp_path / "flux.safetensors"))
+        layer = made.transformer_blocks[0].attn.to_q.weight
+        norms = bitsandbytes.functional.dequantize_4bit(layer.data, layer.quant_state).norm(dim=1)
+    adapters.attach(made, LoraOptions(rank=2, dora=True), "one")
+    magnitudes = made.transformer_blocks[0].attn.to_q.lora_magnitude_vector["one"].weight
+    torch.testing.assert_close(magnitudes.float(), norms.float())
 
 
 def test_quantized_weights_carry_a_lora_and_do_not_train_themselves(

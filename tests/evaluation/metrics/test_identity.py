@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from editkit.evaluation.metrics import AbsentMetricError, Metric, load_metric
+from editkit.evaluation.metrics import AbsentMetricError, AskingMetric, Metric, load_metric
 from tests.evaluation.metrics.cases import case
 
 SIDE = 160
@@ -91,6 +91,14 @@ def test_a_face_that_is_gone_counts_0(identity: Metric) -> None:
 def test_pictures_without_a_face_have_no_figure(identity: Metric) -> None:
     assert not identity.score(case(face(0), first=face(None))).values
     assert not identity.score(case(face(0))).values
+
+
+def test_a_failed_item_is_asked_where_its_source_has_a_face(identity: Metric) -> None:
+    assert isinstance(identity, AskingMetric)
+    item = case(face(None)).item
+    assert identity.asks(item, face(0))
+    assert not identity.asks(item, face(None))
+    assert not identity.asks(item, None)
 
 
 def test_the_weights_are_named(identity: Metric, auraface: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
@@ -9,6 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from editkit.evaluation.metrics import load_metric
 from editkit.evaluation.metrics.text import asked_words
 from editkit.evaluation.records import Item
+from editkit.evaluation.report import frame
+from editkit.evaluation.settings import RunConfig
+from tests.evaluation.finished import done, scored
 from tests.evaluation.metrics.cases import case, photograph
 
 
@@ -42,6 +47,20 @@ def test_pictures_without_words(reader) -> None:
     assert found["words"] == 0
     assert found["cer"] == 1
     assert not reader.score(case(photograph("chelsea"), "make it blue")).values
+
+
+@pytest.mark.slow
+def test_a_failed_item_that_asks_for_words_counts_none_read(tmp_path: Path) -> None:
+    """In a run of one method too, where no other result says that words were asked for."""
+    folder = scored(tmp_path, "kontext-bench", {"near": 5}, ["text"])
+    config = RunConfig(**folder.settings["config"] | {"out": str(tmp_path / "failed")})
+    whole = {row.item["id"]: row.values for row in frame.read(folder).rows}
+    Path(folder.edits()["near", "key1"].picture).unlink()
+    found = frame.read(done(config))
+    assert [name for name, values in whole.items() if values] == ["key1"]
+    assert {row.item["id"]: row.values for row in found.rows if row.values} == {
+        "key1": {"words": 0, "cer": 1}
+    }
 
 
 @pytest.mark.parametrize(

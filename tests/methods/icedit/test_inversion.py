@@ -127,7 +127,7 @@ def test_the_left_half_comes_back() -> None:
         return flux.decode(last, 256, 128)[..., :128]
 
     found = left(sampler.euler_steps(plan, noise, times, 1.0))
-    lost = left(flow.euler_steps(lambda x, t: flux.velocity(x, t, plan, 1.0), noise, times))
+    lost = left(flow.euler_steps(lambda x, now, _: flux.velocity(x, now, plan, 1.0), noise, times))
     assert errors(found, pixels) < 0.05
     assert errors(lost, pixels) > 3 * errors(found, pixels)
 
