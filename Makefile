@@ -1,5 +1,7 @@
-PYTHON ?= python3
-PIP := $(PYTHON) -m pip --python .venv/bin/python --disable-pip-version-check install --quiet -c constraints.txt
+# The .venv below has no pip; where it is activated, python3 is its own, and the one that made it has pip.
+PYTHON ?= $(shell python3 -m pip --version >/dev/null 2>&1 && echo python3 || \
+	python3 -c 'import sys; print(sys._base_executable)')
+PIP = $(PYTHON) -m pip --python .venv/bin/python --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from editkit.cli import options, pictures, terminal
+from editkit.cli import completion, options, pictures, terminal
 from editkit.cli.options import Backbone, Device, Dtype, Json, Load, Lora, LowMemory
 from editkit.cli.request import takes
 from editkit.errors import EditkitError
@@ -16,7 +16,13 @@ from editkit.errors import EditkitError
 def compare(
     asked: dict[str, Any],
     method: Annotated[
-        str, typer.Option("-m", "--method", help="Methods to compare, separated by commas.")
+        str,
+        typer.Option(
+            "-m",
+            "--method",
+            autocompletion=completion.methods,
+            help="Methods to compare, separated by commas.",
+        ),
     ] = "all",
     backbone: Backbone = "tiny",
     output: Annotated[Path, typer.Option("-o", "--output", help="Contact sheet to write.")] = Path(
@@ -42,19 +48,21 @@ def compare(
     from editkit.imaging import images
 
     images.check_output(output)
-    pictures.check_sources([asked["image"]])
+    asked["image"] = pictures.read(asked["image"])
+    if isinstance(asked["image"], Path):
+        pictures.check_sources([asked["image"]])
     pictures.check_sources([asked["mask"]], "mask")
     pictures.check_sources(asked["references"], "reference")
     named = _by_method(option)
     options.check(named)
-    from editkit import judges, registry
-    from editkit.cli import tables
-    from editkit.inference import comparison
+    with terminal.progress("load") as bar:
+        from editkit import judges, registry
+        from editkit.cli import tables
+        from editkit.inference import comparison
 
-    names = registry.method_names() if method == "all" else [name.strip() for name in method.split(",")]
-    editor = options.editor(backbone, device, dtype, named, load, lora, low_memory)
-    referee = judges.load_judge(judge) if judge else None
-    with terminal.progress("compare") as bar:
+        names = registry.method_names() if method == "all" else [name.strip() for name in method.split(",")]
+        editor = options.editor(backbone, device, dtype, named, load, lora, low_memory)
+        referee = judges.load_judge(judge) if judge else None
         entries = comparison.compare(editor, methods=names, judge=referee, watch=bar.begin, **asked)
     errors = {entry.result.method: entry.result.error for entry in entries if entry.result.error}
     if len(errors) == len(entries):

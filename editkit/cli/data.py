@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from editkit.cli import terminal
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
@@ -51,9 +52,11 @@ def check(
         images.check_output(output)
     settings = configs.build(EditTrainConfig, configs.read(config), overrides or [])
     mixed = [dataset(each) for each in (settings.data, *(m.data for m in settings.mixture.values()))]
-    from editkit.data import check as checks  # needs torch
+    records = ChainedDataset(mixed)
+    with terminal.progress("check", min(len(records), limit or len(records))) as bar:
+        from editkit.data import check as checks  # needs torch
 
-    found = checks.check(ChainedDataset(mixed), limit)
+        found = checks.check(records, limit, bar.advance)
     sheet = found.sheet()
     if output and sheet:
         images.save(sheet, output)

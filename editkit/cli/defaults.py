@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,12 +35,13 @@ def kept() -> dict[str, str]:
         EditkitError: where it cannot be read, or holds an unknown key.
     """
     path: Path = user_config_path("editkit") / FILE
-    if not path.exists():
+    if not os.path.exists(path):  # which is False, too, where a folder above cannot be looked into
         return {}
     from editkit import config
 
+    values = config.read(path)
     try:
-        found = config.build(Defaults, config.read(path))
+        found = config.build(Defaults, values)
     except EditkitError as error:
         raise EditkitError(f"{str(error).rstrip('.')} (in {path}).") from error
     return {name: value for name, value in asdict(found).items() if value is not None}

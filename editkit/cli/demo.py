@@ -2,13 +2,16 @@
 
 import importlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from editkit.cli import options
+from editkit.cli import options, terminal
 from editkit.cli.options import Backbone, Device, Dtype, Load, Lora, LowMemory
 from editkit.errors import EditkitError
+
+if TYPE_CHECKING:
+    from editkit.editor import Editor
 
 
 def demo(
@@ -59,8 +62,13 @@ def demo(
     if missing := [each for each in runs or () if not each.is_dir()]:
         raise EditkitError(f"--runs {missing[0]} is no folder; give one that holds training runs.")
     packages.own_package("demos")
+
+    def loaded() -> "Editor":
+        with terminal.progress("load"):
+            return options.editor(backbone, device, dtype, {}, load, lora, low_memory)
+
     importlib.import_module("demos.serve").serve(
-        lambda: options.editor(backbone, device, dtype, {}, load, lora, low_memory),
+        loaded,
         host=host,
         port=port,
         share=share,

@@ -89,6 +89,7 @@ def _weights(path: Path, found: "WeightFile") -> dict[str, Any]:
     fits = f"no family{channels}: its shape is another"
     if found.base and (found.roles or not channels):
         fits = f"{found.base}, {' or '.join(found.roles) or 'any role'}"
+        fits += _equal_shapes(found)
         here, settings = _here(path, found, found.base)
         commands = _commands(path, found, found.base, settings)
     return {
@@ -100,6 +101,23 @@ def _weights(path: Path, found: "WeightFile") -> dict[str, Any]:
         "commands": commands,
         "weights": asdict(found),
     }
+
+
+def _equal_shapes(found: "WeightFile") -> str:
+    """Name the published transformers that have this file's shapes, where there are several."""
+    from editkit.backbone import provider
+
+    sources = {
+        role.source.rpartition("/")[2]: None
+        for family in provider().families.values()
+        for role in family.roles.values()
+        if family.base == found.base and role.in_channels == found.channels and role.file is None
+    }
+    if len(sources) < 2:
+        return ""
+    *first, last = sources
+    named = f"{', '.join(first)} and {last}"
+    return f"; {named} have equal shapes, so choose the command by where the file comes from"
 
 
 def _here(path: Path, found: "WeightFile", family: str) -> tuple[str, str]:

@@ -101,6 +101,7 @@ def _edit(
     _check_outputs(jobs[0][1], contact_sheet, as_json)
     if fast and (own := [name for name in ("steps", "guidance") if asked[name] is not None]):
         raise EditkitError(f"--fast chooses steps and guidance; leave --{own[0]} or --fast out.")
+    piped = pictures.read(pictures.PIPE) if jobs[0][0] == pictures.PIPE else None
     backbone, device, dtype, option, load, lora, low_memory = loading
     with terminal.progress("load") as bar:
         named = {asked["method"]: options.pairs(option)}
@@ -109,9 +110,8 @@ def _edit(
             editor, asked = _fast(editor, asked, named, options.scaled(lora))
 
         def run(source: Path | None, output: Path) -> None:
-            image = pictures.read(source) if source else None
             watch = bar.begin(source.name if source else "generate")
-            result = editor.run(EditRequest(image=image, **asked), watch=watch)
+            result = editor.run(EditRequest(image=piped or source, **asked), watch=watch)
             _keep(result, output, contact_sheet)
             _tell(result, output, as_json)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from editkit.cli import options, terminal
+from editkit.cli import completion, options, terminal
 from editkit.cli.options import Backbone, Device, Dtype, Lora, LowMemory, Options
 from editkit.cli.request import takes
 
@@ -43,9 +43,10 @@ def shapesworld(
     images.check_folder(output)
     named = {asked["method"]: options.pairs(option)}
     options.check(named)
-    from editkit.shapesworld import evaluate as scores
+    with terminal.progress("load"):
+        from editkit.shapesworld import evaluate as scores
 
-    editor = options.editor(backbone, device, dtype, named, lora=lora, low_memory=low_memory)
+        editor = options.editor(backbone, device, dtype, named, lora=lora, low_memory=low_memory)
     with terminal.progress("edits", n + sessions * scores.TURNS + compound) as bar:
         report = scores.evaluate(
             editor,
@@ -65,7 +66,15 @@ def shapesworld(
 @takes("steps", "negative")
 def masked(
     asked: dict[str, Any],
-    method: Annotated[str, typer.Option("-m", "--method", help="Method to measure; it must have tasks.")],
+    method: Annotated[
+        str,
+        typer.Option(
+            "-m",
+            "--method",
+            autocompletion=completion.methods,
+            help="Method to measure; it must have tasks.",
+        ),
+    ],
     backbone: Backbone = "tiny",
     n: Annotated[int, typer.Option(help="Number of held-out examples of each kind.")] = 500,
     kind: Annotated[
@@ -91,11 +100,12 @@ def masked(
     images.check_folder(output)
     named = {method: options.pairs(option)}
     options.check(named)
-    from editkit import shapesworld as world
-    from editkit.shapesworld import evaluate_masked as scores
-    from editkit.shapesworld.evaluate import write_report
+    with terminal.progress("load"):
+        from editkit import shapesworld as world
+        from editkit.shapesworld import evaluate_masked as scores
+        from editkit.shapesworld.evaluate import write_report
 
-    editor = options.editor(backbone, device, dtype, named, lora=lora, low_memory=low_memory)
+        editor = options.editor(backbone, device, dtype, named, lora=lora, low_memory=low_memory)
     with terminal.progress("edits", n * len(kind or world.MASKED)) as bar:
         report = scores.evaluate(
             editor, method, kind or (), n=n, batch_size=batch_size, watch=bar.count, **asked

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from editkit.cli import options
+from editkit.cli import completion, options
 from editkit.cli.evaluate_reports import write_report
 from editkit.cli.evaluation_progress import phases
 from editkit.cli.options import Device, Dtype, Load, Lora
@@ -16,8 +16,17 @@ from editkit.evaluation.settings import RunConfig
 
 OPTIONS = {
     "data": Option(),
-    "methods": Option(flags=("-m", "--method"), kind=str, read=listed, help="Methods, with commas between."),
-    "backbone": Option(flags=("-b", "--backbone"), more={"envvar": "EDITKIT_BACKBONE"}),
+    "methods": Option(
+        flags=("-m", "--method"),
+        kind=str,
+        read=listed,
+        help="Methods, with commas between.",
+        more={"autocompletion": completion.methods},
+    ),
+    "backbone": Option(
+        flags=("-b", "--backbone"),
+        more={"envvar": "EDITKIT_BACKBONE", "autocompletion": completion.backbones},
+    ),
     "out": Option(flags=("-o", "--out")),
     "limit": Option(),
     "metrics": Option(
@@ -86,7 +95,11 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what a run needs, and end.")] = False,
     on: Annotated[
         str | None,
-        typer.Option(metavar="DEVICE", help="With --dry-run: GPU to plan for, such as h100-80g."),
+        typer.Option(
+            metavar="DEVICE",
+            autocompletion=completion.planned_devices,
+            help="With --dry-run: GPU to plan for, such as h100-80g.",
+        ),
     ] = None,
     shard: Annotated[
         str | None,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from editkit.cli import completion
 from editkit.cli.options import Load
 from editkit.errors import EditkitError
 
@@ -15,13 +16,16 @@ COUNTED = ("quantization", "transformer", "text_encoder", "text_encoder_2", "vae
 
 def methods(
     name: Annotated[
-        str | None, typer.Argument(help="Name of a method, to see its tasks and options.")
+        str | None,
+        typer.Argument(
+            autocompletion=completion.methods, help="Name of a method, to see its tasks and options."
+        ),
     ] = None,
     device: Annotated[
         str | None,
         typer.Option(
             "--plan-device",
-            "--device",
+            autocompletion=completion.planned_devices,
             help="GPU to plan for, such as rtx4090-24g: estimate an edit's memory and time with flux1-dev.",
         ),
     ] = None,
@@ -74,7 +78,9 @@ def backbones(
     device: Annotated[
         str | None,
         typer.Option(
-            "--plan-device", "--device", help="GPU to plan for, such as rtx4090-24g: show what fits and how."
+            "--plan-device",
+            autocompletion=completion.planned_devices,
+            help="GPU to plan for, such as rtx4090-24g: show what fits and how.",
         ),
     ] = None,
     load: Load = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from editkit.cli import completion
 from editkit.cli.terminal import verbosity
 from editkit.errors import EditkitError
 
@@ -22,6 +23,7 @@ Backbone = Annotated[
         "-b",
         "--backbone",
         envvar="EDITKIT_BACKBONE",
+        autocompletion=completion.backbones,
         help="Backbone: a name from `editkit backbones`, a folder or a Hub id.",
     ),
 ]
@@ -63,6 +65,18 @@ LowMemory = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")]
 
 
+def whole(text: str) -> int:
+    """Read a whole number; typer alone takes 1.0 for one, which an edit's fields refuse."""
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text} is no whole number") from None
+
+
+WHOLE: Mapping[str, Any] = {"parser": whole, "metavar": "<int>"}
+"""How typer reads a whole number."""
+
+
 def editor(
     backbone: str,
     device: str | None,
@@ -78,6 +92,9 @@ def editor(
         EditkitError: for an unknown name or option.
     """
     check(options)
+    from editkit.train.estimate import devices
+
+    devices.check_runs(device)
     from editkit.backbone import provider
     from editkit.editor import Editor
 

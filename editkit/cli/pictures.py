@@ -37,7 +37,7 @@ def jobs(sources: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
         raise EditkitError(EMPTY)
     if len(sources) == 1 and not sources[0].is_dir():
         check_output(output)
-        check_sources(sources)
+        check_sources(() if sources[0] == PIPE else sources)
         return [(sources[0], output)]
     found = [each for source in sources for each in _expanded(source)]
     if output == PIPE or output.suffix.lower() in images.FORMATS:
@@ -93,14 +93,16 @@ def check_sources(sources: Iterable[Path | None], what: str = "image") -> None:
     """Open pictures' headers, which takes no time.
 
     Raises:
-        EditkitError: for one that cannot be read; stdin is read later.
+        EditkitError: for one that cannot be read, or that is stdin.
     """
     from editkit.imaging import images
 
     for source in sources:
         if source is not None and not named(source):
             raise EditkitError(f"The {what}'s name is empty; give a file.")
-        if source is not None and source != PIPE:
+        if source == PIPE:
+            raise EditkitError(f"The {what} cannot be read from stdin; give a file.")
+        if source is not None:
             with images.opened(source, what):
                 pass
 
@@ -125,12 +127,14 @@ def read(source: Path) -> Path | Image.Image:
     """The picture on stdin where the source is `-`; else the path.
 
     Raises:
-        EditkitError: where stdin holds no picture.
+        EditkitError: where stdin is a terminal or holds no picture.
     """
     from PIL import Image, UnidentifiedImageError
 
     if source != PIPE:
         return source
+    if sys.stdin.isatty():
+        raise EditkitError("- reads the picture from stdin, which is the terminal; send it a picture.")
     try:
         return Image.open(BytesIO(sys.stdin.buffer.read()))
     except UnidentifiedImageError as error:

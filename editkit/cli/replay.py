@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli import pictures
+from editkit.cli import pictures, terminal
 from editkit.cli.options import Lora, scaled
 
 
@@ -43,12 +43,13 @@ def replay(
     pictures.check_sources([image])
     pictures.check_sources([mask], "mask")
     pictures.check_sources(reference or (), "reference")
-    from editkit.api import replay as made_again
-
     references = tuple(reference or ())
-    found = made_again(
-        picture, image=image, mask=mask, references=references, device=device, lora=scaled(lora)
-    )
+    with terminal.progress("replay"):
+        from editkit.api import replay as made_again
+
+        found = made_again(
+            picture, image=image, mask=mask, references=references, device=device, lora=scaled(lora)
+        )
     if output:
         images.save(found.image, output, found.recipe)
     if as_json:

@@ -4,11 +4,11 @@ import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from editkit.cli.options import pairs
+from editkit.cli.options import WHOLE, pairs
 from editkit.errors import EditkitError
 from editkit.fields import summary
 from editkit.inference.search_settings import SeedSearch
@@ -35,7 +35,8 @@ def parameters() -> Iterator[inspect.Parameter]:
             kind, default = int, 1
         elif field.name == "options":
             kind, about = list[str] | None, f"{about[:-1]}, key=value."
-        option = typer.Option(FLAGS[field.name], help=about)
+        reading = WHOLE if int in (kind, *get_args(kind)) else {}
+        option: Any = typer.Option(FLAGS[field.name], help=about, **reading)
         yield inspect.Parameter(
             f"search_{field.name}",
             inspect.Parameter.KEYWORD_ONLY,

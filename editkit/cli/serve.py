@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from editkit import packages
-from editkit.cli import options
+from editkit.cli import completion, options
 from editkit.cli.options import Backbone, Dtype, Load, Lora, LowMemory
 from editkit.cli.record_options import Option, listed, takes_fields
 from editkit.errors import EditkitError
@@ -48,6 +48,7 @@ def serve(
         typer.Option(
             "-m",
             "--method",
+            autocompletion=completion.methods,
             help="Methods to offer, with commas between; all that can be loaded if not given.",
         ),
     ] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from editkit.cli import completion
 from editkit.cli.options import say
 from editkit.errors import EditkitError
 
@@ -38,7 +39,7 @@ def train(
         str | None,
         typer.Option(
             "--plan-device",
-            "--device",
+            autocompletion=completion.planned_devices,
             help="GPU to plan for, such as rtx4090-24g or 8xh100-80g; it does not have to be in "
             "this machine. "
             "Training itself always uses this machine: fit.device=cpu keeps it off the GPU.",

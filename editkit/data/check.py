@@ -3,7 +3,7 @@
 import hashlib
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,8 +99,8 @@ class Check:
         return groups(shown, ("source", "answer"))
 
 
-def check(dataset: Dataset, limit: int | None = None) -> Check:
-    """Check the first `limit` records, or all of them if None."""
+def check(dataset: Dataset, limit: int | None = None, watch: Callable[[int], None] | None = None) -> Check:
+    """Check the first `limit` records, or all of them if None; `watch` gets 1 for each."""
     count = min(len(dataset), limit or len(dataset))
     findings: list[Finding] = []
     sizes: Counter[tuple[int, int]] = Counter()
@@ -108,6 +108,8 @@ def check(dataset: Dataset, limit: int | None = None) -> Check:
     seen: dict[bytes, int] = {}
     lonely: list[int] = []
     for index in range(count):
+        if watch:
+            watch(1)
         try:
             record = dataset[index]
         except EditkitError as error:

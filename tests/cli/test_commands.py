@@ -76,7 +76,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         | {"--ref", "--preserve", "--negative", "--option", "--load", "--lora", "--json"},
     ),
     "replay": (["picture"], {*OUTPUT, "--image", "--mask", "--reference", "--device", "--lora", "--json"}),
-    "methods": (["name"], {"--plan-device", "--device", "--load"}),
+    "methods": (["name"], {"--plan-device", "--load"}),
     "doctor": (["file"], {"--json"}),
     "demo": (
         [],
@@ -98,9 +98,9 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         | {"--out", "--instruction", "--column", "--preset", "--batch-size", "--shard", "--retry"}
         | {"--ray", "--workers", "--gpus"},
     ),
-    "backbones": ([], {"--plan-device", "--device", "--load"}),
+    "backbones": ([], {"--plan-device", "--load"}),
     "stages": (["path"], set()),
-    "train": (["config", "overrides"], {"--plan", "--plan-device", "--device"}),
+    "train": (["config", "overrides"], {"--plan", "--plan-device"}),
     "eval shapesworld": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--sessions", "--compound"}),
     "data check": (["config", "overrides"], {"--limit", "--output", "-o", "--json"}),
     "eval masked": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--kind"}),
@@ -214,7 +214,7 @@ def test_backbones_say_what_fits_a_device(cli: Cli) -> None:
     from editkit.train.estimate import devices
 
     for name, (capacity, *_) in devices.KNOWN.items():
-        run = cli("backbones", "--device", name)
+        run = cli("backbones", "--plan-device", name)
         assert (run.status, run.err) == (0, "")
         (line,) = re.findall(r"^flux1-dev +kontext +(.*)$", run.out, re.MULTILINE)
         fitting = [
@@ -226,6 +226,6 @@ def test_backbones_say_what_fits_a_device(cli: Cli) -> None:
 
 
 def test_backbones_know_no_other_devices(cli: Cli) -> None:
-    run = cli("backbones", "--device", "rtx4090")
+    run = cli("backbones", "--plan-device", "rtx4090")
     assert run.status == 2
     assert "rtx4090-24g" in run.err

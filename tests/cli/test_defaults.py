@@ -50,9 +50,39 @@ def test_the_command_line_stands_over_variables_and_they_over_the_file(
     refused(cli("edit", image, "x", "-b", place.backbone), "device 'toaster' is not here")
 
 
-def test_unknown_key_in_the_file(cli: Cli, file: Path) -> None:
-    file.write_text("bakbone: tiny\n")
-    refused(cli("backbones"), r"Unknown key 'bakbone'.*did you mean 'backbone'.*config\.yaml")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("bakbone: tiny\n", r"Unknown key 'bakbone'.*did you mean 'backbone'"),
+        ("backbone: [a, b]\n", "does not fit at backbone"),
+        ("backbone: : :\n", "is not YAML"),
+        ("- backbone\n", "must be a mapping"),
+    ],
+)
+def test_a_wrong_file_is_named(text: str, words: str, cli: Cli, file: Path) -> None:
+    file.write_text(text)
+    run = cli("backbones")
+    refused(run, words)
+    assert run.err.count(str(file)) == 1
+    assert cli("--help").status == 0
+
+
+def test_a_file_that_cannot_be_read(cli: Cli, file: Path) -> None:
+    file.mkdir()
+    refused(cli("backbones"), r"config\.yaml cannot be read")
+
+
+@pytest.mark.parametrize("text", ["", "device: null\n"])
+def test_a_file_that_sets_nothing(text: str, cli: Cli, file: Path) -> None:
+    file.write_text(text)
+    assert defaults.kept() == {}
+    assert cli("backbones").status == 0
+
+
+def test_no_file_and_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(defaults, "user_config_path", lambda name: tmp_path / "file" / name)
+    assert defaults.kept() == {}
 
 
 def test_dotted_keys_are_nested() -> None:

@@ -131,7 +131,12 @@ def test_an_autoencoder_has_the_latent_channels_of_flux(
 
 @pytest.mark.parametrize(
     ("channels", "commands"),
-    [(384, ["edit -m aceplus", "edit -m icedit"]), (448, ["methods aceplus"]), (128, [])],
+    [
+        (384, ["edit -m aceplus", "edit -m icedit"]),
+        (448, ["methods aceplus"]),
+        (128, []),
+        (64, ["edit -m kontext", "generate"]),
+    ],
 )
 def test_what_fits_a_card(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, commands: list[str]
@@ -147,10 +152,13 @@ def test_what_fits_a_card(
     monkeypatch.setattr(machine, "devices", lambda: [card])
     told = described(cli, tmp_path / "mine.safetensors")
     found = [
-        command.replace(' PICTURE "make the car red"', "").split(" -b ")[0] for command in told["commands"]
+        command.replace(' PICTURE "make the car red"', "").replace(' "a red car"', "").split(" -b ")[0]
+        for command in told["commands"]
     ]
     assert found == [f"editkit {command}" for command in commands]
     assert all("methods" in each or each.endswith(" --low-memory auto") for each in told["commands"])
+    alike = "FLUX.1-dev, FLUX.1-Kontext-dev and FLUX.1-Krea-dev have equal shapes, so choose "
+    assert (alike in told["fits"]) == (channels == 64)
     if not commands:
         assert told["fits"] == "no family, with 128 channels: its shape is another"
     else:

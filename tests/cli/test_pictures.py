@@ -52,6 +52,20 @@ def test_several_pictures_refused(cli: Cli, place: Place) -> None:
     assert {path: data for path, data in files(place.folder).items() if path != place.image} == before
 
 
+def test_compare_reads_stdin(cli: Cli, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(place.image.read_bytes())))
+    run = cli("compare", "-", "make it blue", "-m", "kontext", "-b", place.backbone, "--steps", 1)
+    assert run.status == 0, run.err
+    assert Image.open("sheet.png").width > 2 * 40
+
+
+def test_a_picture_does_not_come_from_the_terminal(
+    cli: Cli, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    refused(cli("edit", "-", "make it blue", "-b", place.backbone), "stdin, which is the terminal")
+
+
 def test_from_stdin_to_stdout(
     place: Place, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -22,6 +22,14 @@ def test_a_refusal_before_torch_ends_with_status_2(tmp_path: Path) -> None:
     assert files(tmp_path) == {}
 
 
+def test_ctrl_c_before_commands_are_known(tmp_path: Path) -> None:
+    """While the first library is imported, in a module that takes its place."""
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    path = os.pathsep.join(map(str, (tmp_path, ROOT)))
+    run = command("edit", "absent.png", "make it blue", env={"PYTHONPATH": path}, cwd=tmp_path)
+    assert (run.status, run.out, run.err) == (130, "", "editkit: Stopped.\n")
+
+
 @pytest.mark.slow
 def test_refused_by_a_process_of_its_own(place: Place) -> None:
     """What the tests in this process cannot see: remarks at import, the exit status itself."""

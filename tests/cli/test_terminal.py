@@ -15,11 +15,10 @@ import pytest
 
 from tests import ROOT
 from tests.cases import Place
-from tests.command_line import Cli, files, picture, python, refused
+from tests.command_line import Cli, files, picture, refused
 
 pty = pytest.importorskip("pty")
-PROGRAM = "from editkit.cli import app; app(prog_name='editkit')"
-"""The command under the name that it has where it is installed."""
+CONFIG = ROOT / "configs" / "tiny" / "kontext-lora.yaml"
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "100"}
 
 
@@ -87,13 +86,15 @@ COMMANDS = {
     "quiet": ([*EDIT, "--steps", "2", "--guidance", "2.5", "--quiet"], r"\A\s*\Z"),
     "eval": (
         ["eval", "shapesworld", "--n", "6", "--batch-size", "2", "--steps", "2"],
-        r"edits .*[1-6]/6 ",
+        r"load[\s\S]*edits .*[1-6]/6 ",
     ),
     "compare": (
         ["compare", "image.png", "make it blue", "-m", "kontext", "--steps", "8"],
-        r"kontext .*\d+/8 ",
+        r"load[\s\S]*kontext .*\d+/8 ",
     ),
     "generate": (["generate", "a red circle", "--steps", "8", "-o", "o.png"], r"generate .*\d+/8 "),
+    "replay": (["replay", "o.png"], r"replay "),
+    "data check": (["data", "check", str(CONFIG), "--limit", "9", "data.count=9"], r"check .*\d/9 "),
 }
 
 
@@ -107,7 +108,10 @@ def seen(random_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     folder = tmp_path_factory.mktemp("terminal")
     picture(folder / "image.png")
     asked = [*(arguments for arguments, _ in COMMANDS.values()), INTERRUPTED]
-    commands = [[*arguments, "-b", str(random_pipeline)] for arguments in asked]
+    commands = [
+        arguments if arguments[0] in ("replay", "data") else [*arguments, "-b", str(random_pipeline)]
+        for arguments in asked
+    ]
     terminal = Terminal("-c", SEVERAL, json.dumps(commands), cwd=folder)
     terminal.read(until=r"[1-9]\d*/1000")
     before = files(folder)
@@ -160,8 +164,7 @@ def train(place: Place, *more: str) -> Terminal:
         "fit.steps=5000",
         "fit.trackers=[]",
     )
-    config = ROOT / "configs" / "tiny" / "kontext-lora.yaml"
-    return Terminal("-m", "editkit", "train", config, *settings, *more, cwd=place.folder)
+    return Terminal("-m", "editkit", "train", CONFIG, *settings, *more, cwd=place.folder)
 
 
 @pytest.mark.slow
@@ -190,17 +193,3 @@ def test_ctrl_c_while_latents_are_encoded(place: Place) -> None:
     assert "Traceback" not in seen
     told = json.loads((place.folder / "run" / "status.json").read_text())
     assert (told["phase"], told["total"]) == ("stopped", 5000)
-
-
-def test_shell_completion(tmp_path: Path) -> None:
-    """The script that `--show-completion` prints, and what it asks for; typer knows further shells."""
-    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # the shell is the one that is named
-    script = python("-c", PROGRAM, "--show-completion", "bash", env=named, cwd=tmp_path)
-    assert "_EDITKIT_COMPLETE" in script.out, script
-    asked = {
-        "_EDITKIT_COMPLETE": "complete_bash",
-        "COMP_WORDS": "editkit ed",
-        "COMP_CWORD": "1",
-    }
-    found = python("-c", PROGRAM, env=asked, cwd=tmp_path)
-    assert "edit" in found.out, found

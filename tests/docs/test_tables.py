@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -11,7 +12,11 @@ import yaml
 
 import editkit
 from editkit import config, registry
+from editkit.train.estimate import devices
+from editkit.train.estimate import plan as plans
+from editkit.train.settings import EditTrainConfig
 from tests import ROOT
+from tests.command_line import picture
 from tests.docs.pages import DOCS, METHOD_PAGES, README, named
 
 
@@ -50,6 +55,35 @@ def test_scores_in_the_readme_are_those_of_the_model_card() -> None:
     told = rows(README.read_text(), "category")
     assert len(told) > 5
     assert {tuple(row) for row in told} <= card
+
+
+PLANNED = {"RTX 4090": "rtx4090-24g", "A100": "a100-80g", "H100": "h100-80g"}
+"""Cards of the table of steps, as plans name them."""
+
+
+def test_hours_and_views_of_pairs_are_those_of_plans(tmp_path: Path) -> None:
+    """One plan, since hours are in proportion to steps and to the cards' speed."""
+    files = [f"configs/{name}.yaml" for name in ("flux1-dev/kontext-lora", "hardware/24g")]
+    values, _ = config.layered(ROOT / files[0], [str(ROOT / files[1])])
+    record = {"source": "a.png", "answer": "a.png", "instruction": "make the car red"}
+    picture(tmp_path / "a.png", (1024, 1024))
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(record) + "\n")
+    settings = config.build(EditTrainConfig, values, [f"data.path={tmp_path / 'pairs.jsonl'}"])
+    plan = plans.plan(settings, "h100-80g")
+    for page in (DOCS / "quickstart.md", DOCS / "guides" / "fine-tune.md"):
+        text = page.read_text()
+        head = [cell.strip() for cell in re.search(r"^\| pairs \|(.*)\|$", text, re.MULTILINE)[1].split("|")]  # type: ignore[index]
+        for pairs, *cells in rows(text, "pairs"):
+            found = dict(zip(head, cells, strict=True))
+            count, steps = (int(number.replace(",", "")) for number in (pairs, found["steps"]))
+            views = float(found["each pair is seen"].split()[0])
+            assert views == pytest.approx(steps * settings.fit.samples / count, rel=0.01)
+            for card, name in PLANNED.items():
+                told = found.get(card) or found[f"{card}, 1 megapixel"]
+                speed = devices.by_name(name).speed
+                assert speed
+                hours = plan.flops * steps / (speed * plans.UTILIZATION) / 3600
+                assert float(told.split()[0]) == pytest.approx(hours, abs=0.15, rel=0.02)
 
 
 def test_the_readme_is_short() -> None:

@@ -57,7 +57,7 @@ def test_weights_that_travel_take_time() -> None:
 
 @pytest.mark.slow
 def test_the_command_says_that_it_estimates(cli: Cli) -> None:
-    run = cli("methods", "icedit", "--device", "rtx4090-24g")
+    run = cli("methods", "icedit", "--plan-device", "rtx4090-24g")
     assert (run.status, run.err) == (0, "")
     assert "estimates from shapes and the maker's figures, not measurements" in run.out
     (row,) = (line.split() for line in run.out.splitlines() if line.startswith("icedit"))
@@ -83,8 +83,9 @@ def test_the_quickstart_tells_the_same_estimates() -> None:
 def test_what_is_not_counted_is_refused(cli: Cli) -> None:
     for words, message in (
         (("--load", "quantization.type=QuantoConfig"), "name a device too"),
-        (("--device", "rtx4090-24g", "--load", "offload=block"), "leave offload out"),
-        (("--device", "rtx4090"), "no device called 'rtx4090'"),
+        (("--plan-device", "rtx4090-24g", "--load", "offload=block"), "leave offload out"),
+        (("--plan-device", "rtx4090"), "no device called 'rtx4090'"),
+        (("--plan-device", "cuda:0"), "cuda:0 is a device to run on, not one to plan for; name a GPU"),
     ):
         for command in ("methods", "backbones"):
             run = cli(command, *words)

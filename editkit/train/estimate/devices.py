@@ -3,8 +3,6 @@
 import re
 from dataclasses import dataclass
 
-import torch
-
 from editkit.errors import EditkitError, unknown
 
 
@@ -45,15 +43,40 @@ def by_name(name: str) -> Device:
     Raises:
         EditkitError: if no device has this name.
     """
-    count, kind = re.fullmatch(r"(?:(\d+)x)?(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
+    count, kind = _split(name)
+    if re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", name):
+        raise EditkitError(
+            f"{name} is a device to run on, not one to plan for; name a GPU: {', '.join(KNOWN)}."
+        )
     if kind not in KNOWN or (count is not None and int(count) < 1):
         raise EditkitError(unknown("device called", name if kind in KNOWN else kind, KNOWN))
     capacity, speed, _ = KNOWN[kind]
     return Device(name=name, kind=kind, count=int(count or 1), capacity=capacity, speed=speed)
 
 
+def check_runs(name: str | None) -> None:
+    """Refuse a name that is for plans where a device to run on is wanted; this imports no torch.
+
+    Raises:
+        EditkitError: for a name of `KNOWN`, or several of one kind.
+    """
+    if name is not None and _split(name)[1] in KNOWN:
+        raise EditkitError(
+            f"{name} is a GPU to plan for, with `editkit methods --plan-device {name}`; "
+            "to run, give the device cpu, cuda or mps."
+        )
+
+
+def _split(name: str) -> tuple[str | None, str]:
+    """Count and kind of a name."""
+    count, kind = re.fullmatch(r"(?:(\d+)x)?(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
+    return count, kind
+
+
 def first_gpu() -> Device | None:
     """Describe the first GPU of this machine, or return None if it has no GPU."""
+    import torch  # here, so that names can be checked without it
+
     if not torch.cuda.is_available():
         return None
     properties = torch.cuda.get_device_properties(0)
