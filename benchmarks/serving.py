@@ -52,6 +52,7 @@ def main() -> None:
             over += load(url, 1, 1, asked.steps)[1]
             alone.append(own.seconds(seed, 1))
         batched, many = load(url, asked.requests, CONNECTIONS, asked.steps)
+    products = own.seconds_of_products(asked.batch) / asked.batch
     together = statistics.median(own.seconds(0, asked.batch) for _ in range(3)) / asked.batch
     single, api = statistics.median(over), statistics.median(alone)
     p50, p99 = statistics.median(many), sorted(many)[min(len(many) - 1, len(many) * 99 // 100)]
@@ -59,6 +60,8 @@ def main() -> None:
     print(f"{CONNECTIONS} connections: {batched:.2f} edits/s, p50 {p50:.3f} s, p99 {p99:.3f} s")
     print(f"Python API: p50 {api:.3f} s; in batches of {asked.batch} {together:.3f} s for each edit")
     print(f"batches / single, the model alone: {api / together:.2f}")
+    print(f"of that the transformer's linear layers: {products:.3f} s for each edit")
+    print(f"batches / single, if a batch took no more than these: {api / products:.2f}")
     print(f"batches / single: {batched * single:.2f} (aimed at: {FASTEST:g} or more)")
     print(f"p99 / p50: {p99 / p50:.2f} (aimed at: {TAIL:g} or less)")
     print(f"server / API: {single / api:.3f} (aimed at: {OVERHEAD:g} or less)")
@@ -123,6 +126,22 @@ class Own:
             assert result.image is not None
             images.encode(result.image, images.PNG, result.recipe)
         return time.perf_counter() - start
+
+    def seconds_of_products(self, count: int) -> float:
+        """Seconds that a batch spends in the linear layers of the transformer."""
+        started: list[float] = []
+        spent: list[float] = []
+        hooks = []
+        for layer in self.editor.backbone.transformer(METHOD).modules():
+            if isinstance(layer, torch.nn.Linear):
+                hooks.append(layer.register_forward_pre_hook(lambda *_: started.append(time.perf_counter())))
+                hooks.append(
+                    layer.register_forward_hook(lambda *_: spent.append(time.perf_counter() - started.pop()))
+                )
+        self.seconds(0, count)
+        for hook in hooks:
+            hook.remove()
+        return sum(spent)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -80,11 +81,17 @@ def test_training_from_files_in_shards_is_training_in_one_process(
             file = write(comfy_hints(load_file(file)), tmp_path / "scaled.safetensors")
         settings = (*settings, f"load.transformer={file}")
     if case == "dora":
-        settings = (*settings, f"adapter={saved_dora(random_pipeline / 'transformer', tmp_path / 'dora')}")
+        saved = saved_dora(random_pipeline / "transformer", tmp_path / "dora")
+        settings = (*settings, f"adapter={saved}", "fit.save_every=1")
     one, two = tmp_path / "one", tmp_path / "two"
     losses = run(IN_SHARDS, two, parts, *settings, "fit.batch=4")
     assert losses == pytest.approx(run(ALONE, one, parts, *settings), abs=1e-4)
     assert torch.isfinite(torch.tensor(list(losses.values()))).all()
+    if case == "dora":  # from its checkpoint, too
+        for late in (two / "checkpoint-0000002", two / "export"):
+            shutil.rmtree(late)
+        resumed = run(IN_SHARDS, two, parts, *settings, "fit.batch=4", "fit.resume=latest")
+        assert resumed == pytest.approx(losses, abs=1e-4)
     for file in ("weights.safetensors", "ema.safetensors"):
         folder = "checkpoint-0000002"
         assert_close(load_file(two / folder / file), load_file(one / folder / file))
