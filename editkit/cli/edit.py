@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +20,7 @@ from editkit.types import EditResult
 
 if TYPE_CHECKING:
     from editkit.editor import Editor
+    from editkit.request import ImageInput
 
 Output = Annotated[
     Path,
@@ -111,14 +112,31 @@ def _edit(
 
         def run(source: Path | None, output: Path) -> None:
             watch = bar.begin(source.name if source else "generate")
-            result = editor.run(EditRequest(image=piped or source, **asked), watch=watch)
+            image = piped or source
+            said = _remarks(editor, image) if image else []
+            options.say(said)
+            result = editor.run(EditRequest(image=image, **asked), watch=watch)
             _keep(result, output, contact_sheet)
-            _tell(result, output, as_json)
+            _tell(
+                replace(result, notes=tuple(each for each in result.notes if each not in said)),
+                output,
+                as_json,
+            )
 
         if len(jobs) == 1:
             run(*jobs[0])
         elif failed := sum(not _done(run, *job) for job in jobs):
             raise EditkitError(f"{failed} of {len(jobs)} pictures failed; see what is said of each above.")
+
+
+def _remarks(editor: "Editor", image: "ImageInput") -> list[str]:
+    """What should be known of a picture before its edit; none where it cannot be read, as the edit says."""
+    from editkit.imaging import images
+
+    try:
+        return editor.backbone.remarks_on_picture(images.load(image).rgb)
+    except EditkitError:
+        return []
 
 
 def _fast(

@@ -6,9 +6,14 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from editkit import atomic_files
+from editkit.editor import Editor
+from editkit.errors import EditkitError
 from editkit.inference import provenance
 from tests.command_line import Cli, picture
+from tests.pictures import image
 
 
 def test_recipe_in_the_picture(cli: Cli, random_pipeline: Path, tmp_path: Path) -> None:
@@ -51,3 +56,23 @@ def test_recipe_in_the_picture(cli: Cli, random_pipeline: Path, tmp_path: Path) 
     }
     assert {"python", "torch", "diffusers", "transformers"} <= set(kept["versions"])
     assert re.fullmatch("[0-9a-f]{64}", kept["source_sha256"])
+
+
+def test_a_photograph_is_told_before_its_edit_and_once(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image(64, 48).save(tmp_path / "photo.png")
+    arguments = ["edit", tmp_path / "photo.png", "make it blue", "--steps", 1, "-o", tmp_path / "o.png"]
+    run = cli(*arguments, "--device", "cpu")
+    assert run.status == 0
+    assert run.err.count("as photographs have") == 1
+
+    def ended(*_: object, **__: object) -> None:
+        raise EditkitError("The edit ended early.")
+
+    monkeypatch.setattr(Editor, "run", ended)
+    run = cli(*arguments, "--device", "cpu")
+    assert run.status == 2
+    assert re.fullmatch(
+        "note: The picture .* as photographs have.*\neditkit: The edit ended early.\n", run.err
+    )
