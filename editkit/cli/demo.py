@@ -1,8 +1,9 @@
 """`editkit demo`."""
 
 import importlib
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -63,12 +64,8 @@ def demo(
         raise EditkitError(f"--runs {missing[0]} is no folder; give one that holds training runs.")
     packages.own_package("demos")
 
-    def loaded() -> "Editor":
-        with terminal.progress("load"):
-            return options.editor(backbone, device, dtype, {}, load, lora, low_memory)
-
     importlib.import_module("demos.serve").serve(
-        loaded,
+        partial(_editor, backbone, device, dtype, {}, load, lora, low_memory),
         host=host,
         port=port,
         share=share,
@@ -80,3 +77,9 @@ def demo(
         personal=personal,
         adapters=adapter or (),
     )
+
+
+def _editor(*asked: Any) -> "Editor":
+    """The editor of the page, with progress while it loads."""
+    with terminal.progress("load"):
+        return options.editor(*asked)
