@@ -14,9 +14,9 @@ from torch import Tensor
 MODE_SCALE = 1.29
 
 Velocity = Callable[[Tensor, float, float], Tensor]
-"""The mean velocity from x_t at a time to a later step's time, BLC: `velocity(x_BLC, now, then)`.
+"""What a step follows, BLC: `velocity(x_BLC, now, then)` for the step from time `now` to `then`.
 
-A network that was trained on single times ignores `then`. A flow map or a shortcut model needs it.
+FLUX gives the velocity at `now`, whatever `then` is. A flow map gives the mean velocity between the two.
 """
 
 

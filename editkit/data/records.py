@@ -104,7 +104,7 @@ class DataConfig:
     kinds: dict[str, float] = field(default_factory=dict)
     """Weight of each kind of edit; `caption` is text to image, `open` an instruction that leaves something
     open, `compound` two or three edits in one instruction. `shapesworld masked` has groups of kinds: a
-    group's name stands for all, `diptych/replace` for one. Empty: all other kinds alike."""
+    group's name stands for its usual ones, `diptych/replace` for one. Empty: all other kinds alike."""
     path: str | None = None
     """The file or folder; paths of pictures are relative to the folder. For `webdataset`, and for parquet
     files of `huggingface`, also a URL that fsspec opens, such as s3://bucket/folder."""

@@ -71,7 +71,7 @@ class ShapesWorldMasked(Drawn):
 
     def __init__(self, config: DataConfig) -> None:
         super().__init__(config)
-        self.kinds = _kinds(config, world.MASKED, *NAMES)
+        self.kinds = _kinds(config, world.MASKED, *NAMES[len(world.MASKED) :])
 
     def draw(self, seed: int) -> Record:
         (name,) = random.Random(f"kind {seed}").choices(list(self.kinds), list(self.kinds.values()))

@@ -27,7 +27,7 @@ IN_CONTEXT = (
 """Beginning of a diptych's description."""
 BLOCK = 8
 """Side of a mosaic's blocks."""
-WHOLE: dict[str, Callable[[random.Random], Edit]] = {**REFERENCES, "compound": compound}
+OWN_SCENE: dict[str, Callable[[random.Random], Edit]] = {**REFERENCES, "compound": compound}
 """Kinds that draw their own scene."""
 
 
@@ -84,8 +84,8 @@ def repainting(rng: random.Random, kind: str | None = None) -> Made:
 
 def instruction(rng: random.Random, kind: str | None = None) -> Made:
     """Any edit of a scene, without a mask."""
-    if kind is not None and kind in WHOLE:
-        source, words, answer = WHOLE[kind](rng)
+    if kind is not None and kind in OWN_SCENE:
+        source, words, answer = OWN_SCENE[kind](rng)
         return kind, words, source, None, (), answer
     kind = kind or rng.choice(list(ON_SCENE))
     scene = draw_scene(rng)
