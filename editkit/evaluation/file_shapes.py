@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
-from editkit.evaluation.metrics.base import HIGHER, LOWER, NEITHER
+from editkit.evaluation.metrics.base import HIGHER, LOWER, NEITHER, Column
+from editkit.evaluation.records import Edit, Problem
 
 LARGEST = 2**63 - 1
 """Largest whole number that a table takes."""
 
 Shape = Any
-"""A type; a literal text, or None, which stands for an absent key too; `{key: shape}`, in which further keys
-are allowed; `[shape]` for a list; `Each`; or a tuple of shapes, of which one must fit. A float is finite."""
-
-
-@dataclass(frozen=True, slots=True)
-class Each:
-    """An object whose keys are free.
-
-    Attributes:
-        of: the shape of its values.
-    """
-
-    of: Shape
+"""A type, as a record's field has it; a literal text, or None, which stands for an absent key too;
+`{key: shape}`, in which further keys are allowed; `{str: shape}`, whose keys are free; `[shape]` for a list;
+or a tuple of shapes, of which one must fit. A float is finite."""
 
 
 def fits(value: Any, shape: Shape) -> bool:
     """Return whether a JSON value has a shape."""
+    origin: Any = get_origin(shape)
+    if origin is UnionType:
+        shape = get_args(shape)
+    if origin is Mapping:
+        shape = dict([get_args(shape)])
     if isinstance(shape, tuple):
         return any(fits(value, each) for each in shape)
     if isinstance(shape, list):
         return isinstance(value, list) and all(fits(each, shape[0]) for each in value)
-    if isinstance(shape, Each):
-        return isinstance(value, dict) and all(fits(each, shape.of) for each in value.values())
+    if isinstance(shape, dict) and str in shape:
+        return isinstance(value, dict) and all(fits(each, shape[str]) for each in value.values())
     if isinstance(shape, dict):
         return isinstance(value, dict) and all(fits(value.get(key), each) for key, each in shape.items())
     if isinstance(shape, str) or shape is None:
@@ -51,12 +48,10 @@ def fits(value: Any, shape: Shape) -> bool:
 
 
 COLUMN = {
-    "name": str,
+    **get_type_hints(Column),
     "better": (HIGHER, LOWER, NEITHER),
-    "meaning": str,
     "unit": (str, None),
-    "failed": (float, None),
-    "always": (bool, None),
+    "always": (bool, None),  # older runs do not tell
 }
 RUN = {
     "benchmark": dict.fromkeys(("name", "title", "note", "primary", "export"), str),
@@ -71,11 +66,11 @@ RUN = {
     },
     "contents": {"count": int, "digest": str},
     "identity": dict,
-    "left_out": Each(str),
+    "left_out": {str: str},
     "made_with": {"editkit": str},
     "methods": [str],
-    "metrics": Each({"columns": [COLUMN], "depends on": dict}),
-    "results": Each(str),
+    "metrics": {str: {"columns": [COLUMN], "depends on": dict}},
+    "results": {str: str},
 }
 """The settings of a run: `run.json`."""
 ITEM = {
@@ -85,22 +80,15 @@ ITEM = {
     "fields": dict,
 }
 """A line of `items.jsonl`."""
-PROBLEM = dict.fromkeys(("kind", "where", "sentence"), str)
+PROBLEM = get_type_hints(Problem)
 """A line of `problems.jsonl`."""
-EDIT = {
-    "method": str,
-    "item": str,
-    "place": int,
-    "error": (str, None),
-    "picture": str,
-    "cost": Each(float),
-}
+EDIT = get_type_hints(Edit)
 """A line of the log of results."""
-NOTES = {"error": (str, None), "said": ([str], None), "problems": (Each(int), None)}
+NOTES = {"error": (str, None), "said": ([str], None), "problems": ({str: int}, None)}
 SCORES = {
     "method": str,
     "item": str,
-    "scores": (Each({"values": Each(float), "notes": (NOTES, None), "error": (str, None)}), None),
+    "scores": ({str: {"values": {str: float}, "notes": (NOTES, None), "error": (str, None)}}, None),
     "error": (str, None),
     "metrics": ([str], None),
     "asked": ([str], None),
@@ -109,6 +97,6 @@ SCORES = {
 also the metrics that its item asks for."""
 GALLERY = {
     "column": str,
-    "methods": Each([{"which": str, "item": str, "pictures": Each((str, None))}]),
+    "methods": {str: [{"which": str, "item": str, "pictures": {str: (str, None)}}]},
 }
 """The best and worst results: `gallery.json`."""

@@ -159,6 +159,14 @@ def test_a_failure_counts_a_question_that_its_item_asks(tmp_path: Path, served: 
     assert [row.values.get("typography") for row in frame.read(done(asked)).rows][:2] == [6, 6]
 
 
+def test_a_rubric_that_asks_every_item_logs_nothing_of_words(tmp_path: Path, served: Served) -> None:
+    asked = config(tmp_path, served)
+    data = Path(str(asked.data))
+    data.write_text(data.read_text().replace("edit 0", "write 'open'"))
+    (Path(asked.results["theirs"]) / "item 0.png").unlink()
+    assert [line["item"] for line in done(asked).scores()] == ["item 1", "item 2", "item 3"]
+
+
 def test_an_unreadable_result_counts_a_question_that_its_item_asks(tmp_path: Path, served: Served) -> None:
     served.answer = lambda text, number: "Typography: 6"
     asked = config(tmp_path, served, rubric="text-to-image")

@@ -36,7 +36,7 @@ def write(found: Frame, folder: RunFolder, out: Path) -> list[str]:
         groups: dict[tuple[str | bool, ...], list[Row]] = {}
         for row in scored:
             names = ("task_type", "instruction_language")
-            groups.setdefault(tuple(pictures.field(row, name) for name in names), []).append(row)
+            groups.setdefault(tuple(row.item_field(name) for name in names), []).append(row)
         for (group, language), members in groups.items():
             _csv(out / f"{method}_{group}_{language}_vie_score.csv", members, copied)
     return notes
@@ -55,7 +55,7 @@ def _csv(path: Path, rows: list[Row], copied: dict[str, Path]) -> None:
                     "instruction": row.item["instruction"],
                     "sementics_score": row.values[SEMANTICS],
                     "quality_score": row.values[QUALITY],
-                    "intersection_exist": pictures.field(row, "Intersection_exist"),
-                    "instruction_language": pictures.field(row, "instruction_language"),
+                    "intersection_exist": row.item_field("Intersection_exist"),
+                    "instruction_language": row.item_field("instruction_language"),
                 }
             )

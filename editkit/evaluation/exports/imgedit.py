@@ -23,8 +23,8 @@ def write(found: Frame, folder: RunFolder, out: Path) -> list[str]:
         if not scored:
             notes.append(f"{method} has no scores of a judge under ImgEdit's rubric, so no JSON is written.")
             continue
-        replies = {pictures.field(row, "key"): row.notes.get(METRIC, {}).get("reply", "") for row in scored}
-        averages = {pictures.field(row, "key"): row.values[AVERAGE] for row in scored}
+        replies = {row.item_field("key"): row.notes.get(METRIC, {}).get("reply", "") for row in scored}
+        averages = {row.item_field("key"): row.values[AVERAGE] for row in scored}
         (out / method / "result.json").write_text(json.dumps(replies, indent=4), encoding="utf-8")
         (out / method / "average_score.json").write_text(json.dumps(averages, indent=2), encoding="utf-8")
     return notes

@@ -34,17 +34,3 @@ def copy(folder: RunFolder, rows: Iterable[Row], out: Path) -> dict[str, Path]:
             images.save(StoredPicture(value=source, folder=folder.path, what="result").picture(), target)
         found[row.item["id"]] = target
     return found
-
-
-def field(row: Row, name: str) -> str | bool:
-    """What the benchmark says of a row's item under a name of its own.
-
-    Raises:
-        EditkitError: where the run's folder does not tell.
-    """
-    found = row.item["fields"].get(name)
-    if not isinstance(found, (str, bool)):
-        raise EditkitError(
-            f"The item {row.item['id']} has no {name} in the run's items.jsonl; run it again first."
-        )
-    return found

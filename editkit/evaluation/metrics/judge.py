@@ -107,8 +107,9 @@ class RubricMetric:
         }
 
     def asks(self, item: Item, first: RGB | None) -> bool:
-        """Return whether an item asks for words, on which some questions of a rubric depend."""
-        return bool(asked_words(item, quotes=True))
+        """Return whether the rubric has questions for items that want words, and an item is one."""
+        conditional = any(question.only_with for question in self.rubric.questions)
+        return conditional and bool(asked_words(item, quotes=True))
 
     def score(self, case: Case) -> Scores:
         """Score a case; questions without an answer are counted by kind in its notes."""

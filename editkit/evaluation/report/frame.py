@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
+from editkit.errors import EditkitError
 from editkit.evaluation.metrics.base import Column
 from editkit.evaluation.report.statistics import Estimate, estimate
 from editkit.evaluation.run_folder import RunFolder
@@ -35,6 +36,19 @@ class Row:
     picture: str = ""
     scored_by: set[str] = field(default_factory=set)
     asked_by: set[str] = field(default_factory=set)
+
+    def item_field(self, name: str) -> str | bool:
+        """Return what the benchmark says of the item under a name of its own.
+
+        Raises:
+            EditkitError: where the run's folder does not tell.
+        """
+        found = self.item["fields"].get(name)
+        if not isinstance(found, (str, bool)):
+            raise EditkitError(
+                f"The item {self.item['id']} has no {name} in the run's items.jsonl; run it again first."
+            )
+        return found
 
 
 @dataclass(kw_only=True)

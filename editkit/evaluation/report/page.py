@@ -96,7 +96,7 @@ def _row(row: Row, found: Frame) -> dict[str, Any]:
 def _gallery(folder: RunFolder, found: Frame) -> dict[str, Any]:
     path = folder.path / gallery.INDEX
     if not path.is_file():
-        return {"column": "", "methods": []}
+        return {"column": "", "missing": "", "methods": []}
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -104,24 +104,32 @@ def _gallery(folder: RunFolder, found: Frame) -> dict[str, Any]:
     if not fits(index, file_shapes.GALLERY):
         raise EditkitError(f"{path} is damaged; delete it, and run again to make it anew.")
     rows = {(row.method, row.item["id"]): row for row in found.rows}
-    return {
-        "column": index["column"],
-        "methods": [
-            (
-                method,
-                [
-                    _shown(folder, rows[method, each["item"]], each, index["column"])
-                    for each in entries
-                    if (method, each["item"]) in rows  # its lines of the logs may have been deleted
-                ],
-            )
-            for method, entries in index["methods"].items()
-        ],
-    }
+    methods = [
+        (
+            method,
+            [
+                _shown(folder, rows[method, each["item"]], each, index["column"])
+                for each in entries
+                if (method, each["item"]) in rows  # its lines of the logs may have been deleted
+            ],
+        )
+        for method, entries in index["methods"].items()
+    ]
+    return {"column": index["column"], "missing": _missing(index, methods), "methods": methods}
+
+
+def _missing(index: dict[str, Any], methods: Sequence[tuple[str, list[dict[str, Any]]]]) -> str:
+    """A sentence on what the gallery lacks; empty where it is whole."""
+    shown = [card for _, cards in methods for card in cards]
+    results = sum(map(len, index["methods"].values())) - len(shown)
+    pictures = sum(card["missing"] for card in shown)
+    told = {"results that the logs do not hold": results, "pictures whose files cannot be read": pictures}
+    missing = [f"{what} ({count})" for what, count in told.items() if count]
+    return f"The gallery lacks {', '.join(missing)}; run again to make it anew." if missing else ""
 
 
 def _shown(folder: RunFolder, row: Row, entry: dict[str, Any], column: str) -> dict[str, Any]:
-    pictures = [(name, entry["pictures"].get(name)) for name in SHOWN]
+    pictures = {name: path and _inline(folder.path / path) for name, path in entry["pictures"].items()}
     return {
         "which": entry["which"],
         "item": row.item["id"],
@@ -129,9 +137,8 @@ def _shown(folder: RunFolder, row: Row, entry: dict[str, Any], column: str) -> d
         "instruction": row.item["instruction"],
         "figure": f"{column} {tables.number(row.values[column])}" if column in row.values else "",
         "notes": [line for metric, told in row.notes.items() for line in _noted(metric, told)],
-        "pictures": [
-            (name, shown) for name, path in pictures if path and (shown := _inline(folder.path / path))
-        ],
+        "pictures": [(name, pictures[name]) for name in SHOWN if pictures.get(name)],
+        "missing": sum(not picture for picture in pictures.values()),
     }
 
 

@@ -1,0 +1,99 @@
+"""Failures of a run: each named and counted, and tried again by the next call."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from editkit.editor import Editor
+from editkit.evaluation import runner
+from editkit.evaluation.report import frame
+from editkit.evaluation.settings import RunConfig
+from tests.evaluation import samples
+from tests.evaluation.finished import done, table
+
+
+def test_missing_results_are_failures_of_their_method(existing: RunConfig) -> None:
+    missing = Path(existing.results["theirs"]) / "item 3.png"
+    missing.rename(missing.with_suffix(".webp"))  # another format of the same name is found
+    (Path(existing.results["theirs"]) / "item 5.png").unlink()
+    (Path(existing.results["theirs"]) / "item 7.png").write_bytes(b"damaged")
+    found = frame.read(done(existing))
+    assert {row.item["id"]: row.error for row in found.rows if row.error} == {
+        "item 5": "There is no result at item 5.png.",
+        "item 7": pytest.approx(found.rows[7].error),
+    }
+    assert "item 7" in str(found.rows[7].error)
+    assert found.failures("theirs") == 2
+
+
+def test_unreadable_pictures_of_the_benchmark_are_named(existing: RunConfig) -> None:
+    (Path(str(existing.data)).parent / "answer" / "2.png").write_bytes(b"x")
+    found = frame.read(done(existing))
+    assert [row.item["id"] for row in found.rows if row.error] == ["item 2"]
+    assert "answer of row 2" in str(found.rows[2].error)
+
+
+def test_a_name_too_long_for_a_file_is_a_missing_result(existing: RunConfig) -> None:
+    data = Path(str(existing.data))
+    lines = [json.loads(line) for line in data.read_text().splitlines()]
+    lines[1]["id"] = "x" * 400
+    data.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    found = frame.read(done(existing))
+    assert [row.item["id"] for row in found.rows if row.error] == ["x" * 400]
+
+
+def test_failures_of_edits_are_logged(random_flux, tmp_path: Path) -> None:
+    data = samples.magicbrush(tmp_path / "mb")
+    (data / "images" / "139" / "139-input.png").write_bytes(b"x")
+    config = RunConfig(
+        benchmark="magicbrush-multi", data=str(data), methods=["kontext"], steps=1, metrics=["pixels"],
+        out=str(tmp_path / "run"),
+    )  # fmt: skip
+    found = frame.read(done(config, lambda: Editor(random_flux)))
+    errors = {row.item["id"]: row.error for row in found.rows}
+    assert errors["30-1"] is None
+    assert "source of turn 1" in str(errors["139-1"])
+    assert errors["139-2"] == errors["139-3"] == "The turn before has no picture to go on from."
+
+
+def test_failures_are_tried_again(existing: RunConfig) -> None:
+    """A result that was missing, and an answer that could not be read; the same failure is logged once."""
+    whole = table(done(replace(existing, out=f"{existing.out}-whole")))
+    theirs, answers = Path(existing.results["theirs"]), Path(str(existing.data)).parent / "answer"
+    kept = {path: path.read_bytes() for path in (theirs / "item 5.png", answers / "2.png")}
+    (theirs / "item 5.png").unlink()
+    (answers / "2.png").write_bytes(b"x")
+    assert runner.failed(existing) == 0
+    folder = done(existing)
+    assert runner.failed(existing) == 2
+    assert table(done(existing)) == table(folder)
+    assert sum(edit.error is not None for edit in folder.edits().values()) == 1
+    assert len((folder.path / "logs" / "edits-0.jsonl").read_text().splitlines()) == 40
+    for path, data in kept.items():
+        path.write_bytes(data)
+    assert table(done(existing)) == whole
+    assert runner.failed(existing) == 0
+
+
+def test_failed_edits_are_tried_again(random_flux, tmp_path: Path) -> None:
+    """The failed ones alone, and the turns that had nothing to go on from."""
+    data = samples.magicbrush(tmp_path / "mb")
+    source = data / "images" / "139" / "139-input.png"
+    whole = source.read_bytes()
+    source.write_bytes(b"x")
+    config = RunConfig(
+        benchmark="magicbrush-multi", data=str(data), methods=["kontext"], steps=1, metrics=["pixels"],
+        out=str(tmp_path / "run"),
+    )  # fmt: skip
+    folder = done(config, lambda: Editor(random_flux))
+    first = (folder.path / folder.edits()["kontext", "30-1"].picture).stat().st_mtime_ns
+    assert runner.failed(config) == 3
+    source.write_bytes(whole)
+    found = frame.read(done(config, lambda: Editor(random_flux)))
+    assert [row.error for row in found.rows] == [None] * 4
+    assert all("l1" in row.values for row in found.rows)
+    assert (folder.path / folder.edits()["kontext", "30-1"].picture).stat().st_mtime_ns == first
