@@ -14,6 +14,18 @@ from editkit.errors import EditkitError
 if TYPE_CHECKING:
     from editkit.editor import Editor
 
+Runs = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folder whose training runs the Train tab shows; may be repeated."),
+]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the visitors' results and sessions.")]
+Adapters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter", help="Adapter that visitors may choose: a file, folder or Hub id; may be repeated."
+    ),
+]
+
 
 def demo(
     backbone: Backbone = "tiny",
@@ -36,25 +48,15 @@ def demo(
     max_pixels: Annotated[
         int, typer.Option(help="Largest number of pixels of a visitor's picture.")
     ] = 25_000_000,
-    runs: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder whose training runs the Train tab shows; may be repeated."),
-    ] = None,
+    runs: Runs = None,
     trust_paths: Annotated[
         bool, typer.Option("--trust-paths", help="Let visitors train on pairs at any path of this machine.")
     ] = False,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder of the visitors' results and sessions.")
-    ] = Path("out/page"),
+    output: Output = Path("out/page"),
     personal: Annotated[
         bool, typer.Option("--personal", help="One person's page: all browsers see the same results.")
     ] = False,
-    adapter: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--adapter", help="Adapter that visitors may choose: a file, folder or Hub id; may be repeated."
-        ),
-    ] = None,
+    adapter: Adapters = None,
 ) -> None:
     """Open a page in the browser: compare methods, edit in turns, search over seeds, train."""
     from editkit import packages
