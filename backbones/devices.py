@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from editkit import gpus
 from editkit.errors import EditkitError
 
 
@@ -11,8 +12,9 @@ def choose_device(name: str | None) -> torch.device:
     """Return the requested device, or the best one of this machine where None.
 
     Raises:
-        EditkitError: where the machine does not have it.
+        EditkitError: where the machine does not have it, or the name is that of a GPU to plan for.
     """
+    gpus.check_runs(name)
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

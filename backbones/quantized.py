@@ -77,7 +77,7 @@ def stays_packed(model: nn.Module, name: str) -> bool:
 
 
 def is_packed_layer(layer: nn.Module) -> bool:
-    """Whether only the layer itself can dequantize its weight; bitsandbytes' weights others can, too."""
+    """Whether a layer's weight is packed so that only the layer itself can read its values."""
     return isinstance(getattr(layer, "weight", None), gguf_class()) or isinstance(
         layer, BFLFP8RLinear | BFLNVFP4Linear
     )

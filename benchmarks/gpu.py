@@ -22,10 +22,10 @@ import torch
 
 from backbones.flux import Flux
 from benchmarks import gpu_network
+from editkit import gpus
 from editkit.errors import EditkitError
 from editkit.inference.partial_plan import plan_of_some
 from editkit.key_values import KeyValues
-from editkit.train.estimate import devices
 from editkit.types import Plan
 
 PUBLISHED, TOKENS = 59.5e12, 4608
@@ -88,7 +88,7 @@ def report(
     start = time.perf_counter()
     flux = gpu_network.network(width, torch.device(device))
     shapes = gpu_network.network(width, torch.device("meta"))
-    found = devices.first_gpu() if device == "cuda" else None
+    found = gpus.first_gpu() if device == "cuda" else None
     peak = found.speed if found else None
     yield (
         f"{found.name if found else device}, torch {torch.__version__}, {flux.dtype}, width {width}, "

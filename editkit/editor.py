@@ -14,6 +14,8 @@ from editkit.request import FIELDS, EditRequest
 from editkit.types import EditResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from editkit.backbone import Backbone
     from editkit.config import Options
     from editkit.inference.inputs import PreparedRequest
@@ -110,16 +112,29 @@ class Editor:
         notes.warn(result.notes)
         return result
 
-    def run(self, request: EditRequest, *, watch: Watch | None = None) -> EditResult:
+    def run(
+        self,
+        request: EditRequest,
+        *,
+        watch: Watch | None = None,
+        tell: Callable[[Sequence[str]], None] | None = None,
+    ) -> EditResult:
         """Carry out one request; its notes are in the result and are not raised as warnings.
+
+        `tell`, where given, gets the notes on the request's pictures before the edit; the result lacks them.
 
         Raises:
             EditkitError: where the request cannot be carried out.
         """
+        from editkit.inference import pipeline
         from editkit.inference.inputs import prepare
 
         with notes.collected() as collected:
-            (result,) = self._run([prepare(request)], watch)
+            prepared = prepare(request)
+            if tell:
+                tell(pipeline.notes_on_pictures(self.backbone, prepared))
+                prepared = replace(prepared, told=True)
+            (result,) = self._run([prepared], watch)
         return replace(result, notes=(*collected, *result.notes))
 
     def session(self, image: ImageInput, folder: str | Path | None = None) -> Session:

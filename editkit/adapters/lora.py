@@ -56,6 +56,7 @@ def attach(transformer: Transformer, options: LoraOptions, name: str = "default"
         EditkitError: where no module's name ends in a target, or a DoRA cannot read a target's weight.
     """
     from peft import LoraConfig
+    from peft.tuners.tuners_utils import check_target_module_exists
 
     lora = LoraConfig(
         r=options.rank,
@@ -74,9 +75,7 @@ def attach(transformer: Transformer, options: LoraOptions, name: str = "default"
         init_lora_weights="gaussian",
     )
     if options.dora:
-        provider().lora.check_dora(
-            transformer, lambda key: any(key == end or key.endswith(f".{end}") for end in options.targets)
-        )
+        provider().lora.check_dora(transformer, lambda key: bool(check_target_module_exists(lora, key)))
     transformer.requires_grad_(False)
     try:
         with _no_peft_warnings():

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,12 @@ from editkit.cli import completion, options, pictures, terminal
 from editkit.cli.options import Backbone, Device, Dtype, Json, Load, Lora, LowMemory
 from editkit.cli.request import takes
 from editkit.errors import EditkitError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from editkit.inference.comparison import Entry
+    from editkit.request import ImageInput
 
 
 @takes("image", "instruction", "mask", "references", "seed", "steps", "size", "preserve", "negative")
@@ -48,11 +54,7 @@ def compare(
     from editkit.imaging import images
 
     images.check_output(output)
-    asked["image"] = pictures.read(asked["image"])
-    if isinstance(asked["image"], Path):
-        pictures.check_sources([asked["image"]])
-    pictures.check_sources([asked["mask"]], "mask")
-    pictures.check_sources(asked["references"], "reference")
+    asked["image"] = _checked(asked)
     named = _by_method(option)
     options.check(named)
     with terminal.progress("load") as bar:
@@ -64,18 +66,37 @@ def compare(
         editor = options.editor(backbone, device, dtype, named, load, lora, low_memory)
         referee = judges.load_judge(judge) if judge else None
         entries = comparison.compare(editor, methods=names, judge=referee, watch=bar.begin, **asked)
-    errors = {entry.result.method: entry.result.error for entry in entries if entry.result.error}
-    if len(errors) == len(entries):
-        raise EditkitError(next(iter(errors.values())))
-    notes = {entry.result.method: entry.result.notes for entry in entries}
-    for name, told in notes.items():
-        options.say(f"{name}: {note}" for note in (*told, *([errors[name]] if name in errors else [])))
+    _say(entries)
     images.save(comparison.sheet(asked["image"], entries), output, {"instruction": asked["instruction"]})
     if as_json:
         print(json.dumps({"output": str(output), "methods": [entry.summary() for entry in entries]}))
         return
     print(tables.text(tables.columns("<<<", (entry.lines() for entry in entries))))
     print(output)
+
+
+def _checked(asked: dict[str, Any]) -> "ImageInput":
+    """Check the pictures, and return the one to edit, which stdin may hold."""
+    image = pictures.read(asked["image"])
+    if isinstance(image, Path):
+        pictures.check_sources([image])
+    pictures.check_sources([asked["mask"]], "mask")
+    pictures.check_sources(asked["references"], "reference")
+    return image
+
+
+def _say(entries: "Sequence[Entry]") -> None:
+    """Print the notes and the failures of each method.
+
+    Raises:
+        EditkitError: where all of them failed.
+    """
+    results = [entry.result for entry in entries]
+    if all(result.error for result in results):
+        raise EditkitError(results[0].error)
+    for result in results:
+        told = (*result.notes, *([result.error] if result.error else []))
+        options.say(f"{result.method}: {note}" for note in told)
 
 
 def _by_method(given: list[str] | None) -> dict[str, dict[str, Any]]:

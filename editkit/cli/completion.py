@@ -18,6 +18,6 @@ def backbones() -> list[str]:
 
 def planned_devices() -> list[str]:
     """Names of GPUs to plan for."""
-    from editkit.train.estimate import devices
+    from editkit import gpus
 
-    return list(devices.KNOWN)
+    return list(gpus.KNOWN)

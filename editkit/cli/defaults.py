@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,8 +34,12 @@ def kept() -> dict[str, str]:
         EditkitError: where it cannot be read, or holds an unknown key.
     """
     path: Path = user_config_path("editkit") / FILE
-    if not os.path.exists(path):  # which is False, too, where a folder above cannot be looked into
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError:
+        pass  # reading it, below, says what is wrong
     from editkit import config
 
     values = config.read(path)

@@ -1,8 +1,9 @@
 """`editkit demo`."""
 
 import importlib
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,18 @@ from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
     from editkit.editor import Editor
+
+Runs = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folder whose training runs the Train tab shows; may be repeated."),
+]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the visitors' results and sessions.")]
+Adapters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter", help="Adapter that visitors may choose: a file, folder or Hub id; may be repeated."
+    ),
+]
 
 
 def demo(
@@ -35,25 +48,15 @@ def demo(
     max_pixels: Annotated[
         int, typer.Option(help="Largest number of pixels of a visitor's picture.")
     ] = 25_000_000,
-    runs: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder whose training runs the Train tab shows; may be repeated."),
-    ] = None,
+    runs: Runs = None,
     trust_paths: Annotated[
         bool, typer.Option("--trust-paths", help="Let visitors train on pairs at any path of this machine.")
     ] = False,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder of the visitors' results and sessions.")
-    ] = Path("out/page"),
+    output: Output = Path("out/page"),
     personal: Annotated[
         bool, typer.Option("--personal", help="One person's page: all browsers see the same results.")
     ] = False,
-    adapter: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--adapter", help="Adapter that visitors may choose: a file, folder or Hub id; may be repeated."
-        ),
-    ] = None,
+    adapter: Adapters = None,
 ) -> None:
     """Open a page in the browser: compare methods, edit in turns, search over seeds, train."""
     from editkit import packages
@@ -63,12 +66,8 @@ def demo(
         raise EditkitError(f"--runs {missing[0]} is no folder; give one that holds training runs.")
     packages.own_package("demos")
 
-    def loaded() -> "Editor":
-        with terminal.progress("load"):
-            return options.editor(backbone, device, dtype, {}, load, lora, low_memory)
-
     importlib.import_module("demos.serve").serve(
-        loaded,
+        partial(_editor, backbone, device, dtype, {}, load, lora, low_memory),
         host=host,
         port=port,
         share=share,
@@ -80,3 +79,9 @@ def demo(
         personal=personal,
         adapters=adapter or (),
     )
+
+
+def _editor(*asked: Any) -> "Editor":
+    """The editor of the page, with progress while it loads."""
+    with terminal.progress("load"):
+        return options.editor(*asked)

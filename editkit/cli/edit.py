@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +20,6 @@ from editkit.types import EditResult
 
 if TYPE_CHECKING:
     from editkit.editor import Editor
-    from editkit.request import ImageInput
 
 Output = Annotated[
     Path,
@@ -112,31 +111,15 @@ def _edit(
 
         def run(source: Path | None, output: Path) -> None:
             watch = bar.begin(source.name if source else "generate")
-            image = piped or source
-            said = _remarks(editor, image) if image else []
-            options.say(said)
-            result = editor.run(EditRequest(image=image, **asked), watch=watch)
+            request = EditRequest(image=piped or source, **asked)
+            result = editor.run(request, watch=watch, tell=options.say)
             _keep(result, output, contact_sheet)
-            _tell(
-                replace(result, notes=tuple(each for each in result.notes if each not in said)),
-                output,
-                as_json,
-            )
+            _tell(result, output, as_json)
 
         if len(jobs) == 1:
             run(*jobs[0])
         elif failed := sum(not _done(run, *job) for job in jobs):
             raise EditkitError(f"{failed} of {len(jobs)} pictures failed; see what is said of each above.")
-
-
-def _remarks(editor: "Editor", image: "ImageInput") -> list[str]:
-    """What should be known of a picture before its edit; none where it cannot be read, as the edit says."""
-    from editkit.imaging import images
-
-    try:
-        return editor.backbone.remarks_on_picture(images.load(image).rgb)
-    except EditkitError:
-        return []
 
 
 def _fast(

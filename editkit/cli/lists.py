@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from editkit.cli import completion
-from editkit.cli.options import Load
+from editkit.cli.options import DeviceAlias, Load
 from editkit.errors import EditkitError
 
 COUNTED = ("quantization", "transformer", "text_encoder", "text_encoder_2", "vae")
@@ -30,6 +30,7 @@ def methods(
         ),
     ] = None,
     load: Load = None,
+    alias: DeviceAlias = None,
 ) -> None:
     """List the methods, or the tasks and options of one method, or estimate an edit on a GPU."""
     import dataclasses
@@ -37,6 +38,7 @@ def methods(
     from editkit import api, config, registry
     from editkit.cli.tables import columns, text
 
+    device = device if device is not None else alias
     if device is not None or load:
         _estimates(device, registry.method_names() if name is None else [name], load)
         return
@@ -84,11 +86,13 @@ def backbones(
         ),
     ] = None,
     load: Load = None,
+    alias: DeviceAlias = None,
 ) -> None:
     """List the backbones with their roles, licences and needs, or say what fits a GPU."""
     from editkit.backbone import provider
     from editkit.cli.tables import columns, text
 
+    device = device if device is not None else alias
     if device is not None or load:
         _fits(device, load)
         return
@@ -110,12 +114,12 @@ def backbones(
 
 def _fits(device: str | None, load: list[str] | None) -> None:
     """Each role's weights by part, and the preset with which it fits."""
+    from editkit import gpus
     from editkit.backbone import provider
     from editkit.cli.tables import columns, text
-    from editkit.train.estimate import devices
 
     loading = _loading(device, load)
-    known, inventory = devices.by_name(device or ""), provider().inventory
+    known, inventory = gpus.by_name(device or ""), provider().inventory
     head = ("", "", "transformer", "encoders", "VAE", "activations", "settings", "weights at once")
     rows = []
     for each in inventory.memory_fits(known.capacity, loading):
@@ -130,12 +134,13 @@ def _fits(device: str | None, load: list[str] | None) -> None:
 
 def _estimates(device: str | None, names: Sequence[str], load: list[str] | None) -> None:
     """Print the estimated memory and seconds of one edit by each of these methods."""
+    from editkit import gpus
     from editkit.cli.tables import columns, text
-    from editkit.train.estimate import devices, edits
+    from editkit.train.estimate import edits
     from editkit.train.estimate.plan import UTILIZATION
 
     loading = _loading(device, load)
-    known = devices.by_name(device or "")
+    known = gpus.by_name(device or "")
     rows = []
     for each in edits.estimate(known, names, loading):
         seconds = "" if each.seconds is None else f"{each.seconds:.0f}"

@@ -62,6 +62,8 @@ LowMemory = Annotated[
     str | None,
     typer.Option(metavar="PRESET", help="Preset for devices with little memory: 16g, 24g, 48g or auto."),
 ]
+DeviceAlias = Annotated[str | None, typer.Option("--device", hidden=True)]
+"""The former name of --plan-device."""
 Json = Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")]
 
 
@@ -73,8 +75,8 @@ def whole(text: str) -> int:
         raise typer.BadParameter(f"{text} is no whole number") from None
 
 
-WHOLE: Mapping[str, Any] = {"parser": whole, "metavar": "<int>"}
-"""How typer reads a whole number."""
+WHOLE_NUMBER_OPTION: Mapping[str, Any] = {"parser": whole, "metavar": "<int>"}
+"""Arguments of `typer.Option` for an option that takes a whole number."""
 
 
 def editor(
@@ -92,9 +94,9 @@ def editor(
         EditkitError: for an unknown name or option.
     """
     check(options)
-    from editkit.train.estimate import devices
+    from editkit import gpus
 
-    devices.check_runs(device)
+    gpus.check_runs(device)  # the backbone does, too, but torch is imported before
     from editkit.backbone import provider
     from editkit.editor import Editor
 

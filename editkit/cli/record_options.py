@@ -4,10 +4,11 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
+from editkit.cli.options import WHOLE_NUMBER_OPTION
 from editkit.fields import summary
 
 
@@ -79,7 +80,9 @@ def _parameter(
     annotation = option.kind or kind
     if not hasattr(annotation, "__metadata__"):
         shown = annotation if default is not None else annotation | None
-        info: Any = typer.Option(*flags, help=option.help or summary(record, known.name), **option.more)
+        reading = WHOLE_NUMBER_OPTION if int in (annotation, *get_args(annotation)) else {}
+        about = option.help or summary(record, known.name)
+        info: Any = typer.Option(*flags, help=about, **{**reading, **option.more})
         annotation = Annotated[shown, info]
     return inspect.Parameter(
         known.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from editkit.cli import completion, search
-from editkit.cli.options import WHOLE
+from editkit.cli.options import WHOLE_NUMBER_OPTION
 from editkit.cli.pictures import given
 from editkit.cli.record_options import with_parameters
 from editkit.cli.terminal import Quiet, Verbose, verbosity
@@ -73,7 +73,7 @@ def _parameters(name: str, called: Mapping[str, str], many: str = "") -> Iterato
     kind, default, about = _plain(TYPES[name]), KNOWN[name].default, summary(EditRequest, name)
     reading: dict[str, Any] = {"parser": given, "metavar": "PICTURE"} if name in PICTURES else {}
     if kind is int:
-        reading = dict(WHOLE)
+        reading = dict(WHOLE_NUMBER_OPTION)
     if name == "method":
         reading["autocompletion"] = completion.methods
     info: Any = typer.Option(*FLAGS.get(name, ()), help=about, **reading)

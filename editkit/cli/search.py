@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from editkit.cli.options import WHOLE, pairs
+from editkit.cli.options import WHOLE_NUMBER_OPTION, pairs
 from editkit.errors import EditkitError
 from editkit.fields import summary
 from editkit.inference.search_settings import SeedSearch
@@ -35,7 +35,7 @@ def parameters() -> Iterator[inspect.Parameter]:
             kind, default = int, 1
         elif field.name == "options":
             kind, about = list[str] | None, f"{about[:-1]}, key=value."
-        reading = WHOLE if int in (kind, *get_args(kind)) else {}
+        reading = WHOLE_NUMBER_OPTION if int in (kind, *get_args(kind)) else {}
         option: Any = typer.Option(FLAGS[field.name], help=about, **reading)
         yield inspect.Parameter(
             f"search_{field.name}",

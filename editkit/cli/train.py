@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from editkit.cli import completion
-from editkit.cli.options import say
+from editkit.cli.options import DeviceAlias, say
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def train(
             "Training itself always uses this machine: fit.device=cpu keeps it off the GPU.",
         ),
     ] = None,
+    alias: DeviceAlias = None,
 ) -> None:
     """Train with a config. `fit.resume=latest` continues a run that was stopped; Ctrl-C saves and stops."""
     from editkit import config as configs
@@ -55,8 +56,8 @@ def train(
     values, changes = configs.layered(config, overrides or [])
     recipe = str(values.get("recipe", "edit"))
     settings: RunConfig = configs.build(registry.recipe_config(recipe), values, changes)
-    if plan or plan_device:
-        _plan(settings, plan_device)
+    if plan or plan_device or alias:
+        _plan(settings, plan_device or alias)
         return
     check_settings(settings)
     evaluation = train_evaluation.wanted(settings)
@@ -144,8 +145,8 @@ def _seen(found: "TrainPlan", steps: int) -> str:
 
 def table(found: "TrainPlan", settings: "EditTrainConfig") -> str:
     """Format a plan as text."""
+    from editkit import gpus
     from editkit.cli.tables import columns, text
-    from editkit.train.estimate import devices
     from editkit.train.estimate.plan import UTILIZATION
 
     share = found.trainable / found.total
@@ -160,7 +161,7 @@ def table(found: "TrainPlan", settings: "EditTrainConfig") -> str:
         ("memory", columns("<>", ((part, f"{size / 1e9:.2f} GB") for part, size in sizes))),
     ]
     if found.device is None:
-        rows.append(("device", f"none found; name one of {', '.join(devices.KNOWN)} with --plan-device"))
+        rows.append(("device", f"none found; name one of {', '.join(gpus.KNOWN)} with --plan-device"))
         return text(columns("<<", rows))
     verdict = "fits" if found.fits else "does not fit"
     rows.append(("device", f"{found.device}: {verdict} into {found.capacity / 1e9:.0f} GB"))

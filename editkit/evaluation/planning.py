@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from editkit import gpus
 from editkit.errors import EditkitError
 from editkit.evaluation.benchmarks import Benchmark
 from editkit.evaluation.forward_cost import ForwardCosts
@@ -12,7 +13,6 @@ from editkit.evaluation.metrics import Metric
 from editkit.evaluation.metrics.judge import RubricMetric
 from editkit.evaluation.records import Item
 from editkit.evaluation.settings import RunConfig
-from editkit.train.estimate import devices
 from editkit.train.estimate.plan import UTILIZATION
 
 
@@ -44,7 +44,7 @@ def needs(config: RunConfig, benchmark: Benchmark, device: str | None = None) ->
     Raises:
         EditkitError: for an unknown method or device.
     """
-    chosen = devices.by_name(device) if device else None
+    chosen = gpus.by_name(device) if device else None
     costs = ForwardCosts(config.backbone, config.load)
     sizes = _sizes(benchmark, config.limit)
     found = []

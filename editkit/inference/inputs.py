@@ -33,6 +33,8 @@ class PreparedRequest:
     references: tuple[Tensor, ...]
     reference_digests: tuple[str, ...]
     notes: tuple[str, ...]
+    told: bool = False
+    """Whether the notes on its pictures were told before the edit, and so are not its result's."""
 
     @property
     def group(self) -> tuple[Any, ...]:

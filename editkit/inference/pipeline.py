@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from editkit import flow
+from editkit.backbone import Backbone
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
 from editkit.inference import postprocess, provenance
@@ -172,8 +173,7 @@ def results(
             recipe=provenance.make(**item.recipe_settings(), **shared),
             timings=timings,
             notes=(
-                *item.notes,
-                *(backbone.remarks_on_picture(item.source.rgb) if item.source else ()),
+                *(() if item.told else notes_on_pictures(backbone, item)),
                 *backbone.remarks(item.request.instruction),
                 *made.notes,
             ),
@@ -182,6 +182,11 @@ def results(
         )
         for item, made in zip(planned.batch, edited, strict=True)
     ]
+
+
+def notes_on_pictures(backbone: Backbone, item: PreparedRequest) -> list[str]:
+    """Return what should be known of a request's pictures; this loads nothing."""
+    return [*item.notes, *(backbone.remarks_on_picture(item.source.rgb) if item.source else ())]
 
 
 def previews(planned: PlannedBatch, state: DenoiseState) -> list[Image.Image]:

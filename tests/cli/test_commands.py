@@ -14,7 +14,7 @@ from backbones.specs import FAMILIES
 from editkit import registry
 from editkit.cli import app
 from tests import ROOT
-from tests.command_line import Cli
+from tests.command_line import Cli, refused
 
 METHODS = {path.parent.name for path in (ROOT / "methods").glob("*/__init__.py")}
 
@@ -76,7 +76,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         | {"--ref", "--preserve", "--negative", "--option", "--load", "--lora", "--json"},
     ),
     "replay": (["picture"], {*OUTPUT, "--image", "--mask", "--reference", "--device", "--lora", "--json"}),
-    "methods": (["name"], {"--plan-device", "--load"}),
+    "methods": (["name"], {"--plan-device", "--device", "--load"}),
     "doctor": (["file"], {"--json"}),
     "demo": (
         [],
@@ -98,9 +98,9 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
         | {"--out", "--instruction", "--column", "--preset", "--batch-size", "--shard", "--retry"}
         | {"--ray", "--workers", "--gpus"},
     ),
-    "backbones": ([], {"--plan-device", "--load"}),
+    "backbones": ([], {"--plan-device", "--device", "--load"}),
     "stages": (["path"], set()),
-    "train": (["config", "overrides"], {"--plan", "--plan-device"}),
+    "train": (["config", "overrides"], {"--plan", "--plan-device", "--device"}),
     "eval shapesworld": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--sessions", "--compound"}),
     "data check": (["config", "overrides"], {"--limit", "--output", "-o", "--json"}),
     "eval masked": ([], {*LOADING, *LOW_MEMORY, *OUTPUT, *SCORED, "--kind"}),
@@ -211,9 +211,9 @@ def test_one_method_in_full(method: str, cli: Cli) -> None:
 def test_backbones_say_what_fits_a_device(cli: Cli) -> None:
     """The figures are those of the doctor: what it says fits a card is the preset that is named here."""
     from backbones import inventory
-    from editkit.train.estimate import devices
+    from editkit import gpus
 
-    for name, (capacity, *_) in devices.KNOWN.items():
+    for name, (capacity, *_) in gpus.KNOWN.items():
         run = cli("backbones", "--plan-device", name)
         assert (run.status, run.err) == (0, "")
         (line,) = re.findall(r"^flux1-dev +kontext +(.*)$", run.out, re.MULTILINE)
@@ -226,6 +226,14 @@ def test_backbones_say_what_fits_a_device(cli: Cli) -> None:
 
 
 def test_backbones_know_no_other_devices(cli: Cli) -> None:
-    run = cli("backbones", "--plan-device", "rtx4090")
-    assert run.status == 2
-    assert "rtx4090-24g" in run.err
+    for name in ("--plan-device", "--device"):
+        run = cli("backbones", name, "rtx4090")
+        assert run.status == 2
+        assert "rtx4090-24g" in run.err
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "shapesworld", "--seed"), ("run", "shapesworld", "--limit"), ("shapesworld", "--n")]
+)
+def test_evaluations_take_whole_numbers_alone(words: tuple[str, ...], cli: Cli) -> None:
+    refused(cli("eval", *words, "2.0"), f"{words[-1]}.*2.0 is no whole number")

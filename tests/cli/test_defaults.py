@@ -72,6 +72,16 @@ def test_a_file_that_cannot_be_read(cli: Cli, file: Path) -> None:
     refused(cli("backbones"), r"config\.yaml cannot be read")
 
 
+@pytest.mark.parametrize("name", ["loop", "n" * 300])
+def test_a_folder_that_cannot_be_looked_into(
+    name: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link to itself, and a name that is too long."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.setattr(defaults, "user_config_path", lambda _: tmp_path / name)
+    refused(cli("backbones"), r"config\.yaml cannot be read")
+
+
 @pytest.mark.parametrize("text", ["", "device: null\n"])
 def test_a_file_that_sets_nothing(text: str, cli: Cli, file: Path) -> None:
     file.write_text(text)

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from editkit import atomic_files
-from editkit.editor import Editor
 from editkit.errors import EditkitError
-from editkit.inference import provenance
+from editkit.inference import pipeline, provenance
 from tests.command_line import Cli, picture
 from tests.pictures import image
 
@@ -70,7 +69,7 @@ def test_a_photograph_is_told_before_its_edit_and_once(
     def ended(*_: object, **__: object) -> None:
         raise EditkitError("The edit ended early.")
 
-    monkeypatch.setattr(Editor, "run", ended)
+    monkeypatch.setattr(pipeline, "run", ended)
     run = cli(*arguments, "--device", "cpu")
     assert run.status == 2
     assert re.fullmatch(

@@ -104,6 +104,7 @@ REQUESTS: dict[str, Case] = {
     "device cuda": (lambda p: edit(p, "--device", "cuda:77"), "device 'cuda:77' is not here"),
     "device nonsense": (lambda p: edit(p, "--device", "toaster"), "device 'toaster' is not here"),
     "device meta": (lambda p: edit(p, "--device", "meta"), "device 'meta' is not here"),
+    "device to plan for": (lambda p: edit(p, "--device", "rtx4090-24g"), "rtx4090-24g is a GPU to plan for"),
     "device without name": (lambda p: edit(p, "--device", ""), "device '' is not here"),
     "dtype nonsense": (lambda p: edit(p, "--dtype", "float12"), "dtype 'float12' is unknown.*bfloat16"),
     "unknown command": (lambda p: ["edti"], "No such command 'edti'"),

@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 import editkit
-from editkit import config, registry
-from editkit.train.estimate import devices
+from editkit import config, gpus, registry
 from editkit.train.estimate import plan as plans
 from editkit.train.settings import EditTrainConfig
 from tests import ROOT
@@ -80,10 +79,10 @@ def test_hours_and_views_of_pairs_are_those_of_plans(tmp_path: Path) -> None:
             assert views == pytest.approx(steps * settings.fit.samples / count, rel=0.01)
             for card, name in PLANNED.items():
                 told = found.get(card) or found[f"{card}, 1 megapixel"]
-                speed = devices.by_name(name).speed
+                speed = gpus.by_name(name).speed
                 assert speed
                 hours = plan.flops * steps / (speed * plans.UTILIZATION) / 3600
-                assert float(told.split()[0]) == pytest.approx(hours, abs=0.15, rel=0.02)
+                assert float(told.split()[0]) == pytest.approx(hours, abs=0.06, rel=0.02)
 
 
 def test_the_readme_is_short() -> None:

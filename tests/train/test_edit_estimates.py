@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from editkit import gpus
 from editkit.errors import EditkitError
-from editkit.train.estimate import devices, edits
+from editkit.train.estimate import edits
 from editkit.train.estimate.plan import UTILIZATION
 from tests import ROOT
 from tests.command_line import Cli, in_process
@@ -27,7 +28,7 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> C
 
 
 def found(device: str, *methods: str, **quantization: Any) -> dict[str, edits.EditEstimate]:
-    estimates = edits.estimate(devices.by_name(device), methods, {"quantization": quantization})
+    estimates = edits.estimate(gpus.by_name(device), methods, {"quantization": quantization})
     return {each.method: each for each in estimates}
 
 

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from editkit import EditkitError, config
+from editkit import EditkitError, config, gpus
 from editkit.cli.train import table
-from editkit.train.estimate import devices
 from editkit.train.estimate.activations import SavedActivations
 from editkit.train.estimate.plan import plan
 from editkit.train.finetune import EditJob
@@ -133,12 +132,12 @@ def test_the_largest_sample_counts(tmp_path: Path) -> None:
 
 
 def test_several_devices_of_any_kind() -> None:
-    for kind, (capacity, speed, _) in devices.KNOWN.items():
-        several = devices.by_name(f"8x{kind}")
+    for kind, (capacity, speed, _) in gpus.KNOWN.items():
+        several = gpus.by_name(f"8x{kind}")
         assert (several.kind, several.count, several.capacity, several.speed) == (kind, 8, capacity, speed)
-        assert devices.by_name(kind).count == 1
+        assert gpus.by_name(kind).count == 1
     with pytest.raises(EditkitError, match="no device called '0xh100-80g'"):
-        devices.by_name("0xh100-80g")
+        gpus.by_name("0xh100-80g")
 
 
 @pytest.mark.parametrize(
@@ -153,9 +152,9 @@ def test_several_devices_of_any_kind() -> None:
     ],
 )
 def test_a_device_that_is_found_has_its_speed(name: str, kind: str | None) -> None:
-    found = devices.from_torch(name, 80e9)
+    found = gpus.from_torch(name, 80e9)
     assert (found.name, found.kind) == (name, kind)
-    assert found.speed == (devices.KNOWN[kind][1] if kind else None)
+    assert found.speed == (gpus.KNOWN[kind][1] if kind else None)
 
 
 ADVISED: dict[str, tuple[str, dict[str, Any]]] = {

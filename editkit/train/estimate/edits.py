@@ -11,10 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from editkit import config, registry
 from editkit.backbone import Backbone, MemoryFit, provider
 from editkit.config import Options
+from editkit.gpus import Device
 from editkit.inference.inputs import collate, prepare
 from editkit.inference.planned_batch import Pipeline
 from editkit.method import Method
-from editkit.train.estimate.devices import Device
 from editkit.train.estimate.plan import UTILIZATION
 from editkit.types import EditRequest
 

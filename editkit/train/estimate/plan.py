@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from editkit import gpus
 from editkit.data.datasets import dataset
 from editkit.data.records import FILES, DataConfig
-from editkit.train.estimate import devices
 from editkit.train.estimate.memory import estimate_memory
 from editkit.train.estimate.meta_step import step_cost
 from editkit.train.estimate.suggestions import advice
@@ -62,13 +62,13 @@ def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
 
     Args:
         settings: settings of the run.
-        device: one of `devices.KNOWN`, or several of them in shards, as 8xh100-80g; the first GPU found
+        device: one of `gpus.KNOWN`, or several of them in shards, as 8xh100-80g; the first GPU found
             where None.
 
     Raises:
         EditkitError: if the device is unknown, or settings contradict each other.
     """
-    chosen = devices.first_gpu() if device is None else devices.by_name(device)
+    chosen = gpus.first_gpu() if device is None else gpus.by_name(device)
     if settings.fit.precision == "auto":
         low = chosen is not None or settings.fit.low
         settings = replace(settings, fit=replace(settings.fit, precision="bf16" if low else "fp32"))

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from editkit import config
 from editkit.errors import EditkitError
-from editkit.train.estimate.devices import Device
+from editkit.gpus import Device
 from editkit.train.settings import EditTrainConfig
 
 NF4 = (

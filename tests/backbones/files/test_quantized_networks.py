@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,10 @@ def test_a_dora_needs_values_that_it_can_read(
         adapters.load(made, saved, "saved")
     assert not getattr(made, "peft_config", {})
     adapters.attach(made, LoraOptions(rank=2, dora=True, targets=("x_embedder",)), "input")
+    beside = LoraOptions(rank=2, dora=True, targets=("x_embedder", "to_q"), exclude=r".*\.to_q")
+    adapters.attach(made, beside, "beside")
+    with pytest.raises(EditkitError, match=why):
+        adapters.attach(made, replace(beside, exclude=r"transformer_blocks\.[1-9].*"), "some")
 
 
 @pytest.mark.parametrize("kind", ["NF4", "GGUF"])
