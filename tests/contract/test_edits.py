@@ -72,6 +72,7 @@ def test_alpha_stays(method: Method, editor: editkit.Editor) -> None:
     assert result.getchannel("A").tobytes() == picture.getchannel("A").tobytes()
 
 
+@pytest.mark.filterwarnings("ignore:.*is shifted by")
 def test_switching_loads_nothing_twice() -> None:
     editor = editkit.load("tiny", "cpu")
 

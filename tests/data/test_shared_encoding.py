@@ -55,7 +55,7 @@ def test_processes_share_the_encoding(
         assert_near(tensors_of(one), tensors_of(alone))
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3), (3, 2)])
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])
 def test_any_number_of_processes_goes_on_where_others_were_stopped(
     before: int, after: int, encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,7 +72,7 @@ def test_guidance_learns_what_true_guidance_does(distilled: Any) -> None:
     sampler = method.sampler(job.backbone, options)
     plan = job.conditioner.with_text(batch.plan, batch.groups[0][1], [""] * len(batch.seeds))
     with torch.no_grad():
-        wanted_BLC = sampler.velocity(x_BLC, times_B, plan, 1.0)  # type: ignore[arg-type]
+        wanted_BLC = sampler.velocity(x_BLC, times_B, 0.0, plan, 1.0)  # type: ignore[arg-type]
     assert torch.allclose(found_BLC, wanted_BLC, atol=1e-4)
     assert not torch.allclose(found_BLC, job.backbone.velocity(x_BLC, times_B, plan, 1.0), atol=1e-2)
 
