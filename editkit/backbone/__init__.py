@@ -8,11 +8,11 @@ from editkit.backbone.adapter_files import (
     LoraSummary,
 )
 from editkit.backbone.autoencoders import Autoencoders
-from editkit.backbone.backbone import Backbone, MetaBackbone, TextEncoders, WeightReader
+from editkit.backbone.backbone import Backbone, MetaBackbone, TextEncoders
 from editkit.backbone.inventory import CachedRole, Inventory, LoadingChoice, MemoryFit, WeightFile
 from editkit.backbone.providers import BackboneProvider, provider
 from editkit.backbone.records import Family, Role
-from editkit.backbone.transformer import Transformer, TransformerConfig
+from editkit.backbone.transformer import Transformer, TransformerConfig, WeightReader
 
 __all__ = [
     "AdapterSignature",

@@ -14,16 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from editkit.backbone.records import Role
-    from editkit.backbone.transformer import Transformer
+    from editkit.backbone.transformer import Transformer, WeightReader
     from editkit.flow import TimeShift
     from editkit.types import Canvas, Plan, Text
-
-
-class WeightReader(Protocol):
-    """Reads weights of a transformer from its files."""
-
-    def rows(self, name: str, start: int, end: int) -> Tensor:
-        """Read rows of a weight, from `start` to before `end`, as they are in the file."""
 
 
 class TextEncoders(Protocol):

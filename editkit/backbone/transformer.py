@@ -1,4 +1,4 @@
-"""Define the protocol of a FLUX transformer: a torch module with diffusers' adapter methods."""
+"""Define the protocols of a FLUX transformer, a torch module with diffusers' adapter methods, and of its files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+
+class WeightReader(Protocol):
+    """Reads weights of a transformer from its files."""
+
+    def rows(self, name: str, start: int, end: int) -> Tensor:
+        """Read rows of a weight, from `start` to before `end`, as they are in the file."""
 
 
 class TransformerConfig(Protocol):
