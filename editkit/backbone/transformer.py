@@ -1,4 +1,4 @@
-"""Define the protocols of a FLUX transformer, a torch module with diffusers' adapter methods, and of its files."""
+"""Define the protocols of a FLUX transformer, a module with diffusers' adapter methods, and of its files."""
 
 from __future__ import annotations
 
