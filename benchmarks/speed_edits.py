@@ -45,6 +45,7 @@ TECHNIQUES = {
     "region after 2 steps": Technique(speed="full_steps=2"),
     "region after 2 steps, every 8th": Technique(speed="full_steps=2,refresh=7"),
     "region after 1 step": Technique(speed="full_steps=1"),
+    "region after 1 step, every 10th": Technique(speed="full_steps=1,refresh=9"),
     "region by a draft of 4 steps": Technique(speed="full_steps=1,draft=4"),
     "first block cache, 0.1": Technique(speed="cache=first_block,threshold=0.1"),
     "Taylor cache, every 3rd": Technique(speed="cache=taylor_seer,full_steps=3,interval=3"),
