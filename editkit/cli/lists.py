@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from editkit.cli import completion
-from editkit.cli.options import DeviceAlias, Load
+from editkit.cli.options import DeviceAlias, Load, planned_device
 from editkit.errors import EditkitError
 
 COUNTED = ("quantization", "transformer", "text_encoder", "text_encoder_2", "vae")
@@ -38,7 +38,7 @@ def methods(
     from editkit import api, config, registry
     from editkit.cli.tables import columns, text
 
-    device = device if device is not None else alias
+    device = planned_device(device, alias)
     if device is not None or load:
         _estimates(device, registry.method_names() if name is None else [name], load)
         return
@@ -92,7 +92,7 @@ def backbones(
     from editkit.backbone import provider
     from editkit.cli.tables import columns, text
 
-    device = device if device is not None else alias
+    device = planned_device(device, alias)
     if device is not None or load:
         _fits(device, load)
         return

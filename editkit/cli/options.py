@@ -67,6 +67,17 @@ DeviceAlias = Annotated[str | None, typer.Option("--device", hidden=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")]
 
 
+def planned_device(name: str | None, alias: str | None) -> str | None:
+    """Return the GPU to plan for, by either name of the option.
+
+    Raises:
+        EditkitError: where both are given.
+    """
+    if name is not None and alias is not None:
+        raise EditkitError("--device is the former name of --plan-device; give one of them.")
+    return alias if name is None else name
+
+
 def whole(text: str) -> int:
     """Read a whole number; typer alone takes 1.0 for one, which an edit's fields refuse."""
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from editkit.cli import completion
-from editkit.cli.options import DeviceAlias, say
+from editkit.cli.options import DeviceAlias, planned_device, say
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
@@ -56,8 +56,9 @@ def train(
     values, changes = configs.layered(config, overrides or [])
     recipe = str(values.get("recipe", "edit"))
     settings: RunConfig = configs.build(registry.recipe_config(recipe), values, changes)
-    if plan or plan_device or alias:
-        _plan(settings, plan_device or alias)
+    planned = planned_device(plan_device, alias)
+    if plan or planned:
+        _plan(settings, planned)
         return
     check_settings(settings)
     evaluation = train_evaluation.wanted(settings)

@@ -17,6 +17,8 @@ def test_the_former_name_of_plan_device_works_and_is_not_shown(command: str, cli
     assert "--device" not in told
     config = [ROOT / "configs" / "flux1-dev" / "kontext-lora.yaml"] if command == "train" else []
     refused(cli(command, *config, "--device", "cuda:0"), "cuda:0 is a device to run on, not one to plan for")
+    both = ["--device", "h100-80g", "--plan-device", "h100-80g"]
+    refused(cli(command, *config, *both), "--device is the former name of --plan-device")
 
 
 def test_replays_and_evaluations_tell_gpus_to_plan_for(
