@@ -65,7 +65,6 @@ def demo(
     if missing := [each for each in runs or () if not each.is_dir()]:
         raise EditkitError(f"--runs {missing[0]} is no folder; give one that holds training runs.")
     packages.own_package("demos")
-
     importlib.import_module("demos.serve").serve(
         partial(_editor, backbone, device, dtype, {}, load, lora, low_memory),
         host=host,
