@@ -17,7 +17,7 @@ PARTS = {
 DRAWING = {"replace": 1.0, "letter": 1.0}
 """Weights of the edits that draw something where a thing of the source lies."""
 COMPOUND = ("compound", "compound/drawing")
-"""Kinds of compound edits: of any two or three edits, and of one edit of `DRAWING` for each of two or three things."""
+"""Two or three edits of any kind; one edit of `DRAWING` for each of two or three things."""
 
 
 def compound_example(seed: int, kind: str = "compound") -> Example:
