@@ -53,7 +53,7 @@ class Bar:
 
     def count(self, told: Progress) -> None:
         """Add a batch's step to the edits that are done, out of a total of edits."""
-        self._done += len(told.seeds) / told.steps
+        self._done += len(told.seeds) / told.steps if told.step else 0
         if self._shown and self._task is not None:
             self._shown.update(self._task, completed=round(self._done))
 
