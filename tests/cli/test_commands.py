@@ -87,7 +87,17 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "serve": (
         [],
         {*LOW_MEMORY, "-b", "--backbone", "--device", "--dtype", "--load", "--lora", "-m", "--method"}
-        | {"--host", "--port", "--api-key", "--adapters", "--batch", "--queue", "--timeout", "--grace"}
+        | {
+            "--option",
+            "--host",
+            "--port",
+            "--api-key",
+            "--adapters",
+            "--batch",
+            "--queue",
+            "--timeout",
+            "--grace",
+        }
         | {"--max-megabytes", "--body-seconds", "--max-pixels", "--max-steps", "--judge", "--page"}
         | {"--password"},
     ),
