@@ -15,7 +15,6 @@ from editkit.imaging import canvas
 from editkit.inference import draft, pipeline
 from editkit.inference.inputs import prepare
 from editkit.inference.planned_batch import Pipeline, PlannedBatch
-from editkit.inference.progress import Progress
 from editkit.inference.speed import check_steps
 from editkit.inference.speed_settings import StepSaving, as_text
 from editkit.inference.step_saving import SavedVelocity, Saving
@@ -141,36 +140,6 @@ def test_a_draft_finds_cells_of_two_tokens_a_side(random_flux: Flux) -> None:
         assert torch.equal(cells_hw, cells_hw[::2, ::2].repeat_interleave(2, 0).repeat_interleave(2, 1))
     again = draft.changed_cells(batch.pipeline, batch.inputs, batch.plan, drafts[0], 1.0)
     assert torch.equal(again, found[0]), "a draft is the same each time"
-
-
-def test_a_watcher_sees_the_steps_of_a_draft_and_can_end_them(random_flux: Flux) -> None:
-    editor, seen = editkit.Editor(random_flux), []
-    asked: dict[str, Any] = {"seed": 5, "steps": 4, "speed": "draft=3,full_steps=1"}
-
-    def watch(progress: Progress) -> None:
-        seen.append((progress.step, progress.steps, progress.seeds))
-        if progress.step == 0:
-            assert progress.preview() == []
-        if asked["speed"].startswith("draft=1000000"):
-            raise KeyboardInterrupt
-
-    editor.edit(image(128, 128), WORDS, watch=watch, **asked)
-    assert seen == [(step, 4, (5,)) for step in (0, 0, 0, 1, 2, 3, 4)]
-    seen.clear()
-    asked["speed"] = "draft=1000000,full_steps=1"
-    with pytest.raises(KeyboardInterrupt):
-        editor.edit(image(128, 128), WORDS, watch=watch, **asked)
-    with pytest.raises(KeyboardInterrupt):
-        editor.edit(image(128, 128), WORDS, watch=watch, **asked, search={"seeds": 2})
-    assert seen == [(0, 4, (5,)), (0, 4, (5, 6))]
-
-
-def test_an_area_grows_over_a_whole_picture_at_most() -> None:
-    """Memory must not grow with the reach, which a request gives."""
-    mask_B1HW = torch.zeros(2, 1, 3, 5, dtype=torch.bool)
-    mask_B1HW[0, 0, 2, 1] = True
-    for reach in (5, 10**12):
-        assert canvas.dilate(mask_B1HW, reach).sum((1, 2, 3)).tolist() == [15, 0]
 
 
 def test_a_batch_gives_what_single_edits_give(random_flux: Flux) -> None:
