@@ -114,15 +114,17 @@ class Editing:
             source = item.source.picture() if item.source is not None else before
             if source is None and item.turn > 1:
                 return "The turn before has no picture to go on from."
+            variant = self.config.variant(method)
             inside_HW = item.mask_HW(source.size) if self.config.masks and source is not None else None
             return EditRequest(
                 image=source,
                 instruction=item.instruction,
-                method=self.config.variant(method).method,
+                method=variant.method,
                 mask=None if inside_HW is None else Image.fromarray(inside_HW).convert("L"),
                 references=[reference.picture() for reference in item.references],
                 seed=item.seed(self.config.seed),
                 steps=self.config.steps,
+                **(variant.request or {}),
             )
         except EditkitError as error:
             return str(error)
