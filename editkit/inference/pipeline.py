@@ -20,11 +20,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from editkit import flow
+from editkit import adapters, flow, notes
 from editkit.backbone import Backbone
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
-from editkit.inference import postprocess, provenance
+from editkit.inference import postprocess, provenance, speed
 from editkit.inference.inputs import PreparedRequest, collate
 from editkit.inference.memory import enough_memory
 from editkit.inference.planned_batch import DenoiseState, Pipeline, PlannedBatch
@@ -62,10 +62,16 @@ def plan_batch(pipeline: Pipeline, batch: Sequence[PreparedRequest]) -> PlannedB
     backbone.use_components_of(pipeline.method.role_under(pipeline.options))
     generators = tuple(torch.Generator().manual_seed(item.request.seed) for item in batch)
     plan = pipeline.conditioner.plan(replace(inputs, generators=generators))
+    if plan.conditioning.context_apart and not adapters.active(backbone.transformer(plan.role)):
+        notes.tell(
+            "context=cached spoils the picture unless the weights were trained with it, and no adapter is in "
+            f"use; leave it out, or train one for {pipeline.method.name} with options.context=cached."
+        )
     # 3. One CPU generator for each picture, so that a batch gives what single edits give.
     noise_BLC = backbone.noise(plan.canvas, generators)
     # 4. Shift times as the role's own scheduler does.
     steps, guidance = pipeline.defaults(plan.role, request)
+    speed.check_steps(request.speed, backbone.base, pipeline.method.name, steps)
     times = flow.schedule(steps, noise_BLC.shape[1], backbone.time_shift(plan.role))
     backbone.reset_caches()  # they hold steps of the previous picture
     return PlannedBatch(
