@@ -119,9 +119,9 @@ class Editing:
         """The request of an item, or why there can be none."""
         try:
             source = item.source.picture() if item.source is not None else before
-            if source is None:
+            if source is None and item.turn > 1:
                 return "The turn before has no picture to go on from."
-            inside_HW = item.mask_HW(source.size) if self.config.masks else None
+            inside_HW = item.mask_HW(source.size) if self.config.masks and source is not None else None
             return EditRequest(
                 image=source,
                 instruction=item.instruction,

@@ -128,7 +128,10 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "eval report": (["run"], {"--quiet", "--verbose"}),
     "eval compare": (
         ["first", "second"],
-        {"-m", "--method", "--columns", "--tolerance", "--json", "--quiet", "--verbose"},
+        {
+            *("-m", "--method", "--columns", "--tolerance", "--shared-items", "--json"),
+            *("--quiet", "--verbose"),
+        },
     ),
     "eval export": (["run"], {"-o", "--out", "--as", "--quiet", "--verbose"}),
     "eval benchmarks": ([], set()),

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from editkit.backbone import Backbone
 from editkit.editor import Editor
 from editkit.errors import EditkitError
-from editkit.evaluation import runner
+from editkit.evaluation import planning, runner
 from editkit.evaluation.chunks import Share
 from editkit.evaluation.report import frame
 from editkit.evaluation.run_folder import RunFolder
@@ -183,3 +184,27 @@ def test_methods_edit_with_a_seed_of_the_item(random_flux, tmp_path: Path) -> No
             np.asarray(Image.open(folder.path / row.picture)),
             np.asarray(Image.open(again.path / row.picture)),
         )
+
+
+def test_text_to_image_and_sessions_of_ones_own(tmp_path: Path, random_flux: Backbone) -> None:
+    """A row without a source is drawn from its words, and a later turn edits what was drawn."""
+    data = tmp_path / "own.jsonl"
+    rows = [
+        {"id": "a", "instruction": "a red square"},
+        {"id": "b1", "instruction": "a blue square", "session": "b"},
+        {"id": "b2", "instruction": "make it green", "session": "b"},
+    ]
+    data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    config = RunConfig(
+        benchmark="text-to-image", data=str(data), methods=["kontext"], steps=1, backbone="tiny",
+        metrics=["source-pixels", "cost"], out=str(tmp_path / "run"),
+    )  # fmt: skip
+    (needs,) = planning.needs(config, runner.open_benchmark("text-to-image", data))
+    assert (needs.items, needs.passes) == (3, None)
+    folder = done(config, lambda: Editor(random_flux))
+    found = frame.read(folder)
+    assert [row.error for row in found.rows] == [None] * 3
+    assert ["source_l1" in row.values for row in found.rows] == [False, False, True]
+    drawn = folder.edits()["kontext", "a"]
+    recipe = json.loads(Image.open(folder.path / drawn.picture).text["editkit"])
+    assert recipe["source_sha256"] is None
