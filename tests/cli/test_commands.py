@@ -120,7 +120,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
             *LOADING,
             *("--data", "-m", "--method", "-o", "--out", "--limit", "--metrics", "--metric-option"),
             *("--results", "--seed", "--steps", "--batch-size", "--masks", "--dry-run", "--on", "--shard"),
-            *("--option", "--load", "--lora"),
+            *("--option", "--load", "--lora", "--request"),
             *("--judge", "--rubric", "--judge-passes", "--judge-option"),
         },
     ),
