@@ -42,7 +42,7 @@ def run(pipeline: Pipeline, batch: Sequence[PreparedRequest], watch: Watch | Non
     """
     clock = Stopwatch()
     with enough_memory():
-        planned = plan_batch(pipeline, batch)  # steps 1 to 4
+        planned = plan_batch(pipeline, batch, watch)  # steps 1 to 4
         clock.lap("plan")
         on_step = step_callback(planned, watch)
         state = denoise(planned.velocity, planned.start, planned.times, on_step=on_step)  # step 5
@@ -52,8 +52,10 @@ def run(pipeline: Pipeline, batch: Sequence[PreparedRequest], watch: Watch | Non
         return results(planned, edited, clock.shared(len(batch)))  # step 8
 
 
-def plan_batch(pipeline: Pipeline, batch: Sequence[PreparedRequest]) -> PlannedBatch:
-    """Do steps 1 to 4: everything before the first Euler step."""
+def plan_batch(
+    pipeline: Pipeline, batch: Sequence[PreparedRequest], watch: Watch | None = None
+) -> PlannedBatch:
+    """Do steps 1 to 4: everything before the first Euler step; `watch` is called in each step of a draft."""
     backbone, request = pipeline.backbone, batch[0].request
     # 1. Requests become one set of tensors.
     inputs = collate([item.inputs for item in batch])
@@ -82,7 +84,9 @@ def plan_batch(pipeline: Pipeline, batch: Sequence[PreparedRequest]) -> PlannedB
         start=DenoiseState(x_BLC=pipeline.sampler.start(plan, noise_BLC)),
         times=times,
         guidance=guidance,
-        velocity=pipeline.pace.velocity(pipeline, inputs, plan, times, guidance),
+        velocity=pipeline.pace.velocity(
+            pipeline, inputs, plan, times, guidance, _draft_callback(steps, batch, watch)
+        ),
     )
 
 
@@ -214,6 +218,16 @@ def step_callback(planned: PlannedBatch, watch: Watch | None) -> Callable[[Denoi
         watch(Progress(step=state.step, steps=last, seeds=seeds, preview=preview))
 
     return on_step
+
+
+def _draft_callback(
+    steps: int, batch: Sequence[PreparedRequest], watch: Watch | None
+) -> Callable[[], None] | None:
+    """Make a callback that reports a draft's step, after which no step of the edit is done yet."""
+    if watch is None:
+        return None
+    seeds = tuple(item.request.seed for item in batch)
+    return partial(watch, Progress(step=0, steps=steps, seeds=seeds, preview=list))
 
 
 def _picture(item: PreparedRequest, edited: EditedImage) -> Image.Image:
