@@ -38,7 +38,7 @@ def batch(
     preset: Annotated[
         str | None, typer.Option(help="Columns of a known dataset, such as magicbrush or instructpix2pix.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Largest number of edits in a batch.")] = 8,
+    batch_size: Annotated[int, options.whole_number("Largest number of edits in a batch.")] = 8,
     shard: Annotated[
         str | None, typer.Option(metavar="K/N", help="Do part K of N only; K counts from 0.")
     ] = None,
@@ -49,7 +49,7 @@ def batch(
             metavar="ADDRESS", help="Address of a Ray cluster, auto to find it; local starts one here."
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Workers on the Ray cluster.")] = 1,
+    workers: Annotated[int, options.whole_number("Workers on the Ray cluster.")] = 1,
     gpus: Annotated[float, typer.Option(help="GPUs of each worker on the Ray cluster.")] = 0,
     device: Device = None,
     dtype: Dtype = None,

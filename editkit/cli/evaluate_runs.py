@@ -93,7 +93,7 @@ def run(
     ] = None,
     judge_passes: Annotated[
         int | None,
-        typer.Option(help="How often the judge scores each picture; the result is the mean."),
+        options.whole_number("How often the judge scores each picture; the result is the mean."),
     ] = None,
     judge_option: Annotated[
         list[str] | None, typer.Option(help="Option of the judge, as key=value; may be repeated.")
