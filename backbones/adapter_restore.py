@@ -24,6 +24,12 @@ class AdapterRestorer:
         """Remember which adapters are active."""
         self._active[key] = names, scales
 
+    def forget(self, key: str, name: str) -> None:
+        """Forget an adapter; where it was active, so are the others then until some are activated again."""
+        self._loaded.get(key, {}).pop(name, None)
+        if name in self._active.get(key, ((), None))[0]:
+            del self._active[key]
+
     def restore(self, key: str, transformer: Transformer) -> None:
         """Load and activate the same adapters on a transformer that was loaded again."""
         found = self._loaded.get(key, {})

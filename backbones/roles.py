@@ -96,6 +96,13 @@ class RoleTransformers:
         self._restorer.remember_loaded(self.role(role).key, path, name, load)
         self._adapters[name] = adapters.digest(path)
 
+    def unload_adapter(self, role: str, name: str) -> None:
+        """Remove an adapter from a role's transformer, and do not load it again with the transformer."""
+        key = self.role(role).key
+        self._restorer.forget(key, name)
+        if key in self.transformers:
+            adapters.eject(self.transformers[key], name)
+
     def set_adapters(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
         """Activate exactly these adapters of a role's transformer; one that is not loaded yet has none."""
         if names or (role in self.roles and self.role(role).key in self.transformers):

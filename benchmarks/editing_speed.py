@@ -89,7 +89,7 @@ def measure(
     print(text)
     if write:
         for method, measured in chosen.items():
-            speed_table.write("tiny", method, measured)
+            speed_table.write("tiny", method, steps, measured)
         speed_page.write(text, speed_figures.plot(drawn, steps))
 
 

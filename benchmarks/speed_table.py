@@ -19,13 +19,13 @@ HEAD = """\
 """
 
 
-def write(base: str, method: str, measured: Mapping[str, tuple[str, Figures]]) -> None:
+def write(base: str, method: str, steps: int, measured: Mapping[str, tuple[str, Figures]]) -> None:
     """Put the technique that saves most within each speed's allowance into the table.
 
-    All settings are written, since defaults may change after they were measured.
+    All settings are written, since defaults may change after they were measured, and the number of steps.
     """
     table = config.read(TABLE) if TABLE.is_file() else {}
-    entry = table.setdefault(base, {})[method] = {}
+    entry = table.setdefault(base, {})[method] = {"steps": steps}
     for name, loses in MAY_LOSE.items():
         speed = chosen(measured, loses)
         settings = resolve(speed, base, method)

@@ -60,21 +60,21 @@ class Editor:
 
     def configured(
         self,
-        options: Mapping[str, Mapping[str, Any]],
+        options: Mapping[str, Mapping[str, Any]] | None,
         lora: Mapping[str, float] | None = None,
         private: bool = False,
     ) -> Editor:
         """Make another editor of this backbone with other options; it keeps the judges and adapters.
 
         Args:
-            options: options by method name.
+            options: options by method name; this editor's where None.
             lora: adapters that every method uses besides this editor's, with their scales.
             private: whether recipes hide where additional adapters are; so do editors made from that one.
 
         Raises:
             EditkitError: for an unknown method or option, or a scale that is no number.
         """
-        other = Editor(self.backbone, options)
+        other = Editor(self.backbone, self._options if options is None else options)
         other._adapters, other._judges = self._adapters.copy(lora), self._judges
         other._adapters.private |= private
         return other

@@ -23,6 +23,13 @@ def silence_remarks() -> None:
         logger.setLevel(logging.ERROR)
 
 
+def no_dataset_bars() -> None:
+    """Hide the bars of datasets for the rest of the process, also where it is imported later."""
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+    if "datasets" in sys.modules:
+        import_module("datasets").disable_progress_bars()
+
+
 @contextmanager
 def no_bars() -> Iterator[None]:
     """Hide the bars of loading weights; downloads keep theirs."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from editkit import atomic_files
 from editkit.adapters.files import FILE, METADATA, file, read
+from editkit.adapters.peft_layers import layers, unwrap
 from editkit.backbone import Transformer, provider
 from editkit.errors import EditkitError, first_sentence
 
@@ -214,7 +215,8 @@ def metadata(transformer: Transformer, name: str) -> dict[str, str]:
 def eject(transformer: Transformer, name: str) -> None:
     """Remove a LoRA; the base weights are bit-identical to before."""
     transformer.delete_adapters(name)
-    if not _configs(transformer):
+    unwrap(transformer)
+    if not _configs(transformer) and not layers(transformer):
         transformer.unload_lora()
     provider().refresh_offload_groups(transformer)
 

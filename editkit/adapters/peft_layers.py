@@ -16,6 +16,15 @@ def layers(transformer: Transformer) -> list[Any]:
     return [module for module in transformer.modules() if isinstance(module, BaseTunerLayer)]
 
 
+def unwrap(transformer: Transformer) -> None:
+    """Take away the layers that have no adapter left; what they were wrapped around takes their place."""
+    found = layers(transformer)
+    for path, module in reversed(list(transformer.named_modules())):  # the inner one of two goes first
+        if module in found and not module.r:
+            parent, _, name = path.rpartition(".")
+            setattr(transformer.get_submodule(parent), name, module.base_layer)
+
+
 def active(transformer: Transformer) -> dict[str, float]:
     """Return the active adapters and their scales; 1 is as trained."""
     return {

@@ -199,6 +199,9 @@ class Backbone(Protocol):
     ) -> None:
         """Load an adapter with `load` onto a role's transformer, beside others; its hash is for recipes."""
 
+    def unload_adapter(self, role: str, name: str) -> None:
+        """Remove an adapter from a role's transformer, so that its memory is free again."""
+
     def set_adapters(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
         """Activate exactly these adapters of a role's transformer; no names give the base model.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from editkit.cli import completion, options, pictures, terminal
-from editkit.cli.options import Backbone, Device, Dtype, Json, Load, Lora, LowMemory
+from editkit.cli.options import Backbone, Device, Dtype, Json, Load, Lora, LowMemory, OptionsByMethod
 from editkit.cli.request import takes
 from editkit.errors import EditkitError
 
@@ -41,10 +41,7 @@ def compare(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", help="Option of a method, as method.key=value; may be repeated."),
-    ] = None,
+    option: OptionsByMethod = None,
     load: Load = None,
     lora: Lora = None,
     low_memory: LowMemory = None,
@@ -55,7 +52,7 @@ def compare(
 
     images.check_output(output)
     asked["image"] = _checked(asked)
-    named = _by_method(option)
+    named = options.by_method(option)
     options.check(named)
     with terminal.progress("load") as bar:
         from editkit import judges, registry
@@ -97,11 +94,3 @@ def _say(entries: "Sequence[Entry]") -> None:
     for result in results:
         told = (*result.notes, *([result.error] if result.error else []))
         options.say(f"{result.method}: {note}" for note in told)
-
-
-def _by_method(given: list[str] | None) -> dict[str, dict[str, Any]]:
-    found = options.pairs(given)
-    for name, value in found.items():
-        if not isinstance(value, dict):
-            raise EditkitError(f"--option {name}={value} must read method.key=value.")
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,30 +41,42 @@ def compare(
         ),
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Figures to compare, with commas between. If not given, all.")
+        str | None,
+        typer.Option(
+            help="Figures to compare, with commas between. If not given, all; "
+            "costs (seconds, steps, tokens, tflops, peak_gb) are judged only if named here."
+        ),
     ] = None,
     tolerance: Annotated[
         float, typer.Option(help="Allowed loss of a figure, as a share of its mean in RUN_A.")
     ] = 0.0,
+    shared_items: Annotated[
+        bool, typer.Option("--shared-items", help="Compare the items that both runs have, and ignore others.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Compare two runs item by item. Exit status 1 if the second is significantly worse in a figure."""
+    """Compare two runs item by item.
+
+    Exit status 1 if the second is significantly worse in a figure, or if the runs have different items.
+    """
     verbosity.add(quiet, verbose)
     if not 0 <= tolerance < math.inf:
         raise EditkitError(f"--tolerance {tolerance:g} is not allowed; give a share from 0 on.")
     from editkit.evaluation import comparison
 
     found = comparison.compare(first, second, method or (), listed(columns))
+    lacking = [] if shared_items else comparison.lacking(first, second)
     worse = comparison.regressions(found, tolerance)
     if as_json:
         print(json.dumps([_difference(each, each in worse) for each in found], indent=2))
     else:
         print(differences(found))
-        told = ", ".join(f"{each.column} of {each.method}" for each in worse)
-        print(f"worse: {told}" if worse else "no figure is surely worse")
-    if worse:
+        print(_told(found, worse))
+    for told in lacking:  # a reason for the exit status is no note, so that --quiet does not hide it
+        print(f"editkit: {told}; run both on the same items, or give --shared-items.", file=sys.stderr)
+    if worse or lacking:
         raise typer.Exit(WORSE)
 
 
@@ -133,13 +146,21 @@ def differences(found: list[Difference]) -> str:
             number(each.first),
             number(each.second),
             cell(each.change),
-            each.verdict,
+            each.verdict if each.judged else f"{each.verdict} (cost)",
             "enough" if each.enough else f"needs {_items(each.needed)}",
         )
         for each in found
     ]
     head = ("", "figure", "n", "A", "B", "B - A [95 % interval]", "", "items")
     return text(columns("<<>>><<<", rows, head))
+
+
+def _told(found: list[Difference], worse: list[Difference]) -> str:
+    """What the comparison comes to."""
+    told = ", ".join(f"{each.column} of {each.method}" for each in worse)
+    costs = dict.fromkeys(each.column for each in found if not each.judged)
+    ignored = f"; costs ({', '.join(costs)}) are judged only if --columns names them" if costs else ""
+    return (f"worse: {told}" if worse else "no figure is surely worse") + ignored
 
 
 def _items(count: float) -> str:
@@ -159,5 +180,6 @@ def _difference(each: Difference, worse: bool) -> dict[str, Any]:
         "verdict": each.verdict,
         "needed": None if math.isinf(each.needed) else math.ceil(each.needed),
         "enough": each.enough,
+        "judged": each.judged,
         "regression": worse,
     }

@@ -10,6 +10,7 @@ from editkit.cli.evaluate_reports import write_report
 from editkit.cli.evaluation_progress import phases
 from editkit.cli.options import Device, Dtype, Load, Lora
 from editkit.cli.record_options import Option, listed, takes_fields
+from editkit.cli.request import sides
 from editkit.cli.terminal import Quiet, Verbose, verbosity
 from editkit.errors import EditkitError
 from editkit.evaluation.settings import RunConfig
@@ -48,6 +49,11 @@ OPTIONS = {
     ),
     "seed": Option(),
     "steps": Option(help="Euler steps. If not given, the default of each method."),
+    "request": Option(
+        kind=list[str],
+        read=lambda given: _request(given),
+        help="Field of every request, as key=value, such as speed=fast; may be repeated.",
+    ),
     "batch_size": Option(),
     "masks": Option(),
     "options": Option(
@@ -200,6 +206,13 @@ def _plan(config: RunConfig, device: str | None) -> None:
 def _judge(name: str | None, rubric: str | None, passes: int | None, chosen: dict[str, Any]) -> Any:
     given = {"name": name, "rubric": rubric, "passes": passes, "options": chosen or None}
     return {key: value for key, value in given.items() if value is not None} or None
+
+
+def _request(given: list[str]) -> dict[str, Any]:
+    found = options.pairs(given, "--request")
+    if isinstance(size := found.get("size"), str):
+        found["size"] = sides(size)
+    return found
 
 
 def _results(given: list[str] | None) -> dict[str, str] | None:

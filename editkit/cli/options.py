@@ -44,6 +44,10 @@ Options = Annotated[
         help="Option of the method, as key=value; may be repeated. Dots for nested keys: moe.rank=8.",
     ),
 ]
+OptionsByMethod = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="Option of a method, as method.key=value; may be repeated."),
+]
 Load = Annotated[
     list[str] | None,
     typer.Option(
@@ -213,6 +217,19 @@ def pairs(options: list[str] | None, name: str = "--option") -> dict[str, Any]:
                 f"{name} {option} is not YAML behind the equals sign; quote the value."
             ) from error
         _set(found, key, read, f"{name} {option}")
+    return found
+
+
+def by_method(given: list[str] | None) -> dict[str, dict[str, Any]]:
+    """method.key=value options as options by method name.
+
+    Raises:
+        EditkitError: where one is not of that form.
+    """
+    found = pairs(given)
+    for name, value in found.items():
+        if not isinstance(value, dict):
+            raise EditkitError(f"--option {name}={value} must read method.key=value.")
     return found
 
 

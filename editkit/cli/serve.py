@@ -7,7 +7,7 @@ import typer
 
 from editkit import packages
 from editkit.cli import completion, options
-from editkit.cli.options import Backbone, Dtype, Load, Lora, LowMemory
+from editkit.cli.options import Backbone, Dtype, Load, Lora, LowMemory, OptionsByMethod
 from editkit.cli.record_options import Option, listed, takes_fields
 from editkit.errors import EditkitError
 from editkit.serving.settings import ServerSettings
@@ -40,6 +40,7 @@ def serve(
         ),
     ] = None,
     dtype: Dtype = None,
+    option: OptionsByMethod = None,
     load: Load = None,
     lora: Lora = None,
     low_memory: LowMemory = None,
@@ -74,8 +75,10 @@ def serve(
     limits = ServerSettings(**settings, judges=tuple(listed(judge)), body_bytes=max_megabytes * 2**20)
     devices: list[str | None] = [*listed(device)]
     _check_access(limits, host, port, password, page)
+    named = options.by_method(option)
+    options.check(named)
     server = run.made(
-        lambda each: options.editor(backbone, each, dtype, {}, load, lora, low_memory),
+        lambda each: options.editor(backbone, each, dtype, named, load, lora, low_memory),
         devices or [None],
         listed(method),
         limits,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from editkit.quiet import no_dataset_bars
+
 if TYPE_CHECKING:
     from rich import progress as rich_progress
 
@@ -33,6 +35,8 @@ class Verbosity:
     def add(self, quiet: bool, verbose: bool) -> None:
         """Take a command's options beside those before the command."""
         self.quiet, self.verbose = self.quiet or quiet, self.verbose or verbose
+        if self.quiet:
+            no_dataset_bars()
 
 
 verbosity = Verbosity()
@@ -53,7 +57,7 @@ class Bar:
 
     def count(self, told: Progress) -> None:
         """Add a batch's step to the edits that are done, out of a total of edits."""
-        self._done += len(told.seeds) / told.steps
+        self._done += len(told.seeds) / told.steps if told.step else 0
         if self._shown and self._task is not None:
             self._shown.update(self._task, completed=round(self._done))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from editkit.errors import EditkitError
 from editkit.evaluation.metrics.base import LOWER, NEITHER, Column
+from editkit.evaluation.metrics.cost import Cost
 from editkit.evaluation.report import frame
 from editkit.evaluation.report.frame import Frame, Row
 from editkit.evaluation.report.statistics import Estimate, estimate, needed
@@ -30,6 +31,8 @@ class Difference:
         change: the paired difference with its interval.
         needed: items that a difference of this size needs at 80 % power; infinite for none.
         verdict: `better`, `worse`, `differs` for a column without a direction, or `unclear`.
+        judged: whether a loss of it is a regression. A cost is judged only where it was asked for: the same
+            edits take other times and memory when they run again.
     """
 
     method: str
@@ -39,6 +42,7 @@ class Difference:
     change: Estimate
     needed: float
     verdict: str
+    judged: bool = True
 
     @property
     def enough(self) -> bool:
@@ -56,7 +60,8 @@ def compare(
         second: folder of the run in question.
         methods: `A` for one that is in both, or `A=B` for two; where empty, all that are in both, or the only
             ones of each run.
-        columns: figures; all that both have where empty. Failures are compared wherever there are any.
+        columns: figures; all that both have where empty. Failures are compared wherever there are any. Costs
+            are judged only where they are named here.
 
     Raises:
         EditkitError: where a folder holds no run or half a run, or they share no items, methods or columns.
@@ -66,6 +71,9 @@ def compare(
     for old, new in pairs:
         _check_finished(first, before, old)
         _check_finished(second, after, new)
+        if not columns:
+            _check_answered(first, before, old, after.of(new))
+            _check_answered(second, after, new, before.of(old))
     shared = {name: column for name, column in before.columns.items() if name in after.columns}
     known = {**shared, FAILED.name: FAILED}
     if unknown := [name for name in columns if name not in known]:
@@ -73,8 +81,9 @@ def compare(
     asked = [known[name] for name in columns or shared]
     if FAILED not in asked and any(before.failures(old) or after.failures(new) for old, new in pairs):
         asked.append(FAILED)
+    costs = {column.name for column in Cost.columns} - set(columns)
     found = [
-        difference
+        replace(difference, judged=column.name not in costs)
         for old, new in pairs
         for column in asked
         if (difference := _difference(before, after, old, new, column)) is not None
@@ -82,6 +91,23 @@ def compare(
     if not found:
         raise EditkitError("The runs share no scored items; compare runs of one benchmark.")
     return found
+
+
+def lacking(first: str | Path, second: str | Path) -> list[str]:
+    """What each run lacks of the other's items, in words without an end; empty where both have the same.
+
+    Raises:
+        EditkitError: where the items of a run cannot be read.
+    """
+    names = {str(path): {item["id"]: None for item in RunFolder(path).items()} for path in (first, second)}
+    told = []
+    for path, other in ((str(first), str(second)), (str(second), str(first))):
+        if missing := [identity for identity in names[other] if identity not in names[path]]:
+            told.append(
+                f"The run in {path} lacks {len(missing)} of the {len(names[other])} items of {other}, "
+                f"such as {missing[0]!r}"
+            )
+    return told
 
 
 def _pairs(before: Frame, after: Frame, methods: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -122,6 +148,21 @@ def _check_finished(path: str | Path, found: Frame, method: str) -> None:
             )
 
 
+def _check_answered(path: str | Path, found: Frame, method: str, other: Sequence[Row]) -> None:
+    """Check that no metric fell silent which has figures in the other run, as a judge out of reach does.
+
+    Raises:
+        EditkitError: where one did, so that its loss would not be seen.
+    """
+    for metric in found.unanswered(method):
+        names = [column["name"] for column in found.settings["metrics"][metric]["columns"]]
+        if any(name in row.values for row in other for name in names):
+            raise EditkitError(
+                f"The run in {path} has no score of {metric} for any result of {method}; run it again, or "
+                "leave its figures out of --columns."
+            )
+
+
 def _difference(before: Frame, after: Frame, old: str, new: str, column: Column) -> Difference | None:
     def scored(rows: Sequence[Row]) -> dict[str, float]:
         if column is FAILED:
@@ -157,10 +198,11 @@ def _verdict(change: Estimate, column: Column) -> str:
 
 
 def regressions(differences: Sequence[Difference], tolerance: float = 0.0) -> list[Difference]:
-    """Those that are surely worse by more than a share of the first run's mean."""
+    """Those that are judged, and surely worse by more than a share of the first run's mean."""
     return [
         each
         for each in differences
-        if each.verdict == "worse"
+        if each.judged
+        and each.verdict == "worse"
         and min(abs(each.change.low), abs(each.change.high)) > tolerance * abs(each.first)
     ]

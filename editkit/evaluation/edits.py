@@ -77,11 +77,18 @@ class Editing:
             editor.load(EditRequest(image=None, instruction="", method=name))
 
     def _wanted(self, method: str, names: Sequence[str]) -> set[str]:
-        """The items of a chunk that are edited: all if any is not logged, else those that failed."""
-        logged = {name: self.logged.get((method, name)) for name in names}
+        """The items of a chunk that are edited: all if any lacks its line or picture, else the failed."""
+        logged = {name: self._found(method, name) for name in names}
         if None in logged.values():
             return set(names)
         return {name for name, edit in logged.items() if edit is not None and edit.error is not None}
+
+    def _found(self, method: str, name: str) -> Edit | None:
+        """What an earlier call logged of an item; None where its picture is gone since."""
+        edit = self.logged.get((method, name))
+        if edit is None or edit.error is not None or (self.folder.path / edit.picture).is_file():
+            return edit
+        return None
 
     def _chunk(self, method: str, chunk: Sequence[Session], wanted: set[str]) -> Iterator[Edit]:
         """Edit the first turns of all sessions, then the second ones on their results, and so on."""
@@ -112,17 +119,19 @@ class Editing:
         """The request of an item, or why there can be none."""
         try:
             source = item.source.picture() if item.source is not None else before
-            if source is None:
+            if source is None and item.turn > 1:
                 return "The turn before has no picture to go on from."
-            inside_HW = item.mask_HW(source.size) if self.config.masks else None
+            variant = self.config.variant(method)
+            inside_HW = item.mask_HW(source.size) if self.config.masks and source is not None else None
             return EditRequest(
                 image=source,
                 instruction=item.instruction,
-                method=self.config.variant(method).method,
+                method=variant.method,
                 mask=None if inside_HW is None else Image.fromarray(inside_HW).convert("L"),
                 references=[reference.picture() for reference in item.references],
                 seed=item.seed(self.config.seed),
                 steps=self.config.steps,
+                **(variant.request or {}),
             )
         except EditkitError as error:
             return str(error)

@@ -53,6 +53,8 @@ class ForwardCosts:
 
     def forward(self, variant: Variant, size: tuple[int, int], references: int = 0) -> ForwardCost | None:
         """The cost for a picture of (width, height), references as large; None where it cannot be counted."""
+        if not variant.plain:
+            return None
         key = (repr(variant), size, references)
         if key not in self._known:
             try:

@@ -51,8 +51,8 @@ def needs(config: RunConfig, benchmark: Benchmark, device: str | None = None) ->
     for method in config.methods:
         passes, flops = 0, 0.0
         variant, known = config.variant(method), True
-        for (width, height, references), count in sizes.items():
-            forward = costs.forward(variant, (width, height), references)
+        for size, count in sizes.items():
+            forward = None if size is None else costs.forward(variant, size[:2], size[2])
             if forward is None:
                 known = False
                 continue
@@ -78,19 +78,20 @@ def judge_calls(results: int, metrics: Sequence[Metric]) -> dict[str, int]:
     return {metric.name: results * metric.calls for metric in metrics if isinstance(metric, RubricMetric)}
 
 
-def _sizes(benchmark: Benchmark, limit: int | None) -> dict[tuple[int, int, int], int]:
-    """Numbers of items by width and height of the source, and number of references."""
-    found: dict[tuple[int, int, int], int] = {}
-    session: dict[str, tuple[int, int]] = {}
+def _sizes(benchmark: Benchmark, limit: int | None) -> dict[tuple[int, int, int] | None, int]:
+    """Numbers of items by width, height and number of references; None for text to image."""
+    found: dict[tuple[int, int, int] | None, int] = {}
+    session: dict[str, tuple[int, int] | None] = {}
     for item in benchmark.items(limit):
         if not isinstance(item, Item):
             continue
-        size = _size(item) or session.get(item.session)
-        if size is None:  # its picture cannot be read, so that it is not edited
+        drawn = item.source is None and (item.turn == 1 or session.get(item.session, ()) is None)
+        size = None if drawn else _size(item) or session.get(item.session)
+        if size is None and not drawn:  # its picture cannot be read, so that it is not edited
             continue
         if item.session:
             session = {item.session: size}
-        key = (*size, len(item.references))
+        key = None if size is None else (*size, len(item.references))
         found[key] = found.get(key, 0) + 1
     return found
 

@@ -66,7 +66,7 @@ class Item:
         id: its name, which no other item of the benchmark has.
         instruction: the edit in words.
         source: the picture to edit. A later turn of a chained session has none of its own: it edits the
-            result of the turn before.
+            result of the turn before. A first turn without one is text to image.
         answer: the true result, where the benchmark has one.
         mask: white where the edit may land; see `mask_means`.
         mask_means: `white`, or `erased`: what is transparent, or purely white where nothing is.

@@ -21,6 +21,8 @@ from editkit.evaluation.report import frame, gallery
 from editkit.evaluation.run_folder import GROWING, SETTINGS, RunFolder
 from editkit.evaluation.scoring import Scoring
 from editkit.evaluation.settings import RunConfig
+from editkit.inference import inputs
+from editkit.request import EditRequest
 
 if TYPE_CHECKING:
     from editkit.inference.editor import PictureEditor
@@ -61,6 +63,8 @@ def prepare(config: RunConfig) -> Prepared:
     for name in config.methods:
         variant = config.variant(name)
         configs.build(registry.method(variant.method).config, variant.options)
+        if fields := variant.request:
+            inputs.prepare(EditRequest(image=None, instruction="edit", method=variant.method, **fields))
     benchmark = open_benchmark(config.benchmark, config.data)
     existing.check_folders(config.results)
     names = [*(config.metrics or benchmark.config.metrics), *(["judge"] if config.judge else [])]

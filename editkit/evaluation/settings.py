@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+REQUEST = ("task", "guidance", "size", "preserve", "align", "negative", "speed")
+"""Fields of `EditRequest` that a run may set; items and other settings decide the others."""
+OTHER_WORK = ("size", "negative", "speed")
+"""Those of them that change how much work an edit is."""
+
+
+def _check_request(request: Mapping[str, Any] | None) -> None:
+    if strange := [name for name in request or () if name not in REQUEST]:
+        raise ValueError(f"request may hold {', '.join(REQUEST)}, not {strange[0]!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +25,16 @@ class Variant:
     """The method."""
     options: dict[str, Any] = field(default_factory=dict)
     """Its options; they add to those that the run gives the method."""
+    request: dict[str, Any] | None = None
+    """Fields of its requests, such as speed; they add to those of the run."""
+
+    def __post_init__(self) -> None:
+        _check_request(self.request)
+
+    @property
+    def plain(self) -> bool:
+        """Whether its edits take the work of plain ones, which can be counted on shapes."""
+        return not any(name in OTHER_WORK for name in self.request or ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +77,8 @@ class RunConfig:
     """Number from which the seed of every item is made."""
     steps: int | None = None
     """Euler steps. If not given, the default of each method."""
+    request: dict[str, Any] | None = None
+    """Further fields of every request: task, guidance, size, preserve, align, negative, speed."""
     batch_size: int = 8
     """Largest number of items, or of sessions, in a batch. Rounding depends on it."""
     masks: bool = False
@@ -68,6 +91,7 @@ class RunConfig:
             raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps must be at least 1, not {self.steps}")
+        _check_request(self.request)
         if not self.methods and not self.results:
             raise ValueError("methods or results must name what is evaluated")
         names = [*self.methods, *self.results]
@@ -79,6 +103,10 @@ class RunConfig:
             raise ValueError(f"{strange[0]!r} names no folder for its results")
 
     def variant(self, name: str) -> Variant:
-        """What a name in `methods` stands for, with all options that it runs under."""
+        """What a name in `methods` stands for, with all options and fields of requests that it runs under."""
         own = self.variants.get(name) or Variant(method=name)
-        return Variant(method=own.method, options={**self.options.get(own.method, {}), **own.options})
+        return Variant(
+            method=own.method,
+            options={**self.options.get(own.method, {}), **own.options},
+            request={**(self.request or {}), **(own.request or {})},
+        )

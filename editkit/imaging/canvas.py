@@ -133,6 +133,7 @@ def dilate(mask_B1HW: Tensor, reach: int) -> Tensor:
     """Dilate a boolean mask by a square that reaches `reach` pixels to every side."""
     for side in (-1, -2):
         size, width = mask_B1HW.shape[side], 1
+        reach = min(reach, size)
         margin = (reach, reach, 0, 0) if side == -1 else (0, 0, reach, reach)
         mask_B1HW = F.pad(mask_B1HW, margin)
         # Doubling the covered width takes a tenth of the time of max pooling.

@@ -5,6 +5,7 @@ SpecEdit (arXiv 2605.02152) finds the tokens to refine by a draft, too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -27,7 +28,12 @@ SEED = 0
 
 
 def changed_cells(
-    pipeline: Pipeline, inputs: EditInputs, plan: Plan, settings: StepSaving, guidance: float
+    pipeline: Pipeline,
+    inputs: EditInputs,
+    plan: Plan,
+    settings: StepSaving,
+    guidance: float,
+    on_step: Callable[[], None] | None = None,
 ) -> Tensor:
     """Find the tokens of the answer panel, BN, that a draft of a batch changes, grown.
 
@@ -37,6 +43,7 @@ def changed_cells(
         plan: the batch's plan at its full size.
         settings: number of steps of the draft, threshold, and by how much the area grows.
         guidance: distilled guidance.
+        on_step: called after each step of the draft; an exception from it ends the edit.
     """
     assert inputs.source_BCHW is not None
     backbone, panel = pipeline.backbone, plan.canvas.answer
@@ -46,7 +53,12 @@ def changed_cells(
     start_BLC = pipeline.sampler.start(small, backbone.noise(small.canvas, generators))
     times = flow.schedule(settings.draft, start_BLC.shape[1], backbone.time_shift(small.role))
     velocity = partial(pipeline.sampler.velocity, plan=small, guidance=guidance)
-    answer_BNC = canvas.answer_tokens(flow.euler(velocity, start_BLC, times), small.canvas)
+    x_BLC = start_BLC
+    for step_BLC in flow.euler_steps(velocity, start_BLC, times):
+        x_BLC = step_BLC
+        if on_step:
+            on_step()
+    answer_BNC = canvas.answer_tokens(x_BLC, small.canvas)
     source_BNC = backbone.encode(canvas.place(inputs.source_BCHW, small.canvas))
     cells_B1hw = postprocess.changed_cells(source_BNC, answer_BNC, small.canvas, settings.threshold)
     cells = panel.height // canvas.GRID, panel.width // canvas.GRID

@@ -20,11 +20,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from editkit import flow
+from editkit import adapters, flow, notes
 from editkit.backbone import Backbone
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images
-from editkit.inference import postprocess, provenance
+from editkit.inference import postprocess, provenance, speed
 from editkit.inference.inputs import PreparedRequest, collate
 from editkit.inference.memory import enough_memory
 from editkit.inference.planned_batch import DenoiseState, Pipeline, PlannedBatch
@@ -42,7 +42,7 @@ def run(pipeline: Pipeline, batch: Sequence[PreparedRequest], watch: Watch | Non
     """
     clock = Stopwatch()
     with enough_memory():
-        planned = plan_batch(pipeline, batch)  # steps 1 to 4
+        planned = plan_batch(pipeline, batch, watch)  # steps 1 to 4
         clock.lap("plan")
         on_step = step_callback(planned, watch)
         state = denoise(planned.velocity, planned.start, planned.times, on_step=on_step)  # step 5
@@ -52,8 +52,10 @@ def run(pipeline: Pipeline, batch: Sequence[PreparedRequest], watch: Watch | Non
         return results(planned, edited, clock.shared(len(batch)))  # step 8
 
 
-def plan_batch(pipeline: Pipeline, batch: Sequence[PreparedRequest]) -> PlannedBatch:
-    """Do steps 1 to 4: everything before the first Euler step."""
+def plan_batch(
+    pipeline: Pipeline, batch: Sequence[PreparedRequest], watch: Watch | None = None
+) -> PlannedBatch:
+    """Do steps 1 to 4: everything before the first Euler step; `watch` is called in each step of a draft."""
     backbone, request = pipeline.backbone, batch[0].request
     # 1. Requests become one set of tensors.
     inputs = collate([item.inputs for item in batch])
@@ -62,10 +64,16 @@ def plan_batch(pipeline: Pipeline, batch: Sequence[PreparedRequest]) -> PlannedB
     backbone.use_components_of(pipeline.method.role_under(pipeline.options))
     generators = tuple(torch.Generator().manual_seed(item.request.seed) for item in batch)
     plan = pipeline.conditioner.plan(replace(inputs, generators=generators))
+    if plan.conditioning.context_apart and not adapters.active(backbone.transformer(plan.role)):
+        notes.tell(
+            "context=cached spoils the picture unless the weights were trained with it, and no adapter is in "
+            f"use; leave it out, or train one for {pipeline.method.name} with options.context=cached."
+        )
     # 3. One CPU generator for each picture, so that a batch gives what single edits give.
     noise_BLC = backbone.noise(plan.canvas, generators)
     # 4. Shift times as the role's own scheduler does.
     steps, guidance = pipeline.defaults(plan.role, request)
+    speed.check_steps(request.speed, backbone.base, pipeline.method.name, steps)
     times = flow.schedule(steps, noise_BLC.shape[1], backbone.time_shift(plan.role))
     backbone.reset_caches()  # they hold steps of the previous picture
     return PlannedBatch(
@@ -76,7 +84,9 @@ def plan_batch(pipeline: Pipeline, batch: Sequence[PreparedRequest]) -> PlannedB
         start=DenoiseState(x_BLC=pipeline.sampler.start(plan, noise_BLC)),
         times=times,
         guidance=guidance,
-        velocity=pipeline.pace.velocity(pipeline, inputs, plan, times, guidance),
+        velocity=pipeline.pace.velocity(
+            pipeline, inputs, plan, times, guidance, _draft_callback(steps, batch, watch)
+        ),
     )
 
 
@@ -208,6 +218,16 @@ def step_callback(planned: PlannedBatch, watch: Watch | None) -> Callable[[Denoi
         watch(Progress(step=state.step, steps=last, seeds=seeds, preview=preview))
 
     return on_step
+
+
+def _draft_callback(
+    steps: int, batch: Sequence[PreparedRequest], watch: Watch | None
+) -> Callable[[], None] | None:
+    """Make a callback that reports a draft's step, after which no step of the edit is done yet."""
+    if watch is None:
+        return None
+    seeds = tuple(item.request.seed for item in batch)
+    return partial(watch, Progress(step=0, steps=steps, seeds=seeds, preview=list))
 
 
 def _picture(item: PreparedRequest, edited: EditedImage) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -29,9 +29,18 @@ class Pace(Protocol):
         """The cache that skips blocks, as the loading option `cache`; the backbone's own where None."""
 
     def velocity(
-        self, pipeline: Pipeline, inputs: EditInputs, plan: Plan, times: Tensor, guidance: float
+        self,
+        pipeline: Pipeline,
+        inputs: EditInputs,
+        plan: Plan,
+        times: Tensor,
+        guidance: float,
+        on_step: Callable[[], None] | None = None,
     ) -> flow.Velocity:
-        """Return the velocity of a planned batch at the times of its schedule."""
+        """Return the velocity of a planned batch at the times of its schedule.
+
+        `on_step` is called after each step that is computed here, before the first one of the schedule.
+        """
 
 
 class Exact:
@@ -41,7 +50,13 @@ class Exact:
     cache: dict[str, Any] | None = None
 
     def velocity(
-        self, pipeline: Pipeline, inputs: EditInputs, plan: Plan, times: Tensor, guidance: float
+        self,
+        pipeline: Pipeline,
+        inputs: EditInputs,
+        plan: Plan,
+        times: Tensor,
+        guidance: float,
+        on_step: Callable[[], None] | None = None,
     ) -> flow.Velocity:
         """Return the sampler's own velocity."""
         return partial(pipeline.sampler.velocity, plan=plan, guidance=guidance)

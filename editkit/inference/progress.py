@@ -11,13 +11,13 @@ from PIL import Image
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """A report after an Euler step.
+    """A report after an Euler step of an edit, or of the draft before it.
 
     Attributes:
-        step: number of steps done.
+        step: number of steps done, 0 in a draft.
         steps: number of steps to do, to the end or to the previews of a seed search.
         seeds: seeds of the pictures in the batch.
-        preview: makes previews of the pictures, in the order of the seeds.
+        preview: makes previews of the pictures, in the order of the seeds; none in a draft.
     """
 
     step: int

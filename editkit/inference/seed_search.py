@@ -125,7 +125,8 @@ def run(
     inputs.check_seed(seeds[-1])
     with enough_memory():
         # All seeds, stopped early.
-        every = plan_batch(pipeline, [_with(prepared, seed, request.steps if whole else k) for seed in seeds])
+        drawn = [_with(prepared, seed, request.steps if whole else k) for seed in seeds]
+        every = plan_batch(pipeline, drawn, watch)
         early = denoise(every.velocity, every.start, every.times, k, step_callback(every, watch))
         pictures = dict(zip(seeds, previews(every, early), strict=True))
         # The judge chooses.
@@ -135,7 +136,7 @@ def run(
         clock.lap("search")
         # The winner alone, from where it was stopped or from its noise.
         chosen = [_with(prepared, seed, request.steps)]
-        one = every if len(seeds) == 1 and whole else plan_batch(pipeline, chosen)
+        one = every if len(seeds) == 1 and whole else plan_batch(pipeline, chosen, watch)
         place = seeds.index(seed)
         stopped = DenoiseState(x_BLC=early.x_BLC[place : place + 1], step=k)
         clock.lap("plan")

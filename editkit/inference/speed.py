@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from editkit import config, packages
+from editkit import config, notes, packages
 from editkit.errors import EditkitError, unknown
 from editkit.inference import speed_settings
 from editkit.inference.speed_settings import Settings, StepSaving
@@ -59,6 +59,18 @@ def measured(base: str | None, method: str) -> list[str]:
     """Name the speeds besides `exact` that were measured for a backbone's base and a method."""
     found = table(TABLE).get(base or "", {}).get(method, {})
     return [name for name in MEASURED if name in found]
+
+
+def check_steps(speed: str, base: str | None, method: str, steps: int) -> None:
+    """Tell a user whose edit has another number of steps than those that a named speed was measured with."""
+    if speed not in MEASURED:
+        return
+    usual = table(TABLE)[base or ""][method]["steps"]
+    if steps != usual:
+        notes.tell(
+            f"speed={speed} was measured with {usual} steps and may lose more with {steps}; compare it with "
+            f"speed=exact, or give settings such as speed=full_steps=1,refresh=9."
+        )
 
 
 def name_of(settings: str, base: str | None, method: str) -> str:

@@ -91,12 +91,13 @@ def parse(speed: str) -> Settings:
     """Read settings from `key=value`, with commas between.
 
     Raises:
-        EditkitError: for an unknown key, a value of the wrong type or range, or several caches.
+        EditkitError: for an unknown key, one that is given twice, or a value of the wrong type or range.
     """
     parts = [part.strip() for part in speed.split(",")]
+    keys = [part.partition("=")[0] for part in parts]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise EditkitError(f"speed={speed} gives {twice} more than once; give it once.")
     caches = [part for part in parts if part.startswith("cache=")]
-    if len(caches) > 1:
-        raise EditkitError(f"speed={speed} names {len(caches)} caches; give one.")
     named = {"cache": caches[0].removeprefix("cache=")} if caches else {}
     return build(named, [part for part in parts if part not in caches])
 

@@ -7,7 +7,7 @@ on along the velocity of the last full step. The others see them through their k
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -55,7 +55,13 @@ class Saving:
         return as_text(self.settings)
 
     def velocity(
-        self, pipeline: Pipeline, inputs: EditInputs, plan: Plan, times: Tensor, guidance: float
+        self,
+        pipeline: Pipeline,
+        inputs: EditInputs,
+        plan: Plan,
+        times: Tensor,
+        guidance: float,
+        on_step: Callable[[], None] | None = None,
     ) -> flow.Velocity:
         """Return the velocity of a planned batch; without a picture to edit, in full."""
 
@@ -78,7 +84,7 @@ class Saving:
         if inputs.mask_B1HW is not None:
             cells_BN = masked_cells(inputs.mask_B1HW, plan, self.settings.grow)
         elif inputs.source_BCHW is not None and self.settings.draft:
-            cells_BN = draft.changed_cells(pipeline, inputs, plan, self.settings, guidance)
+            cells_BN = draft.changed_cells(pipeline, inputs, plan, self.settings, guidance, on_step)
         elif inputs.source_BCHW is not None:
             source_BNC = backbone.encode(canvas.place(inputs.source_BCHW, plan.canvas))
         changes = Changes(plan=plan, settings=self.settings, cells_BN=cells_BN, source_BNC=source_BNC)

@@ -93,8 +93,9 @@ class Server:
     def _check_key(self, request: Request) -> None:
         if self.settings.api_key is None:
             return
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self.settings.api_key.encode()):
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        same = hmac.compare_digest(given.strip().encode(), self.settings.api_key.encode())
+        if scheme.lower() != "bearer" or not same:
             raise RefusedError("The API key is missing or wrong.", 401, code="invalid_api_key")
 
     async def _edits(self, request: Request) -> Response:

@@ -21,6 +21,7 @@ from editkit.serving.settings import ServerSettings
 FILES = {"image": "image", "image[]": "image", "mask": "mask"}
 FILES |= {"references": "references", "references[]": "references"}
 """What each file of a form is."""
+OWN_MASK = "The clear parts of the image were taken as its mask; send a mask, or an opaque image, for others."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +92,14 @@ def prepared(asked: ImageRequest, pictures: Pictures) -> list[PreparedRequest]:
         EditkitError: for what cannot be decoded, or a value out of range.
     """
     mask = None if pictures.mask is None else uploads.mask(pictures.mask)
-    given = {"image": pictures.image, "mask": mask, "references": pictures.references}
+    own = None if mask or pictures.image is None else uploads.own_mask(pictures.image)
+    given = {"image": pictures.image, "mask": mask or own, "references": pictures.references}
     requests = asked.requests(given)
     inputs.check_seed(requests[-1].seed)
     first = inputs.prepare(requests[0])
+    if own is not None and first.source is not None:  # what was clear is painted, and so is no longer clear
+        opaque = replace(first.source, alpha=None)
+        first = replace(first, source=opaque, notes=(OWN_MASK, *first.notes))
     return [replace(first, request=replace(first.request, seed=each.seed)) for each in requests]
 
 

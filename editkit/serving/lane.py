@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import Protocol
@@ -15,14 +15,47 @@ from editkit.errors import EditkitError
 from editkit.inference.inputs import PreparedRequest
 from editkit.inference.progress import Progress
 from editkit.serving import adapters
-from editkit.serving.refusals import ClosedError
+from editkit.serving.refusals import ClosedError, RefusedError
 from editkit.types import EditRequest, EditResult
 
 log = logging.getLogger("editkit.serving")
+KEPT = 4
+"""Adapters that stay loaded on a device; of more, the one that was asked for the longest ago is unloaded."""
 
 
 class StoppedError(Exception):
     """An error that ends a batch which nobody waits for; after an `EditkitError` it would run again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapted:
+    """An editor that uses one adapter.
+
+    Attributes:
+        stamp: size and time of the adapter's file when it was loaded.
+        editor: the editor.
+        loaded: role and name under which the adapter was loaded, by method.
+    """
+
+    stamp: tuple[int, int]
+    editor: Editor
+    loaded: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def load(self, path: Path, method: str) -> None:
+        """Load the adapter for a method, unless that was done.
+
+        Raises:
+            EditkitError: where it does not fit.
+        """
+        if method not in self.loaded:
+            record, options = self.editor.method(method)
+            name = self.editor.load_adapter(path, method)
+            self.loaded[method] = record.role_under(options), name
+
+    def unload(self) -> None:
+        """Remove the adapter from the backbone; the editor cannot be used any more."""
+        for role, name in set(self.loaded.values()):
+            self.editor.backbone.unload_adapter(role, name)
 
 
 class Edit(Protocol):
@@ -42,7 +75,7 @@ class Edit(Protocol):
 
 
 class Lane:
-    """One device: an editor of its backbone, and one for each adapter that was asked for.
+    """One device: an editor of its backbone, and one for each of the adapters last asked for.
 
     Args:
         editor: of the device.
@@ -51,7 +84,7 @@ class Lane:
 
     def __init__(self, editor: Editor, folder: Path | None = None) -> None:
         self.editor, self._folder = editor, folder
-        self._adapted: dict[tuple[str, str], tuple[tuple[int, int], Editor]] = {}
+        self._adapted: dict[str, Adapted] = {}
 
     @property
     def device(self) -> str:
@@ -87,15 +120,32 @@ class Lane:
         return [replace(result, notes=(*told, *result.notes)) for result in results]
 
     def _editor(self, adapter: str | None, method: str) -> Editor:
-        """Return the editor that uses an adapter, loaded again where its file has changed."""
+        """Return the editor that uses an adapter, loaded again where its file has changed.
+
+        Raises:
+            RefusedError: where the adapter is not offered, or cannot be used with the method.
+        """
         if adapter is None:
             return self.editor
         path = adapters.path(self._folder, adapter)
         status = path.stat()
         stamp = status.st_size, status.st_mtime_ns
-        known = self._adapted.get((adapter, method))
-        if known is None or known[0] != stamp:
-            editor = self.editor.configured({})
-            editor.load_adapter(path, method)
-            known = self._adapted[adapter, method] = stamp, editor
-        return known[1]
+        known = self._adapted.pop(adapter, None)
+        if known is not None and known.stamp != stamp:
+            known.unload()
+            known = None
+        known = known or Adapted(stamp=stamp, editor=self.editor.configured(None))
+        try:
+            known.load(path, method)
+        except EditkitError as error:  # its message has the file's path, which is for the operator alone
+            log.warning("adapter refused", extra={"told": {"name": adapter, "problem": str(error)}})
+            raise RefusedError(
+                f"The adapter {adapter} cannot be used with {method} here; name another, or leave it out.",
+                param="adapter",
+            ) from error
+        finally:
+            if known.loaded:
+                self._adapted[adapter] = known  # the newest is last
+        while len(self._adapted) > KEPT:
+            self._adapted.pop(next(iter(self._adapted))).unload()
+        return known.editor

@@ -52,7 +52,7 @@ class ImageRequest:
 
     Attributes:
         fields: of an `EditRequest`, without pictures.
-        count: number of pictures to make; their seeds count up.
+        count: number of pictures to make; their seeds count up, past all that a search tries.
         adapter: name of an adapter, or None.
         output: a key of `FORMATS`.
         notes: what was given and changes nothing.
@@ -66,9 +66,10 @@ class ImageRequest:
 
     def requests(self, pictures: Mapping[str, Any]) -> list[EditRequest]:
         """Make the edits, of pictures by the names of their fields."""
-        seed = self.fields["seed"]
+        seed, search = self.fields["seed"], self.fields.get("search")
+        apart = 1 if search is None else search.seeds
         made = {**self.fields, **pictures}
-        return [EditRequest(**{**made, "seed": seed + place}) for place in range(self.count)]
+        return [EditRequest(**{**made, "seed": seed + place * apart}) for place in range(self.count)]
 
 
 def read(given: Mapping[str, Any], settings: ServerSettings, methods: Sequence[str]) -> ImageRequest:

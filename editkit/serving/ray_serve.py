@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from editkit import api, config
+from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.serving import logs, run
 from editkit.serving.app import Server
 from editkit.serving.deployment import DeploymentConfig
-from editkit.serving.settings import ServerSettings
 
 
 def application(args: Mapping[str, Any]) -> Any:
@@ -48,15 +47,11 @@ def application(args: Mapping[str, Any]) -> Any:
 def server(chosen: DeploymentConfig) -> Server:
     """Make one replica's server, on the first device that Ray lets it see."""
     logs.set_up()
-    settings = ServerSettings(
-        api_key=chosen.api_key or os.environ.get("EDITKIT_API_KEY") or None,
-        adapters=None if chosen.adapters is None else Path(chosen.adapters),
-        batch=chosen.batch,
-        queue=chosen.queue,
-        timeout=chosen.timeout,
-        grace=chosen.grace,
-    )
-    methods: Sequence[str] = chosen.methods
-    return run.made(
-        lambda device: api.load(chosen.backbone, device, chosen.dtype), [chosen.device], methods, settings
-    )
+    settings = chosen.settings(os.environ.get("EDITKIT_API_KEY") or None)
+
+    def load(device: str | None) -> Editor:
+        return api.load(
+            chosen.backbone, device, chosen.dtype, options=chosen.options, lora=chosen.lora, **chosen.loading
+        )
+
+    return run.made(load, [chosen.device], chosen.methods, settings)

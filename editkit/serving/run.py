@@ -131,7 +131,9 @@ def made(
     Raises:
         EditkitError: where weights cannot be loaded or a device is unknown.
     """
-    lanes = [Lane(load(device), settings.adapters) for device in devices]
+    # Recipes go to clients, who need not know where the operator's adapters are.
+    editors = [load(device).configured(None, private=True) for device in devices]
+    lanes = [Lane(editor, settings.adapters) for editor in editors]
     return Server(lanes, offered(lanes, methods), settings)
 
 

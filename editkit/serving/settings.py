@@ -39,7 +39,7 @@ class ServerSettings:
     canvas_pixels: int = 4_200_000
     """Largest number of pixels of `size`."""
     steps: int = 100
-    """Largest number of steps of an edit."""
+    """Largest number of steps of an edit, and of the draft that its speed may ask for."""
     seeds: int = 16
     """Largest number of seeds of a search."""
     pictures: int = 16

@@ -59,6 +59,21 @@ def mask(image: Image.Image) -> Image.Image:
     return Image.fromarray(255 - read.alpha)
 
 
+def own_mask(image: Image.Image) -> Image.Image | None:
+    """Read the mask of a picture that is sent without one, as OpenAI means it: its clear parts may change.
+
+    Returns:
+        the mask, white where the edit may land; None where no part is fully clear.
+
+    Raises:
+        EditkitError: where it cannot be decoded.
+    """
+    if not image.has_transparency_data:
+        return None
+    alpha = images.load(image).alpha
+    return None if alpha is None or alpha.min() > 0 else Image.fromarray(255 - alpha)
+
+
 def _too_large(given: str, param: str, pixels: int) -> RefusedError:
     return RefusedError(
         f"The {param}{given} has over {pixels:,} pixels; scale it down first.",

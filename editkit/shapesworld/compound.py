@@ -14,15 +14,20 @@ PARTS = {
     "letter": 2.0,
 }
 """Weights of the edits that an instruction joins."""
+DRAWING = {"replace": 1.0, "letter": 1.0}
+"""Weights of the edits that draw something where a thing of the source lies."""
+COMPOUND = ("compound", "compound/drawing")
+"""Two or three edits of any kind; one edit of `DRAWING` for each of two or three things."""
 
 
-def compound_example(seed: int) -> Example:
-    """The compound edit that a seed stands for."""
-    source, instruction, answer = compound(random.Random(f"compound {seed}"))
+def compound_example(seed: int, kind: str = "compound") -> Example:
+    """The compound edit of one of `COMPOUND` that a seed stands for."""
+    make = compound if kind == "compound" else drawing
+    source, instruction, answer = make(random.Random(f"{kind} {seed}"))
     return Example(
         seed=seed,
         category="compound",
-        kind="compound",
+        kind=kind,
         instruction=instruction,
         source=source,
         answer=answer,
@@ -32,9 +37,19 @@ def compound_example(seed: int) -> Example:
 def compound(rng: random.Random) -> Edit:
     """Two or three edits; no thing and no background is edited twice."""
     scene = draw_scene(rng, count=rng.randint(2, 3), lettered=rng.choice((0.0, 0.5)))
-    answer, phrases, count = scene, list[str](), rng.randint(2, 3)
+    return _joined(rng, scene, PARTS, rng.randint(2, 3))
+
+
+def drawing(rng: random.Random) -> Edit:
+    """Each of two or three things gets another shape or letter."""
+    scene = draw_scene(rng, count=rng.randint(2, 3), lettered=rng.choice((0.0, 0.5)))
+    return _joined(rng, scene, DRAWING, len(scene.things))
+
+
+def _joined(rng: random.Random, scene: Scene, parts: dict[str, float], count: int) -> Edit:
+    answer, phrases = scene, list[str]()
     while len(phrases) < count:
-        kinds = {kind: weight for kind, weight in PARTS.items() if _possible(kind, scene, answer)}
+        kinds = {kind: weight for kind, weight in parts.items() if _possible(kind, scene, answer)}
         (kind,) = rng.choices(list(kinds), list(kinds.values()))
         _, make = ON_SCENE[kind]
         _, words, edited = make(rng, answer)

@@ -14,7 +14,7 @@ from editkit import shapesworld as world
 from editkit.data.records import DRAWN, DataConfig, Record
 from editkit.errors import EditkitError
 from editkit.shapesworld import evaluate, evaluate_masked
-from editkit.shapesworld.compound import compound_example
+from editkit.shapesworld.compound import COMPOUND, compound_example
 from editkit.shapesworld.masked import IN_CONTEXT, NAMES
 from editkit.shapesworld.records import edit_record, masked_record
 
@@ -50,7 +50,7 @@ class ShapesWorld(Drawn):
 
     def __init__(self, config: DataConfig) -> None:
         super().__init__(config)
-        self.kinds = _kinds(config, world.KINDS, "caption", "open", "compound")
+        self.kinds = _kinds(config, world.KINDS, "caption", "open", *COMPOUND)
 
     def draw(self, seed: int) -> Record:
         return _edit(seed, random.Random(f"kind {seed}"), self.kinds)
@@ -106,7 +106,7 @@ class ShapesWorldHoles(Drawn):
 
     def __init__(self, config: DataConfig) -> None:
         super().__init__(config)
-        self.kinds = _kinds(config, world.KINDS, "open", "compound")
+        self.kinds = _kinds(config, world.KINDS, "open", *COMPOUND)
 
     def draw(self, seed: int) -> Record:
         rng = random.Random(f"hole {seed}")
@@ -151,7 +151,7 @@ def _edit(seed: int, rng: random.Random, kinds: dict[str, float]) -> Record:
             instruction=case.instruction,
             kind=kind,
         )
-    return edit_record(compound_example(seed) if kind == "compound" else world.example(seed, kind))
+    return edit_record(compound_example(seed, kind) if kind in COMPOUND else world.example(seed, kind))
 
 
 def _hole(mask_HW: NDArray[np.uint8], rng: random.Random, whole: float) -> None:

@@ -77,6 +77,11 @@ class MoELinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # peft is unt
         if adapter in self.scaling:
             self.scaling[adapter] = scale * self.lora_alpha[adapter] / self.r[adapter]
 
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Forget the adapter, without which the layer does nothing (peft's interface)."""
+        for held in (self.r, self.lora_alpha, self.scaling, self.use_rslora):
+            held.pop(adapter_name, None)
+
     def routed(self, x: Tensor) -> Tensor:
         """Return the experts' weights (..., E), zero for those not chosen."""
         options = self.options

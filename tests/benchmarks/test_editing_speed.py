@@ -54,7 +54,7 @@ def test_the_table_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest
     place = tmp_path / "speed.yaml"
     monkeypatch.setattr(speed_table, "TABLE", place)
     monkeypatch.setattr(speed, "TABLE", place)
-    speed_table.write("some", "kontext", MEASURED)
+    speed_table.write("some", "kontext", 8, MEASURED)
     assert speed.resolve("fast", "some", "kontext") == speed.StepSaving(full_steps=2)
     assert config.read(place)["some"]["kontext"]["balanced"]["full_steps"] == 5
 

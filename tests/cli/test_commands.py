@@ -87,7 +87,17 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "serve": (
         [],
         {*LOW_MEMORY, "-b", "--backbone", "--device", "--dtype", "--load", "--lora", "-m", "--method"}
-        | {"--host", "--port", "--api-key", "--adapters", "--batch", "--queue", "--timeout", "--grace"}
+        | {
+            "--option",
+            "--host",
+            "--port",
+            "--api-key",
+            "--adapters",
+            "--batch",
+            "--queue",
+            "--timeout",
+            "--grace",
+        }
         | {"--max-megabytes", "--body-seconds", "--max-pixels", "--max-steps", "--judge", "--page"}
         | {"--password"},
     ),
@@ -110,7 +120,7 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
             *LOADING,
             *("--data", "-m", "--method", "-o", "--out", "--limit", "--metrics", "--metric-option"),
             *("--results", "--seed", "--steps", "--batch-size", "--masks", "--dry-run", "--on", "--shard"),
-            *("--option", "--load", "--lora"),
+            *("--option", "--load", "--lora", "--request"),
             *("--judge", "--rubric", "--judge-passes", "--judge-option"),
         },
     ),
@@ -128,7 +138,10 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     "eval report": (["run"], {"--quiet", "--verbose"}),
     "eval compare": (
         ["first", "second"],
-        {"-m", "--method", "--columns", "--tolerance", "--json", "--quiet", "--verbose"},
+        {
+            *("-m", "--method", "--columns", "--tolerance", "--shared-items", "--json"),
+            *("--quiet", "--verbose"),
+        },
     ),
     "eval export": (["run"], {"-o", "--out", "--as", "--quiet", "--verbose"}),
     "eval benchmarks": ([], set()),

@@ -12,7 +12,7 @@ from editkit.errors import EditkitError
 from editkit.evaluation.benchmarks import BENCHMARKS, described, open_benchmark
 from editkit.evaluation.metrics import METRICS
 from editkit.evaluation.records import Item
-from tests.command_line import one_sentence
+from tests.command_line import command, one_sentence
 from tests.evaluation import samples
 
 EXPECTED = {
@@ -209,6 +209,74 @@ def test_data_that_are_no_benchmark_are_refused(
     with pytest.raises(EditkitError, match=words) as told:
         open_benchmark(name, data).contents()
     one_sentence(str(told.value))
+
+
+def own_lines(folder: Path, rows: list[dict[str, object]]) -> Path:
+    samples.saved(folder / "a.png", 1)
+    path = folder / "own.jsonl"
+    path.write_text("".join(f"{json.dumps({'instruction': 'x', **row})}\n" for row in rows))
+    return path
+
+
+def test_sessions_of_ones_own(tmp_path: Path) -> None:
+    """A later turn needs no source; where there is no column turn, rows of a session are counted."""
+    rows: list[dict[str, object]] = [
+        {"id": "a1", "source": "a.png", "session": "a", "turn": 1},
+        {"id": "a2", "session": "a", "turn": "2"},
+        {"id": "b1", "source": "a.png", "session": "b"},
+        {"id": "b2", "session": "b"},
+        {"id": "b3", "session": "b"},
+        {"id": "c", "source": "a.png"},
+    ]
+    items, problems = samples.split(open_benchmark("jsonl", own_lines(tmp_path, rows)))
+    assert not problems
+    assert [(item.id, item.session, item.turn, item.last, item.source is None) for item in items] == [
+        ("a1", "a", 1, False, False),
+        ("a2", "a", 2, True, True),
+        ("b1", "b", 1, False, False),
+        ("b2", "b", 2, False, True),
+        ("b3", "b", 3, True, True),
+        ("c", "", 1, True, False),
+    ]
+
+
+def test_turns_that_go_on_from_nothing_are_problems(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"id": "a1", "source": "a.png", "session": "a", "turn": 1},
+        {"id": "a3", "session": "a", "turn": 3},
+        {"id": "b2", "session": "b", "turn": 2},
+        {"id": "c1", "session": "c", "turn": 1},
+        {"id": "d", "source": "a.png", "session": "d", "turn": 0},
+        {"id": "e", "source": "a.png", "session": "e", "turn": "two"},
+    ]
+    items, problems = samples.split(open_benchmark("jsonl", own_lines(tmp_path, rows)))
+    assert [item.id for item in items] == ["a1"]
+    words = ["is not turn 2 of", "is not turn 1 of", "no source picture.", "the turn 0", "the turn 'two'"]
+    for problem, told in zip(problems, words, strict=True):
+        assert problem.kind == "empty field"
+        assert told in problem.sentence
+        one_sentence(problem.sentence)
+
+
+def test_text_to_image_needs_no_source(tmp_path: Path) -> None:
+    path = own_lines(tmp_path, [{"id": "a"}, {"id": "b", "category": "c"}])
+    items, problems = samples.split(open_benchmark("text-to-image", path))
+    assert not problems
+    assert [(item.id, item.source, item.turn, item.answer_caption) for item in items] == [
+        ("a", None, 1, "x"),
+        ("b", None, 1, "x"),
+    ]
+    assert described("text-to-image").rubric == "text-to-image"
+
+
+def test_quiet_hides_the_bars_of_datasets(tmp_path: Path) -> None:
+    samples.gedit(tmp_path / "data")
+    shown = command(
+        *("eval", "run", "gedit", "--data", tmp_path / "data", "-m", "kontext", "--metrics", "cost"),
+        *("--dry-run", "--quiet"),
+        env={"HF_HOME": str(tmp_path / "cache")},
+    )
+    assert (shown.status, shown.err) == (0, "")
 
 
 def test_a_benchmark_of_ones_own(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from editkit.backbone import Backbone
+from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.evaluation.comparison import compare, regressions
 from editkit.evaluation.run_folder import RunFolder
@@ -60,6 +63,50 @@ def test_exit_status_is_a_gate(runs: tuple[Path, Path], cli: Cli) -> None:
     assert same.status == 0
     assert "no figure is surely worse" in same.out
     assert cli("eval", "compare", runs[0], runs[0].parent).status == 2
+
+
+def shapes(out: Path, limit: int) -> RunConfig:
+    return RunConfig(
+        benchmark="shapesworld", methods=["kontext"], limit=limit, steps=1, metrics=["pixels", "cost"],
+        out=str(out),
+    )  # fmt: skip
+
+
+def test_a_repeated_run_is_not_worse_by_its_costs(tmp_path: Path, tiny: Backbone, cli: Cli) -> None:
+    """The same edits took more time and memory: both are surely worse, and only judged where asked for."""
+    first = done(shapes(tmp_path / "first", 3), lambda: Editor(tiny)).path
+    second = Path(shutil.copytree(first, tmp_path / "second"))
+    log = second / "logs" / "scores-0.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for line in lines:
+        line["scores"]["cost"]["values"] |= {"seconds": 900.0, "peak_gb": 900.0}
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    told = cli("eval", "compare", first, second)
+    assert told.status == 0, told
+    assert "no figure is surely worse; costs (seconds, steps, tokens, tflops, peak_gb) are judged" in told.out
+    assert "worse (cost)" in told.out
+    asked = cli("eval", "compare", first, second, "--columns", "l1,seconds")
+    assert asked.status == 1
+    assert asked.out.endswith("worse: seconds of kontext\n")
+    found = {each["column"]: each for each in json.loads(cli("eval", "compare", first, second, "--json").out)}
+    assert (found["seconds"]["verdict"], found["seconds"]["judged"]) == ("worse", False)
+    assert not found["seconds"]["regression"]
+    assert found["l1"]["judged"]
+
+
+def test_other_items_fail_the_gate(runs: tuple[Path, Path], tmp_path: Path, cli: Cli) -> None:
+    config = {**RunFolder(runs[0]).settings["config"], "out": str(tmp_path / "three"), "limit": 3}
+    fewer = done(RunConfig(**config)).path
+    for pair in ((runs[0], fewer), (fewer, runs[0])):
+        told = cli("eval", "compare", *pair, "--quiet")
+        assert told.status == 1
+        assert "no figure is surely worse" in told.out
+        assert told.err == (
+            f"editkit: The run in {fewer} lacks 1 of the 4 items of {runs[0]}, such as 'item 3'; "
+            "run both on the same items, or give --shared-items.\n"
+        )
+    allowed = cli("eval", "compare", runs[0], fewer, "--shared-items")
+    assert (allowed.status, allowed.err) == (0, "")
 
 
 def test_failures_are_compared_too(tmp_path: Path, cli: Cli) -> None:

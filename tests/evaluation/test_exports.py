@@ -12,7 +12,8 @@ from editkit.errors import EditkitError
 from editkit.evaluation import exports
 from editkit.evaluation.report import frame
 from editkit.evaluation.run_folder import RunFolder
-from tests.evaluation.finished import scored
+from editkit.evaluation.settings import RunConfig
+from tests.evaluation.finished import done, scored
 
 
 def judged(folder: RunFolder, metric: str, values: dict[str, float], notes: dict[str, str]) -> None:
@@ -46,6 +47,17 @@ def test_magicbrush_final_turns(tmp_path: Path) -> None:
     assert len(last) == 2
     assert told["final_turn"]["l1"] == pytest.approx(sum(last) / 2)
     assert (tmp_path / "out" / "near" / "139" / "139_iter_3.png").is_file()
+
+
+@pytest.mark.parametrize(("name", "told"), [("magicbrush", "1 of 4"), ("magicbrush-multi", "1 of 2")])
+def test_magicbrush_says_how_many_failures_its_means_leave_out(name: str, told: str, tmp_path: Path) -> None:
+    run = scored(tmp_path, name, {"near": 5}, ["pixels"])
+    results = Path(run.settings["results"]["near"])
+    (lost,) = results.rglob("139_*3.png")
+    lost.unlink()
+    config = RunConfig(**{**run.settings["config"], "out": str(tmp_path / "again")})
+    notes = exports.export(done(config).path, tmp_path / "out")
+    assert notes[0] == f"near failed for {told} results, which its means leave out."
 
 
 def test_gedit(tmp_path: Path) -> None:

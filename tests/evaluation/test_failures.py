@@ -97,3 +97,20 @@ def test_failed_edits_are_tried_again(random_flux, tmp_path: Path) -> None:
     assert [row.error for row in found.rows] == [None] * 4
     assert all("l1" in row.values for row in found.rows)
     assert (folder.path / folder.edits()["kontext", "30-1"].picture).stat().st_mtime_ns == first
+
+
+@pytest.mark.parametrize("lost", ["30-1", "139-2"])
+def test_lost_pictures_are_made_again(lost: str, random_flux, tmp_path: Path) -> None:
+    """Of a single turn, and of one in the middle of a session; scores stay, since the picture is the same."""
+    config = RunConfig(
+        benchmark="magicbrush-multi", data=str(samples.magicbrush(tmp_path / "mb")), methods=["kontext"],
+        steps=1, metrics=["pixels"], out=str(tmp_path / "run"),
+    )  # fmt: skip
+    folder = done(config, lambda: Editor(random_flux))
+    before = table(folder)
+    picture = folder.path / folder.edits()["kontext", lost].picture
+    data = picture.read_bytes()
+    picture.unlink()
+    assert table(done(config, lambda: Editor(random_flux))) == before
+    assert picture.read_bytes() == data
+    assert runner.failed(config) == 0

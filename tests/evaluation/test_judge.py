@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,11 @@ import pytest
 
 from editkit.errors import EditkitError
 from editkit.evaluation import exports, planning, runner
+from editkit.evaluation.comparison import compare
 from editkit.evaluation.report import files, frame
 from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig
+from tests.command_line import Cli
 from tests.evaluation import samples
 from tests.evaluation.finished import quiet
 from tests.judges.rubric_endpoint import Served, options, serving
@@ -122,6 +125,29 @@ def test_a_failure_counts_the_lowest_score(tmp_path: Path, served: Served) -> No
     assert frame.mean(found.rows, "pq").mean == pytest.approx(9 * 3 / 4)
 
 
+def test_a_judge_that_answers_nothing_has_no_mean(tmp_path: Path, cli: Cli) -> None:
+    """A failed item counts 0, and must not be all that a mean is made of."""
+    data = samples.jsonl(tmp_path / "data", 2)
+    results = samples.copied_results(runner.open_benchmark("jsonl", data), tmp_path / "theirs", 9)
+    (tmp_path / "data" / "source" / "0.png").write_bytes(b"x")
+    run = cli(
+        *("eval", "run", "jsonl", "--data", data, "--results", results, "--metrics", "source-pixels"),
+        *("--judge", "openai", "--judge-option", "url=http://127.0.0.1:9", "--judge-option", "model=eyes"),
+        *("--judge-option", "retries=1", "-o", tmp_path / "run"),
+    )
+    assert run.status == 0, run
+    assert not {"sc", "pq", "overall"} & frame.read(RunFolder(tmp_path / "run")).columns.keys()
+    assert "source_l1" in run.out
+    assert "theirs: viescore judge gave no score for 1 and so has no mean; item 1: " in run.err
+    answered = Path(shutil.copytree(tmp_path / "run", tmp_path / "answered"))
+    line = {"method": "theirs", "item": "item 1", "scores": {"viescore judge": {"values": {"sc": 4.0}}}}
+    with (answered / "logs" / "scores-0.jsonl").open("a") as file:
+        file.write(f"{json.dumps(line)}\n")
+    with pytest.raises(EditkitError, match="run has no score of viescore judge for any result of theirs"):
+        compare(answered, tmp_path / "run")
+    assert compare(answered, tmp_path / "run", columns=["source_l1"])
+
+
 def test_a_failure_counts_no_question_that_was_not_asked(tmp_path: Path, served: Served) -> None:
     """No item asks for words, so that the failed one has no lowest score of them."""
     served.answer = lambda text, number: "\n".join(
@@ -168,7 +194,8 @@ def test_a_rubric_that_asks_every_item_logs_nothing_of_words(tmp_path: Path, ser
 
 
 def test_an_unreadable_result_counts_a_question_that_its_item_asks(tmp_path: Path, served: Served) -> None:
-    served.answer = lambda text, number: "Typography: 6"
+    names = ("Prompt following", "Aesthetics", "Realism")
+    served.answer = lambda text, number: "\n".join(f"{name}: 6" for name in names if f"{name}:" in text)
     asked = config(tmp_path, served, rubric="text-to-image")
     data = Path(str(asked.data))
     data.write_text(data.read_text().replace("edit 0", "write 'open'"))

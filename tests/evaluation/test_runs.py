@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from editkit.backbone import Backbone
 from editkit.editor import Editor
 from editkit.errors import EditkitError
-from editkit.evaluation import runner
+from editkit.evaluation import planning, runner
 from editkit.evaluation.chunks import Share
 from editkit.evaluation.report import frame
 from editkit.evaluation.run_folder import RunFolder
-from editkit.evaluation.settings import RunConfig
-from tests.command_line import copied
+from editkit.evaluation.settings import RunConfig, Variant
+from tests.command_line import Cli, copied, refused
 from tests.evaluation import samples
 from tests.evaluation.finished import PIXELS, done, existing_results, quiet, table, unused
 
@@ -198,3 +199,54 @@ def test_methods_edit_with_a_seed_of_the_item(random_flux, tmp_path: Path) -> No
             np.asarray(Image.open(folder.path / row.picture)),
             np.asarray(Image.open(again.path / row.picture)),
         )
+
+
+def test_text_to_image_and_sessions_of_ones_own(tmp_path: Path, random_flux: Backbone) -> None:
+    """A row without a source is drawn from its words, and a later turn edits what was drawn."""
+    data = tmp_path / "own.jsonl"
+    rows = [
+        {"id": "a", "instruction": "a red square"},
+        {"id": "b1", "instruction": "a blue square", "session": "b"},
+        {"id": "b2", "instruction": "make it green", "session": "b"},
+    ]
+    data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    config = RunConfig(
+        benchmark="text-to-image", data=str(data), methods=["kontext"], steps=1, backbone="tiny",
+        metrics=["source-pixels", "cost"], out=str(tmp_path / "run"),
+    )  # fmt: skip
+    (needs,) = planning.needs(config, runner.open_benchmark("text-to-image", data))
+    assert (needs.items, needs.passes) == (3, None)
+    folder = done(config, lambda: Editor(random_flux))
+    found = frame.read(folder)
+    assert [row.error for row in found.rows] == [None] * 3
+    assert ["source_l1" in row.values for row in found.rows] == [False, False, True]
+    drawn = folder.edits()["kontext", "a"]
+    recipe = json.loads(Image.open(folder.path / drawn.picture).text["editkit"])
+    assert recipe["source_sha256"] is None
+
+
+def test_variants_have_fields_of_requests(tmp_path: Path, random_flux: Backbone) -> None:
+    config = RunConfig(
+        benchmark="shapesworld", limit=2, methods=["kontext", "fast"], steps=2, metrics=["cost"],
+        variants={"fast": Variant(method="kontext", request={"speed": "full_steps=1,region=false"})},
+        request={"align": True, "guidance": 2.0}, out=str(tmp_path / "run"),
+    )  # fmt: skip
+    folder = done(config, lambda: Editor(random_flux))
+    recipes = {
+        method: json.loads(Image.open(folder.path / edit.picture).text["editkit"])
+        for (method, _), edit in folder.edits().items()
+    }
+    assert {name: (each["align"], each["guidance"]) for name, each in recipes.items()} == {
+        "kontext": (True, 2.0), "fast": (True, 2.0),
+    }  # fmt: skip
+    assert recipes["kontext"]["speed"] == "exact"
+    assert recipes["fast"]["speed"].startswith("full_steps=1,")
+    counted = {row.method: "tflops" in row.values for row in frame.read(folder).rows}
+    assert counted == {"kontext": True, "fast": False}
+
+
+def test_wrong_fields_of_requests_are_refused_at_once(tmp_path: Path, cli: Cli) -> None:
+    run = ("eval", "run", "shapesworld", "-m", "kontext", "--limit", 1, "-o", tmp_path / "run")
+    refused(cli(*run, "--request", "seed=3"), "request may hold task, .*speed, not 'seed'")
+    refused(cli(*run, "--request", "size=12"), "size=12 is not allowed")
+    refused(cli(*run, "--request", "speed=quick"), "quick")

@@ -65,6 +65,7 @@ def test_settings_are_read_as_they_are_written() -> None:
         "cache=first_block,threshold=0",
         "cache=taylor_seer,order=0",
         "cache=first_block,cache=taylor_seer",
+        "full_steps=2,full_steps=3",
     ],
 )
 def test_wrong_settings_are_refused(given: str) -> None:

@@ -15,6 +15,7 @@ from editkit.imaging import canvas
 from editkit.inference import draft, pipeline
 from editkit.inference.inputs import prepare
 from editkit.inference.planned_batch import Pipeline, PlannedBatch
+from editkit.inference.speed import check_steps
 from editkit.inference.speed_settings import StepSaving, as_text
 from editkit.inference.step_saving import SavedVelocity, Saving
 from tests.pictures import difference, image
@@ -90,6 +91,7 @@ def test_a_last_full_step_reaches_every_token(random_flux: Flux) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.filterwarnings("ignore:context=cached")
 @pytest.mark.parametrize("name", ["kontext", "icedit"])
 def test_a_cached_context_is_exact_where_all_tokens_are_computed(random_flux: Flux, name: str) -> None:
     """It depends on neither time nor canvas, so keeping it loses nothing."""
@@ -215,3 +217,17 @@ def test_text_to_image_saves_nothing_and_says_so(random_flux: Flux) -> None:
 def test_wrong_speeds_are_refused(random_flux: Flux, speed: Any, problem: str) -> None:
     with pytest.raises(EditkitError, match=problem):
         editkit.Editor(random_flux).edit(image(128, 128), WORDS, steps=1, speed=speed)
+
+
+def test_context_of_weights_trained_without_it_is_told(random_flux: Flux) -> None:
+    with pytest.warns(
+        EditkitWarning, match="context=cached spoils the picture unless .* train one for kontext"
+    ):
+        planned(random_flux, "kontext", None, options={"kontext": {"context": "cached"}})
+
+
+def test_another_number_of_steps_than_measured_is_told() -> None:
+    with pytest.warns(EditkitWarning, match="was measured with 8 steps and may lose more with 3"):
+        check_steps("balanced", "tiny", "kontext", 3)
+    check_steps("balanced", "tiny", "kontext", 8)
+    check_steps("full_steps=2", "tiny", "kontext", 3)

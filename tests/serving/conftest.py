@@ -25,7 +25,7 @@ def editor(tiny: Backbone) -> editkit.Editor:
 
 @pytest.fixture(scope="session")
 def adapters(tmp_path_factory: pytest.TempPathFactory, editor: editkit.Editor) -> Path:
-    """A folder with one adapter, which changes pictures, and one beside it that nobody may name."""
+    """A folder with one adapter that works and one that fits nothing; nobody may name the one beside it."""
     folder = tmp_path_factory.mktemp("adapters") / "allowed"
     folder.mkdir()
     record, options = editor.method("kontext")
@@ -37,6 +37,8 @@ def adapters(tmp_path_factory: pytest.TempPathFactory, editor: editkit.Editor) -
         "transformer.proj_out.lora_B.weight": torch.randn(outside, 2, generator=generator),
     }
     save_file(tensors, folder / "strong.safetensors")
+    misfit = {name: torch.randn(3, 3, generator=generator) for name in tensors}
+    save_file(misfit, folder / "misfit.safetensors")
     save_file(tensors, folder.parent / "outside.safetensors")
     (folder / "link.safetensors").symlink_to(folder.parent / "outside.safetensors")
     return folder

@@ -96,8 +96,9 @@ def test_a_full_queue_says_when_to_come_back(queue: EditQueue) -> None:
     assert queue.size == 0
 
 
-def test_what_nobody_waits_for_is_not_made(queue: EditQueue) -> None:
-    running, waiting = job(0, steps=1000), job(1, (24, 24))
+@pytest.mark.parametrize("long", [{"steps": 1000}, {"speed": "draft=10000,full_steps=1"}], ids=str)
+def test_what_nobody_waits_for_is_not_made(queue: EditQueue, long: dict[str, Any]) -> None:
+    running, waiting = job(0, **long), job(1, (24, 24))
     queue.start()
     queue.add([running])
     while not queue._running:

@@ -121,6 +121,68 @@ def test_failed_items_are_made_again_where_asked(editor: editkit.Editor, tmp_pat
     assert logged(tmp_path / "out").count("000002") == 2
 
 
+def test_a_failed_item_may_be_mended(editor: editkit.Editor, tmp_path: Path) -> None:
+    """Its row, or its picture; without being asked for, a failure stays as it is."""
+    source = rows(tmp_path, 4)
+    lines = source.read_text().splitlines()
+    source.write_text("\n".join([*lines[:3], "no JSON", *lines[3:]]) + "\n")
+    store = Store(tmp_path / "out", {})
+
+    def run(retry: bool) -> dict[str, str | None]:
+        batches = plan.batches(items(source), 2)
+        job.run(lambda: editor, batches, store.detached(), Share(), retry=retry)
+        made = job.finish(items(source), store)
+        assert made is not None
+        return {each.name: each.error for each in made}
+
+    failed = {name: error for name, error in run(retry=False).items() if error}
+    assert list(failed) == ["000002", "000003"]
+    source.write_text("\n".join([*lines[:3], lines[0].replace("make", "paint"), *lines[3:]]) + "\n")
+    image(24, 24).save(tmp_path / "missing.png")
+    assert {name: error for name, error in run(retry=False).items() if error} == failed
+    (tmp_path / "missing.png").write_bytes(b"damaged")
+    (name, error), *more = ((name, error) for name, error in run(retry=True).items() if error)
+    assert (name, more) == ("000002", [])
+    assert error != failed["000002"]  # the last failure is told
+    image(24, 24).save(tmp_path / "missing.png")
+    assert set(run(retry=True).values()) == {None}
+    assert [path.stem for path in sorted((tmp_path / "out").glob("*.png"))] == [
+        f"{place:06d}" for place in range(5)
+    ]
+
+
+def test_lost_pictures_are_made_again(editor: editkit.Editor, tmp_path: Path) -> None:
+    found = items(rows(tmp_path, 8))
+    whole(editor, found, tmp_path / "out")
+    before = content(tmp_path / "out")
+    (tmp_path / "out" / "000001.png").unlink()
+    store = Store(tmp_path / "out", {"batch_size": 3})
+    assert job.finish(found, store) is None
+    whole(editor, found, tmp_path / "out")
+    assert content(tmp_path / "out") == before
+    names = logged(tmp_path / "out")
+    assert [name for name in set(names) if names.count(name) > 1] == ["000001"]
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b"\xff"])
+def test_damaged_settings(tmp_path: Path, data: bytes) -> None:
+    Store(tmp_path / "out", {})
+    (tmp_path / "out" / "job.json").write_bytes(data)
+    with pytest.raises(EditkitError, match=r"job\.json.* another --out") as error:
+        Store(tmp_path / "out", {})
+    one_sentence(str(error.value))
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"name": "a"}'])
+def test_a_damaged_log(tmp_path: Path, line: str) -> None:
+    store = Store(tmp_path / "out", {})
+    (tmp_path / "out" / "log").mkdir()
+    (tmp_path / "out" / "log" / "a.jsonl").write_text(f"{line}\n")
+    with pytest.raises(EditkitError, match=r"Line 1 of .*a\.jsonl is damaged") as error:
+        store.done()
+    one_sentence(str(error.value))
+
+
 def test_the_command(cli: Cli, place: Place) -> None:
     source = rows(place.folder, 4)
     asked = (
@@ -140,8 +202,11 @@ def test_the_command(cli: Cli, place: Place) -> None:
     assert len(logged(place.folder / "out")) == 4
     refused(cli(*asked), "1 of 4 items failed")
     assert len(logged(place.folder / "out")) == 4
+    source.write_text(source.read_text() + '{"image": 5}\nno JSON\n{"id": "../a", "image": "p0.png"}\n')
+    run = cli(*asked)
+    refused(run, "4 of 7 items failed")
     image(24, 24).save(place.folder / "missing.png")
-    refused(cli(*asked, "--retry"), "has changed since")
+    refused(cli(*asked, "--retry"), "3 of 7 items failed")
     refused(cli(*asked, "--shard", "2/2"), "--shard 2/2 is not allowed")
     refused(cli(*asked, "--column", "image"), "FIELD=COLUMN")
     refused(cli("batch", "nowhere.jsonl", "--out", "b"), "manifest nowhere.jsonl cannot be read")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,11 @@ def test_a_folder_with_one_instruction(folder: Path) -> None:
     ("rows", "told"),
     [
         ([{"image": "p0.png", "instruction": "a", "stepz": 2}], "no column called 'stepz'.*'steps'"),
-        ([{"id": "a", "instruction": "a"}, {"id": "A", "instruction": "b"}], "Two items are called A"),
         ([{"id": "../a", "instruction": "a"}], "no file name"),
         ([{"id": ".a", "instruction": "a"}], "no file name"),
         ([], "no items"),
         ([["a"]], "Line 1"),
+        ([{"id": "a"}], "no instruction and no image"),
     ],
 )
 def test_wrong_manifests(folder: Path, rows: list[Any], told: str) -> None:
@@ -94,11 +95,59 @@ def test_wrong_manifests(folder: Path, rows: list[Any], told: str) -> None:
     one_sentence(str(error.value))
 
 
-def test_items_that_fail_alone(folder: Path) -> None:
-    rows = [{"image": "p0.png"}, {"image": "p0.png", "instruction": "a", "steps": "many"}]
-    for item, told in zip(read(written(folder / "m.jsonl", rows)), ("no instruction", "whole"), strict=True):
-        with pytest.raises(EditkitError, match=told):
-            item.request()
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"image": "p0.png"}, "no instruction"),
+        ({"image": "p0.png", "instruction": "a", "steps": "many"}, "whole"),
+        ({"image": 5, "instruction": "a"}, "image=5 is not allowed; give the path"),
+        ({"image": ["p0.png"], "instruction": "a"}, "image=.* is not allowed"),
+        ({"image": "p0.png", "references": [5], "instruction": "a"}, "references=5 is not allowed"),
+        ({"image": "p0.png", "instruction": 5}, "instruction=5 is not allowed; give text"),
+    ],
+)
+def test_items_that_fail_alone(folder: Path, row: dict[str, Any], told: str) -> None:
+    (item,) = read(written(folder / "m.jsonl", [row]))
+    with pytest.raises(EditkitError, match=told) as error:
+        item.request()
+    one_sentence(str(error.value))
+    assert [batch[0].name for batch in plan.batches([item], 3)] == ["000000"]
+
+
+def test_rows_that_are_wrong_are_items_that_fail(folder: Path) -> None:
+    rows = [{**ROWS[0], "id": name} for name in ("a", "A", "../b", "000001")]
+    source = written(folder / "m.jsonl", rows)
+    source.write_text(source.read_text() + "no JSON\n\n" + json.dumps({**ROWS[0], "id": "c"}) + "\n")
+    items = read(source)
+    assert [item.name for item in items] == ["a", "000001-2", "000002", "000001", "000004", "c"]
+    problems = [item.problem or "" for item in items]
+    for problem, told in zip(problems, ("", "called A", "no file name", "", "Line 5 ", ""), strict=True):
+        assert told in problem
+        assert bool(problem) == bool(told)
+    assert len({item.digest() for item in items if item.problem}) == 3
+    with pytest.raises(EditkitError, match="Two items are called A"):
+        items[1].request()
+    assert items[-1].request().instruction == "words 0"
+
+
+def test_pictures_of_one_name_keep_their_suffixes(folder: Path) -> None:
+    for name in ("p0.jpg", "a b.png", "a-b.png", "A.png"):
+        image(24, 24).convert("RGB").save(folder / name)
+    found = {item.row["image"]: item.name for item in read(folder, {"instruction": "make it blue"})}
+    assert found == {
+        "A.png": "A",
+        "a b.png": "a-b.png",
+        "a-b.png": "a-b.png-2",
+        "p0.jpg": "p0.jpg",
+        "p0.png": "p0.png",
+        "p1.png": "p1",
+        "p2.png": "p2",
+    }
+
+
+def test_a_long_instruction_is_no_file(folder: Path) -> None:
+    (item,) = read(written(folder / "m.jsonl", [{"image": "p0.png", "instruction": "words " * 100}]))
+    assert len(item.digest()) == 64
 
 
 def test_batches_hold_one_size_and_neighbours_share_encodings(folder: Path) -> None:
@@ -119,5 +168,10 @@ def test_digests_tell_what_changed(folder: Path) -> None:
     (same,) = read(folder / "m.jsonl")
     assert same.digest() == digest
     assert read(folder / "m.jsonl", {"steps": 2})[0].digest() != digest
-    image(48, 48).save(folder / "p0.png")
-    assert same.digest() != digest
+    source = folder / "p0.png"
+    data = source.read_bytes()
+    source.write_bytes(data[:-20] + bytes(20))
+    os.utime(source, (0, 0))
+    assert same.digest() != digest  # another picture of as many bytes
+    source.write_bytes(data)
+    assert same.digest() == digest

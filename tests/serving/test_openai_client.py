@@ -67,6 +67,22 @@ def test_masks_are_openais_where_they_are_clear(server: Served, editor: editkit.
         same(answer.data[0], editor, image=source, mask=white, seed=4, steps=2)
 
 
+def test_clear_parts_of_the_image_are_its_mask(server: Served, editor: editkit.Editor) -> None:
+    source, white = image(40, 30, 2), Image.new("L", (40, 30))
+    white.paste(255, (8, 8, 24, 20))
+    clear, opaque = source.convert("RGBA"), source.convert("RGBA")
+    clear.putalpha(white.point(lambda level: 255 - level))
+    for sent, mask in ((clear, white), (opaque, None)):
+        answer = server.client().images.edit(
+            image=file(sent), prompt=WORDS, extra_body={"seed": 4, "steps": 2}
+        )
+        assert answer.data is not None
+        (made,) = answer.data
+        assert any("taken as its mask" in note for note in made.notes) == (mask is not None)
+        same(made, editor, image=source if mask else opaque, mask=mask, seed=4, steps=2)
+        assert opened(made).has_transparency_data == (mask is None)
+
+
 def test_further_images_are_references(server: Served, editor: editkit.Editor) -> None:
     source, reference = image(40, 30, 3), image(32, 32, 4)
     asked = {"method": "aceplus", "seed": 4, "steps": 2}
@@ -97,6 +113,15 @@ def test_a_seed_search(server: Served, editor: editkit.Editor) -> None:
     assert answer.data[0].search["seed"] == found.search.seed == answer.data[0].seed
 
 
+def test_searches_of_one_request_try_different_seeds(server: Served) -> None:
+    asked: dict[str, Any] = {"seed": 7, "steps": 2, "search": {"seeds": 3}}
+    answer = server.client().images.edit(image=file(image(40, 30, 5)), prompt=WORDS, n=3, extra_body=asked)
+    assert answer.data is not None
+    tried = [each.search["seeds"] for each in answer.data]
+    assert tried == [[7, 8, 9], [10, 11, 12], [13, 14, 15]]
+    assert all(each.seed in seeds for each, seeds in zip(answer.data, tried, strict=True))
+
+
 def test_adapters_come_from_the_allowed_folder_alone(
     server: Served, editor: editkit.Editor, adapters: Path
 ) -> None:
@@ -118,6 +143,20 @@ def test_adapters_come_from_the_allowed_folder_alone(
     for name in ("../outside", str(outside), "outside", "link", "strong.safetensors", "..", "hf://a/b/c"):
         with pytest.raises(openai.BadRequestError, match="no adapter"):
             made(adapter=name)
+
+
+def test_an_adapter_that_does_not_fit_is_told_by_its_name_alone(server: Served, adapters: Path) -> None:
+    with pytest.raises(openai.BadRequestError, match="The adapter misfit cannot be used") as refused:
+        server.client().images.edit(
+            image=file(image(40, 30)), prompt=WORDS, extra_body={"adapter": "misfit", "steps": 1}
+        )
+    assert isinstance(refused.value.body, dict)
+    one_sentence(refused.value.body["message"])
+    assert refused.value.body["param"] == "adapter"
+    for hidden in ("/", "safetensors", adapters.name):
+        assert hidden not in refused.value.body["message"]
+    (told,) = (line for line in server.lines() if line["message"] == "adapter refused")
+    assert str(adapters / "misfit.safetensors") in told["problem"]  # the operator's log has it
 
 
 def test_formats(server: Served) -> None:
@@ -143,6 +182,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "steps of a half": ({"steps": 1.5}, "whole number"),
     "too many steps": ({"steps": 101}, "1 to 100"),
     "no steps": ({"steps": 0}, "steps=0"),
+    "a long draft": ({"speed": "draft=101,full_steps=1"}, "draft=101.*up to 100 steps"),
+    "a draft's type": ({"speed": "draft=many"}, "draft"),
     "seed": ({"seed": -1}, "seed=-1"),
     "seed at the end": ({"seed": 2**63}, "seed"),
     "guidance": ({"guidance": "nan"}, "number"),

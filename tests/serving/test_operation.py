@@ -49,7 +49,9 @@ def test_key_queue_timeout_and_stop(tmp_path: Path) -> None:
             with pytest.raises(openai.AuthenticationError) as refused:
                 server.client(key if key.isascii() else "a").models.list()
             assert refused.value.body["code"] == "invalid_api_key"  # type: ignore[index]
-        assert httpx.get(f"{server.url}/v1/models").status_code == 401
+        for given, status in (("", 401), (KEY, 401), (f"Basic {KEY}", 401), (f"bearer {KEY}", 200)):
+            answer = httpx.get(f"{server.url}/v1/models", headers={"Authorization": given})
+            assert answer.status_code == status, given
         assert [model.id for model in server.client(KEY).models.list()] == ["kontext"]
         health = httpx.get(f"{server.url}/healthz").json()
         assert health["devices"] == ["cpu", "cpu"]

@@ -26,3 +26,21 @@ def test_words_are_known() -> None:
     """The embedded model's vocabulary holds every word."""
     said = {word for seed in range(300) for word in compound_example(seed).instruction.split()}
     assert said <= shapesworld.words()
+
+
+def test_drawing_changes_every_thing() -> None:
+    """`compound/drawing` gives each thing of the source another shape or letter, and changes nothing else."""
+    for seed in range(300):
+        example = compound_example(seed, "compound/drawing")
+        assert example.source is not None
+        before, after = (
+            {
+                (thing.x, thing.y, thing.size, thing.colour): (thing.shape, thing.letter)
+                for thing in scene.things
+            }
+            for scene in (example.source, example.answer)
+        )
+        assert before.keys() == after.keys()
+        assert all(before[thing] != after[thing] for thing in before)
+        assert example.source.background == example.answer.background
+        assert example.instruction.count(" and ") + 1 == len(before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -43,6 +43,8 @@ class TableConfig:
     """Columns that exports need."""
     mask_means: str = "white"
     """`white` or `erased`; see `Item`."""
+    needs_source: bool = True
+    """Whether a row must have a source; where not, one without it is text to image."""
 
 
 def items(config: BenchmarkConfig, data: Path | None) -> Iterator[Item | Problem]:
@@ -55,13 +57,15 @@ def items(config: BenchmarkConfig, data: Path | None) -> Iterator[Item | Problem
     options = configs.build(TableConfig, config.options)
     path = _found(data, options.files)
     folder = path if path.is_dir() else path.parent
+    before: Item | None = None  # held back until it is known whether its session goes on
     for place, row in enumerate(_rows(path, options)):
         where = f"row {place} of {path}"
         try:
             if place == 0:
                 _check_columns(row, options, path)
-            if all(str(row.get(column)) == value for column, value in options.where.items()):
-                yield _item(row, place, options, folder, where)
+            if any(str(row.get(column)) != value for column, value in options.where.items()):
+                continue
+            made = _item(row, place, options, folder, where, before)
         except EditkitError as error:
             if place == 0 and isinstance(error, MissingColumnError):
                 raise
@@ -70,6 +74,17 @@ def items(config: BenchmarkConfig, data: Path | None) -> Iterator[Item | Problem
             yield Problem(
                 kind="unreadable row", where=where, sentence=f"The {where} cannot be read ({error})."
             )
+        else:
+            if before is not None:
+                yield replace(before, last=not _follows(made.session, before))
+            before = made
+    if before is not None:
+        yield before
+
+
+def _follows(session: str, before: Item | None) -> bool:
+    """Whether an item of this session goes on from the item before."""
+    return before is not None and session != "" and session == before.session
 
 
 class MissingColumnError(EditkitError):
@@ -111,7 +126,8 @@ def _check_columns(row: Mapping[str, Any], options: TableConfig, path: Path) -> 
     known = set(row)
     if not known:  # a row that says why it is none
         return
-    needed = [options.columns.get(name, name) for name in ("source", "instruction")]
+    names = ("source", "instruction") if options.needs_source else ("instruction",)
+    needed = [options.columns.get(name, name) for name in names]
     needed += [
         name for _, name, _, _ in Formatter().parse(options.id) if name and name not in ("place", "stem")
     ]
@@ -122,7 +138,9 @@ def _check_columns(row: Mapping[str, Any], options: TableConfig, path: Path) -> 
         )
 
 
-def _item(row: Mapping[str, Any], place: int, options: TableConfig, folder: Path, where: str) -> Item:
+def _item(
+    row: Mapping[str, Any], place: int, options: TableConfig, folder: Path, where: str, before: Item | None
+) -> Item:
     def cell(name: str) -> Any:
         return row.get(options.columns.get(name, name))
 
@@ -138,8 +156,10 @@ def _item(row: Mapping[str, Any], place: int, options: TableConfig, folder: Path
         raise EmptyFieldError(f"The {where} has no instruction.")
     sources = cell("source") if isinstance(cell("source"), list | tuple) else [cell("source")]
     pictures = [stored(value, "source") for value in sources]
-    if not pictures or pictures[0] is None:
-        raise EmptyFieldError(f"The {where} has no source picture.")
+    source = pictures[0] if pictures else None
+    turn = _turn(cell("turn"), texts["session"], before, where)
+    if source is None:
+        _check_sourceless(turn, texts["session"], before, options, where)
     more = cell("references") or []
     references = [
         *pictures[1:],
@@ -154,7 +174,7 @@ def _item(row: Mapping[str, Any], place: int, options: TableConfig, folder: Path
     return Item(
         id=identity,
         instruction=texts["instruction"],
-        source=pictures[0],
+        source=source,
         answer=stored(cell("answer"), "answer"),
         mask=stored(cell("mask"), "mask"),
         mask_means=options.mask_means,
@@ -162,10 +182,33 @@ def _item(row: Mapping[str, Any], place: int, options: TableConfig, folder: Path
         category=texts["category"],
         source_caption=texts["source_caption"],
         answer_caption=texts["answer_caption"],
+        session=texts["session"],
+        turn=turn,
         words=(words,) if isinstance(words, str) else tuple(map(str, words)),
         published=inside(_named(options.result, {**names, "id": identity}, where), where),
         fields={name: _plain(row.get(name)) for name in options.fields},
     )
+
+
+def _turn(value: Any, session: str, before: Item | None, where: str) -> int:
+    """The turn that a row names, else the next one of its session."""
+    if value is None or value == "":
+        return before.turn + 1 if before is not None and _follows(session, before) else 1
+    text = str(value).removesuffix(".0")  # tables with gaps keep whole numbers so
+    if not text.isdecimal() or int(text) < 1:
+        raise EmptyFieldError(f"The {where} has the turn {value!r}, which is no whole number from 1 on.")
+    return int(text)
+
+
+def _check_sourceless(turn: int, session: str, before: Item | None, options: TableConfig, where: str) -> None:
+    """Refuse a row without a source that neither goes on from the turn before, nor may be text to image."""
+    if turn == 1:
+        if options.needs_source:
+            raise EmptyFieldError(f"The {where} has no source picture.")
+    elif before is None or not _follows(session, before) or before.turn != turn - 1:
+        raise EmptyFieldError(
+            f"The {where} has no source picture, and the row before it is not turn {turn - 1} of its session."
+        )
 
 
 def inside(path: str, where: str) -> str:

@@ -21,11 +21,17 @@ def write(found: Frame, folder: RunFolder, out: Path) -> list[str]:
         rows = found.of(method)
         pictures.copy(folder, rows, out / method)
         chained = any("_iter_" in row.item["published"] for row in rows)
-        parts = {"final_turn": [row for row in rows if row.item["last"]]} if chained else {"all_turn": rows}
-        means = {part: _means(members) for part, members in parts.items()}
+        part, counted = "all_turn", rows
+        if chained:
+            part, counted = "final_turn", [row for row in rows if row.item["last"]]
+        means = {part: _means(counted)}
         path = out / f"{method}_evaluated_metrics.json"
         path.write_text(json.dumps(means, indent=4) + "\n", encoding="utf-8")
-        absent = [name for name in COLUMNS if name not in next(iter(means.values()))]
+        if failures := sum(row.error is not None for row in counted):
+            notes.append(
+                f"{method} failed for {failures} of {len(counted)} results, which its means leave out."
+            )
+        absent = [name for name in COLUMNS if name not in means[part]]
         if absent:
             notes.append(f"{method} has no {', '.join(absent)}, as their metrics were left out.")
     return notes

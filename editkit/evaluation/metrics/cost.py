@@ -16,7 +16,7 @@ class Cost:
     parallel = True
     columns = (
         Column(name="seconds", better=LOWER, meaning="time of an edit, loading left out", unit="s"),
-        Column(name="steps", better=LOWER, meaning="forward passes of the transformer"),
+        Column(name="steps", better=LOWER, meaning="Euler steps"),
         Column(name="tokens", better=LOWER, meaning="tokens of the canvas"),
         Column(name="tflops", better=LOWER, meaning="operations of all forward passes", unit="10^12"),
         Column(name="peak_gb", better=LOWER, meaning="largest memory in use, GPU, else process", unit="GB"),

@@ -100,6 +100,14 @@ class Frame:
         """Results of a method without picture or score."""
         return sum(row.error is not None for row in self.of(method))
 
+    def unanswered(self, method: str) -> list[str]:
+        """Metrics that gave errors for a method's results, and no figure for any of them."""
+        return [
+            name
+            for name, told in self.settings["metrics"].items()
+            if all(_silent(self.of(method), name, column["name"]) for column in told["columns"])
+        ]
+
 
 def _column(told: Mapping[str, Any]) -> Column:
     """A column as the run's settings tell it; what other versions do not tell is the default."""
@@ -156,8 +164,22 @@ def _add_scores(rows: Mapping[tuple[str, str], Row], lines: Iterable[Mapping[str
             row.error = line["error"]
 
 
+def _silent(rows: Sequence[Row], metric: str, column: str) -> bool:
+    """Whether a metric failed on a method's results, and none of them has its figure."""
+    made = [row for row in rows if row.error is None]
+    failed = any("error" in (row.notes.get(metric) or {}) for row in made)
+    return failed and not any(column in row.values for row in made)
+
+
 def _count_failures(rows: Sequence[Row], metrics: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give results without a picture what their failure counts, where the question applies to their item."""
+    """Give results without a picture what their failure counts, where the question applies to their item.
+
+    Not in a column whose metric failed on all of the method's pictures, as a judge out of reach does, since
+    failures alone would make its mean.
+    """
+    methods: dict[str, list[Row]] = {}
+    for row in rows:
+        methods.setdefault(row.method, []).append(row)
     columns = [(metric, column) for metric, told in metrics.items() for column in told["columns"]]
     for metric, column in columns:
         if column.get("failed") is None:
@@ -167,8 +189,11 @@ def _count_failures(rows: Sequence[Row], metrics: Mapping[str, Mapping[str, Any]
         always = column.get("always")
         if always is None:  # older runs do not tell
             always = not asked
+        silent = {method for method, own in methods.items() if _silent(own, metric, name)}
         for row in rows:
-            if row.error is not None and (always or row.item["id"] in asked):
+            if row.error is None or row.method in silent:
+                continue
+            if always or row.item["id"] in asked:
                 row.values[name] = column["failed"]
 
 

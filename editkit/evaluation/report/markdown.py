@@ -65,7 +65,7 @@ def summary(found: Frame) -> Iterator[str]:
 def failed(found: Frame) -> Iterator[str]:
     """Failures and problems, counted, with the first of each kind."""
     for method in found.methods:
-        rows = found.of(method)
+        rows, unanswered = found.of(method), found.unanswered(method)
         errors = [(row.item["id"], row.error) for row in rows if row.error is not None]
         if errors:
             yield f"{method}: {len(errors)} of {len(rows)} failed; {errors[0][0]}: {errors[0][1]}"
@@ -73,7 +73,8 @@ def failed(found: Frame) -> Iterator[str]:
             notes = [(row.item["id"], _note(row.notes.get(metric))) for row in rows]
             bad = [(item, note["error"]) for item, note in notes if note.get("error") is not None]
             if bad:
-                yield f"{method}: {metric} gave no score for {len(bad)}; {bad[0][0]}: {bad[0][1]}"
+                none = " and so has no mean" if metric in unanswered else ""
+                yield f"{method}: {metric} gave no score for {len(bad)}{none}; {bad[0][0]}: {bad[0][1]}"
         yield from _problems(method, found)
     kinds: dict[str, list[dict[str, Any]]] = {}
     for problem in found.problems:

@@ -38,13 +38,15 @@ class Share:
 
 
 def check(items: Sequence[Item], done: Mapping[str, Made]) -> None:
-    """Check that the manifest still asks for what was made.
+    """Check that the manifest still asks for what was made; items that failed may be mended or left out.
 
     Raises:
         EditkitError: for an item that has changed since, or is gone.
     """
     known = {item.name: item for item in items}
     for name, made in done.items():
+        if made.error is not None:
+            continue
         if name not in known:
             raise EditkitError(f"The item {name} was made and is gone from the manifest; give another --out.")
         if known[name].digest() != made.digest:

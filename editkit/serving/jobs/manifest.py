@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,17 +15,16 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from editkit import atomic_files
 from editkit.data import columns, layouts
-from editkit.data.records import DataConfig
+from editkit.data.folders import BadRow
 from editkit.errors import EditkitError, unknown
 from editkit.request import FIELDS, PICTURES, EditRequest
 from editkit.serving import request_fields
+from editkit.serving.jobs import rows
+from editkit.serving.jobs.rows import ID
 
-LAYOUTS = {".jsonl": "jsonl", ".csv": "table", ".tsv": "table", ".parquet": "huggingface"}
-LAYOUTS |= {".arrow": "huggingface"}
-"""Layouts of `editkit.data` by a file's suffix; a folder of Hugging Face has a `dataset_info.json`."""
 NAME = re.compile(r"[^\W_][\w.-]{0,120}")
-ID = "id"
 COLUMNS = (ID, *FIELDS)
 Shared = Mapping[str, Any]
 """Fields that all items have where their rows do not say otherwise."""
@@ -38,19 +39,23 @@ class Item:
         row: its columns, by the fields of `EditRequest`.
         shared: fields that the row may leave open.
         folder: where the pictures' paths start.
+        problem: why its row is none, so that the item fails; None where it is one.
     """
 
     name: str
     row: Mapping[str, Any]
     shared: Shared
     folder: Path
+    problem: str | None = None
 
     def request(self) -> EditRequest:
         """Make the edit.
 
         Raises:
-            EditkitError: for a value of a wrong type, or without an instruction.
+            EditkitError: for a value of a wrong type, without an instruction, or for a row that is none.
         """
+        if self.problem is not None:
+            raise EditkitError(self.problem)
         made = dict(self.shared)
         for field, value in self.row.items():
             if value is None or value == "":
@@ -62,22 +67,23 @@ class Item:
         return EditRequest(**made)
 
     def digest(self) -> str:
-        """Hash what the item is made from; of files their paths and sizes."""
-        told = {**self.shared, **self.row}
-        text = json.dumps({name: self._stamp(value) for name, value in sorted(told.items())}, default=str)
+        """Hash what the item is made from; of pictures their paths and contents."""
+        told = {**self.shared, **self.row, "problem": self.problem}
+        stamped = {name: self._stamp(value, name in PICTURES) for name, value in sorted(told.items())}
+        text = json.dumps(stamped, default=str)
         return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
 
     def _value(self, field: str, value: Any) -> Any:
-        if field != "instruction":
-            return request_fields.read(field, value)
-        return value[0] if isinstance(value, list) and value else value
+        if field == "instruction" and isinstance(value, list) and value:
+            value = value[0]
+        return request_fields.read(field, value)
 
     def _picture(self, field: str, value: Any) -> Any:
         if field == "references":
-            return [self._opened(each) for each in (value if isinstance(value, list) else [value])]
-        return self._opened(value)
+            return [self._opened(field, each) for each in (value if isinstance(value, list) else [value])]
+        return self._opened(field, value)
 
-    def _opened(self, value: Any) -> Any:
+    def _opened(self, field: str, value: Any) -> Any:
         """A path, or a picture that the row holds in itself as Hugging Face keeps it."""
         if isinstance(value, Mapping):
             value = value.get("bytes") or value.get("path")
@@ -86,20 +92,22 @@ class Item:
                 return Image.open(BytesIO(value))
             except (UnidentifiedImageError, OSError) as error:
                 raise EditkitError("Its picture is in no known format; give a PNG, JPEG or WebP.") from error
-        return str(self.folder / value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            raise EditkitError(f"{field}={str(value)[:40]} is not allowed; give the path of a picture.")
+        return str(self.folder / value)
 
-    def _stamp(self, value: Any) -> Any:
+    def _stamp(self, value: Any, picture: bool) -> Any:
         if isinstance(value, list | tuple):
-            return [self._stamp(each) for each in value]
+            return [self._stamp(each, picture) for each in value]
         if isinstance(value, Mapping):
-            return {name: self._stamp(each) for name, each in value.items()}
+            return {name: self._stamp(each, picture) for name, each in value.items()}
         if is_dataclass(value) and not isinstance(value, type):
             return asdict(value)
         if isinstance(value, bytes):
             return hashlib.sha256(value).hexdigest()
-        if isinstance(value, str) and len(value) < 1024 and "\0" not in value:
-            file = self.folder / value
-            return [value, file.stat().st_size] if file.is_file() else value
+        if picture and isinstance(value, str) and os.path.isfile(file := self.folder / value):
+            with suppress(EditkitError):  # what cannot be read fails when it is edited
+                return [value, atomic_files.sha256(file)]
         return value
 
 
@@ -113,7 +121,7 @@ def read(source: Path, shared: Shared, named: Mapping[str, str], preset: str | N
         preset: of `editkit.data.columns`, or None.
 
     Raises:
-        EditkitError: where it cannot be read, has a column that no edit has, or a name twice.
+        EditkitError: where it cannot be read, has a column that no edit has, or no row that is one.
     """
     if not source.exists():
         raise EditkitError(
@@ -123,21 +131,18 @@ def read(source: Path, shared: Shared, named: Mapping[str, str], preset: str | N
     if source.is_dir() and not (source / "dataset_info.json").is_file():
         if named or preset:
             raise EditkitError("A folder of pictures has no columns; leave --column and --preset out.")
-        rows: Sequence[Mapping[str, Any]] = _pictures(source)
+        found: Sequence[Mapping[str, Any]] = rows.pictures(source)
         folder = source
     else:
-        layout = "huggingface" if source.is_dir() else LAYOUTS.get(source.suffix.lower())
-        if layout is None:
-            raise EditkitError(f"The manifest {source} must be a folder or end in {', '.join(LAYOUTS)}.")
-        config = DataConfig(name=layout, path=str(source), columns=_told(known))
-        rows = layouts.LAYOUTS[layout](source, config)
+        found = rows.read(source, known["instruction"], known["image"])
         folder = source.parent if source.is_file() else source
-    items = [_item(place, row, known, shared, folder) for place, row in enumerate(rows)]
+    items = _items(found, known, shared, folder)
     if not items:
         raise EditkitError(f"The manifest {source} has no items.")
     if not (named or preset):
-        _check_columns(rows, source)
-    _check_names(items)
+        _check_columns(found, source)
+    if all(item.problem for item in items):
+        raise EditkitError(str(items[0].problem))
     return items
 
 
@@ -155,42 +160,39 @@ def _columns(named: Mapping[str, str], preset: str | None) -> dict[str, str]:
     return found | dict(named)
 
 
-def _told(known: Mapping[str, str]) -> dict[str, str]:
-    """The columns of which a row has one at least, as `editkit.data` calls their fields."""
-    return {"instruction": known["instruction"], "source": known["image"]}
+def _items(
+    found: Sequence[Mapping[str, Any]], known: Mapping[str, str], shared: Shared, folder: Path
+) -> list[Item]:
+    """Name the rows; one that is wrong, or whose id another has, becomes an item that fails."""
+    taken: set[str] = set()
+    read = [_fields(row, known, taken) for row in found]
+    items = []
+    for place, (fields, problem) in enumerate(read):
+        name = fields.pop(ID, None) or rows.unused(f"{place:06d}", taken)
+        items.append(Item(name=name, row=fields, shared=shared, folder=folder, problem=problem))
+    return items
 
 
-def _item(place: int, row: Mapping[str, Any], known: Mapping[str, str], shared: Shared, folder: Path) -> Item:
+def _fields(
+    row: Mapping[str, Any], known: Mapping[str, str], taken: set[str]
+) -> tuple[dict[str, Any], str | None]:
+    """A row's columns by field, with an id that is free, and what is wrong with the row."""
+    if isinstance(row, BadRow):
+        return {}, row.problem
     found = {field: row[column] for field, column in known.items() if column in row}
-    name = found.pop(ID, None)
-    name = f"{place:06d}" if name is None or name == "" else str(name)
+    given = found.pop(ID, None)
+    name = "" if given is None else str(given)
+    if not name:
+        return found, None
     if not NAME.fullmatch(name):
-        raise EditkitError(f"The id {name[:80]!r} is no file name; use letters, digits, dots and dashes.")
-    return Item(name=name, row=found, shared=shared, folder=folder)
+        return {}, f"The id {name[:80]!r} is no file name; use letters, digits, dots and dashes."
+    if name.casefold() in taken:
+        return {}, f"Two items are called {name}; give each an id of its own."
+    return {**found, ID: rows.unused(name, taken)}, None
 
 
-def _pictures(folder: Path) -> list[dict[str, str]]:
-    registered = Image.registered_extensions()
-    readable = {suffix for suffix, form in registered.items() if form in Image.OPEN}
-    files = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in readable)
-    return [{ID: _plain(Path(file).stem), "image": file} for file in files]
-
-
-def _plain(stem: str) -> str:
-    """A picture's name as an item's, without what no file name of every system has."""
-    return re.sub(r"[^\w.-]", "-", stem).lstrip("_.-")[:120] or "picture"
-
-
-def _check_columns(rows: Sequence[Mapping[str, Any]], source: Path) -> None:
-    names = layouts.column_names(rows) or set()
+def _check_columns(found: Sequence[Mapping[str, Any]], source: Path) -> None:
+    names = layouts.column_names(found) or set()
     if strange := sorted(names - set(COLUMNS)):
         problem = unknown("column called", strange[0], COLUMNS)
         raise EditkitError(f"{source}: {problem[:-1]}; --column FIELD=COLUMN or --preset names others.")
-
-
-def _check_names(items: Sequence[Item]) -> None:
-    seen: set[str] = set()
-    for item in items:
-        if item.name.casefold() in seen:
-            raise EditkitError(f"Two items are called {item.name}; give each an id of its own.")
-        seen.add(item.name.casefold())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import os
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Store:
                 raise EditkitError(f"--out {folder} is not empty and holds no job; give another folder.")
             with atomic_files.whole(kept) as file:
                 file.write(json.dumps(told, indent=1).encode())
-        self._check(json.loads(kept.read_text(encoding="utf-8")), told)
+        self._check(_settings(kept), told)
         self._log: Any = None
 
     def detached(self) -> Store:
@@ -85,13 +85,21 @@ class Store:
         return self.folder / f"{item.name}.png"
 
     def done(self) -> dict[str, Made]:
-        """Read the logs; a line that a kill cut off is left out."""
-        found = {}
+        """Read the logs; a line that a kill cut off is left out, and so is an item whose picture is gone.
+
+        Raises:
+            EditkitError: where another line is damaged.
+        """
+        found: dict[str, Made] = {}
+        pictures = {each.name for each in self.folder.glob("*.png")}
         for log in sorted((self.folder / LOGS).glob("*.jsonl")):
-            for line in log.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
-                made = Made(**json.loads(line))
-                if made.error is None or made.name not in found:  # what failed may have been made since
-                    found[made.name] = made
+            lines = log.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+            for number, line in enumerate(lines, 1):
+                made = _made(line, f"Line {number} of {log}")
+                if made.error is None and f"{made.name}.png" not in pictures:
+                    found.pop(made.name, None)
+                elif made.error is None or made.name not in found or found[made.name].error is not None:
+                    found[made.name] = made  # a picture counts, whatever failed after it
         return found
 
     def found(self, item: Item) -> Made | None:
@@ -171,7 +179,8 @@ class Store:
     def _append(self, made: Made) -> None:
         if self._log is None:
             (self.folder / LOGS).mkdir(exist_ok=True)
-            name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}.jsonl"
+            # In the order of the names, later lines count more: two runs may begin within one second.
+            name = f"{datetime.now():%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.jsonl"
             self._log = os.open(self.folder / LOGS / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.write(self._log, (json.dumps(asdict(made)) + "\n").encode())
         os.fsync(self._log)
@@ -183,3 +192,24 @@ class Store:
                     f"{self.folder} was begun with {name}={kept.get(name)!r}, now it is {told.get(name)!r}; "
                     "give the same, or another --out."
                 )
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """The settings that a job was begun with."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise EditkitError(f"The job's settings in {path} cannot be read; give another --out.") from error
+    if not isinstance(found, dict):
+        raise EditkitError(f"{path} does not hold the settings of a job; give another --out.")
+    return found
+
+
+def _made(line: str, where: str) -> Made:
+    try:
+        made = Made(**json.loads(line))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise EditkitError(
+            f"{where} is damaged; delete this line, and run again to make up for it."
+        ) from error
+    return made

@@ -49,6 +49,26 @@ def test_scale_switch_and_eject(transformer: FluxTransformer2DModel, file: Path,
 
 
 @torch.no_grad()
+def test_one_of_several_leaves_by_its_name(
+    transformer: FluxTransformer2DModel, file: Path, forward: Any
+) -> None:
+    before = {name: tensor.clone() for name, tensor in transformer.state_dict().items()}
+    for name in ("one", "two", "three"):
+        moe.load(transformer, file, name)
+    adapters.enable(transformer, ["two"])
+    whole = forward(transformer)
+    for name in ("one", "three"):
+        adapters.eject(transformer, name)
+        adapters.enable(transformer, ["two"])
+        assert torch.equal(forward(transformer), whole)
+    assert {name for layer in adapters.layers(transformer) for name in layer.r} == {"two"}
+    adapters.eject(transformer, "two")
+    after = transformer.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+@torch.no_grad()
 def test_saved_and_loaded(transformer: FluxTransformer2DModel, tmp_path: Path, forward: Any) -> None:
     options = MoEOptions(rank=RANK, alpha=5.0, top_k=2, balance=0.1)
     handle = moe.attach(transformer, options)

@@ -1,0 +1,46 @@
+"""Drafts, which come before an edit: they are watched, and the area that they find has a bound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import editkit
+from backbones.flux import Flux
+from editkit.imaging import canvas
+from editkit.inference.progress import Progress
+from tests.pictures import image
+
+WORDS = "make the red circle blue"
+
+
+def test_a_watcher_sees_the_steps_of_a_draft_and_can_end_them(random_flux: Flux) -> None:
+    editor, seen = editkit.Editor(random_flux), []
+    asked: dict[str, Any] = {"seed": 5, "steps": 4, "speed": "draft=3,full_steps=1"}
+
+    def watch(progress: Progress) -> None:
+        seen.append((progress.step, progress.steps, progress.seeds))
+        if progress.step == 0:
+            assert progress.preview() == []
+        if asked["speed"].startswith("draft=10000"):
+            raise KeyboardInterrupt
+
+    editor.edit(image(128, 128), WORDS, watch=watch, **asked)
+    assert seen == [(step, 4, (5,)) for step in (0, 0, 0, 1, 2, 3, 4)]
+    seen.clear()
+    asked["speed"] = "draft=10000,full_steps=1"
+    with pytest.raises(KeyboardInterrupt):
+        editor.edit(image(128, 128), WORDS, watch=watch, **asked)
+    with pytest.raises(KeyboardInterrupt):
+        editor.edit(image(128, 128), WORDS, watch=watch, **asked, search={"seeds": 2})
+    assert seen == [(0, 4, (5,)), (0, 4, (5, 6))]
+
+
+def test_an_area_grows_over_a_whole_picture_at_most() -> None:
+    """Memory must not grow with the reach, which a request gives."""
+    mask_B1HW = torch.zeros(2, 1, 3, 5, dtype=torch.bool)
+    mask_B1HW[0, 0, 2, 1] = True
+    for reach in (5, 10**12):
+        assert canvas.dilate(mask_B1HW, reach).sum((1, 2, 3)).tolist() == [15, 0]
