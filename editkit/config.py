@@ -2,11 +2,15 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from numbers import Number
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 from editkit.errors import EditkitError, first_sentence
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 T = TypeVar("T")
 
@@ -70,7 +74,7 @@ def build(cls: type[T], values: Mapping[str, Any], overrides: Sequence[str] = ()
     for override in overrides:
         if "=" not in override:
             raise EditkitError(f"The override {override!r} must read key=value.")
-    schema = OmegaConf.structured(cls)
+    schema = _schema(cast(Any, cls))  # mypy takes classes for unhashable
     try:
         merged = OmegaConf.merge(
             schema, OmegaConf.create(_plain(values)), OmegaConf.from_dotlist(list(overrides))
@@ -87,6 +91,16 @@ def build(cls: type[T], values: Mapping[str, Any], overrides: Sequence[str] = ()
         place = getattr(error, "full_key", None)
         where = f" at {place}" if place else ""
         raise EditkitError(f"The config does not fit{where}: {first_sentence(error)}.") from error
+
+
+@cache
+def _schema(cls: type[Any]) -> "DictConfig":
+    """A class's fields, types and defaults. Most of a build is making them; merging copies them."""
+    from omegaconf import DictConfig, OmegaConf
+
+    schema = OmegaConf.structured(cls)
+    assert isinstance(schema, DictConfig)
+    return schema
 
 
 def _plain(value: Any) -> Any:

@@ -15,10 +15,10 @@ WIDTH, CLIP_WIDTH, T5_WIDTH = 64, 32, 48
 AUTOENCODER = {
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "block_out_channels": [16, 32, 32, 32],
+    "block_out_channels": [8, 16, 16, 16],
     "layers_per_block": 1,
     "latent_channels": 16,
-    "norm_num_groups": 8,
+    "norm_num_groups": 4,
     "sample_size": 128,
     "mid_block_add_attention": False,
     "use_quant_conv": False,

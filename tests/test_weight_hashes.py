@@ -13,7 +13,8 @@ import pytest
 
 from editkit import atomic_files
 
-SIZE = 96 << 20  # some tenths of a second to read
+SIZE, LARGE = atomic_files.KEPT_FROM, 96 << 20
+"""Bytes of the smallest file whose hash is kept, and of one that takes some tenths of a second to read."""
 HASH = "import sys; from editkit import atomic_files; print(atomic_files.sha256(sys.argv[1]))"
 
 
@@ -25,9 +26,9 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def weights(path: Path, first: bytes = b"a") -> Path:
+def weights(path: Path, first: bytes = b"a", size: int = SIZE) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(first * SIZE)
+    path.write_bytes(first * size)
     return path
 
 
@@ -36,7 +37,7 @@ def truth(path: Path) -> str:
 
 
 def test_a_file_seen_before_costs_nothing_in_a_new_process(tmp_path: Path) -> None:
-    file = weights(tmp_path / "flux.safetensors")
+    file = weights(tmp_path / "flux.safetensors", size=LARGE)
     assert atomic_files.sha256(file) == truth(file)
     atomic_files.forget()
     started = time.process_time()

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,35 +20,36 @@ if TYPE_CHECKING:
     from editkit.serving.jobs.plan import Batch
     from editkit.serving.jobs.store import Store
 
+Manifest = Annotated[
+    Path, typer.Argument(help="JSONL, CSV, parquet, a Hugging Face dataset on disk, or a folder of pictures.")
+]
+Columns = Annotated[
+    list[str] | None, typer.Option(help="Column that holds a field, as FIELD=COLUMN; may be repeated.")
+]
+Preset = Annotated[
+    str | None, typer.Option(help="Columns of a known dataset, such as magicbrush or instructpix2pix.")
+]
+Shard = Annotated[str | None, typer.Option(metavar="K/N", help="Do part K of N only; K counts from 0.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Address of a Ray cluster, auto to find it; local starts one here."),
+]
+
 
 @takes(*(name for name in FIELDS if name not in ("image", "instruction")))
 def batch(
     asked: dict[str, Any],
-    manifest: Annotated[
-        Path,
-        typer.Argument(help="JSONL, CSV, parquet, a Hugging Face dataset on disk, or a folder of pictures."),
-    ],
+    manifest: Manifest,
     backbone: Backbone = "tiny",
     *,
     out: Annotated[Path, typer.Option("--out", help="Folder for pictures, logs and recipes.parquet.")],
     instruction: Annotated[str | None, typer.Option(help="Instruction for items that have none.")] = None,
-    column: Annotated[
-        list[str] | None, typer.Option(help="Column that holds a field, as FIELD=COLUMN; may be repeated.")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Columns of a known dataset, such as magicbrush or instructpix2pix.")
-    ] = None,
+    column: Columns = None,
+    preset: Preset = None,
     batch_size: Annotated[int, options.whole_number("Largest number of edits in a batch.")] = 8,
-    shard: Annotated[
-        str | None, typer.Option(metavar="K/N", help="Do part K of N only; K counts from 0.")
-    ] = None,
+    shard: Shard = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try items again that failed before.")] = False,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS", help="Address of a Ray cluster, auto to find it; local starts one here."
-        ),
-    ] = None,
+    ray: Cluster = None,
     workers: Annotated[int, options.whole_number("Workers on the Ray cluster.")] = 1,
     gpus: Annotated[float, typer.Option(help="GPUs of each worker on the Ray cluster.")] = 0,
     device: Device = None,
@@ -70,15 +71,12 @@ def batch(
     if ray is not None and share.of > 1:
         raise EditkitError("--ray spreads the work itself; leave --shard and accelerate out.")
     items = manifests.read(manifest, shared, _columns(column), preset)
-    loading = {"backbone": backbone, "dtype": dtype, "load": load, "lora": lora, "low_memory": low_memory}
+    loading: dict[str, Any] = {"backbone": backbone, "dtype": dtype}
+    loading |= {"load": load, "lora": lora, "low_memory": low_memory}
     store = Store(out, {**loading, "option": option, "batch_size": batch_size})
     batches = plan.batches(items, batch_size)
-    chosen = device or _own_device()
-
-    def editor() -> "Editor":
-        named = {asked["method"]: options.pairs(option)}
-        return options.editor(backbone, chosen, dtype, named, load, lora, low_memory)
-
+    named = {asked["method"]: options.pairs(option)}
+    editor = partial(options.editor, device=device or _own_device(), options=named, **loading)
     if ray is not None:
         from editkit.serving import ray_jobs
 

@@ -2,19 +2,18 @@
 
 import json
 import math
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from editkit.cli.options import split_scale, whole_number
+from editkit.cli.options import say, split_scale, whole_number
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
-    from editkit.backbone import AdapterSignature, LoraSummary
+    from editkit.backbone import AdapterSignature, ExpertsSummary, LoraSummary
     from editkit.method import Collapse
 
 app = typer.Typer(help="Inspect, convert, merge and publish LoRA files.", no_args_is_help=True)
@@ -118,18 +117,7 @@ def collapse(
         raise EditkitError(f"{adapters.file(source)} cannot be collapsed: {error}") from error
     lora.write_file(tensors, metadata, destination)
     worst = max(plain.errors, key=plain.errors.__getitem__)
-    if experts.router == "paper" and not routing:
-        print(
-            "note: this router does not give experts their full weight, so the plain LoRA is too strong; "
-            "give the mean weights with --weights",
-            file=sys.stderr,
-        )
-    if experts.top_k > 1:
-        print(
-            f"note: each token uses {experts.top_k} experts, but the errors below are of single experts; "
-            "use them to compare --way and --rank only",
-            file=sys.stderr,
-        )
+    say(_limits(experts, routed=bool(routing)))
     print(destination)
     print(f"mean relative error {plain.error:.4f} over {len(plain.errors)} modules")
     print(f"worst {plain.errors[worst]:.4f} at {worst}")
@@ -145,7 +133,7 @@ def check_files(files: Iterable[Path]) -> None:
 
 def tell_written(destination: Path, rank: int | None, left: Sequence[str], lost: float) -> None:
     if left:
-        print(f"note: {len(left)} tensors of text encoders were left out, such as {left[0]}", file=sys.stderr)
+        say([f"{len(left)} tensors of text encoders were left out, such as {left[0]}"])
     print(destination)
     if rank is not None:
         print(f"relative error {lost:.4f}")
@@ -165,6 +153,20 @@ def _collapser() -> "Collapse":
 
     found = (registry.method(name).collapse_adapter for name in registry.method_names())
     return next(collapse for collapse in found if collapse)
+
+
+def _limits(experts: "ExpertsSummary", *, routed: bool) -> Iterator[str]:
+    """Notes on what a plain LoRA and the errors printed of it leave out."""
+    if experts.router == "paper" and not routed:
+        yield (
+            "this router does not give experts their full weight, so the plain LoRA is too strong; "
+            "give the mean weights with --weights"
+        )
+    if experts.top_k > 1:
+        yield (
+            f"each token uses {experts.top_k} experts, but the errors below are of single experts; "
+            "use them to compare --way and --rank only"
+        )
 
 
 def _routing(path: Path, state: Mapping[str, Any]) -> dict[str, list[float]]:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 from editkit.imaging.color import LUMA
 from editkit.shapesworld.world import COLOURS, LETTERS, SHAPES, STYLES, Scene, Thing, draw_scene
@@ -235,11 +236,9 @@ def session(seed: int, turns: int = 5) -> list[Example]:
     return examples
 
 
-def words() -> set[str]:
+@cache
+def words() -> frozenset[str]:
     """Every word that an instruction or a caption of this world can hold."""
     phrases = [example(seed, kind).instruction for kind in (*KINDS, "caption") for seed in range(400)]
-    return {word for phrase in phrases for word in phrase.replace(",", " ").split()} | {
-        *COLOURS,
-        *SHAPES,
-        *LETTERS,
-    }
+    said = {word for phrase in phrases for word in phrase.replace(",", " ").split()}
+    return frozenset({*said, *COLOURS, *SHAPES, *LETTERS})

@@ -76,11 +76,7 @@ def evaluate(
     if compound:
         joined = [compound_example(seed) for seed in range(compound)]
         report["compound"] = _summary(_edit_and_score(editor, wanted, joined, batch_size, watch)[0])
-    shown = [[p for p, e in enumerate(examples) if e.kind == kind][:SHOWN] for kind in world.KINDS]
-    report["grid"] = [
-        [(_pixels(examples[p].source), edited[p], _pixels(examples[p].answer)) for p in places]
-        for places in shown
-    ]
+    report["grid"] = _grid(examples, edited)
     return report
 
 
@@ -90,6 +86,17 @@ def _check_numbers(n: int, sessions: int, compound: int) -> None:
         raise EditkitError(
             f"n={n}, sessions={sessions} or compound={compound} leaves the held-out seeds 0 to {most - 1}."
         )
+
+
+def _grid(
+    examples: Sequence[world.Example], edited: Sequence[Pixels]
+) -> list[list[tuple[Pixels, Pixels, Pixels]]]:
+    """The first edits of each kind, a kind a row: source, edit, truth."""
+    shown = [[p for p, e in enumerate(examples) if e.kind == kind][:SHOWN] for kind in world.KINDS]
+    return [
+        [(_pixels(examples[p].source), edited[p], _pixels(examples[p].answer)) for p in places]
+        for places in shown
+    ]
 
 
 def _edit_and_score(

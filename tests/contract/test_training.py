@@ -68,6 +68,7 @@ TRAINED_WAYS: dict[str, list[dict[str, Any]]] = {
 """Options under which a method trains something else."""
 
 
+@pytest.mark.filterwarnings("ignore:context=cached spoils the picture")  # which is compared with itself alone
 @pytest.mark.parametrize(
     "case",
     [*USUAL, *((registry.method(name), way) for name, ways in TRAINED_WAYS.items() for way in ways)],

@@ -35,7 +35,7 @@ def shown(cell: str, names: dict[str, Any]) -> Any:
     return None
 
 
-def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_steps: None) -> None:
     (tmp_path / "demos").symlink_to(ROOT / "demos")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}

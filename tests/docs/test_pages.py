@@ -17,11 +17,11 @@ from PIL import Image
 import editkit
 from backbones.load_options import LoadOptions
 from editkit import config, registry
-from editkit.backbone import Backbone
 from editkit.cli import app
 from editkit.cli.options import pairs
 from tests import ROOT
 from tests.command_line import Cli, python, refused
+from tests.docs.conftest import STEPS
 from tests.docs.pages import ALL, DOCS, ELSEWHERE, PAGES, README, TRAINED, blocks, named, shown
 
 COMMANDS = typer.main.get_command(app)
@@ -32,7 +32,7 @@ LORA = [line for line in shown(DOCS / "guides" / "lora-files.md") if line.split(
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_steps: None) -> Path:
     """A folder to run commands in, with what a checkout has beside them."""
     for name in ("configs", "demos", "methods"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -75,9 +75,9 @@ def test_yaml_on_pages_is_a_config(page: Path, here: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=named)
-def test_pages_run(page: Path, cli: Cli, here: Path, tiny: Backbone) -> None:
+def test_pages_run(page: Path, cli: Cli, here: Path) -> None:
     """In the order of the page, but for what needs training, or weights that are not here."""
-    _run(page, cli, here, tiny, trains=False)
+    _run(page, cli, here, trains=False)
 
 
 TRAINING_PAGES = [
@@ -89,13 +89,13 @@ TRAINING_PAGES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", TRAINING_PAGES, ids=named)
-def test_pages_train(page: Path, cli: Cli, here: Path, tiny: Backbone) -> None:
+def test_pages_train(page: Path, cli: Cli, here: Path) -> None:
     """The whole page, with two steps for each training run."""
-    _run(page, cli, here, tiny, trains=True)
+    _run(page, cli, here, trains=True)
 
 
-def _run(page: Path, cli: Cli, folder: Path, tiny: Backbone, *, trains: bool) -> None:
-    names: dict[str, Any] = {"editkit": editkit, "editor": editkit.Editor(tiny), "__name__": "page"}
+def _run(page: Path, cli: Cli, folder: Path, *, trains: bool) -> None:
+    names: dict[str, Any] = {"editkit": editkit, "editor": editkit.load("tiny", "cpu"), "__name__": "page"}
     for block in blocks(page):
         if block.title and block.language == "yaml":
             (folder / block.title).write_text(block.text)
@@ -134,7 +134,7 @@ def _run_command(line: str, cli: Cli, folder: Path, trains: bool) -> None:
 def _short(name: str, rest: list[str]) -> list[str]:
     """What makes a training run or an edit end soon."""
     if name in ("edit", "generate", "compare"):
-        return [] if "--steps" in rest else ["--steps", "2"]
+        return [] if "--steps" in rest else ["--steps", str(STEPS)]
     if name != "train" or "--plan" in rest:
         return []
     values = config.read(ROOT / rest[0])
@@ -149,11 +149,10 @@ def test_compare_runs(cli: Cli, here: Path) -> None:
     *figures, last = run.out.splitlines()
     assert [figure.split()[0] for figure in figures] == ["kontext", "icedit", "aceplus"]
     assert Image.open(here / last).width > 4 * 256
-    run = cli(*shlex.split(line)[1:], "--json", "--judge", "preserve", "--steps", "1")
-    told = json.loads(run.out)
-    assert sum(method["wins"] for method in told["methods"]) == 3
-    run = cli(*shlex.split(line)[1:], "--steps", "1", "--option", "aceplus.model=full")
+    judged = ("--json", "--judge", "preserve", "--steps", "1", "--option", "aceplus.model=full")
+    run = cli(*shlex.split(line)[1:], *judged)
     assert (run.status, run.err) == (0, "")
+    assert sum(method["wins"] for method in json.loads(run.out)["methods"]) == 3
     refused(cli(*shlex.split(line)[1:], "--option", "model=full"), r"must read method\.key=value")
     more = ("--ref", "demos/samples/lettered.png", "--negative", "a star", "--steps", "2", "--json")
     run = cli(*shlex.split(line)[1:], *more, "--preserve")

@@ -6,21 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from editkit.evaluation import runner
 from editkit.evaluation.settings import RunConfig
-from tests.evaluation import samples
-from tests.evaluation.finished import PIXELS
+from tests.evaluation.finished import existing_results
 
 
 @pytest.fixture
 def existing(tmp_path: Path) -> RunConfig:
-    """Results made elsewhere on forty items of one's own."""
-    data = samples.jsonl(tmp_path / "data", 40)
-    results = samples.copied_results(runner.open_benchmark("jsonl", data), tmp_path / "theirs", 9)
-    return RunConfig(
-        benchmark="jsonl",
-        data=str(data),
-        results={"theirs": str(results)},
-        metrics=PIXELS,
-        out=str(tmp_path / "run"),
-    )
+    return existing_results(tmp_path)

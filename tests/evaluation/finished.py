@@ -24,6 +24,19 @@ def unused() -> Editor:
     raise AssertionError("no model is needed")
 
 
+def existing_results(folder: Path) -> RunConfig:
+    """A run on results made elsewhere of forty items of one's own."""
+    data = samples.jsonl(folder / "data", 40)
+    results = samples.copied_results(runner.open_benchmark("jsonl", data), folder / "theirs", 9)
+    return RunConfig(
+        benchmark="jsonl",
+        data=str(data),
+        results={"theirs": str(results)},
+        metrics=PIXELS,
+        out=str(folder / "run"),
+    )
+
+
 def done(config: RunConfig, load: Callable[[], Editor] = unused, **given) -> RunFolder:
     return runner.run(runner.prepare(config), load, given.pop("phase", quiet), **given)
 

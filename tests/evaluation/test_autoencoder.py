@@ -26,10 +26,6 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def measured(backbone: Backbone, folder: Path) -> autoencoder.Losses:
-    return autoencoder.measure(backbone, autoencoder.pictures(folder), lambda count: None)
-
-
 def test_nothing_is_lost_between_equal_pictures() -> None:
     shown = photograph("coffee")
     found = autoencoder.Comparison().figures(shown, shown)
@@ -47,14 +43,17 @@ def test_a_known_loss_has_its_known_figure() -> None:
     assert autoencoder.figure([1]).error is None
 
 
-def test_the_embedded_autoencoder_on_photographs(tiny: Backbone, photographs: Path) -> None:
+def test_the_embedded_autoencoder_on_a_photograph(tiny: Backbone, photographs: Path, tmp_path: Path) -> None:
     """It only knows flat colours: far from lossless, and the same figures as the metrics give."""
-    one = autoencoder.pictures(photographs)[:1]
-    found = autoencoder.measure(tiny, one, lambda count: None)
+    photograph, broken = photographs / "astronaut.png", tmp_path / "broken.png"
+    broken.write_bytes(b"x")
+    found = autoencoder.measure(tiny, [broken, photograph], lambda count: None)
+    assert found.n == 1
+    assert "broken" in found.unreadable[0]
     assert 5 < found.figures["psnr"].mean < 40
     assert 0.05 < found.figures["pdist"].mean < 1
     assert found.weights == tiny.vae_hash()
-    before = np.asarray(Image.open(one[0]).resize((256, 256), Image.Resampling.BICUBIC))
+    before = np.asarray(Image.open(photograph).resize((256, 256), Image.Resampling.BICUBIC))
     pixels = torch.from_numpy(before.copy()).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
         made = tiny.decode(tiny.encode(pixels), 256, 256).clamp(0, 1)
@@ -63,14 +62,10 @@ def test_the_embedded_autoencoder_on_photographs(tiny: Backbone, photographs: Pa
     assert found.figures["pdist"].mean == pytest.approx(expected.values["lpips"], rel=1e-4)
 
 
-def test_unreadable_pictures_are_named(tiny: Backbone, tmp_path: Path, photographs: Path) -> None:
+def test_a_folder_without_pictures_is_refused(tiny: Backbone, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"x")
     with pytest.raises(EditkitError, match=r"None of the 1 pictures can be read; the first: .*broken"):
-        measured(tiny, tmp_path)
-    Image.open(photographs / "coffee.png").save(tmp_path / "whole.png")
-    found = measured(tiny, tmp_path)
-    assert found.n == 1
-    assert "broken" in found.unreadable[0]
+        autoencoder.measure(tiny, autoencoder.pictures(tmp_path), lambda count: None)
     with pytest.raises(EditkitError, match="no pictures at"):
         autoencoder.pictures(tmp_path / "nothing.txt")
 

@@ -74,8 +74,9 @@ def test_planned_for_flux(path: Path, tmp_path: Path, cli: Cli) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=named)
 def test_runs_on_a_sample_with_tiny(path: Path, tmp_path: Path, tiny: Any) -> None:
-    """With a judge at an endpoint of this machine."""
+    """About six edits each, with a judge at an endpoint of this machine."""
     settings = sampled(path, tmp_path)
+    settings = replace(settings, limit=max(1, 6 // len(settings.methods)))
     variants = {name: trained(variant) for name, variant in settings.variants.items()}
     settings = replace(settings, backbone="tiny", steps=1, variants=variants)
     with serving(answer) as served:

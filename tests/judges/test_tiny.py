@@ -33,7 +33,7 @@ def test_embedded_files() -> None:
 
 
 def test_embedded_accuracy(embedded: VisionLanguageJudge) -> None:
-    found = pairwise_accuracy(embedded, 40, graded=True)
+    found = pairwise_accuracy(embedded, 16, graded=True)
     assert found.overall >= ACCURACY
 
 

@@ -113,8 +113,8 @@ def test_each_attack_alone(server: Served, name: str) -> None:
     assert asked(server, kinds(1)[0]).size == SIZES[0]
 
 
-def test_forty_requests(server: Served, editor: editkit.Editor) -> None:
-    load(server, editor, 40, 8)
+def test_twenty_five_requests(server: Served, editor: editkit.Editor) -> None:
+    load(server, editor, 25, 8)
     settled(server)
     told = [line for line in server.lines() if line["level"] in ("error", "critical")]
     assert told == []

@@ -24,7 +24,7 @@ def test_inpainting_starts_as_text_to_image(tmp_path: Path, let_go: bool) -> Non
         "turned=false",
         "latents=cached",
         "load.compile=false",
-        "data.count=8",
+        "data.count=4",
         f"cache={tmp_path}",
         f"fit.output={tmp_path / 'run'}",
     )

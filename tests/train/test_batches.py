@@ -41,12 +41,12 @@ def test_what_trains(settings: Any, overrides: list[str]) -> None:
 
 def test_batches_pair_source_answer_and_instruction(settings: Any) -> None:
     kinds = ("data.kinds.recolour=0", "data.kinds.background=0", "data.kinds.move=1")
-    chosen = settings("run", *kinds)
+    chosen = settings("run", "data.count=12", *kinds)
     job, data = EditJob(chosen), ShapesWorld(chosen.data)
     records = {record.instruction: record for record in (data[index] for index in range(len(data)))}
-    assert len(records) == 24, "two samples share an instruction: take another data.start"
+    assert len(records) == 12, "two samples share an instruction: take another data.start"
     seen = []
-    for number in range(6):
+    for number in range(3):
         batch = job.batch(range(4 * number, 4 * number + 4))
         assert len(set(batch.seeds)) == 4
         for place, instruction in enumerate(batch.groups[0][1]):
@@ -65,13 +65,13 @@ def test_batches_pair_source_answer_and_instruction(settings: Any) -> None:
 
 
 def test_latents_are_kept_and_told_apart(settings: Any) -> None:
-    first, again = EditJob(settings()), EditJob(settings())
+    first, again = (EditJob(settings("run", "data.count=4")) for _ in range(2))
     folders = set(Path(settings().cache).glob("latents-*"))
     one, other = first.batch(range(4)), again.batch(range(4))
     assert torch.equal(one.x0_BLC, other.x0_BLC)
     assert one.groups[0][1] == other.groups[0][1]
     assert one.seeds == other.seeds
-    EditJob(settings("run", "data.start=2000000"))
+    EditJob(settings("run", "data.count=4", "data.start=2000000"))
     assert len(set(Path(settings().cache).glob("latents-*")) - folders) == 1
 
 
@@ -79,7 +79,8 @@ def test_texts_are_kept_and_encoders_let_go(
     settings: Any, random_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(name: str, **changed: Any) -> EditJob:
-        chosen = settings(name, "data.count=12", "options.prompt_dropout=0.5", trainable="lora")
+        few = ("data.count=6", "fit.steps=2")
+        chosen = settings(name, *few, "options.prompt_dropout=0.5", trainable="lora")
         return train(replace(chosen, backbone=str(random_pipeline), fresh={}, **changed))[0]
 
     run("plain")

@@ -34,11 +34,11 @@ def distilled(settings: Any) -> Any:
     return make
 
 
-def made(chosen: EditTrainConfig) -> tuple[EditJob, Any]:
-    """A job whose teacher is kept, and its first batch."""
+def made(chosen: EditTrainConfig, samples: int = 2) -> tuple[EditJob, Any]:
+    """A job whose teacher is kept, and its first samples."""
     job = EditJob(chosen)
     job.placed()
-    return job, job.batch(range(4))
+    return job, job.batch(range(samples))
 
 
 def moved(job: EditJob) -> None:
@@ -78,7 +78,7 @@ def test_guidance_learns_what_true_guidance_does(distilled: Any) -> None:
 
 
 def test_scales_and_times_depend_on_a_sample_alone(distilled: Any) -> None:
-    job, batch = made(distilled("run", GUIDANCE))
+    job, batch = made(distilled("run", GUIDANCE), 4)
     assert isinstance(job.objective, GuidanceObjective)
     scales_B = job.objective.scales(batch)
     assert ((scales_B >= 1) & (scales_B <= 3)).all()

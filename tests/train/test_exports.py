@@ -22,10 +22,10 @@ from tests.train.runs import train
 
 
 def test_export_of_full_training(settings: Any) -> None:
-    job, output = train(settings("run", "fit.ema=0.5", "text_encoders=true"))
+    job, output = train(settings("run", "fit.steps=2", "fit.ema=0.5", "text_encoders=true"))
     folder = output / "export" / "kontext"
-    average = load_file(output / "checkpoint-0000004" / "ema.safetensors")
-    weights = load_file(output / "checkpoint-0000004" / "weights.safetensors")
+    average = load_file(output / "checkpoint-0000002" / "ema.safetensors")
+    weights = load_file(output / "checkpoint-0000002" / "weights.safetensors")
     exported = FluxTransformer2DModel.from_pretrained(folder, subfolder="transformer").state_dict()
     for name, tensor in exported.items():
         assert torch.equal(tensor.float(), average[f"transformer.{name}"].bfloat16().float()), name
@@ -101,9 +101,8 @@ def test_export_of_a_lora(settings: Any, more: list[str]) -> None:
 
 
 def test_a_card_lies_beside_the_weights(settings: Any) -> None:
-    chosen = settings(
-        "run", "fit.validate_every=4", "validation.examples=2", "validation.steps=1", trainable="lora"
-    )
+    looks = ("fit.validate_every=2", "validation.examples=2", "validation.steps=1")
+    chosen = settings("run", "fit.steps=2", *looks, trainable="lora")
     _, output = train(chosen)
     card = (output / "export" / "README.md").read_text()
     assert card.startswith("---\nbase_model: random weights\nlibrary_name: diffusers\nlicense: apache-2.0\n")

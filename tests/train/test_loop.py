@@ -126,7 +126,7 @@ def test_gradient_checkpointing_changes_nothing(settings: Any, tmp_path: Path) -
     }
     jobs, operations = {}, {}
     for name, way in ways.items():
-        jobs[name] = EditJob(settings(name, "fit.steps=3", "gradient_checkpointing=true", way))
+        jobs[name] = EditJob(settings(name, "fit.steps=2", "gradient_checkpointing=true", way))
         with FlopCounterMode(display=False) as counter:
             jobs[name].objective(jobs[name].batch(range(4))).backward()
         operations[name] = counter.get_total_flops()

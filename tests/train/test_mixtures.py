@@ -76,7 +76,7 @@ def test_a_mixtures_loss_has_a_weight(settings: Any) -> None:
 
 def test_a_prior_outlives_a_stop(prior: Any, tmp_path: Path) -> None:
     """The second step is the prior's, and needs the weights from before the first."""
-    few = ("fit.steps=2", "fit.save_every=1")
+    few = ("fit.steps=2", "fit.save_every=1", "fit.batch=2")
     _, whole = train(prior("whole", *few))
     copied(whole / "checkpoint-0000001", tmp_path / "parts" / "checkpoint-0000001")
     train(prior("parts", *few, "fit.resume=latest"))

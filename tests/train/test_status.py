@@ -28,13 +28,14 @@ def told(folder: Path) -> status.Status:
 
 
 def test_phases_of_a_run(settings: Any, tmp_path: Path) -> None:
-    chosen = settings("run", f"cache={tmp_path / 'cache'}", "fit.validate_every=4", "validation.examples=2")
+    few = ("data.count=8", "fit.validate_every=4", "validation.examples=2")
+    chosen = settings("run", f"cache={tmp_path / 'cache'}", *few)
     seen: list[tuple[str, int, int]] = []
     with status.reporting(tmp_path / "run", ABOUT, lambda now: seen.append((now.phase, now.done, now.total))):
         fit(EditJob(chosen), chosen.fit)
     phases = list(dict.fromkeys(phase for phase, _, _ in seen))
     assert phases == ["loading weights", "reading data", "encoding latents", "training", "validating", "done"]
-    assert [done for phase, done, _ in seen if phase == "encoding latents"] == list(range(25))
+    assert [done for phase, done, _ in seen if phase == "encoding latents"] == list(range(9))
     assert {total for phase, _, total in seen if phase == "training"} == {4}
     last = told(tmp_path / "run")
     assert (last.phase, last.done, last.total, last.reason) == ("done", 4, 4, "")

@@ -88,11 +88,12 @@ def step_cost(settings: EditTrainConfig) -> StepCost:
     slots = planned.conditioning
     assert slots.text is not None
     tokens = tensors["x0_BLC"].shape[1] + slots.text.tokens_BTD.shape[1]
+    components = backbone.component_parameters(role)
     return StepCost(
         trainable=sum(p.numel() for p in transformer.parameters() if p.requires_grad),
         frozen=sum(p.numel() for p in transformer.parameters() if not p.requires_grad),
-        encoders=sum(backbone.component_parameters(role).values()),
-        autoencoder=backbone.component_parameters(role).get("vae", 0),
+        encoders=sum(components.values()),
+        autoencoder=components.get("vae", 0),
         optimizer=state_bytes(transformer.named_parameters(), settings.fit.optim),
         tokens=tokens + (0 if slots.sequence_BSC is None else slots.sequence_BSC.shape[1]),
         flops=flops,
