@@ -86,7 +86,8 @@ def root(
     context: typer.Context, version: Version = False, quiet: Quiet = False, verbose: Verbose = False
 ) -> None:
     """Instruction-based image editing on FLUX, with interchangeable methods."""
-    verbosity.quiet, verbosity.verbose = quiet, verbose
+    verbosity.quiet = verbosity.verbose = False
+    verbosity.add(quiet, verbose)
     context.default_map = defaults.by_command(context.command, defaults.kept())
 
 

@@ -211,7 +211,7 @@ def _judge(name: str | None, rubric: str | None, passes: int | None, chosen: dic
 def _request(given: list[str]) -> dict[str, Any]:
     found = options.pairs(given, "--request")
     if isinstance(size := found.get("size"), str):
-        found["size"] = sides(size)
+        found["size"] = sides(size, "--request size=")
     return found
 
 
