@@ -150,7 +150,7 @@ def _check_finished(path: str | Path, found: Frame, method: str) -> None:
 def _check_answered(
     path: str | Path, found: Frame, method: str, other: Sequence[Row], asked: Sequence[str]
 ) -> None:
-    """Check that no asked metric fell silent which has figures in the other run, as a judge out of reach does.
+    """Check that no asked metric is silent that has figures in the other run, as of a judge out of reach.
 
     Raises:
         EditkitError: where one did, so that its loss would not be seen.
