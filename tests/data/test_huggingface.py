@@ -54,7 +54,7 @@ def test_the_first_records_alone(name: str, folder: Path, monkeypatch: pytest.Mo
     path = folder / ("train.jsonl" if name == "jsonl" else "train.parquet")
 
     def words(**more: Any) -> list[str]:
-        return [record.instruction for record in read(name, path, **more)]
+        return [record.instruction for record in read(name, path, text_to_image=True, **more)]
 
     assert words() == words(count=9) == ["a1", "b1", "b2"]
     assert words(count=2) == ["a1", "b1"]
