@@ -4,15 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import (
-    FlowMatchEulerDiscreteScheduler,
-    FluxFillPipeline,
-    FluxKontextPipeline,
-    FluxPipeline,
-)
+from diffusers import FluxFillPipeline, FluxKontextPipeline, FluxPipeline
 
 from backbones.components import Components
-from editkit import atomic_files, flow
+from backbones.scheduler import scheduler
+from editkit import atomic_files
 
 PIPELINES = {
     "text": FluxPipeline,
@@ -25,15 +21,8 @@ PIPELINES = {
 
 def save(family: Components, role: str, folder: Path) -> None:
     """Write one role as a diffusers pipeline folder in bf16, whole or not at all."""
-    scheduler = FlowMatchEulerDiscreteScheduler(
-        use_dynamic_shifting=True,
-        base_shift=flow.FLUX_DEV.base_shift,
-        max_shift=flow.FLUX_DEV.max_shift,
-        base_image_seq_len=flow.FLUX_DEV.base_tokens,
-        max_image_seq_len=flow.FLUX_DEV.max_tokens,
-    )
     pipeline = PIPELINES[role](
-        scheduler=scheduler,
+        scheduler=scheduler(family.time_shift(role)),
         vae=_bf16(family.vae),
         text_encoder=_bf16(family.encoders.clip),
         tokenizer=family.encoders.clip_tokenizer,

@@ -1,7 +1,9 @@
-"""Read the time shift of a pipeline folder from its scheduler's config."""
+"""Read the time shift of a pipeline folder from its scheduler's config, and make schedulers of one."""
 
 import json
 from pathlib import Path
+
+from diffusers import FlowMatchEulerDiscreteScheduler
 
 from editkit.errors import EditkitError
 from editkit.flow import FLUX_DEV, TimeShift
@@ -48,4 +50,16 @@ def _read(config: dict[str, object], path: Path) -> TimeShift:
         max_tokens=int(str(config.get("max_image_seq_len", FLUX_DEV.max_tokens))),
         base_shift=float(str(config.get("base_shift", FLUX_DEV.base_shift))),
         max_shift=float(str(config.get("max_shift", FLUX_DEV.max_shift))),
+    )
+
+
+def scheduler(shift: TimeShift) -> FlowMatchEulerDiscreteScheduler:
+    """Make diffusers' scheduler that shifts times so."""
+    return FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=shift.fixed is None,
+        shift=1.0 if shift.fixed is None else shift.fixed,
+        base_shift=shift.base_shift,
+        max_shift=shift.max_shift,
+        base_image_seq_len=shift.base_tokens,
+        max_image_seq_len=shift.max_tokens,
     )

@@ -96,7 +96,7 @@ class TrainEvaluation:
         load, lora = dict(settings.load), dict[str, float]()
         export = Path(settings.fit.output) / "export"
         if settings.trainable != "lora" and when == AFTER:
-            load["transformer"] = {self.role: str(export / self.role)}
+            load["transformer"] = {self.role: str(export / self.role / "transformer")}
         elif settings.start:
             load["transformer"] = {self.role: settings.start}
         if settings.trainable == "lora" and when == AFTER:

@@ -47,7 +47,7 @@ CUT_OUT = ("magicbrush",)
 
 
 def columns(config: DataConfig) -> dict[str, str]:
-    """Return the column of each of a record's fields in a config's dataset.
+    """Return the column of each of a record's fields in a config's dataset; an empty name leaves a field out.
 
     Raises:
         EditkitError: for an unknown preset or field.
@@ -57,4 +57,4 @@ def columns(config: DataConfig) -> dict[str, str]:
         raise EditkitError(unknown("preset of columns called", preset, COLUMNS))
     if unknown_fields := [field for field in config.columns if field not in FIELDS]:
         raise EditkitError(unknown("field of a record called", unknown_fields[0], FIELDS))
-    return COLUMNS[preset] | config.columns
+    return {field: column for field, column in (COLUMNS[preset] | config.columns).items() if column}

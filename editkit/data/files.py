@@ -65,7 +65,7 @@ class FileDataset:
     def _check_columns(self, config: DataConfig) -> None:
         known = layouts.column_names(self.rows) if config.columns and self.rows else None
         for field, column in config.columns.items():
-            if known is not None and column not in known:
+            if column and known is not None and column not in known:
                 raise EditkitError(
                     f"data.columns.{field} names {column!r}, which no record of {self.path} has; give one of "
                     f"{', '.join(sorted(known))}."

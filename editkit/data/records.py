@@ -111,7 +111,7 @@ class DataConfig:
     preset: str | None = None
     """Names of the columns: editkit, csv, magicbrush, omniedit, instructpix2pix, relighting or diffsynth."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Column of a record's field, if it is another than the preset's."""
+    """Column of a record's field, if it is another than the preset's; an empty name leaves the field out."""
     folders: dict[str, str] = field(default_factory=dict)
     """Folders below `path` of answer, source, mask and instruction, if they have other names."""
     split: str = "train"

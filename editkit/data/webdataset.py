@@ -166,7 +166,7 @@ class ShardRow(Mapping[str, Any]):
         data = self.members[column]
         if column.endswith("json"):
             return json.loads(data)
-        return data.decode() if column.endswith(("txt", "text", "caption")) else data
+        return data.decode("utf-8-sig").strip() if column.endswith(("txt", "text", "caption")) else data
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._json() | self.members)

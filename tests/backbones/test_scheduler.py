@@ -52,6 +52,13 @@ def test_times_are_those_of_diffusers(
     assert torch.allclose(flow.schedule(steps, tokens, found), official.sigmas, atol=1e-6)
 
 
+@pytest.mark.parametrize("config", [SCHNELL, DEV, {"use_dynamic_shifting": False, "shift": 3.0}])
+def test_a_shift_is_read_as_it_was_written(tmp_path: Path, config: dict[str, Any]) -> None:
+    found = scheduler.time_shift(folder(tmp_path, **config))
+    scheduler.scheduler(found).save_pretrained(tmp_path / "export" / "scheduler")
+    assert scheduler.time_shift(tmp_path / "export") == found
+
+
 @pytest.mark.parametrize(
     "config", [{"use_karras_sigmas": True}, {"shift_terminal": 0.02}, {"time_shift_type": "linear"}]
 )

@@ -14,10 +14,11 @@ from tests.command_line import Cli
 
 
 @pytest.mark.slow
-def test_a_run_is_scored_before_and_after(cli: Cli, place: Place) -> None:
+@pytest.mark.parametrize("trained", [{"lora": {"rank": 2}}, {"trainable": "full"}], ids=["lora", "full"])
+def test_a_run_is_scored_before_and_after(trained: dict[str, Any], cli: Cli, place: Place) -> None:
     values: dict[str, Any] = {
         "backbone": str(place.backbone),
-        "lora": {"rank": 2},
+        **trained,
         "cache": "cache",
         "data": {"count": 4, "kinds": {"recolour": 1.0}},
         "evaluation": {"limit": 2, "steps": 1, "metrics": ["pixels"]},

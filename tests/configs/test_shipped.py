@@ -100,8 +100,9 @@ def test_measured_speeds() -> None:
     for base, methods in config.read(speed.TABLE).items():
         for method, speeds in methods.items():
             assert registry.method(method).name == method
-            for name, settings in speeds.items():
-                assert name in speed.MEASURED
+            assert speeds.keys() == {*speed.MEASURED, "steps"}
+            for name in speed.MEASURED:
+                settings = speeds[name]
                 found = speed.resolve(name, base, method)
                 if found is None:
                     assert settings == speed.EXACT

@@ -88,6 +88,8 @@ def test_magicbrush_cuts_the_place_of_the_edit_out(folder: Path) -> None:
     wanted = np.zeros((source.height, source.width), np.uint8)
     wanted[8:40, 8:24] = 255
     assert np.array_equal(record.mask, wanted)
+    (unmasked,) = read("jsonl", folder / "pairs.jsonl", preset="magicbrush", columns={"mask": ""})
+    assert unmasked.mask is None
     row = {"source": "edit.png", "mask": "cut.png", "answer": "target.png", "instruction": "x"}
     (folder / "pairs.jsonl").write_text(json.dumps(row))
     (record,) = read("jsonl", folder / "pairs.jsonl")

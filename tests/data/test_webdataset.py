@@ -22,7 +22,7 @@ def test_webdataset_shards(folder: Path) -> None:
                 parts = {
                     "source.png": (folder / "edit.png").read_bytes(),
                     "answer.png": (folder / "target.png").read_bytes(),
-                    "txt": b"make it red",
+                    "txt": "\ufeffmake it red\n".encode(),
                     "json": json.dumps({"kind": "colour", "txt": "of no account"}).encode(),
                 }
                 for part, data in parts.items():

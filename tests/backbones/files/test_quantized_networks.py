@@ -81,6 +81,7 @@ def test_loras_run_over_quantized_weights(native: State, random_flux: Any, tmp_p
         made = loaded(file)
         before = predict(made)
         adapters.attach(made, LoraOptions(rank=2, targets=("attn.to_q", "ff.net.2")), "one")
+        assert apart(predict(made), before) < 1e-4, kind  # a new adapter does nothing
         layer = made.transformer_blocks[0].attn.to_q
         torch.nn.init.normal_(layer.lora_B["one"].weight)
         assert layer.lora_A["one"].weight.dtype == torch.float32
