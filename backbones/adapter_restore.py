@@ -25,7 +25,7 @@ class AdapterRestorer:
         self._active[key] = names, scales
 
     def forget(self, key: str, name: str) -> None:
-        """Forget an adapter; where it was active, so are the others then until some are activated again."""
+        """Forget an adapter; where it was active, none is after a restore until some are activated again."""
         self._loaded.get(key, {}).pop(name, None)
         if name in self._active.get(key, ((), None))[0]:
             del self._active[key]

@@ -159,8 +159,5 @@ def _pack_bnb(model: Any, packed: Mapping[str, BnbMatrix], dtype: torch.dtype) -
             device=torch.device("cpu"),
             module=layer,
         )
-        # In this layout for CPUs, the first forward pass repacks the weights, and an adapter that is loaded
-        # afterwards finds matrices that cannot be put back.
-        layer.support_avx512bf16_for_cpu = False
         model.set_submodule(path, layer)
     model.is_quantized, model.is_loaded_in_4bit = True, True

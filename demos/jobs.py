@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import Parameter, Signature, signature
@@ -75,9 +76,16 @@ class Controls:
         running.failure(failed, None, mine, api_name=f"{name}_failed", **quick)
 
     def stoppable(self, visit: Any) -> None:
-        """Connect the stop button with the visitor's work."""
+        """Connect the stop button with the visitor's work.
+
+        The browser itself says that it stops, before it asks for it: the answer may come when the work has
+        ended and said so. While there is something to stop, the work has the last word.
+        """
+        said = json.dumps(theme.status("Stopping."))
+        self.halt.click(None, None, [self.status], js=f"() => {said}", api_visibility="private")
+        answer = gr.HTML(label="status", visible=False)
         self.halt.click(
-            stop, [visit], [self.status], queue=False, show_progress="hidden", api_name=f"{self.name}_stop"
+            stop, [visit], [answer], queue=False, show_progress="hidden", api_name=f"{self.name}_stop"
         )
 
     def _handler(

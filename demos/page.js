@@ -94,7 +94,22 @@
     line.textContent = `${file.name} is in no picture format that this browser knows; give a PNG, JPEG or WebP.`;
     document.getElementById("compare-picture").after(line);
   }
+  // The editor also drops a picture that comes before its own parts are there, so the picture waits for them.
+  const PATIENCE = 60_000;
+  const frame = () => new Promise((done) => { requestAnimationFrame(done); });
+  const ready = () => document.querySelector("#compare-picture .toolbar-wrap");
   const known = new WeakSet();
+  async function give(file) {
+    const late = performance.now() + PATIENCE, files = new DataTransfer();
+    files.items.add(file);
+    uploading(1);
+    while (!ready() && performance.now() < late) await frame();
+    uploading(-1);
+    const field = document.querySelector("#compare-picture input[type=file]");
+    field.files = files.files;
+    known.add(field.files[0]);
+    field.dispatchEvent(new Event("change", { bubbles: true }));
+  }
   document.addEventListener("change", async (e) => {
     const file = e.target.closest?.("#compare-picture") && e.target.files?.[0];
     if (!file) return;
@@ -108,14 +123,24 @@
       unreadable(file);
       return;
     }
-    known.add(file);
-    e.target.dispatchEvent(new Event("change", { bubbles: true }));
+    await give(file);
   }, true);
   document.addEventListener("drop", async (e) => {
     const file = e.target.closest?.("#compare-picture") && e.dataTransfer?.files[0];
     if (!file) return;
     document.getElementById("unreadable")?.remove();
-    createImageBitmap(file).then((image) => image.close(), () => unreadable(file));
+    const early = !ready();
+    if (early) {
+      e.preventDefault();
+      e.stopImmediatePropagation();
+    }
+    try {
+      (await createImageBitmap(file)).close();
+    } catch {
+      unreadable(file);
+      return;
+    }
+    if (early) await give(file);
   }, true);
 
   // While a visitor's files are on their way, a line says so and nothing can be started. The picture's editor
@@ -138,17 +163,38 @@
     }
     line.textContent = uploads ? "Uploading…" : "";
   }
+  function uploading(more) {
+    uploads += more;
+    told();
+  }
   window.fetch = async (input, init) => {
     const { pathname } = new URL(input?.url ?? input, location.href);
     if (!chosen || !pathname.endsWith("/upload") || init?.method !== "POST") return plain(input, init);
-    uploads += 1;
-    told();
+    uploading(1);
     try {
       return await plain(input, init);
     } finally {
-      uploads -= 1;
+      uploading(-1);
       chosen = uploads > 0;
-      told();
     }
   };
+
+  // Gradio makes the fields of a tab or drawer when it is first opened, and in a later frame it gives them their
+  // first values again, over what was typed by then. A new field takes nothing until that is done.
+  const FRAMES = 4, BLOCK = ".block", TEXT = "input, textarea";
+  async function hold(blocks) {
+    const fields = blocks.flatMap((block) => [...block.querySelectorAll(TEXT)]).filter((field) => !field.readOnly);
+    const held = (on) => {
+      blocks.forEach((block) => { block.inert = on; });
+      fields.forEach((field) => { field.readOnly = on; });
+    };
+    held(true);
+    for (let passed = 0; passed < FRAMES; passed += 1) await frame();
+    held(false);
+  }
+  new MutationObserver((changes) => {
+    const added = changes.flatMap((change) => [...change.addedNodes]).filter((node) => node instanceof Element);
+    const blocks = added.flatMap((node) => [...(node.matches(BLOCK) ? [node] : []), ...node.querySelectorAll(BLOCK)]);
+    if (blocks.length) hold(blocks);
+  }).observe(document, { childList: true, subtree: true });
 })();

@@ -110,9 +110,7 @@ SAMPLES = (
 )
 FIRST_TURNS = SAMPLES[:6]
 """Samples that sessions start from."""
-OPEN = Sample(
-    name="three_shapes", kind="Any free place", instruction="move the orange square", methods=("kontext",)
-)
+OPEN = Sample(name="red_circle", kind="Any place and colour", instruction="add a star", methods=("kontext",))
 """A sample whose instruction leaves something open, so that seeds differ."""
 
 

@@ -15,6 +15,7 @@ from editkit.cli import (
     arena,
     batch,
     compare,
+    completion,
     data,
     defaults,
     demo,
@@ -85,7 +86,8 @@ def root(
     context: typer.Context, version: Version = False, quiet: Quiet = False, verbose: Verbose = False
 ) -> None:
     """Instruction-based image editing on FLUX, with interchangeable methods."""
-    verbosity.quiet, verbosity.verbose = quiet, verbose
+    verbosity.quiet = verbosity.verbose = False
+    verbosity.add(quiet, verbose)
     context.default_map = defaults.by_command(context.command, defaults.kept())
 
 
@@ -109,6 +111,7 @@ def main() -> None:
     """Run the command line; every failure that a person can mend is one sentence and status 2."""
     packages.own_package("backbones")  # which silences libraries, if it comes before them
     warnings.showwarning = _note  # type: ignore[assignment]
+    completion.mend_zsh()
     try:
         status = app(standalone_mode=False)
     except EditkitError as error:

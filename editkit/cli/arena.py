@@ -37,7 +37,7 @@ def arena(
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at.")] = 7861,
+    port: Annotated[int, options.whole_number("Port to listen at.")] = 7861,
     share: Annotated[
         bool, typer.Option("--share", help="Open a public link through gradio's servers.")
     ] = False,

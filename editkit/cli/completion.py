@@ -1,4 +1,23 @@
-"""Names that the shell completes; none of these imports torch."""
+"""Names that the shell completes, none of which imports torch; and the script that asks for them."""
+
+from typer import _completion_shared
+
+FIRST_TAB = """
+if [[ $funcstack[1] == _%(prog_name)s ]]; then
+  %(complete_func)s
+fi
+"""
+"""End of zsh's script, which zsh runs as the function `_editkit` at the first Tab of a shell.
+
+typer's own script only defines the function for later ones then, so that the first Tab would do nothing.
+"""
+
+
+def mend_zsh() -> None:
+    """Let zsh complete at the first Tab of a shell, where typer's script does not do so by itself."""
+    scripts: dict[str, str] = _completion_shared._completion_scripts
+    if "funcstack" not in scripts["zsh"]:
+        scripts["zsh"] += FIRST_TAB
 
 
 def methods(incomplete: str) -> list[str]:

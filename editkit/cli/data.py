@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from editkit.cli import terminal
+from editkit.cli.options import whole_number
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def check(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Number of records to check, from the first. If not given, all.")
+        int | None, whole_number("Number of records to check, from the first. If not given, all.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Contact sheet to write, with the worst pairs.")

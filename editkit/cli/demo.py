@@ -37,7 +37,7 @@ def demo(
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at.")] = 7860,
+    port: Annotated[int, options.whole_number("Port to listen at.")] = 7860,
     share: Annotated[
         bool, typer.Option("--share", help="Open a public link through gradio's servers.")
     ] = False,
@@ -46,7 +46,7 @@ def demo(
         typer.Option(envvar="EDITKIT_PASSWORD", help="Password that visitors must give.", show_envvar=True),
     ] = None,
     max_pixels: Annotated[
-        int, typer.Option(help="Largest number of pixels of a visitor's picture.")
+        int, options.whole_number("Largest number of pixels of a visitor's picture.")
     ] = 25_000_000,
     runs: Runs = None,
     trust_paths: Annotated[

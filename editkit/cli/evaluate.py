@@ -6,17 +6,13 @@ from typing import Annotated, Any
 import typer
 
 from editkit.cli import completion, options, terminal
-from editkit.cli.options import WHOLE_NUMBER_OPTION, Backbone, Device, Dtype, Lora, LowMemory, Options
+from editkit.cli.options import Backbone, Device, Dtype, Lora, LowMemory, Options, whole_number
 from editkit.cli.request import takes
 
 app = typer.Typer(help="Measure edits.", no_args_is_help=True)
 
 
-def _number(about: str) -> Any:
-    return typer.Option(help=about, **WHOLE_NUMBER_OPTION)
-
-
-BatchSize = Annotated[int, _number("Number of edits that run together.")]
+BatchSize = Annotated[int, whole_number("Number of edits that run together.")]
 
 
 @app.command()
@@ -24,9 +20,11 @@ BatchSize = Annotated[int, _number("Number of edits that run together.")]
 def shapesworld(
     asked: dict[str, Any],
     backbone: Backbone = "tiny",
-    n: Annotated[int, _number("Number of held-out examples.")] = 1000,
-    sessions: Annotated[int, _number("Number of held-out sessions, each with five edits in a row.")] = 0,
-    compound: Annotated[int, _number("Number of held-out edits whose instruction joins two or three.")] = 0,
+    n: Annotated[int, whole_number("Number of held-out examples.")] = 1000,
+    sessions: Annotated[int, whole_number("Number of held-out sessions, each with five edits in a row.")] = 0,
+    compound: Annotated[
+        int, whole_number("Number of held-out edits whose instruction joins two or three.")
+    ] = 0,
     *,
     batch_size: BatchSize = 32,
     option: Options = None,
@@ -77,7 +75,7 @@ def masked(
         ),
     ],
     backbone: Backbone = "tiny",
-    n: Annotated[int, _number("Number of held-out examples of each kind.")] = 500,
+    n: Annotated[int, whole_number("Number of held-out examples of each kind.")] = 500,
     kind: Annotated[
         list[str] | None,
         typer.Option(

@@ -156,7 +156,7 @@ def differences(found: list[Difference]) -> str:
 
 
 def _told(found: list[Difference], worse: list[Difference]) -> str:
-    """What the comparison comes to."""
+    """Sum the comparison up in a sentence."""
     told = ", ".join(f"{each.column} of {each.method}" for each in worse)
     costs = dict.fromkeys(each.column for each in found if not each.judged)
     ignored = f"; costs ({', '.join(costs)}) are judged only if --columns names them" if costs else ""

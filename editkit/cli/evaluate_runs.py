@@ -93,7 +93,7 @@ def run(
     ] = None,
     judge_passes: Annotated[
         int | None,
-        typer.Option(help="How often the judge scores each picture; the result is the mean."),
+        options.whole_number("How often the judge scores each picture; the result is the mean."),
     ] = None,
     judge_option: Annotated[
         list[str] | None, typer.Option(help="Option of the judge, as key=value; may be repeated.")
@@ -211,7 +211,7 @@ def _judge(name: str | None, rubric: str | None, passes: int | None, chosen: dic
 def _request(given: list[str]) -> dict[str, Any]:
     found = options.pairs(given, "--request")
     if isinstance(size := found.get("size"), str):
-        found["size"] = sides(size)
+        found["size"] = sides(size, "--request size=")
     return found
 
 

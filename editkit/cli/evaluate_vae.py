@@ -22,7 +22,7 @@ REPORT = "vae.json"
 def vae(
     pictures: Annotated[Path, typer.Argument(metavar="PICTURES", help="Folder of pictures, or one.")],
     backbone: Backbone = "tiny",
-    limit: Annotated[int | None, typer.Option(help="Take the first pictures only, by name.")] = None,
+    limit: Annotated[int | None, options.whole_number("Take the first pictures only, by name.")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder to write vae.json into.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     load: Load = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from editkit.cli.options import say, split_scale
+from editkit.cli.options import say, split_scale, whole_number
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def convert(
     source: Source,
     destination: Destination,
     to: Annotated[str, typer.Option("--to", help="Dialect to write: diffusers, kohya, bfl or comfyui.")],
-    rank: Annotated[int | None, typer.Option(help="Reduce updates of a higher rank to this rank.")] = None,
+    rank: Annotated[int | None, whole_number("Reduce updates of a higher rank to this rank.")] = None,
 ) -> None:
     """Write a LoRA in another dialect. Without --rank, every weight gets the same update as before."""
     check_files([source])
@@ -66,7 +66,7 @@ def merge(
     ],
     destination: Destination,
     rank: Annotated[
-        int | None, typer.Option(help="Highest rank of the result. If not given, the ranks add up.")
+        int | None, whole_number("Highest rank of the result. If not given, the ranks add up.")
     ] = None,
 ) -> None:
     """Add LoRAs up and write the sum as one LoRA, in the dialect of diffusers."""
@@ -90,9 +90,7 @@ def collapse(
     ] = "svd",
     rank: Annotated[
         int | None,
-        typer.Option(
-            help="Rank of the LoRA that replaces the experts. If not given, the rank of one expert."
-        ),
+        whole_number("Rank of the LoRA that replaces the experts. If not given, the rank of one expert."),
     ] = None,
     weights: Annotated[
         Path | None,

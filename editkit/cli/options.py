@@ -94,6 +94,11 @@ WHOLE_NUMBER_OPTION: Mapping[str, Any] = {"parser": whole, "metavar": "<int>"}
 """Arguments of `typer.Option` for an option that takes a whole number."""
 
 
+def whole_number(about: str) -> Any:
+    """Make an option that takes a whole number, with its help; every `int` of a command needs it."""
+    return typer.Option(help=about, **WHOLE_NUMBER_OPTION)
+
+
 def editor(
     backbone: str,
     device: str | None,

@@ -114,7 +114,7 @@ def _plain(kind: Any) -> Any:
     return inner[0] if type(None) in get_args(kind) else kind
 
 
-def sides(text: str | None) -> tuple[int, int] | None:
+def sides(text: str | None, option: str = "--size ") -> tuple[int, int] | None:
     """WIDTHxHEIGHT as numbers.
 
     Raises:
@@ -124,5 +124,5 @@ def sides(text: str | None) -> tuple[int, int] | None:
         return None
     found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text.lower())
     if found is None:
-        raise EditkitError(f"--size {text} is not allowed; give WIDTHxHEIGHT, such as 1024x768.")
+        raise EditkitError(f"{option}{text} is not allowed; give WIDTHxHEIGHT, such as 1024x768.")
     return int(found[1]), int(found[2])

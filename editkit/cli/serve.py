@@ -56,12 +56,12 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at.")] = 8000,
+    port: Annotated[int, options.whole_number("Port to listen at.")] = 8000,
     *,
     judge: Annotated[
         str, typer.Option(help="Judges that a seed search may use, with commas between.")
     ] = "preserve,tiny",
-    max_megabytes: Annotated[int, typer.Option(help="Size of the largest request, in MiB.")] = 50,
+    max_megabytes: Annotated[int, options.whole_number("Size of the largest request, in MiB.")] = 50,
     page: Annotated[bool, typer.Option("--page", help="Also serve the page of `editkit demo` at /.")] = False,
     password: Annotated[
         str | None,

@@ -71,9 +71,8 @@ def compare(
     for old, new in pairs:
         _check_finished(first, before, old)
         _check_finished(second, after, new)
-        if not columns:
-            _check_answered(first, before, old, after.of(new))
-            _check_answered(second, after, new, before.of(old))
+        _check_answered(first, before, old, after.of(new), columns)
+        _check_answered(second, after, new, before.of(old), columns)
     shared = {name: column for name, column in before.columns.items() if name in after.columns}
     known = {**shared, FAILED.name: FAILED}
     if unknown := [name for name in columns if name not in known]:
@@ -94,7 +93,7 @@ def compare(
 
 
 def lacking(first: str | Path, second: str | Path) -> list[str]:
-    """What each run lacks of the other's items, in words without an end; empty where both have the same.
+    """Say what each run lacks of the other's items, without a full stop; empty where both have the same.
 
     Raises:
         EditkitError: where the items of a run cannot be read.
@@ -148,14 +147,17 @@ def _check_finished(path: str | Path, found: Frame, method: str) -> None:
             )
 
 
-def _check_answered(path: str | Path, found: Frame, method: str, other: Sequence[Row]) -> None:
-    """Check that no metric fell silent which has figures in the other run, as a judge out of reach does.
+def _check_answered(
+    path: str | Path, found: Frame, method: str, other: Sequence[Row], asked: Sequence[str]
+) -> None:
+    """Check that no asked metric is silent that has figures in the other run, as of a judge out of reach.
 
     Raises:
         EditkitError: where one did, so that its loss would not be seen.
     """
     for metric in found.unanswered(method):
         names = [column["name"] for column in found.settings["metrics"][metric]["columns"]]
+        names = [name for name in names if not asked or name in asked]
         if any(name in row.values for row in other for name in names):
             raise EditkitError(
                 f"The run in {path} has no score of {metric} for any result of {method}; run it again, or "
@@ -198,7 +200,7 @@ def _verdict(change: Estimate, column: Column) -> str:
 
 
 def regressions(differences: Sequence[Difference], tolerance: float = 0.0) -> list[Difference]:
-    """Those that are judged, and surely worse by more than a share of the first run's mean."""
+    """Return those that are judged, and surely worse by more than a share of the first run's mean."""
     return [
         each
         for each in differences

@@ -34,7 +34,10 @@ class Variant:
     @property
     def plain(self) -> bool:
         """Whether its edits take the work of plain ones, which can be counted on shapes."""
-        return not any(name in OTHER_WORK for name in self.request or ())
+        return not any(
+            name in OTHER_WORK and (name, value) != ("speed", "exact")
+            for name, value in (self.request or {}).items()
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

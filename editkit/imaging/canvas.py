@@ -133,14 +133,14 @@ def dilate(mask_B1HW: Tensor, reach: int) -> Tensor:
     """Dilate a boolean mask by a square that reaches `reach` pixels to every side."""
     for side in (-1, -2):
         size, width = mask_B1HW.shape[side], 1
-        reach = min(reach, size)
-        margin = (reach, reach, 0, 0) if side == -1 else (0, 0, reach, reach)
+        near = min(reach, size)
+        margin = (near, near, 0, 0) if side == -1 else (0, 0, near, near)
         mask_B1HW = F.pad(mask_B1HW, margin)
         # Doubling the covered width takes a tenth of the time of max pooling.
-        while width < 2 * reach + 1:
-            step = min(width, 2 * reach + 1 - width)
+        while width < 2 * near + 1:
+            step = min(width, 2 * near + 1 - width)
             width += step
-            length = size + 2 * reach + 1 - width
+            length = size + 2 * near + 1 - width
             mask_B1HW = mask_B1HW.narrow(side, 0, length) | mask_B1HW.narrow(side, step, length)
     return mask_B1HW
 

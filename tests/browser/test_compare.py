@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.browser.visitor import (
     PATIENCE,
@@ -51,8 +51,6 @@ def test_three_methods_are_compared(opened: Callable[..., Page]) -> None:
 
 def test_an_uploaded_picture_and_a_mask(opened: Callable[..., Page]) -> None:
     page = opened()
-    # Gradio's editor drops a picture that comes before its own parts are there.
-    expect(page.locator("#compare-picture .toolbar-wrap").first).to_be_visible(timeout=PATIENCE)
     page.locator("#compare-picture input[type=file]").first.set_input_files(SAMPLES / "red_circle.png")
     page.locator("#compare-picture canvas").first.wait_for()
     expect(page.locator("#compare-picture .toolbar-wrap").first).to_be_visible(timeout=PATIENCE)
@@ -87,6 +85,25 @@ def test_stop_and_compare_again(opened: Callable[..., Page]) -> None:
     expect(page.locator("#compare-go")).to_be_enabled(timeout=PATIENCE)
     page.get_by_label("Steps", exact=False).first.fill("2")
     see(compare(page), "3 of 3 done")
+
+
+def test_an_answer_to_stop_that_comes_late_changes_nothing(opened: Callable[..., Page]) -> None:
+    page = opened()
+    choose_sample(page, 1)
+    steps(page, 1000)
+    status = compare(page)
+    see(status, "of 1000")
+    held: list[tuple[Route, APIResponse]] = []
+    page.route("**/run/predict*", lambda route: held.append((route, route.fetch())))
+    page.locator("#compare-stop").click()
+    see(status, "Stopped.")
+    expect(page.locator("#compare-stop")).to_be_disabled()
+    for route, answer in held:
+        with page.expect_event("requestfinished"):
+            route.fulfill(response=answer)
+    assert held
+    page.wait_for_timeout(500)
+    see(status, "Stopped.")
 
 
 def test_the_result_is_shown_whole(opened: Callable[..., Page]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 import editkit
-from tests.browser.visitor import DESK, PATIENCE, PHONE, see, tab
+from tests.browser.visitor import DESK, PATIENCE, PHONE, frames, late_frames, see, steps, tab
 
 pytestmark = pytest.mark.browser
 
@@ -58,6 +58,27 @@ def test_opening_a_drawer_changes_no_request(opened: Callable[..., Page]) -> Non
     emptied = sent(page)
     assert emptied == closed
     assert [value for value in closed if type(value) in (int, float)] == [0]  # the seed's
+
+
+def test_what_is_typed_into_a_drawer_just_opened_stays(opened: Callable[..., Page]) -> None:
+    """Gradio fills new fields twice, the second time in a later frame."""
+    page = opened()
+    page.locator("#compare-instruction textarea").fill("make it blue")
+    late_frames(page, 500)
+    steps(page, 1000)
+    frames(page, 3)
+    assert "1000" in sent(page)
+    expect(field(page, "Steps")).to_have_value("1000")
+
+
+def test_what_is_typed_into_a_tab_just_opened_stays(opened: Callable[..., Page]) -> None:
+    page = opened()
+    late_frames(page, 500)
+    tab(page, "Seed search")
+    instruction = page.locator("#search-instruction textarea")
+    instruction.fill("make it blue")
+    frames(page, 3)
+    expect(instruction).to_have_value("make it blue")
 
 
 def test_opening_the_drawer_of_a_seed_search_changes_no_request(opened: Callable[..., Page]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.visitor import PATIENCE, choose_sample, compare, only, see, tab
+from tests.browser.visitor import PATIENCE, choose_sample, compare, only, see, steps, tab
 from tests.pictures import image
 
 pytestmark = pytest.mark.browser
@@ -36,7 +36,7 @@ def test_problems_are_said_on_the_page(opened: Callable[..., Page], tmp_path: Pa
 
 
 def test_an_empty_instruction_and_a_photograph(opened: Callable[..., Page], tmp_path: Path) -> None:
-    """The first at its field, before anything runs; the second with what to do."""
+    """The first at its field, before anything runs; the second while its edit runs, with what to do."""
     page = opened()
     see(page.locator("body"), re.compile(r"tiny on cpu, float32, \d+ GB free"))
     for name, title in (("session", "Session"), ("search", "Seed search")):
@@ -46,12 +46,16 @@ def test_an_empty_instruction_and_a_photograph(opened: Callable[..., Page], tmp_
         see(page.locator(f"#{name}-instruction-problem"), "The instruction is empty")
         expect(page.locator("[role=alert]:visible")).to_have_count(1)
     tab(page, "Compare")
-    expect(page.locator("#compare-picture .toolbar-wrap").first).to_be_visible(timeout=PATIENCE)
     image(160, 120).save(tmp_path / "photo.png")
     page.locator("#compare-picture input[type=file]").first.set_input_files(tmp_path / "photo.png")
     page.locator("#compare-picture canvas").first.wait_for()
     page.locator("#compare-instruction textarea").fill("make the red circle blue")
     only(page, "kontext")
+    steps(page, 1000)
     status = compare(page)
     see(status, "as photographs have")
     see(status, "For photographs use the backbone 'flux1-dev'")
+    see(status, "of 1000")
+    assert "1 of 1 done" not in status.inner_text()
+    page.locator("#compare-stop").click()
+    see(status, "Stopped.")

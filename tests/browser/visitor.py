@@ -49,6 +49,23 @@ def only(page: Page, *methods: str) -> None:
         box.locator("input").set_checked(name in methods)
 
 
+def late_frames(page: Page, milliseconds: int) -> None:
+    """Let each frame come so much later, as where the browser is busy with a picture."""
+    page.evaluate(
+        """late => {
+            const plain = window.requestAnimationFrame.bind(window);
+            window.requestAnimationFrame = then => setTimeout(() => plain(then), late);
+        }""",
+        milliseconds,
+    )
+
+
+def frames(page: Page, count: int) -> None:
+    """Wait for so many."""
+    for _ in range(count):
+        page.evaluate("() => new Promise(done => requestAnimationFrame(done))")
+
+
 def tab(page: Page, name: str) -> None:
     """Go to a tab."""
     page.get_by_role("tab", name=name).click()

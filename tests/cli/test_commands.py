@@ -14,7 +14,7 @@ from backbones.specs import FAMILIES
 from editkit import registry
 from editkit.cli import app
 from tests import ROOT
-from tests.command_line import Cli, refused
+from tests.command_line import Cli
 
 METHODS = {path.parent.name for path in (ROOT / "methods").glob("*/__init__.py")}
 
@@ -243,10 +243,3 @@ def test_backbones_know_no_other_devices(cli: Cli) -> None:
         run = cli("backbones", name, "rtx4090")
         assert run.status == 2
         assert "rtx4090-24g" in run.err
-
-
-@pytest.mark.parametrize(
-    "words", [("run", "shapesworld", "--seed"), ("run", "shapesworld", "--limit"), ("shapesworld", "--n")]
-)
-def test_evaluations_take_whole_numbers_alone(words: tuple[str, ...], cli: Cli) -> None:
-    refused(cli("eval", *words, "2.0"), f"{words[-1]}.*2.0 is no whole number")

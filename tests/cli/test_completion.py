@@ -1,4 +1,4 @@
-"""The Tab key in a real bash."""
+"""The Tab key in a real bash, zsh and fish."""
 
 from __future__ import annotations
 
@@ -20,25 +20,32 @@ from tests.command_line import picture, python
 pty = pytest.importorskip("pty")
 PROGRAM = f"#!{sys.executable}\nfrom editkit.__main__ import main\nmain()\n"
 """The command as an installation makes it."""
+CODES = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|\(B|\][^\x07]*\x07)")
+"""What tells a terminal of colours and places."""
+SHELLS = ("bash", "zsh", "fish")
 
 
-class Bash:
-    """An interactive bash at a terminal, where `editkit` is installed and completes."""
+class Shell:
+    """An interactive shell at a terminal, where `editkit` is installed, and its completion for this shell."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path) -> None:
         (folder / "bin").mkdir()
         (folder / "bin" / "editkit").write_text(PROGRAM)
         (folder / "bin" / "editkit").chmod(0o755)
+        # Without it, a new fish reads all manuals of the machine.
+        (folder / ".local" / "share" / "fish" / "generated_completions").mkdir(parents=True)
         # The shell is the one that is named, not the one that the tests run in.
-        named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
-        script = python(folder / "bin" / "editkit", "--show-completion", "bash", env=named)
-        (folder / "completion.sh").write_text(script.out)
+        named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", "HOME": str(folder)}
+        run = python(folder / "bin" / "editkit", "--install-completion", name, env=named)
+        assert f"{name} completion installed in {folder}" in run.out, run
         self.master, other = pty.openpty()
-        more = {"PYTHONPATH": str(ROOT), "PS1": "ready", "TERM": "dumb", "INPUTRC": os.devnull}
+        more = {"PYTHONPATH": str(ROOT), "TERM": "xterm", "INPUTRC": os.devnull, "HOME": str(folder)}
+        own = {key: value for key, value in os.environ.items() if not key.startswith(("XDG", "ZDOTDIR"))}
+        # A session's first process that opens a terminal controls it, which fish asks for.
         self.process = subprocess.Popen(
-            ["bash", "--norc", "--noprofile", "-i"],
+            ["sh", "-c", f'exec {name} -i <"$0" >"$0" 2>&1', os.ttyname(other)],
             cwd=folder,
-            env=os.environ | more | {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"},
+            env=own | more | {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"},
             stdin=other,
             stdout=other,
             stderr=other,
@@ -52,22 +59,31 @@ class Bash:
         seen, deadline = "", time.monotonic() + 30
         while not re.search(until, seen) and time.monotonic() < deadline:
             if select.select([self.master], [], [], 1)[0]:
-                seen += os.read(self.master, 4096).decode(errors="replace")
+                seen = CODES.sub("", seen + os.read(self.master, 4096).decode(errors="replace"))
         return seen
 
+    def ready(self) -> None:
+        """Wait until it has done all that was typed, and forget the line."""
+        seen = self.typed("\x15echo re''ady\n", r"(?m)^\W*ready")
+        assert "ready" in seen, seen
 
-@pytest.fixture(scope="module")
-def bash(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bash]:
-    if not shutil.which("bash"):
-        pytest.skip("There is no bash here.")
+    def end(self) -> None:
+        """Stop it."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+
+@pytest.fixture(scope="module", params=SHELLS)
+def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    if not shutil.which(request.param):
+        pytest.skip(f"There is no {request.param} here.")
     folder = tmp_path_factory.mktemp("shell")
     picture(folder / "photograph.png")
-    shell = Bash(folder)
-    shell.typed("source completion.sh; echo so$((1))urced\n", "so1urced")
-    yield shell
-    shell.process.kill()
-    shell.process.wait()
-    os.close(shell.master)
+    made = Shell(request.param, folder)
+    made.ready()
+    yield made
+    made.end()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +100,8 @@ def bash(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bash]:
         ("editkit methods --plan-device rtx4", "090-24g "),
     ],
 )
-def test_tab_completes(begun: str, rest: str, bash: Bash) -> None:
-    seen = bash.typed(f"{begun}\t", re.escape(begun + rest))
-    bash.typed("\x15echo cl$((1))eared\n", "cl1eared")
-    assert seen.endswith(begun + rest), seen
+def test_tab_completes(begun: str, rest: str, shell: Shell) -> None:
+    """The first of these is the first Tab of its shell."""
+    seen = shell.typed(f"{begun}\t", re.escape(rest))
+    shell.ready()
+    assert rest in seen, seen

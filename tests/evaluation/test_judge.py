@@ -145,6 +145,8 @@ def test_a_judge_that_answers_nothing_has_no_mean(tmp_path: Path, cli: Cli) -> N
         file.write(f"{json.dumps(line)}\n")
     with pytest.raises(EditkitError, match="run has no score of viescore judge for any result of theirs"):
         compare(answered, tmp_path / "run")
+    with pytest.raises(EditkitError, match="has no score of viescore judge"):
+        compare(answered, tmp_path / "run", columns=["sc"])
     assert compare(answered, tmp_path / "run", columns=["source_l1"])
 
 

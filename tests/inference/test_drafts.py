@@ -40,7 +40,9 @@ def test_a_watcher_sees_the_steps_of_a_draft_and_can_end_them(random_flux: Flux)
 
 def test_an_area_grows_over_a_whole_picture_at_most() -> None:
     """Memory must not grow with the reach, which a request gives."""
-    mask_B1HW = torch.zeros(2, 1, 3, 5, dtype=torch.bool)
-    mask_B1HW[0, 0, 2, 1] = True
-    for reach in (5, 10**12):
-        assert canvas.dilate(mask_B1HW, reach).sum((1, 2, 3)).tolist() == [15, 0]
+    for height, width in ((3, 7), (7, 3)):
+        mask_B1HW = torch.zeros(2, 1, height, width, dtype=torch.bool)
+        mask_B1HW[0, 0, 0, 0] = True
+        for reach in (6, 10**12):
+            assert canvas.dilate(mask_B1HW, reach).sum((1, 2, 3)).tolist() == [21, 0]
+        assert canvas.dilate(mask_B1HW, 4).sum((1, 2, 3)).tolist() == [15, 0]

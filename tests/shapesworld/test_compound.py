@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from editkit import shapesworld
-from editkit.shapesworld.compound import compound_example
+from editkit.shapesworld.compound import COMPOUND, compound_example
 
 
 def test_each_phrase_changes_one_thing() -> None:
@@ -24,7 +24,12 @@ def test_each_phrase_changes_one_thing() -> None:
 
 def test_words_are_known() -> None:
     """The embedded model's vocabulary holds every word."""
-    said = {word for seed in range(300) for word in compound_example(seed).instruction.split()}
+    said = {
+        word
+        for kind in COMPOUND
+        for seed in range(300)
+        for word in compound_example(seed, kind).instruction.split()
+    }
     assert said <= shapesworld.words()
 
 
