@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -49,6 +49,8 @@ def serve(
         share: whether Gradio's servers open a public link to it.
         password: what visitors are asked for; None asks for nothing.
         pixels: largest number of pixels of a picture.
+        paths: whether visitors may train on pairs at any path of this machine.
+        runs: folders whose training runs the page shows.
         output: folder of the visitors' results and sessions.
         personal: whether all browsers see the same results.
         adapters: adapters that visitors may choose: files, folders of them, or Hub ids.
@@ -72,18 +74,26 @@ def serve(
             adapters=trusted,
         )
         with app.opened(load(), options) as (page, runner):
-            _, address, shared = page.launch(
-                server_name=host,
-                server_port=port,
-                share=share,
-                auth=authenticator(password),
-                auth_message="Any user name, and the page's password." if password else None,
-                max_file_size=MEGABYTES * 2**20,
-                **app.LOOKS,
-            )
+            address = _launch(page, app.LOOKS, host, port, share, password)
             runner.warm()
-            print(f"editkit demo is ready at {shared or address} (Ctrl-C ends it)", flush=True)
+            print(f"editkit demo is ready at {address} (Ctrl-C ends it)", flush=True)
             threading.Event().wait()
+
+
+def _launch(
+    page: Any, looks: Mapping[str, Any], host: str, port: int, share: bool, password: str | None
+) -> str:
+    """Let visitors reach the page; return its address, the public one where it is shared."""
+    _, address, public = page.launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        auth=authenticator(password),
+        auth_message="Any user name, and the page's password." if password else None,
+        max_file_size=MEGABYTES * 2**20,
+        **looks,
+    )
+    return str(public or address)
 
 
 @contextmanager

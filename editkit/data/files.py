@@ -37,6 +37,7 @@ class FileDataset:
         self.path, self.tasks = Path(config.path), config.tasks
         self.columns = columns(config)
         self.masks_cut_out = config.preset in CUT_OUT
+        self.needs_source = "source" in self.columns and not config.text_to_image
         self.rows = layouts.LAYOUTS[config.name](self.path, config)
         if not self.rows:
             raise EditkitError(f"There are no records in {self.path}; give a file or folder that has some.")
@@ -81,12 +82,17 @@ class FileDataset:
             )
         words = wordings[0]
         read = PictureReader(self._load)
-        answer = read.one(found.get("answer"), f"answer of {where}")
-        if answer is None:
-            raise EditkitError(f"The {where} has no answer under {self.columns['answer']!r}; add it.")
         sources = read.several(found.get("source"), f"source of {where}")
         source = sources[0] if sources else None
         references = (*sources[1:], *read.several(found.get("references"), f"reference of {where}"))
+        if self.needs_source and source is None and not references:
+            raise EditkitError(
+                f"The {where} has no source under {self.columns['source']!r}; add it, name its column in "
+                "data.columns.source, or set data.text_to_image=true to learn from words alone."
+            )
+        answer = read.one(found.get("answer"), f"answer of {where}")
+        if answer is None:
+            raise EditkitError(f"The {where} has no answer under {self.columns['answer']!r}; add it.")
         height, width = (answer if source is None else source).shape[:2]
         mask = self._load(found.get("mask"), f"mask of {where}")
         kind, task = _kind(found.get("kind")), found.get("task")

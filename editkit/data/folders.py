@@ -55,16 +55,16 @@ def rows(path: Path, config: DataConfig) -> Sequence[Mapping[str, Any]]:
             raise EditkitError(
                 f"The folder {folder} of {field}s is missing; name it in data.folders.{field}."
             )
-    return list(_pair(path, folders))
+    return list(_pair(path, folders, config.text_to_image))
 
 
-def _pair(path: Path, folders: Mapping[str, Path]) -> Iterator[Mapping[str, Any]]:
+def _pair(path: Path, folders: Mapping[str, Path], alone: bool) -> Iterator[Mapping[str, Any]]:
     captions = {file.stem: file for file in _list(folders["instruction"]) if file.suffix.lower() == CAPTION}
     known = {*captions, *(file.stem for file in _list(folders["source"]))}
     answers = _group(folders["answer"], known, numbered=False)
     sources = _group(folders["source"], answers, numbered=True)
     masks = _group(folders["mask"], answers, numbered=False)
-    needed = not answers.keys().isdisjoint(sources)
+    needed = not alone and not answers.keys().isdisjoint(sources)
     for stem, files in answers.items():
         pair = {"answer": files, "source": sources.get(stem, []), "mask": masks.get(stem, [])}
         if twice := next(filter(None, map(_same_stem, pair.values())), None):

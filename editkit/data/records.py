@@ -112,6 +112,9 @@ class DataConfig:
     """Names of the columns: editkit, csv, magicbrush, omniedit, instructpix2pix, relighting or diffsynth."""
     columns: dict[str, str] = field(default_factory=dict)
     """Column of a record's field, if it is another than the preset's; an empty name leaves the field out."""
+    text_to_image: bool = False
+    """Learn records that have neither a source nor references from their words alone. Where false, they are
+    errors, unless an empty name in `columns` leaves the source out."""
     folders: dict[str, str] = field(default_factory=dict)
     """Folders below `path` of answer, source, mask and instruction, if they have other names."""
     split: str = "train"

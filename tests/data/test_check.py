@@ -78,7 +78,7 @@ def test_a_source_that_only_some_records_lack_is_told(tmp_path: Path) -> None:
     path, told = tmp_path / "train.jsonl", []
     for rows in ([pair, alone | {"source": ""}], [pair, alone | {"references": ["source.png"]}], [alone]):
         path.write_text("\n".join(map(json.dumps, rows)))
-        found = checks.check(dataset(DataConfig(name="jsonl", path=str(path))))
+        found = checks.check(dataset(DataConfig(name="jsonl", path=str(path), text_to_image=True)))
         told.append([each.index for each in found.findings if each.problem == "no source"])
     assert told == [[1], [], []]
 

@@ -53,7 +53,7 @@ def test_numbered_answers_come_in_their_order(made: Any) -> None:
     for number in (10, 2, 1):
         folder = made(f"answer/{number}.png", level=number * 10)
         made(f"answer/{number}.txt")
-    assert [int(each.answer[0, 0, 0]) for each in read(folder)] == [10, 20, 100]
+    assert [int(each.answer[0, 0, 0]) for each in read(folder, text_to_image=True)] == [10, 20, 100]
 
 
 def test_every_format_is_read_that_pictures_have(made: Any) -> None:
@@ -95,11 +95,13 @@ def test_what_belongs_to_nothing_is_named(made: Any, more: list[str], told: list
         assert any(name in each for each in found), found
 
 
-def test_text_to_image_needs_no_sources(made: Any) -> None:
-    folder = made("answer/a.png", "answer/a.txt", "answer/b.png", "answer/b.txt")
+def test_text_to_image_is_asked_for(made: Any) -> None:
+    folder = made("answer/a.png", "answer/a.txt", "answer/b.png", "answer/b.txt", "sources/a.png")
     (folder / "answer" / "notes.md").write_text("not of a pair")
-    assert unreadable(folder) == []
-    assert [each.source for each in read(folder)] == [None, None]
+    assert all("has no source" in told for told in unreadable(folder))
+    assert [each.source for each in read(folder, text_to_image=True)] == [None, None]
+    made("source/a.png")
+    assert [each.source is None for each in read(folder, text_to_image=True)] == [False, True]
 
 
 def test_a_folder_that_is_named_must_be_there(made: Any) -> None:

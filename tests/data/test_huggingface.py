@@ -13,6 +13,7 @@ from PIL import Image
 from editkit.data import columns
 from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig
+from tests.command_line import command
 from tests.data.pairs import assert_pair, read
 
 
@@ -54,7 +55,7 @@ def test_the_first_records_alone(name: str, folder: Path, monkeypatch: pytest.Mo
     path = folder / ("train.jsonl" if name == "jsonl" else "train.parquet")
 
     def words(**more: Any) -> list[str]:
-        return [record.instruction for record in read(name, path, **more)]
+        return [record.instruction for record in read(name, path, text_to_image=True, **more)]
 
     assert words() == words(count=9) == ["a1", "b1", "b2"]
     assert words(count=2) == ["a1", "b1"]
@@ -86,3 +87,14 @@ def test_hugging_face(preset: str, form: str, folder: Path, monkeypatch: pytest.
         records = read("huggingface", folder / "train.parquet", preset=preset, **more)
         assert len(records) == (1 if form == "streaming" else 2)
     assert_pair(records[0], folder)
+
+
+def test_quiet_hides_the_bars_of_datasets(folder: Path) -> None:
+    """In a process of its own, since a bar that is hidden stays so."""
+    datasets = pytest.importorskip("datasets")
+    row = {"source": "edit.png", "answer": "target.png", "instruction": "make it red"}
+    datasets.Dataset.from_list([row]).to_parquet(str(folder / "train.parquet"))
+    config = folder / "data.yaml"
+    config.write_text(f"data: {{name: huggingface, path: {folder / 'train.parquet'}}}")
+    shown = command("--quiet", "data", "check", config, env={"HF_HOME": str(folder / "cache")})
+    assert (shown.status, shown.err) == (0, "")

@@ -51,7 +51,7 @@ def test_released_csv(folder: Path) -> None:
     (only,) = read("csv", folder / "train.csv", types=["^sub"])
     assert only.kind == "subject"
     (folder / "turned.csv").write_text("a red circle#;#target.png")
-    (turned,) = read("csv", folder / "turned.csv", fields=["prompt", "target_image"])
+    (turned,) = read("csv", folder / "turned.csv", fields=["prompt", "target_image"], text_to_image=True)
     assert turned.instruction == "a red circle"
 
 
@@ -130,12 +130,12 @@ def test_numbered_answers_keep_their_sources(folder: Path) -> None:
     ("name", "text", "words"),
     [
         ("csv", "a.png#;#b.png", "Line 1 of .* has 2 fields"),
-        ("csv", "#;##;##;##;#words#;#x", "record 0 of .* has no answer under 'target_image'"),
+        ("csv", "edit.png#;##;##;##;#words#;#x", "record 0 of .* has no answer under 'target_image'"),
         ("jsonl", "{", "Line 1 of .* is not JSON"),
         ("jsonl", "[]", "Line 1 of .* is not an object"),
         ("jsonl", '{"reply": "a.png"}', "any of the keys answer"),
         ("jsonl", '{"answer": "edit.png"}', "no instruction under 'instruction'"),
-        ("jsonl", '{"answer": "absent.png", "instruction": "x"}', r"absent\.png cannot be read|absent\.png"),
+        ("jsonl", '{"source": "edit.png", "answer": "absent.png", "instruction": "x"}', r"absent\.png"),
         ("jsonl", "", "no records in .*; give a file"),
         ("table", "", "no records"),
         ("webdataset", "no tar", "The shard .* cannot be read"),

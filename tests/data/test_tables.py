@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,45 @@ def test_cells_of_several_lines_are_one_row(folder: Path) -> None:
     assert read("table", folder / "t.csv", preset="diffsynth")[0].instruction == 'red\nand "blue"'
 
 
+@pytest.mark.parametrize("name", ["jsonl", "table", "csv", "webdataset", "huggingface"])
+def test_a_record_without_a_source_is_not_learnt_from_words_in_silence(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source of the first record stands under a name that nobody gave, as after a typing mistake."""
+    wrong = {"answer": "a0.png", "before": "s0.png", "source": "", "instruction": "x"}
+    rows: list[dict[str, Any]] = [wrong, wrong | {"source": "s0.png"}, wrong | {"references": ["s1.png"]}]
+    path, more = folder / "t", dict[str, Any]()
+    if name == "jsonl":
+        written(path, *rows)
+    elif name == "table":
+        path.write_text(
+            "answer,source,references,instruction\na0.png,,,x\na0.png,s0.png,,x\na0.png,,s1.png,x\n"
+        )
+    elif name == "csv":
+        more = {"fields": ["target_image", "edit_image", "ref_image", "prompt"]}
+        path.write_text("a0.png#;##;##;#x\na0.png#;#s0.png#;##;#x\na0.png#;##;#s1.png#;#x\n")
+    elif name == "webdataset":
+        with tarfile.open(path, "w") as archive:
+            for number, row in enumerate(rows):
+                (folder / "row.json").write_text(json.dumps(row))
+                archive.add(folder / "row.json", f"{number}.json")
+    else:
+        datasets = pytest.importorskip("datasets")
+        monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
+        path = folder / "t.parquet"
+        plain: list[dict[str, Any]] = [{"references": None} | row for row in rows]
+        datasets.Dataset.from_list(plain).to_parquet(str(path))
+    found = read(name, path, **more)
+    column = "edit_image" if name == "csv" else "source"
+    told = rf"record 0 of {path} has no source under '{column}'; .*data\.text_to_image=true"
+    with pytest.raises(EditkitError, match=told):
+        found[0]
+    assert found[1].source is not None
+    assert len(found[2].references) == 1
+    assert read(name, path, text_to_image=True, **more)[0].source is None
+    assert read(name, path, columns={"source": ""}, **more)[0].source is None
+
+
 def test_names_that_come_twice_are_refused(folder: Path) -> None:
     (folder / "t.csv").write_text("image,prompt,prompt\na0.png,red,blue\n")
     with pytest.raises(EditkitError, match="'prompt' twice"):
@@ -97,8 +137,9 @@ def test_words_that_are_no_text_are_unreadable_records(folder: Path) -> None:
 
 
 def test_kinds_may_be_numbers(folder: Path) -> None:
-    fine = {"answer": "a0.png", "instruction": "x"}
-    found = read("jsonl", written(folder / "t.jsonl", *(fine | {"kind": kind} for kind in (0, 1, None, ""))))
+    fine = {"answer": "a0.png", "source": "s0.png", "instruction": "x"}
+    rows: list[dict[str, Any]] = [fine | {"kind": kind} for kind in (0, 1, None, "")]
+    found = read("jsonl", written(folder / "t.jsonl", *rows))
     assert [each.kind for each in found] == ["0", "1", "", ""]
     assert len(read("jsonl", folder / "t.jsonl", types=["^0$"])) == 1
 
@@ -109,7 +150,8 @@ def test_class_labels_are_kinds_by_name(
 ) -> None:
     datasets = pytest.importorskip("datasets")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
-    rows = [{"answer": "a0.png", "instruction": "x", "kind": kind} for kind in (0, 1, None)]
+    fine = {"answer": "a0.png", "source": "s0.png", "instruction": "x"}
+    rows = [fine | {"kind": kind} for kind in (0, 1, None)]
     made = datasets.Dataset.from_list(rows)
     made.cast_column("kind", datasets.ClassLabel(names=["local", "global"])).to_parquet(
         str(folder / "t.parquet")
@@ -145,6 +187,7 @@ def test_what_is_clear_is_white_and_counted(folder: Path, field: str) -> None:
 def test_what_was_decided_on_a_picture_is_told(folder: Path) -> None:
     frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
-    found = read("jsonl", written(folder / "t.jsonl", {"answer": "moving.gif", "instruction": "x"}))
+    row = {"answer": "moving.gif", "instruction": "x"}
+    found = read("jsonl", written(folder / "t.jsonl", row), text_to_image=True)
     (finding,) = check.check(found).findings
     assert (finding.problem, "only the first of 2 frames" in finding.detail) == ("picture", True)

@@ -47,14 +47,16 @@ def test_words_in_the_json_of_a_shard(folder: Path) -> None:
                 member = tarfile.TarInfo(f"{place}.{part}")
                 member.size = len(held)
                 archive.addfile(member, io.BytesIO(held))
-    records = dataset(DataConfig(name="webdataset", path=str(folder), columns={"answer": "png"}))
+    records = dataset(
+        DataConfig(name="webdataset", path=str(folder), columns={"answer": "png", "source": ""})
+    )
     assert records[0].instruction == "make it red"
     with pytest.raises(EditkitError, match=r"record 1 of .* cannot be read"):
         records[1]
     with pytest.raises(EditkitError, match=r"record 2 of .* has no instruction under 'instruction'"):
         records[2]
     with pytest.raises(EditkitError, match=r"record 0 of .* cannot be read"):  # whatever its kind may be
-        read("webdataset", folder, columns={"answer": "png"}, types=["colour"])
+        read("webdataset", folder, columns={"answer": "png", "source": ""}, types=["colour"])
 
 
 def test_shards_are_read_at_urls_and_are_told_apart(folder: Path) -> None:
@@ -76,7 +78,10 @@ def test_shards_are_read_at_urls_and_are_told_apart(folder: Path) -> None:
     system.pipe("/shards/0.tar", shard(("a.png", "a.txt", f"{long}.png", f"{long}.txt")))
     system.pipe("/shards/1.tar", shard(("a.png", "a.txt")))
     chosen = DataConfig(
-        name="webdataset", path="memory://shards", columns={"answer": "png", "instruction": "txt"}
+        name="webdataset",
+        path="memory://shards",
+        columns={"answer": "png", "instruction": "txt"},
+        text_to_image=True,
     )
     records = dataset(chosen)
     assert [records[place].instruction for place in range(len(records))] == ["a.txt", f"{long}.txt", "a.txt"]

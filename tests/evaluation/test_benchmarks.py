@@ -12,7 +12,7 @@ from editkit.errors import EditkitError
 from editkit.evaluation.benchmarks import BENCHMARKS, described, open_benchmark
 from editkit.evaluation.metrics import METRICS
 from editkit.evaluation.records import Item
-from tests.command_line import command, one_sentence
+from tests.command_line import one_sentence
 from tests.evaluation import samples
 
 EXPECTED = {
@@ -310,16 +310,6 @@ def test_text_to_image_needs_no_source(tmp_path: Path) -> None:
         ("b", None, 1, "x"),
     ]
     assert described("text-to-image").rubric == "text-to-image"
-
-
-def test_quiet_hides_the_bars_of_datasets(tmp_path: Path) -> None:
-    samples.gedit(tmp_path / "data")
-    shown = command(
-        *("eval", "run", "gedit", "--data", tmp_path / "data", "-m", "kontext", "--metrics", "cost"),
-        *("--dry-run", "--quiet"),
-        env={"HF_HOME": str(tmp_path / "cache")},
-    )
-    assert (shown.status, shown.err) == (0, "")
 
 
 def test_a_benchmark_of_ones_own(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig, Variant
 from tests.command_line import Cli, copied, refused
 from tests.evaluation import samples
-from tests.evaluation.finished import PIXELS, done, existing_results, quiet, table, unused
+from tests.evaluation.finished import PIXELS, done, quiet, table, unused
 
 
 class StoppedError(Exception):
@@ -69,14 +69,6 @@ def test_half_a_line_does_not_count(existing: RunConfig) -> None:
     assert len(list(folder.scores())) == 39
     assert table(done(existing)) == whole
     assert len(log.read_text().splitlines()) == 40
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
-    """A run on results made elsewhere that is done; to be read only."""
-    made = existing_results(tmp_path_factory.mktemp("finished"))
-    done(made)
-    return made
 
 
 @pytest.fixture
