@@ -66,6 +66,7 @@ def arena(
         _tell(Votes(file), export, ranking)
         return
     contest = open_contest(runs)
+    options.say(contest.left_out())
     packages.own_package("demos")
     importlib.import_module("demos.arena").serve(
         contest, Votes(file), asked, host=host, port=port, share=share, password=password or None

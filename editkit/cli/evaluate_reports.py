@@ -51,7 +51,10 @@ def compare(
         float, typer.Option(help="Allowed loss of a figure, as a share of its mean in RUN_A.")
     ] = 0.0,
     shared_items: Annotated[
-        bool, typer.Option("--shared-items", help="Compare the items that both runs have, and ignore others.")
+        bool,
+        typer.Option(
+            "--shared-items", help="Compare the items that both runs have, scored in both, and ignore others."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
     quiet: Quiet = False,
@@ -59,15 +62,19 @@ def compare(
 ) -> None:
     """Compare two runs item by item.
 
-    Exit status 1 if the second is significantly worse in a figure, or if the runs have different items.
+    Exit status 1 if the second is significantly worse in a figure, or if items or scores are missing in one.
     """
     verbosity.add(quiet, verbose)
     if not 0 <= tolerance < math.inf:
         raise EditkitError(f"--tolerance {tolerance:g} is not allowed; give a share from 0 on.")
-    from editkit.evaluation import comparison
+    from editkit.evaluation import comparison, unpaired
 
-    found = comparison.compare(first, second, method or (), listed(columns))
-    lacking = [] if shared_items else comparison.lacking(first, second)
+    asked = (first, second, method or (), listed(columns))
+    found = comparison.compare(*asked)
+    lacking = []
+    if not shared_items:
+        lacking = [f"{told}; run both on the same items" for told in unpaired.lacking(first, second)]
+        lacking += [f"{told}; run again what failed" for told in unpaired.unscored(*asked)]
     worse = comparison.regressions(found, tolerance)
     if as_json:
         print(json.dumps([_difference(each, each in worse) for each in found], indent=2))
@@ -75,7 +82,7 @@ def compare(
         print(differences(found))
         print(_told(found, worse))
     for told in lacking:  # a reason for the exit status is no note, so that --quiet does not hide it
-        print(f"editkit: {told}; run both on the same items, or give --shared-items.", file=sys.stderr)
+        print(f"editkit: {told}, or give --shared-items.", file=sys.stderr)
     if worse or lacking:
         raise typer.Exit(WORSE)
 
@@ -118,7 +125,7 @@ def write_report(path: Path) -> None:
     found = frame.read(RunFolder(path))
     lines = [line for line in tables.lines(found) if line.part == "all"]
     rows = [
-        (line.method, line.n, line.failed, name, tables.cell(line.cells[name]))
+        (line.method, line.n, line.failed, name, tables.cell(line.cells[name], line.n))
         for line in lines
         for name in found.columns
         if name in line.cells
@@ -136,13 +143,14 @@ def plain_differences(found: list[Difference]) -> list[dict[str, Any]]:
 def differences(found: list[Difference]) -> str:
     """Format differences as a table."""
     from editkit.cli.tables import columns, text
+    from editkit.evaluation.report import tables
     from editkit.evaluation.report.tables import cell, number
 
     rows = [
         (
             each.method,
             each.column,
-            each.change.n,
+            tables.rests(each.change, each.of) or each.change.n,
             number(each.first),
             number(each.second),
             cell(each.change),
@@ -172,6 +180,7 @@ def _difference(each: Difference, worse: bool) -> dict[str, Any]:
         "method": each.method,
         "column": each.column,
         "n": each.change.n,
+        "of": each.of,
         "first": each.first,
         "second": each.second,
         "difference": each.change.mean,

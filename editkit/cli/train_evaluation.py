@@ -49,6 +49,7 @@ class TrainEvaluation:
             return
         from editkit import atomic_files
         from editkit.evaluation.comparison import compare
+        from editkit.evaluation.unpaired import unscored
 
         for when in (BEFORE, AFTER):
             print(f"{when} training:")
@@ -58,6 +59,7 @@ class TrainEvaluation:
             partial.write_text(json.dumps(plain_differences(found), indent=2) + "\n")
         print("before (A) and after (B) training:")
         print(differences(found))
+        options.say(unscored(self.folder / BEFORE, self.folder / AFTER))
 
     def _run(self, prepared: Prepared) -> bool:
         """Run this process's share; return whether this process reports."""

@@ -29,6 +29,7 @@ class Difference:
         first: its mean in the first run, over the shared items.
         second: its mean in the second run.
         change: the paired difference with its interval.
+        of: items that both runs have a result or a failure of; `change.n` of them have the figure in both.
         needed: items that a difference of this size needs at 80 % power; infinite for none.
         verdict: `better`, `worse`, `differs` for a column without a direction, or `unclear`.
         judged: whether a loss of it is a regression. A cost is judged only where it was asked for: the same
@@ -40,6 +41,7 @@ class Difference:
     first: float
     second: float
     change: Estimate
+    of: int
     needed: float
     verdict: str
     judged: bool = True
@@ -67,7 +69,7 @@ def compare(
         EditkitError: where a folder holds no run or half a run, or they share no items, methods or columns.
     """
     before, after = (frame.read(RunFolder(path)) for path in (first, second))
-    pairs = list(_pairs(before, after, methods))
+    pairs = list(method_pairs(before, after, methods))
     for old, new in pairs:
         _check_finished(first, before, old)
         _check_finished(second, after, new)
@@ -92,24 +94,12 @@ def compare(
     return found
 
 
-def lacking(first: str | Path, second: str | Path) -> list[str]:
-    """Say what each run lacks of the other's items, without a full stop; empty where both have the same.
+def method_pairs(before: Frame, after: Frame, methods: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Pair the methods of two runs, as `compare` takes them.
 
     Raises:
-        EditkitError: where the items of a run cannot be read.
+        EditkitError: where a method is not there, or the runs share none.
     """
-    names = {str(path): {item["id"]: None for item in RunFolder(path).items()} for path in (first, second)}
-    told = []
-    for path, other in ((str(first), str(second)), (str(second), str(first))):
-        if missing := [identity for identity in names[other] if identity not in names[path]]:
-            told.append(
-                f"The run in {path} lacks {len(missing)} of the {len(names[other])} items of {other}, "
-                f"such as {missing[0]!r}"
-            )
-    return told
-
-
-def _pairs(before: Frame, after: Frame, methods: Sequence[str]) -> Iterator[tuple[str, str]]:
     if not methods:
         both = [name for name in before.methods if name in after.methods]
         alone = len(before.methods) == len(after.methods) == 1
@@ -186,6 +176,7 @@ def _difference(before: Frame, after: Frame, old: str, new: str, column: Column)
         first=math.fsum(a for a, _ in values) / len(values),
         second=math.fsum(b for _, b in values) / len(values),
         change=change,
+        of=len(sessions.keys() & {row.item["id"] for row in after.of(new)}),
         needed=needed(changes),
         verdict=_verdict(change, column),
     )

@@ -251,11 +251,54 @@ def test_turns_that_go_on_from_nothing_are_problems(tmp_path: Path) -> None:
     ]
     items, problems = samples.split(open_benchmark("jsonl", own_lines(tmp_path, rows)))
     assert [item.id for item in items] == ["a1"]
-    words = ["is not turn 2 of", "is not turn 1 of", "no source picture.", "the turn 0", "the turn 'two'"]
+    words = ["is not turn 2 of", "no source picture.", "the turn 0", "the turn 'two'", "is not turn 1 of"]
     for problem, told in zip(problems, words, strict=True):
         assert problem.kind == "empty field"
         assert told in problem.sentence
         one_sentence(problem.sentence)
+
+
+@pytest.mark.parametrize("broken", ['{"id": "a2", "session": "a", "instruction": " "}', "no json"])
+def test_no_turn_edits_an_older_one_than_the_turn_before(broken: str, tmp_path: Path) -> None:
+    """Where a row is broken, the rest of its session is bad; a turn with a source stays."""
+    rows: list[dict[str, object]] = [
+        {"id": "a1", "source": "a.png", "session": "a"},
+        {"id": "a2", "session": "a"},
+        {"id": "a3", "session": "a"},
+        {"id": "a4", "session": "a"},
+        {"id": "a5", "source": "a.png", "session": "a"},
+        {"id": "b1", "source": "a.png", "session": "b"},
+        {"id": "b2", "session": "b"},
+    ]
+    path = own_lines(tmp_path, rows)
+    lines = path.read_text().splitlines()
+    lines[1] = broken
+    path.write_text("\n".join(lines))
+    items, problems = samples.split(open_benchmark("jsonl", path))
+    assert [(item.id, item.turn) for item in items] == [("a1", 1), ("a5", 5), ("b1", 1), ("b2", 2)]
+    assert len(problems) == 3
+    for problem, turn in zip(problems[1:], (2, 3), strict=True):
+        assert f"the item before it is not turn {turn} of its session" in problem.sentence
+        one_sentence(problem.sentence)
+
+
+def test_a_broken_first_turn_makes_no_later_one_text_to_image(tmp_path: Path) -> None:
+    path = own_lines(
+        tmp_path, [{"id": "a1", "session": "a", "instruction": " "}, {"id": "a2", "session": "a"}]
+    )
+    items, problems = samples.split(open_benchmark("text-to-image", path))
+    assert (items, len(problems)) == ([], 2)
+
+
+def test_a_turn_whose_id_comes_twice_ends_its_session(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"id": "a1", "source": "a.png", "session": "a"},
+        {"id": "a1", "session": "a"},
+        {"id": "a3", "session": "a"},
+    ]
+    items, problems = samples.split(open_benchmark("jsonl", own_lines(tmp_path, rows)))
+    assert [item.id for item in items] == ["a1"]
+    assert [problem.kind for problem in problems] == ["duplicate id", "empty field"]
 
 
 def test_text_to_image_needs_no_source(tmp_path: Path) -> None:

@@ -128,6 +128,22 @@ def test_failures_are_compared_too(tmp_path: Path, cli: Cli) -> None:
     assert "failed" not in cli("eval", "compare", good, good).out
 
 
+def test_runs_without_most_pictures_are_not_comparable(tmp_path: Path, cli: Cli) -> None:
+    """Both lack the same ones, so that the share of failures is no worse."""
+    first = scored(tmp_path / "first", "jsonl", {"m": 3}, ["pixels"]).path
+    results = Path(RunFolder(first).settings["results"]["m"])
+    for each in sorted(results.glob("*.png"))[1:]:
+        each.unlink()
+    config = {**RunFolder(first).settings["config"], "out": str(tmp_path / "few")}
+    few = done(RunConfig(**config)).path
+    told = cli("eval", "compare", few, few)
+    assert told.status == 1
+    assert (
+        "l1 of m rests on 1 of 4 items, since 3 lack a score in one run or both; run again what failed"
+        in told.err
+    )
+
+
 def test_failures_can_be_asked_for_alone(runs: tuple[Path, Path]) -> None:
     (found,) = compare(*runs, columns=["failed"])
     assert (found.column, found.first, found.second, found.change.n) == ("failed", 0, 0, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -261,3 +262,41 @@ def test_judges_are_refused_before_anything_runs(
     with pytest.raises(EditkitError, match=why):
         done(config(tmp_path, served, **judge))
     assert not (tmp_path / "run").exists()
+
+
+def answering(folder: Path, served: Served, items: list[int], name: str) -> RunFolder:
+    """A run of four items whose judge answers on some."""
+    served.answer = lambda text, number: (
+        good(text, number) if any(f"edit {item}" in text for item in items) else "I would rather not."
+    )
+    return done(replace(config(folder, served, rubric="imgedit"), out=str(folder / name)))
+
+
+def test_a_mean_tells_how_many_results_it_rests_on(tmp_path: Path, served: Served, cli: Cli) -> None:
+    folder = answering(tmp_path, served, [1], "run")
+    shown = cli("eval", "report", folder.path)
+    assert re.search(r"theirs +4 +0 +imgedit +\S+ \[.*\] \(1 of 4\)", shown.out), shown.out
+    assert re.search(r"source_l1 +\S+ \[[^]]*\]$", shown.out, re.MULTILINE), shown.out
+    assert " (1 of 4) |" in (folder.path / "report.md").read_text()
+    assert '<small class="bad">1 of 4</small>' in (folder.path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("second", [[0, 1, 2, 3], [1], [2]])
+def test_runs_with_few_answers_are_not_comparable(
+    second: list[int], tmp_path: Path, served: Served, cli: Cli
+) -> None:
+    """Not with a whole run, nor with one that lacks the same answers, nor with one that lacks others."""
+    first = answering(tmp_path, served, [1], "first").path
+    other = answering(tmp_path, served, second, "second").path
+    rest = 0 if second == [2] else 1
+    told = cli("eval", "compare", first, other)
+    assert told.status == 1, told
+    sentence = (
+        f"imgedit of theirs rests on {rest} of 4 items, since {4 - rest} lack a score in one run or both"
+    )
+    assert sentence in told.err
+    if rest:
+        assert re.search(r"imgedit +1 of 4 ", told.out), told.out
+    assert cli("eval", "compare", first, other, "--columns", "source_l1").status == 0
+    allowed = cli("eval", "compare", first, other, "--shared-items")
+    assert (allowed.status, allowed.err) == (0, "")

@@ -50,15 +50,28 @@ class Contest:
     Attributes:
         items: by id, in the benchmark's order.
         results: pictures by contestant and item.
+        later: number of later turns, which are left out: their sources are the contestants' own results.
     """
 
     items: Mapping[str, Item]
     results: Mapping[str, Mapping[str, Path]]
+    later: int = 0
 
     @property
     def contestants(self) -> list[str]:
         """Names, in the order of the runs."""
         return list(self.results)
+
+    def left_out(self) -> Iterator[str]:
+        """Say how many of the runs' items no one votes on, and why, without a full stop."""
+        count = self.later + len(self.items)
+        if self.later:
+            yield (
+                f"{self.later} of {count} items are left out: they are later turns, which have no source "
+                "that all contestants share"
+            )
+        if single := len(self.items) - len({item for item, _ in self.duels()}):
+            yield f"{single} of {count} items are left out: fewer than two contestants have a picture of them"
 
     def duels(self) -> Iterator[tuple[str, tuple[str, str]]]:
         """All pairs: item, and both contestants sorted by name."""
@@ -122,11 +135,8 @@ def open_contest(runs: Sequence[Path]) -> Contest:
         raise EditkitError("The runs are of different items; give runs of one benchmark with one --limit.")
     config = settings[0]["config"]
     benchmark = open_benchmark(config["benchmark"], config["data"])
-    items = {
-        item.id: item
-        for item in benchmark.items(config["limit"])
-        if isinstance(item, Item) and item.turn == 1
-    }
+    every = [item for item in benchmark.items(config["limit"]) if isinstance(item, Item)]
+    items = {item.id: item for item in every if item.turn == 1}
     names = [name for each in settings for name in each["methods"]]
     results: dict[str, dict[str, Path]] = {}
     for folder in folders:
@@ -137,7 +147,7 @@ def open_contest(runs: Sequence[Path]) -> Contest:
                 if names.count(name) > 1:
                     name = f"{_label(folder.path, runs)}: {name}"
                 results.setdefault(name, {})[edit.item] = path
-    made = Contest(items=items, results=results)
+    made = Contest(items=items, results=results, later=len(every) - len(items))
     if next(made.duels(), None) is None:
         raise EditkitError(
             f"There is nothing to compare: an arena needs two methods with results of one item, and there "

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from editkit.errors import EditkitError
+from editkit.evaluation.benchmarks import turns
 from editkit.evaluation.records import Item, Problem
 
 
@@ -61,12 +62,15 @@ class Benchmark:
     reader: Reader
 
     def items(self, limit: int | None = None) -> Iterator[Item | Problem]:
-        """Read the items in order, at most `limit` of them; each id comes once.
+        """Read the items in order, at most `limit` of them.
+
+        Each id comes once, and each later turn without a source comes after the turn that it edits.
 
         Raises:
             EditkitError: where the data cannot be read at all.
         """
         seen: set[bytes] = set()
+        before: Item | None = None
         for found in self.reader(self.config, self.data):
             if limit is not None and len(seen) >= limit:
                 return
@@ -86,7 +90,11 @@ class Benchmark:
                         sentence=f"The id {found.id!r} comes twice; the first item of it counts.",
                     )
                     continue
+                if (problem := turns.unsourced(found, before)) is not None:
+                    yield Problem(kind="empty field", where=found.id, sentence=problem)
+                    continue
                 seen.add(digest)
+                before = found
             yield found
 
     def contents(self, limit: int | None = None) -> Contents:

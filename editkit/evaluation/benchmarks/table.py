@@ -13,7 +13,9 @@ from editkit import config as configs
 from editkit.data import layouts, text_files
 from editkit.data.records import DataConfig
 from editkit.errors import EditkitError
+from editkit.evaluation.benchmarks import turns
 from editkit.evaluation.benchmarks.benchmark import BenchmarkConfig
+from editkit.evaluation.benchmarks.turns import EmptyFieldError, Turn
 from editkit.evaluation.records import Item, Problem, StoredPicture
 
 PICTURES = ("source", "answer", "mask")
@@ -58,6 +60,7 @@ def items(config: BenchmarkConfig, data: Path | None) -> Iterator[Item | Problem
     path = _found(data, options.files)
     folder = path if path.is_dir() else path.parent
     before: Item | None = None  # held back until it is known whether its session goes on
+    turn = turns.NONE
     for place, row in enumerate(_rows(path, options)):
         where = f"row {place} of {path}"
         try:
@@ -65,37 +68,31 @@ def items(config: BenchmarkConfig, data: Path | None) -> Iterator[Item | Problem
                 _check_columns(row, options, path)
             if any(str(row.get(column)) != value for column, value in options.where.items()):
                 continue
-            made = _item(row, place, options, folder, where, before)
-        except EditkitError as error:
+            made = _item(row, place, options, folder, where, turn)
+        except (EditkitError, OSError, ValueError) as error:
             if place == 0 and isinstance(error, MissingColumnError):
                 raise
-            yield Problem(kind=kind_of(error), where=where, sentence=str(error))
-        except (OSError, ValueError) as error:
-            yield Problem(
-                kind="unreadable row", where=where, sentence=f"The {where} cannot be read ({error})."
-            )
+            session, number = (options.columns.get(name, name) for name in ("session", "turn"))
+            turn = turns.of_broken(row, session, number, turn)
+            yield _problem(error, where)
         else:
             if before is not None:
-                yield replace(before, last=not _follows(made.session, before))
-            before = made
+                yield replace(before, last=not turns.follows(made.session, before.session))
+            before, turn = made, Turn(made.session, made.turn)
     if before is not None:
         yield before
 
 
-def _follows(session: str, before: Item | None) -> bool:
-    """Whether an item of this session goes on from the item before."""
-    return before is not None and session != "" and session == before.session
+def _problem(error: Exception, where: str) -> Problem:
+    told = str(error) if isinstance(error, EditkitError) else f"The {where} cannot be read ({error})."
+    return Problem(kind=kind_of(error), where=where, sentence=told)
 
 
 class MissingColumnError(EditkitError):
     """A table that has not the columns of its benchmark."""
 
 
-class EmptyFieldError(EditkitError):
-    """A row without something that its item needs."""
-
-
-def kind_of(error: EditkitError) -> str:
+def kind_of(error: Exception) -> str:
     """What a row's problem is counted by."""
     return "empty field" if isinstance(error, EmptyFieldError) else "unreadable row"
 
@@ -139,7 +136,7 @@ def _check_columns(row: Mapping[str, Any], options: TableConfig, path: Path) -> 
 
 
 def _item(
-    row: Mapping[str, Any], place: int, options: TableConfig, folder: Path, where: str, before: Item | None
+    row: Mapping[str, Any], place: int, options: TableConfig, folder: Path, where: str, before: Turn
 ) -> Item:
     def cell(name: str) -> Any:
         return row.get(options.columns.get(name, name))
@@ -157,9 +154,9 @@ def _item(
     sources = cell("source") if isinstance(cell("source"), list | tuple) else [cell("source")]
     pictures = [stored(value, "source") for value in sources]
     source = pictures[0] if pictures else None
-    turn = _turn(cell("turn"), texts["session"], before, where)
-    if source is None:
-        _check_sourceless(turn, texts["session"], before, options, where)
+    turn = turns.read(cell("turn"), texts["session"], before, where)
+    if source is None and turn == 1 and options.needs_source:
+        raise EmptyFieldError(f"The {where} has no source picture.")
     more = cell("references") or []
     references = [
         *pictures[1:],
@@ -188,27 +185,6 @@ def _item(
         published=inside(_named(options.result, {**names, "id": identity}, where), where),
         fields={name: _plain(row.get(name)) for name in options.fields},
     )
-
-
-def _turn(value: Any, session: str, before: Item | None, where: str) -> int:
-    """The turn that a row names, else the next one of its session."""
-    if value is None or value == "":
-        return before.turn + 1 if before is not None and _follows(session, before) else 1
-    text = str(value).removesuffix(".0")  # tables with gaps keep whole numbers so
-    if not text.isdecimal() or int(text) < 1:
-        raise EmptyFieldError(f"The {where} has the turn {value!r}, which is no whole number from 1 on.")
-    return int(text)
-
-
-def _check_sourceless(turn: int, session: str, before: Item | None, options: TableConfig, where: str) -> None:
-    """Refuse a row without a source that neither goes on from the turn before, nor may be text to image."""
-    if turn == 1:
-        if options.needs_source:
-            raise EmptyFieldError(f"The {where} has no source picture.")
-    elif before is None or not _follows(session, before) or before.turn != turn - 1:
-        raise EmptyFieldError(
-            f"The {where} has no source picture, and the row before it is not turn {turn - 1} of its session."
-        )
 
 
 def inside(path: str, where: str) -> str:

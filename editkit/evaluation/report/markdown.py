@@ -9,6 +9,11 @@ from typing import Any
 from editkit.evaluation.report.frame import Frame
 from editkit.evaluation.report.tables import Line, cell, number
 
+MEANS = (
+    "Means with 95 % bootstrap intervals over items; turns of one session are drawn together. "
+    "Where a mean rests on some of the n results, their number stands beside it."
+)
+"""What the tables hold."""
 ARROWS = {"higher": " ↑", "lower": " ↓", "neither": ""}
 
 
@@ -28,7 +33,7 @@ def _lines(found: Frame, lines: Sequence[Line]) -> Iterator[str]:
         yield ""
         yield from _table(found, part)
     yield ""
-    yield "Means with 95 % bootstrap intervals over items; turns of one session are drawn together."
+    yield MEANS
     if failures := list(failed(found)):
         yield ""
         yield "## Failures"
@@ -119,7 +124,7 @@ def _table(found: Frame, lines: Iterable[Line]) -> Iterator[str]:
     yield f"| method | n | failed | {' | '.join(heads)} |"
     yield f"|---|--:|--:|{'--:|' * len(heads)}"
     for line in lines:
-        cells = [cell(line.cells.get(name)) for name in names]
+        cells = [cell(line.cells.get(name), line.n) for name in names]
         yield f"| {line.method} | {line.n} | {line.failed} | {' | '.join(cells)} |"
     for line in lines:
         if line.balanced:

@@ -37,6 +37,7 @@ def html(folder: RunFolder, found: Frame, lines: Sequence[Line]) -> str:
         title=benchmark["title"] or benchmark["name"],
         benchmark=benchmark,
         summary=[_code(sentence) for sentence in markdown.summary(found)],
+        means=markdown.MEANS,
         columns=list(found.columns.values()),
         arrows=markdown.ARROWS,
         parts=[(title, _lines(found, part)) for title, part in markdown.parts(lines)],
@@ -71,12 +72,13 @@ def _lines(found: Frame, lines: Sequence[Line]) -> list[dict[str, Any]]:
 def _cell(line: Line, name: str) -> dict[str, Any]:
     estimate = line.cells.get(name)
     if estimate is None:
-        return {"mean": "–", "interval": "", "value": "", "balanced": ""}  # noqa: RUF001
+        return {"mean": "–", "interval": "", "rests": "", "value": "", "balanced": ""}  # noqa: RUF001
     balanced = f"categories {tables.number(line.balanced[name])}" if name in line.balanced else ""
     low, high = tables.number(estimate.low), tables.number(estimate.high)
     return {
         "mean": tables.number(estimate.mean),
         "interval": "" if low == high else f"{low} to {high}",
+        "rests": tables.rests(estimate, line.n),
         "value": estimate.mean,
         "balanced": balanced,
     }

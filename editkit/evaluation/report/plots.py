@@ -76,10 +76,11 @@ def cost_and_quality(found: Frame) -> Plot | None:
         svg = drawn()
     missing = [method for method in found.methods if method not in points]
     left_out = f" Without a measured time, and so not drawn: {', '.join(missing)}." if missing else ""
+    partial = _partial([row for row in found.rows if row.method in points], (COST, column))
     return Plot(
         title="Cost and quality",
         svg=svg,
-        caption=f"Mean {column} over mean seconds of an edit, with 95 % intervals.{left_out}",
+        caption=f"Mean {column} over mean seconds of an edit, with 95 % intervals.{left_out}{partial}",
     )
 
 
@@ -104,7 +105,8 @@ def drift(found: Frame) -> Plot | None:
     return Plot(
         title="Drift by turn",
         svg=svg,
-        caption=f"Means over sessions with 95 % intervals; each turn edits the result before it. {told}.",
+        caption=f"Means over sessions with 95 % intervals; each turn edits the result before it. {told}."
+        + _partial(rows, names),
     )
 
 
@@ -119,6 +121,16 @@ def _line(axes: Any, rows: Sequence[Row], column: str, method: str, place: int) 
         axes.errorbar(
             turns, [value.mean for value in values], yerr=_bars(values), label=method, **_look(place)
         )
+
+
+def _partial(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """A sentence on means that rest on some of their results; empty where all rest on all."""
+    told = list[str]()
+    for method in dict.fromkeys(row.method for row in rows):
+        own = [row for row in rows if row.method == method]
+        counts = {column: sum(column in row.values for row in own) for column in columns}
+        told += [f"{name} of {method} ({n} of {len(own)})" for name, n in counts.items() if 0 < n < len(own)]
+    return f" These rest on some of the results: {', '.join(told)}." if told else ""
 
 
 def _bars(values: Sequence[Estimate]) -> list[list[float]]:

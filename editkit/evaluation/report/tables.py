@@ -81,11 +81,23 @@ def number(value: float) -> str:
     return f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 10 else f"{value:.4f}"
 
 
-def cell(estimate: Estimate | None) -> str:
-    """A mean with its interval; a dash where there is none."""
+def cell(estimate: Estimate | None, of: int | None = None) -> str:
+    """A mean with its interval, and with how many of the results it rests on, unless on all; a dash for none.
+
+    Args:
+        estimate: the mean.
+        of: number of results; None where the table tells what the mean rests on elsewhere.
+    """
     if estimate is None:
         return "–"  # noqa: RUF001
-    return f"{number(estimate.mean)} [{number(estimate.low)}, {number(estimate.high)}]"
+    told = f"{number(estimate.mean)} [{number(estimate.low)}, {number(estimate.high)}]"
+    rest = "" if of is None else rests(estimate, of)
+    return f"{told} ({rest})" if rest else told
+
+
+def rests(estimate: Estimate, of: int) -> str:
+    """How many of the results a mean rests on, in words; empty where on all."""
+    return "" if estimate.n == of else f"{estimate.n} of {of}"
 
 
 def plain(found: Frame) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import socket
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -134,3 +135,16 @@ def test_the_commands_without_a_page(cli: Cli, run: RunFolder, tmp_path: Path) -
     lines = [line for line in made.out.splitlines() if "overall" in line]
     assert "near" in lines[0]
     assert (tmp_path / "v.csv").is_file()
+
+
+def test_items_that_are_left_out_are_counted(tmp_path: Path, cli: Cli) -> None:
+    """Later turns of chained sessions, and an item of which one contestant has no picture."""
+    run = scored(tmp_path, "magicbrush-multi", {"near": 2, "far": 40}, ["pixels"])
+    (tmp_path / "far-40" / "30" / "30_1.png").unlink()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        told = cli("arena", run.path, "--port", taken.getsockname()[1])
+    assert told.status == 2
+    assert "note: 2 of 4 items are left out: they are later turns, which have no source that all" in told.err
+    assert "note: 1 of 4 items are left out: fewer than two contestants have a picture of them" in told.err
