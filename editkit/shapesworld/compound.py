@@ -19,7 +19,7 @@ DRAWING = {"replace": 1.0, "letter": 1.0}
 LETTERING = {"letter": 1.0}
 """Weights of the edits that write, change or remove a letter."""
 COMPOUND = ("compound", "compound/drawing", "compound/letters")
-"""Two or three edits of any kind; one edit of `DRAWING`, or of `LETTERING`, for each of two or three things."""
+"""Two or three edits of any kind; or, for each of two or three things, one of `DRAWING` or of `LETTERING`."""
 
 
 def compound_example(seed: int, kind: str = "compound") -> Example:
