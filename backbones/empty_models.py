@@ -16,6 +16,7 @@ from backbones.quantized import (
     dequantize,
     gguf_class,
     is_quantized,
+    keep_packing,
     packed_shape,
     stays_packed,
     use_exact_layers,
@@ -56,6 +57,7 @@ def fill(model: Model, state: Mapping[str, Any], dtype: torch.dtype, *, exact: b
         tie()
     if exact:
         use_exact_layers(model)
+    keep_packing(model)
     return model.eval().requires_grad_(False)
 
 
@@ -94,6 +96,7 @@ def fill_quantized(
         unexpected_keys=[],
     )
     quantizer.postprocess_model(model)
+    keep_packing(model)
     model.hf_quantizer = quantizer
 
 

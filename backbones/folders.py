@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from backbones.conversion.reader import SafetensorsReader
 from backbones.conversion.weights import SafetensorsWeights
 from backbones.empty_models import complete_state, empty_model, fill
-from backbones.quantized import is_quantized
+from backbones.quantized import is_quantized, keep_packing
 from editkit.errors import EditkitError, first_sentence
 from editkit.quiet import no_bars
 
@@ -61,6 +61,7 @@ def load_pretrained(
     except (*LOADING_ERRORS, ImportError) as error:
         what = part or cls.__name__
         raise EditkitError(f"The {what} in {folder} cannot be loaded ({first_sentence(error)}).") from error
+    keep_packing(model)
     return model.eval().requires_grad_(False)
 
 
@@ -93,7 +94,9 @@ def from_state(
             device_map={"": device},
             output_loading_info=True,
         )
-    return require_all_weights(*found).eval().requires_grad_(False)
+    model = require_all_weights(*found)
+    keep_packing(model)
+    return model.eval().requires_grad_(False)
 
 
 def require_all_weights(model: Any, found: dict[str, Any], *, allow_unused: bool = False) -> Any:

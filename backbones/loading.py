@@ -15,6 +15,7 @@ from backbones.empty_models import empty_model, fill, fill_quantized
 from backbones.folders import LOADING_ERRORS
 from backbones.load_options import CACHES, FILES, QUANTIZERS, LoadOptions, build_config
 from backbones.placement import CPU, Placement
+from backbones.quantized import keep_packing
 from editkit.backbone import Transformer
 from editkit.errors import EditkitError, first_sentence, unknown
 from editkit.quiet import no_bars
@@ -62,6 +63,7 @@ def load_transformer(
                     where, torch_dtype=dtype, use_safetensors=True, output_loading_info=True, **extra
                 )
             model = folders.require_all_weights(*found)
+            keep_packing(model)
     except (*LOADING_ERRORS, ImportError) as error:
         raise EditkitError(
             f"The transformer in {where} cannot be loaded ({first_sentence(error)})."

@@ -1,5 +1,6 @@
 """Recognise quantized tensors, dequantize them, and multiply by them without quantizing activations."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -90,6 +91,18 @@ def gguf_class() -> Any:
     except ImportError:
         return ()
     return GGUFParameter
+
+
+def keep_packing(model: nn.Module) -> None:
+    """Stop bitsandbytes' layers of 4 bits from packing their weights again in their first forward pass.
+
+    They do so on CPUs with bfloat16 instructions, and `state_dict`, which is read whenever an adapter is
+    loaded, then puts the weights' scales back in a wrong order.
+    """
+    modules: Iterable[Any] = model.modules()
+    for module in modules:
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def use_exact_layers(model: nn.Module) -> None:

@@ -91,6 +91,21 @@ def check_dora(transformer: Transformer, modules: Callable[[str], bool]) -> None
             )
 
 
+def check_whole_shapes(transformer: Transformer, modules: Iterable[str], kind: str) -> None:
+    """Check that weights have their shapes in memory, which peft gives the updates of a LoKr or LoHa.
+
+    Raises:
+        EditkitError: naming the first module whose weight is packed in another shape.
+    """
+    for name in modules:
+        base = _base(transformer.get_submodule(name))
+        if tuple(base.weight.shape) != (base.out_features, base.in_features):
+            raise EditkitError(
+                f"A {kind} needs weights in their own shapes, and that of {name} is packed (GGUF, NVFP4 or "
+                "bitsandbytes' 4 bits); take a plain LoRA, or weights in bf16 or fp8."
+            )
+
+
 def update_shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
     """Return the numbers of outputs and inputs of a plain LoRA's updates, by module.
 

@@ -29,7 +29,7 @@ def load(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str]
         Whether the tensors are a LoKr's or LoHa's; if not, nothing is done.
 
     Raises:
-        EditkitError: where a tensor does not belong to it, or does not fit.
+        EditkitError: where a tensor does not belong to it or does not fit, or if weights are packed.
     """
     if not kind(state):
         return False
@@ -37,6 +37,7 @@ def load(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str]
     if not factors:
         raise EditkitError(f"The file holds no {kind(state)} of FLUX's transformer; give a file with one.")
     coverage.check_shapes(transformer, {module: each.shape for module, each in factors.items()})
+    coverage.check_whole_shapes(transformer, factors, kind(state))
     if name in getattr(transformer, "peft_config", {}):
         raise EditkitError(f"There is an adapter {name!r} already; give another name.")
     config = CONFIGS[kind(state)](r=1, alpha=1, target_modules="|".join(map(re.escape, factors)))

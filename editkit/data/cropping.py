@@ -66,6 +66,9 @@ class StretchedDataset:
     def digest(self) -> str:
         return f"{self.dataset.digest()} {self.cut} {self.size}"
 
+    def content(self) -> str:
+        return self.dataset.content()
+
 
 class CroppedDataset:
     """A dataset whose pairs are cropped around their centre to the aspect ratio of the nearest of some sizes.
@@ -101,6 +104,9 @@ class CroppedDataset:
 
     def digest(self) -> str:
         return f"{self.dataset.digest()} {self.sizes}"
+
+    def content(self) -> str:
+        return self.dataset.content()
 
 
 def _crop(picture: NDArray[Any], ratio: float) -> NDArray[Any]:

@@ -23,6 +23,9 @@ class Dataset(Protocol):
     def digest(self) -> str:
         """Hash what the records are made from, as far as the config does not say it."""
 
+    def content(self) -> str:
+        """Hash words, and names and sizes of files, which copies share; empty if the records are drawn."""
+
 
 class World(Dataset, Protocol):
     """A dataset that is drawn, so that it has held-out records and can score edits of them."""
@@ -88,6 +91,9 @@ class ChainedDataset:
 
     def digest(self) -> str:
         return " ".join(part.digest() for part in self.parts)
+
+    def content(self) -> str:
+        return " ".join(part.content() for part in self.parts)
 
 
 DATASETS = {

@@ -1,10 +1,9 @@
 """Read training pairs from files and folders."""
 
-import hashlib
 import io
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from editkit.data import folders, layouts
+from editkit.data import layouts
 from editkit.data.columns import CUT_OUT, columns
-from editkit.data.file_stamps import FileStamps
 from editkit.data.records import DataConfig, Record
+from editkit.data.row_hashes import hashes
 from editkit.errors import EditkitError, first_sentence
 from editkit.imaging import images, masks
-
-READER_VERSION = 3
-"""Version of how pictures are read; with a new one, latents are encoded again."""
 
 
 class FileDataset:
@@ -121,26 +117,15 @@ class FileDataset:
         The content is not hashed, since every file would have to be read before each run. So a file that was
         copied or touched counts as new.
         """
-        # Hugging Face computes its own, and shards have stamps.
-        known = getattr(self.rows, "_fingerprint", None) or getattr(self.rows, "stamp", None)
-        made = hashlib.blake2b(f"{READER_VERSION} {known}".encode(), digest_size=16)
-        if known and self.config.types:
-            made.update(np.asarray(self.places).tobytes())
-        stamp = FileStamps(self.path if self.path.is_dir() else self.path.parent)
-        for place in () if known else self.places:
-            made.update(json.dumps(self._row_stamp(self.rows[place], stamp), default=str).encode())
-        return made.hexdigest()
+        return self._hashes[0]
 
-    def _row_stamp(self, row: Mapping[str, Any], stamp: FileStamps) -> list[Any]:
-        """Return what a row's record is made from, in JSON's types."""
-        if isinstance(row, folders.BadRow):
-            return [row.problem]
-        fields = ("answer", "source", "mask", "references")
-        pictures = [row.get(self.columns[field]) for field in fields if field in self.columns]
-        paths = [each for value in pictures for each in (value if isinstance(value, list) else [value])]
-        files = [stamp(path) for path in paths if path and isinstance(path, str)]
-        held = [hashlib.blake2b(data).hexdigest() for each in paths if (data := _embedded_bytes(each))]
-        return [{name: value for name, value in row.items() if isinstance(value, str | list)}, files, held]
+    def content(self) -> str:
+        return self._hashes[1]
+
+    @cached_property
+    def _hashes(self) -> tuple[str, str]:
+        folder = self.path if self.path.is_dir() else self.path.parent
+        return hashes(self.rows, self.places, self.columns, folder, chosen=bool(self.config.types))
 
     def _wanted(self, row: Mapping[str, Any], types: Sequence[str]) -> bool:
         try:
@@ -214,12 +199,6 @@ class PictureReader:
 def _kind(value: Any) -> str:
     """Return a kind as text; datasets may number them."""
     return "" if value is None else str(value)
-
-
-def _embedded_bytes(value: Any) -> bytes:
-    """Return the bytes of a picture that a row holds itself, as Hugging Face's do."""
-    data = value.get("bytes") if isinstance(value, Mapping) else value
-    return data if isinstance(data, bytes) else b""
 
 
 def _mask(picture: images.Picture, size: tuple[int, int], cut_out: bool) -> NDArray[np.uint8]:

@@ -28,9 +28,11 @@ def rows(path: Path, config: DataConfig) -> Rows:
         problem = first_sentence(error)
         raise EditkitError(f"The dataset {path} cannot be loaded ({problem}); check the path.") from error
     for name, feature in (found.features or {}).items():
+        # Pictures are decoded when their record is read.
         if isinstance(feature, datasets.Image):
-            # Pictures are decoded when their record is read.
             found = found.cast_column(name, datasets.Image(decode=False))
+        elif isinstance(getattr(feature, "feature", None), datasets.Image):
+            found = found.cast_column(name, type(feature)(datasets.Image(decode=False)))
     try:
         taken: Rows = list(found.take(config.count or DRAWN)) if config.streaming else found
     except problems as error:

@@ -52,6 +52,7 @@ class Shard:
         url: where it is.
 
     Attributes:
+        size: in bytes.
         stamp: its URL, size and time or version.
         spans_N2: start and end in bytes of each row.
     """
@@ -61,7 +62,8 @@ class Shard:
         system, place = fsspec.core.url_to_fs(url)
         about = system.info(place)
         version = next((about[key] for key in VERSIONS if about.get(key)), None)
-        self.stamp = f"{url} {about['size']} {version}"
+        self.size: int = about["size"]
+        self.stamp = f"{url} {self.size} {version}"
         name = hashlib.blake2b(self.stamp.encode(), digest_size=16).hexdigest()
         kept = user_cache_path("editkit") / "shards" / f"{name}.st"
         found = None
@@ -132,6 +134,11 @@ class ShardRows(Sequence[Mapping[str, Any]]):
     def stamp(self) -> str:
         """What tells this version of the shards from others."""
         return " ".join(shard.stamp for shard in self.shards)
+
+    @property
+    def listing(self) -> str:
+        """The names and sizes of the shards, wherever they are."""
+        return " ".join(f"{shard.url.rpartition('/')[2]} {shard.size}" for shard in self.shards)
 
 
 class ShardRow(Mapping[str, Any]):

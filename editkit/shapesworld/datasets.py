@@ -40,6 +40,9 @@ class Drawn(ABC):
     def digest(self) -> str:
         return ""
 
+    def content(self) -> str:
+        return ""
+
     @abstractmethod
     def draw(self, seed: int) -> Record:
         """The record of one seed."""

@@ -22,7 +22,7 @@ from editkit.data.samplers import BatchSampler, MixtureSampler
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.method import Method
-from editkit.train import activation_checkpointing, model_card, status
+from editkit.train import activation_checkpointing, model_card, resuming, status
 from editkit.train.distill import objective_of
 from editkit.train.distributed import fsdp, meta_weights, processes
 from editkit.train.job import Job, Rows
@@ -39,6 +39,7 @@ class EditJob(Job):
     """Connects a backbone, a method and datasets for `fit`."""
 
     objective: Objective
+    contents: dict[str, str]
     _weights: WeightReader | None = None
 
     def __init__(self, settings: EditTrainConfig, method: Method[Options] | None = None) -> None:
@@ -60,8 +61,10 @@ class EditJob(Job):
         self.objective = objective_of(settings)(*parts)
         wanted = settings.fit.validate_every > 0
         self._validation = Validation(self, settings.validation) if wanted else None
-        mixture = [MixedConfig(data=settings.data), *settings.mixture.values()]
-        filled = [self._buckets(mixed) for mixed in mixture]
+        mixture = {"data": MixedConfig(data=settings.data)}
+        mixture |= {f"mixture.{name}.data": mixed for name, mixed in settings.mixture.items()}
+        self.contents = {}
+        filled = [self._buckets(name, mixed) for name, mixed in mixture.items()]
         if settings.context_tokens < 1 and not any(bucket.joins_sequence for bucket in chain(*filled)):
             raise EditkitError(
                 "context_tokens is for pictures that join the sequence, and none does here; leave it out."
@@ -71,7 +74,7 @@ class EditJob(Job):
             BatchSampler(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
             for each in filled
         ]
-        self.sampler = MixtureSampler(samplers, [mixed.weight for mixed in mixture])
+        self.sampler = MixtureSampler(samplers, [mixed.weight for mixed in mixture.values()])
         self._build_batch = BatchBuilder(
             self.sampler, self.backbone, self.trainer, settings.fit.samples, settings.fit.seed
         )
@@ -80,23 +83,18 @@ class EditJob(Job):
             self._encode_texts([bucket for each in filled for bucket in each])
             self._free()
 
-    def _buckets(self, mixed: MixedConfig) -> list[Bucket]:
+    def _buckets(self, name: str, mixed: MixedConfig) -> list[Bucket]:
         """Encode a dataset as buckets, or read them from the latent cache."""
         status.tell(status.READING)
         settings = self.config
         records = cropped(dataset(mixed.data), mixed.data, self.backbone.sizes(self.role))
-        about = [
-            self.method.name,
-            settings.options,
-            vars(mixed.data),
-            records.digest(),
-            self.backbone.vae_hash(),
-        ]
-        folder = Path(settings.cache)
+        self.contents[name + resuming.CONTENT] = content = records.content()
+        resuming.check_content(settings.fit, name, content)
+        about = [self.method.name, settings.options, vars(mixed.data), records.digest()]
         found = LatentCache(
             *(records, self.backbone, self.conditioner, self.trainer),
-            key=about,
-            folder=folder,
+            key=[*about, self.backbone.vae_hash()],
+            folder=Path(settings.cache),
             count=partial(status.tell, status.ENCODING),
             share=(processes.rank(), processes.count()),
             fresh=settings.latents == "on_the_fly",

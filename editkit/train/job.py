@@ -1,8 +1,9 @@
 """The interface between the training loop and its jobs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -27,6 +28,9 @@ class Job(ABC):
     objective: nn.Module
     settings: RunConfig | None = None
     """All of the run's settings, a dataclass with a `fit`, which checkpoints keep; None for none."""
+
+    contents: Mapping[str, str] = MappingProxyType({})
+    """Hash of each dataset's records, under its name and `resuming.CONTENT`; checkpoints keep them."""
 
     exports_frozen = False
     """Whether `export` writes frozen weights too."""

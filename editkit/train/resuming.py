@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from editkit.errors import EditkitError, EditkitWarning
-from editkit.train import checkpoints
+from editkit.train import checkpoint_folders, checkpoints
 from editkit.train.config import FitConfig
 
 FREE = (
@@ -26,6 +26,8 @@ FIXED = ("fit.optim.name", "fit.optim.lr_of")
 """Settings that decide what the optimizer's state means."""
 PRECISION = "fit.precision"
 """The precision of a run, which a resumed run keeps where it is `auto`."""
+CONTENT = ".content"
+"""Ending of the names under which checkpoints keep the hash of each dataset, after the dataset's own name."""
 SAMPLES = "fit.samples"
 """Samples of an optimizer step: fit.batch times fit.accumulate times processes."""
 
@@ -63,6 +65,8 @@ def check(folder: Path, fit: FitConfig, settings: Any) -> None:
     if not isinstance(state, dict) or "files" not in state:
         return
     before = state.get("settings")
+    if isinstance(before, dict):
+        before = {name: value for name, value in before.items() if not name.endswith(CONTENT)}
     if before is None:
         remark = f"The checkpoint {folder} keeps no settings; make sure that this run has the same as before."
         warnings.warn(remark, EditkitWarning, stacklevel=2)
@@ -88,6 +92,36 @@ def check(folder: Path, fit: FitConfig, settings: Any) -> None:
     for name, (was, value) in apart.items():
         remark = f"The run goes on with {name}={_shown(value)}; its checkpoint has {_shown(was)}."
         warnings.warn(remark, EditkitWarning, stacklevel=2)
+
+
+def check_content(fit: FitConfig, name: str, content: str) -> None:
+    """Refuse to resume a run whose files of data were changed; a warning where `fit.allow_changes` allows it.
+
+    Args:
+        fit: says which checkpoint the run resumes, if any.
+        name: the dataset's name in the settings.
+        content: the hash of its words, and of names and sizes of its files.
+
+    Raises:
+        EditkitError: if the checkpoint keeps another hash.
+    """
+    if fit.resume is None:
+        return
+    complete = checkpoint_folders.complete(Path(fit.output))
+    found = Path(fit.resume) if fit.resume != "latest" else next(reversed(complete), Path(fit.output))
+    try:
+        before = json.loads((found / checkpoints.STATE).read_text())["settings"][name + CONTENT]
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # it keeps none, or loading it says what is wrong
+    if before == content:
+        return
+    changed = f"The records of {name} are others than those of the checkpoint {found}"
+    if not _among(name + CONTENT, fit.allow_changes):
+        raise EditkitError(
+            f"{changed}: words, or names or sizes of files were changed; restore them, give "
+            f"fit.allow_changes=[{name}{CONTENT}] to go on so, or start anew with another fit.output."
+        )
+    warnings.warn(f"{changed}; the run goes on with them.", EditkitWarning, stacklevel=2)
 
 
 def _explained(names: Iterable[str]) -> str:

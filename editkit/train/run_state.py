@@ -224,7 +224,7 @@ class Run:
             whole,
             self.ema,
             self.config.keep,
-            None if self.job.settings is None else resuming.kept(self.job.settings),
+            None if self.job.settings is None else resuming.kept(self.job.settings) | dict(self.job.contents),
             self.main,
         )
 

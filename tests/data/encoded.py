@@ -52,6 +52,9 @@ class Drawn:
     def digest(self) -> str:
         return ""
 
+    def content(self) -> str:
+        return ""
+
     def read(self) -> set[int]:
         """The places that were read since this was asked for."""
         found = set(map(int, self.notes.read_text().split()))

@@ -12,10 +12,15 @@ import torch
 from torch import nn
 
 from editkit import EditkitError, config
+from editkit.errors import EditkitWarning
 from editkit.train import checkpoints, optim, resuming
 from editkit.train.config import OptimConfig
+from editkit.train.finetune import EditJob
+from editkit.train.loop import fit
 from editkit.train.preflight import check_run
 from editkit.train.settings import EditTrainConfig
+from tests.pictures import image
+from tests.train.conftest import Configured
 
 BASE = ("lora.rank=2", "data.name=jsonl", "data.path=a.jsonl", "mixture.known.data.count=9")
 
@@ -90,6 +95,28 @@ def test_rates_and_lengths_and_what_is_watched_may_change(begun: Path) -> None:
 def test_a_beginning_allows_all_below_it(begun: Path) -> None:
     said = resumed(begun, "data.path=b.jsonl", "data.count=3", "fit.allow_changes=[data]")
     assert len(said) == 2
+
+
+def test_changed_data_are_refused_or_allowed(tmp_path: Path, configured: Configured) -> None:
+    path = tmp_path / "pairs.jsonl"
+    image(32, 32).save(tmp_path / "a.png")
+    row = {"source": "a.png", "answer": "a.png", "instruction": "make it red"}
+
+    def go_on(*changes: str, words: str = "make it red") -> float:
+        path.write_text(json.dumps(row | {"instruction": words}))
+        data = f"data={{name: jsonl, path: {path}}}"
+        chosen = configured(tmp_path / "run", data, "fit.batch=1", "fit.save_every=1", *changes)
+        return fit(EditJob(chosen), chosen.fit)
+
+    go_on("fit.steps=1")
+    go_on("fit.steps=2", "fit.resume=latest")
+    with pytest.raises(
+        EditkitError, match=r"The records of data are others .*allow_changes=\[data\.content\]"
+    ):
+        go_on("fit.steps=3", "fit.resume=latest", words="make it big")
+    with pytest.warns(EditkitWarning, match="The records of data are others .* goes on with them"):
+        go_on("fit.steps=3", "fit.resume=latest", "fit.allow_changes=[data]", words="make it big")
+    go_on("fit.steps=4", "fit.resume=latest", words="make it big")  # as the last checkpoint is of it
 
 
 def test_a_checkpoint_without_settings_says_so(begun: Path) -> None:

@@ -13,7 +13,7 @@ from diffusers import FluxTransformer2DModel
 
 from backbones.conversion import state_dict
 from backbones.load_options import LoadOptions
-from backbones.loading import place_transformer
+from backbones.loading import load_transformer, place_transformer
 from backbones.widening import widen_transformer
 from editkit import adapters, config
 from editkit.adapters import LoraOptions
@@ -89,6 +89,30 @@ def test_loras_run_over_quantized_weights(native: State, random_flux: Any, tmp_p
         assert apart(predict(made), before) > 1e-3
 
 
+@pytest.mark.parametrize("kind", ["NF4", "NF4, double", "FP4"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_lora_that_comes_after_an_edit_does_what_it_does_before_one(
+    kind: str, dtype: torch.dtype, wide_native: State, tmp_path: Path
+) -> None:
+    """Some CPUs pack 4 bits again in the first forward pass; blocks here differ in their scales."""
+    uneven = torch.tensor([1.0, 8.0, 0.25, 2.0]).repeat_interleave(64)
+    state = {n: t * uneven if t.ndim == 2 and t.shape[1] == 256 else t for n, t in wide_native.items()}
+    file = write(SPELLINGS[kind][0](state), tmp_path / "flux.safetensors")
+    edited, new = (
+        load_transformer(LoadOptions(transformer=file, axes=AXES), "kontext", Path, dtype) for _ in range(2)
+    )
+    adapters.attach(new, LoraOptions(rank=2), "default")
+    for layer in adapters.layers(new):
+        torch.nn.init.normal_(layer.lora_B["default"].weight)
+    saved = adapters.save(new, tmp_path / "saved")
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        wanted, before = predict(new), predict(edited)
+        adapters.load(edited, saved, "default")
+        assert apart(predict(edited), wanted) < 1e-5
+        adapters.enable(edited, [], None)
+        assert apart(predict(edited), before) < 1e-5
+
+
 @pytest.mark.parametrize("kind", ["fp8 scaled, hints", "NVFP4, ComfyUI", "GGUF"])
 def test_a_dora_needs_values_that_it_can_read(
     kind: str, native: State, plain: FluxTransformer2DModel, tmp_path: Path
@@ -113,6 +137,34 @@ def test_a_dora_needs_values_that_it_can_read(
     adapters.attach(made, beside, "beside")
     with pytest.raises(EditkitError, match=why):
         adapters.attach(made, replace(beside, exclude=r"transformer_blocks\.[1-9].*"), "some")
+
+
+@pytest.mark.parametrize("kind", ["LoKr", "LoHa"])
+def test_a_lokr_needs_weights_in_their_shapes(
+    kind: str, native: State, plain: FluxTransformer2DModel, tmp_path: Path
+) -> None:
+    names = {"LoKr": ("lokr_w1", "lokr_w2"), "LoHa": ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")}[
+        kind
+    ]
+    rows, columns = plain.transformer_blocks[0].attn.to_q.weight.shape
+    sizes = {"LoKr": ((1, 1), (rows, columns)), "LoHa": ((rows, 1), (1, columns)) * 2}[kind]
+    stem = "diffusion_model.transformer_blocks.0.attn.to_q."
+    state = {stem + name: torch.randn(size) for name, size in zip(names, sizes, strict=True)}
+    file = write((state, {}), tmp_path / "adapter.safetensors")
+    for packed in ("NVFP4, ComfyUI", "NF4"):
+        made = loaded(write(SPELLINGS[packed][0](native), tmp_path / "flux.safetensors"))
+        with pytest.raises(
+            EditkitError, match=rf"A {kind} needs weights in their own shapes, .*to_q is packed"
+        ):
+            adapters.load(made, file, "mine")
+    made = loaded(write_gguf(native, "Q8_0", tmp_path / "flux.gguf")[0])
+    with pytest.raises(EditkitError, match=r"that of .*to_q is packed"):
+        adapters.load(made, file, "mine")
+    assert not getattr(made, "peft_config", {})
+    made = loaded(write(SPELLINGS["fp8 scaled, hints"][0](native), tmp_path / "flux.safetensors"))
+    before = predict(made)
+    adapters.load(made, file, "mine")
+    assert apart(predict(made), before) > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["NF4", "GGUF"])
