@@ -50,7 +50,7 @@ def recipes(backbone: str) -> dict[str, Recipe]:
     """Find configs that train an adapter of a backbone and whose data exist, by name."""
     found = {}
     plain_first = sorted(CONFIGS.glob("*/*.yaml"), key=lambda path: path.with_suffix(""))
-    for path in plain_first:
+    for path in (each for each in plain_first if each.parent.name == backbone):
         values = config.read(path)
         fits = values.get("recipe") == "edit" and values.get("backbone") == backbone
         path_of_data = values.get("data", {}).get("path")

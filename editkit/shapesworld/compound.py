@@ -16,14 +16,15 @@ PARTS = {
 """Weights of the edits that an instruction joins."""
 DRAWING = {"replace": 1.0, "letter": 1.0}
 """Weights of the edits that draw something where a thing of the source lies."""
-COMPOUND = ("compound", "compound/drawing")
-"""Two or three edits of any kind; one edit of `DRAWING` for each of two or three things."""
+LETTERING = {"letter": 1.0}
+"""Weights of the edits that write, change or remove a letter."""
+COMPOUND = ("compound", "compound/drawing", "compound/letters")
+"""Two or three edits of any kind; or, for each of two or three things, one of `DRAWING` or of `LETTERING`."""
 
 
 def compound_example(seed: int, kind: str = "compound") -> Example:
     """The compound edit of one of `COMPOUND` that a seed stands for."""
-    make = compound if kind == "compound" else drawing
-    source, instruction, answer = make(random.Random(f"{kind} {seed}"))
+    source, instruction, answer = MAKERS[kind](random.Random(f"{kind} {seed}"))
     return Example(
         seed=seed,
         category="compound",
@@ -44,6 +45,13 @@ def drawing(rng: random.Random) -> Edit:
     """Each of two or three things gets another shape or letter."""
     scene = draw_scene(rng, count=rng.randint(2, 3), lettered=rng.choice((0.0, 0.5)))
     return _joined(rng, scene, DRAWING, len(scene.things))
+
+
+def letters(rng: random.Random) -> Edit:
+    """Each of two or three things that can carry a letter gets one, or another, or loses it."""
+    scene = draw_scene(rng, count=rng.randint(2, 3), lettered=rng.choice((0.0, 0.5)))
+    able = [thing for thing in scene.things if thing.shows_letter_on(scene.background)]
+    return _joined(rng, scene, LETTERING, len(able)) if able else letters(rng)
 
 
 def _joined(rng: random.Random, scene: Scene, parts: dict[str, float], count: int) -> Edit:
@@ -71,3 +79,6 @@ def _possible(kind: str, scene: Scene, answer: Scene) -> bool:
 
 def _gone(before: Scene, after: Scene) -> list[Thing]:
     return [thing for thing in before.things if thing not in after.things]
+
+
+MAKERS = dict(zip(COMPOUND, (compound, drawing, letters), strict=True))

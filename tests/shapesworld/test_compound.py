@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from editkit import shapesworld
 from editkit.shapesworld.compound import COMPOUND, compound_example
 
@@ -49,3 +51,21 @@ def test_drawing_changes_every_thing() -> None:
         assert all(before[thing] != after[thing] for thing in before)
         assert example.source.background == example.answer.background
         assert example.instruction.count(" and ") + 1 == len(before)
+
+
+def test_letters_change_every_letter_that_can_be() -> None:
+    """`compound/letters` edits the letter of each thing that can carry one, and changes nothing else."""
+    for seed in range(300):
+        example = compound_example(seed, "compound/letters")
+        assert example.source is not None
+        before, after = (
+            {(thing.name, thing.x, thing.y, thing.size): thing for thing in scene.things}
+            for scene in (example.source, example.answer)
+        )
+        assert before.keys() == after.keys()
+        background = example.source.background
+        able = {name for name, thing in before.items() if thing.shows_letter_on(background)}
+        assert {name for name in before if before[name] != after[name]} == able
+        assert all(before[name] == replace(after[name], letter=before[name].letter) for name in before)
+        assert example.answer.background == background
+        assert example.instruction.count(" and ") + 1 == len(able)
