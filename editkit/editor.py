@@ -69,7 +69,7 @@ class Editor:
         Args:
             options: options by method name; this editor's where None.
             lora: adapters that every method uses besides this editor's, with their scales.
-            private: whether recipes hide where additional adapters are; so do editors made from that one.
+            private: whether recipes hide where adapters are; so do editors made from that one.
 
         Raises:
             EditkitError: for an unknown method or option, or a scale that is no number.
@@ -200,7 +200,7 @@ class Editor:
             else:
                 search = search_settings.build(request.search)
                 results = [seed_search.run(made, batch[0], search, self._judges, watch)]
-        additional = self._adapters.recipe(record)
+        additional = self._adapters.recipe(record, options)
         return [replace(each, recipe={**each.recipe, **additional}) for each in results]
 
     def _prepare(self, request: EditRequest) -> PreparedRequest:

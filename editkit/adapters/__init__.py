@@ -13,7 +13,7 @@ from editkit.adapters.lora import (
     state,
     unfreeze,
 )
-from editkit.adapters.peft_layers import active, check_scales, enable, layers
+from editkit.adapters.peft_layers import active, check_scales, enable, is_plain, layers
 
 __all__ = [
     "FILE",
@@ -29,6 +29,7 @@ __all__ = [
     "file",
     "install",
     "is_adapter",
+    "is_plain",
     "layers",
     "load",
     "metadata",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from editkit import notes
 from editkit.backbone import provider
@@ -50,7 +51,7 @@ class AdapterManager:
         lora: scales by file, folder or Hub id of adapters that every method uses in addition to its own.
 
     Attributes:
-        private: whether recipes call additional adapters by their name, and hide where they are.
+        private: whether recipes call adapters by their name, and hide where they are.
 
     Raises:
         EditkitError: for a scale that is not a number.
@@ -64,6 +65,7 @@ class AdapterManager:
         self._chosen: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
         self._paths: dict[str, Path] = {}
         self._names: dict[str, str] = {}
+        self._hashes: dict[tuple[str, str], str | None] = {}  # by role and name
         self.private = False
 
     def copy(self, more: Mapping[str, float] | None = None) -> AdapterManager:
@@ -74,6 +76,7 @@ class AdapterManager:
         """
         other = AdapterManager(self.backbone, {**self.lora, **(more or {})})
         other._chosen, other._paths, other._names = dict(self._chosen), self._paths, self._names
+        other._hashes = self._hashes
         other.private = self.private
         return other
 
@@ -91,11 +94,16 @@ class AdapterManager:
         if name is not None:
             self._load(method, role, path, name)
         else:
-            name = path.stem.replace(".", "_")  # torch allows no dots in a module's name
-            if adapters.file(path).is_file() and self._is_loaded(role, name):
-                name = f"{name}-{adapters.digest(path)[:8]}"
-            if not self._is_loaded(role, name):
-                self._load(method, role, path, name)
+            name = _stem(path)
+            digest = adapters.digest(path) if adapters.file(path).is_file() else None
+            if (
+                digest is not None
+                and self._is_loaded(role, name)
+                and self._hashes.get((role, name)) != digest
+            ):
+                name = _called(path)
+            name = self._load_unless_there(method, role, path, name)
+            self._hashes[role, name] = digest
         self.use(method, options, [name], None)
         return name
 
@@ -126,7 +134,7 @@ class AdapterManager:
             self.backbone.set_adapters(role, *self._chosen[method.name])
             return
         own = self._own(method, options, request)
-        names = [self._load_once(method, role, own, method.name)] if own else []
+        names = [self._load_once(method, role, own)] if own else []
         scales = [1.0] * len(names)
         for source, scale in self.lora.items():
             name = self._load_once(method, role, source)
@@ -137,12 +145,16 @@ class AdapterManager:
             self._names[source] = name
         self.backbone.set_adapters(role, names, scales)
 
-    def recipe(self, method: AdaptedMethod) -> dict[str, dict[str, float]]:
-        """Return a recipe's entries on additional adapters; empty where there are none."""
-        if not self.lora or method.name in self._chosen:
-            return {}
-        named = {self._names[each] if self.private else each: scale for each, scale in self.lora.items()}
-        return {"lora": named}
+    def recipe(self, method: AdaptedMethod, options: Options) -> dict[str, dict[str, Any]]:
+        """Return a recipe's entries on adapters: additional ones, and options that hide a file's place."""
+        entries: dict[str, dict[str, Any]] = {}
+        if self.lora and method.name not in self._chosen:
+            named = {self._names[each] if self.private else each: scale for each, scale in self.lora.items()}
+            entries["lora"] = named
+        own = getattr(options, "adapter", None)
+        if self.private and isinstance(own, str) and Path(own).exists():
+            entries["options"] = {**asdict(options), "adapter": _called(Path(own))}
+        return entries
 
     def _own(self, method: AdaptedMethod, options: Options, request: EditRequest) -> str | None:
         """Find the adapter that a method uses by default."""
@@ -154,18 +166,25 @@ class AdapterManager:
             notes.tell(f"{error} Give one with the option adapter=FILE.")
             return None
 
-    def _load_once(self, method: AdaptedMethod, role: str, adapter: str, start: str | None = None) -> str:
+    def _load_once(self, method: AdaptedMethod, role: str, adapter: str) -> str:
         """Load an adapter unless an editor of this backbone has loaded it; return its name.
 
-        The name is `start`, or the file's name where None, followed by the file's hash.
+        The name is the file's, whose hash follows, so that methods of one role share what is loaded.
         """
-        from editkit import adapters
-
         if adapter not in self._paths:
             self._paths[adapter] = _find(adapter)
         path = self._paths[adapter]
-        start = start or path.stem.replace(".", "_")  # torch allows no dots in a module's name
-        name = f"{start}-{adapters.digest(path)[:8]}"
+        return self._load_unless_there(method, role, path, _called(path))
+
+    def _load_unless_there(self, method: AdaptedMethod, role: str, path: Path, name: str) -> str:
+        """Load a file unless it is there by this name, of a kind that the method loads; return its name."""
+        from editkit import adapters
+
+        own_kind = self._is_loaded(role, name) and not adapters.is_plain(
+            self.backbone.transformer(role), name
+        )
+        if own_kind and not method.load_adapter:
+            name = f"{method.name}-{name}"
         if not self._is_loaded(role, name):
             self._load(method, role, path, name)
         return name
@@ -179,6 +198,17 @@ class AdapterManager:
         from editkit import adapters
 
         self.backbone.load_adapter(role, path, name, method.load_adapter or adapters.load)
+
+
+def _stem(path: Path) -> str:
+    return path.stem.replace(".", "_")  # torch allows no dots in a module's name
+
+
+def _called(path: Path) -> str:
+    """Name an adapter by its file's name and hash."""
+    from editkit import adapters
+
+    return f"{_stem(path)}-{adapters.digest(path)[:8]}"
 
 
 def _find(adapter: str) -> Path:

@@ -16,6 +16,12 @@ def layers(transformer: Transformer) -> list[Any]:
     return [module for module in transformer.modules() if isinstance(module, BaseTunerLayer)]
 
 
+def is_plain(transformer: Transformer, name: str) -> bool:
+    """Whether all layers of an adapter are of peft's kinds, which every method can load."""
+    own = [layer for layer in layers(transformer) if name in layer.r]
+    return all(type(layer).__module__.startswith("peft.") for layer in own)
+
+
 def unwrap(transformer: Transformer) -> None:
     """Take away the layers that have no adapter left; what they were wrapped around takes their place."""
     found = layers(transformer)

@@ -65,9 +65,10 @@ def lenient_json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
     Raises:
         EditkitError: if the file cannot be read at all.
     """
-    for number, line in _lines(path):
+    for number, line in _lines(path, undecoded="surrogateescape"):
         where = f"Line {number} of {path}"
         try:
+            _check_decoded(line, where)
             row = parse_json(line, where)
         except EditkitError as error:
             yield folders.BadRow(str(error))
@@ -113,30 +114,61 @@ def table(path: Path, _: DataConfig) -> Rows:
     """Read comma- or tab-separated values under a row of names (DiffSynth); a cell may be a JSON list.
 
     Raises:
-        EditkitError: if a name comes twice, or a line has another number of cells or open quotes.
+        EditkitError: if a name comes twice, or a row is not one.
     """
+    rows = []
+    for row in lenient_table(path):
+        if isinstance(row, folders.BadRow):
+            raise EditkitError(row.problem)
+        rows.append(row)
+    return rows
+
+
+def lenient_table(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Read a table as `table` does; a row that is not one becomes a `BadRow`.
+
+    Raises:
+        EditkitError: if a name comes twice, or where the rows cannot be told apart.
+    """
+    text = _text(path, undecoded="surrogateescape")
     delimiter = "\t" if path.suffix == ".tsv" else ","
-    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     names: list[str] = []
-    rows, start = [], 1
-    try:
-        for cells in reader:
+    while True:
+        where = f"Line {(start := reader.line_num + 1)} of {path}"
+        try:
+            cells = next(reader, None)
+            if cells is None:
+                return
+            _check_decoded("".join(cells), where)
+        except csv.Error as error:
+            problem = f"{where} is not a row ({first_sentence(error)}); check its quotes."
+            if not names or reader.line_num > start:  # open quotes hide the rows behind them
+                raise EditkitError(problem) from error
+            yield folders.BadRow(problem)
+        except EditkitError as error:
             if not names:
+                raise
+            yield folders.BadRow(str(error))
+        else:
+            if names and cells:
+                yield _table_row(cells, names, where)
+            elif not names:
                 names = cells
                 if twice := [name for name in names if names.count(name) > 1]:
                     raise EditkitError(f"The table {path} has a column {twice[0]!r} twice; rename one.")
-            elif cells and len(cells) != len(names):
-                raise EditkitError(
-                    f"Line {start} of {path} has {len(cells)} cells, and its first row has {len(names)}; "
-                    "make them equal."
-                )
-            elif cells:
-                rows.append({name: _cell(value) for name, value in zip(names, cells, strict=True)})
-            start = reader.line_num + 1
-    except csv.Error as error:
-        problem = first_sentence(error)
-        raise EditkitError(f"Line {start} of {path} is not a row ({problem}); check its quotes.") from error
-    return rows
+
+
+def _table_row(cells: list[str], names: list[str], where: str) -> Mapping[str, Any]:
+    if len(cells) != len(names):
+        return folders.BadRow(
+            f"{where} has {len(cells)} cells, and its first row has {len(names)}; make them equal."
+        )
+    return {name: _cell(value) for name, value in zip(names, cells, strict=True)}
+
+
+LENIENT = {"jsonl": lenient_json_lines, "table": lenient_table}
+"""Readers of layouts by name, whose wrong rows are `BadRow`, not errors."""
 
 
 @contextmanager
@@ -150,9 +182,17 @@ def _reading(path: Path) -> Iterator[None]:
         raise EditkitError(f"The records in {path} cannot be read; give a file of UTF-8 text.") from error
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, undecoded: str = "strict") -> str:
     with _reading(path):
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig", errors=undecoded)
+
+
+def _check_decoded(text: str, where: str) -> None:
+    """Refuse text with bytes in it that are no UTF-8, which `surrogateescape` keeps as surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise EditkitError(f"{where} is not UTF-8 text; save the file as UTF-8.") from error
 
 
 def _places(path: Path) -> Iterator[tuple[int, int, str]]:
@@ -166,9 +206,9 @@ def _places(path: Path) -> Iterator[tuple[int, int, str]]:
             start += len(line)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, undecoded: str = "strict") -> Iterator[tuple[int, str]]:
     """Number the lines that are not empty, from 1."""
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+    for number, line in enumerate(_text(path, undecoded).split("\n"), start=1):
         if line.strip():
             yield number, line
 

@@ -77,6 +77,38 @@ def test_private_recipes_hide_where_adapters_are(random_pipeline: Path, made: Ma
     assert str(one.parent) not in str(recipe)
 
 
+def test_methods_of_one_role_share_what_is_loaded(random_flux: Flux, made: Made) -> None:
+    """By an option, and when it is loaded by hand; another file of the same name is another adapter."""
+    own = made("shared.safetensors", 11)
+    options = {"icedit": {"adapter": str(own)}, "aceplus": {"adapter": str(own)}}
+    editor, there = editkit.Editor(random_flux, options), loaded(random_flux)
+    name = f"shared-{atomic_files.sha256(own)[:8]}"
+    for method in options:
+        editor.edit(image(48, 40), "make it blue", method, steps=1)
+        assert adapters.active(random_flux.transformer("fill")) == {name: 1.0}
+    assert loaded(random_flux) - there == {name}
+    assert {editor.load_adapter(own, method) for method in options} == {"shared"}
+    assert loaded(random_flux) - there == {name, "shared"}
+    other = editor.load_adapter(made("shared.safetensors", 12), "icedit")
+    assert other == f"shared-{atomic_files.sha256(own)[:8]}"
+
+
+def loaded(flux: Flux) -> set[str]:
+    return {name for layer in adapters.layers(flux.transformer("fill")) for name in layer.r}
+
+
+def test_private_recipes_hide_where_a_methods_own_adapter_is(random_flux: Flux, made: Made) -> None:
+    own = made("own v1.safetensors", 3)
+    editor = editkit.Editor(random_flux, {"icedit": {"adapter": str(own)}})
+    for private in (False, True):
+        recipe = editor.configured(None, private=private).edit(
+            image(48, 40), "make it blue", "icedit", steps=1
+        ).recipe  # fmt: skip
+        called = f"own v1-{atomic_files.sha256(own)[:8]}" if private else str(own)
+        assert recipe["options"]["adapter"] == called
+        assert (str(own.parent) in str(recipe)) is not private
+
+
 def test_replay_uses_them_too(random_pipeline: Path, made: Made, tmp_path: Path) -> None:
     style, output = made("style.safetensors", 1), tmp_path / "edited.png"
     image(48, 40).save(tmp_path / "source.png")

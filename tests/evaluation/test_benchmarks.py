@@ -324,3 +324,13 @@ def test_a_benchmark_of_ones_own(tmp_path: Path) -> None:
     path.write_text("name: own\nreader: tabel\n")
     with pytest.raises(EditkitError, match="did you mean 'table'"):
         open_benchmark(str(path), tmp_path)
+
+
+def test_a_wrong_row_of_a_table_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_bytes(
+        b"id,source,instruction\na,a.png,x\nb,b.png\nc,c.png,caf\xe9\nd,d.png,x\n"
+    )
+    (tmp_path / "own.yaml").write_text("name: own\nreader: table\noptions: {layout: table, id: '{id}'}\n")
+    items, problems = samples.split(open_benchmark(str(tmp_path / "own.yaml"), tmp_path / "own.csv"))
+    assert [item.id for item in items] == ["a", "d"]
+    assert ["2 cells" in problems[0].sentence, "UTF-8" in problems[1].sentence] == [True, True]

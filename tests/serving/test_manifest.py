@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,51 @@ def test_rows_that_are_wrong_are_items_that_fail(folder: Path) -> None:
     with pytest.raises(EditkitError, match="Two items are called A"):
         items[1].request()
     assert items[-1].request().instruction == "words 0"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"c,p0.png,red,9", "Line 3 of .* has 4 cells, and its first row has 3"),
+        (b"c,p0.png", "Line 3 of .* has 2 cells"),
+        (b"c,p0.png,caf\xe9", "Line 3 of .* is not UTF-8 text; save the file as UTF-8"),
+        (b'c,"p0.png"x,red', "Line 3 of .* is not a row"),
+    ],
+)
+def test_wrong_rows_of_a_table_fail_alone(folder: Path, line: bytes, told: str) -> None:
+    source = folder / "m.csv"
+    rows = [b"id,image,instruction", b'a,p0.png,"red, not\nblue"', b"d,p0.png,red", b""]
+    source.write_bytes(b"\n".join([*rows[:1], b"a,p0.png,blue", line, *rows[1:]]))
+    items = read(source)
+    assert [item.name for item in items] == ["a", "000001", "000002", "d"]  # a is taken
+    assert re.search(told, str(items[1].problem))
+    one_sentence(str(items[1].problem))
+    assert "Two items are called a" in str(items[2].problem)
+    assert items[3].request().instruction == "red"
+
+
+def test_a_line_that_is_not_utf8_fails_alone(folder: Path) -> None:
+    source = written(folder / "m.jsonl", ROWS[:3])
+    lines = source.read_bytes().splitlines()
+    source.write_bytes(b"\n".join([lines[0], lines[1].replace(b"words", b"caf\xe9"), lines[2]]))
+    problems = [item.problem for item in read(source)]
+    assert problems == [None, f"Line 2 of {source} is not UTF-8 text; save the file as UTF-8.", None]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("data", ["id,image\na,p0.png\n".encode("utf-16"), b"\x89PNG\r\n\xff\xd8"])
+def test_a_file_of_other_bytes_is_refused(folder: Path, suffix: str, data: bytes) -> None:
+    (folder / f"m.{suffix}").write_bytes(data)
+    with pytest.raises(EditkitError, match="is not UTF-8 text") as error:
+        read(folder / f"m.{suffix}")
+    one_sentence(str(error.value))
+
+
+def test_open_quotes_are_refused_as_they_hide_rows(folder: Path) -> None:
+    (folder / "m.csv").write_text('id,image,instruction\na,p0.png,"red\nb,p0.png,blue\nc,p0.png,green\n')
+    with pytest.raises(EditkitError, match=r"Line 2 of .* is not a row .*; check its quotes") as error:
+        read(folder / "m.csv")
+    one_sentence(str(error.value))
 
 
 def test_pictures_of_one_name_keep_their_suffixes(folder: Path) -> None:

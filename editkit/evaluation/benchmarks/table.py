@@ -107,10 +107,10 @@ def _found(data: Path, files: list[str]) -> Path:
 
 
 def _rows(path: Path, options: TableConfig) -> Iterable[Mapping[str, Any]]:
-    if options.layout == "jsonl":
+    if options.layout in text_files.LENIENT:
         if path.is_dir():
-            raise EditkitError(f"{path} is a folder; give --data of a file of JSON lines.")
-        return text_files.lenient_json_lines(path)
+            raise EditkitError(f"{path} is a folder; give --data of a file of rows.")
+        return text_files.LENIENT[options.layout](path)
     if options.layout not in layouts.LAYOUTS:
         raise EditkitError(
             f"options.layout must be one of {', '.join(layouts.LAYOUTS)}, not {options.layout!r}."

@@ -23,7 +23,7 @@ LAYOUTS |= {".arrow": "huggingface"}
 
 
 def read(source: Path, instruction: str, image: str) -> Sequence[Mapping[str, Any]]:
-    """Read the rows of a file, or of a folder of Hugging Face; of JSON lines also wrong ones, as `BadRow`.
+    """Read the rows of a file, or of a folder of Hugging Face; of text also wrong ones, as `BadRow`.
 
     Args:
         source: the file or folder.
@@ -36,6 +36,8 @@ def read(source: Path, instruction: str, image: str) -> Sequence[Mapping[str, An
     layout = "huggingface" if source.is_dir() else LAYOUTS.get(source.suffix.lower())
     if layout is None:
         raise EditkitError(f"The manifest {source} must be a folder or end in {', '.join(LAYOUTS)}.")
+    if layout == "table":
+        return list(text_files.lenient_table(source))
     if layout != "jsonl":
         columns = {"instruction": instruction, "source": image}
         return layouts.LAYOUTS[layout](source, DataConfig(name=layout, path=str(source), columns=columns))

@@ -64,7 +64,7 @@ def test_a_method_uses_its_own_adapter(adapted: editkit.Editor, random_flux: Flu
     own = adapted.edit(picture, "make it blue", "icedit", steps=2)
     assert difference(own.image, bare.image) > 5
     ((name, scale),) = adapters.active(random_flux.transformer("fill")).items()
-    assert name.startswith("icedit-")
+    assert name.startswith("moe-")
     assert scale == 1
     again = adapted.edit(picture, "make it blue", "icedit", steps=2)
     assert difference(own.image, again.image) == 0
