@@ -44,7 +44,7 @@ def fetch(repository: str, licence: str | None, wanted: Sequence[str]) -> Path:
         raise EditkitError(
             f"The weights at {repository} are missing; reinstall editkit, or train them (docs/tiny.md)."
         )
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
@@ -56,7 +56,7 @@ def fetch(repository: str, licence: str | None, wanted: Sequence[str]) -> Path:
     absent = hub_cache.missing(found, wanted) if found else []
     if found and not absent:
         return found
-    if constants.HF_HUB_OFFLINE or not _reachable():
+    if not is_reachable():
         some = found is not None and any(found.rglob("*.safetensors"))
         raise EditkitError(refusals.unreachable(repository, licence, absent if some else []))
     try:
@@ -65,8 +65,11 @@ def fetch(repository: str, licence: str | None, wanted: Sequence[str]) -> Path:
         raise EditkitError(refusals.refused(repository, licence, error)) from error
 
 
-def _reachable() -> bool:
-    """Whether the Hub, or the proxy before it, accepts a connection; a client would retry for much longer."""
+def is_reachable() -> bool:
+    """Whether the Hub may be asked, and it, or the proxy before it, accepts a connection.
+
+    A client would retry for much longer.
+    """
     import socket
     from threading import Event, Thread
     from urllib.parse import urlsplit
@@ -74,6 +77,8 @@ def _reachable() -> bool:
 
     from huggingface_hub import constants
 
+    if constants.HF_HUB_OFFLINE:
+        return False
     address = urlsplit(constants.ENDPOINT)
     proxy = getproxies().get(address.scheme)
     if proxy and not proxy_bypass(str(address.hostname)):

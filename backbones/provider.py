@@ -82,6 +82,11 @@ class FluxProvider:
 
         return hub.fetch(repository, licence, wanted)
 
+    def fetch_adapter(self, repository: str, name: str | None = None) -> Path:
+        from backbones import hub_adapters
+
+        return hub_adapters.fetch(repository, name)
+
     def convert(self, source: Path, destination: Path, axes: tuple[int, ...] | None) -> Path:
         from backbones.conversion import checkpoints
 

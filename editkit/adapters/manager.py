@@ -22,8 +22,6 @@ HUB = "hf://"
 """Prefix of the path of a file in a repository on the Hub."""
 TEXT = "text"
 """Role of text to image."""
-CONFIG = "*adapter_config.json"
-"""Pattern of the config that peft writes beside an adapter's file."""
 
 
 class AdaptedMethod(Protocol):
@@ -219,21 +217,15 @@ def _find(adapter: str) -> Path:
 
     if Path(adapter).exists():
         return Path(adapter)
-    fetch = provider().fetch
+    fetch = provider().fetch_adapter
     if adapter.startswith(HUB):
         owner, repository, *inside = (*adapter.removeprefix(HUB).split("/"), "", "")
         inside = [part for part in inside if part]
         if not (owner and repository and inside):
             raise EditkitError(f"The adapter {adapter} is not a file on the Hub; give hf://OWNER/NAME/FILE.")
-        folder: Path = fetch(f"{owner}/{repository}", None, ["/".join(inside), CONFIG])
-        return folder.joinpath(*inside)
+        return fetch(f"{owner}/{repository}", "/".join(inside))
     if adapter.count("/") != 1 or adapters.is_adapter(adapter):
         raise EditkitError(
             f"The adapter {adapter} is neither an existing file or folder nor a Hub id; check the path."
         )
-    found: Path = fetch(adapter, None, [adapters.FILE, CONFIG])
-    if not adapters.file(found).is_file():
-        raise EditkitError(
-            f"{adapter} on the Hub holds no {adapters.FILE}; name its file as hf://{adapter}/FILE."
-        )
-    return found
+    return fetch(adapter)

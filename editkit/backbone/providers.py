@@ -107,6 +107,17 @@ class BackboneProvider(Protocol):
             EditkitError: where the files cannot be obtained.
         """
 
+    def fetch_adapter(self, repository: str, name: str | None = None) -> Path:
+        """Return an adapter's file, in the Hub's cache or downloaded, with peft's config beside it.
+
+        Args:
+            repository: a Hub id.
+            name: path of the file in the repository; None for the only one, or the one of a usual name.
+
+        Raises:
+            EditkitError: where it cannot be obtained, or there are several.
+        """
+
     def convert(self, source: Path, destination: Path, axes: tuple[int, ...] | None) -> Path:
         """Convert a checkpoint from Black Forest Labs' naming to diffusers', or back.
 

@@ -15,7 +15,7 @@ from editkit.evaluation.run_folder import RunFolder
 def sentences(
     first: str | Path, second: str | Path, methods: Sequence[str] = (), columns: Sequence[str] = ()
 ) -> list[str]:
-    """Say what both runs do not have, and what to do; without a full stop, and empty where nothing is missing.
+    """Say what not both runs have, and what to do; without a full stop, and empty where nothing is missing.
 
     Raises:
         EditkitError: as `lacking` and `unscored`, which explain the arguments.

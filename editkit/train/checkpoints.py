@@ -88,6 +88,14 @@ def damage(folder: Path) -> str:
     return f"{changed[0]} is not what was written" if changed else ""
 
 
+def steps_done(folder: Path) -> int:
+    """Return the number of steps that a checkpoint is of; 0 where it is damaged, which loading it tells."""
+    try:
+        return int(json.loads((folder / STATE).read_text())["step"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0
+
+
 def find(output: Path, resume: str | None) -> Path | None:
     """Find the checkpoint that `resume` names: None, "latest", or a folder.
 

@@ -43,9 +43,9 @@ def check_run(config: FitConfig, settings: Any = None) -> Path | None:
         settings: all settings of the run, a dataclass, to compare with the checkpoint's; None not to compare.
 
     Raises:
-        EditkitError: if there is no such checkpoint, or it has other settings; if the output cannot be made
-            or holds another run; if the launcher asks for parts of DeepSpeed that do not work here; or if a
-            tracker or an optimizer is unknown or not installed.
+        EditkitError: if there is no such checkpoint, or it has other settings or more steps; if the output
+            cannot be made or holds another run; if the launcher asks for parts of DeepSpeed that do not work
+            here; or if a tracker or an optimizer is unknown or not installed.
     """
     from editkit.train import checkpoints, metrics_log, optim, resuming
     from editkit.train.distributed import deepspeed
@@ -55,6 +55,11 @@ def check_run(config: FitConfig, settings: Any = None) -> Path | None:
     optim.check(config.optim)
     output = _check_output(config)
     found = checkpoints.find(output, config.resume)
+    if found and (done := checkpoints.steps_done(found)) > config.steps:
+        raise EditkitError(
+            f"The checkpoint {found} is of step {done}, and fit.steps={config.steps} ends before it; give "
+            "more steps, an earlier checkpoint as fit.resume, or another fit.output."
+        )
     if found and settings is not None:
         resuming.check(found, config, settings)
     return found

@@ -92,6 +92,21 @@ def test_rates_and_lengths_and_what_is_watched_may_change(begun: Path) -> None:
     assert resumed(begun, *changes, "fit.batch=8", "fit.accumulate=2", "cache=elsewhere") == []
 
 
+def test_steps_that_end_before_the_checkpoint_are_refused(tmp_path: Path) -> None:
+    """The export of its last step would be written over by that of the same step, without a word."""
+    weight = {"weight": nn.Parameter(torch.zeros(2, 2))}
+    made = optim.make_optimizers(weight.items(), OptimConfig())
+    for step in (2, 5):
+        checkpoints.save(tmp_path, step, weight, made, None, 2, resuming.kept(settings(tmp_path)))
+    with pytest.raises(
+        EditkitError, match=r"checkpoint-0000005 is of step 5, and fit\.steps=4 ends before it"
+    ):
+        check_run(settings(tmp_path, "fit.resume=latest", "fit.steps=4").fit)
+    earlier = tmp_path / "checkpoint-0000002"
+    assert check_run(settings(tmp_path, f"fit.resume={earlier}", "fit.steps=4").fit) == earlier
+    assert check_run(settings(tmp_path, "fit.resume=latest", "fit.steps=5").fit) is not None
+
+
 def test_a_beginning_allows_all_below_it(begun: Path) -> None:
     said = resumed(begun, "data.path=b.jsonl", "data.count=3", "fit.allow_changes=[data]")
     assert len(said) == 2
