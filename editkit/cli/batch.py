@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from editkit.cli import options, search, terminal
+from editkit.cli import few_steps, options, search, terminal
+from editkit.cli.few_steps import Fast
 from editkit.cli.options import Backbone, Device, Dtype, Load, Lora, LowMemory, Options
 from editkit.cli.request import takes
 from editkit.errors import EditkitError
@@ -16,7 +18,9 @@ from editkit.request import FIELDS
 
 if TYPE_CHECKING:
     from editkit.editor import Editor
+    from editkit.inference.few_steps import FewSteps
     from editkit.serving.jobs.job import Share
+    from editkit.serving.jobs.manifest import Item
     from editkit.serving.jobs.plan import Batch
     from editkit.serving.jobs.store import Store
 
@@ -58,10 +62,13 @@ def batch(
     load: Load = None,
     lora: Lora = None,
     low_memory: LowMemory = None,
+    fast: Fast = False,
 ) -> None:
     """Edit all items of a manifest. Give the same command again to go on after a stop."""
     if batch_size < 1:
         raise EditkitError(f"--batch-size {batch_size} is not allowed; give at least 1.")
+    if fast:
+        few_steps.check(asked)
     shared = _shared(asked, instruction)
     from editkit.serving.jobs import job, plan
     from editkit.serving.jobs import manifest as manifests
@@ -73,10 +80,15 @@ def batch(
     items = manifests.read(manifest, shared, _columns(column), preset)
     loading: dict[str, Any] = {"backbone": backbone, "dtype": dtype}
     loading |= {"load": load, "lora": lora, "low_memory": low_memory}
-    store = Store(out, {**loading, "option": option, "batch_size": batch_size})
-    batches = plan.batches(items, batch_size)
     named = {asked["method"]: options.pairs(option)}
     editor = partial(options.editor, device=device or _own_device(), options=named, **loading)
+    chosen = None
+    if fast:
+        chosen = few_steps.chosen(editor(), asked["method"], options.scaled(lora))
+        editor, items = partial(_adapted, editor, chosen), _in_few_steps(items, asked["method"], chosen)
+    told = {"option": option, "batch_size": batch_size, "fast": chosen and asdict(chosen)}
+    store = Store(out, {**loading, **told})
+    batches = plan.batches(items, batch_size)
     if ray is not None:
         from editkit.serving import ray_jobs
 
@@ -96,6 +108,25 @@ def _shared(asked: dict[str, Any], instruction: str | None) -> dict[str, Any]:
     if instruction is not None:
         shared["instruction"] = instruction
     return shared
+
+
+def _adapted(load: "Callable[[], Editor]", found: "FewSteps") -> "Editor":
+    """Load an editor that edits in few steps; a cluster's worker gets this function."""
+    return few_steps.adapted(load(), found)
+
+
+def _in_few_steps(items: "Sequence[Item]", method: str, found: "FewSteps") -> "list[Item]":
+    """Items with the steps and guidance of what they are made by; one that says otherwise fails."""
+    chosen = {name: getattr(found, name) for name in few_steps.CHOSEN}
+    made = []
+    for item in items:
+        own = [name for name in few_steps.CHOSEN if item.row.get(name) not in (None, "")]
+        if item.row.get("method") not in (None, "", method):
+            own.append("method")
+        problem = f"--fast chooses steps and guidance for {method}; leave {own[0]} out." if own else None
+        shared = {**item.shared, **chosen}
+        made.append(replace(item, shared=shared, problem=item.problem or problem))
+    return made
 
 
 def _run_share(

@@ -2,14 +2,15 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from editkit.cli import options, pictures, search, terminal
+from editkit.cli import few_steps, options, pictures, search, terminal
+from editkit.cli.few_steps import Fast
 from editkit.cli.options import Backbone, Device, Dtype, Json, Load, Lora, LowMemory, Options
 from editkit.cli.request import takes
 from editkit.cli.search import ContactSheet
@@ -18,19 +19,9 @@ from editkit.errors import EditkitError
 from editkit.request import FIELDS, EditRequest
 from editkit.types import EditResult
 
-if TYPE_CHECKING:
-    from editkit.editor import Editor
-
 Output = Annotated[
     Path,
     typer.Option("-o", "--output", help="Picture to write or replace; a folder for several; - for stdout."),
-]
-Fast = Annotated[
-    bool,
-    typer.Option(
-        "--fast",
-        help="Edit in few steps: by a --lora or weights that were distilled for it, or a published adapter.",
-    ),
 ]
 Listed = list[str] | None
 Loading = tuple[str, str | None, str | None, Listed, Listed, Listed, str | None]
@@ -99,15 +90,17 @@ def _edit(
     asked = {**asked, "search": search.requested(asked["search"], contact_sheet)}
     pictures.check_sources(asked["references"], "reference")
     _check_outputs(jobs[0][1], contact_sheet, as_json)
-    if fast and (own := [name for name in ("steps", "guidance") if asked[name] is not None]):
-        raise EditkitError(f"--fast chooses steps and guidance; leave --{own[0]} or --fast out.")
+    if fast:
+        few_steps.check(asked)
     piped = pictures.read(pictures.PIPE) if jobs[0][0] == pictures.PIPE else None
     backbone, device, dtype, option, load, lora, low_memory = loading
     with terminal.progress("load") as bar:
         named = {asked["method"]: options.pairs(option)}
         editor = options.editor(backbone, device, dtype, named, load, lora, low_memory)
         if fast:
-            editor, asked = _fast(editor, asked, named, options.scaled(lora))
+            found = few_steps.chosen(editor, asked["method"], options.scaled(lora))
+            editor = few_steps.adapted(editor, found)
+            asked |= {name: getattr(found, name) for name in few_steps.CHOSEN}
 
         def run(source: Path | None, output: Path) -> None:
             watch = bar.begin(source.name if source else "generate")
@@ -120,25 +113,6 @@ def _edit(
             run(*jobs[0])
         elif failed := sum(not _done(run, *job) for job in jobs):
             raise EditkitError(f"{failed} of {len(jobs)} pictures failed; see what is said of each above.")
-
-
-def _fast(
-    editor: "Editor",
-    asked: dict[str, Any],
-    named: Mapping[str, Mapping[str, Any]],
-    lora: Mapping[str, float],
-) -> "tuple[Editor, dict[str, Any]]":
-    """Give an editor what was distilled for few steps, and a request the steps and guidance for it."""
-    from editkit.inference import few_steps
-
-    record, chosen = editor.method(asked["method"])
-    role = record.role_under(chosen)
-    if role not in editor.backbone.roles:
-        role = "text"
-    found = few_steps.find(editor.backbone, record.name, role, lora)
-    if found.adapter is not None:
-        editor = editor.configured(named, {found.adapter: found.scale})
-    return editor, {**asked, "steps": found.steps, "guidance": found.guidance}
 
 
 def _done(run: Callable[[Path | None, Path], None], source: Path | None, output: Path) -> bool:

@@ -71,10 +71,7 @@ def compare(
 
     asked = (first, second, method or (), listed(columns))
     found = comparison.compare(*asked)
-    lacking = []
-    if not shared_items:
-        lacking = [f"{told}; run both on the same items" for told in unpaired.lacking(first, second)]
-        lacking += [f"{told}; run again what failed" for told in unpaired.unscored(*asked)]
+    lacking = [] if shared_items else unpaired.sentences(*asked)
     worse = comparison.regressions(found, tolerance)
     if as_json:
         print(json.dumps([_difference(each, each in worse) for each in found], indent=2))

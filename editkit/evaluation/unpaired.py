@@ -12,6 +12,20 @@ from editkit.evaluation.report.frame import Frame, Row
 from editkit.evaluation.run_folder import RunFolder
 
 
+def sentences(
+    first: str | Path, second: str | Path, methods: Sequence[str] = (), columns: Sequence[str] = ()
+) -> list[str]:
+    """Say what not both runs have, and what to do; without a full stop, and empty where nothing is missing.
+
+    Raises:
+        EditkitError: as `lacking` and `unscored`, which explain the arguments.
+    """
+    return [
+        *(f"{told}; run both on the same items" for told in lacking(first, second)),
+        *(f"{told}; run again what failed" for told in unscored(first, second, methods, columns)),
+    ]
+
+
 def lacking(first: str | Path, second: str | Path) -> list[str]:
     """Say what each run lacks of the other's items, without a full stop; empty where both have the same.
 

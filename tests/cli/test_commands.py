@@ -103,8 +103,8 @@ COMMANDS: dict[str, tuple[list[str], set[str]]] = {
     ),
     "batch": (
         ["manifest"],
-        {*LOADING, *SAMPLING, *LOW_MEMORY, *SEARCH - {"--contact-sheet"}, "--task", "--mask", "--ref"}
-        | {"--preserve", "--align"}
+        {*LOADING, *SAMPLING, *LOW_MEMORY, *SEARCH - {"--contact-sheet"}, *DISTILLED, "--task", "--mask"}
+        | {"--ref", "--preserve", "--align"}
         | {"--out", "--instruction", "--column", "--preset", "--batch-size", "--shard", "--retry"}
         | {"--ray", "--workers", "--gpus"},
     ),

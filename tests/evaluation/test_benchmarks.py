@@ -328,7 +328,7 @@ def test_a_benchmark_of_ones_own(tmp_path: Path) -> None:
 
 def test_a_wrong_row_of_a_table_is_counted(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_bytes(
-        b"id,source,instruction\na,a.png,x\nb,b.png\nc,c.png,caf\xe9\nd,d.png,x\n"
+        b"id,source,instruction\na,a.png,x\nb,b.png\nc,c.png,\xe9\nd,d.png,x\n"
     )
     (tmp_path / "own.yaml").write_text("name: own\nreader: table\noptions: {layout: table, id: '{id}'}\n")
     items, problems = samples.split(open_benchmark(str(tmp_path / "own.yaml"), tmp_path / "own.csv"))

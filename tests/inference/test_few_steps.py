@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -78,3 +79,26 @@ def test_fast_on_the_command_line(cli: Cli, random_pipeline: Path, tmp_path: Pat
     assert (told["steps"], told["guidance"], told["lora"]) == (2, 1.0, {str(own): 0.5})
     refused(cli(*arguments), "Nothing is known")
     refused(cli(*arguments, "--lora", own, "--steps", 3), "leave --steps or --fast out")
+
+
+def test_fast_in_a_batch(cli: Cli, random_pipeline: Path, tmp_path: Path) -> None:
+    """All items get its steps, one that says others fails, and the folder remembers what was chosen."""
+    picture(tmp_path / "a.png")
+    rows = [{"id": "a"}, {"id": "b", "steps": 5}, {"id": "c", "method": "icedit"}]
+    lines = [json.dumps({"image": "a.png", "instruction": "make it blue", **row}) for row in rows]
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    own = export(tmp_path / "own", "distill.ladd.steps=2")
+    arguments = ["batch", tmp_path / "m.jsonl", "--out", tmp_path / "out", "-b", random_pipeline, "--fast"]
+    told = cli(*arguments, "--lora", own)
+    assert (told.status, "2 of 3 items failed" in told.err) == (2, True), told
+    assert "b: --fast chooses steps and guidance for kontext; leave steps out" in told.err
+    assert "c: --fast chooses steps and guidance for kontext; leave method out" in told.err
+    recipe = provenance.read(tmp_path / "out" / "a.png")
+    assert (recipe["steps"], recipe["guidance"], recipe["lora"]) == (2, 1.0, {str(own): 1.0})
+    refused(cli(*arguments, "--lora", own, "--guidance", 3), "leave --guidance or --fast out")
+    refused(cli(*arguments), "Nothing is known")
+    refused(cli(*arguments[:-1], "--lora", own), "was begun with fast=")
+    settings = yaml.safe_load((own / few_steps.OWN).read_text())
+    settings["distill"]["ladd"]["steps"] = 3
+    (own / few_steps.OWN).write_text(yaml.safe_dump(settings))
+    refused(cli(*arguments, "--lora", own), "was begun with fast=")

@@ -136,7 +136,7 @@ def test_rows_that_are_wrong_are_items_that_fail(folder: Path) -> None:
     [
         (b"c,p0.png,red,9", "Line 3 of .* has 4 cells, and its first row has 3"),
         (b"c,p0.png", "Line 3 of .* has 2 cells"),
-        (b"c,p0.png,caf\xe9", "Line 3 of .* is not UTF-8 text; save the file as UTF-8"),
+        (b"c,p0.png,\xe9", "Line 3 of .* is not UTF-8 text; save the file as UTF-8"),
         (b'c,"p0.png"x,red', "Line 3 of .* is not a row"),
     ],
 )
@@ -155,7 +155,7 @@ def test_wrong_rows_of_a_table_fail_alone(folder: Path, line: bytes, told: str) 
 def test_a_line_that_is_not_utf8_fails_alone(folder: Path) -> None:
     source = written(folder / "m.jsonl", ROWS[:3])
     lines = source.read_bytes().splitlines()
-    source.write_bytes(b"\n".join([lines[0], lines[1].replace(b"words", b"caf\xe9"), lines[2]]))
+    source.write_bytes(b"\n".join([lines[0], lines[1].replace(b"words", b"\xe9"), lines[2]]))
     problems = [item.problem for item in read(source)]
     assert problems == [None, f"Line 2 of {source} is not UTF-8 text; save the file as UTF-8.", None]
 
