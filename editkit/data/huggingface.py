@@ -24,9 +24,14 @@ def rows(path: Path, config: DataConfig) -> Rows:
     problems = (OSError, ValueError, datasets.exceptions.DatasetsError)
     try:
         found = _load(path, config)
+    except ImportError as error:  # of a file system
+        problem = first_sentence(error)
+        raise EditkitError(f"The dataset {config.path} needs a package ({problem}); install it.") from error
     except problems as error:
         problem = first_sentence(error)
-        raise EditkitError(f"The dataset {path} cannot be loaded ({problem}); check the path.") from error
+        raise EditkitError(
+            f"The dataset {config.path} cannot be loaded ({problem}); check the path."
+        ) from error
     for name, feature in (found.features or {}).items():
         # Pictures are decoded when their record is read.
         if isinstance(feature, datasets.Image):
@@ -36,7 +41,7 @@ def rows(path: Path, config: DataConfig) -> Rows:
     try:
         taken: Rows = list(found.take(config.count or DRAWN)) if config.streaming else found
     except problems as error:
-        raise EditkitError(f"The dataset {path} cannot be read ({first_sentence(error)}).") from error
+        raise EditkitError(f"The dataset {config.path} cannot be read ({first_sentence(error)}).") from error
     labels = {
         name: feature
         for name, feature in (found.features or {}).items()
@@ -67,10 +72,8 @@ def _load(path: Path, config: DataConfig) -> Any:
     import datasets
 
     where = config.path if config.path and is_url(config.path) else str(path)
-    if path.suffix in BUILDERS:
-        return datasets.load_dataset(
-            BUILDERS[path.suffix], data_files=where, split="train", streaming=config.streaming
-        )
+    if (builder := BUILDERS.get(path.suffix.lower())) is not None:
+        return datasets.load_dataset(builder, data_files=where, split="train", streaming=config.streaming)
     if (path / "dataset_info.json").is_file() and (path / "state.json").is_file():
         return datasets.load_from_disk(where)
     return datasets.load_dataset(where, split=config.split, streaming=config.streaming)

@@ -107,7 +107,8 @@ class DataConfig:
     group's name stands for its usual ones, `diptych/replace` for one. Empty: all other kinds alike."""
     path: str | None = None
     """The file or folder; paths of pictures are relative to the folder. For `webdataset`, and for parquet
-    files of `huggingface`, also a URL that fsspec opens, such as s3://bucket/folder."""
+    files of `huggingface`, also a URL that fsspec opens, such as s3://bucket/folder. For `webdataset`, also a
+    pattern, such as pairs/{00000..00099}.tar.gz."""
     preset: str | None = None
     """Names of the columns: editkit, csv, magicbrush, omniedit, instructpix2pix, relighting or diffsynth."""
     columns: dict[str, str] = field(default_factory=dict)

@@ -5,7 +5,7 @@ import csv
 import io
 import json
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -110,28 +110,34 @@ def separated(path: Path, config: DataConfig) -> Rows:
     return rows
 
 
-def table(path: Path, _: DataConfig) -> Rows:
-    """Read comma- or tab-separated values under a row of names (DiffSynth); a cell may be a JSON list.
+def table(path: Path, config: DataConfig) -> Rows:
+    """Read values under a row of names (DiffSynth), between commas, semicolons or tabs.
+
+    A cell may be a JSON list.
 
     Raises:
         EditkitError: if a name comes twice, or a row is not one.
     """
     rows = []
-    for row in lenient_table(path):
+    for row in lenient_table(path, set(columns(config).values())):
         if isinstance(row, folders.BadRow):
             raise EditkitError(row.problem)
         rows.append(row)
     return rows
 
 
-def lenient_table(path: Path) -> Iterator[Mapping[str, Any]]:
+def lenient_table(path: Path, known: Set[str] = frozenset()) -> Iterator[Mapping[str, Any]]:
     """Read a table as `table` does; a row that is not one becomes a `BadRow`.
+
+    Args:
+        path: the file.
+        known: names by which the sign between cells is recognised, where the first row has several signs.
 
     Raises:
         EditkitError: if a name comes twice, or where the rows cannot be told apart.
     """
     text = _text(path, undecoded="surrogateescape")
-    delimiter = "\t" if path.suffix == ".tsv" else ","
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text, known)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     names: list[str] = []
     while True:
@@ -169,6 +175,16 @@ def _table_row(cells: list[str], names: list[str], where: str) -> Mapping[str, A
 
 LENIENT = {"jsonl": lenient_json_lines, "table": lenient_table}
 """Readers of layouts by name, whose wrong rows are `BadRow`, not errors."""
+
+
+def _delimiter(text: str, known: Set[str]) -> str:
+    """Choose the sign between a table's cells: the one by which the first row has most known names."""
+
+    def names(delimiter: str) -> tuple[int, bool]:
+        cells = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+        return len(known & set(cells)), len(cells) > 1
+
+    return max((",", ";", "\t"), key=names)  # the first of those that are alike
 
 
 @contextmanager

@@ -3,7 +3,10 @@
 import hashlib
 import io
 import json
+import lzma
+import shutil
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -18,35 +21,39 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from editkit import atomic_files
+from editkit.data import shard_names
 from editkit.data.columns import Rows
 from editkit.data.records import DataConfig, is_url
 from editkit.errors import EditkitError, first_sentence
 
-PROBLEMS = (OSError, ValueError, ImportError, tarfile.TarError)
-"""Errors of file systems and of their packages."""
+PROBLEMS = (OSError, ValueError, ImportError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError)
+"""Errors of file systems, of their packages, and of damaged archives."""
+LAYOUT = 2
+"""Version of what counts as a row; with a new one, shards are read through again."""
 VERSIONS = ("mtime", "ETag", "etag", "LastModified", "updated", "created")
 """Names under which file systems tell when a file was written, or its version."""
 
 
 def rows(path: Path, config: DataConfig) -> Rows:
-    """Find the rows of a shard, a folder of shards or a URL of either.
+    """Find the rows of a shard, a folder of shards, shards of a pattern, or a URL of any of them.
 
-    Members of one stem are one row; its columns are named by what follows a member's first dot.
+    Members of one stem are one row; its columns are named by what follows a member's first dot, in small
+    letters. Hidden members do not count, such as those that macOS adds.
 
     Raises:
         EditkitError: if a shard cannot be read or is not a tar file, or members of a row are apart.
     """
     where = config.path if config.path and is_url(config.path) else str(path)
     try:
-        system, place = fsspec.core.url_to_fs(where)
-        found = sorted(system.glob(f"{place.rstrip('/')}/*.tar")) if system.isdir(place) else [place]
-        return ShardRows([Shard(system.unstrip_protocol(each)) for each in found])
+        return ShardRows([Shard(each) for each in shard_names.find(where)])
     except PROBLEMS as error:
         raise EditkitError(_unreadable(where, error)) from error
 
 
 class Shard:
     """A tar file and the places of its rows, which are kept on this machine for the next time.
+
+    A compressed one is unpacked on this machine, since rows are read out of order.
 
     Args:
         url: where it is.
@@ -58,14 +65,19 @@ class Shard:
     """
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.url = self._place = url
         system, place = fsspec.core.url_to_fs(url)
         about = system.info(place)
         version = next((about[key] for key in VERSIONS if about.get(key)), None)
         self.size: int = about["size"]
         self.stamp = f"{url} {self.size} {version}"
-        name = hashlib.blake2b(self.stamp.encode(), digest_size=16).hexdigest()
+        name = hashlib.blake2b(f"{LAYOUT} {self.stamp}".encode(), digest_size=16).hexdigest()
         kept = user_cache_path("editkit") / "shards" / f"{name}.st"
+        if compression := shard_names.compression(url):
+            unpacked = kept.with_suffix(".tar")
+            if version is None or not unpacked.is_file():
+                self._unpack(compression, unpacked)
+            self._place = str(unpacked)
         found = None
         with suppress(OSError, SafetensorError, KeyError):
             found = load_file(kept)["spans_N2"] if version is not None else None
@@ -80,15 +92,25 @@ class Shard:
 
     def read(self, start: int, end: int) -> bytes:
         """Read a range of bytes."""
-        with fsspec.open(self.url, "rb") as file:  # anew in each process: file systems do not outlive a fork
+        with fsspec.open(
+            self._place, "rb"
+        ) as file:  # anew in each process: file systems do not outlive a fork
             file.seek(start)
             return bytes(file.read(end - start))
+
+    def _unpack(self, compression: str, path: Path) -> None:
+        with (
+            fsspec.open(self.url, "rb", compression=compression) as file,
+            atomic_files.beside(path) as partial,
+            partial.open("wb") as out,
+        ):
+            shutil.copyfileobj(file, out, 1 << 20)
 
     def _spans(self) -> Iterator[tuple[int, int]]:
         """Find start and end of each row: of neighbouring members with one stem."""
         before, seen, start, end = "", set[str](), 0, 0
         try:
-            with fsspec.open(self.url, "rb") as file, tarfile.open(fileobj=file) as archive:
+            with fsspec.open(self._place, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
                 for member in archive:
                     stem, column = _name(member)
                     if not (member.isfile() and column):
@@ -168,9 +190,9 @@ class ShardRow(Mapping[str, Any]):
         return found
 
     def __getitem__(self, column: str) -> Any:
-        if column not in self.members:
+        if (small := column.lower()) not in self.members:
             return self._json()[column]
-        data = self.members[column]
+        data, column = self.members[small], small
         if column.endswith("json"):
             return json.loads(data)
         return data.decode("utf-8-sig").strip() if column.endswith(("txt", "text", "caption")) else data
@@ -187,10 +209,10 @@ class ShardRow(Mapping[str, Any]):
 
 
 def _name(member: tarfile.TarInfo) -> tuple[str, str]:
-    """Return a member's stem, with its folder, and its column."""
+    """Return a member's stem, with its folder, and its column; no column for a hidden member."""
     folder, _, name = member.name.rpartition("/")
     stem, _, column = name.partition(".")
-    return f"{folder}/{stem}", column
+    return f"{folder}/{stem}", column.lower() if stem else ""
 
 
 def _unreadable(where: str, error: BaseException) -> str:

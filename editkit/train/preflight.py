@@ -5,6 +5,7 @@ from typing import Any
 
 from editkit import config as configs
 from editkit import registry
+from editkit.data import shard_names
 from editkit.data.records import FILES, DataConfig, is_url
 from editkit.errors import EditkitError
 from editkit.imaging import images
@@ -87,5 +88,5 @@ def _check_data(data: DataConfig) -> None:
                 f"data.name={SHARDS} or {REMOTE}."
             )
         return
-    if not Path(data.path).exists():
+    if not (shard_names.is_here(data.path) if data.name == SHARDS else Path(data.path).exists()):
         raise EditkitError(f"The data {data.path} do not exist; check data.path, or make them first.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from editkit import EditkitError
 from editkit.data import columns
 from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig
@@ -98,3 +100,15 @@ def test_quiet_hides_the_bars_of_datasets(folder: Path) -> None:
     config.write_text(f"data: {{name: huggingface, path: {folder / 'train.parquet'}}}")
     shown = command("--quiet", "data", "check", config, env={"HF_HOME": str(folder / "cache")})
     assert (shown.status, shown.err) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["huggingface", "webdataset"])
+@pytest.mark.parametrize(("protocol", "package"), [("s3", "s3fs"), ("gs", "gcsfs"), ("abfs", "adlfs")])
+def test_a_url_whose_package_is_missing(name: str, protocol: str, package: str) -> None:
+    pytest.importorskip("datasets")
+    if importlib.util.find_spec(package):
+        pytest.skip(f"{package} is installed, so that nothing is missing.")
+    with pytest.raises(
+        EditkitError, match=rf"{protocol}://bucket/.* needs a package \(.*{package}.*\); install"
+    ):
+        read(name, f"{protocol}://bucket/train.parquet")

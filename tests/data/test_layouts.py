@@ -75,6 +75,16 @@ def test_own_columns(folder: Path) -> None:
         read("table", folder / "pairs.tsv", preset="magicbrsh")
 
 
+@pytest.mark.parametrize(("name", "sign"), [("t.TSV", "\t"), ("t.csv", ";"), ("t.csv", ","), ("t.txt", "\t")])
+@pytest.mark.parametrize("words", ["make it red", "red, please; now"])
+def test_signs_between_cells(folder: Path, name: str, sign: str, words: str) -> None:
+    """Spreadsheets write semicolons where numbers have commas."""
+    cells = ["edit.png", "target.png", f'"{words}"']
+    (folder / name).write_text(f"source{sign}answer{sign}instruction\n{sign.join(cells)}\n")
+    (record,) = read("table", folder / name)
+    assert_pair(record, folder, words)
+
+
 def test_magicbrush_cuts_the_place_of_the_edit_out(folder: Path) -> None:
     """Its masks are the source, clear where the edit lies; for other presets it is the opposite."""
     source = Image.open(folder / "edit.png").convert("RGB")

@@ -37,7 +37,7 @@ def read(source: Path, instruction: str, image: str) -> Sequence[Mapping[str, An
     if layout is None:
         raise EditkitError(f"The manifest {source} must be a folder or end in {', '.join(LAYOUTS)}.")
     if layout == "table":
-        return list(text_files.lenient_table(source))
+        return list(text_files.lenient_table(source, {instruction, image}))
     if layout != "jsonl":
         columns = {"instruction": instruction, "source": image}
         return layouts.LAYOUTS[layout](source, DataConfig(name=layout, path=str(source), columns=columns))

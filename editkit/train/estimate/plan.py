@@ -1,9 +1,9 @@
 """Plan a run's parameters, memory, arithmetic and time before anything is downloaded or allocated."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from editkit import gpus
+from editkit.data import shard_names
 from editkit.data.datasets import dataset
 from editkit.data.records import FILES, DataConfig
 from editkit.train.estimate.memory import estimate_memory
@@ -111,7 +111,7 @@ def count_pairs(data: DataConfig) -> int | None:
     Raises:
         EditkitError: where the files cannot be read.
     """
-    if data.name in FILES and not (data.path and Path(data.path).exists()):
+    if data.name in FILES and not (data.path and shard_names.is_here(data.path)):
         return None
     return len(dataset(data))
 
