@@ -111,7 +111,7 @@ def main() -> None:
     """Run the command line; every failure that a person can mend is one sentence and status 2."""
     packages.own_package("backbones")  # which silences libraries, if it comes before them
     warnings.showwarning = _note  # type: ignore[assignment]
-    completion.mend_zsh()
+    completion.mend()
     try:
         status = app(standalone_mode=False)
     except EditkitError as error:
