@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from backbones.conversion import bnb_matrix, scaled
+from backbones.conversion import bnb_matrix, foreign, scaled
 from backbones.conversion.gguf_file import GgufWeights
 from backbones.conversion.reader import DTYPES, SafetensorsReader
 from editkit.errors import EditkitError
@@ -62,6 +62,7 @@ class SafetensorsWeights(Mapping[str, Any]):
 
     def __init__(self, stored: SafetensorsReader) -> None:
         self._stored = stored
+        foreign.check(stored)
         owners = {name.removesuffix(".weight"): name for name in stored if name.endswith(".weight")}
         beside: dict[str, tuple[str, str]] = {}
         for module, name in owners.items():

@@ -28,7 +28,7 @@ KINDS = (
     ),
     (
         re.compile(r"\.(lokr|hada)_"),
-        "a LoKr or LoHa, which edits can load but `editkit lora` commands cannot read; give a plain LoRA",
+        "a LoKr or LoHa, which edits can load but `editkit lora` cannot change; give a plain LoRA",
     ),
     (re.compile(r"\.diff(_b)?$"), "changes of norms or biases; give a plain LoRA"),
     (re.compile(r"\.b?oft_|\.oft_diag"), "an OFT, which is not supported; give a plain LoRA"),

@@ -25,7 +25,7 @@ DOTTED = (PREFIX, "base_model.model.", *COMFYUI)
 """Prefixes before names with dots: diffusers', peft's and ComfyUI's."""
 FLAT = ("lora_unet_", "lora_transformer_", "lycoris_")
 """Prefixes before names joined by `_`: kohya's, OneTrainer's and LyCORIS'."""
-TEXT_ENCODERS = ("lora_te", "text_encoder")
+TEXT_ENCODERS = ("lora_te", "text_encoder", "clip_l.", "t5.")
 """Prefixes of the keys of text encoders' LoRAs."""
 SIDES = {"A": "down", "down": "down", "B": "up", "up": "up"}
 """The matrix that a part of a key stands for."""
@@ -64,16 +64,18 @@ def split_key(key: str) -> tuple[str, str]:
 
 def find_module(stem: str, blocks: int) -> NamedModule | None:
     """Find the module that a stem names, in a FLUX with this many blocks of a kind; None if there is none."""
-    dotted, flat = _names(blocks)
+    dotted, flat, parts = _names(blocks)
     for prefix in FLAT:
         if module := flat.get(stem.removeprefix(prefix)) if stem.startswith(prefix) else None:
             return NamedModule(dialect="kohya", module=module)
     comfyui = False
     while prefix := next((each for each in DOTTED if stem.startswith(each)), ""):
         stem, comfyui = stem.removeprefix(prefix), comfyui or prefix in COMFYUI
+    native = "comfyui" if comfyui else "bfl"
+    if stem in parts:
+        return NamedModule(dialect=native, module=parts[stem])
     if stem not in dotted:
         return None
-    native = "comfyui" if comfyui else "bfl"
     return NamedModule(dialect=native if dotted[stem] else "diffusers", module=stem)
 
 
@@ -93,8 +95,17 @@ def without_text_encoders(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 @cache
-def _names(blocks: int) -> tuple[dict[str, bool], dict[str, str]]:
-    """Return whether each module name is native, and the dotted names by the names joined by `_`."""
+def _names(blocks: int) -> tuple[dict[str, bool], dict[str, str], dict[str, str]]:
+    """Return whether each module name is native; the dotted names by the names joined by `_`; other names.
+
+    The others are OneTrainer's: parts of a fused native module that are numbered, and `img_in.proj`.
+    """
     table = fused_modules.module_map(blocks, blocks)
     dotted = {part: False for parts in table.values() for part in parts} | dict.fromkeys(table, True)
-    return dotted, {name.replace(".", "_"): name for name in dotted}
+    parts = {
+        f"{native}.{number}": part
+        for native, own in table.items()
+        if len(own) > 1
+        for number, part in enumerate(own)
+    }
+    return dotted, {name.replace(".", "_"): name for name in dotted}, parts | {"img_in.proj": "x_embedder"}

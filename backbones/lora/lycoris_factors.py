@@ -80,6 +80,13 @@ def kind(state: Mapping[str, Tensor]) -> str:
     return {"lokr": "LoKr", "hada": "LoHa"}[names.pop()] if len(names) == 1 else ""
 
 
+def dialect(state: Mapping[str, Tensor]) -> str:
+    """Return the dialect of the first factor's key, which must be of a module of FLUX."""
+    blocks = fused_modules.count_blocks(state)
+    places = (keys.find_module(match[1], blocks) for key in state if (match := PART.fullmatch(key)))
+    return next(place.dialect for place in places if place)
+
+
 def read(state: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str, Factors]:
     """Read the factors by module, native or diffusers' as the file names them.
 

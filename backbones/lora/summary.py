@@ -3,14 +3,13 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from backbones import families
-from backbones.lora import coverage, dialect_reader, fused_modules, keys
-from backbones.lora.low_rank import LowRankUpdate
+from backbones.lora import coverage, dialect_reader, fused_modules, keys, lycoris_factors
 from editkit.backbone import AdapterSignature, ExpertsSummary, LoraSummary
 from editkit.errors import EditkitError
 
@@ -35,13 +34,17 @@ def inspect(
     Raises:
         EditkitError: where there is no valid LoRA of FLUX's transformer among them.
     """
+    if sort := lycoris_factors.kind(state):
+        return _lycoris(sort, state, about, signatures)
     routed = experts(state, about, signatures)
     _check_experts(state)
     # A LoRA-MoE may have no plain LoRA, but each of its modules has a first expert.
     first = {key.replace(".expert_0.", "."): tensor for key, tensor in state.items() if ".expert_0." in key}
     both = dialect_reader.read_in_diffusers_names({**state, **first}, about)
     updates = {name: update for name, update in both.updates.items() if not _is_expert(name, state)}
-    width = _width(both.updates)
+    width = _width(
+        {name: (*each.up_Or.shape[:1], *each.down_rI.shape[1:]) for name, each in both.updates.items()}
+    )
     embedder = updates.get("x_embedder")
     takes = embedder.down_rI.shape[1] if embedder else None
     return LoraSummary(
@@ -52,12 +55,47 @@ def inspect(
         x_embedder=takes,
         ranks=dict(Counter(update.rank for update in updates.values()).most_common()),
         alphas=dict(Counter(update.alpha for update in updates.values()).most_common()),
-        kinds=dict(Counter(re.sub(r"\.\d+\.", ".*.", name, count=1) for name in updates)),
+        kinds=_kinds(updates),
         modules=len(updates),
         possible=_possible(both.updates, width),
         experts=routed,
         unplaced=both.unplaced,
     )
+
+
+def _lycoris(
+    sort: str,
+    state: Mapping[str, Tensor],
+    about: Mapping[str, str],
+    signatures: Mapping[str, AdapterSignature],
+) -> LoraSummary:
+    """Summarise a LoKr or LoHa."""
+    factors = lycoris_factors.split(lycoris_factors.read(state, about))
+    if not factors:
+        raise EditkitError(f"The file holds no {sort} of FLUX's transformer; give a file with one.")
+    shapes = {name: each.shape for name, each in factors.items()}
+    width = _width(shapes)
+    takes = shapes["x_embedder"][1] if "x_embedder" in shapes else None
+    return LoraSummary(
+        dialect=lycoris_factors.dialect(state),
+        method=_method(about, False, takes, signatures),
+        width=width,
+        base=families.base_of_width(width),
+        x_embedder=takes,
+        ranks=dict(Counter(each.rank for each in factors.values()).most_common()),
+        alphas=dict(Counter(each.scale * each.rank for each in factors.values()).most_common()),
+        kinds=_kinds(factors),
+        modules=len(factors),
+        possible=_possible(factors, width),
+        experts=None,
+        unplaced=(),
+        sort=sort,
+    )
+
+
+def _kinds(names: Iterable[str]) -> dict[str, int]:
+    """Count modules by kind, blocks taken together."""
+    return dict(Counter(re.sub(r"\.\d+\.", ".*.", name, count=1) for name in names))
 
 
 def _is_expert(module: str, state: Mapping[str, Tensor]) -> bool:
@@ -134,12 +172,12 @@ def _method(
     return " or ".join(sorted(found, key=lambda name: len(signatures[name].channels))) or "unknown"
 
 
-def _width(updates: Mapping[str, LowRankUpdate]) -> int:
-    """Return the width of the transformer that all updates agree on."""
+def _width(shapes: Mapping[str, tuple[int, int]]) -> int:
+    """Return the width of the transformer that all updates agree on, by numbers of outputs and inputs."""
     widths = {}
-    for name, update in updates.items():
+    for name, (outputs, inputs) in shapes.items():
         out = name.endswith(OUTPUTS) or (name.startswith("single_") and name.endswith(".proj_out"))
-        widths[update.up_Or.shape[0] if out else update.down_rI.shape[1]] = name
+        widths[outputs if out else inputs] = name
     if len(widths) > 1:
         (one, first), (other, second), *_ = widths.items()
         raise EditkitError(
@@ -148,14 +186,12 @@ def _width(updates: Mapping[str, LowRankUpdate]) -> int:
     return next(iter(widths))
 
 
-def _possible(updates: Mapping[str, LowRankUpdate], width: int) -> int:
+def _possible(names: Collection[str], width: int) -> int:
     """Count the linear modules of the transformer."""
     doubles, singles = FULL[1:]
     if width != FULL[0]:
-        doubles = fused_modules.count_blocks(
-            name for name in updates if name.startswith("transformer_blocks.")
-        )
+        doubles = fused_modules.count_blocks(name for name in names if name.startswith("transformer_blocks."))
         singles = fused_modules.count_blocks(
-            name for name in updates if name.startswith("single_transformer_blocks.")
+            name for name in names if name.startswith("single_transformer_blocks.")
         )
     return sum(len(parts) for parts in fused_modules.module_map(doubles, singles).values())

@@ -65,11 +65,12 @@ class LoraSummary:
         ranks: number of modules by rank.
         alphas: number of modules by alpha.
         kinds: number of modules by kind, blocks taken together.
-        modules: number of modules with a plain LoRA.
+        modules: number of modules with an update of that sort.
         possible: number of linear modules of the transformer: with FLUX's 19 and 38 blocks where it is as
             wide as FLUX, else with as many blocks as the file names.
         experts: summary of the LoRA-MoE; None where there is none.
         unplaced: keys that remain unused once the file is in diffusers' layout.
+        sort: LoRA, LoKr or LoHa.
     """
 
     dialect: str
@@ -84,6 +85,7 @@ class LoraSummary:
     possible: int
     experts: ExpertsSummary | None
     unplaced: tuple[str, ...]
+    sort: str = "LoRA"
 
 
 class CollapsedAdapter(Protocol):

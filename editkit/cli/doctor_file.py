@@ -70,7 +70,7 @@ def _adapter(path: Path, found: "LoraSummary", numbers: int) -> dict[str, Any]:
     ways = {name: "--option adapter=" if registry.method(name).adapter else "--lora " for name in known}
     file = shlex.quote(str(path))
     commands = [f"{EDIT} -m {name}{backbone} {way}{file}" for name, way in ways.items()]
-    kind = "LoRA-MoE" if found.experts else f"LoRA of rank {', '.join(map(str, found.ranks))}"
+    kind = "LoRA-MoE" if found.experts else f"{found.sort} of rank {', '.join(map(str, found.ranks))}"
     fits = f"{found.base}, {found.method if known else 'any method'}"
     return {
         "file": str(path),

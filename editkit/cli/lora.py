@@ -194,10 +194,11 @@ def _numbers(values: Any) -> bool:
 def _table(summary: "LoraSummary") -> str:
     from editkit.cli.tables import columns, text
 
+    note = "LoRA-MoE" if summary.experts else summary.sort
     takes = f", x_embedder takes {summary.x_embedder}" if summary.x_embedder else ", no x_embedder"
     rows: list[tuple[str, object]] = [
         ("dialect", summary.dialect),
-        ("method", f"{summary.method}{' (LoRA-MoE)' if summary.experts else ''}"),
+        ("method", f"{summary.method}{'' if note == 'LoRA' else f' ({note})'}"),
         ("width", f"{summary.width}{takes}"),
         ("rank", ", ".join(map(str, summary.ranks))),
         ("alpha", ", ".join(f"{alpha:g}" for alpha in summary.alphas)),

@@ -109,6 +109,30 @@ def test_a_plain_lora(cli: Cli, tmp_path: Path, width: int, base: str | None) ->
         assert used(cli, command, tmp_path)["lora"] == {str(file): 1.0}
 
 
+@pytest.mark.parametrize("kind", ["LoKr", "LoHa"])
+def test_a_lokr(cli: Cli, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "mine.safetensors"
+    names = {"LoKr": ("lokr_w1", "lokr_w2_a", "lokr_w2_b")}
+    names["LoHa"] = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
+    sizes = {"LoKr": ((4, 4), (64, 3), (3, 64)), "LoHa": ((256, 3), (3, 256)) * 2}
+    stem = "diffusion_model.transformer_blocks.0.attn.to_q."
+    save_file({stem + name: torch.ones(s) for name, s in zip(names[kind], sizes[kind], strict=True)}, file)
+    told = described(cli, file)
+    assert told["kind"] == f"{kind} of rank 3, in diffusers naming"
+    assert told["fits"] == "tiny, any method"
+    (command,) = told["commands"]
+    assert used(cli, command, tmp_path)["lora"] == {str(file): 1.0}
+    assert f"({kind})" in cli("lora", "inspect", file).out
+
+
+def test_a_file_of_nunchaku_is_named(cli: Cli, tmp_path: Path) -> None:
+    layer = "transformer_blocks.0.qkv_proj"
+    save_file(
+        {f"{layer}.{name}": torch.ones(4, 4) for name in ("qweight", "wscales")}, tmp_path / "a.safetensors"
+    )
+    refused(cli("doctor", tmp_path / "a.safetensors"), f"{layer} is stored in nunchaku's SVDQuant")
+
+
 def test_an_encoder_of_another_shape_fits_nothing(cli: Cli) -> None:
     told = described(cli, TINY / "kontext" / "vae" / WEIGHTS)
     assert told["kind"].startswith("vae, ")

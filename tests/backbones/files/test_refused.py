@@ -52,8 +52,22 @@ REFUSED: dict[str, tuple[Callable[[State], Written], str]] = {
         lambda s: (s, {"_quantization_metadata": "{"}),
         "_quantization_metadata cannot be read",
     ),
+    "nunchaku": (
+        lambda s: beside(s, "qweight", "wscales", "smooth_factor"),
+        "single_blocks.0.linear1 is stored in nunchaku's SVDQuant, which is not supported; take the file in",
+    ),
+    "SDNQ": (lambda s: beside(s, "weight", "scale"), "linear1 is stored in SDNQ, which is not supported"),
+    "SDNQ, SVD": (lambda s: beside(s, "weight", "svd_up", "svd_down"), "linear1 is stored in SDNQ"),
+    "GPTQ": (lambda s: beside(s, "qweight", "qzeros", "scales"), "linear1 is stored in GPTQ or AWQ"),
     "statistics missing": (lambda s: without(four_bits(s), ".weight.absmax"), "download the file again"),
 }
+
+
+def beside(state: State, *words: str) -> Written:
+    """One layer in integers, with tensors of these names in place of its weight."""
+    layer = "single_blocks.0.linear1"
+    made = {name: tensor for name, tensor in state.items() if name != f"{layer}.weight"}
+    return made | {f"{layer}.{word}": torch.ones(4, 4, dtype=torch.int8) for word in words}, {}
 
 
 def with_outlier(written: Written) -> Written:

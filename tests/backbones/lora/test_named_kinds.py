@@ -163,12 +163,12 @@ def test_alpha_of_training_is_above_0() -> None:
             adapters.LoraOptions(alpha=alpha)
 
 
-@pytest.mark.parametrize("command", ["inspect", "convert", "merge"])
+@pytest.mark.parametrize("command", ["convert", "merge"])
 @pytest.mark.parametrize("kind", ["LoKr", "LoHa"])
 def test_commands_name_what_edits_alone_load(cli: Cli, tmp_path: Path, command: str, kind: str) -> None:
     save_file(loha(OUT) if kind == "LoHa" else lokr(OUT, (2, 2), (32, 32)), tmp_path / "x.safetensors")
     new = tmp_path / "new.safetensors"
-    rest = {"inspect": [], "convert": [new, "--to", "kohya"], "merge": [new]}[command]
+    rest = {"convert": [new, "--to", "kohya"], "merge": [new]}[command]
     refused(
         cli("lora", command, tmp_path / "x.safetensors", *rest),
         "belongs to a LoKr or LoHa, which edits can load",

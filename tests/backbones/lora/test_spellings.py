@@ -48,6 +48,22 @@ def beside(updates: Updates) -> State:
     }
 
 
+def numbered(updates: Updates) -> State:
+    """Native names; parts of fused modules have numbers, and each its own matrices."""
+    state = {}
+    for native, parts in fused_modules.module_map(1, 2).items():
+        for number, part in enumerate(parts):
+            name = f"{native}.{number}" if len(parts) > 1 else native.replace("img_in", "img_in.proj")
+            up = updates[part].up_Or
+            up = torch.cat(up.chunk(2)[::-1]) if native in fused_modules.SWAPPED else up
+            state |= {
+                f"transformer.{name}.lora_down.weight": updates[part].down_rI,
+                f"transformer.{name}.lora_up.weight": up,
+                f"transformer.{name}.alpha": torch.tensor(updates[part].alpha),
+            }
+    return state | {"t5.encoder.block.0.layer.0.SelfAttention.q.lora_down.weight": torch.ones(1, 1)}
+
+
 # Each row of the table in docs/guides/lora-files.md: how it is spelled, and whether it has a place for alpha.
 SPELLINGS: dict[str, tuple[Spell, bool]] = {
     "`transformer.`, diffusers' names": (renamed("transformer."), False),
@@ -72,6 +88,7 @@ SPELLINGS: dict[str, tuple[Spell, bool]] = {
     "native names alone": (written("bfl"), False),
     "`transformer.`, native names": (written("bfl", "transformer."), False),
     "`base_model.model.`, native names": (written("bfl", "base_model.model."), False),
+    "`transformer.`, native names, fused parts numbered": (numbered, True),
     "zero `diff` and `diff_b` beside it": (beside, True),
 }
 
