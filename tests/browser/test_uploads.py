@@ -7,11 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from tests.browser.visitor import PATIENCE, SAMPLES, compare, only, see, tab
 
 pytestmark = pytest.mark.browser
+PARTS = 3
+"""Files of the editor: background, one layer, composite."""
+STATES = 4
+"""Contents of each at most: as chosen, as the canvas has it, in the middle of a stroke, and after it."""
 
 
 def test_uploading_is_said_while_it_lasts(opened: Callable[..., Page]) -> None:
@@ -26,6 +30,31 @@ def test_uploading_is_said_while_it_lasts(opened: Callable[..., Page]) -> None:
     expect(page.locator("#session-picture img")).to_be_visible(timeout=PATIENCE)
     expect(page.locator("#uploading")).to_be_hidden()
     expect(page.locator("#session-go")).not_to_have_attribute("inert", "")
+
+
+def test_the_editor_sends_what_it_holds_once(opened: Callable[..., Page]) -> None:
+    """Its background, paint and both together, however often they are read; paint arrives all the same."""
+    page = opened()
+    sent: list[Request] = []
+    page.on("request", lambda request: sent.append(request) if request.url.endswith("/upload") else None)
+    page.locator("#compare-picture input[type=file]").first.set_input_files(SAMPLES / "red_circle.png")
+    expect(page.locator("#compare-picture .toolbar-wrap").first).to_be_visible(timeout=PATIENCE)
+    page.locator("#compare-instruction textarea").fill("make the red circle blue")
+    only(page, "kontext")
+    canvas = page.locator("#compare-picture canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box
+    x, y = box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.35
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for place in range(8):
+        page.mouse.move(x + 6 * place, y + 4 * place)
+    page.mouse.up()
+    see(compare(page), "1 of 1 done")
+    page.locator("#card-kontext").get_by_text("Recipe", exact=True).click()
+    see(page.locator("#card-kontext .cm-content"), '"mask": true')
+    assert PARTS <= len(sent) <= STATES * PARTS
 
 
 @pytest.mark.parametrize("dropped", [False, True], ids=["chosen", "dropped"])
