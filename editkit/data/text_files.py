@@ -58,6 +58,12 @@ class JsonLines(Sequence[Mapping[str, Any]]):
             file.seek(self.starts[place])
             return json.loads(file.readline())
 
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        with self.path.open("rb") as file:
+            for start in self.starts:
+                file.seek(start)
+                yield json.loads(file.readline())
+
 
 def lenient_json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
     """Read one JSON object of any keys from each line; a line that is not one becomes a `BadRow`.
