@@ -240,11 +240,9 @@ class RoleTransformers:
 
     def _adapter_hashes(self, role: str) -> dict[str, str]:
         """Return the hashes of a role's active adapters, by name and scale."""
-        transformer = self.transformer(role)
-        active = adapters.active(transformer)
         return {
             f"adapter {name} x{scale:g}": self._adapters.get(name, "unsaved")
-            for name, scale in active.items()
+            for name, scale in adapters.active(self.transformer(role)).items()
         }
 
     def _register(self, key: str, transformer: FluxTransformer2DModel) -> None:

@@ -1,7 +1,7 @@
-"""What techniques of fast editing save and what they cost: operations, success, and PSNR to the full edit.
+"""What techniques of fast editing save and cost: operations, success, PSNR to the full edit, and memory.
 
-`tiny` edits held-out scenes with each technique, beside diffusers' pipeline; `flux` counts FLUX.1's own
-operations at 1024x1024 on the meta device, where nothing is computed.
+`tiny` edits held-out scenes with each technique, alone and combined, beside diffusers' pipeline; `flux`
+counts FLUX.1's own operations at 1024x1024 on the meta device, where nothing is computed.
 
     python benchmarks/editing_speed.py tiny [--method kontext ...] [--examples 24] [--steps 28] [--seconds]
     python benchmarks/editing_speed.py tiny --few-steps out/tiny/kontext-few-steps/export

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from PIL import Image
 
 import editkit
+from benchmarks.peak_memory import resident_peak
 from benchmarks.speed_operations import Operations
 from editkit import shapesworld
 from editkit.shapesworld.scores import Pixels, changed
@@ -49,20 +52,32 @@ TECHNIQUES = {
     "region by a draft of 4 steps": Technique(speed="full_steps=1,draft=4"),
     "first block cache, 0.1": Technique(speed="cache=first_block,threshold=0.1"),
     "Taylor cache, every 3rd": Technique(speed="cache=taylor_seer,full_steps=3,interval=3"),
+    "half the steps, context after 1 step": Technique(share=1 / 2, speed="full_steps=1,region=false"),
+    "half the steps, region after 1 step": Technique(share=1 / 2, speed="full_steps=1"),
+    "half the steps, region by a draft": Technique(share=1 / 2, speed="full_steps=1,draft=4"),
+    "half the steps, first block cache": Technique(share=1 / 2, speed="cache=first_block,threshold=0.1"),
+    "a quarter of the steps, region after 1 step": Technique(share=1 / 4, speed="full_steps=1"),
 }
-"""Techniques by name; the first saves nothing."""
+"""Techniques by name; the first saves nothing, the last ones combine two. A region holds the context too."""
 FEW = (4, 2, 1)
 """Numbers of steps at which a distilled adapter is measured."""
 
 
 def distilled(adapter: str) -> dict[str, Technique]:
-    """Return techniques that wear an adapter that was distilled for few steps, alone and with a region."""
+    """Return techniques that wear an adapter that was distilled for few steps, alone and with others."""
     found = {
         f"distilled, {steps} step{'s' * (steps > 1)}": Technique(steps=steps, adapter=adapter)
         for steps in FEW
     }
-    both = Technique(speed="full_steps=1", steps=max(FEW), adapter=adapter)
-    return found | {f"distilled, {max(FEW)} steps, region after 1 step": both}
+    combined = {
+        "context after 1 step": "full_steps=1,region=false",
+        "region after 1 step": "full_steps=1",
+        "first block cache, 0.1": "cache=first_block,threshold=0.1",
+    }
+    return found | {
+        f"distilled, {max(FEW)} steps, {name}": Technique(speed=speed, steps=max(FEW), adapter=adapter)
+        for name, speed in combined.items()
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,11 +103,15 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Edited:
-    """One example's edit: its pixels, the network's operations, and seconds (0 where not timed)."""
+    """One example's edit: pixels, the network's operations, seconds (0 where not timed), and peak bytes.
+
+    The peak is that of the technique's first example for all: it depends on shapes.
+    """
 
     pixels: Pixels
     flops: float
     seconds: float = 0.0
+    peak: float = math.nan
 
 
 def held_out(count: int) -> list[Example]:
@@ -133,20 +152,28 @@ def edits(
     for name, technique in techniques.items():
         found[name] = []
         own = editor.configured({}, {technique.adapter: 1.0}) if technique.adapter else editor
+        peak = math.nan
         for example in examples:
-            request = editkit.EditRequest(
-                image=example.picture,
-                instruction=example.instruction,
-                method=method,
-                seed=example.seed,
-                steps=technique.steps or max(1, round(technique.share * steps)),
-                speed=technique.speed,
-            )
+            run = partial(own.run, _request(example, method, technique, steps))
             with operations.watched():
-                image = own.run(request).image
-            spent = timed(lambda own=own, request=request: own.run(request)) if seconds else 0.0
-            found[name].append(Edited(pixels=pixels(image), flops=operations.total, seconds=spent))
+                image = run().image
+            if not found[name]:  # apart from the count, which takes memory of its own
+                peak = resident_peak(run)
+            spent = timed(run) if seconds else 0.0
+            made = Edited(pixels=pixels(image), flops=operations.total, seconds=spent, peak=peak)
+            found[name].append(made)
     return found
+
+
+def _request(example: Example, method: str, technique: Technique, steps: int) -> editkit.EditRequest:
+    return editkit.EditRequest(
+        image=example.picture,
+        instruction=example.instruction,
+        method=method,
+        seed=example.seed,
+        steps=technique.steps or max(1, round(technique.share * steps)),
+        speed=technique.speed,
+    )
 
 
 def _transformer(editor: editkit.Editor, method: str) -> torch.nn.Module:

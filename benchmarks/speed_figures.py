@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,7 +22,11 @@ LOCAL = 0.2
 BANDS = (0.0, 0.05, 0.1, LOCAL, 1.0)
 REGION = "region after 2 steps"
 """Technique that is shown by the share of the picture that changes."""
-LOOKS = [("black", "*"), *zip(COLOURS, MARKS, strict=True), *(("gray", mark) for mark in "h<>d12+x")]
+LOOKS = [
+    ("black", "*"),
+    *zip(COLOURS, MARKS, strict=True),
+    *((colour, mark) for colour in ("gray", "brown") for mark in "h<>d12+x"),
+]
 """Colour and mark of each technique."""
 SAME = 60.0
 """PSNR of pictures that are equal in all levels."""
@@ -39,6 +44,7 @@ class Figures:
         successes: 1 for each edit that succeeded, else 0.
         psnr: to the full edit, in dB.
         seconds: of an edit; 0 where not timed.
+        peak: resident memory of the process, in bytes; NaN where it was not measured.
     """
 
     gflops: float
@@ -46,6 +52,7 @@ class Figures:
     successes: tuple[float, ...]
     psnr: float
     seconds: float
+    peak: float = math.nan
 
     @property
     def success(self) -> float:
@@ -67,6 +74,7 @@ def figures(examples: Sequence[Example], edits: Sequence[Edited], full: Sequence
         successes=tuple(right),
         psnr=float(np.mean(psnr)),
         seconds=float(np.mean([edit.seconds for edit in edits])),
+        peak=max(edit.peak for edit in edits),
     )
 
 
@@ -81,12 +89,15 @@ def by_technique(examples: Sequence[Example], rows: Rows, places: Sequence[int] 
     chosen = range(len(examples)) if places is None else places
     full = _picked(rows[EXACT], chosen)
     timed = any(edit.seconds for edit in full)
-    lines = ["| technique | GFLOP an edit | saves | success | PSNR to full |" + " seconds |" * timed]
-    lines.append("| --- " * (5 + timed) + "|")
+    lines = [
+        "| technique | GFLOP an edit | saves | success | PSNR to full | peak MB |" + " seconds |" * timed
+    ]
+    lines.append("| --- " * (6 + timed) + "|")
     for name, edits in rows.items():
         found = figures(_picked(examples, chosen), _picked(edits, chosen), full)
         line = f"| {name} | {found.gflops:.2f} | {found.saves:.2f} | {found.success:.3f} | {found.psnr:.1f} |"
-        lines.append(line + f" {found.seconds:.3f} |" * timed)
+        memory = "not measured" if math.isnan(found.peak) else f"{found.peak / 1e6:.0f}"
+        lines.append(line + f" {memory} |" + f" {found.seconds:.3f} |" * timed)
     return "\n".join(lines)
 
 

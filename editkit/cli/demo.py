@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from editkit.cli import options, terminal
+from editkit.cli import options, pictures, terminal
 from editkit.cli.options import Backbone, Device, Dtype, Load, Lora, LowMemory
 from editkit.errors import EditkitError
 
@@ -61,7 +61,7 @@ def demo(
     """Open a page in the browser: compare methods, edit in turns, search over seeds, train."""
     from editkit import packages
 
-    options.picture_limit(max_pixels)
+    pictures.limit(max_pixels)
     if missing := [each for each in runs or () if not each.is_dir()]:
         raise EditkitError(f"--runs {missing[0]} is no folder; give one that holds training runs.")
     packages.own_package("demos")

@@ -143,19 +143,6 @@ def check(options: Mapping[str, Mapping[str, Any]]) -> None:
         config.build(registry.method_config(method), chosen)
 
 
-def picture_limit(pixels: int) -> int:
-    """Check --max-pixels, and return it.
-
-    Raises:
-        EditkitError: where no picture is so small, or editkit opens none so large.
-    """
-    from editkit.imaging import images
-
-    if not 1 <= pixels <= images.MAX_PIXELS:
-        raise EditkitError(f"--max-pixels {pixels} is not allowed; give 1 to {images.MAX_PIXELS:,}.")
-    return pixels
-
-
 def say(notes: Iterable[str]) -> None:
     """Print notes where they are not in the way of what a command prints."""
     for note in () if verbosity.quiet else notes:

@@ -22,6 +22,19 @@ SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", "
 """Names of a folder's files that are taken for pictures."""
 
 
+def limit(pixels: int) -> int:
+    """Check --max-pixels, and return it.
+
+    Raises:
+        EditkitError: where no picture is so small, or editkit opens none so large.
+    """
+    from editkit.imaging import images
+
+    if not 1 <= pixels <= images.MAX_PIXELS:
+        raise EditkitError(f"--max-pixels {pixels} is not allowed; give 1 to {images.MAX_PIXELS:,}.")
+    return pixels
+
+
 def jobs(sources: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
     """Each picture with the file that its edit is written to; everything that is cheap to check is checked.
 

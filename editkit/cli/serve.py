@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from editkit import packages
-from editkit.cli import completion, options
+from editkit.cli import completion, options, pictures
 from editkit.cli.options import Backbone, Dtype, Load, Lora, LowMemory, OptionsByMethod
 from editkit.cli.record_options import Option, listed, takes_fields
 from editkit.errors import EditkitError
@@ -23,7 +23,7 @@ OPTIONS = {
     "timeout": Option(),
     "grace": Option(),
     "body_seconds": Option(),
-    "pixels": Option(flags=("--max-pixels",), read=options.picture_limit),
+    "pixels": Option(flags=("--max-pixels",), read=pictures.limit),
     "steps": Option(flags=("--max-steps",)),
 }
 """Fields of `ServerSettings` that are options as they are."""

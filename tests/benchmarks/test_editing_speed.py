@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 import editkit
 from benchmarks import speed_edits, speed_figures, speed_page, speed_table
+from benchmarks.peak_memory import resident_peak
 from benchmarks.speed_figures import Figures
 from benchmarks.speed_operations import Operations
 from editkit import config
@@ -96,8 +97,26 @@ def test_a_page_takes_tables_between_its_marks(tmp_path: Path, monkeypatch: pyte
 
 def test_techniques_with_a_distilled_adapter_look_different_from_all_others() -> None:
     found = speed_edits.TECHNIQUES | speed_edits.distilled("export")
-    assert len(found) == len(speed_edits.TECHNIQUES) + 4
+    assert len(found) == len(speed_edits.TECHNIQUES) + 6
     assert len(set(speed_figures.LOOKS)) == len(speed_figures.LOOKS) >= len(found)
+
+
+def test_a_row_tells_one_ratio_and_the_peak_of_memory() -> None:
+    """Of a technique alone and of one that combines two; 200 MB more are seen where they are held."""
+    editor = editkit.load("tiny", device="cpu", dtype="float32")
+    examples = speed_edits.held_out(1)
+    names = ("exact", "region after 1 step", "half the steps, region after 1 step")
+    rows = speed_edits.edits(
+        editor, "kontext", examples, 4, techniques={name: speed_edits.TECHNIQUES[name] for name in names}
+    )
+    _, _, *lines = speed_figures.by_technique(examples, rows).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [line[0] for line in cells] == list(names)
+    assert 1 == float(cells[0][2]) < float(cells[1][2]) < float(cells[2][2])
+    assert all(float(line[5]) > 100 for line in cells)
+    small = resident_peak(lambda: None)
+    assert resident_peak(lambda: b"x" * 200_000_000) > small + 150_000_000
+    assert resident_peak(lambda: None) < small + 100_000_000
 
 
 @pytest.mark.slow
