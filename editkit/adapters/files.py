@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 from editkit import atomic_files
-from editkit.errors import EditkitError, first_sentence
+from editkit.errors import EditkitError, EditkitWarning, first_sentence
 
 FILE = "pytorch_lora_weights.safetensors"
 """diffusers' and editkit's name of an adapter's file in a folder."""
@@ -67,7 +68,8 @@ def check(path: str | Path) -> Path:
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Read the tensors and metadata of an adapter's file, or of the one in a folder.
 
-    If peft wrote a LoraConfig beside the file and the metadata have none, it is added to the metadata.
+    If peft wrote a LoraConfig beside the file and the metadata have none, it is added to the metadata. Where
+    it is missing beside a file of peft's name, a warning says so.
 
     Raises:
         EditkitError: where it is missing or is not a valid safetensors file.
@@ -86,6 +88,12 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     beside = path.parent / PEFT_CONFIG
     if METADATA not in about and beside.is_file():
         about[METADATA] = _config(beside)
+    if METADATA not in about and path.name == PEFT_FILE and not any(key.endswith(".alpha") for key in state):
+        warnings.warn(
+            f"The adapter {path} has no {PEFT_CONFIG} beside it, where peft keeps alpha; alpha is the rank.",
+            EditkitWarning,
+            stacklevel=2,
+        )
     return state, about
 
 

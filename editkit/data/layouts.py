@@ -1,20 +1,26 @@
 """Find the function that reads the rows of each layout of files and folders."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from editkit.data import folders, huggingface, text_files, webdataset
+from editkit.data import folders, huggingface, tables, text_files, webdataset
 from editkit.data.columns import Rows
 from editkit.data.records import DataConfig
 
 LAYOUTS: dict[str, Callable[[Path, DataConfig], Rows]] = {
     "jsonl": text_files.json_lines,
     "csv": text_files.separated,
-    "table": text_files.table,
+    "table": tables.table,
     "folders": folders.rows,
     "webdataset": webdataset.rows,
     "huggingface": huggingface.rows,
 }
+LENIENT: dict[str, Callable[[Path], Iterator[Mapping[str, Any]]]] = {
+    "jsonl": text_files.lenient_json_lines,
+    "table": tables.lenient_table,
+}
+"""Readers of layouts by name, whose wrong rows are `BadRow`, not errors."""
 
 
 def column_names(rows: Rows) -> set[str] | None:

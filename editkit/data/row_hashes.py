@@ -44,15 +44,15 @@ def hashes(
         return exact.hexdigest(), _listing(rows)
     copied = hashlib.blake2b(digest_size=16)
     stamp = FileStamps(folder)
-    for place in places:
-        row = rows[place]
+    for row in rows if len(places) == len(rows) else (rows[place] for place in places):
         if isinstance(row, BadRow):
-            exact.update(json.dumps([row.problem], default=str).encode())
+            exact.update(row.problem.encode(errors="backslashreplace"))
             copied.update(b"bad")
             continue
-        told, files, held = _about(row, columns, stamp)
-        exact.update(json.dumps([told, files, held], default=str).encode())
-        copied.update(json.dumps([told, [size for _, size, _ in files], held], default=str).encode())
+        words, files, held = _about(row, columns, stamp)
+        told = json.dumps([words, held], default=str).encode()
+        exact.update(told + json.dumps(files).encode())
+        copied.update(told + repr([size for _, size, _ in files]).encode())
     return exact.hexdigest(), copied.hexdigest()
 
 

@@ -10,7 +10,7 @@ from string import Formatter
 from typing import Any
 
 from editkit import config as configs
-from editkit.data import layouts, text_files
+from editkit.data import layouts
 from editkit.data.records import DataConfig
 from editkit.errors import EditkitError
 from editkit.evaluation.benchmarks import turns
@@ -107,10 +107,10 @@ def _found(data: Path, files: list[str]) -> Path:
 
 
 def _rows(path: Path, options: TableConfig) -> Iterable[Mapping[str, Any]]:
-    if options.layout in text_files.LENIENT:
+    if options.layout in layouts.LENIENT:
         if path.is_dir():
             raise EditkitError(f"{path} is a folder; give --data of a file of rows.")
-        return text_files.LENIENT[options.layout](path)
+        return layouts.LENIENT[options.layout](path)
     if options.layout not in layouts.LAYOUTS:
         raise EditkitError(
             f"options.layout must be one of {', '.join(layouts.LAYOUTS)}, not {options.layout!r}."

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from editkit.data import layouts, text_files
+from editkit.data import layouts, tables, text_files
 from editkit.data.folders import BadRow
 from editkit.data.records import DataConfig
 from editkit.errors import EditkitError
@@ -37,7 +37,7 @@ def read(source: Path, instruction: str, image: str) -> Sequence[Mapping[str, An
     if layout is None:
         raise EditkitError(f"The manifest {source} must be a folder or end in {', '.join(LAYOUTS)}.")
     if layout == "table":
-        return list(text_files.lenient_table(source, {instruction, image}))
+        return list(tables.lenient_table(source, {instruction, image}))
     if layout != "jsonl":
         columns = {"instruction": instruction, "source": image}
         return layouts.LAYOUTS[layout](source, DataConfig(name=layout, path=str(source), columns=columns))

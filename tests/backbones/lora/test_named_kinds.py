@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from diffusers import FluxTransformer2DModel
 from safetensors.torch import save_file
 
 from editkit import adapters, atomic_files
-from editkit.errors import EditkitError
+from editkit.errors import EditkitError, EditkitWarning
 from tests.backbones.lora.effects import fresh, loaded, renamed
 from tests.backbones.lora.updates import RANK, State, drawn
 from tests.command_line import Cli, one_sentence, refused
@@ -174,6 +175,18 @@ def test_commands_name_what_edits_alone_load(cli: Cli, tmp_path: Path, command: 
         "belongs to a LoKr or LoHa, which edits can load",
     )
     assert not new.exists()
+
+
+def test_a_config_that_is_missing_beside_peft_s_file_is_told(tmp_path: Path) -> None:
+    save_file(ONE, tmp_path / "adapter_model.safetensors")
+    with pytest.warns(EditkitWarning, match=r"has no adapter_config\.json beside it"):
+        adapters.read(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    save_file(ONE, tmp_path / "mine.safetensors")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        adapters.read(tmp_path)
+        adapters.read(tmp_path / "mine.safetensors")
 
 
 def test_a_config_beside_the_file_is_part_of_its_digest(flux: FluxTransformer2DModel, tmp_path: Path) -> None:
