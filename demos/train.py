@@ -160,7 +160,7 @@ class Train:
         # Read once: were the run to end between two reads, the timer would stop before the buttons change.
         running = self.run.running
         rows, sheet = (files.figures(), files.sheet()) if files else ([], None)
-        told = self._told(files)
+        told = self._status(files)
         working = told is not None and told.alive
         return {
             form.status: self._line(files, told),
@@ -211,7 +211,7 @@ class Train:
         own = (each for each, files in runs.items() if files.folder == self.run.output)
         return next(own, next(iter(runs), None))
 
-    def _told(self, files: RunFiles | None) -> Status | None:
+    def _status(self, files: RunFiles | None) -> Status | None:
         """What a run says; of the page's own also before it says anything, and where it could not."""
         if files is None:
             return None

@@ -44,7 +44,7 @@ class TrainData:
         self.hint = gr.HTML(theme.hint(LAYOUT), visible=False)
         self.inputs = [self.kind, self.upload, self.path]
         self.kind.change(
-            self._asked,
+            self._show_fields,
             [self.kind],
             [self.upload, self.path, self.hint],
             queue=False,
@@ -52,7 +52,7 @@ class TrainData:
             api_visibility="undocumented",
         )
 
-    def _asked(self, kind: str) -> list[Any]:
+    def _show_fields(self, kind: str) -> list[Any]:
         return [gr.update(visible=seen) for seen in (kind == UPLOAD, kind == PATH, kind != CONFIG)]
 
     def chosen(self, folder: Path, kind: str, upload: Any, path: str | None) -> OwnData | None:

@@ -105,7 +105,7 @@ def described(result: editkit.EditResult) -> dict[str, Any]:
     return about | {"error": result.error, "pixels": digest(result.image), "change": digest(result.change)}
 
 
-def told(*arguments: object) -> str:
+def output_of(*arguments: object) -> str:
     """What `python -m editkit` prints for arguments, in this process; an error where it refuses."""
     out, err, argv, shown = io.StringIO(), io.StringIO(), sys.argv, warnings.showwarning
     sys.argv = ["editkit", *map(str, arguments)]
@@ -122,12 +122,12 @@ def told(*arguments: object) -> str:
 
 def helps(_: Path, *path: str) -> Entries:
     """The help of a command and of all below it; on top, what the lists say too."""
-    text = told(*path, "--help")
+    text = output_of(*path, "--help")
     yield " ".join((*path, "--help")), text
     for command in re.findall(r"^  ([a-z-]+)", text.partition("Commands:\n")[2], re.MULTILINE):
         yield from helps(_, *path, command)
     lists = ["methods", "backbones", *(f"methods {each.name}" for each in editkit.methods())]
-    yield from ((line, told(*line.split())) for line in lists if not path)
+    yield from ((line, output_of(*line.split())) for line in lists if not path)
 
 
 def edits(_: Path) -> Entries:
@@ -160,10 +160,10 @@ def sessions(out: Path) -> Entries:
     files(out)
     for number, arguments in enumerate(CASES["files"]):
         path, given = out / f"{number}.png", [each.format(out=out) for each in arguments]
-        told(*given, "-o", path, *CASES["exact"])
+        output_of(*given, "-o", path, *CASES["exact"])
         with Image.open(path) as image:
             yield f"file {number}", [digest(image.copy()), json.loads(image.info["editkit"])]
-        yield f"replay {number}", told("replay", path)
+        yield f"replay {number}", output_of("replay", path)
 
 
 def config(name: str) -> Path:
@@ -181,7 +181,7 @@ def trained(name: str, out: Path) -> dict[str, Any]:
     changes = [*CASES["short"], *CASES["stand_ins"].get(name, ())]
     changes += [change for key, change in CASES["where_set"].items() if key in said]
     changes += ["cache={out}/cache"] if said["recipe"] != "judge" else []
-    told("train", config(name), f"fit.output={output}", *(each.format(out=out) for each in changes))
+    output_of("train", config(name), f"fit.output={output}", *(each.format(out=out) for each in changes))
     lines = [line for path in sorted(output.glob("*.jsonl")) for line in path.read_text().splitlines()]
     return {"losses": list(map(json.loads, lines)), "weights": weights_digest(output / "export")}
 
@@ -193,7 +193,7 @@ def training(out: Path) -> Entries:
         yield name, partial(trained, name, out)
     for arguments in CASES["commands"]:
         given = [each.format(out=out, config=config("lora")) for each in arguments]
-        yield " ".join(arguments), partial(told, *given)
+        yield " ".join(arguments), partial(output_of, *given)
     for path in sorted(out.rglob("report.json")):
         yield path.relative_to(out).as_posix(), json.loads(path.read_text())
     for path in sorted(out.glob("*.safetensors")):

@@ -77,7 +77,7 @@ def compare(
         print(json.dumps([_difference(each, each in worse) for each in found], indent=2))
     else:
         print(differences(found))
-        print(_told(found, worse))
+        print(_summary(found, worse))
     for told in lacking:  # a reason for the exit status is no note, so that --quiet does not hide it
         print(f"editkit: {told}, or give --shared-items.", file=sys.stderr)
     if worse or lacking:
@@ -160,7 +160,7 @@ def differences(found: list[Difference]) -> str:
     return text(columns("<<>>><<<", rows, head))
 
 
-def _told(found: list[Difference], worse: list[Difference]) -> str:
+def _summary(found: list[Difference], worse: list[Difference]) -> str:
     """Sum the comparison up in a sentence."""
     told = ", ".join(f"{each.column} of {each.method}" for each in worse)
     costs = dict.fromkeys(each.column for each in found if not each.judged)

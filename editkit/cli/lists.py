@@ -126,7 +126,7 @@ def _fits(device: str | None, load: list[str] | None) -> None:
         sizes = (each.transformer, each.encoders, each.vae, inventory.ROOM)
         peak = "" if each.preset is None else _gigabytes(each.peak)
         rows.append((each.family, each.role, *map(_gigabytes, sizes), _settings(each.preset), peak))
-    print(f"GB {_told(loading)} on {known.name}; activations are those of one megapixel, at most.")
+    print(f"GB {_precision(loading)} on {known.name}; activations are those of one megapixel, at most.")
     print(text(columns("<<>>>><>", rows, head)))
     if not loading:
         print(f"Several roles in one process: {_settings(inventory.best_preset(known.capacity))}")
@@ -177,7 +177,7 @@ def _loading(device: str | None, load: list[str] | None) -> dict[str, Any]:
     return loaded
 
 
-def _told(loading: dict[str, Any]) -> str:
+def _precision(loading: dict[str, Any]) -> str:
     """Say which models are not in bfloat16."""
     quantization = loading.get("quantization") or {}
     parts = ["transformer"] if "type" in quantization else list(quantization)

@@ -4,12 +4,14 @@ import codecs
 import json
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from editkit.data import folders
 from editkit.data.columns import Rows, columns
 from editkit.data.decoding import check_decoded, reading, whole_text
+from editkit.data.placed_rows import PlacedRows
 from editkit.data.records import DataConfig
 from editkit.errors import EditkitError
 
@@ -32,35 +34,12 @@ def json_lines(path: Path, config: DataConfig) -> Rows:
                 f"Line {number} of {path} is not an object with any of the keys {keys}; mend or remove it."
             )
         starts.append(start)
-    return JsonLines(path, starts)
+    return PlacedRows(path, starts, _object)
 
 
-class JsonLines(Sequence[Mapping[str, Any]]):
-    """The objects in a file's lines, parsed when they are asked for; memory holds 8 bytes a line.
-
-    Args:
-        path: the file.
-        starts: the place in bytes at which each line starts.
-    """
-
-    def __init__(self, path: Path, starts: Sequence[int]) -> None:
-        self.path, self.starts = path, starts
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return [self[each] for each in range(*place.indices(len(self)))]
-        with self.path.open("rb") as file:
-            file.seek(self.starts[place])
-            return json.loads(file.readline())
-
-    def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        with self.path.open("rb") as file:
-            for start in self.starts:
-                file.seek(start)
-                yield json.loads(file.readline())
+def _object(file: BinaryIO) -> Mapping[str, Any]:
+    found: dict[str, Any] = json.loads(file.readline())
+    return found
 
 
 def lenient_json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -102,16 +81,24 @@ def separated(path: Path, config: DataConfig) -> Rows:
     Raises:
         EditkitError: if a line has another number of fields.
     """
-    rows = []
-    for number, line in _lines(path):
-        cells = [cell.strip() for cell in line.split(SEPARATOR)]
+    starts = array("q")
+    for number, start, line in _places(path):
+        cells = _cells(line)
         if len(cells) != len(config.fields):
             raise EditkitError(
                 f"Line {number} of {path} has {len(cells)} fields between {SEPARATOR}, and data.fields names "
                 f"{len(config.fields)}; mend the line or data.fields."
             )
-        rows.append(dict(zip(config.fields, cells, strict=True)))
-    return rows
+        starts.append(start)
+    return PlacedRows(path, starts, partial(_fields, names=tuple(config.fields)))
+
+
+def _fields(file: BinaryIO, names: Sequence[str]) -> Mapping[str, Any]:
+    return dict(zip(names, _cells(file.readline().decode()), strict=True))
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split(SEPARATOR)]
 
 
 def _places(path: Path) -> Iterator[tuple[int, int, str]]:
@@ -125,7 +112,7 @@ def _places(path: Path) -> Iterator[tuple[int, int, str]]:
             start += len(line)
 
 
-def _lines(path: Path, undecoded: str = "strict") -> Iterator[tuple[int, str]]:
+def _lines(path: Path, undecoded: str) -> Iterator[tuple[int, str]]:
     """Number the lines that are not empty, from 1."""
     for number, line in enumerate(whole_text(path, undecoded).split("\n"), start=1):
         if line.strip():

@@ -38,7 +38,7 @@ def run(path: Path) -> None:
 
 
 def _tell(listed: list[Stage], number: int) -> None:
-    print(stages.told(listed, number), flush=True)
+    print(stages.progress_line(listed, number), flush=True)
 
 
 def _one(stage: Stage, tell: Callable[[], None], lock: int) -> None:

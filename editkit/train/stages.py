@@ -146,8 +146,8 @@ def weights(folder: Path) -> str:
     return hashlib.sha256(json.dumps(about).encode()).hexdigest() if files else ""
 
 
-def told(stages: list[Stage], number: int) -> str:
-    """How far one of them is, and how long all of them still take, in one line."""
+def progress_line(stages: list[Stage], number: int) -> str:
+    """Return how far one of them is and how long all of them still take, in one line."""
     stage = stages[number]
     left = duration(each.seconds_left() for each in stages)
     return (

@@ -72,3 +72,31 @@ def test_the_command_leaves_it_to_them(
         refused(cli("compare", tmp_path / "source.png", "make it blue", "-o", output), "Stopped before")
         asked = make(editor, image(*size), "make it blue", METHODS)
         assert canvases(editor, requests) == canvases(editor, asked)
+
+
+@pytest.mark.parametrize("size", PICTURES)
+def test_the_page_leaves_it_to_them(editor: editkit.Editor, size: tuple[int, int], tmp_path: Path) -> None:
+    gr = pytest.importorskip("gradio")
+    from gradio_client import handle_file
+
+    from demos.compare import Compare, Requests
+    from demos.device import Device, Visit
+    from demos.kept import Kept
+    from demos.place import Place
+
+    class Asked(Compare):
+        """The tab, but that it keeps what is asked of the device."""
+
+        def _follow(self, visit: Visit, source: Any, requests: Requests, notes: list[str]) -> Any:
+            self.asked = requests
+            yield from ()
+
+    image(*size).save(tmp_path / "source.png")
+    with gr.Blocks():
+        kept, visit = Kept(tmp_path / "kept", personal=True), gr.State(None)
+        page = Asked(Place(device=Device(editor), visit=visit, kept=kept, pixels=4_000_000, adapters={}))
+    picture = {"background": handle_file(tmp_path / "source.png"), "layers": [], "composite": None}
+    shown = list(page.compare(Visit(), picture, "make it blue", METHODS))
+    assert len(shown) == 1
+    found = canvases(editor, [request for _, request in page.asked])
+    assert found == canvases(editor, comparison.requests(editor, image(*size), "make it blue", METHODS))

@@ -46,7 +46,7 @@ def job(place: int, size: tuple[int, int] = (40, 30), **more: Any) -> Job:
     return Job(prepared=inputs.prepare(request(place, size, **more)))
 
 
-def told(queue: EditQueue, name: str) -> float:
+def metric(queue: EditQueue, name: str) -> float:
     value = queue.metrics.registry.get_sample_value(name)
     assert value is not None
     return value
@@ -61,8 +61,8 @@ def test_edits_of_a_kind_run_as_one_batch(queue: EditQueue, editor: editkit.Edit
         alone = editor.run(request(place, sizes[place % 2]))
         assert difference(each.done.result(60).image, alone.image) <= 1
         assert each.done.result().recipe == alone.recipe
-    assert told(queue, "editkit_batch_edits_count") == 2
-    assert told(queue, "editkit_batch_edits_sum") == 7
+    assert metric(queue, "editkit_batch_edits_count") == 2
+    assert metric(queue, "editkit_batch_edits_sum") == 7
 
 
 def test_batches_have_a_largest_size_and_searches_run_alone(queue: EditQueue) -> None:
@@ -71,7 +71,7 @@ def test_batches_have_a_largest_size_and_searches_run_alone(queue: EditQueue) ->
     queue.start()
     for each in jobs:
         assert each.done.result(60).image is not None
-    assert told(queue, "editkit_batch_edits_count") == 2 + 2
+    assert metric(queue, "editkit_batch_edits_count") == 2 + 2
 
 
 def test_an_edit_that_fails_fails_alone(queue: EditQueue) -> None:
@@ -110,7 +110,7 @@ def test_what_nobody_waits_for_is_not_made(queue: EditQueue, long: dict[str, Any
     with pytest.raises(ClosedError):
         running.done.result(60)
     assert time.monotonic() - start < 30
-    assert told(queue, "editkit_batch_edits_count") == 1
+    assert metric(queue, "editkit_batch_edits_count") == 1
 
 
 def test_futures_that_are_cancelled_harm_no_worker(queue: EditQueue) -> None:

@@ -264,14 +264,14 @@ def test_a_stage_is_finished_as_long_as_its_weights_are_there(place: Path) -> No
 
 def test_time_left_is_measured_where_it_can_be(place: Path) -> None:
     listed = stages.read(Path("stages.yaml"))
-    assert stages.told(listed, 0) == "stage 1 of 2, one.yaml: step 0 of 24, 1 h 00 min left in all"
+    assert stages.progress_line(listed, 0) == "stage 1 of 2, one.yaml: step 0 of 24, 1 h 00 min left in all"
     rows = [
         {"step": step, "loss": 1.0, "seconds_per_step": 900.0 if step < 3 else 60.0} for step in range(1, 15)
     ]
     log = place / "out" / "one" / "log.jsonl"
     log.parent.mkdir(parents=True)
     log.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 15, "lo')
-    assert stages.told(listed, 0) == "stage 1 of 2, one.yaml: step 14 of 24, 1 h 10 min left in all"
+    assert stages.progress_line(listed, 0) == "stage 1 of 2, one.yaml: step 14 of 24, 1 h 10 min left in all"
     listed[0].rewind()
     assert listed[0].progress() == (0, 1.0), "without a checkpoint all of it is to be done again"
 

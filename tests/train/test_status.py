@@ -21,7 +21,7 @@ from editkit.train.stopping import StoppedError, StopRequest
 ABOUT = {"steps": 4, "method": "kontext", "backbone": "tiny"}
 
 
-def told(folder: Path) -> status.Status:
+def read_status(folder: Path) -> status.Status:
     found = status.read(folder)
     assert found is not None
     return found
@@ -37,7 +37,7 @@ def test_phases_of_a_run(settings: Any, tmp_path: Path) -> None:
     assert phases == ["loading weights", "reading data", "encoding latents", "training", "validating", "done"]
     assert [done for phase, done, _ in seen if phase == "encoding latents"] == list(range(9))
     assert {total for phase, _, total in seen if phase == "training"} == {4}
-    last = told(tmp_path / "run")
+    last = read_status(tmp_path / "run")
     assert (last.phase, last.done, last.total, last.reason) == ("done", 4, 4, "")
     assert last.detail.startswith("loss ")
     assert not last.alive
@@ -58,7 +58,7 @@ def test_a_run_that_fails_in_training_says_why(tmp_path: Path) -> None:
 
     with pytest.raises(EditkitError), status.reporting(tmp_path / "run", ABOUT):
         run()
-    last = told(tmp_path / "run")
+    last = read_status(tmp_path / "run")
     assert last.words() == "failed: The loss is no number."
     assert (last.done, last.total) == (3, 4)
 

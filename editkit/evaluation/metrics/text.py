@@ -76,14 +76,14 @@ class ReadText:
 
     def asks(self, item: Item, first: RGB | None) -> bool:
         """Return whether an item asks for words."""
-        return bool(self._asked(item))
+        return bool(self._words(item))
 
-    def _asked(self, item: Item) -> list[str]:
+    def _words(self, item: Item) -> list[str]:
         return [text for text in map(plain, asked_words(item, self.config.quotes)) if text]
 
     def score(self, case: Case) -> Scores:
         """Score a case that asks for words."""
-        asked = self._asked(case.item)
+        asked = self._words(case.item)
         if not asked:
             return Scores()
         lines = self.lines(case.result)

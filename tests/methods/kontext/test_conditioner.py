@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from backbones.flux import Flux
+from backbones.meta_init import MetaFlux
 from editkit import config
 from editkit.types import EditInputs, Plan
 from methods.kontext import METHOD
@@ -49,6 +50,16 @@ def test_by_offset_pictures_stand_beside_each_other(random_flux: Flux) -> None:
     assert boxes == [([0, 0], [7, 3]), ([0, 4], [3, 5])]  # rows and columns: right of the source
     assert second[:, 1:].amin(0).tolist() == [8, 0]  # below it
     assert torch.cat((source, first, second))[:, 0].unique().tolist() == [1]
+
+
+def test_the_weights_decide_on_the_layout() -> None:
+    """FLUX.1's released weights have seen one offset; the embedded ones were trained as the paper says."""
+    found = {
+        name: METHOD.conditioner(MetaFlux(name), METHOD.config()).layout for name in ("flux1-dev", "tiny")
+    }
+    assert found == {"flux1-dev": "offset", "tiny": "index"}
+    chosen = METHOD.conditioner(MetaFlux("flux1-dev"), METHOD.config(layout="stitch"))
+    assert chosen.layout == "stitch"
 
 
 def test_stitched_pictures_are_one(random_flux: Flux) -> None:
