@@ -37,5 +37,5 @@ def test_pairs_of_a_file(
 def test_pairs_without_sources(tmp_path: Path) -> None:
     image(64, 64).save(tmp_path / "a.png")
     (tmp_path / "pairs.jsonl").write_text(json.dumps({"answer": "a.png", "instruction": "a circle"}) + "\n")
-    with pytest.raises(editkit.EditkitError, match="holds no edit of a picture"):
+    with pytest.raises(editkit.EditkitError, match="has no source"):
         icedit_routing.from_file(str(tmp_path / "pairs.jsonl"), 1)
