@@ -55,7 +55,14 @@ class Compare:
         self.controls.stoppable(self.place.visit)
         self.view.decide([each.views for each in self.cards.values()])
         self.form.wire()
-        uploads.tell(self.place, self.form.painting, self._painted, self.form.picture_said, "compare")
+        uploads.tell(
+            self.place,
+            self.form.painting,
+            self._painted,
+            self.form.picture_said,
+            "compare",
+            self.form.came.click,
+        )
 
     def _painted(self, picture: dict[str, Any] | None) -> Painted:
         return painting(self.place.pixels, picture, self.form.painting)

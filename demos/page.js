@@ -143,6 +143,23 @@
     if (early) await give(file);
   }, true);
 
+  // A new picture of the editor may come by a file, or by a press elsewhere on the page: a sample, settings of a result.
+  const CALM = 300, OWN = "#compare-picture, #compare-picture-came, #compare-go";
+  let fresh = true, calm = 0;
+  for (const way of ["click", "change", "drop", "paste"]) {
+    document.addEventListener(way, (e) => {
+      const files = (e.target.files ?? e.dataTransfer?.files ?? e.clipboardData?.files)?.length;
+      if (files || (way === "click" && !e.target.closest?.(OWN))) fresh = true;
+    }, true);
+  }
+  window.pictureCame = () => {
+    clearTimeout(calm);
+    calm = setTimeout(() => {
+      if (fresh) document.getElementById("compare-picture-came").click();
+      fresh = false;
+    }, CALM);
+  };
+
   // While a visitor's files are on their way, a line says so and nothing can be started. The picture's editor
   // also sends samples and paint, which is no news.
   let uploads = 0, chosen = false;

@@ -23,7 +23,12 @@ def line(name: str) -> Any:
 
 
 def tell(
-    place: Place, picture: Any, read: Callable[[dict[str, Any] | None], Painted], said: Any, name: str
+    place: Place,
+    picture: Any,
+    read: Callable[[dict[str, Any] | None], Painted],
+    said: Any,
+    name: str,
+    came: Callable[..., Any] | None = None,
 ) -> None:
     """Check each upload to a component.
 
@@ -33,6 +38,7 @@ def tell(
         read: reads its payload.
         said: the line where it is said.
         name: of the tab.
+        came: adds a listener to the event of an upload; the component's own where None.
     """
 
     def uploaded(payload: dict[str, Any] | None) -> str:
@@ -43,5 +49,7 @@ def tell(
             return theme.problem(str(error))
         return theme.remarks((*given.notes, *place.device.remarks(source)))
 
-    picture.upload(uploaded, [picture], [said], preprocess=False, api_name=f"{name}_upload", **QUICK)
+    (came or picture.upload)(
+        uploaded, [picture], [said], preprocess=False, api_name=f"{name}_upload", **QUICK
+    )
     picture.clear(lambda: "", None, [said], **QUICK)

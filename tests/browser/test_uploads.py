@@ -41,6 +41,29 @@ def test_the_editor_sends_what_it_holds_once(opened: Callable[..., Page]) -> Non
     expect(page.locator("#compare-picture .toolbar-wrap").first).to_be_visible(timeout=PATIENCE)
     page.locator("#compare-instruction textarea").fill("make the red circle blue")
     only(page, "kontext")
+    stroke(page)
+    see(compare(page), "1 of 1 done")
+    page.locator("#card-kontext").get_by_text("Recipe", exact=True).click()
+    see(page.locator("#card-kontext .cm-content"), '"mask": true')
+    assert PARTS <= len(sent) <= STATES * PARTS
+
+
+def test_paint_after_a_comparison_counts(opened: Callable[..., Page]) -> None:
+    page = opened()
+    page.locator("#compare-picture input[type=file]").first.set_input_files(SAMPLES / "red_circle.png")
+    expect(page.locator("#compare-picture .toolbar-wrap").first).to_be_visible(timeout=PATIENCE)
+    page.locator("#compare-instruction textarea").fill("make the red circle blue")
+    only(page, "kontext")
+    see(compare(page), "1 of 1 done")
+    page.locator("#card-kontext").get_by_text("Recipe", exact=True).click()
+    see(page.locator("#card-kontext .cm-content"), '"mask": false')
+    stroke(page)
+    compare(page)
+    see(page.locator("#card-kontext .cm-content"), '"mask": true')
+
+
+def stroke(page: Page) -> None:
+    """Paint on the editor's picture."""
     canvas = page.locator("#compare-picture canvas").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -51,10 +74,6 @@ def test_the_editor_sends_what_it_holds_once(opened: Callable[..., Page]) -> Non
     for place in range(8):
         page.mouse.move(x + 6 * place, y + 4 * place)
     page.mouse.up()
-    see(compare(page), "1 of 1 done")
-    page.locator("#card-kontext").get_by_text("Recipe", exact=True).click()
-    see(page.locator("#card-kontext .cm-content"), '"mask": true')
-    assert PARTS <= len(sent) <= STATES * PARTS
 
 
 @pytest.mark.parametrize("dropped", [False, True], ids=["chosen", "dropped"])
