@@ -37,7 +37,7 @@ class LoadOptions:
     folder. Or a mapping from roles to such files, or to another role, whose input is then widened ({ace:
     fill})."""
     text_encoder: Path | None = None
-    """CLIP to use instead of the family's: a .safetensors file or a transformers folder."""
+    """CLIP to use instead of the family's: a .safetensors or .gguf file, or a transformers folder."""
     text_encoder_2: Path | None = None
     """T5 to use instead of the family's: a .safetensors or .gguf file, or a transformers folder."""
     vae: Path | None = None

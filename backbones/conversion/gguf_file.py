@@ -11,6 +11,9 @@ from editkit.errors import EditkitError, first_sentence
 
 PLAIN = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """GGUF's types that are not quantized."""
+WHOLE = {"I64": torch.int64}
+"""Its type of whole numbers that are no weights, such as CLIP's position ids."""
+UNPACKED = PLAIN | WHOLE
 RESHAPED = "comfy.gguf.orig_shape."
 """Key under which ComfyUI-GGUF keeps the true shape of a tensor whose rows cannot be divided into blocks."""
 
@@ -47,14 +50,14 @@ class GgufWeights(Mapping[str, Tensor]):
 
         tensor = self._tensors[name]
         data, kind = torch.from_numpy(tensor.data.copy()), tensor.tensor_type.name
-        if kind in PLAIN:
-            value = data.view(PLAIN[kind])
+        if kind in UNPACKED:
+            value = data.view(UNPACKED[kind])
         else:
             value = GGUFParameter(data, quant_type=tensor.tensor_type)
         shape = self._reshaped(name)
         if shape is None:
             return value
-        return (value if kind in PLAIN else dequantize_gguf_tensor(value)).reshape(shape)
+        return (value if kind in UNPACKED else dequantize_gguf_tensor(value)).reshape(shape)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
@@ -65,11 +68,11 @@ class GgufWeights(Mapping[str, Tensor]):
     def on_meta(self, name: str) -> Tensor:
         tensor = self._tensors[name]
         shape = self._reshaped(name) or tuple(int(side) for side in reversed(tensor.shape))
-        return torch.empty(shape, dtype=PLAIN.get(tensor.tensor_type.name, torch.float16), device="meta")
+        return torch.empty(shape, dtype=UNPACKED.get(tensor.tensor_type.name, torch.float16), device="meta")
 
     def packed_bytes(self, name: str) -> float | None:
         tensor = self._tensors[name]
-        plain = tensor.tensor_type.name in PLAIN or self._reshaped(name) is not None
+        plain = tensor.tensor_type.name in UNPACKED or self._reshaped(name) is not None
         return None if plain else float(tensor.n_bytes)
 
     def is_plain(self, name: str) -> bool:
@@ -84,7 +87,7 @@ class GgufWeights(Mapping[str, Tensor]):
 
         known = {kind.name for kind in SUPPORTED_GGUF_QUANT_TYPES} | PLAIN.keys()
         for name, tensor in self._tensors.items():
-            if tensor.tensor_type.name not in known:
+            if tensor.tensor_type.name not in known | WHOLE.keys():
                 kinds = ", ".join(sorted(known))
                 raise EditkitError(
                     f"{name} in {path.name} is of GGUF's type {tensor.tensor_type.name}, which diffusers "

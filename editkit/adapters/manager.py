@@ -54,7 +54,7 @@ class AdapterManager:
         private: whether recipes call adapters by their name, and hide where they are.
 
     Raises:
-        EditkitError: for a scale that is not a number.
+        EditkitError: for a scale that is not a number, or a file that is missing.
     """
 
     def __init__(self, backbone: Backbone, lora: Mapping[str, float] | None = None) -> None:
@@ -62,6 +62,8 @@ class AdapterManager:
 
         self.backbone, self.lora = backbone, dict(lora or {})
         adapters.check_scales(self.lora)
+        for adapter in self.lora:  # before weights are loaded, which takes minutes
+            _place(adapter)
         self._chosen: dict[str, tuple[Sequence[str], Sequence[float] | None]] = {}
         self._paths: dict[str, Path] = {}
         self._names: dict[str, str] = {}
@@ -72,9 +74,10 @@ class AdapterManager:
         """Copy the choice of adapters, with more for every method, for another editor of this backbone.
 
         Raises:
-            EditkitError: if a scale is not a number.
+            EditkitError: if a scale is not a number, or a file is missing.
         """
-        other = AdapterManager(self.backbone, {**self.lora, **(more or {})})
+        other = AdapterManager(self.backbone, more)
+        other.lora = {**self.lora, **other.lora}
         other._chosen, other._paths, other._names = dict(self._chosen), self._paths, self._names
         other._hashes = self._hashes
         other.private = self.private
@@ -212,20 +215,29 @@ def _called(path: Path) -> str:
 
 
 def _find(adapter: str) -> Path:
-    """Find an adapter's file or folder on disk, or fetch it by its Hub id."""
+    """Find an adapter's file or folder on disk, or fetch it from the Hub."""
+    place = _place(adapter)
+    return place if isinstance(place, Path) else provider().fetch_adapter(*place)
+
+
+def _place(adapter: str) -> Path | tuple[str, ...]:
+    """Return an adapter's path here, or its repository on the Hub, with the file in it where one is named.
+
+    Raises:
+        EditkitError: where it is not here and cannot be on the Hub.
+    """
     from editkit import adapters
 
     if Path(adapter).exists():
         return Path(adapter)
-    fetch = provider().fetch_adapter
     if adapter.startswith(HUB):
         owner, repository, *inside = (*adapter.removeprefix(HUB).split("/"), "", "")
         inside = [part for part in inside if part]
         if not (owner and repository and inside):
             raise EditkitError(f"The adapter {adapter} is not a file on the Hub; give hf://OWNER/NAME/FILE.")
-        return fetch(f"{owner}/{repository}", "/".join(inside))
+        return f"{owner}/{repository}", "/".join(inside)
     if adapter.count("/") != 1 or adapters.is_adapter(adapter):
         raise EditkitError(
             f"The adapter {adapter} is neither an existing file or folder nor a Hub id; check the path."
         )
-    return fetch(adapter)
+    return (adapter,)

@@ -144,3 +144,11 @@ def test_what_is_refused(random_pipeline: Path, made: Made, tmp_path: Path) -> N
         with pytest.raises(EditkitError, match=words) as caught:
             pixels(editkit.load(str(random_pipeline), "cpu", lora=lora))
         one_sentence(str(caught.value))
+
+
+@pytest.mark.parametrize("name", ["gone.safetensors", "gone", "a/b/c", "hf://a/b", "hf://a//c"])
+def test_a_file_that_is_missing_is_told_before_weights_are_loaded(random_pipeline: Path, name: str) -> None:
+    with pytest.raises(EditkitError, match=f"The adapter {name} is n"):
+        editkit.load(str(random_pipeline), "cpu", lora={name: 1})
+    with pytest.raises(EditkitError, match=f"The adapter {name} is n"):
+        editkit.load(str(random_pipeline), "cpu").configured({}, {name: 1})

@@ -41,6 +41,7 @@ def test_bad_options_are_one_sentence(cli: Cli, page: Page, monkeypatch: pytest.
     refused(cli("demo", "--load", "speed=9", "--port", free_port()), "speed")
     refused(cli("demo", "--dtype", "float3", "--port", free_port()), "float3")
     refused(cli("demo", "-b", "nonesuch", "--port", free_port()), "nonesuch")
+    refused(cli("demo", "--lora", "gone.safetensors", "--port", free_port()), "gone.safetensors is neither")
     for name in [name for name in sys.modules if name.split(".")[0] == "demos"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "gradio", None)

@@ -92,6 +92,22 @@ def write_t5_gguf(home: Path, kind: str, file: Path, more: State | None = None) 
     return file
 
 
+def write_clip_gguf(home: Path, kind: str, file: Path) -> Path:
+    """CLIP under transformers' names, the embeddings quantized too."""
+    chosen = gguf.GGMLQuantizationType[kind]
+    writer = gguf.GGUFWriter(file, "clip")
+    for name, tensor in clip_state(home).items():
+        if tensor.ndim == 2 and tensor.is_floating_point():
+            writer.add_tensor(name, gguf.quants.quantize(tensor.numpy(), chosen), raw_dtype=chosen)
+        else:
+            writer.add_tensor(name, tensor.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
 def spoken(name: str) -> str:
     """BFL's name of a tensor of diffusers' autoencoder without attention."""
     up = re.sub(r"up_blocks\.(\d)", lambda m: f"up.{3 - int(m[1])}", name)

@@ -15,6 +15,7 @@ from tests.backbones.files.encoders import (
     component,
     features,
     own,
+    write_clip_gguf,
     write_t5_gguf,
 )
 from tests.backbones.files.networks import apart
@@ -73,6 +74,14 @@ def test_t5_from_gguf(kind: str, error: float, home: Path, tmp_path: Path) -> No
             == made.encoder.block[0].layer[1].DenseReluDense.wo.weight.dtype
             == torch.float32
         )
+
+
+@pytest.mark.parametrize(("kind", "error"), [("F16", 1e-3), ("Q8_0", 0.02), ("Q5_1", 0.15), ("Q4_0", 0.3)])
+def test_clip_from_gguf(kind: str, error: float, home: Path, tmp_path: Path) -> None:
+    made = component("text_encoder", write_clip_gguf(home, kind, tmp_path / "clip.gguf"), home)
+    assert 0 < apart(features(made), features(own("text_encoder", home))) < error
+    if kind != "F16":
+        assert made.encoder.layers[0].self_attn.q_proj.weight.dtype == torch.uint8
 
 
 def test_encoders_in_half_precision(home: Path, tmp_path: Path) -> None:
