@@ -61,7 +61,7 @@ class Compare:
             self._painted,
             self.form.picture_said,
             "compare",
-            self.form.came.click,
+            self.form.new_picture.click,
         )
 
     def _painted(self, picture: dict[str, Any] | None) -> Painted:

@@ -50,8 +50,8 @@ class Form:
         )
         # The editor tells of an upload again whenever it was read, and forgets paint that comes meanwhile. So
         # the page's script hears of it, and presses this button once for each new picture.
-        self.came = gr.Button(visible="hidden", elem_id="compare-picture-came")
-        self.painting.upload(None, None, None, js="() => window.pictureCame()", api_visibility="private")
+        self.new_picture = gr.Button(visible="hidden", elem_id="compare-picture-new")
+        self.painting.upload(None, None, None, js="() => window.newPicture()", api_visibility="private")
         self.picture_said = uploads.line("compare")
         gr.HTML(theme.hint("Paint on the picture to keep the edit inside the paint."))
         # Gradio's editor sends a layer that it is given, but does not show it.
@@ -128,7 +128,7 @@ class Form:
         outputs = [self.painting, self.instruction.box, self.chosen, self.references, self.sample_paint]
         self.samples.wire(self._sampled, outputs, "sample")
         # An upload is told of samples, too.
-        for other in (self.came.click, self.painting.clear):
+        for other in (self.new_picture.click, self.painting.clear):
             other(_with_layers, [self.painting], [self.sample_paint], preprocess=False, **QUICK)
 
     def _sampled(self, number: int) -> list[Any]:

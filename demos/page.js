@@ -144,7 +144,7 @@
   }, true);
 
   // A new picture of the editor may come by a file, or by a press elsewhere on the page: a sample, settings of a result.
-  const CALM = 300, OWN = "#compare-picture, #compare-picture-came, #compare-go";
+  const CALM = 300, OWN = "#compare-picture, #compare-picture-new, #compare-go";
   let fresh = true, calm = 0;
   for (const way of ["click", "change", "drop", "paste"]) {
     document.addEventListener(way, (e) => {
@@ -152,10 +152,10 @@
       if (files || (way === "click" && !e.target.closest?.(OWN))) fresh = true;
     }, true);
   }
-  window.pictureCame = () => {
+  window.newPicture = () => {
     clearTimeout(calm);
     calm = setTimeout(() => {
-      if (fresh) document.getElementById("compare-picture-came").click();
+      if (fresh) document.getElementById("compare-picture-new").click();
       fresh = false;
     }, CALM);
   };

@@ -28,7 +28,7 @@ def tell(
     read: Callable[[dict[str, Any] | None], Painted],
     said: Any,
     name: str,
-    came: Callable[..., Any] | None = None,
+    event: Callable[..., Any] | None = None,
 ) -> None:
     """Check each upload to a component.
 
@@ -38,7 +38,7 @@ def tell(
         read: reads its payload.
         said: the line where it is said.
         name: of the tab.
-        came: adds a listener to the event of an upload; the component's own where None.
+        event: adds a listener of uploads; the component's own where None.
     """
 
     def uploaded(payload: dict[str, Any] | None) -> str:
@@ -49,7 +49,7 @@ def tell(
             return theme.problem(str(error))
         return theme.remarks((*given.notes, *place.device.remarks(source)))
 
-    (came or picture.upload)(
+    (event or picture.upload)(
         uploaded, [picture], [said], preprocess=False, api_name=f"{name}_upload", **QUICK
     )
     picture.clear(lambda: "", None, [said], **QUICK)

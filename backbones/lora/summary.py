@@ -42,9 +42,8 @@ def inspect(
     first = {key.replace(".expert_0.", "."): tensor for key, tensor in state.items() if ".expert_0." in key}
     both = dialect_reader.read_in_diffusers_names({**state, **first}, about)
     updates = {name: update for name, update in both.updates.items() if not _is_expert(name, state)}
-    width = _width(
-        {name: (*each.up_Or.shape[:1], *each.down_rI.shape[1:]) for name, each in both.updates.items()}
-    )
+    shapes = {name: (len(each.up_Or), each.down_rI.shape[1]) for name, each in both.updates.items()}
+    width = _width(shapes)
     embedder = updates.get("x_embedder")
     takes = embedder.down_rI.shape[1] if embedder else None
     return LoraSummary(

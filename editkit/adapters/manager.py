@@ -104,7 +104,7 @@ class AdapterManager:
                 and self._is_loaded(role, name)
                 and self._hashes.get((role, name)) != digest
             ):
-                name = _called(path)
+                name = _hashed_name(path)
             name = self._load_unless_there(method, role, path, name)
             self._hashes[role, name] = digest
         self.use(method, options, [name], None)
@@ -156,7 +156,7 @@ class AdapterManager:
             entries["lora"] = named
         own = getattr(options, "adapter", None)
         if self.private and isinstance(own, str) and Path(own).exists():
-            entries["options"] = {**asdict(options), "adapter": _called(Path(own))}
+            entries["options"] = {**asdict(options), "adapter": _hashed_name(Path(own))}
         return entries
 
     def _own(self, method: AdaptedMethod, options: Options, request: EditRequest) -> str | None:
@@ -177,7 +177,7 @@ class AdapterManager:
         if adapter not in self._paths:
             self._paths[adapter] = _find(adapter)
         path = self._paths[adapter]
-        return self._load_unless_there(method, role, path, _called(path))
+        return self._load_unless_there(method, role, path, _hashed_name(path))
 
     def _load_unless_there(self, method: AdaptedMethod, role: str, path: Path, name: str) -> str:
         """Load a file unless it is there by this name, of a kind that the method loads; return its name."""
@@ -207,7 +207,7 @@ def _stem(path: Path) -> str:
     return path.stem.replace(".", "_")  # torch allows no dots in a module's name
 
 
-def _called(path: Path) -> str:
+def _hashed_name(path: Path) -> str:
     """Name an adapter by its file's name and hash."""
     from editkit import adapters
 

@@ -86,8 +86,8 @@ def batch(
     if fast:
         chosen = few_steps.chosen(editor(), asked["method"], options.scaled(lora))
         editor, items = partial(_adapted, editor, chosen), _in_few_steps(items, asked["method"], chosen)
-    told = {"option": option, "batch_size": batch_size, "fast": chosen and asdict(chosen)}
-    store = Store(out, {**loading, **told})
+    kept = {"option": option, "batch_size": batch_size, "fast": chosen and asdict(chosen)}
+    store = Store(out, {**loading, **kept})
     batches = plan.batches(items, batch_size)
     if ray is not None:
         from editkit.serving import ray_jobs

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 COMPRESSED = {".tar.gz": "gzip", ".tgz": "gzip", ".tar.bz2": "bz2", ".tar.xz": "xz", ".tar.zst": "zstd"}
-"""fsspec's name of the compression, by the end of a shard's name."""
+"""fsspec's name of the compression, by the end of a shard's name; zstd needs the package `zstandard`."""
 ENDINGS = (".tar", *COMPRESSED)
 PATTERN = re.compile(r"[*?\[{]")
 

@@ -58,7 +58,8 @@ def _placed(path: Path, delimiter: str) -> Iterator[tuple[int, Mapping[str, Any]
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         names: list[str] = []
         while True:
-            place, where = lines.place, f"Line {(start := reader.line_num + 1)} of {path}"
+            place, start = lines.place, reader.line_num + 1
+            where = f"Line {start} of {path}"
             try:
                 cells = next(reader, None)
                 if cells is None:
@@ -99,8 +100,8 @@ class Lines(Iterator[str]):
             line = self.file.readline()
             if not line:
                 raise StopIteration
-            if self.place == 0:
-                self.place = len(line) - len(line := line.removeprefix(codecs.BOM_UTF8))
+            if self.place == 0 and line.startswith(codecs.BOM_UTF8):
+                self.place, line = len(codecs.BOM_UTF8), line.removeprefix(codecs.BOM_UTF8)
             self.waiting.extend(line.splitlines(keepends=True))
         line = self.waiting.popleft()
         self.place += len(line)

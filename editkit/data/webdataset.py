@@ -92,9 +92,8 @@ class Shard:
 
     def read(self, start: int, end: int) -> bytes:
         """Read a range of bytes."""
-        with fsspec.open(
-            self._place, "rb"
-        ) as file:  # anew in each process: file systems do not outlive a fork
+        # Opened anew in each process: file systems do not outlive a fork.
+        with fsspec.open(self._place, "rb") as file:
             file.seek(start)
             return bytes(file.read(end - start))
 

@@ -107,6 +107,7 @@ def check_content(fit: FitConfig, name: str, content: str) -> None:
     """
     if fit.resume is None:
         return
+    # `checkpoints.find` would hash all files of the newest checkpoint once more.
     complete = checkpoint_folders.complete(Path(fit.output))
     found = Path(fit.resume) if fit.resume != "latest" else next(reversed(complete), Path(fit.output))
     try:

@@ -19,6 +19,7 @@ from tests.browser.visitor import (
     see,
     shoot,
     steps,
+    stroke,
 )
 
 pytestmark = pytest.mark.browser
@@ -57,16 +58,7 @@ def test_an_uploaded_picture_and_a_mask(opened: Callable[..., Page]) -> None:
     page.locator("#compare-instruction textarea").fill("make the red circle blue")
     for name in ("aceplus", "icedit"):
         page.locator("#compare-methods").get_by_label(re.compile(name)).uncheck()
-    canvas = page.locator("#compare-picture canvas").first
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    assert box
-    x, y = box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.35
-    page.mouse.move(x, y)
-    page.mouse.down()
-    for place in range(8):
-        page.mouse.move(x + 6 * place, y + 4 * place)
-    page.mouse.up()
+    stroke(page)
     see(compare(page), "1 of 1 done")
     page.locator("#card-kontext").get_by_text("Recipe", exact=True).click()
     see(page.locator("#card-kontext .cm-content"), '"mask": true')

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
-from tests.browser.visitor import PATIENCE, SAMPLES, compare, only, see, tab
+from tests.browser.visitor import PATIENCE, SAMPLES, compare, only, see, stroke, tab
 
 pytestmark = pytest.mark.browser
 PARTS = 3
@@ -60,20 +60,6 @@ def test_paint_after_a_comparison_counts(opened: Callable[..., Page]) -> None:
     stroke(page)
     compare(page)
     see(page.locator("#card-kontext .cm-content"), '"mask": true')
-
-
-def stroke(page: Page) -> None:
-    """Paint on the editor's picture."""
-    canvas = page.locator("#compare-picture canvas").first
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    assert box
-    x, y = box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.35
-    page.mouse.move(x, y)
-    page.mouse.down()
-    for place in range(8):
-        page.mouse.move(x + 6 * place, y + 4 * place)
-    page.mouse.up()
 
 
 @pytest.mark.parametrize("dropped", [False, True], ids=["chosen", "dropped"])

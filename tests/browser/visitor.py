@@ -49,6 +49,20 @@ def only(page: Page, *methods: str) -> None:
         box.locator("input").set_checked(name in methods)
 
 
+def stroke(page: Page) -> None:
+    """Paint a line on the picture in the editor."""
+    canvas = page.locator("#compare-picture canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box
+    x, y = box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.35
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for place in range(8):
+        page.mouse.move(x + 6 * place, y + 4 * place)
+    page.mouse.up()
+
+
 def late_frames(page: Page, milliseconds: int) -> None:
     """Let each frame come so much later, as where the browser is busy with a picture."""
     page.evaluate(

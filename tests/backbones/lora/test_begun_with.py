@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from backbones.lora import files as lora_files
 from editkit import adapters
 from tests.backbones.lora.effects import agree, changes, fresh, wanted
-from tests.backbones.lora.test_spellings import ALPHA, SPELLINGS
+from tests.backbones.lora.spellings import ALPHA, SPELLINGS
 from tests.backbones.lora.updates import RANK, drawn
 
 
