@@ -2,6 +2,7 @@
 
 import copy
 import re
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ class Encoders:
         self.t5_tokenizer, self.t5 = t5
         self.length = length
         self._extended: dict[tuple[str, ...], Any] = {}
+        # A fast tokenizer keeps padding and truncation as its state: calls in two threads would mix them.
+        self._lock = threading.Lock()
 
     def __call__(self, prompts: Sequence[str], placeholders: tuple[str, ...] = ()) -> Text:
         """Encode a batch of prompts; padding is encoded too and not masked, as in FLUX's training."""
@@ -45,13 +48,13 @@ class Encoders:
         if not isinstance(self.t5_tokenizer.backend_tokenizer.model, models.WordLevel):
             return []
         words = WORD.findall(prompt)
-        ids = self.t5_tokenizer(words, add_special_tokens=False).input_ids if words else []
+        ids = self._tokens(self.t5_tokenizer, words, add_special_tokens=False).input_ids if words else []
         unknown = self.t5_tokenizer.unk_token_id
         return [word for word, (token, *_) in zip(words, ids, strict=True) if token == unknown]
 
     def too_long(self, prompt: str) -> bool:
         """Whether T5 would cut off the end of the prompt."""
-        return len(self.t5_tokenizer(prompt, verbose=False).input_ids) > self.length
+        return len(self._tokens(self.t5_tokenizer, prompt, verbose=False).input_ids) > self.length
 
     def has_room_for(self, placeholders: Sequence[str]) -> bool:
         """Whether T5's embedding has spare rows for these words.
@@ -70,10 +73,14 @@ class Encoders:
             self._extended[placeholders] = tokenizer
         return self._extended[placeholders]
 
-    @staticmethod
-    def _ids(tokenizer: Any, prompts: Sequence[str], length: int | None, model: Any) -> Tensor:
+    def _tokens(self, tokenizer: Any, texts: str | list[str], **options: Any) -> Any:
+        with self._lock:
+            return tokenizer(texts, **options)
+
+    def _ids(self, tokenizer: Any, prompts: Sequence[str], length: int | None, model: Any) -> Tensor:
         """Tokenize prompts to a fixed length; return ids on the model's device."""
-        encoded = tokenizer(
+        encoded = self._tokens(
+            tokenizer,
             list(prompts),
             padding="max_length",
             max_length=length or min(tokenizer.model_max_length, CLIP_LENGTH),
