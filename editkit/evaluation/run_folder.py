@@ -56,7 +56,7 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether a run has logged anything here; one that ended before may start anew with other settings."""
+        """Whether a run has logged anything here; one that ended before that may start anew."""
         logs = self.path / LOGS
         return (self.path / SETTINGS).is_file() and logs.is_dir() and any(logs.iterdir())
 
