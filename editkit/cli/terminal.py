@@ -35,7 +35,7 @@ class Verbosity:
     def add(self, quiet: bool, verbose: bool) -> None:
         """Take a command's options beside those before the command."""
         self.quiet, self.verbose = self.quiet or quiet, self.verbose or verbose
-        if self.quiet:
+        if self.quiet or not sys.stderr.isatty():
             no_dataset_bars()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from editkit.errors import EditkitError
 from editkit.evaluation.benchmarks import BENCHMARKS, described, open_benchmark
 from editkit.evaluation.metrics import METRICS
 from editkit.evaluation.records import Item
-from tests.command_line import one_sentence
+from tests.command_line import Cli, one_sentence
 from tests.evaluation import samples
 
 EXPECTED = {
@@ -206,6 +207,40 @@ def test_cells_of_a_wrong_kind_are_counted(field: str, value: Any, words: str, t
     assert problem.kind == "empty field"
     one_sentence(problem.sentence)
     assert re.search(words, problem.sentence)
+
+
+@pytest.mark.parametrize("session", ["../139", "a/b", "", ".."])
+def test_sessions_that_name_no_folder_are_counted(session: str, tmp_path: Path) -> None:
+    data = samples.magicbrush(tmp_path)
+    told = json.loads((data / "edit_sessions.json").read_text())
+    (data / "edit_sessions.json").write_text(json.dumps({"30": told["30"], session: told["139"]}))
+    items, (problem,) = samples.split(open_benchmark("magicbrush", data))
+    assert [item.id for item in items] == ["30-1"]
+    assert "has a name that is no name of a folder" in problem.sentence
+
+
+def test_a_mask_that_is_no_name_is_counted(tmp_path: Path) -> None:
+    data = samples.magicbrush(tmp_path)
+    told = json.loads((data / "edit_sessions.json").read_text())
+    told["139"][1]["mask"] = 5
+    (data / "edit_sessions.json").write_text(json.dumps(told))
+    items, (problem,) = samples.split(open_benchmark("magicbrush", data))
+    assert [item.id for item in items] == ["30-1", "139-1", "139-3"]
+    assert problem.sentence.startswith("The turn 2 of session 139 of ")
+    assert problem.sentence.endswith("has no mask.")
+
+
+def test_datasets_draw_no_bars_without_a_terminal(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = importlib.import_module("datasets.utils.tqdm")
+    monkeypatch.setenv("HF_DATASETS_DISABLE_PROGRESS_BARS", "0")  # the command sets it for good
+    monkeypatch.setattr(bars, "HF_DATASETS_DISABLE_PROGRESS_BARS", None)
+    monkeypatch.setattr(bars, "_hf_datasets_progress_bars_disabled", False)
+    data = samples.emu(tmp_path / "emu")
+    plan = ("eval", "run", "emu-edit", "--data", data, "-m", "kontext", "--metrics", "cost", "--dry-run")
+    told = cli(*plan)
+    assert (told.status, told.err) == (0, "")
 
 
 def test_words_may_be_a_number(tmp_path: Path) -> None:
