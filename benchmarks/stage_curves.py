@@ -2,7 +2,8 @@
 
 python -m benchmarks.stage_curves
 
-It writes docs/assets/stage-curves.svg. The loss of a step is that of its own samples, so each line is a running mean.
+It writes docs/assets/stage-curves.svg. The loss of a step is that of its own samples, so each line is a
+running mean.
 """
 
 from __future__ import annotations
