@@ -11,7 +11,7 @@ from typing import Any
 
 from editkit import atomic_files
 from editkit.adapters.files import FILE, METADATA, file, read
-from editkit.adapters.peft_layers import layers, unwrap
+from editkit.adapters.peft_layers import deactivate, layers, unwrap
 from editkit.backbone import Transformer, provider
 from editkit.errors import EditkitError, first_sentence
 
@@ -196,7 +196,8 @@ def state(transformer: Transformer, name: str) -> dict[str, Any]:
     """Return a LoRA's tensors by key, in diffusers' layout."""
     from peft.utils import get_peft_model_state_dict
 
-    tensors = get_peft_model_state_dict(transformer, adapter_name=name)
+    with _no_peft_warnings():  # it takes biases, which have one axis, for shards of a matrix
+        tensors = get_peft_model_state_dict(transformer, adapter_name=name)
     # peft also lists the tensors of other kinds of adapters.
     return {
         f"{PREFIX}{key}": value.detach().cpu().contiguous()
@@ -213,7 +214,8 @@ def metadata(transformer: Transformer, name: str) -> dict[str, str]:
 
 
 def eject(transformer: Transformer, name: str) -> None:
-    """Remove a LoRA; the base weights are bit-identical to before."""
+    """Remove a LoRA; the base weights are bit-identical to before, and no other adapter becomes active."""
+    deactivate(transformer, name)
     transformer.delete_adapters(name)
     unwrap(transformer)
     if not _configs(transformer) and not layers(transformer):
@@ -229,7 +231,7 @@ def _configs(transformer: Transformer) -> Mapping[str, Any]:
 
 @contextmanager
 def _no_peft_warnings() -> Iterator[None]:
-    """Silence peft's warnings on several adapters and on unmatched names, which editkit checks itself."""
+    """Silence peft's warnings on adapters, names and shapes, which editkit checks itself."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="peft")
         yield

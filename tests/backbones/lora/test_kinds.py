@@ -143,5 +143,6 @@ def test_kinds_stand_next_to_each_other(flux: FluxTransformer2DModel, tmp_path: 
         agree(changes(flux, adapted), both)
     for name in ("loha", "again", "mine"):
         adapters.eject(adapted, name)
+        assert not adapters.active(adapted)  # where one goes that was active, no other takes its place
     assert adapted.state_dict().keys() == flux.state_dict().keys()
     assert all(type(module) is nn.Linear for module in map(adapted.get_submodule, linears(flux)))
