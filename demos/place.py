@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from demos.device import Device
+from demos.device import DeviceWorker
 from demos.kept import Kept
 
 
@@ -22,7 +22,7 @@ class Place:
         adapters: further adapters that visitors may choose: files, folders or Hub ids by name.
     """
 
-    device: Device
+    device: DeviceWorker
     visit: Any
     kept: Kept
     pixels: int

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from editkit import atomic_files
-from editkit.adapters.files import FILE, METADATA, file, read
+from editkit.adapters.files import FILE, METADATA, file, read_adapter
 from editkit.adapters.peft_layers import deactivate, layers, unwrap
 from editkit.backbone import Transformer, provider
 from editkit.errors import EditkitError, first_sentence
@@ -97,10 +97,10 @@ def resume(transformer: Transformer, path: str | Path, name: str = "default") ->
     A LoRA of FLUX.1 Fill fits ACE++'s wider input: its weights for the additional channels start at zero.
 
     Raises:
-        EditkitError: where `load` raises it.
+        EditkitError: where `load_adapter` raises it.
     """
     transformer.requires_grad_(False)
-    load(transformer, path, name, widen=True)
+    load_adapter(transformer, path, name, widen=True)
     unfreeze(transformer, name)
     if not any(parameter.requires_grad for parameter in transformer.parameters()):
         eject(transformer, name)
@@ -116,7 +116,7 @@ def unfreeze(transformer: Transformer, name: str) -> None:
             parameter.requires_grad_(True)
 
 
-def load(transformer: Transformer, path: str | Path, name: str, *, widen: bool = False) -> None:
+def load_adapter(transformer: Transformer, path: str | Path, name: str, *, widen: bool = False) -> None:
     """Load an adapter file of any dialect, or a folder with one, under a name, next to others.
 
     Args:
@@ -128,7 +128,7 @@ def load(transformer: Transformer, path: str | Path, name: str, *, widen: bool =
     Raises:
         EditkitError: where the file is missing, is no adapter in safetensors, or does not fit.
     """
-    (state, about), formats, what = read(path), provider().lora, f"The adapter {file(path)}"
+    (state, about), formats, what = read_adapter(path), provider().lora, f"The adapter {file(path)}"
     try:
         with _no_peft_warnings():
             done = formats.load_lycoris(transformer, state, about, name)

@@ -68,7 +68,7 @@ def batch(
     if batch_size < 1:
         raise EditkitError(f"--batch-size {batch_size} is not allowed; give at least 1.")
     if fast:
-        few_steps.check(asked)
+        few_steps.check_few_steps(asked)
     shared = _shared(asked, instruction)
     from editkit.serving.jobs import job, plan
     from editkit.serving.jobs import manifest as manifests
@@ -77,7 +77,7 @@ def batch(
     share = _share(shard)
     if ray is not None and share.of > 1:
         raise EditkitError("--ray spreads the work itself; leave --shard and accelerate out.")
-    items = manifests.read(manifest, shared, _columns(column), preset)
+    items = manifests.read_manifest(manifest, shared, _columns(column), preset)
     loading: dict[str, Any] = {"backbone": backbone, "dtype": dtype}
     loading |= {"load": load, "lora": lora, "low_memory": low_memory}
     named = {asked["method"]: options.pairs(option)}

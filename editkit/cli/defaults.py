@@ -42,7 +42,7 @@ def kept() -> dict[str, str]:
         pass  # reading it, below, says what is wrong
     from editkit import config
 
-    values = config.read(path)
+    values = config.read_yaml(path)
     try:
         found = config.build(Defaults, values)
     except EditkitError as error:

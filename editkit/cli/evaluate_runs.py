@@ -155,7 +155,7 @@ def _run(config: RunConfig, shard: str | None) -> None:
 def _config(benchmark: str, given: dict[str, Any], dry_run: bool) -> RunConfig:
     from editkit import config
 
-    if benchmark.endswith((".yaml", ".yml")) and "benchmark" in (written := config.read(benchmark)):
+    if benchmark.endswith((".yaml", ".yml")) and "benchmark" in (written := config.read_yaml(benchmark)):
         values = {**written, **given}
         if isinstance(written.get("judge"), dict) and "judge" in given:
             values["judge"] = {**written["judge"], **given["judge"]}
@@ -188,7 +188,7 @@ def _plan(config: RunConfig, device: str | None) -> None:
             "unknown" if each.flops is None else f"{each.flops:.3g}",
             "-" if each.hours is None else f"{each.hours:.3g}",
         )
-        for each in planning.needs(config, prepared.benchmark, device)
+        for each in planning.estimate_methods(config, prepared.benchmark, device)
     ]
     if rows:
         head = ("", "items", "forward passes", "operations", f"hours on {device}" if device else "hours")

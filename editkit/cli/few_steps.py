@@ -22,7 +22,7 @@ CHOSEN = ("steps", "guidance")
 """Fields of a request that `--fast` chooses."""
 
 
-def check(asked: Mapping[str, Any]) -> None:
+def check_few_steps(asked: Mapping[str, Any]) -> None:
     """Check that a request leaves open what `--fast` chooses.
 
     Raises:

@@ -113,7 +113,7 @@ def editor(
     Raises:
         EditkitError: for an unknown name or option.
     """
-    check(options)
+    check_options(options)
     from editkit import gpus
 
     gpus.check_runs(device)  # the backbone does, too, but torch is imported before
@@ -131,7 +131,7 @@ def editor(
     return Editor(provider().load(backbone, device, dtype, loaded), options, scaled(lora))
 
 
-def check(options: Mapping[str, Mapping[str, Any]]) -> None:
+def check_options(options: Mapping[str, Mapping[str, Any]]) -> None:
     """Check options by method name without torch, whose import takes long.
 
     Raises:

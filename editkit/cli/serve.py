@@ -76,7 +76,7 @@ def serve(
     devices: list[str | None] = [*listed(device)]
     _check_access(limits, host, port, password, page)
     named = options.by_method(option)
-    options.check(named)
+    options.check_options(named)
     server = run.made(
         lambda each: options.editor(backbone, each, dtype, named, load, lora, low_memory),
         devices or [None],

@@ -105,9 +105,9 @@ def _trained(recipe: str, settings: "RunConfig") -> float:
                     say([said])
                 return fit(job, settings.fit)
     except stopping.StopRequest as request:
-        raise stopping.StoppedError(str(request), request.number) from None
+        raise stopping.RunStoppedError(str(request), request.number) from None
     except KeyboardInterrupt as interrupt:
-        raise stopping.StoppedError(str(interrupt) or stopping.KILLED, signal.SIGINT) from None
+        raise stopping.RunStoppedError(str(interrupt) or stopping.KILLED, signal.SIGINT) from None
 
 
 def _ended(main: bool, sentence: str) -> None:

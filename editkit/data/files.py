@@ -157,7 +157,7 @@ def load_picture(value: Any, folder: Path, what: str) -> images.Picture | None:
             raise EditkitError(f"The {what} is not a picture; leave the record out.") from error
     if isinstance(value, str | Path):
         value = folder / value
-    return images.load(value, what)
+    return images.load_image(value, what)
 
 
 class PictureReader:
@@ -206,6 +206,6 @@ def _mask(picture: images.Picture, size: tuple[int, int], cut_out: bool) -> NDAr
 
     With `cut_out`, the edit lies where the mask is transparent.
     """
-    values_HW = masks.cut_out(picture) if cut_out else masks.read(picture).values_HW
+    values_HW = masks.cut_out(picture) if cut_out else masks.read_mask(picture).values_HW
     gray = Image.fromarray(np.round(values_HW * 255).astype(np.uint8))
     return np.array(gray if gray.size == size else gray.resize(size, Image.Resampling.NEAREST))

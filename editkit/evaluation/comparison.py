@@ -68,7 +68,7 @@ def compare(
     Raises:
         EditkitError: where a folder holds no run or half a run, or they share no items, methods or columns.
     """
-    before, after = (frame.read(RunFolder(path)) for path in (first, second))
+    before, after = (frame.read_frame(RunFolder(path)) for path in (first, second))
     pairs = list(method_pairs(before, after, methods))
     for old, new in pairs:
         _check_finished(first, before, old)

@@ -35,7 +35,7 @@ class MethodNeeds:
     hours: float | None
 
 
-def needs(config: RunConfig, benchmark: Benchmark, device: str | None = None) -> list[MethodNeeds]:
+def estimate_methods(config: RunConfig, benchmark: Benchmark, device: str | None = None) -> list[MethodNeeds]:
     """Count forward passes and their operations on shapes, picture size by picture size.
 
     Pictures are opened for their sizes; a later turn has the size of its session's first picture. Hours

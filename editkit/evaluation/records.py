@@ -124,7 +124,7 @@ class Item:
         if self.mask_means == "erased":
             inside_HW = _erased(picture)
         else:
-            inside_HW = np.greater(masks.read(picture).values_HW, 0.5)
+            inside_HW = np.greater(masks.read_mask(picture).values_HW, 0.5)
         if not inside_HW.any():
             raise EditkitError(f"The {self.mask.what} covers nothing; mend it or leave it out.")
         gray = Image.fromarray(inside_HW.astype(np.uint8) * 255)

@@ -36,7 +36,7 @@ Phase = Callable[[str, int], Watch]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class PreparedRun:
     """A run that can start.
 
     Attributes:
@@ -54,7 +54,7 @@ class Prepared:
     left_out: Mapping[str, str]
 
 
-def prepare(config: RunConfig) -> Prepared:
+def prepare(config: RunConfig) -> PreparedRun:
     """Check a run's settings, load its metrics, and go through its benchmark, which may take long.
 
     Raises:
@@ -81,8 +81,8 @@ def prepare(config: RunConfig) -> Prepared:
             metrics.append(made)
     if not metrics:
         raise EditkitError(f"None of the metrics is here; the first: {next(iter(left_out.values()))}")
-    contents = benchmark.contents(config.limit)
-    return Prepared(config=config, benchmark=benchmark, contents=contents, metrics=metrics, left_out=left_out)
+    found = benchmark.contents(config.limit)
+    return PreparedRun(config=config, benchmark=benchmark, contents=found, metrics=metrics, left_out=left_out)
 
 
 def _options(config: RunConfig, name: str, benchmark: Benchmark) -> Mapping[str, Any]:
@@ -102,7 +102,7 @@ def _metric(name: str, options: Mapping[str, Any]) -> Metric | str:
 
 
 def run(
-    prepared: Prepared,
+    prepared: PreparedRun,
     load: Callable[[], PictureEditor],
     phase: Phase,
     share: Share | None = None,
@@ -148,7 +148,7 @@ def run(
 
 
 def _edit(
-    prepared: Prepared,
+    prepared: PreparedRun,
     load: Callable[[], PictureEditor],
     folder: RunFolder,
     share: Share,
@@ -174,7 +174,7 @@ def _edit(
     ).run(watch)
 
 
-def _begin(folder: RunFolder, prepared: Prepared) -> None:
+def _begin(folder: RunFolder, prepared: PreparedRun) -> None:
     """Write what is run; methods, results and metrics of earlier calls stay in it."""
     config = asdict(prepared.config)
     config["judge"] = judge.public(config["judge"])
@@ -246,5 +246,5 @@ def failed(config: RunConfig) -> int:
     """
     if not (Path(config.out) / SETTINGS).is_file():
         return 0
-    found = frame.read(RunFolder(config.out))
+    found = frame.read_frame(RunFolder(config.out))
     return sum(found.failures(method) for method in [*config.methods, *config.results])

@@ -80,7 +80,7 @@ def _given(source: str) -> FewSteps | None:
     # Weights of a whole transformer are in a folder of the export.
     for folder in (path, path.parent) if path.exists() else ():
         if (folder / OWN).is_file():
-            return _trained(config.read(folder / OWN))
+            return _trained(config.read_yaml(folder / OWN))
     return None
 
 

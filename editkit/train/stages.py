@@ -114,20 +114,20 @@ class Stage:
         return max(0, self.fit.steps - done) * seconds
 
 
-def read(path: Path) -> list[Stage]:
+def read_stages(path: Path) -> list[Stage]:
     """The stages of a list, each checked as far as that goes before anything trains.
 
     Raises:
         EditkitError: where the list or a config is missing or does not fit.
     """
-    found = configs.build(StagesConfig, configs.read(path)).stages
+    found = configs.build(StagesConfig, configs.read_yaml(path)).stages
     if not found:
         raise EditkitError(f"The list {path} has no stages; name their configs under `stages`.")
     return [_stage(each) for each in found]
 
 
 def _stage(about: StageConfig) -> Stage:
-    values = configs.read(about.config)
+    values = configs.read_yaml(about.config)
     try:
         fit = configs.build(registry.recipe(str(values.get("recipe", "edit"))).CONFIG, values).fit
     except EditkitError as error:

@@ -137,7 +137,7 @@ def _short(name: str, rest: list[str]) -> list[str]:
         return [] if "--steps" in rest else ["--steps", str(STEPS)]
     if name != "train" or "--plan" in rest:
         return []
-    values = config.read(ROOT / rest[0])
+    values = config.read_yaml(ROOT / rest[0])
     mixed = [f"mixture.{name}.data.count=32" for name in values.get("mixture", {})]
     return ["fit.steps=2", "data.count=32", "load.compile=false", *mixed]
 

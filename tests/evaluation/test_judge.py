@@ -61,7 +61,7 @@ def done(asked: RunConfig) -> RunFolder:
 
 def test_a_judge_scores_beside_the_metrics(tmp_path: Path, served: Served) -> None:
     folder = done(config(tmp_path, served))
-    found = frame.read(folder)
+    found = frame.read_frame(folder)
     for row in found.rows:
         assert (row.values["sc"], row.values["pq"]) == (4, 9)
         assert row.values["overall"] == pytest.approx(6)
@@ -105,9 +105,9 @@ def test_problems_are_counted_by_kind(tmp_path: Path, served: Served) -> None:
     text = (folder.path / "report.md").read_text()
     assert "theirs: viescore judge gave no score for 2; item 1: The judge's endpoint answers with" in text
     assert "questions of viescore judge without a usable answer: 1 rate limit, 1 unreadable reply" in text
-    assert "overall" not in frame.read(folder).rows[1].values
+    assert "overall" not in frame.read_frame(folder).rows[1].values
     served.answer, before = good, len(served.asked)
-    found = frame.read(done(asked))  # what was out of reach is asked again, and rubbish is not
+    found = frame.read_frame(done(asked))  # what was out of reach is asked again, and rubbish is not
     assert len(served.asked) == before + 1
     assert found.rows[1].values["overall"] == pytest.approx(6)
     assert "overall" not in found.rows[2].values
@@ -118,7 +118,7 @@ def test_a_failure_counts_the_lowest_score(tmp_path: Path, served: Served) -> No
     """Of the only method, too: no other one has to have a figure of the item."""
     asked = config(tmp_path, served)
     next(Path(asked.results["theirs"]).glob("*.png")).unlink()
-    found = frame.read(done(asked))
+    found = frame.read_frame(done(asked))
     (failed,) = (row for row in found.rows if row.error)
     assert {name: failed.values.get(name) for name in ("sc", "pq", "overall", "source_l1")} == {
         "sc": 0, "pq": 0, "overall": 0, "source_l1": None,
@@ -137,7 +137,7 @@ def test_a_judge_that_answers_nothing_has_no_mean(tmp_path: Path, cli: Cli) -> N
         *("--judge-option", "retries=1", "-o", tmp_path / "run"),
     )
     assert run.status == 0, run
-    assert not {"sc", "pq", "overall"} & frame.read(RunFolder(tmp_path / "run")).columns.keys()
+    assert not {"sc", "pq", "overall"} & frame.read_frame(RunFolder(tmp_path / "run")).columns.keys()
     assert "source_l1" in run.out
     assert "theirs: viescore judge gave no score for 1 and so has no mean; item 1: " in run.err
     answered = Path(shutil.copytree(tmp_path / "run", tmp_path / "answered"))
@@ -158,7 +158,7 @@ def test_a_failure_counts_no_question_that_was_not_asked(tmp_path: Path, served:
     )
     asked = config(tmp_path, served, rubric="text-to-image")
     next(Path(asked.results["theirs"]).glob("*.png")).unlink()
-    found = frame.read(done(asked))
+    found = frame.read_frame(done(asked))
     (failed,) = (row for row in found.rows if row.error)
     assert failed.values == {"prompt_following": 0, "aesthetic": 0, "realism": 0}
     assert "typography" not in found.columns
@@ -180,12 +180,12 @@ def test_a_failure_counts_a_question_that_its_item_asks(tmp_path: Path, served: 
     (Path(asked.results["theirs"]) / "item 2.png").unlink()
     for _ in range(2):  # the second call tries failures again, and logs nothing new
         folder = done(asked)
-        found = frame.read(folder)
+        found = frame.read_frame(folder)
         asks = [row.values.get("typography") for row in found.rows]
         assert asks == [0, pytest.approx(6), None, None]
         assert len(list(folder.scores())) == 3
     missing.write_bytes(whole)
-    assert [row.values.get("typography") for row in frame.read(done(asked)).rows][:2] == [6, 6]
+    assert [row.values.get("typography") for row in frame.read_frame(done(asked)).rows][:2] == [6, 6]
 
 
 def test_a_rubric_that_asks_every_item_logs_nothing_of_words(tmp_path: Path, served: Served) -> None:
@@ -203,7 +203,7 @@ def test_an_unreadable_result_counts_a_question_that_its_item_asks(tmp_path: Pat
     data = Path(str(asked.data))
     data.write_text(data.read_text().replace("edit 0", "write 'open'"))
     (Path(asked.results["theirs"]) / "item 0.png").write_bytes(b"x")
-    assert frame.read(done(asked)).rows[0].values["typography"] == 0
+    assert frame.read_frame(done(asked)).rows[0].values["typography"] == 0
 
 
 def test_another_judge_or_rubric_does_not_go_on(tmp_path: Path, served: Served) -> None:
@@ -214,7 +214,7 @@ def test_another_judge_or_rubric_does_not_go_on(tmp_path: Path, served: Served) 
         done(replace(asked, judge=other))
     with pytest.raises(EditkitError, match="viescore judge and gedit judge both give sc"):
         done(replace(asked, judge={**asked.judge, "rubric": "gedit"}))
-    found = frame.read(done(replace(asked, judge={**asked.judge, "rubric": "imgedit"})))
+    found = frame.read_frame(done(replace(asked, judge={**asked.judge, "rubric": "imgedit"})))
     assert {"imgedit", "overall"} <= found.rows[0].values.keys()
 
 

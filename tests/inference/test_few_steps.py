@@ -75,7 +75,7 @@ def test_fast_on_the_command_line(cli: Cli, random_pipeline: Path, tmp_path: Pat
     own = export(tmp_path / "own", "distill.ladd.steps=2")
     arguments = ["edit", source, "make it blue", "-b", random_pipeline, "-o", output, "--fast"]
     assert cli(*arguments, "--lora", f"{own}=0.5").status == 0
-    told = provenance.read(output)
+    told = provenance.read_recipe(output)
     assert (told["steps"], told["guidance"], told["lora"]) == (2, 1.0, {str(own): 0.5})
     refused(cli(*arguments), "Nothing is known")
     refused(cli(*arguments, "--lora", own, "--steps", 3), "leave --steps or --fast out")
@@ -93,7 +93,7 @@ def test_fast_in_a_batch(cli: Cli, random_pipeline: Path, tmp_path: Path) -> Non
     assert (told.status, "2 of 3 items failed" in told.err) == (2, True), told
     assert "b: --fast chooses steps and guidance for kontext; leave steps out" in told.err
     assert "c: --fast chooses steps and guidance for kontext; leave method out" in told.err
-    recipe = provenance.read(tmp_path / "out" / "a.png")
+    recipe = provenance.read_recipe(tmp_path / "out" / "a.png")
     assert (recipe["steps"], recipe["guidance"], recipe["lora"]) == (2, 1.0, {str(own): 1.0})
     refused(cli(*arguments, "--lora", own, "--guidance", 3), "leave --guidance or --fast out")
     refused(cli(*arguments), "Nothing is known")

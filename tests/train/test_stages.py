@@ -231,12 +231,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(place: Path) -> None:
 
 def test_a_stage_begins_anew_when_what_it_starts_from_changes(place: Path) -> None:
     with pytest.raises(EditkitError, match=r"placed/one, which two\.yaml starts from, are missing"):
-        stages.read(Path("stages.yaml"))[1].origin()
+        stages.read_stages(Path("stages.yaml"))[1].origin()
     (place / "placed" / "one").mkdir(parents=True)
     save_file({"a": torch.zeros(2)}, f"placed/one/{WEIGHTS}")
 
     def origin() -> str:
-        return stages.read(Path("stages.yaml"))[1].origin()
+        return stages.read_stages(Path("stages.yaml"))[1].origin()
 
     first = origin()
     longer = config("two", start="placed/one")
@@ -251,7 +251,7 @@ def test_a_stage_begins_anew_when_what_it_starts_from_changes(place: Path) -> No
 
 
 def test_a_stage_is_finished_as_long_as_its_weights_are_there(place: Path) -> None:
-    (stage, _), origin = stages.read(Path("stages.yaml")), "origin"
+    (stage, _), origin = stages.read_stages(Path("stages.yaml")), "origin"
     stage.export.mkdir(parents=True)
     assert not stage.finished(origin)
     save_file({"a": torch.zeros(2)}, stage.export / WEIGHTS)
@@ -263,7 +263,7 @@ def test_a_stage_is_finished_as_long_as_its_weights_are_there(place: Path) -> No
 
 
 def test_time_left_is_measured_where_it_can_be(place: Path) -> None:
-    listed = stages.read(Path("stages.yaml"))
+    listed = stages.read_stages(Path("stages.yaml"))
     assert stages.progress_line(listed, 0) == "stage 1 of 2, one.yaml: step 0 of 24, 1 h 00 min left in all"
     rows = [
         {"step": step, "loss": 1.0, "seconds_per_step": 900.0 if step < 3 else 60.0} for step in range(1, 15)
@@ -367,7 +367,7 @@ def test_one_process_at_a_time(cli: Cli, place: Path) -> None:
 
 def test_shipped_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    listed = [stage.about for stage in stages.read(Path("configs/tiny/stages.yaml"))]
+    listed = [stage.about for stage in stages.read_stages(Path("configs/tiny/stages.yaml"))]
     written = "out/tiny/vae"  # by editkit.shapesworld.linear_autoencoder, before the first stage
     for number, about in enumerate(listed):
         made = {place for before in listed[:number] for place in (before.export, before.install)}
@@ -383,7 +383,7 @@ def test_shipped_list(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_shipped_configs_name_what_they_start_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    for stage in stages.read(Path("configs/tiny/stages.yaml")):
+    for stage in stages.read_stages(Path("configs/tiny/stages.yaml")):
         values, starts = stage.values, stage.about.starts_from
         named = {values.get("adapter"), values.get("fresh", {}).get("vae")} - {None}
         assert named.issubset(starts)

@@ -35,7 +35,7 @@ def described(name: str) -> BenchmarkConfig:
     own = name.endswith((".yaml", ".yml"))
     if not own and name not in BENCHMARKS:
         raise EditkitError(unknown("benchmark called", name, BENCHMARKS))
-    found = config.build(BenchmarkConfig, config.read(name if own else FOLDER / f"{name}.yaml"))
+    found = config.build(BenchmarkConfig, config.read_yaml(name if own else FOLDER / f"{name}.yaml"))
     if found.reader not in READERS:
         raise EditkitError(unknown("reader of benchmarks called", found.reader, READERS))
     return found

@@ -154,7 +154,7 @@ def _item(
     sources = cell("source") if isinstance(cell("source"), list | tuple) else [cell("source")]
     pictures = [stored(value, "source") for value in sources]
     source = pictures[0] if pictures else None
-    turn = turns.read(cell("turn"), texts["session"], before, where)
+    turn = turns.read_turn(cell("turn"), texts["session"], before, where)
     if source is None and turn == 1 and options.needs_source:
         raise EmptyFieldError(f"The {where} has no source picture.")
     more = cell("references") or []

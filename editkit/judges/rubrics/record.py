@@ -120,4 +120,4 @@ def load_rubric(name: str) -> Rubric:
     own = name.endswith((".yaml", ".yml"))
     if not own and name not in RUBRICS:
         raise EditkitError(unknown("rubric called", name, RUBRICS))
-    return config.build(Rubric, config.read(name if own else FOLDER / f"{name}.yaml"))
+    return config.build(Rubric, config.read_yaml(name if own else FOLDER / f"{name}.yaml"))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from editkit.errors import EditkitError
 from editkit.judges.base import Case, Judge, Reply
-from editkit.judges.vlm.prompt import question, read
+from editkit.judges.vlm.prompt import question, read_reply
 from editkit.search_types import Verdict
 
 DAY = 86_400.0
@@ -89,7 +89,7 @@ class EndpointJudge(Judge):
         """
         pictures = [picture for picture in (case.source, first, second) if picture is not None]
         reply = self.ask(question(case), pictures)
-        better, problem = read(reply.text)
+        better, problem = read_reply(reply.text)
         return Verdict(better=better, reply=reply.text, seconds=reply.seconds, problem=problem)
 
     def ask(self, question: str, pictures: Sequence[Image.Image], attempt: int = 0) -> Reply:

@@ -37,7 +37,7 @@ class Share:
         return self.place * count // self.of, (self.place + 1) * count // self.of
 
 
-def check(items: Sequence[Item], done: Mapping[str, Made]) -> None:
+def check_items(items: Sequence[Item], done: Mapping[str, Made]) -> None:
     """Check that the manifest still asks for what was made; items that failed may be mended or left out.
 
     Raises:
@@ -84,7 +84,7 @@ def run(
         if share.of == 1:
             atomic_files.clean(store.folder)
         done = store.done()
-        check([item for batch in batches for item in batch], done)
+        check_items([item for batch in batches for item in batch], done)
         for batch in batches[first:last]:
             missing = left(batch, store, done, retry)
             for item in batch:

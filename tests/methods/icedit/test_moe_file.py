@@ -114,7 +114,7 @@ def test_bad_files_of_both_layouts(
     save_file(change(released(transformer, RANK, experts=experts)), tmp_path / "bad.safetensors")
     before = [module for module in transformer.modules()]
     with pytest.raises(editkit.EditkitError, match=sentence) as caught:
-        moe.load(transformer, tmp_path / "bad.safetensors", "bad")
+        moe.load_moe(transformer, tmp_path / "bad.safetensors", "bad")
     assert str(caught.value).endswith(".")
     assert [module for module in transformer.modules()] == before
 
@@ -124,7 +124,7 @@ def test_wrong_base(transformer: FluxTransformer2DModel, tmp_path: Path, experts
     save_file(released(transformer, RANK, experts=experts), tmp_path / "adapter.safetensors")
     other = FluxTransformer2DModel.from_config(transformer_config(64))
     with pytest.raises(editkit.EditkitError, match=r"x_embedder is 384 to 64.*load it on FLUX.1 Fill"):
-        moe.load(other, tmp_path / "adapter.safetensors", "wrong")
+        moe.load_moe(other, tmp_path / "adapter.safetensors", "wrong")
     assert not adapters.layers(other)
 
 
@@ -152,7 +152,7 @@ def test_metadata_that_make_no_sense(
         {"icedit_moe": json.dumps(told)},
     )
     with pytest.raises(editkit.EditkitError, match=sentence) as caught:
-        moe.load(transformer, tmp_path / "bad.safetensors", "bad")
+        moe.load_moe(transformer, tmp_path / "bad.safetensors", "bad")
     assert str(caught.value).endswith(".")
     assert not adapters.layers(transformer)
 
@@ -172,7 +172,7 @@ def test_experts_without_an_input_layer_know_their_base(
     handle.save(tmp_path, "tiny")
     other = FluxTransformer2DModel.from_config(transformer_config(64))
     with pytest.raises(editkit.EditkitError, match="for a transformer of 384 channels"):
-        moe.load(other, tmp_path, "wrong")
+        moe.load_moe(other, tmp_path, "wrong")
     assert not adapters.layers(other)
     handle.eject()
     with pytest.raises(editkit.EditkitError, match="were removed from their transformer"):
