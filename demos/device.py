@@ -173,7 +173,7 @@ class DeviceWorker:
         self._worker.submit(load)
 
     def remarks(self, picture: Image.Image) -> list[str]:
-        """What a visitor should know before a picture is edited here."""
+        """Return warnings about a picture before it is edited here."""
         return self.editor.backbone.remarks_on_picture(np.asarray(picture.convert("RGB")))
 
     def editor_of(self, visit: Visit) -> Editor:

@@ -12,7 +12,7 @@ from demos.kept import Kept
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What every tab of a page needs.
+    """The parts that every tab of a page needs.
 
     Attributes:
         device: runs the edits.

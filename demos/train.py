@@ -98,7 +98,7 @@ class Train:
         sheet, file = found.sheet() or self.form.data.first(own), visit.new_folder() / "sheet.png"
         if sheet is not None:
             sheet.save(file)
-        verdict = "These data have errors; mend or leave out the pairs." if found.failed else "Checked."
+        verdict = "These data have errors; correct or leave out the pairs." if found.failed else "Checked."
         return {
             self.form.findings: theme.listing("Findings", findings_table(found)),
             self.form.sheet: gr.update(value=str(file) if sheet else None, visible=sheet is not None),

@@ -73,7 +73,7 @@ def build(cls: type[T], values: Mapping[str, Any], overrides: Sequence[str] = ()
 
     for override in overrides:
         if "=" not in override:
-            raise EditkitError(f"The override {override!r} must read key=value.")
+            raise EditkitError(f"The override {override!r} must have the form key=value.")
     schema = _schema(cast(Any, cls))  # mypy takes classes for unhashable
     try:
         merged = OmegaConf.merge(

@@ -105,7 +105,7 @@ def resume(transformer: Transformer, path: str | Path, name: str = "default") ->
     if not any(parameter.requires_grad for parameter in transformer.parameters()):
         eject(transformer, name)
         raise EditkitError(
-            f"The adapter {file(path)} is no LoRA, so it cannot train on; give a LoRA or DoRA."
+            f"The adapter {file(path)} is not a LoRA, so it cannot be trained further; give a LoRA or DoRA."
         )
 
 

@@ -52,7 +52,7 @@ def batch(
     preset: Preset = None,
     batch_size: Annotated[int, options.whole_number("Largest number of edits in a batch.")] = 8,
     shard: Shard = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Try items again that failed before.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try items that failed before again.")] = False,
     ray: Cluster = None,
     workers: Annotated[int, options.whole_number("Workers on the Ray cluster.")] = 1,
     gpus: Annotated[float, typer.Option(help="GPUs of each worker on the Ray cluster.")] = 0,
@@ -188,7 +188,7 @@ def _columns(given: list[str] | None) -> dict[str, str]:
     for each in given or ():
         field, equals, name = each.partition("=")
         if not (equals and name):
-            raise EditkitError(f"--column {each} must read FIELD=COLUMN.")
+            raise EditkitError(f"--column {each} must have the form FIELD=COLUMN.")
         found[field] = name
     return found
 

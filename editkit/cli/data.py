@@ -65,7 +65,7 @@ def check(
     if found.failed:
         errors = {name: count for name, count in found.problems().items() if name in checks.ERRORS}
         told = ", ".join(f"{count} {name}" for name, count in errors.items())
-        raise EditkitError(f"The data have errors: {told}; mend or leave out these records.")
+        raise EditkitError(f"The data have errors: {told}; correct or leave out these records.")
 
 
 def findings_table(found: "Check") -> str:

@@ -201,7 +201,7 @@ def pairs(options: list[str] | None, name: str = "--option") -> dict[str, Any]:
     for option in options or ():
         key, equals, value = option.partition("=")
         if not equals:
-            raise EditkitError(f"{name} {option} must read key=value.")
+            raise EditkitError(f"{name} {option} must have the form key=value.")
         try:
             read = yaml.safe_load(value)
         except yaml.YAMLError as error:
@@ -221,7 +221,7 @@ def by_method(given: list[str] | None) -> dict[str, dict[str, Any]]:
     found = pairs(given)
     for name, value in found.items():
         if not isinstance(value, dict):
-            raise EditkitError(f"--option {name}={value} must read method.key=value.")
+            raise EditkitError(f"--option {name}={value} must have the form method.key=value.")
     return found
 
 

@@ -104,7 +104,7 @@ def _check_access(settings: ServerSettings, host: str, port: int, password: str 
 
 
 def _page(host: str, password: str | None, max_pixels: int) -> Any:
-    """What mounts the page on the server."""
+    """Return the function that mounts the page on the server."""
     packages.own_package("demos")
     return importlib.import_module("demos.mounted").mounter(host, password or None, max_pixels)
 

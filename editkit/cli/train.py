@@ -126,9 +126,7 @@ def _plan(settings: "RunConfig", device: str | None) -> None:
     if not isinstance(settings, EditTrainConfig) or settings.recipe != "edit":
         raise EditkitError("--plan is for runs that edit (recipe: edit).")
     if settings.fresh or settings.text_encoders:
-        raise EditkitError(
-            "--plan knows published backbones alone: no fresh one, and no text encoders that train."
-        )
+        raise EditkitError("--plan works for published backbones only; leave fresh and text_encoders out.")
     found = plans.plan(settings, device)
     print(table(found, settings))
     if found.seen and found.seen > plans.MANY:

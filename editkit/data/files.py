@@ -57,7 +57,9 @@ class FileDataset:
             raise EditkitError(str(error).encode(errors="backslashreplace").decode()) from error
         except (OSError, ValueError, UnidentifiedImageError) as error:  # UnicodeDecodeError is a ValueError
             problem = first_sentence(error)
-            raise EditkitError(f"The {where} cannot be read ({problem}); mend it or leave it out.") from error
+            raise EditkitError(
+                f"The {where} cannot be read ({problem}); correct it or leave it out."
+            ) from error
 
     def _check_columns(self, config: DataConfig) -> None:
         known = layouts.column_names(self.rows) if config.columns and self.rows else None
@@ -97,7 +99,7 @@ class FileDataset:
         texts = [("instruction", each) for each in wordings]
         for field, text in (*texts, ("kind", kind), ("task", task or "")):
             if text != text.encode(errors="ignore").decode():
-                raise EditkitError(f"The {field} of {where} is not Unicode text; mend it or leave it out.")
+                raise EditkitError(f"The {field} of {where} is not Unicode text; correct it or leave it out.")
         return Record(
             answer=answer,
             instruction=words,

@@ -18,7 +18,7 @@ from editkit.train.estimate.plan import UTILIZATION
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MethodNeeds:
-    """What one method needs.
+    """The estimated cost of one method.
 
     Attributes:
         method: its name, or a variant's.

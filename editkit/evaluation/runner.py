@@ -80,7 +80,7 @@ def prepare(config: RunConfig) -> PreparedRun:
         else:
             metrics.append(made)
     if not metrics:
-        raise EditkitError(f"None of the metrics is here; the first: {next(iter(left_out.values()))}")
+        raise EditkitError(f"None of the metrics can be used; the first: {next(iter(left_out.values()))}")
     found = benchmark.contents(config.limit)
     return PreparedRun(config=config, benchmark=benchmark, contents=found, metrics=metrics, left_out=left_out)
 
@@ -239,7 +239,7 @@ def _check_metrics(folder: RunFolder, before: Mapping[str, Any], given: Mapping[
 
 
 def failed(config: RunConfig) -> int:
-    """How many results of a run's methods failed in an earlier call, and will be tried again.
+    """Count the results of a run's methods that failed in an earlier call and will be tried again.
 
     Raises:
         EditkitError: where the folder's settings cannot be read.

@@ -20,7 +20,7 @@ OWN = "config.yaml"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FewSteps:
-    """How weights that were distilled for few steps are used.
+    """The settings for weights that were distilled for few steps.
 
     Attributes:
         steps: number of Euler steps.
@@ -57,7 +57,7 @@ def find(backbone: Backbone, method: str, role: str, lora: Iterable[str]) -> Few
         if entry["weights"] == source:
             return FewSteps(**{name: entry[name] for name in ("adapter", "scale", "steps", "guidance")})
     raise EditkitError(
-        f"Nothing is known that edits in few steps by {method} on {backbone.name}; train it with "
+        f"No weights or adapter for few steps are known for {method} on {backbone.name}; train one with "
         "distill.ladd, as the configs with few-steps in their names do, and give the export with --lora."
     )
 

@@ -30,7 +30,7 @@ class Job:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What jobs of one batch share."""
+        """The key that all jobs of one batch share."""
         return self.prepared.group, self.adapter
 
 

@@ -88,7 +88,7 @@ def _wait(process: "subprocess.Popen[bytes]", stage: Stage, tell: Callable[[], N
         ended = f"was ended by signal {-process.returncode}"
         how = ended if process.returncode < 0 else "failed for the reason that it gives"
         raise EditkitError(
-            f"The training of {stage.about.config} {how}; mend that, and the same command goes on."
+            f"The training of {stage.about.config} {how}; correct that, then give the same command again."
         )
 
 

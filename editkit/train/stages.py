@@ -52,7 +52,7 @@ class Stage:
 
     @property
     def output(self) -> Path:
-        """Where its run keeps everything."""
+        """The folder in which its run keeps everything."""
         return Path(self.fit.output)
 
     @property
@@ -66,7 +66,7 @@ class Stage:
         return self.output / "stage.json"
 
     def recorded(self) -> dict[str, Any]:
-        """What the record says; nothing, for a run that is not begun or was begun by hand."""
+        """Read the record; empty for a run that is not begun or was begun by hand."""
         return dict(json.loads(self.record.read_text())) if self.record.is_file() else {}
 
     def write(self, **values: Any) -> None:
@@ -109,7 +109,7 @@ class Stage:
         return rows[-1]["step"], statistics.median(row["seconds_per_step"] for row in rows[-RECENT:])
 
     def seconds_left(self) -> float:
-        """What its remaining steps take."""
+        """Estimate the seconds of its remaining steps."""
         done, seconds = self.progress()
         return max(0, self.fit.steps - done) * seconds
 

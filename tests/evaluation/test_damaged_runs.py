@@ -176,7 +176,7 @@ def test_commands_refuse_settings_of_another_shape(
         ("eval", "export", own, "--out", tmp_path / "out"),
         (*again, *results, "--metrics", ",".join(config["metrics"])),
     ):
-        refused(cli(*arguments), r"run\.json is not as a run writes it; start the run anew")
+        refused(cli(*arguments), r"run\.json is not as a run writes it; start the run again")
 
 
 def test_what_other_versions_add_does_not_matter(run: Path, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_an_export_says_its_steps(tmp_path: Path) -> None:
     )
     file = own / "pytorch_lora_weights.safetensors"
     assert few_steps.find(tiny, "kontext", "kontext", [str(file)]).steps == 2
-    with pytest.raises(EditkitError, match="Nothing is known"):
+    with pytest.raises(EditkitError, match="No weights or adapter for few steps are known"):
         few_steps.find(tiny, "kontext", "kontext", [str(plain)])
 
 
@@ -77,7 +77,7 @@ def test_fast_on_the_command_line(cli: Cli, random_pipeline: Path, tmp_path: Pat
     assert cli(*arguments, "--lora", f"{own}=0.5").status == 0
     told = provenance.read_recipe(output)
     assert (told["steps"], told["guidance"], told["lora"]) == (2, 1.0, {str(own): 0.5})
-    refused(cli(*arguments), "Nothing is known")
+    refused(cli(*arguments), "No weights or adapter for few steps are known")
     refused(cli(*arguments, "--lora", own, "--steps", 3), "leave --steps or --fast out")
 
 
@@ -96,7 +96,7 @@ def test_fast_in_a_batch(cli: Cli, random_pipeline: Path, tmp_path: Path) -> Non
     recipe = provenance.read_recipe(tmp_path / "out" / "a.png")
     assert (recipe["steps"], recipe["guidance"], recipe["lora"]) == (2, 1.0, {str(own): 1.0})
     refused(cli(*arguments, "--lora", own, "--guidance", 3), "leave --guidance or --fast out")
-    refused(cli(*arguments), "Nothing is known")
+    refused(cli(*arguments), "No weights or adapter for few steps are known")
     refused(cli(*arguments[:-1], "--lora", own), "was begun with fast=")
     settings = yaml.safe_load((own / few_steps.OWN).read_text())
     settings["distill"]["ladd"]["steps"] = 3

@@ -12,7 +12,7 @@ from tests import ROOT
 from tests.train.launched import TOGETHER, started
 
 FAILING = (*TOGETHER[:-1], str(ROOT / "tests" / "train" / "failing_run.py"))
-SENTENCE = "The picture a.png is missing; mend or remove its record."
+SENTENCE = "The picture a.png is missing; correct or remove its record."
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ __all__ = ["BENCHMARKS", "Benchmark", "BenchmarkConfig", "Contents", "Reader", "
 
 
 def described(name: str) -> BenchmarkConfig:
-    """What a benchmark's YAML says; `name` is one of `BENCHMARKS` or the path of a YAML.
+    """Read a benchmark's YAML; `name` is one of `BENCHMARKS` or the path of a YAML.
 
     Raises:
         EditkitError: for an unknown name, key or reader.
@@ -52,7 +52,9 @@ def open_benchmark(name: str, data: str | Path | None = None) -> Benchmark:
         where = f", from {found.source}" if found.source else ""
         raise EditkitError(f"The benchmark {found.name} needs --data, where its data are{where}.")
     if data is not None and found.reader in DRAWN:
-        raise EditkitError(f"The benchmark {found.name} is drawn and has no data; leave --data out.")
+        raise EditkitError(
+            f"The benchmark {found.name} draws its pictures and reads no data; leave --data out."
+        )
     if data is not None and not Path(data).exists():
         raise EditkitError(f"There is nothing at {data}; give --data of a folder or file that exists.")
     module, _, function = READERS[found.reader].partition(":")

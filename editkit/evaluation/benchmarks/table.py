@@ -93,7 +93,7 @@ class MissingColumnError(EditkitError):
 
 
 def kind_of(error: Exception) -> str:
-    """What a row's problem is counted by."""
+    """Return the kind under which a row's problem is counted."""
     return "empty field" if isinstance(error, EmptyFieldError) else "unreadable row"
 
 
@@ -207,7 +207,7 @@ def _text(value: Any, name: str, where: str) -> str:
         raise EmptyFieldError(f"The {name} of {where} is no text.")
     text = str(value)
     if text != text.encode(errors="ignore").decode():
-        raise EditkitError(f"The {name} of {where} is no Unicode text; mend it or leave the row out.")
+        raise EditkitError(f"The {name} of {where} is no Unicode text; correct it or leave the row out.")
     return text
 
 

@@ -19,7 +19,7 @@ WORDS = "words"
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """What a question asks for in one category instead."""
+    """Another wording of a question, for one category."""
 
     text: str
     """The whole question."""

@@ -42,11 +42,11 @@ class EndpointConfig:
         if not (0 < self.timeout <= DAY and 0 <= self.longest_wait <= DAY):
             raise ValueError(f"timeout and longest_wait are seconds, positive and at most a day, {DAY:.0f}")
         if self.retries < 0:
-            raise ValueError(f"retries must not be negative, not {self.retries}")
+            raise ValueError(f"retries must be 0 or more, not {self.retries}")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1 or null, not {self.max_new_tokens}")
         if self.temperature is not None and self.temperature < 0:
-            raise ValueError(f"temperature must be null or not negative, not {self.temperature}")
+            raise ValueError(f"temperature must be null, 0 or more, not {self.temperature}")
 
 
 class EndpointJudge(Judge):

@@ -48,7 +48,9 @@ def check_items(items: Sequence[Item], done: Mapping[str, Made]) -> None:
         if made.error is not None:
             continue
         if name not in known:
-            raise EditkitError(f"The item {name} was made and is gone from the manifest; give another --out.")
+            raise EditkitError(
+                f"The item {name} has a result and is no longer in the manifest; give another --out."
+            )
         if known[name].digest() != made.digest:
             raise EditkitError(f"The item {name} has changed since it was made; give another --out.")
 

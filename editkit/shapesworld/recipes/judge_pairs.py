@@ -93,7 +93,7 @@ class Pair:
 
     @property
     def better(self) -> str:
-        """What a judge should answer."""
+        """The answer that a judge should give."""
         if self.first.quality == self.second.quality:
             return ""
         return "first" if self.first.quality > self.second.quality else "second"

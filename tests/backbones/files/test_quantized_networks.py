@@ -123,7 +123,7 @@ def test_a_dora_needs_values_that_it_can_read(
     else:
         file = write(SPELLINGS[kind][0](native), tmp_path / "flux.safetensors")
     made, options = loaded(file), LoraOptions(rank=2, dora=True)
-    why = r"A DoRA reads the values of weights, and that of transformer_blocks\.0\..* is packed"
+    why = r"A DoRA reads the values of weights, but the weight of transformer_blocks\.0\..* is packed"
     with pytest.raises(EditkitError, match=why):
         adapters.attach(made, options, "new")
     whole = FluxTransformer2DModel.from_config(plain.config)

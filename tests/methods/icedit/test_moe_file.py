@@ -137,7 +137,7 @@ def test_wrong_base(transformer: FluxTransformer2DModel, tmp_path: Path, experts
         ({"alpha": float("nan")}, "alpha must be positive"),
         ({"top_k": 1.5}, "whole numbers"),
         ({"top_k": True}, "whole numbers"),
-        ({"noise": float("nan")}, "must not be negative"),
+        ({"noise": float("nan")}, "must be 0 or more"),
         ({"plain": [1]}, "lists of names"),
         ({"in_channels": 64}, "for a transformer of 64 channels"),
         ({"plain": ["x_embedder", "attn.to_q", "proj_mlp", "attn.add_q_proj"]}, "none on .*add_q_proj"),
