@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,49 +11,14 @@ from typing import Any
 import pytest
 
 from editkit.errors import EditkitError
-from editkit.evaluation import exports, planning, runner
+from editkit.evaluation import planning, runner
 from editkit.evaluation.comparison import compare
 from editkit.evaluation.report import files, frame
 from editkit.evaluation.run_folder import RunFolder
-from editkit.evaluation.settings import RunConfig
 from tests.command_line import Cli
 from tests.evaluation import samples
-from tests.evaluation.finished import quiet
-from tests.judges.rubric_endpoint import Served, options, serving
-
-
-def good(text: str, number: int) -> str:
-    if "Prompt Compliance" in text:
-        return "Reason: fine.\nPrompt Compliance: 5\nVisual Naturalness: 4\nPhysical & Detail Integrity: 3"
-    if "Style Fidelity" in text:
-        return "Brief reasoning: no.\nStyle Fidelity: 2\nContent Preservation: 2\nRendering Quality: 2"
-    if "naturalness" in text:
-        return '{"reason": "clean <b>", "naturalness": 9, "cleanness": 9}'
-    return '{"reason": "blue", "success": 8, "restraint": 4}'
-
-
-@pytest.fixture
-def served() -> Iterator[Served]:
-    with serving(good) as made:
-        yield made
-
-
-def config(folder: Path, served: Served, of: str = "jsonl", **judge: Any) -> RunConfig:
-    data = samples.PUBLISHED.get(of, samples.jsonl)(folder / "data")
-    benchmark = runner.open_benchmark(of, data)
-    results = samples.copied_results(benchmark, folder / "theirs", 9)
-    chosen = {"name": "openai", "options": options(served), **judge}
-    return RunConfig(
-        benchmark=of, data=str(data), results={"theirs": str(results)}, metrics=["source-pixels"],
-        judge=chosen, out=str(folder / "run"),
-    )  # fmt: skip
-
-
-def done(asked: RunConfig) -> RunFolder:
-    def unused() -> Any:
-        raise AssertionError("no model is needed")
-
-    return runner.run(runner.prepare(asked), unused, quiet)
+from tests.evaluation.judged import config, done, good
+from tests.judges.rubric_endpoint import Served, options
 
 
 def test_a_judge_scores_beside_the_metrics(tmp_path: Path, served: Served) -> None:
@@ -218,23 +180,6 @@ def test_another_judge_or_rubric_does_not_go_on(tmp_path: Path, served: Served) 
     assert {"imgedit", "overall"} <= found.rows[0].values.keys()
 
 
-def test_gedit_exports_its_own_csv(tmp_path: Path, served: Served) -> None:
-    folder = done(config(tmp_path, served, "gedit"))
-    assert exports.export(folder.path, tmp_path / "own") == []
-    path = tmp_path / "own" / "theirs_background_change_en_vie_score.csv"
-    (row,) = csv.DictReader(path.open())
-    assert (float(row["sementics_score"]), float(row["quality_score"])) == (4, 9)
-
-
-def test_imgedit_exports_its_own_json(tmp_path: Path, served: Served) -> None:
-    folder = done(config(tmp_path, served, "imgedit"))
-    assert exports.export(folder.path, tmp_path / "own") == []
-    averages = json.loads((tmp_path / "own" / "theirs" / "average_score.json").read_text())
-    assert averages == {"1000": 4, "1001": 4, "1002": 2}
-    replies = json.loads((tmp_path / "own" / "theirs" / "result.json").read_text())
-    assert replies["1002"].startswith("Brief reasoning: no.\nStyle Fidelity: 2")
-
-
 def test_a_plan_counts_questions_and_asks_none(tmp_path: Path, served: Served) -> None:
     asked = config(tmp_path, served, passes=3, options=options(served, temperature=0.7))
     prepared = runner.prepare(asked)
@@ -262,41 +207,3 @@ def test_judges_are_refused_before_anything_runs(
     with pytest.raises(EditkitError, match=why):
         done(config(tmp_path, served, **judge))
     assert not (tmp_path / "run").exists()
-
-
-def answering(folder: Path, served: Served, items: list[int], name: str) -> RunFolder:
-    """A run of four items whose judge answers on some."""
-    served.answer = lambda text, number: (
-        good(text, number) if any(f"edit {item}" in text for item in items) else "I would rather not."
-    )
-    return done(replace(config(folder, served, rubric="imgedit"), out=str(folder / name)))
-
-
-def test_a_mean_tells_how_many_results_it_rests_on(tmp_path: Path, served: Served, cli: Cli) -> None:
-    folder = answering(tmp_path, served, [1], "run")
-    shown = cli("eval", "report", folder.path)
-    assert re.search(r"theirs +4 +0 +imgedit +\S+ \[.*\] \(1 of 4\)", shown.out), shown.out
-    assert re.search(r"source_l1 +\S+ \[[^]]*\]$", shown.out, re.MULTILINE), shown.out
-    assert " (1 of 4) |" in (folder.path / "report.md").read_text()
-    assert '<small class="bad">1 of 4</small>' in (folder.path / "report.html").read_text()
-
-
-@pytest.mark.parametrize("second", [[0, 1, 2, 3], [1], [2]])
-def test_runs_with_few_answers_are_not_comparable(
-    second: list[int], tmp_path: Path, served: Served, cli: Cli
-) -> None:
-    """Not with a whole run, nor with one that lacks the same answers, nor with one that lacks others."""
-    first = answering(tmp_path, served, [1], "first").path
-    other = answering(tmp_path, served, second, "second").path
-    rest = 0 if second == [2] else 1
-    told = cli("eval", "compare", first, other)
-    assert told.status == 1, told
-    sentence = (
-        f"imgedit of theirs rests on {rest} of 4 items, since {4 - rest} lack a score in one run or both"
-    )
-    assert sentence in told.err
-    if rest:
-        assert re.search(r"imgedit +1 of 4 ", told.out), told.out
-    assert cli("eval", "compare", first, other, "--columns", "source_l1").status == 0
-    allowed = cli("eval", "compare", first, other, "--shared-items")
-    assert (allowed.status, allowed.err) == (0, "")
