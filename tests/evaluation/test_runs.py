@@ -163,7 +163,7 @@ def test_metrics_that_are_absent_are_left_out(existing: RunConfig, monkeypatch: 
     )
     assert [metric.name for metric in prepared.metrics] == ["pixels"]
     assert "nobody/nothing is not on this machine" in prepared.left_out["clip"]
-    with pytest.raises(EditkitError, match="None of the metrics is here"):
+    with pytest.raises(EditkitError, match="None of the metrics can be used"):
         runner.prepare(
             replace(existing, metrics=["clip"], metric_options={"clip": {"model": "nobody/nothing"}})
         )

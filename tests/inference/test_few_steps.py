@@ -52,7 +52,7 @@ def test_published_adapters_belong_to_their_weights() -> None:
     ("name", "role"), [("flux1-dev", "kontext"), ("flux1-krea", "text"), ("tiny", "fill")]
 )
 def test_others_are_refused(name: str, role: str) -> None:
-    with pytest.raises(EditkitError, match=f"edits in few steps by icedit on {name}; train it") as caught:
+    with pytest.raises(EditkitError, match=f"are known for icedit on {name}; train one") as caught:
         few_steps.find(provider().load(name, device="cpu"), "icedit", role, [])
     assert str(caught.value).count(". ") == 0
 

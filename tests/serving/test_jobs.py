@@ -101,7 +101,7 @@ def test_what_changed_is_refused(editor: editkit.Editor, tmp_path: Path) -> None
     (tmp_path / "m.jsonl").write_text((tmp_path / "m.jsonl").read_text().replace("make it 3", "make it 9"))
     with pytest.raises(EditkitError, match="000003 has changed"):
         whole(editor, items(tmp_path / "m.jsonl"), tmp_path / "out")
-    with pytest.raises(EditkitError, match="gone from the manifest"):
+    with pytest.raises(EditkitError, match="no longer in the manifest"):
         job.check_items(items(tmp_path / "m.jsonl")[:2], Store(tmp_path / "out", {"batch_size": 3}).done())
 
 

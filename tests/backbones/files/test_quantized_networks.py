@@ -158,7 +158,7 @@ def test_a_lokr_needs_weights_in_their_shapes(
         ):
             adapters.load_adapter(made, file, "mine")
     made = loaded(write_gguf(native, "Q8_0", tmp_path / "flux.gguf")[0])
-    with pytest.raises(EditkitError, match=r"that of .*to_q is packed"):
+    with pytest.raises(EditkitError, match=r"the weight of .*to_q is packed"):
         adapters.load_adapter(made, file, "mine")
     assert not getattr(made, "peft_config", {})
     made = loaded(write(SPELLINGS["fp8 scaled, hints"][0](native), tmp_path / "flux.safetensors"))
