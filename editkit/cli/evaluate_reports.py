@@ -53,7 +53,8 @@ def compare(
     shared_items: Annotated[
         bool,
         typer.Option(
-            "--shared-items", help="Compare the items that both runs have, scored in both, and ignore others."
+            "--shared-items",
+            help="Compare the items of the ids that both runs have, scored in both, and ignore others.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
@@ -67,10 +68,11 @@ def compare(
     verbosity.add(quiet, verbose)
     if not 0 <= tolerance < math.inf:
         raise EditkitError(f"--tolerance {tolerance:g} is not allowed; give a share from 0 on.")
-    from editkit.evaluation import comparison, unpaired
+    from editkit.evaluation import comparison, same_metrics, unpaired
 
     asked = (first, second, method or (), listed(columns))
     found = comparison.compare(*asked)
+    options.say(same_metrics.told(first, second, [each.column for each in found]))
     lacking = [] if shared_items else unpaired.sentences(*asked)
     worse = comparison.regressions(found, tolerance)
     if as_json:
@@ -122,10 +124,9 @@ def write_report(path: Path) -> None:
     found = frame.read_frame(RunFolder(path))
     lines = [line for line in tables.lines(found) if line.part == "all"]
     rows = [
-        (line.method, line.n, line.failed, name, tables.cell(line.cells[name], line.n))
+        (line.method, line.n, line.failed, name, tables.cell(line.cells.get(name), line.n))
         for line in lines
-        for name in found.columns
-        if name in line.cells
+        for name in ([each for each in found.columns if each in line.cells] or [""])
     ]
     print(text(columns("<>><<", rows, ("", "n", "failed", "figure", "mean [95 % interval]"))))
     options.say(markdown.failed(found))

@@ -38,7 +38,7 @@ OPTIONS = {
     "metric_options": Option(
         flags=("--metric-option",),
         kind=list[str],
-        read=lambda given: options.pairs(given, "--metric-option"),
+        read=lambda given: options.by_method(given, "--metric-option", "metric"),
         help="Option of a metric, as metric.key=value; may be repeated.",
     ),
     "results": Option(
@@ -59,7 +59,7 @@ OPTIONS = {
     "options": Option(
         flags=("--option",),
         kind=list[str],
-        read=options.pairs,
+        read=options.by_method,
         help="Option of a method, as method.key=value; may be repeated.",
     ),
     "load": Option(kind=Load, read=lambda given: options.pairs(given, "--load")),
@@ -127,7 +127,6 @@ def run(
 
 
 def _run(config: RunConfig, shard: str | None) -> None:
-    from editkit import api
     from editkit.evaluation import chunks, runner
 
     share, wait = chunks.from_environment(shard)
@@ -137,6 +136,8 @@ def _run(config: RunConfig, shard: str | None) -> None:
         options.say([f"{again} results that failed before are tried again"])
 
     def editor() -> Any:
+        from editkit import api
+
         return api.load(
             config.backbone,
             config.device,

@@ -212,16 +212,18 @@ def pairs(options: list[str] | None, name: str = "--option") -> dict[str, Any]:
     return found
 
 
-def by_method(given: list[str] | None) -> dict[str, dict[str, Any]]:
-    """method.key=value options as options by method name.
+def by_method(
+    given: list[str] | None, option: str = "--option", of: str = "method"
+) -> dict[str, dict[str, Any]]:
+    """method.key=value options as options by method name, or by another kind of name.
 
     Raises:
         EditkitError: where one is not of that form.
     """
-    found = pairs(given)
+    found = pairs(given, option)
     for name, value in found.items():
         if not isinstance(value, dict):
-            raise EditkitError(f"--option {name}={value} must have the form method.key=value.")
+            raise EditkitError(f"{option} {name}={value} must have the form {of}.key=value.")
     return found
 
 

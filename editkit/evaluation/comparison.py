@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from editkit.errors import EditkitError
+from editkit.evaluation import same_metrics
 from editkit.evaluation.metrics.base import LOWER, NEITHER, Column
 from editkit.evaluation.metrics.cost import Cost
 from editkit.evaluation.report import frame
@@ -66,10 +67,11 @@ def compare(
             are judged only where they are named here.
 
     Raises:
-        EditkitError: where a folder holds no run or half a run, or they share no items, methods or columns.
+        EditkitError: where a folder holds no run or half a run, they share no items, methods or columns, or
+            a column was not measured alike.
     """
     before, after = (frame.read_frame(RunFolder(path)) for path in (first, second))
-    pairs = list(method_pairs(before, after, methods))
+    pairs = list(dict.fromkeys(method_pairs(before, after, methods)))
     for old, new in pairs:
         _check_finished(first, before, old)
         _check_finished(second, after, new)
@@ -79,7 +81,8 @@ def compare(
     known = {**shared, FAILED.name: FAILED}
     if unknown := [name for name in columns if name not in known]:
         raise EditkitError(f"Not both runs have the column {unknown[0]!r}; they share {', '.join(known)}.")
-    asked = [known[name] for name in columns or shared]
+    asked = [known[name] for name in dict.fromkeys(columns or shared)]
+    same_metrics.check(first, second, before, after, [column.name for column in asked])
     if FAILED not in asked and any(before.failures(old) or after.failures(new) for old, new in pairs):
         asked.append(FAILED)
     costs = {column.name for column in Cost.columns} - set(columns)

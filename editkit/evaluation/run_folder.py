@@ -54,13 +54,19 @@ class RunFolder:
             raise EditkitError(f"{self.path / SETTINGS} is not as a run writes it; start the run again.")
         return found
 
+    @property
+    def begun(self) -> bool:
+        """Whether a run has logged anything here; one that ended before that may start anew."""
+        logs = self.path / LOGS
+        return (self.path / SETTINGS).is_file() and logs.is_dir() and any(logs.iterdir())
+
     def begin(self, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
         """Start or go on: settings that decide results must be those of what is there already.
 
         Raises:
             EditkitError: where they are not, or something else is in the folder.
         """
-        if (self.path / SETTINGS).is_file():
+        if self.begun:
             before = self.settings["identity"]
             for name, value in json.loads(json.dumps(identity)).items():
                 if before.get(name) != value:
@@ -68,7 +74,7 @@ class RunFolder:
                         f"The run in {self.path} has {name}={before.get(name)!r}, and {value!r} is given; "
                         "choose another --out, or the same settings."
                     )
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif not (self.path / SETTINGS).is_file() and self.path.is_dir() and any(self.path.iterdir()):
             raise EditkitError(f"The folder {self.path} holds something else; choose another --out.")
         self.write(SETTINGS, json.dumps({**settings, "identity": identity}, indent=2) + "\n")
 

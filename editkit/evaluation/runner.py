@@ -5,100 +5,32 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from editkit import __version__, registry
-from editkit import config as configs
+from editkit import __version__
 from editkit.errors import EditkitError
 from editkit.evaluation import existing
-from editkit.evaluation.benchmarks import Benchmark, Contents, open_benchmark
+from editkit.evaluation.benchmarks import open_benchmark
 from editkit.evaluation.chunks import Share, Watch
-from editkit.evaluation.metrics import AbsentMetricError, LoadedMetric, Metric, judge, load_metric
+from editkit.evaluation.metrics import LoadedMetric, judge
+from editkit.evaluation.preparation import PreparedRun, prepare
 from editkit.evaluation.records import Edit
 from editkit.evaluation.report import frame, gallery
 from editkit.evaluation.run_folder import GROWING, SETTINGS, RunFolder
 from editkit.evaluation.scoring import Scoring
 from editkit.evaluation.settings import RunConfig
-from editkit.inference import inputs
-from editkit.request import EditRequest
 
 if TYPE_CHECKING:
     from editkit.inference.editor import PictureEditor
 
-REPLIES = "judge"
-"""Folder of a judge's replies, in a run's folder."""
+__all__ = ["Phase", "PreparedRun", "failed", "open_benchmark", "prepare", "run"]
+
 PLACES = ("out", "device", "data")
 """Settings that do not decide what comes out."""
 Phase = Callable[[str, int], Watch]
 """Begins a phase of so many results under a name; gives what counts them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreparedRun:
-    """A run that can start.
-
-    Attributes:
-        config: its settings.
-        benchmark: gives the items.
-        contents: how many there are.
-        metrics: score them.
-        left_out: why metrics that were wanted are missing, by name.
-    """
-
-    config: RunConfig
-    benchmark: Benchmark
-    contents: Contents
-    metrics: list[Metric]
-    left_out: Mapping[str, str]
-
-
-def prepare(config: RunConfig) -> PreparedRun:
-    """Check a run's settings, load its metrics, and go through its benchmark, which may take long.
-
-    Raises:
-        EditkitError: where settings are wrong, there are no items, or no metric is here.
-    """
-    for name in config.methods:
-        variant = config.variant(name)
-        configs.build(registry.method(variant.method).config, variant.options)
-        if fields := variant.request:
-            inputs.prepare(EditRequest(image=None, instruction="edit", method=variant.method, **fields))
-    benchmark = open_benchmark(config.benchmark, config.data)
-    existing.check_folders(config.results)
-    names = [*(config.metrics or benchmark.config.metrics), *(["judge"] if config.judge else [])]
-    if strange := [name for name in config.metric_options if name not in names]:
-        raise EditkitError(
-            f"metric_options names {strange[0]!r}, which is not among the metrics {', '.join(names)}."
-        )
-    metrics, left_out = list[Metric](), dict[str, str]()
-    for name in dict.fromkeys(names):
-        made = _metric(name, _options(config, name, benchmark))
-        if isinstance(made, str):
-            left_out[name] = made
-        else:
-            metrics.append(made)
-    if not metrics:
-        raise EditkitError(f"None of the metrics can be used; the first: {next(iter(left_out.values()))}")
-    found = benchmark.contents(config.limit)
-    return PreparedRun(config=config, benchmark=benchmark, contents=found, metrics=metrics, left_out=left_out)
-
-
-def _options(config: RunConfig, name: str, benchmark: Benchmark) -> Mapping[str, Any]:
-    given = config.metric_options.get(name, {})
-    if name != "judge":
-        return given
-    given = {**given, **config.judge}
-    own = {"rubric": benchmark.config.rubric, "replies": str(Path(config.out) / REPLIES)}
-    return {**given, **{key: value for key, value in own.items() if not given.get(key)}}
-
-
-def _metric(name: str, options: Mapping[str, Any]) -> Metric | str:
-    try:
-        return load_metric(name, options)
-    except AbsentMetricError as error:
-        return str(error)
 
 
 def run(
@@ -178,7 +110,7 @@ def _begin(folder: RunFolder, prepared: PreparedRun) -> None:
     """Write what is run; methods, results and metrics of earlier calls stay in it."""
     config = asdict(prepared.config)
     config["judge"] = judge.public(config["judge"])
-    before = folder.settings if (folder.path / SETTINGS).is_file() else {}
+    before = folder.settings if folder.begun else {}
     identity = {name: value for name, value in config.items() if name not in (*GROWING, *PLACES)}
     identity |= {"benchmark": prepared.benchmark.config.name, "contents": prepared.contents.digest}
     described = {

@@ -1,9 +1,10 @@
-"""What keeps items of two runs from being compared: items of one run alone, and missing scores."""
+"""What keeps items of two runs from being compared: items of one run, other questions, missing scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from editkit.evaluation.comparison import method_pairs
 from editkit.evaluation.metrics.cost import Cost
@@ -21,7 +22,10 @@ def sentences(
         EditkitError: as `lacking` and `unscored`, which explain the arguments.
     """
     return [
-        *(f"{told}; run both on the same items" for told in lacking(first, second)),
+        *(
+            f"{told}; run both on the same items"
+            for told in [*lacking(first, second), *changed(first, second)]
+        ),
         *(f"{told}; run again what failed" for told in unscored(first, second, methods, columns)),
     ]
 
@@ -41,6 +45,29 @@ def lacking(first: str | Path, second: str | Path) -> list[str]:
                 f"such as {missing[0]!r}"
             )
     return told
+
+
+def changed(first: str | Path, second: str | Path) -> list[str]:
+    """Say how many items of one id ask for another edit in the second run; empty where none does.
+
+    Raises:
+        EditkitError: where the items of a run cannot be read.
+    """
+    before, after = ({item["id"]: item for item in RunFolder(path).items()} for path in (first, second))
+    shared = [identity for identity in before if identity in after]
+    others = [identity for identity in shared if _asks_otherwise(before[identity], after[identity])]
+    if not others:
+        return []
+    return [
+        f"{len(others)} of the {len(shared)} items that both runs have ask for another edit in {second} than "
+        f"in {first}, such as {others[0]!r}"
+    ]
+
+
+def _asks_otherwise(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether the words differ, or one edits the result before; older runs do not tell the latter."""
+    chained = {bool(item["chained"]) for item in (old, new) if "chained" in item}
+    return old["instruction"] != new["instruction"] or len(chained) > 1
 
 
 def unscored(

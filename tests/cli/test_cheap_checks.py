@@ -27,6 +27,7 @@ for arguments in json.loads(sys.argv[1]):
 CONFIG = str(ROOT / "configs" / "tiny" / "kontext-lora.yaml")
 
 
+MADE = ["-m", "kontext", "-o", "run"]
 REFUSALS: list[tuple[list[str], str]] = [
     (["edit", "absent.png", "hi"], "absent.png cannot be read"),
     (["edit", "", "hi"], "The picture's name is empty"),
@@ -43,6 +44,19 @@ REFUSALS: list[tuple[list[str], str]] = [
     (["edit", "image.png", "hi", "-m", "aceplus", "--option", "crop=round"], "crop must be one of"),
     (["edit", "image.png", "hi", "-m", "nonsense"], "no method 'nonsense'"),
     (["eval", "shapesworld", "--option", "nonsense=1"], "Unknown key 'nonsense'"),
+    (["eval", "run", "nonsense", *MADE], "no benchmark called 'nonsense'"),
+    (["eval", "run", "jsonl", "--data", "absent", *MADE], "There is nothing at absent"),
+    (["eval", "run", "kontext-bench", "--data", ".", *MADE], "There is none of test/metadata.jsonl"),
+    (["eval", "run", "shapesworld", "--metrics", "nonsense", *MADE], "no metric called 'nonsense'"),
+    (["eval", "run", "shapesworld", *MADE, "--option", "kontex.area=1"], "no method 'kontex'"),
+    (["eval", "run", "shapesworld", *MADE, "--option", "icedit.nonsense=1"], "Unknown key 'nonsense'"),
+    (["eval", "run", "shapesworld", *MADE, "--option", "kontext=1"], "must have the form method.key=value"),
+    (
+        ["eval", "run", "shapesworld", *MADE, "--metric-option", "lpips=1"],
+        "the form metric.key=value",
+    ),
+    (["eval", "run", "shapesworld", *MADE, "--results", "absent"], "no folder of results at absent"),
+    (["eval", "vae", "absent"], "There is nothing at absent"),
     (["compare", "absent.png", "hi"], "absent.png cannot be read"),
     (["compare", "-", "hi"], "Stdin holds no known picture format"),
     (["compare", "image.png", "hi", "--option", "kontext.nonsense=1"], "Unknown key 'nonsense'"),

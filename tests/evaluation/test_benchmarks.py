@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -182,6 +184,38 @@ def test_bad_rows_are_counted_and_named(tmp_path: Path) -> None:
     assert problems[6].sentence == "The id 'x' holds characters that are not Unicode; remove them."
     found = open_benchmark("jsonl", path).contents()
     assert found.problems == {"unreadable row": 3, "empty field": 4, "duplicate id": 1}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("turn", "9" * 5000, "no whole number from 1 to 1,000,000"),
+        ("turn", 10**25, "no whole number from 1 to 1,000,000"),
+        ("turn", 0, "no whole number"),
+        ("words", {"open": 1}, "words of row 1 .* is no text"),
+        ("words", [["open"]], "no list of texts"),
+    ],
+)
+def test_cells_of_a_wrong_kind_are_counted(field: str, value: Any, words: str, tmp_path: Path) -> None:
+    path = samples.jsonl(tmp_path)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[1] |= {"session": "s", field: value}
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    items, (problem,) = samples.split(open_benchmark("jsonl", path))
+    assert [item.id for item in items] == ["item 0", "item 2", "item 3"]
+    assert problem.kind == "empty field"
+    one_sentence(problem.sentence)
+    assert re.search(words, problem.sentence)
+
+
+def test_words_may_be_a_number(tmp_path: Path) -> None:
+    path = samples.jsonl(tmp_path, 3)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line, words in zip(lines, (7, ["open", 24], None), strict=True):
+        line["words"] = words
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    items, _ = samples.split(open_benchmark("jsonl", path))
+    assert [item.words for item in items] == [("7",), ("open", "24"), ()]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from editkit.errors import EditkitError
 from editkit.evaluation.comparison import compare, regressions
 from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig
-from tests.command_line import Cli
+from tests.command_line import Cli, refused
 from tests.evaluation.finished import done, scored
 
 
@@ -107,6 +108,55 @@ def test_other_items_fail_the_gate(runs: tuple[Path, Path], tmp_path: Path, cli:
         )
     allowed = cli("eval", "compare", runs[0], fewer, "--shared-items")
     assert (allowed.status, allowed.err) == (0, "")
+
+
+def measured_otherwise(run: Path, out: Path, key: str, value: str) -> Path:
+    """A copy of a run whose metric pixels depends on something else."""
+    shutil.copytree(run, out)
+    settings = RunFolder(out).settings
+    settings["metrics"]["pixels"]["depends on"][key] = value
+    (out / "run.json").write_text(json.dumps(settings))
+    return out
+
+
+def test_figures_of_one_name_must_be_measured_alike(
+    runs: tuple[Path, Path], tmp_path: Path, cli: Cli
+) -> None:
+    other = measured_otherwise(runs[0], tmp_path / "other", "resize", "by nearest pixels")
+    refused(
+        cli("eval", "compare", runs[0], other),
+        "l1, l2, psnr, ssim cannot be compared, since pixels has another resize: .* by nearest pixels in ",
+    )
+    refused(
+        cli("eval", "compare", runs[0], other, "--columns", "l1", "--shared-items"), "l1 cannot be compared"
+    )
+    assert cli("eval", "compare", runs[0], other, "--columns", "failed").status == 0
+
+
+def test_two_versions_of_a_library_are_told(runs: tuple[Path, Path], tmp_path: Path, cli: Cli) -> None:
+    other = measured_otherwise(runs[0], tmp_path / "other", "library", "torchmetrics 0.1")
+    told = cli("eval", "compare", runs[0], other)
+    assert told.status == 0
+    assert re.fullmatch(
+        r"note: l1, l2, psnr, ssim come from two versions: torchmetrics \S+ and torchmetrics 0.1\n", told.err
+    )
+
+
+def test_other_questions_of_one_id_fail_the_gate(tmp_path: Path, cli: Cli) -> None:
+    """MagicBrush's single turns and its chained ones have the same ids, and other sources."""
+    single, chained = (
+        scored(tmp_path / name, name, {"m": 3}, ["pixels"]).path
+        for name in ("magicbrush", "magicbrush-multi")
+    )
+    told = cli("eval", "compare", single, chained)
+    assert told.status == 1
+    assert "2 of the 4 items that both runs have ask for another edit in " in told.err
+    assert cli("eval", "compare", single, chained, "--shared-items").status == 0
+    assert cli("eval", "compare", single, single).status == 0
+
+
+def test_what_is_named_twice_is_compared_once(runs: tuple[Path, Path]) -> None:
+    assert len(compare(*runs, methods=["m", "m=m"], columns=["l1", "l1"])) == 1
 
 
 def test_failures_are_compared_too(tmp_path: Path, cli: Cli) -> None:

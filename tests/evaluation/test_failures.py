@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from editkit.editor import Editor
 from editkit.evaluation import runner
 from editkit.evaluation.report import frame
 from editkit.evaluation.settings import RunConfig
+from tests.command_line import Cli
 from tests.evaluation import samples
 from tests.evaluation.finished import done, table
 
@@ -35,6 +37,14 @@ def test_unreadable_pictures_of_the_benchmark_are_named(existing: RunConfig) -> 
     found = frame.read_frame(done(existing))
     assert [row.item["id"] for row in found.rows if row.error] == ["item 2"]
     assert "answer of row 2" in str(found.rows[2].error)
+
+
+def test_a_method_without_any_score_stands_in_the_table(existing: RunConfig, cli: Cli) -> None:
+    for each in (Path(str(existing.data)).parent / "source").iterdir():
+        each.unlink()
+    told = cli("eval", "report", done(existing).path, "--quiet")
+    assert (told.status, told.err) == (0, "")
+    assert re.search(r"^theirs +40 +40 +–$", told.out, re.MULTILINE)  # noqa: RUF001
 
 
 def test_a_name_too_long_for_a_file_is_a_missing_result(existing: RunConfig) -> None:

@@ -124,6 +124,25 @@ def test_other_settings_need_another_folder(existing: RunConfig) -> None:
         done(existing)
 
 
+def test_settings_of_a_run_that_began_nothing_may_change(tmp_path: Path, random_flux: Backbone) -> None:
+    """As after a precision that the backbone refuses: the folder holds settings, and no result of them."""
+    config = RunConfig(
+        benchmark="shapesworld", methods=["kontext"], limit=1, steps=1, metrics=["pixels"], dtype="float3",
+        out=str(tmp_path / "run"),
+    )  # fmt: skip
+
+    def refuse() -> Editor:
+        raise EditkitError("The dtype 'float3' is unknown.")
+
+    with pytest.raises(EditkitError, match="float3"):
+        done(config, refuse)
+    folder = done(replace(config, dtype=None), lambda: Editor(random_flux))
+    assert folder.settings["identity"]["dtype"] is None
+    assert len(frame.read_frame(folder).rows) == 1
+    with pytest.raises(EditkitError, match="has dtype=None"):
+        done(config, refuse)
+
+
 def test_results_of_one_name_come_from_one_folder(existing: RunConfig, tmp_path: Path) -> None:
     """Else the table would mix the pictures of two systems, and name the second one's folder."""
     before = table(done(existing))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,9 @@ def test_training_asks_as_the_judge_does(job: judge_recipe.JudgeJob) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> judge_attempts.Attempts:
-    """What Kontext makes of four held-out edits in a step, kept and read again."""
+    """What Kontext makes of eight held-out edits in a step, kept and read again."""
     chosen = judge_attempts.AttemptsConfig(
-        method="kontext", edits=4, seeds=3, steps=(1,), cache=str(tmp_path_factory.mktemp("cache"))
+        method="kontext", edits=8, seeds=3, steps=(1,), cache=str(tmp_path_factory.mktemp("cache"))
     )
     first = judge_attempts.recorded(chosen, 64, start=0)
     (file,) = Path(chosen.cache).iterdir()
@@ -118,19 +119,19 @@ def test_attempts_are_measured() -> None:
 
 
 def test_an_example_of_attempts(made: judge_attempts.Attempts) -> None:
-    assert made.pixels_ENCHW.shape == (4, 3, 3, 64, 64)
+    assert made.pixels_ENCHW.shape == (8, 3, 3, 64, 64)
     assert not torch.equal(made.pixels_ENCHW[0, 0], made.pixels_ENCHW[0, 1])
     named = set()
     for number in range(40):
         example = made.example(number, random.Random(number))
-        edit = judge_attempts.sampled(number % 4)
+        edit = judge_attempts.sampled(number % 8)
         assert example.instruction == edit.instruction
         assert torch.equal(example.pictures[0], judge_pairs.drawn(edit.source, 64))
         misses = []
         for picture in example.pictures[1:]:
             levels = (picture * 255).round().byte()
-            seed = next(n for n in range(3) if torch.equal(levels, made.pixels_ENCHW[number % 4, n]))
-            misses.append(float(made.misses_EN[number % 4, seed]))
+            seed = next(n for n in range(3) if torch.equal(levels, made.pixels_ENCHW[number % 8, n]))
+            misses.append(float(made.misses_EN[number % 8, seed]))
         preferred = judge_attempts.better(*misses)
         assert example.reply.endswith(judge_model.BETTER[preferred])
         named.add(preferred)
@@ -142,14 +143,20 @@ def test_attempts_are_judged(made: judge_attempts.Attempts) -> None:
         """Knows the truth."""
 
         def compare(self, case: Case, first: Image.Image, second: Image.Image) -> judges.Verdict:
-            edit = next(e for e in map(judge_attempts.sampled, range(4)) if e.instruction == case.instruction)
+            edit = next(e for e in map(judge_attempts.sampled, range(8)) if e.instruction == case.instruction)
             misses = [
                 judge_attempts.measured(edit, np.asarray(each.resize((128, 128)), np.float32) / 255)[1]
                 for each in (first, second)
             ]
             return judges.Verdict(better="first" if misses[0] < misses[1] else "second", reply="", seconds=0)
 
-    found = attempts_accuracy(Knowing(), made)
+    # The best and the worst attempt at each edit come first, since those two are compared.
+    order_EN = made.misses_EN.argsort()[:, [0, -1]]
+    edits_E1 = torch.arange(len(order_EN))[:, None]
+    apart = replace(
+        made, pixels_ENCHW=made.pixels_ENCHW[edits_E1, order_EN], misses_EN=made.misses_EN[edits_E1, order_EN]
+    )
+    found = attempts_accuracy(Knowing(), apart)
     assert found.steady == 1
     assert found.overall >= 0.75, "the pictures are judged at another size than they were measured at"
 

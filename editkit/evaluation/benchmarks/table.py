@@ -167,7 +167,6 @@ def _item(
     stem = Path(named_file).stem if isinstance(named_file, str) else f"{place:06d}"
     names |= {"place": place, "stem": stem}
     identity = _named(options.id, names, where)
-    words = cell("words") or ()
     return Item(
         id=identity,
         instruction=texts["instruction"],
@@ -181,7 +180,7 @@ def _item(
         answer_caption=texts["answer_caption"],
         session=texts["session"],
         turn=turn,
-        words=(words,) if isinstance(words, str) else tuple(map(str, words)),
+        words=_words(cell("words"), where),
         published=inside(_named(options.result, {**names, "id": identity}, where), where),
         fields={name: _plain(row.get(name)) for name in options.fields},
     )
@@ -209,6 +208,15 @@ def _text(value: Any, name: str, where: str) -> str:
     if text != text.encode(errors="ignore").decode():
         raise EditkitError(f"The {name} of {where} is no Unicode text; correct it or leave the row out.")
     return text
+
+
+def _words(value: Any, where: str) -> tuple[str, ...]:
+    """The texts that must be readable: one, or a list of them."""
+    several = value if isinstance(value, list | tuple) else [value]
+    texts = [_text(each, "words", where) for each in several if not isinstance(each, list | tuple)]
+    if len(texts) < len(several):
+        raise EmptyFieldError(f"The words of {where} are no list of texts.")
+    return tuple(text for text in texts if text)
 
 
 def _named(pattern: str, names: Mapping[str, Any], where: str) -> str:

@@ -20,6 +20,10 @@ class Turn(NamedTuple):
     number: int
 
 
+MOST = 1_000_000
+"""Largest number of a turn."""
+LONGEST = 20
+"""Digits of a cell that are read as a number."""
 NONE = Turn("", 0)
 """What comes before the first row."""
 
@@ -33,14 +37,16 @@ def read_turn(value: Any, session: str, before: Turn, where: str) -> int:
     """Return the turn that a row names, else the next one of its session.
 
     Raises:
-        EditkitError: where the row names something else than a whole number from 1 on.
+        EditkitError: where the row names something else than a whole number from 1 on, or too large a one.
     """
     if value is None or value == "":
         return before.number + 1 if follows(session, before.session) else 1
-    text = str(value).removesuffix(".0")  # tables with gaps keep whole numbers so
-    if not text.isdecimal() or int(text) < 1:
-        raise EmptyFieldError(f"The {where} has the turn {value!r}, which is no whole number from 1 on.")
-    return int(text)
+    number = _whole(value)
+    if number < 1:
+        raise EmptyFieldError(
+            f"The {where} has the turn {repr(value)[:LONGEST]}, which is no whole number from 1 to {MOST:,}."
+        )
+    return number
 
 
 def of_broken(row: Mapping[str, Any], session: str, number: str, before: Turn) -> Turn:
@@ -58,8 +64,13 @@ def of_broken(row: Mapping[str, Any], session: str, number: str, before: Turn) -
         return Turn(before.session, before.number + 1)
     named = "" if named is None else str(named)
     following = before.number + 1 if follows(named, before.session) else 1
-    value = str(row.get(number) or following).removesuffix(".0")
-    return Turn(named, int(value) if value.isdecimal() else following)
+    return Turn(named, _whole(row.get(number)) or following)
+
+
+def _whole(value: Any) -> int:
+    """The turn that a cell holds; 0 where it holds none."""
+    text = str(value).removesuffix(".0")  # tables with gaps keep whole numbers so
+    return int(text) if text.isdecimal() and len(text) <= LONGEST and int(text) <= MOST else 0
 
 
 def unsourced(item: Item, before: Item | None) -> str | None:

@@ -134,7 +134,7 @@ def test_a_folder_with_several_is_asked_for_one(flux: FluxTransformer2DModel, tm
 def test_training_goes_on_from_loras_alone(flux: FluxTransformer2DModel, tmp_path: Path) -> None:
     save_file(loha(OUT), tmp_path / "x.safetensors")
     adapted = fresh(flux)
-    with pytest.raises(EditkitError, match="is no LoRA, so it cannot train on"):
+    with pytest.raises(EditkitError, match="is not a LoRA, so it cannot be trained further"):
         adapters.resume(adapted, tmp_path / "x.safetensors")
     assert adapted.state_dict().keys() == flux.state_dict().keys()
 

@@ -1,0 +1,47 @@
+"""Draws the training loss of the embedded model's stages whose logs are kept in configs/tiny/logs.
+
+python -m benchmarks.stage_curves
+
+It writes docs/assets/stage-curves.svg. The loss of a step is that of its own samples, so each line is a
+running mean.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from editkit import atomic_files, config
+from editkit.evaluation.report.plots import COLOURS
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS, OUT = ROOT / "configs" / "tiny", ROOT / "docs" / "assets" / "stage-curves.svg"
+WINDOW = 15
+"""Number of a log's lines that are averaged."""
+
+
+def main() -> None:
+    """Draw all kept logs into one picture."""
+    from matplotlib.figure import Figure
+
+    logs = sorted((CONFIGS / "logs").glob("*.jsonl"))
+    figure = Figure(figsize=(3.4 * len(logs), 2.8), layout="constrained")
+    panels = figure.subplots(1, len(logs), squeeze=False)[0]
+    for log, axes, colour in zip(logs, panels, COLOURS, strict=False):
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+        batch = config.read_yaml(CONFIGS / f"{log.stem}.yaml")["fit"]["batch"]
+        samples = np.array([row["step"] for row in rows]) * batch / 1000
+        loss = np.array([row["loss"] for row in rows])
+        axes.plot(samples, loss, color=colour, alpha=0.25, linewidth=0.8)
+        smooth = np.convolve(loss, np.ones(WINDOW) / WINDOW, mode="valid")
+        axes.plot(samples[WINDOW // 2 : WINDOW // 2 + len(smooth)], smooth, color=colour)
+        axes.set(title=log.stem, xlabel="thousand samples", ylabel="loss", ylim=(0, None))
+    with atomic_files.whole(OUT) as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    print(OUT)
+
+
+if __name__ == "__main__":
+    main()

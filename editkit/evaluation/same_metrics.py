@@ -1,0 +1,75 @@
+"""Whether figures of one name were measured alike in two runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from editkit.errors import EditkitError
+from editkit.evaluation.report import frame
+from editkit.evaluation.report.frame import Frame
+from editkit.evaluation.run_folder import RunFolder
+
+VERSIONS = ("library", "ssim")
+"""What tells versions of software alone: figures of two versions are compared, and a note tells of it."""
+LONGEST = 60
+"""Letters of a value in a sentence."""
+
+
+class Change(NamedTuple):
+    """What a metric depends on, and has otherwise in the other run."""
+
+    metric: str
+    columns: tuple[str, ...]
+    key: str
+    first: Any
+    second: Any
+
+
+def check(first: str | Path, second: str | Path, before: Frame, after: Frame, asked: Sequence[str]) -> None:
+    """Check that the asked columns come from the same models, preprocessing, rubrics, and so on.
+
+    Raises:
+        EditkitError: where they do not, so that their difference would tell of these and not of the results.
+    """
+    for change in changes(before, after, asked):
+        if change.key not in VERSIONS:
+            raise EditkitError(
+                f"{', '.join(change.columns)} cannot be compared, since {change.metric} has another "
+                f"{change.key}: {_short(change.first)} in {first}, {_short(change.second)} in {second}; "
+                "score both runs alike, or leave these figures out of --columns."
+            )
+
+
+def told(first: str | Path, second: str | Path, asked: Sequence[str]) -> Iterator[str]:
+    """Say which of these columns come from two versions of software, without a full stop.
+
+    Raises:
+        EditkitError: where a folder holds no run.
+    """
+    before, after = (frame.read_frame(RunFolder(path)) for path in (first, second))
+    for change in changes(before, after, asked):
+        if change.key in VERSIONS:
+            yield (
+                f"{', '.join(change.columns)} come from two versions: {_short(change.first)} and "
+                f"{_short(change.second)}"
+            )
+
+
+def changes(before: Frame, after: Frame, asked: Sequence[str]) -> Iterator[Change]:
+    """What the metrics of the asked columns depend on, and have otherwise in the second run."""
+    for metric, old in before.settings["metrics"].items():
+        new = after.settings["metrics"].get(metric)
+        names = tuple(column["name"] for column in old["columns"] if column["name"] in asked)
+        if new is None or not names:
+            continue
+        first, second = old["depends on"], new["depends on"]
+        for key in {**first, **second}:
+            if first.get(key) != second.get(key):
+                yield Change(metric, names, key, first.get(key), second.get(key))
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
