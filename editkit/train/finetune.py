@@ -22,7 +22,7 @@ from editkit.data.samplers import BatchSampler, MixtureSampler
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.method import Method
-from editkit.train import activation_checkpointing, model_card, resuming, status
+from editkit.train import activation_checkpointing, base_weights, model_card, resuming, status
 from editkit.train.distill import objective_of
 from editkit.train.distributed import fsdp, meta_weights, processes
 from editkit.train.job import Job, Rows
@@ -39,7 +39,6 @@ class EditJob(Job):
     """Connects a backbone, a method and datasets for `fit`."""
 
     objective: Objective
-    contents: dict[str, str]
     _weights: WeightReader | None = None
 
     def __init__(self, settings: EditTrainConfig, method: Method[Options] | None = None) -> None:
@@ -56,6 +55,9 @@ class EditJob(Job):
         self.backbone.use_components_of(self.role)
         self.conditioner = self.method.conditioner(self.backbone, options)
         self.trainer = self.method.trainer(self.backbone, options)
+        self.contents: dict[str, str] = {}
+        if not settings.fresh:
+            self._keep_content(resuming.WEIGHTS, base_weights.content(self.backbone, self.role, settings))
         self._prepare()
         parts = (self.backbone, self.role, self.conditioner, self.trainer, settings)
         self.objective = objective_of(settings)(*parts)
@@ -63,21 +65,16 @@ class EditJob(Job):
         self._validation = Validation(self, settings.validation) if wanted else None
         mixture = {"data": MixedConfig(data=settings.data)}
         mixture |= {f"mixture.{name}.data": mixed for name, mixed in settings.mixture.items()}
-        self.contents = {}
         filled = [self._buckets(name, mixed) for name, mixed in mixture.items()]
         if settings.context_tokens < 1 and not any(bucket.joins_sequence for bucket in chain(*filled)):
             raise EditkitError(
                 "context_tokens is for pictures that join the sequence, and none does here; leave it out."
             )
         # Datasets change with optimizer steps, so the number of forward passes in a step does not matter.
-        samplers = [
-            BatchSampler(each, settings.fit.samples, settings.fit.seed, mixed=settings.mixed_sizes)
-            for each in filled
-        ]
+        count, seed = settings.fit.samples, settings.fit.seed
+        samplers = [BatchSampler(each, count, seed, mixed=settings.mixed_sizes) for each in filled]
         self.sampler = MixtureSampler(samplers, [mixed.weight for mixed in mixture.values()])
-        self._build_batch = BatchBuilder(
-            self.sampler, self.backbone, self.trainer, settings.fit.samples, settings.fit.seed
-        )
+        self._build_batch = BatchBuilder(self.sampler, self.backbone, self.trainer, count, seed)
         if settings.cache_texts:
             self.backbone.cache_texts(Path(settings.cache))
             self._encode_texts([bucket for each in filled for bucket in each])
@@ -88,8 +85,7 @@ class EditJob(Job):
         status.tell(status.READING)
         settings = self.config
         records = cropped(dataset(mixed.data), mixed.data, self.backbone.sizes(self.role))
-        self.contents[name + resuming.CONTENT] = content = records.content()
-        resuming.check_content(settings.fit, name, content)
+        self._keep_content(name, records.content())
         about = [self.method.name, settings.options, vars(mixed.data), records.digest()]
         found = LatentCache(
             *(records, self.backbone, self.conditioner, self.trainer),
@@ -102,6 +98,11 @@ class EditJob(Job):
         for bucket in found:
             bucket.mixed = mixed
         return found
+
+    def _keep_content(self, name: str, content: str) -> None:
+        """Keep the hash of files for the checkpoints, and compare it with that of a run that resumes."""
+        self.contents[name + resuming.CONTENT] = content
+        resuming.check_content(self.config.fit, name, content)
 
     @torch.no_grad()
     def _encode_texts(self, filled: Sequence[Bucket]) -> None:

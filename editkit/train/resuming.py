@@ -27,7 +27,9 @@ FIXED = ("fit.optim.name", "fit.optim.lr_of")
 PRECISION = "fit.precision"
 """The precision of a run, which a resumed run keeps where it is `auto`."""
 CONTENT = ".content"
-"""Ending of the names under which checkpoints keep the hash of each dataset, after the dataset's own name."""
+"""Ending of the names under which checkpoints keep hashes: of each dataset, and of `WEIGHTS`."""
+WEIGHTS = "backbone"
+"""The setting that names the weights which a run begins from."""
 SAMPLES = "fit.samples"
 """Samples of an optimizer step: fit.batch times fit.accumulate times processes."""
 
@@ -95,12 +97,12 @@ def check_settings(folder: Path, fit: FitConfig, settings: Any) -> None:
 
 
 def check_content(fit: FitConfig, name: str, content: str) -> None:
-    """Refuse to resume a run whose files of data were changed; a warning where `fit.allow_changes` allows it.
+    """Refuse to resume a run whose files were changed; a warning where `fit.allow_changes` allows it.
 
     Args:
         fit: says which checkpoint the run resumes, if any.
-        name: the dataset's name in the settings.
-        content: the hash of its words, and of names and sizes of its files.
+        name: the dataset's name in the settings, or `backbone` for the weights.
+        content: the hash of a dataset's words, and of names and sizes of its files; that of weights.
 
     Raises:
         EditkitError: if the checkpoint keeps another hash.
@@ -116,10 +118,11 @@ def check_content(fit: FitConfig, name: str, content: str) -> None:
         return  # it keeps none, or loading it says what is wrong
     if before == content:
         return
-    changed = f"The records of {name} are others than those of the checkpoint {found}"
+    what, parts = ("weights", "") if name == WEIGHTS else ("records", "words, or names or sizes of ")
+    changed = f"The {what} of {name} are others than those of the checkpoint {found}"
     if not _among(name + CONTENT, fit.allow_changes):
         raise EditkitError(
-            f"{changed}: words, or names or sizes of files were changed; restore them, give "
+            f"{changed}: {parts}files were changed; restore them, give "
             f"fit.allow_changes=[{name}{CONTENT}] to go on so, or start anew with another fit.output."
         )
     warnings.warn(f"{changed}; the run goes on with them.", EditkitWarning, stacklevel=2)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from editkit import EditkitError, config
@@ -132,6 +134,48 @@ def test_changed_data_are_refused_or_allowed(tmp_path: Path, configured: Configu
     with pytest.warns(EditkitWarning, match="The records of data are others .* goes on with them"):
         go_on("fit.steps=3", "fit.resume=latest", "fit.allow_changes=[data]", words="make it big")
     go_on("fit.steps=4", "fit.resume=latest", words="make it big")  # as the last checkpoint is of it
+
+
+@pytest.mark.parametrize(
+    ("part", "trained", "noticed"),
+    [
+        ("vae", "full", True),
+        ("text_encoder_2", "full", True),
+        ("text_encoder_2", "full with encoders", False),
+        ("transformer", "lora", True),
+        ("transformer", "full", False),
+    ],
+)
+def test_changed_weights_are_refused_or_allowed(
+    tmp_path: Path, random_pipeline: Path, part: str, trained: str, noticed: bool
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(random_pipeline, base)
+
+    def go_on(steps: int, *changes: str) -> float:
+        values = {
+            "backbone": str(base),
+            "trainable": trained.split()[0],
+            "text_encoders": "encoders" in trained,
+            "lora": {"rank": 2},
+            "cache": str(tmp_path / "cache"),
+            "data": {"count": 2, "kinds": {"recolour": 1.0}},
+            "fit": {"output": str(tmp_path / "run"), "batch": 1, "precision": "fp32", "device": "cpu"},
+        }
+        chosen = config.build(EditTrainConfig, values, [f"fit.steps={steps}", "fit.save_every=1", *changes])
+        return fit(EditJob(chosen), chosen.fit)
+
+    go_on(1)
+    (file,) = (base / part).glob("*.safetensors")
+    state = load_file(file)
+    save_file({name: value * 1.1 for name, value in state.items()}, file)
+    if noticed:
+        with pytest.raises(EditkitError, match=r"The weights of backbone are others .*\[backbone\.content\]"):
+            go_on(2, "fit.resume=latest")
+        with pytest.warns(EditkitWarning, match=r"The weights of backbone are others .* goes on with them"):
+            go_on(2, "fit.resume=latest", "fit.allow_changes=[backbone]")
+    else:
+        go_on(2, "fit.resume=latest")
 
 
 def test_a_checkpoint_without_settings_says_so(begun: Path) -> None:
