@@ -28,7 +28,7 @@ class Options(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
@@ -57,12 +57,12 @@ def layered(path: str | Path, changes: Sequence[str]) -> tuple[dict[str, Any], l
     """Merge a YAML mapping with the YAML files among the changes; return it and the `key=value` changes.
 
     Raises:
-        EditkitError: where `read` raises it.
+        EditkitError: where `read_yaml` raises it.
     """
     from omegaconf import DictConfig, OmegaConf
 
     files = [change for change in changes if "=" not in change and change.endswith((".yaml", ".yml"))]
-    merged = OmegaConf.merge(*(OmegaConf.create(read(each)) for each in (path, *files)))
+    merged = OmegaConf.merge(*(OmegaConf.create(read_yaml(each)) for each in (path, *files)))
     assert isinstance(merged, DictConfig)
     left = [change for change in changes if change not in files]
     return cast(dict[str, Any], OmegaConf.to_container(merged)), left
@@ -80,7 +80,7 @@ def build(cls: type[T], values: Mapping[str, Any], overrides: Sequence[str] = ()
 
     for override in overrides:
         if "=" not in override:
-            raise EditkitError(f"The override {override!r} must read key=value.")
+            raise EditkitError(f"The override {override!r} must have the form key=value.")
     schema = _schema(cast(Any, cls))  # mypy takes classes for unhashable
     try:
         merged = OmegaConf.merge(

@@ -161,7 +161,7 @@ def _config(benchmark: str, given: dict[str, Any], defaults: Collection[str], dr
     """The settings; a run's YAML stands over a person's defaults, as it must give everybody one table."""
     from editkit import config
 
-    if benchmark.endswith((".yaml", ".yml")) and "benchmark" in (written := config.read(benchmark)):
+    if benchmark.endswith((".yaml", ".yml")) and "benchmark" in (written := config.read_yaml(benchmark)):
         values = {**given, **written, **{name: given[name] for name in given if name not in defaults}}
         if isinstance(written.get("judge"), dict) and "judge" in given:
             values["judge"] = {**written["judge"], **given["judge"]}
@@ -179,7 +179,7 @@ def _plan(config: RunConfig, device: str | None) -> None:
     from editkit.evaluation import planning, runner
 
     prepared = runner.prepare(config)
-    contents, needed = prepared.contents, planning.needs(config, prepared.benchmark, device)
+    contents, needed = prepared.contents, planning.estimate_methods(config, prepared.benchmark, device)
     print(f"{prepared.benchmark.config.name}: {contents.count} items")
     for name, count in contents.categories.items():
         if name:

@@ -27,7 +27,7 @@ Verbose = Annotated[
 
 @dataclass
 class Verbosity:
-    """How much the running command prints."""
+    """The amount that the running command prints."""
 
     quiet: bool = False
     verbose: bool = False

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editkit.imaging.color import LUMA
-from editkit.shapesworld.compound import compound
+from editkit.shapesworld import compound
 from editkit.shapesworld.edits import ON_SCENE, REFERENCES, Edit, character_reference, style_reference
 from editkit.shapesworld.render import CELL, SIZE, render
 from editkit.shapesworld.world import JITTER, SIZES, SLOTS, Scene, draw_scene
@@ -27,7 +27,7 @@ IN_CONTEXT = (
 """Beginning of a diptych's description."""
 BLOCK = 8
 """Side of a mosaic's blocks."""
-OWN_SCENE: dict[str, Callable[[random.Random], Edit]] = {**REFERENCES, "compound": compound}
+OWN_SCENE: dict[str, Callable[[random.Random], Edit]] = {**REFERENCES, **compound.MAKERS}
 """Kinds that draw their own scene."""
 
 
@@ -52,7 +52,7 @@ class MaskedExample:
     answer: Scene
 
     def seen(self) -> Mask:
-        """What there is to go by, uint8 HWC: an answer must differ from it where there is work to do."""
+        """The picture that the edit starts from, uint8 HWC; an answer must differ from it."""
         picture = render(self.source or self.references[0])
         if self.task == "recolouring":
             gray: Mask = np.round(picture @ LUMA).astype(np.uint8)
@@ -158,7 +158,9 @@ MASKED: dict[str, tuple[str, Callable[..., Made]]] = {
 """By name: the task that a method is asked for, and what makes an example."""
 EDITS = {
     **dict.fromkeys(("local editing", "repainting"), LOCAL),
-    **dict.fromkeys(("instruction", "instruction beside", "diptych"), (*ON_SCENE, *REFERENCES, "compound")),
+    **dict.fromkeys(
+        ("instruction", "instruction beside", "diptych"), (*ON_SCENE, *REFERENCES, *compound.COMPOUND)
+    ),
 }
 """By name of one of `MASKED`: the edits that can be asked for by themselves, as in `diptych/replace`."""
 NAMES = (*MASKED, *(f"{name}/{edit}" for name, edits in EDITS.items() for edit in edits))
@@ -166,9 +168,10 @@ NAMES = (*MASKED, *(f"{name}/{edit}" for name, edits in EDITS.items() for edit i
 
 def masked_example(seed: int, name: str) -> MaskedExample:
     """The example of one of `NAMES` that a seed stands for; seeds are held out as those of `example` are."""
-    group, *edit = name.split("/")
+    group, _, edit = name.partition("/")
     task, make = MASKED[group]
-    kind, words, source, mask, references, answer = make(random.Random(f"{name} {seed}"), *edit)
+    rng = random.Random(f"{name} {seed}")
+    kind, words, source, mask, references, answer = make(rng, edit) if edit else make(rng)
     return MaskedExample(
         seed=seed,
         task=task,

@@ -154,7 +154,7 @@ def test_output_over_the_input(cli: Cli, place: Place) -> None:
     refused(cli(*edit(place, "--guidance", "nan", "-o", path)), "guidance")
     assert path.read_bytes() == old
     assert cli(*edit(place, "-o", path)).status == 0
-    assert provenance.read(path)["instruction"] == "make it blue"
+    assert provenance.read_recipe(path)["instruction"] == "make it blue"
 
 
 def test_generate_needs_no_picture(cli: Cli, place: Place) -> None:

@@ -98,7 +98,7 @@ def _session(
 
 
 def published(session: str, turn: int, chained: bool) -> str:
-    """Where the official evaluation looks for a result."""
+    """Return the path at which the official evaluation looks for a result."""
     way = "" if turn == 1 else "iter_" if chained else "inde_"
     return f"{session}/{session}_{way}{turn}.png"
 
