@@ -54,19 +54,23 @@ class RunFolder:
             raise EditkitError(f"{self.path / SETTINGS} is not as a run writes it; start the run again.")
         return found
 
-    @property
-    def begun(self) -> bool:
-        """Whether a run has logged anything here; one that ended before that may start anew."""
-        logs = self.path / LOGS
-        return (self.path / SETTINGS).is_file() and logs.is_dir() and any(logs.iterdir())
+    def begun(self, shared: bool = False) -> bool:
+        """Whether a run goes on here; one that has logged nothing yet starts anew, with any settings.
 
-    def begin(self, settings: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+        Args:
+            shared: whether other commands may do parts of it, and have begun.
+        """
+        logs = self.path / LOGS
+        logged = shared or (logs.is_dir() and any(logs.iterdir()))
+        return logged and (self.path / SETTINGS).is_file()
+
+    def begin(self, settings: Mapping[str, Any], identity: Mapping[str, Any], shared: bool = False) -> None:
         """Start or go on: settings that decide results must be those of what is there already.
 
         Raises:
             EditkitError: where they are not, or something else is in the folder.
         """
-        if self.begun:
+        if self.begun(shared):
             before = self.settings["identity"]
             for name, value in json.loads(json.dumps(identity)).items():
                 if before.get(name) != value:
@@ -74,9 +78,15 @@ class RunFolder:
                         f"The run in {self.path} has {name}={before.get(name)!r}, and {value!r} is given; "
                         "choose another --out, or the same settings."
                     )
-        elif not (self.path / SETTINGS).is_file() and self.path.is_dir() and any(self.path.iterdir()):
+        elif self._strange():
             raise EditkitError(f"The folder {self.path} holds something else; choose another --out.")
         self.write(SETTINGS, json.dumps({**settings, "identity": identity}, indent=2) + "\n")
+
+    def _strange(self) -> bool:
+        """Whether the folder holds something, and no run; what is half-written may be a run's settings."""
+        if (self.path / SETTINGS).is_file() or not self.path.is_dir():
+            return False
+        return not all(atomic_files.MARKED.fullmatch(each.name) for each in self.path.iterdir())
 
     def write(self, name: str, text: str) -> Path:
         """Write a file whole or not at all.

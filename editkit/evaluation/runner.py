@@ -58,8 +58,8 @@ def run(
         if isinstance(metric, LoadedMetric):  # before hours of edits, not after
             metric.load()
     folder = RunFolder(config.out, share.rank)
-    if share.rank == 0:
-        _begin(folder, prepared)
+    if share.leads:
+        _begin(folder, prepared, share)
     wait()
     folder.mend()
     logged = folder.edits()
@@ -74,7 +74,7 @@ def run(
         benchmark=benchmark, limit=config.limit, metrics=prepared.metrics, folder=folder, share=share
     ).run(phase("score", count))
     wait()
-    if share.rank == 0:
+    if share.leads:  # of processes apart, the last one sees all results
         gallery.collect(folder, benchmark, config.limit)
     return folder
 
@@ -106,11 +106,11 @@ def _edit(
     ).run(watch)
 
 
-def _begin(folder: RunFolder, prepared: PreparedRun) -> None:
+def _begin(folder: RunFolder, prepared: PreparedRun, share: Share) -> None:
     """Write what is run; methods, results and metrics of earlier calls stay in it."""
     config = asdict(prepared.config)
     config["judge"] = judge.public(config["judge"])
-    before = folder.settings if folder.begun else {}
+    before = folder.settings if folder.begun(share.apart) else {}
     identity = {name: value for name, value in config.items() if name not in (*GROWING, *PLACES)}
     identity |= {"benchmark": prepared.benchmark.config.name, "contents": prepared.contents.digest}
     described = {
@@ -137,7 +137,7 @@ def _begin(folder: RunFolder, prepared: PreparedRun) -> None:
             "machine": platform.machine(),
         },
     }
-    folder.begin(settings, identity)
+    folder.begin(settings, identity, share.apart)
     folder.write_items(prepared.benchmark.items(prepared.config.limit))
 
 

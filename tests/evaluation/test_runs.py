@@ -15,8 +15,8 @@ from editkit.backbone import Backbone
 from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.evaluation import planning, runner
-from editkit.evaluation.chunks import Share
-from editkit.evaluation.report import frame
+from editkit.evaluation.chunks import Share, from_environment
+from editkit.evaluation.report import frame, gallery
 from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig, Variant
 from tests.command_line import Cli, copied, refused
@@ -104,6 +104,27 @@ def test_shares_give_the_table_of_one_process(existing: RunConfig, tmp_path: Pat
         folder = done(shared, share=Share(rank=rank, world=3))
     assert table(folder) == whole
     assert len(list((folder.path / "logs").glob("scores-*.jsonl"))) == 3
+
+
+def test_shares_of_their_own_come_in_any_order(existing: RunConfig, tmp_path: Path) -> None:
+    """The first one begins the run, the last one chooses the best and worst of all."""
+    whole = done(existing)
+    shared = replace(existing, out=str(tmp_path / "shared"))
+    for rank in (1, 0):
+        share, wait = from_environment(f"{rank}/2")
+        folder = done(shared, share=share, wait=wait)
+    assert table(folder) == table(whole)
+    chosen = [json.loads((each.path / gallery.INDEX).read_text()) for each in (folder, whole)]
+    assert chosen[0] == chosen[1]
+    share, wait = from_environment("1/2")
+    with pytest.raises(EditkitError, match="has steps=None, and 7 is given"):
+        done(replace(shared, steps=7), share=share, wait=wait)
+
+
+def test_what_a_killed_process_half_wrote_is_no_other_run(existing: RunConfig) -> None:
+    Path(existing.out).mkdir()
+    (Path(existing.out) / ".0123456789abcdef.part").write_text("{")
+    assert len(table(done(existing))) == 40
 
 
 def test_metrics_can_be_added_later(existing: RunConfig) -> None:
