@@ -110,6 +110,8 @@ def _begin(folder: RunFolder, prepared: PreparedRun, share: Share) -> None:
     """Write what is run; methods, results and metrics of earlier calls stay in it."""
     config = asdict(prepared.config)
     config["judge"] = judge.public(config["judge"])
+    if config["data"] is not None:  # an arena may be opened from another folder
+        config["data"] = str(Path(config["data"]).resolve())
     before = folder.settings if folder.begun(share.apart) else {}
     identity = {name: value for name, value in config.items() if name not in (*GROWING, *PLACES)}
     identity |= {"benchmark": prepared.benchmark.config.name, "contents": prepared.contents.digest}

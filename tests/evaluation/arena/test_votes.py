@@ -14,9 +14,12 @@ import pytest
 
 from editkit.errors import EditkitError
 from editkit.evaluation.arena import Contest, Duel, Votes, open_contest
+from editkit.evaluation.benchmarks import open_benchmark
 from editkit.evaluation.run_folder import RunFolder
+from editkit.evaluation.settings import RunConfig
 from tests.command_line import Cli, refused
-from tests.evaluation.finished import scored
+from tests.evaluation import samples
+from tests.evaluation.finished import done, scored
 
 QUALITIES = ("instruction", "overall")
 
@@ -107,6 +110,24 @@ def test_a_method_of_two_runs_has_two_names(run: RunFolder, tmp_path: Path) -> N
     (tmp_path / "link").symlink_to(run.path)
     with pytest.raises(EditkitError, match="given twice"):
         open_contest([run.path, tmp_path / "link"])
+
+
+def test_a_contest_is_opened_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run whose data and results were given by relative paths."""
+    data = samples.jsonl(tmp_path / "data")
+    for name, change in (("near", 5), ("far", 30)):
+        samples.copied_results(open_benchmark("jsonl", data), tmp_path / name, change)
+    monkeypatch.chdir(tmp_path)
+    config = RunConfig(
+        benchmark="jsonl", data="data/items.jsonl", results={"near": "near", "far": "far"}, metrics=["pixels"],
+        out="run",
+    )  # fmt: skip
+    done(config)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    contest = open_contest([tmp_path / "run"])
+    assert contest.source("item 0") is not None
+    assert contest.picture("near", "item 0").size == samples.SIZE
 
 
 def test_what_cannot_be_compared_is_refused(run: RunFolder, tmp_path: Path) -> None:
