@@ -9,9 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from editkit.evaluation.metrics.base import HIGHER, LOWER, NEITHER, Column
 from editkit.evaluation.records import Edit, Problem
-
-LARGEST = 2**63 - 1
-"""Largest whole number that a table takes."""
+from editkit.evaluation.settings import LARGEST
 
 Shape = Any
 """A type, as a record's field has it; a literal text, or None, which stands for an absent key too;

@@ -87,7 +87,7 @@ def _check_names(config: RunConfig, metrics: Sequence[str]) -> None:
 
 
 def _check_requests(config: RunConfig) -> None:
-    """Check the fields of each method's requests.
+    """Check the steps and further fields of each method's requests.
 
     Raises:
         EditkitError: for a value that an edit refuses.
@@ -96,8 +96,8 @@ def _check_requests(config: RunConfig) -> None:
     from editkit.request import EditRequest
 
     for variant in map(config.variant, config.methods):
-        if fields := variant.request:
-            inputs.prepare(EditRequest(image=None, instruction="edit", method=variant.method, **fields))
+        fields = {**(variant.request or {}), "steps": config.steps}
+        inputs.prepare(EditRequest(image=None, instruction="edit", method=variant.method, **fields))
 
 
 def _options(config: RunConfig, name: str, benchmark: Benchmark) -> Mapping[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any
 
 REQUEST = ("task", "guidance", "size", "preserve", "align", "negative", "speed")
 """Fields of `EditRequest` that a run may set; items and other settings decide the others."""
+LARGEST = 2**63 - 1
+"""Largest whole number that a run's files and tables take."""
 OTHER_WORK = ("size", "negative", "speed")
 """Those of them that change how much work an edit is."""
 
@@ -94,6 +96,9 @@ class RunConfig:
             raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps must be at least 1, not {self.steps}")
+        for name, number in (("seed", self.seed), ("limit", self.limit)):
+            if abs(number or 0) > LARGEST:
+                raise ValueError(f"{name} must be at most 2^63 - 1, not {number}")
         _check_request(self.request)
         if not self.methods and not self.results:
             raise ValueError("methods or results must name what is evaluated")

@@ -119,9 +119,12 @@ def test_a_contest_is_opened_from_another_folder(tmp_path: Path, monkeypatch: py
         samples.copied_results(open_benchmark("jsonl", data), tmp_path / name, change)
     monkeypatch.chdir(tmp_path)
     config = RunConfig(
-        benchmark="jsonl", data="data/items.jsonl", results={"near": "near", "far": "far"}, metrics=["pixels"],
+        benchmark="jsonl",
+        data="data/items.jsonl",
+        results={"near": "near", "far": "far"},
+        metrics=["pixels"],
         out="run",
-    )  # fmt: skip
+    )
     done(config)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
