@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttentionMemory:
-    """What one forward pass attends to besides its own tokens, and what it keeps.
+    """The keys and values that one forward pass reads besides its own, and those that it keeps.
 
     Attributes:
         held: keys and values by layer that all tokens attend to, after their own; None for none.

@@ -184,7 +184,7 @@ def _memory(slots: Conditioning, branch: str, tokens: int) -> AttentionMemory | 
     return AttentionMemory(held=held, kept=kept, tokens=tokens)
 
 
-def load(
+def load_flux(
     name: str,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,

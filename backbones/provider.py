@@ -49,7 +49,7 @@ class FluxProvider:
     ) -> "Flux":
         from backbones import flux
 
-        return flux.load(name, device, dtype, loading)
+        return flux.load_flux(name, device, dtype, loading)
 
     def create(
         self, fresh: Mapping[str, Any], role: str, device: str | None, seed: int, loading: Mapping[str, Any]

@@ -89,7 +89,7 @@ class RoleTransformers:
         role: str,
         path: Path,
         name: str,
-        load: Callable[[Transformer, Path, str], object] = adapters.load,
+        load: Callable[[Transformer, Path, str], object] = adapters.load_adapter,
     ) -> None:
         """Load an adapter onto a role's transformer, beside others; a recipe names it by its hash."""
         load(self.transformer(role), path, name)

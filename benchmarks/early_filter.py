@@ -22,7 +22,7 @@ from editkit import shapesworld as world
 from editkit.inference import inputs, pipeline, planned_batch
 from editkit.inference.seed_search import preview_steps
 from editkit.judges import Case, load_judge
-from editkit.judges.tournament import bubble
+from editkit.judges.tournament import find_best
 from editkit.shapesworld import evaluate_open
 from editkit.types import EditRequest
 
@@ -74,7 +74,7 @@ def filters(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 referee = load_judge(who)
                 picks = []
                 for each in drawn:
-                    _, comparisons = bubble(referee, each["case"], dict(enumerate(each[mode])))
+                    _, comparisons = find_best(referee, each["case"], dict(enumerate(each[mode])))
                     picks.append([c.better for c in comparisons])
                 rows += curve(name, mode, who, drawn, picks, wins)
     return rows

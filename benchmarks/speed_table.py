@@ -24,7 +24,7 @@ def write(base: str, method: str, steps: int, measured: Mapping[str, tuple[str, 
 
     All settings are written, since defaults may change after they were measured, and the number of steps.
     """
-    table = config.read(TABLE) if TABLE.is_file() else {}
+    table = config.read_yaml(TABLE) if TABLE.is_file() else {}
     entry = table.setdefault(base, {})[method] = {"steps": steps}
     for name, loses in MAY_LOSE.items():
         speed = chosen(measured, loses)

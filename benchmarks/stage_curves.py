@@ -31,7 +31,7 @@ def main() -> None:
     panels = figure.subplots(1, len(logs), squeeze=False)[0]
     for log, axes, colour in zip(logs, panels, COLOURS, strict=False):
         rows = [json.loads(line) for line in log.read_text().splitlines()]
-        batch = config.read(CONFIGS / f"{log.stem}.yaml")["fit"]["batch"]
+        batch = config.read_yaml(CONFIGS / f"{log.stem}.yaml")["fit"]["batch"]
         samples = np.array([row["step"] for row in rows]) * batch / 1000
         loss = np.array([row["loss"] for row in rows])
         axes.plot(samples, loss, color=colour, alpha=0.25, linewidth=0.8)

@@ -204,7 +204,7 @@ def _standard(figure: Mapping[str, float], n: int) -> Estimate:
 
 def _evaluated(command: str, folder: Path) -> Frame:
     run(f"{command} --out {folder} --quiet")
-    return frame.read(RunFolder(folder))
+    return frame.read_frame(RunFolder(folder))
 
 
 def _json(command: str, folder: Path, allowed: Sequence[int] = (0,)) -> Any:

@@ -15,7 +15,7 @@ import gradio as gr
 from demos import endpoint, settings, theme
 from demos.compare import Compare
 from demos.compare_form import Form
-from demos.device import QUEUE, WAITING, Device, Visit, forget
+from demos.device import QUEUE, WAITING, DeviceWorker, Visit, forget
 from demos.jobs import QUICK
 from demos.kept import KEY, Kept
 from demos.place import Place
@@ -79,9 +79,9 @@ class PageOptions:
 @contextmanager
 def opened(
     editor: Editor, options: PageOptions, worker: Executor | None = None
-) -> Iterator[tuple[Any, Device]]:
+) -> Iterator[tuple[Any, DeviceWorker]]:
     """Open the page: give its Blocks and its device; at the end, stop and save a training run."""
-    device, run = Device(editor.configured({}, private=True), worker), Training()
+    device, run = DeviceWorker(editor.configured({}, private=True), worker), Training()
     page = build(device, run, options).queue(max_size=WAITING)
     try:
         yield page, device
@@ -90,7 +90,7 @@ def opened(
         page.close(verbose=False)
 
 
-def build(device: Device, run: Training, options: PageOptions) -> Any:
+def build(device: DeviceWorker, run: Training, options: PageOptions) -> Any:
     """Build the page's Blocks, ready to be launched."""
     backbone = device.editor.backbone
     summary = f"{backbone.name} on {backbone.device}, {str(backbone.dtype).removeprefix('torch.')}"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from demos import option_panels, theme, uploads, views, widgets
 from demos.compare_form import Form
-from demos.device import Loaded, Loading, Step, Visit, load
+from demos.device import Loaded, Loading, Step, Visit, load_weights
 from demos.pictures import Painted, opened, painting
 from demos.place import Place
 from demos.result_cards import card
@@ -142,7 +142,7 @@ class Compare:
 
         def work(tell: Any, watch: Any) -> None:
             for editor, request in requests:
-                load(editor, request, tell)
+                load_weights(editor, request, tell)
                 for entry in comparison.run_requests([(editor, request)], watch):
                     tell(entry)
 

@@ -38,7 +38,7 @@ TOLD_EVERY, SHOWN_EVERY, SHARE = 0.1, 0.5, 4
 duration."""
 
 
-class StoppedError(Exception):
+class VisitorStoppedError(Exception):
     """An error for work that the visitor stopped."""
 
 
@@ -141,7 +141,7 @@ Tell = Callable[[Any], None]
 Work = Callable[[Tell, Watch], None]
 
 
-def load(editor: Editor, request: EditRequest, tell: Tell) -> None:
+def load_weights(editor: Editor, request: EditRequest, tell: Tell) -> None:
     """Load the weights of a request and report it, so that the seconds of its edit are the edit's alone."""
     tell(Loading())
     start = time.perf_counter()
@@ -150,7 +150,7 @@ def load(editor: Editor, request: EditRequest, tell: Tell) -> None:
     tell(Loaded(seconds=time.perf_counter() - start))
 
 
-class Device:
+class DeviceWorker:
     """Runs work of one visitor at a time and streams its reports.
 
     Args:
@@ -173,7 +173,7 @@ class Device:
         self._worker.submit(load)
 
     def remarks(self, picture: Image.Image) -> list[str]:
-        """What a visitor should know before a picture is edited here."""
+        """Return warnings about a picture before it is edited here."""
         return self.editor.backbone.remarks_on_picture(np.asarray(picture.convert("RGB")))
 
     def editor_of(self, visit: Visit) -> Editor:
@@ -182,7 +182,7 @@ class Device:
         return visit.editor
 
     def stream(self, visit: Visit, work: Work) -> Iterator[Any]:
-        """Run work and yield its reports, such as `Step`s; the last may be an EditkitError or StoppedError.
+        """Run work and yield its reports, such as `Step`s; the last may be an error.
 
         The work is stopped when the caller no longer listens.
         """
@@ -193,7 +193,7 @@ class Device:
             try:
                 _check(stop)
                 work(reports.put, _watch(reports.put, stop))
-            except (EditkitError, StoppedError) as error:
+            except (EditkitError, VisitorStoppedError) as error:
                 reports.put(error)
             finally:
                 reports.put(None)
@@ -219,7 +219,7 @@ def ask_to_stop(visit: Visit) -> bool:
 
 def _check(stop: threading.Event) -> None:
     if stop.is_set():
-        raise StoppedError
+        raise VisitorStoppedError
 
 
 def _watch(tell: Tell, stop: threading.Event) -> Watch:

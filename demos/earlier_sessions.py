@@ -55,13 +55,13 @@ class EarlierSessions:
         """
         if not 0 <= number < len(visit.sessions):
             raise EditkitError(f"There is no session {number}; reload the page to see those that there are.")
-        return session.load(visit.sessions[number], lambda _: editor)
+        return session.load_session(visit.sessions[number], lambda _: editor)
 
 
 def _entry(folder: Path, visit: Visit) -> tuple[str, str]:
     """Return picture and caption of a session."""
     try:
-        turns, current, _ = store.read(folder)
+        turns, current, _ = store.read_turns(folder)
     except EditkitError:
         return thumbnail(Image.new("RGB", (8, 8), "gray"), visit), "damaged"
     edits = len(turns) - 1

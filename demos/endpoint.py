@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from demos.device import QUEUE, USUAL, StoppedError, Visit, load
+from demos.device import QUEUE, USUAL, Visit, VisitorStoppedError, load_weights
 from demos.pictures import opened, photo
 from demos.place import Place
 from demos.result_cards import saved
@@ -94,11 +94,11 @@ def _run(place: Place, visit: Visit, request: EditRequest) -> EditResult:
     editor = place.device.editor_of(visit)
 
     def work(tell: Any, watch: Any) -> None:
-        load(editor, request, tell)
+        load_weights(editor, request, tell)
         tell(editor.run(request, watch=watch))
 
     for event in place.device.stream(visit, work):
-        if isinstance(event, StoppedError):
+        if isinstance(event, VisitorStoppedError):
             raise EditkitError("The edit was stopped.")
         if isinstance(event, EditkitError):
             raise event

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from demos import theme
-from demos.device import QUEUE, Device, StoppedError, Visit, Work, ask_to_stop
+from demos.device import QUEUE, DeviceWorker, Visit, VisitorStoppedError, Work, ask_to_stop
 from editkit.errors import EditkitError
 
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "undocumented"}
@@ -123,10 +123,10 @@ class Controls:
         visit.stop = None
         return {self.status: theme.problem(str(error))}
 
-    def follow(self, device: Device, visit: Visit, work: Work) -> Iterator[Any]:
+    def follow(self, device: DeviceWorker, visit: Visit, work: Work) -> Iterator[Any]:
         """Run work and yield its reports; a stop or an error is a dict with a change of the page."""
         for event in device.stream(visit, work):
-            if isinstance(event, StoppedError):
+            if isinstance(event, VisitorStoppedError):
                 yield {self.status: theme.status("Stopped.")}
             elif isinstance(event, EditkitError):
                 yield {self.status: theme.problem(str(event))}

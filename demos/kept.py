@@ -76,7 +76,7 @@ class Kept:
 
     def source(self, visit: Visit, result: Path) -> Path | None:
         """Return the picture that a result was made from; None where it is gone."""
-        file = self._source(visit, str(provenance.read(result).get("source_sha256")))
+        file = self._source(visit, str(provenance.read_recipe(result).get("source_sha256")))
         return file if file.is_file() else None
 
     def packed(self, visit: Visit, into: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from editkit.data import layouts
-from editkit.data.check import Check, check
+from editkit.data.check import Check, check_dataset
 from editkit.data.columns import columns
 from editkit.data.datasets import dataset
 from editkit.data.folders import BadRow
@@ -50,7 +50,7 @@ class OwnData:
         Raises:
             EditkitError: where they cannot be read at all.
         """
-        return check(dataset(self.config), CHECKED)
+        return check_dataset(dataset(self.config), CHECKED)
 
     def first(self) -> Image.Image | None:
         """Draw the first pairs: source, answer, and the instruction above."""

@@ -99,7 +99,7 @@ def opened(source: str | Image.Image, pixels: int) -> Painted:
                 size = file.size
         if problem := too_large(size, pixels):
             raise EditkitError(problem)
-        read = images.load(source)
+        read = images.load_image(source)
     except EditkitError as error:
         path = source if isinstance(source, str) else ""
         raise EditkitError(str(error).replace(path, Path(path).name)) from error

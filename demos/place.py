@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from demos.device import Device
+from demos.device import DeviceWorker
 from demos.kept import Kept
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What every tab of a page needs.
+    """The parts that every tab of a page needs.
 
     Attributes:
         device: runs the edits.
@@ -22,7 +22,7 @@ class Place:
         adapters: further adapters that visitors may choose: files, folders or Hub ids by name.
     """
 
-    device: Device
+    device: DeviceWorker
     visit: Any
     kept: Kept
     pixels: int

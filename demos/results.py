@@ -124,7 +124,7 @@ class Results:
             if not 0 <= chosen.index < len(visit.listed):
                 raise EditkitError("That result is gone; choose the tab again to see those that there are.")
             file = visit.listed[chosen.index]
-            recipe = provenance.read(file)
+            recipe = provenance.read_recipe(file)
             with images.opened(file) as opened:
                 large = shown(opened, visit)
         except EditkitError:
@@ -145,7 +145,7 @@ class Results:
         try:
             if file is None:
                 raise EditkitError("Choose a result first.")
-            recipe, source = provenance.read(file), self.kept.source(visit, file)
+            recipe, source = provenance.read_recipe(file), self.kept.source(visit, file)
             picture = _offered(source, visit) if source else None
         except EditkitError as error:
             return {self.status: theme.problem(str(error))}
@@ -191,7 +191,7 @@ def _offered(file: Path, visit: Visit) -> str:
 def _caption(file: Path) -> str:
     """Return method and instruction of a result."""
     try:
-        recipe = provenance.read(file)
+        recipe = provenance.read_recipe(file)
     except EditkitError:
         return "damaged"
     return f"{recipe['method']}: {recipe['instruction']}"

@@ -26,7 +26,7 @@ class RunFiles:
 
     def status(self) -> Status | None:
         """Return the run's last word; None where it has not said anything."""
-        return status.read(self.folder)
+        return status.read_status(self.folder)
 
     def figures(self) -> list[dict[str, Any]]:
         """Return the loss by step on training data and on held-out data."""

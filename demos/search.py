@@ -11,7 +11,7 @@ import gradio as gr
 from PIL import Image
 
 from demos import theme, uploads, verdicts, views, widgets
-from demos.device import Loaded, Loading, Step, Visit, load
+from demos.device import Loaded, Loading, Step, Visit, load_weights
 from demos.jobs import QUICK
 from demos.pictures import photo, shown
 from demos.place import Place
@@ -163,7 +163,7 @@ class Search:
         editor = self.device.editor_of(visit)
 
         def work(tell: Any, watch: Any) -> None:
-            load(editor, request, tell)
+            load_weights(editor, request, tell)
             (result,) = editor.edit_many([request], watch=watch)
             if result.error:
                 raise EditkitError(result.error)

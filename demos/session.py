@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from demos import theme, uploads, views
-from demos.device import QUEUE, USUAL, Loaded, Loading, Step, Visit, load
+from demos.device import QUEUE, USUAL, Loaded, Loading, Step, Visit, load_weights
 from demos.earlier_sessions import EarlierSessions
 from demos.history import History
 from demos.pictures import photo
@@ -120,7 +120,7 @@ class Turns:
         def work(tell: Any, watch: Any) -> None:
             asked: dict[str, Any] = {"seed": seed or 0, "preserve": preserve or None, "speed": speed or EXACT}
             request = EditRequest(image=None, instruction=instruction, method=method, **asked)
-            load(self.device.editor_of(visit), request, tell)
+            load_weights(self.device.editor_of(visit), request, tell)
             tell(session.edit(instruction, method, **asked, watch=watch))
 
         status, loading = self.controls.status, 0.0

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from demos import own_data, run_files, theme, training
-from demos.device import QUEUE, Device, Visit
+from demos.device import QUEUE, DeviceWorker, Visit
 from demos.run_files import RunFiles
 from demos.train_data import CONFIG
 from demos.train_form import TrainForm
@@ -34,7 +34,12 @@ class Train:
     """
 
     def __init__(
-        self, device: Device, visit: Any, run: Training, folders: Sequence[Path] = (), paths: bool = False
+        self,
+        device: DeviceWorker,
+        visit: Any,
+        run: Training,
+        folders: Sequence[Path] = (),
+        paths: bool = False,
     ) -> None:
         self.device, self.visit, self.run = device, visit, run
         self.folders = (training.OUTPUT.resolve(), *folders)
@@ -87,13 +92,13 @@ class Train:
 
         try:
             own = self.form.data.chosen(visit.new_folder(), kind, upload, path)
-            found = own.check() if own else training.check(self._recipe(name).name, own_data.CHECKED)
+            found = own.check() if own else training.check_pairs(self._recipe(name).name, own_data.CHECKED)
         except EditkitError as error:
             return {self.form.status: theme.problem(str(error))}
         sheet, file = found.sheet() or self.form.data.first(own), visit.new_folder() / "sheet.png"
         if sheet is not None:
             sheet.save(file)
-        verdict = "These data have errors; mend or leave out the pairs." if found.failed else "Checked."
+        verdict = "These data have errors; correct or leave out the pairs." if found.failed else "Checked."
         return {
             self.form.findings: theme.listing("Findings", findings_table(found)),
             self.form.sheet: gr.update(value=str(file) if sheet else None, visible=sheet is not None),

@@ -51,7 +51,7 @@ def recipes(backbone: str) -> dict[str, Recipe]:
     found = {}
     plain_first = sorted(CONFIGS.glob("*/*.yaml"), key=lambda path: path.with_suffix(""))
     for path in (each for each in plain_first if each.parent.name == backbone):
-        values = config.read(path)
+        values = config.read_yaml(path)
         fits = values.get("recipe") == "edit" and values.get("backbone") == backbone
         path_of_data = values.get("data", {}).get("path")
         fits = fits and (path_of_data is None or Path(path_of_data).exists())
@@ -81,14 +81,14 @@ def plan(name: str, steps: int, settings: Mapping[str, Any]) -> str:
     return done.stdout.strip()
 
 
-def check(name: str, limit: int) -> Check:
+def check_pairs(name: str, limit: int) -> Check:
     """Check the first pairs of a config.
 
     Raises:
         EditkitError: where they cannot be read at all.
     """
-    settings = config.build(EditTrainConfig, config.read(CONFIGS / name))
-    return checks.check(dataset(settings.data), limit)
+    settings = config.build(EditTrainConfig, config.read_yaml(CONFIGS / name))
+    return checks.check_dataset(dataset(settings.data), limit)
 
 
 def new_folder() -> Path:

@@ -62,7 +62,7 @@ def load_session(folder: str | Path, editor: Editor | None = None) -> Session:
     """
     from editkit.sessions import session
 
-    return session.load(folder, lambda turns: editor or _of_turns(turns))
+    return session.load_session(folder, lambda turns: editor or _of_turns(turns))
 
 
 def replay(

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 T = TypeVar("T")
+PLAINLY = {
+    "is not a ListConfig": "give a list, such as [a, b]",
+    "incompatible container types": "a list stands where a mapping of keys to values is wanted",
+    "type hint 'typing.Dict": "give a mapping of keys to values",
+    "to Dict[": "give a mapping of keys to values",
+}
+"""What is said instead of parts of OmegaConf's own messages."""
 
 
 class Options(Protocol):
@@ -21,7 +28,7 @@ class Options(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
@@ -50,12 +57,12 @@ def layered(path: str | Path, changes: Sequence[str]) -> tuple[dict[str, Any], l
     """Merge a YAML mapping with the YAML files among the changes; return it and the `key=value` changes.
 
     Raises:
-        EditkitError: where `read` raises it.
+        EditkitError: where `read_yaml` raises it.
     """
     from omegaconf import DictConfig, OmegaConf
 
     files = [change for change in changes if "=" not in change and change.endswith((".yaml", ".yml"))]
-    merged = OmegaConf.merge(*(OmegaConf.create(read(each)) for each in (path, *files)))
+    merged = OmegaConf.merge(*(OmegaConf.create(read_yaml(each)) for each in (path, *files)))
     assert isinstance(merged, DictConfig)
     left = [change for change in changes if change not in files]
     return cast(dict[str, Any], OmegaConf.to_container(merged)), left
@@ -73,7 +80,7 @@ def build(cls: type[T], values: Mapping[str, Any], overrides: Sequence[str] = ()
 
     for override in overrides:
         if "=" not in override:
-            raise EditkitError(f"The override {override!r} must read key=value.")
+            raise EditkitError(f"The override {override!r} must have the form key=value.")
     schema = _schema(cast(Any, cls))  # mypy takes classes for unhashable
     try:
         merged = OmegaConf.merge(
@@ -90,7 +97,15 @@ def build(cls: type[T], values: Mapping[str, Any], overrides: Sequence[str] = ()
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         place = getattr(error, "full_key", None)
         where = f" at {place}" if place else ""
-        raise EditkitError(f"The config does not fit{where}: {first_sentence(error)}.") from error
+        raise EditkitError(f"The config does not fit{where}: {_plainly(first_sentence(error))}.") from error
+
+
+def _plainly(problem: str) -> str:
+    """A problem of OmegaConf without the names of its classes."""
+    for theirs, said in PLAINLY.items():
+        if theirs in problem:
+            return said
+    return problem
 
 
 @cache

@@ -7,7 +7,7 @@ from editkit.errors import EditkitError, unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Device:
+class PlannedDevice:
     """Devices of one kind.
 
     Attributes:
@@ -37,7 +37,7 @@ KNOWN = {
 """Memory in bytes and dense bf16 operations a second, by their makers, and a pattern for torch's name."""
 
 
-def by_name(name: str) -> Device:
+def by_name(name: str) -> PlannedDevice:
     """Look up a device by name, or several in shards, such as 8xh100-80g.
 
     Raises:
@@ -51,7 +51,7 @@ def by_name(name: str) -> Device:
     if kind not in KNOWN or (count is not None and int(count) < 1):
         raise EditkitError(unknown("device called", name if kind in KNOWN else kind, KNOWN))
     capacity, speed, _ = KNOWN[kind]
-    return Device(name=name, kind=kind, count=int(count or 1), capacity=capacity, speed=speed)
+    return PlannedDevice(name=name, kind=kind, count=int(count or 1), capacity=capacity, speed=speed)
 
 
 def check_runs(name: str | None) -> None:
@@ -73,7 +73,7 @@ def _split(name: str) -> tuple[str | None, str]:
     return count, kind
 
 
-def first_gpu() -> Device | None:
+def first_gpu() -> PlannedDevice | None:
     """Describe the first GPU of this machine, or return None if it has no GPU."""
     import torch  # here, so that names can be checked without it
 
@@ -83,7 +83,9 @@ def first_gpu() -> Device | None:
     return from_torch(properties.name, float(properties.total_memory))
 
 
-def from_torch(name: str, capacity: float) -> Device:
+def from_torch(name: str, capacity: float) -> PlannedDevice:
     """Build a device from torch's name and its memory in bytes; add the speed if it is known."""
     kind = next((kind for kind, (_, _, pattern) in KNOWN.items() if re.search(pattern, name)), None)
-    return Device(name=name, kind=kind, capacity=capacity, speed=None if kind is None else KNOWN[kind][1])
+    return PlannedDevice(
+        name=name, kind=kind, capacity=capacity, speed=None if kind is None else KNOWN[kind][1]
+    )

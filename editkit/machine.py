@@ -18,7 +18,7 @@ REQUIRED = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Device:
+class FoundDevice:
     """A device that edits can run on.
 
     Attributes:
@@ -104,7 +104,7 @@ def versions() -> dict[str, str | None]:
     return {"python": platform.python_version()} | {package: version(package) for package in REQUIRED}
 
 
-def devices() -> list[Device]:
+def devices() -> list[FoundDevice]:
     """List all devices of this machine, the default one first."""
     import psutil
     import torch
@@ -114,10 +114,10 @@ def devices() -> list[Device]:
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         free, total = torch.cuda.mem_get_info(index)
         name = "cuda" if index == 0 else f"cuda:{index}"
-        found.append(Device(name=name, model=torch.cuda.get_device_name(index), memory=total, free=free))
+        found.append(FoundDevice(name=name, model=torch.cuda.get_device_name(index), memory=total, free=free))
     if torch.backends.mps.is_available():
         total = torch.mps.recommended_max_memory()
         free = total - torch.mps.driver_allocated_memory()
-        found.append(Device(name="mps", model=platform.processor() or "Apple", memory=total, free=free))
+        found.append(FoundDevice(name="mps", model=platform.processor() or "Apple", memory=total, free=free))
     model = platform.processor() or platform.machine()
-    return [*found, Device(name="cpu", model=model, memory=memory.total, free=memory.available)]
+    return [*found, FoundDevice(name="cpu", model=model, memory=memory.total, free=memory.available)]

@@ -214,7 +214,7 @@ class Method(Generic[OptionsT]):
             the request: a file, a folder, a Hub id or hf://OWNER/NAME/FILE; None for no adapter. It raises
             NoAdapterError where there is none for this base.
         signature: marks by which its adapter files are recognised; None where there are none.
-        load_adapter: loads an adapter file onto a transformer under a name; `adapters.load` where None.
+        load_adapter: loads an adapter file onto a transformer; `adapters.load_adapter` where None.
         collapse_adapter: turns the method's own kind of adapter into a plain LoRA; None where it has none.
     """
 

@@ -40,7 +40,7 @@ class Comparison:
     verdicts: tuple[Verdict, ...]
 
     def seen(self, seed: int) -> str:
-        """What the surer of the judge's answers sees in the preview of one of the seeds, in words."""
+        """Describe what the judge saw in the preview of one of the seeds, by its surer answer."""
         orders = (self.seeds, self.seeds[::-1])
         verdict, order = max(
             zip(self.verdicts, orders, strict=False), key=lambda each: abs(each[0].lead or 0)

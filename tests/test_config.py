@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from editkit import EditkitError, adapters, config
+from editkit.evaluation.settings import RunConfig
 from editkit.train.settings import EditTrainConfig
 
 
@@ -65,3 +66,17 @@ def test_bad_values_are_one_sentence(values: dict[str, Any], overrides: list[str
         config.build(EditTrainConfig, values, overrides)
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"methods": "kontext"}, "at methods: give a list, such as"),
+        ({"options": {"kontext": 3}}, "at options.kontext: give a mapping of keys to values"),
+        ({"results": ["folder"]}, "a list stands where a mapping"),
+        ({"judge": "openai"}, "at judge: give a mapping"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_plainly(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(EditkitError, match=words):
+        config.build(RunConfig, {"benchmark": "jsonl", "out": "run", **values})

@@ -37,7 +37,9 @@ class BnbMatrix:
         rows, columns = self.shape
         sizes = [sizes] * (rows // sizes) if isinstance(sizes, int) else list(sizes)
         if any(size * columns % self.state.blocksize for size in sizes):
-            raise EditkitError(f"Blocks of {self.state.blocksize} values lie across {columns} columns' rows.")
+            raise EditkitError(
+                f"Blocks of {self.state.blocksize} values cross the ends of rows of {columns} columns."
+            )
         values = [size * columns for size in sizes]
         packed = self.packed.flatten().split([count // 2 for count in values])
         scales = self.state.absmax.split([count // self.state.blocksize for count in values])

@@ -90,7 +90,7 @@ def _weight_files(folder: Path) -> list[Path]:
         raise EditkitError(f"it is a whole pipeline; give {folder / 'transformer'}.")
     found = _read_json(folder / CONFIG).get("_class_name")
     if found != FluxTransformer2DModel.__name__:
-        raise EditkitError(f"its config names {found}; only a FluxTransformer2DModel has a way back.")
+        raise EditkitError(f"its config names {found}; only a FluxTransformer2DModel can be converted back.")
     if (folder / INDEX).is_file():
         shards = _read_json(folder / INDEX).get("weight_map")
         names = list(shards.values()) if isinstance(shards, dict) else []
@@ -149,7 +149,7 @@ def _checked_config(model: Any, config: dict[str, Any], layout: Mapping[str, Ten
     if wrong := [name for name in {**need, **have} if need.get(name) != have.get(name)]:
         few = ", ".join(wrong[:3])
         raise EditkitError(
-            f"{len(wrong)} tensors misfit a {model.__name__} ({few}); give an undamaged checkpoint."
+            f"{len(wrong)} tensors do not fit a {model.__name__} ({few}); give an undamaged checkpoint."
         )
     return str(instance.to_json_string())
 

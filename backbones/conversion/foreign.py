@@ -14,7 +14,7 @@ BESIDE = {
 """Formats by the last word of a tensor's name that no other format has."""
 
 
-def check(names: Iterable[str]) -> None:
+def check_format(names: Iterable[str]) -> None:
     """Check that no tensor belongs to a format that is not read.
 
     Raises:

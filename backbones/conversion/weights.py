@@ -62,7 +62,7 @@ class SafetensorsWeights(Mapping[str, Any]):
 
     def __init__(self, stored: SafetensorsReader) -> None:
         self._stored = stored
-        foreign.check(stored)
+        foreign.check_format(stored)
         owners = {name.removesuffix(".weight"): name for name in stored if name.endswith(".weight")}
         beside: dict[str, tuple[str, str]] = {}
         for module, name in owners.items():

@@ -86,8 +86,9 @@ def check_dora(transformer: Transformer, modules: Callable[[str], bool]) -> None
     for name, module in transformer.named_modules():
         if modules(name) and is_packed_layer(_base(module)):
             raise EditkitError(
-                f"A DoRA reads the values of weights, and that of {name} is packed (GGUF, scaled fp8 or "
-                "NVFP4); take a plain LoRA, or weights in bf16, fp8 without scales, or bitsandbytes' 4 bits."
+                f"A DoRA reads the values of weights, but the weight of {name} is packed (GGUF, scaled "
+                "fp8 or NVFP4); take a plain LoRA, or weights in bf16, fp8 without scales, or 4 bits of "
+                "bitsandbytes."
             )
 
 
@@ -101,8 +102,8 @@ def check_whole_shapes(transformer: Transformer, modules: Iterable[str], kind: s
         base = _base(transformer.get_submodule(name))
         if tuple(base.weight.shape) != (base.out_features, base.in_features):
             raise EditkitError(
-                f"A {kind} needs weights in their own shapes, and that of {name} is packed (GGUF, NVFP4 or "
-                "bitsandbytes' 4 bits); take a plain LoRA, or weights in bf16 or fp8."
+                f"A {kind} needs weights in their own shapes, but the weight of {name} is packed (GGUF, "
+                "NVFP4 or bitsandbytes' 4 bits); take a plain LoRA, or weights in bf16 or fp8."
             )
 
 

@@ -54,7 +54,7 @@ def detect_dialect(state: Mapping[str, Tensor]) -> str:
     return found.pop()
 
 
-def read(state: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> Lora:
+def read_lora(state: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> Lora:
     """Read a LoRA's updates under the names of its dialect.
 
     Args:
@@ -96,9 +96,9 @@ def read_in_diffusers_names(state: Mapping[str, Tensor], about: Mapping[str, str
     """Read a LoRA's updates under the names of diffusers' modules.
 
     Raises:
-        EditkitError: where `read` raises it, and where fused modules cannot be split.
+        EditkitError: where `read_lora` raises it, and where fused modules cannot be split.
     """
-    lora = read(state, about)
+    lora = read_lora(state, about)
     return replace(lora, updates=fused_modules.split(lora.updates))
 
 

@@ -45,7 +45,7 @@ def convert_to_diffusers(
         about: metadata of the file.
 
     Raises:
-        EditkitError: where `dialect_reader.read` raises it, and where tensors would be lost.
+        EditkitError: where `dialect_reader.read_lora` raises it, and where tensors would be lost.
     """
     about = about or {}
     blocks = fused_modules.count_blocks(state)

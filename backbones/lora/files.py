@@ -37,7 +37,7 @@ def convert(
     """
     check_destination(destination)
     _check_rank(rank)
-    state, about = adapters.read(source)
+    state, about = adapters.read_adapter(source)
     try:
         found = _read_plain(state, about)
         updates = _reduce_ranks(found.updates, rank)
@@ -70,7 +70,7 @@ def merge(
     terms: dict[str, list[LowRankUpdate]] = {}
     left: tuple[str, ...] = ()
     for source, scale in sources:
-        state, about = adapters.read(source)
+        state, about = adapters.read_adapter(source)
         try:
             found = _read_plain(state, about)
             for name, update in fused_modules.split(found.updates).items():
@@ -144,7 +144,7 @@ def _check_rank(rank: int | None) -> None:
 
 def _read_plain(state: Mapping[str, Tensor], about: Mapping[str, str]) -> dialect_reader.Lora:
     """Read a plain LoRA; besides it the file may only hold text encoders' LoRAs."""
-    found = dialect_reader.read(state, about)
+    found = dialect_reader.read_lora(state, about)
     if lost := [key for key in (*found.beside, *found.unplaced) if not key.startswith(keys.TEXT_ENCODERS)]:
         routed = summary.has_experts(state)
         way = "run `editkit lora collapse` first" if routed else "give a plain LoRA"

@@ -10,7 +10,7 @@ from backbones.lora.coverage import (
 )
 from backbones.lora.dialects import convert_to_diffusers
 from backbones.lora.files import check_destination, convert, merge, plain_lora, write_file
-from backbones.lora.lycoris import load as load_lycoris
+from backbones.lora.lycoris import load_lycoris
 from backbones.lora.summary import inspect
 
 __all__ = [

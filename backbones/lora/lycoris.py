@@ -9,14 +9,14 @@ from peft import LoHaConfig, LoKrConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from backbones.lora import coverage
-from backbones.lora.lycoris_factors import Factors, kind, read, split
+from backbones.lora.lycoris_factors import Factors, kind, read_factors, split
 from editkit.errors import EditkitError, first_sentence
 
 CONFIGS = {"LoKr": LoKrConfig, "LoHa": LoHaConfig}
 """peft's configs by kind of adapter."""
 
 
-def load(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str], name: str) -> bool:
+def load_lycoris(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str], name: str) -> bool:
     """Put a LoKr or LoHa on a transformer, beside other adapters.
 
     Args:
@@ -33,7 +33,7 @@ def load(transformer: Any, state: Mapping[str, Tensor], about: Mapping[str, str]
     """
     if not kind(state):
         return False
-    factors = split(read(state, about))
+    factors = split(read_factors(state, about))
     if not factors:
         raise EditkitError(f"The file holds no {kind(state)} of FLUX's transformer; give a file with one.")
     coverage.check_shapes(transformer, {module: each.shape for module, each in factors.items()})

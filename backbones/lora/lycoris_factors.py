@@ -87,7 +87,7 @@ def dialect(state: Mapping[str, Tensor]) -> str:
     return next(place.dialect for place in places if place)
 
 
-def read(state: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str, Factors]:
+def read_factors(state: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str, Factors]:
     """Read the factors by module, native or diffusers' as the file names them.
 
     Raises:

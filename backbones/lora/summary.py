@@ -69,7 +69,7 @@ def _lycoris(
     signatures: Mapping[str, AdapterSignature],
 ) -> LoraSummary:
     """Summarise a LoKr or LoHa."""
-    factors = lycoris_factors.split(lycoris_factors.read(state, about))
+    factors = lycoris_factors.split(lycoris_factors.read_factors(state, about))
     if not factors:
         raise EditkitError(f"The file holds no {sort} of FLUX's transformer; give a file with one.")
     shapes = {name: each.shape for name, each in factors.items()}

@@ -1,12 +1,12 @@
 """Load, train, save and choose LoRA adapters."""
 
-from editkit.adapters.files import FILE, METADATA, check, digest, file, is_adapter, read
+from editkit.adapters.files import FILE, METADATA, check_adapter_file, digest, file, is_adapter, read_adapter
 from editkit.adapters.lora import (
     LoraOptions,
     attach,
     eject,
     install,
-    load,
+    load_adapter,
     metadata,
     resume,
     save,
@@ -21,7 +21,7 @@ __all__ = [
     "LoraOptions",
     "active",
     "attach",
-    "check",
+    "check_adapter_file",
     "check_scales",
     "digest",
     "eject",
@@ -31,9 +31,9 @@ __all__ = [
     "is_adapter",
     "is_plain",
     "layers",
-    "load",
+    "load_adapter",
     "metadata",
-    "read",
+    "read_adapter",
     "resume",
     "save",
     "state",

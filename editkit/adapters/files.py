@@ -53,7 +53,7 @@ def is_adapter(path: str | Path) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
 
 
-def check(path: str | Path) -> Path:
+def check_adapter_file(path: str | Path) -> Path:
     """Return the adapter file that a path stands for; this reads nothing and needs no torch.
 
     Raises:
@@ -65,7 +65,7 @@ def check(path: str | Path) -> Path:
     return path
 
 
-def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+def read_adapter(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Read the tensors and metadata of an adapter's file, or of the one in a folder.
 
     If peft wrote a LoraConfig beside the file and the metadata have none, it is added to the metadata. Where
@@ -74,7 +74,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     Raises:
         EditkitError: where it is missing or is not a valid safetensors file.
     """
-    path = check(path)
+    path = check_adapter_file(path)
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file  # needs torch
 

@@ -41,7 +41,7 @@ def write(
         if summary.experts is None:
             left, _ = lora.convert(source, made / FILE, "diffusers", None)
         else:
-            lora.write_file(*adapters.read(source), made / FILE)
+            lora.write_file(*adapters.read_adapter(source), made / FILE)
         for name in BESIDE:
             if source.is_dir() and (source / name).is_file():
                 shutil.copyfile(source / name, made / name)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from editkit import atomic_files
-from editkit.adapters.files import FILE, METADATA, file, read
-from editkit.adapters.peft_layers import layers, unwrap
+from editkit.adapters.files import FILE, METADATA, file, read_adapter
+from editkit.adapters.peft_layers import deactivate, layers, unwrap
 from editkit.backbone import Transformer, provider
 from editkit.errors import EditkitError, first_sentence
 
@@ -97,15 +97,15 @@ def resume(transformer: Transformer, path: str | Path, name: str = "default") ->
     A LoRA of FLUX.1 Fill fits ACE++'s wider input: its weights for the additional channels start at zero.
 
     Raises:
-        EditkitError: where `load` raises it.
+        EditkitError: where `load_adapter` raises it.
     """
     transformer.requires_grad_(False)
-    load(transformer, path, name, widen=True)
+    load_adapter(transformer, path, name, widen=True)
     unfreeze(transformer, name)
     if not any(parameter.requires_grad for parameter in transformer.parameters()):
         eject(transformer, name)
         raise EditkitError(
-            f"The adapter {file(path)} is no LoRA, so it cannot train on; give a LoRA or DoRA."
+            f"The adapter {file(path)} is not a LoRA, so it cannot be trained further; give a LoRA or DoRA."
         )
 
 
@@ -116,7 +116,7 @@ def unfreeze(transformer: Transformer, name: str) -> None:
             parameter.requires_grad_(True)
 
 
-def load(transformer: Transformer, path: str | Path, name: str, *, widen: bool = False) -> None:
+def load_adapter(transformer: Transformer, path: str | Path, name: str, *, widen: bool = False) -> None:
     """Load an adapter file of any dialect, or a folder with one, under a name, next to others.
 
     Args:
@@ -128,7 +128,7 @@ def load(transformer: Transformer, path: str | Path, name: str, *, widen: bool =
     Raises:
         EditkitError: where the file is missing, is no adapter in safetensors, or does not fit.
     """
-    (state, about), formats, what = read(path), provider().lora, f"The adapter {file(path)}"
+    (state, about), formats, what = read_adapter(path), provider().lora, f"The adapter {file(path)}"
     try:
         with _no_peft_warnings():
             done = formats.load_lycoris(transformer, state, about, name)
@@ -196,7 +196,8 @@ def state(transformer: Transformer, name: str) -> dict[str, Any]:
     """Return a LoRA's tensors by key, in diffusers' layout."""
     from peft.utils import get_peft_model_state_dict
 
-    tensors = get_peft_model_state_dict(transformer, adapter_name=name)
+    with _no_peft_warnings():  # it takes biases, which have one axis, for shards of a matrix
+        tensors = get_peft_model_state_dict(transformer, adapter_name=name)
     # peft also lists the tensors of other kinds of adapters.
     return {
         f"{PREFIX}{key}": value.detach().cpu().contiguous()
@@ -213,7 +214,8 @@ def metadata(transformer: Transformer, name: str) -> dict[str, str]:
 
 
 def eject(transformer: Transformer, name: str) -> None:
-    """Remove a LoRA; the base weights are bit-identical to before."""
+    """Remove a LoRA; the base weights are bit-identical to before, and no other adapter becomes active."""
+    deactivate(transformer, name)
     transformer.delete_adapters(name)
     unwrap(transformer)
     if not _configs(transformer) and not layers(transformer):
@@ -229,7 +231,7 @@ def _configs(transformer: Transformer) -> Mapping[str, Any]:
 
 @contextmanager
 def _no_peft_warnings() -> Iterator[None]:
-    """Silence peft's warnings on several adapters and on unmatched names, which editkit checks itself."""
+    """Silence peft's warnings on adapters, names and shapes, which editkit checks itself."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="peft")
         yield

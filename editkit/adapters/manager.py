@@ -200,7 +200,7 @@ class AdapterManager:
     def _load(self, method: AdaptedMethod, role: str, path: Path, name: str) -> None:
         from editkit import adapters
 
-        self.backbone.load_adapter(role, path, name, method.load_adapter or adapters.load)
+        self.backbone.load_adapter(role, path, name, method.load_adapter or adapters.load_adapter)
 
 
 def _stem(path: Path) -> str:

@@ -74,6 +74,13 @@ def enable(transformer: Transformer, names: Sequence[str], scales: Sequence[floa
             layer.set_scale(name, scale)
 
 
+def deactivate(transformer: Transformer, name: str) -> None:
+    """Deactivate one adapter; the others stay as they are."""
+    for layer in layers(transformer):
+        if name in layer.active_adapters:
+            layer.set_adapter([other for other in layer.active_adapters if other != name])
+
+
 def check_scales(scales: Mapping[str, float]) -> None:
     """Refuse scales that are no numbers.
 

@@ -42,6 +42,7 @@ from editkit.errors import EditkitError, EditkitWarning
 # typer brings its own click in newer releases, so the class is reached through a name that typer exports.
 UsageError: Any = typer.BadParameter.__base__
 SHOWN = warnings.showwarning
+BRACES = str.maketrans("", "", "{}")
 INTERRUPTED = 130  # what newer releases return on Ctrl-C, without a word
 
 app = typer.Typer(
@@ -124,12 +125,28 @@ def main() -> None:
             print(problem)
             sys.exit(0)
         problem = problem.replace(". Did you", "; did you")
-        _fail(f"{problem}; run `editkit --help` to see what is allowed.")
+        command, wanted = _command(error.ctx)
+        if problem.startswith("Missing argument"):  # which one is known for sure of the whole alone
+            problem += f", as in `{command} {wanted}`"
+        _fail(f"{problem}; run `{command} --help` to see what is allowed.")
     except (KeyboardInterrupt, typer.Abort):
         _fail("Stopped.", INTERRUPTED)
     if status == INTERRUPTED:
         _fail("Stopped.", INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _command(context: Any) -> tuple[str, str]:
+    """The command that was given, and its arguments as its help names them."""
+    names: list[str] = []
+    pieces = [] if context is None else context.command.collect_usage_pieces(context)
+    wanted = " ".join(
+        piece.strip("[]").translate(BRACES).replace("...", "…").upper() for piece in pieces[1:]
+    )  # not [OPTIONS]
+    while context is not None and context.parent is not None:
+        names.insert(0, context.info_name)
+        context = context.parent
+    return " ".join(["editkit", *names]), wanted
 
 
 def _note(message: Any, category: type[Warning], *rest: Any) -> None:

@@ -19,7 +19,7 @@ FILE = "arena.sqlite"
 
 
 def arena(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs of one benchmark.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs of one benchmark.")],
     votes: Annotated[
         Path | None, typer.Option(help="File of the votes. If not given, arena.sqlite in the first run.")
     ] = None,

@@ -52,7 +52,7 @@ def batch(
     preset: Preset = None,
     batch_size: Annotated[int, options.whole_number("Largest number of edits in a batch.")] = 8,
     shard: Shard = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Try items again that failed before.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try items that failed before again.")] = False,
     ray: Cluster = None,
     workers: Annotated[int, options.whole_number("Workers on the Ray cluster.")] = 1,
     gpus: Annotated[float, typer.Option(help="GPUs of each worker on the Ray cluster.")] = 0,
@@ -68,7 +68,7 @@ def batch(
     if batch_size < 1:
         raise EditkitError(f"--batch-size {batch_size} is not allowed; give at least 1.")
     if fast:
-        few_steps.check(asked)
+        few_steps.check_few_steps(asked)
     shared = _shared(asked, instruction)
     from editkit.serving.jobs import job, plan
     from editkit.serving.jobs import manifest as manifests
@@ -77,7 +77,7 @@ def batch(
     share = _share(shard)
     if ray is not None and share.of > 1:
         raise EditkitError("--ray spreads the work itself; leave --shard and accelerate out.")
-    items = manifests.read(manifest, shared, _columns(column), preset)
+    items = manifests.read_manifest(manifest, shared, _columns(column), preset)
     loading: dict[str, Any] = {"backbone": backbone, "dtype": dtype}
     loading |= {"load": load, "lora": lora, "low_memory": low_memory}
     named = {asked["method"]: options.pairs(option)}
@@ -188,7 +188,7 @@ def _columns(given: list[str] | None) -> dict[str, str]:
     for each in given or ():
         field, equals, name = each.partition("=")
         if not (equals and name):
-            raise EditkitError(f"--column {each} must read FIELD=COLUMN.")
+            raise EditkitError(f"--column {each} must have the form FIELD=COLUMN.")
         found[field] = name
     return found
 

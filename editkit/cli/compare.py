@@ -53,7 +53,7 @@ def compare(
     images.check_output(output)
     asked["image"] = _checked(asked)
     named = options.by_method(option)
-    options.check(named)
+    options.check_options(named)
     with terminal.progress("load") as bar:
         from editkit import judges, registry
         from editkit.cli import tables
@@ -74,7 +74,7 @@ def compare(
 
 def _checked(asked: dict[str, Any]) -> "ImageInput":
     """Check the pictures, and return the one to edit, which stdin may hold."""
-    image = pictures.read(asked["image"])
+    image = pictures.read_source(asked["image"])
     if isinstance(image, Path):
         pictures.check_sources([image])
     pictures.check_sources([asked["mask"]], "mask")

@@ -51,13 +51,13 @@ def check(
         raise EditkitError(f"--limit {limit} is not allowed; give at least 1.")
     if output:
         images.check_output(output)
-    settings = configs.build(EditTrainConfig, configs.read(config), overrides or [])
+    settings = configs.build(EditTrainConfig, configs.read_yaml(config), overrides or [])
     mixed = [dataset(each) for each in (settings.data, *(m.data for m in settings.mixture.values()))]
     records = ChainedDataset(mixed)
     with terminal.progress("check", min(len(records), limit or len(records))) as bar:
         from editkit.data import check as checks  # needs torch
 
-        found = checks.check(records, limit, bar.advance)
+        found = checks.check_dataset(records, limit, bar.advance)
     sheet = found.sheet()
     if output and sheet:
         images.save(sheet, output)
@@ -65,7 +65,7 @@ def check(
     if found.failed:
         errors = {name: count for name, count in found.problems().items() if name in checks.ERRORS}
         told = ", ".join(f"{count} {name}" for name, count in errors.items())
-        raise EditkitError(f"The data have errors: {told}; mend or leave out these records.")
+        raise EditkitError(f"The data have errors: {told}; correct or leave out these records.")
 
 
 def findings_table(found: "Check") -> str:

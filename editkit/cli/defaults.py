@@ -20,7 +20,7 @@ EPILOG = (
 
 @dataclass(frozen=True)
 class Defaults:
-    """What the file may hold; as the options of the same names."""
+    """The settings that a user's file may hold, as the options of the same names."""
 
     backbone: str | None = None
     device: str | None = None
@@ -28,7 +28,7 @@ class Defaults:
 
 
 def kept() -> dict[str, str]:
-    """What the user's file sets.
+    """Return the settings of the user's file.
 
     Raises:
         EditkitError: where it cannot be read, or holds an unknown key.
@@ -42,7 +42,7 @@ def kept() -> dict[str, str]:
         pass  # reading it, below, says what is wrong
     from editkit import config
 
-    values = config.read(path)
+    values = config.read_yaml(path)
     try:
         found = config.build(Defaults, values)
     except EditkitError as error:

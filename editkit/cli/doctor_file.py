@@ -41,7 +41,7 @@ def describe(path: Path) -> dict[str, Any]:
     from editkit import adapters
     from editkit.cli.lora import signatures
 
-    state, about = adapters.read(path)
+    state, about = adapters.read_adapter(path)
     try:
         summary = provider().lora.inspect(state, about, signatures())
     except EditkitError as error:

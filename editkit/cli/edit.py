@@ -91,8 +91,8 @@ def _edit(
     pictures.check_sources(asked["references"], "reference")
     _check_outputs(jobs[0][1], contact_sheet, as_json)
     if fast:
-        few_steps.check(asked)
-    piped = pictures.read(pictures.PIPE) if jobs[0][0] == pictures.PIPE else None
+        few_steps.check_few_steps(asked)
+    piped = pictures.read_source(pictures.PIPE) if jobs[0][0] == pictures.PIPE else None
     backbone, device, dtype, option, load, lora, low_memory = loading
     with terminal.progress("load") as bar:
         named = {asked["method"]: options.pairs(option)}

@@ -41,7 +41,7 @@ def shapesworld(
 
     images.check_folder(output)
     named = {asked["method"]: options.pairs(option)}
-    options.check(named)
+    options.check_options(named)
     with terminal.progress("load"):
         from editkit.shapesworld import evaluate as scores
 
@@ -98,7 +98,7 @@ def masked(
 
     images.check_folder(output)
     named = {method: options.pairs(option)}
-    options.check(named)
+    options.check_options(named)
     with terminal.progress("load"):
         from editkit import shapesworld as world
         from editkit.shapesworld import evaluate_masked as scores

@@ -121,7 +121,7 @@ def write_report(path: Path) -> None:
     from editkit.evaluation.run_folder import RunFolder
 
     written = files.write(path)
-    found = frame.read(RunFolder(path))
+    found = frame.read_frame(RunFolder(path))
     lines = [line for line in tables.lines(found) if line.part == "all"]
     rows = [
         (line.method, line.n, line.failed, name, tables.cell(line.cells.get(name), line.n))

@@ -1,5 +1,6 @@
 """`editkit eval run`: an evaluation that can be repeated."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,6 +82,7 @@ def run(
         ),
     ],
     *,
+    context: typer.Context,
     judge: Annotated[
         str | None, typer.Option(help="Judge that scores too: qwen-vl, or openai for an endpoint.")
     ] = None,
@@ -117,7 +119,9 @@ def run(
     """Edit the items of a benchmark, or take results made elsewhere; score them and write a report."""
     verbosity.add(quiet, verbose)
     scoring = _judge(judge, rubric, judge_passes, options.pairs(judge_option, "--judge-option"))
-    config = _config(benchmark, given | ({"judge": scoring} if scoring else {}), dry_run)
+    sources = {name: context.get_parameter_source(name) for name in given}
+    defaults = {name for name, source in sources.items() if source and source.name != "COMMANDLINE"}
+    config = _config(benchmark, given | ({"judge": scoring} if scoring else {}), defaults, dry_run)
     if dry_run:
         _plan(config, on)
         return
@@ -153,11 +157,12 @@ def _run(config: RunConfig, shard: str | None) -> None:
         write_report(folder.path)
 
 
-def _config(benchmark: str, given: dict[str, Any], dry_run: bool) -> RunConfig:
+def _config(benchmark: str, given: dict[str, Any], defaults: Collection[str], dry_run: bool) -> RunConfig:
+    """The settings; a run's YAML stands over a person's defaults, as it must give everybody one table."""
     from editkit import config
 
-    if benchmark.endswith((".yaml", ".yml")) and "benchmark" in (written := config.read(benchmark)):
-        values = {**written, **given}
+    if benchmark.endswith((".yaml", ".yml")) and "benchmark" in (written := config.read_yaml(benchmark)):
+        values = {**given, **written, **{name: given[name] for name in given if name not in defaults}}
         if isinstance(written.get("judge"), dict) and "judge" in given:
             values["judge"] = {**written["judge"], **given["judge"]}
     else:
@@ -174,7 +179,7 @@ def _plan(config: RunConfig, device: str | None) -> None:
     from editkit.evaluation import planning, runner
 
     prepared = runner.prepare(config)
-    contents = prepared.contents
+    contents, needed = prepared.contents, planning.estimate_methods(config, prepared.benchmark, device)
     print(f"{prepared.benchmark.config.name}: {contents.count} items")
     for name, count in contents.categories.items():
         if name:
@@ -189,7 +194,7 @@ def _plan(config: RunConfig, device: str | None) -> None:
             "unknown" if each.flops is None else f"{each.flops:.3g}",
             "-" if each.hours is None else f"{each.hours:.3g}",
         )
-        for each in planning.needs(config, prepared.benchmark, device)
+        for each in needed
     ]
     if rows:
         head = ("", "items", "forward passes", "operations", f"hours on {device}" if device else "hours")

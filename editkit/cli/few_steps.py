@@ -15,14 +15,14 @@ Fast = Annotated[
     bool,
     typer.Option(
         "--fast",
-        help="Edit in few steps: by a --lora or weights that were distilled for it, or a published adapter.",
+        help="Edit in few steps, with a distilled --lora, distilled weights or a published adapter.",
     ),
 ]
 CHOSEN = ("steps", "guidance")
 """Fields of a request that `--fast` chooses."""
 
 
-def check(asked: Mapping[str, Any]) -> None:
+def check_few_steps(asked: Mapping[str, Any]) -> None:
     """Check that a request leaves open what `--fast` chooses.
 
     Raises:

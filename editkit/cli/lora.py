@@ -34,7 +34,7 @@ def inspect(
     from editkit import adapters
     from editkit.backbone import provider
 
-    state, about = adapters.read(file)
+    state, about = adapters.read_adapter(file)
     try:
         summary = provider().lora.inspect(state, about, signatures())
     except EditkitError as error:
@@ -104,7 +104,7 @@ def collapse(
 
     lora = provider().lora
     lora.check_destination(destination)
-    state, about = adapters.read(source)
+    state, about = adapters.read_adapter(source)
     try:
         experts = lora.inspect(state, about, signatures()).experts
         if experts is None:
@@ -125,10 +125,10 @@ def collapse(
 
 def check_files(files: Iterable[Path]) -> None:
     """Look for the files before torch is imported, which takes long."""
-    from editkit.adapters.files import check
+    from editkit.adapters.files import check_adapter_file
 
     for each in files:
-        check(each)
+        check_adapter_file(each)
 
 
 def tell_written(destination: Path, rank: int | None, left: Sequence[str], lost: float) -> None:

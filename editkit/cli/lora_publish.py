@@ -28,7 +28,7 @@ def publish(
     from editkit.adapters import hub_folder
     from editkit.backbone import provider
 
-    (state, about), known = adapters.read(source), signatures()
+    (state, about), known = adapters.read_adapter(source), signatures()
     try:
         summary = provider().lora.inspect(state, about, known)
         if method is None and summary.method not in known:

@@ -113,7 +113,7 @@ def editor(
     Raises:
         EditkitError: for an unknown name or option.
     """
-    check(options)
+    check_options(options)
     from editkit import gpus
 
     gpus.check_runs(device)  # the backbone does, too, but torch is imported before
@@ -131,7 +131,7 @@ def editor(
     return Editor(provider().load(backbone, device, dtype, loaded), options, scaled(lora))
 
 
-def check(options: Mapping[str, Mapping[str, Any]]) -> None:
+def check_options(options: Mapping[str, Mapping[str, Any]]) -> None:
     """Check options by method name without torch, whose import takes long.
 
     Raises:
@@ -201,7 +201,7 @@ def pairs(options: list[str] | None, name: str = "--option") -> dict[str, Any]:
     for option in options or ():
         key, equals, value = option.partition("=")
         if not equals:
-            raise EditkitError(f"{name} {option} must read key=value.")
+            raise EditkitError(f"{name} {option} must have the form key=value.")
         try:
             read = yaml.safe_load(value)
         except yaml.YAMLError as error:
@@ -223,7 +223,7 @@ def by_method(
     found = pairs(given, option)
     for name, value in found.items():
         if not isinstance(value, dict):
-            raise EditkitError(f"{option} {name}={value} must read {of}.key=value.")
+            raise EditkitError(f"{option} {name}={value} must have the form {of}.key=value.")
     return found
 
 

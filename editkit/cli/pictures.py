@@ -136,7 +136,7 @@ def check_output(output: Path) -> None:
         )
 
 
-def read(source: Path) -> Path | Image.Image:
+def read_source(source: Path) -> Path | Image.Image:
     """The picture on stdin where the source is `-`; else the path.
 
     Raises:

@@ -14,7 +14,7 @@ from editkit.fields import summary
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Option:
-    """How a field is written on the command line, where its own name and type do not say it.
+    """The command line's form of a field, where it differs from the field's own name and type.
 
     Attributes:
         flags: its spellings; --field-name if empty.

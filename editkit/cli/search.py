@@ -59,7 +59,7 @@ def taken(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def requested(given: dict[str, Any], contact_sheet: Path | None) -> dict[str, Any] | None:
-    """What `taken` gives, or None where there is nothing to search.
+    """Return the search that `taken` finds, or None where there is nothing to search.
 
     Raises:
         EditkitError: for options of a search that is not asked for.

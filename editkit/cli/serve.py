@@ -76,7 +76,7 @@ def serve(
     devices: list[str | None] = [*listed(device)]
     _check_access(limits, host, port, password, page)
     named = options.by_method(option)
-    options.check(named)
+    options.check_options(named)
     server = run.made(
         lambda each: options.editor(backbone, each, dtype, named, load, lora, low_memory),
         devices or [None],
@@ -104,7 +104,7 @@ def _check_access(settings: ServerSettings, host: str, port: int, password: str 
 
 
 def _page(host: str, password: str | None, max_pixels: int) -> Any:
-    """What mounts the page on the server."""
+    """Return the function that mounts the page on the server."""
     packages.own_package("demos")
     return importlib.import_module("demos.mounted").mounter(host, password or None, max_pixels)
 

@@ -27,7 +27,7 @@ Verbose = Annotated[
 
 @dataclass
 class Verbosity:
-    """How much the running command prints."""
+    """The amount that the running command prints."""
 
     quiet: bool = False
     verbose: bool = False
@@ -35,7 +35,7 @@ class Verbosity:
     def add(self, quiet: bool, verbose: bool) -> None:
         """Take a command's options beside those before the command."""
         self.quiet, self.verbose = self.quiet or quiet, self.verbose or verbose
-        if self.quiet:
+        if self.quiet or not sys.stderr.isatty():
             no_dataset_bars()
 
 

@@ -105,9 +105,9 @@ def _trained(recipe: str, settings: "RunConfig") -> float:
                     say([said])
                 return fit(job, settings.fit)
     except stopping.StopRequest as request:
-        raise stopping.StoppedError(str(request), request.number) from None
+        raise stopping.RunStoppedError(str(request), request.number) from None
     except KeyboardInterrupt as interrupt:
-        raise stopping.StoppedError(str(interrupt) or stopping.KILLED, signal.SIGINT) from None
+        raise stopping.RunStoppedError(str(interrupt) or stopping.KILLED, signal.SIGINT) from None
 
 
 def _ended(main: bool, sentence: str) -> None:
@@ -126,9 +126,7 @@ def _plan(settings: "RunConfig", device: str | None) -> None:
     if not isinstance(settings, EditTrainConfig) or settings.recipe != "edit":
         raise EditkitError("--plan is for runs that edit (recipe: edit).")
     if settings.fresh or settings.text_encoders:
-        raise EditkitError(
-            "--plan knows published backbones alone: no fresh one, and no text encoders that train."
-        )
+        raise EditkitError("--plan works for published backbones only; leave fresh and text_encoders out.")
     found = plans.plan(settings, device)
     print(table(found, settings))
     if found.seen and found.seen > plans.MANY:

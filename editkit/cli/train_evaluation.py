@@ -13,7 +13,7 @@ from editkit.cli.evaluation_progress import phases
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
-    from editkit.evaluation.runner import Prepared
+    from editkit.evaluation.runner import PreparedRun
     from editkit.evaluation.settings import RunConfig
     from editkit.train.settings import EditTrainConfig
 
@@ -61,7 +61,7 @@ class TrainEvaluation:
         print(differences(found))
         options.say(unscored(self.folder / BEFORE, self.folder / AFTER))
 
-    def _run(self, prepared: Prepared) -> bool:
+    def _run(self, prepared: PreparedRun) -> bool:
         """Run this process's share; return whether this process reports."""
         from editkit import api
         from editkit.evaluation import chunks, runner
@@ -85,7 +85,7 @@ class TrainEvaluation:
             runner.run(prepared, editor, shown.begin, share, wait)
         return share.rank == 0
 
-    def _prepared(self, when: str) -> Prepared:
+    def _prepared(self, when: str) -> PreparedRun:
         from editkit.evaluation import runner
 
         return runner.prepare(self._config(when))

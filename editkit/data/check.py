@@ -99,7 +99,9 @@ class Check:
         return groups(shown, ("source", "answer"))
 
 
-def check(dataset: Dataset, limit: int | None = None, watch: Callable[[int], None] | None = None) -> Check:
+def check_dataset(
+    dataset: Dataset, limit: int | None = None, watch: Callable[[int], None] | None = None
+) -> Check:
     """Check the first `limit` records, or all of them if None; `watch` gets 1 for each."""
     count = min(len(dataset), limit or len(dataset))
     findings: list[Finding] = []

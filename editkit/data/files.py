@@ -57,7 +57,9 @@ class FileDataset:
             raise EditkitError(str(error).encode(errors="backslashreplace").decode()) from error
         except (OSError, ValueError, UnidentifiedImageError) as error:  # UnicodeDecodeError is a ValueError
             problem = first_sentence(error)
-            raise EditkitError(f"The {where} cannot be read ({problem}); mend it or leave it out.") from error
+            raise EditkitError(
+                f"The {where} cannot be read ({problem}); correct it or leave it out."
+            ) from error
 
     def _check_columns(self, config: DataConfig) -> None:
         known = layouts.column_names(self.rows) if config.columns and self.rows else None
@@ -97,7 +99,7 @@ class FileDataset:
         texts = [("instruction", each) for each in wordings]
         for field, text in (*texts, ("kind", kind), ("task", task or "")):
             if text != text.encode(errors="ignore").decode():
-                raise EditkitError(f"The {field} of {where} is not Unicode text; mend it or leave it out.")
+                raise EditkitError(f"The {field} of {where} is not Unicode text; correct it or leave it out.")
         return Record(
             answer=answer,
             instruction=words,
@@ -157,7 +159,7 @@ def load_picture(value: Any, folder: Path, what: str) -> images.Picture | None:
             raise EditkitError(f"The {what} is not a picture; leave the record out.") from error
     if isinstance(value, str | Path):
         value = folder / value
-    return images.load(value, what)
+    return images.load_image(value, what)
 
 
 class PictureReader:
@@ -206,6 +208,6 @@ def _mask(picture: images.Picture, size: tuple[int, int], cut_out: bool) -> NDAr
 
     With `cut_out`, the edit lies where the mask is transparent.
     """
-    values_HW = masks.cut_out(picture) if cut_out else masks.read(picture).values_HW
+    values_HW = masks.cut_out(picture) if cut_out else masks.read_mask(picture).values_HW
     gray = Image.fromarray(np.round(values_HW * 255).astype(np.uint8))
     return np.array(gray if gray.size == size else gray.resize(size, Image.Resampling.NEAREST))

@@ -85,7 +85,7 @@ class LatentCache:
             self._complete()
         if self.share[0] == 0:
             shutil.rmtree(self.chunks, ignore_errors=True)
-        index = latent_index.read(self.kept)
+        index = latent_index.read_index(self.kept)
         if index.remarks:
             warnings.warn(index.remarks, EditkitWarning, stacklevel=2)
         paths = [self.kept / name for name in index.names]

@@ -99,7 +99,7 @@ def write(chunks: Path, count: int) -> bool:
     return True
 
 
-def read(folder: Path) -> LatentIndex:
+def read_index(folder: Path) -> LatentIndex:
     """Read the index of a folder.
 
     Raises:

@@ -31,7 +31,7 @@ def json_lines(path: Path, config: DataConfig) -> Rows:
         if not isinstance(row, dict) or not known & set(row):
             keys = ", ".join(sorted(known))
             raise EditkitError(
-                f"Line {number} of {path} is not an object with any of the keys {keys}; mend or remove it."
+                f"Line {number} of {path} is not an object with any of the keys {keys}; correct or remove it."
             )
         starts.append(start)
     return PlacedRows(path, starts, _object)
@@ -87,7 +87,7 @@ def separated(path: Path, config: DataConfig) -> Rows:
         if len(cells) != len(config.fields):
             raise EditkitError(
                 f"Line {number} of {path} has {len(cells)} fields between {SEPARATOR}, and data.fields names "
-                f"{len(config.fields)}; mend the line or data.fields."
+                f"{len(config.fields)}; correct the line or data.fields."
             )
         starts.append(start)
     return PlacedRows(path, starts, partial(_fields, names=tuple(config.fields)))

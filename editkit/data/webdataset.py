@@ -153,7 +153,7 @@ class ShardRows(Sequence[Mapping[str, Any]]):
 
     @property
     def stamp(self) -> str:
-        """What tells this version of the shards from others."""
+        """Return a text that differs between versions of the shards."""
         return " ".join(shard.stamp for shard in self.shards)
 
     @property

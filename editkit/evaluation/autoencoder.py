@@ -41,7 +41,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
-    """What an autoencoder loses on a set of pictures.
+    """The losses of an autoencoder on a set of pictures.
 
     Attributes:
         backbone: whose autoencoder it is.

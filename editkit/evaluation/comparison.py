@@ -70,7 +70,7 @@ def compare(
         EditkitError: where a folder holds no run or half a run, they share no items, methods or columns, or
             a column was not measured alike.
     """
-    before, after = (frame.read(RunFolder(path)) for path in (first, second))
+    before, after = (frame.read_frame(RunFolder(path)) for path in (first, second))
     pairs = list(dict.fromkeys(method_pairs(before, after, methods)))
     for old, new in pairs:
         _check_finished(first, before, old)

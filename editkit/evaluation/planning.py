@@ -18,7 +18,7 @@ from editkit.train.estimate.plan import UTILIZATION
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MethodNeeds:
-    """What one method needs.
+    """The estimated cost of one method.
 
     Attributes:
         method: its name, or a variant's.
@@ -35,7 +35,7 @@ class MethodNeeds:
     hours: float | None
 
 
-def needs(config: RunConfig, benchmark: Benchmark, device: str | None = None) -> list[MethodNeeds]:
+def estimate_methods(config: RunConfig, benchmark: Benchmark, device: str | None = None) -> list[MethodNeeds]:
     """Count forward passes and their operations on shapes, picture size by picture size.
 
     Pictures are opened for their sizes; a later turn has the size of its session's first picture. Hours

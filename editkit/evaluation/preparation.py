@@ -20,7 +20,7 @@ REPLIES = "judge"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class PreparedRun:
     """A run that can start.
 
     Attributes:
@@ -38,7 +38,7 @@ class Prepared:
     left_out: Mapping[str, str]
 
 
-def prepare(config: RunConfig) -> Prepared:
+def prepare(config: RunConfig) -> PreparedRun:
     """Check a run's settings, load its metrics, and go through its benchmark, which may take long.
 
     Raises:
@@ -59,9 +59,11 @@ def prepare(config: RunConfig) -> Prepared:
         else:
             metrics.append(made)
     if not metrics:
-        raise EditkitError(f"None of the metrics is here; the first: {next(iter(left_out.values()))}")
+        raise EditkitError(f"None of the metrics can be used; the first: {next(iter(left_out.values()))}")
     contents = benchmark.contents(config.limit)
-    return Prepared(config=config, benchmark=benchmark, contents=contents, metrics=metrics, left_out=left_out)
+    return PreparedRun(
+        config=config, benchmark=benchmark, contents=contents, metrics=metrics, left_out=left_out
+    )
 
 
 def _check_names(config: RunConfig, metrics: Sequence[str]) -> None:

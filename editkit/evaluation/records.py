@@ -101,7 +101,7 @@ class Item:
 
     @property
     def stem(self) -> str:
-        """What its files are called: the id where a file may be called so, else with a digest of it."""
+        """The name of its files: the id where a file may have that name, else a shorter one with a digest."""
         plain = re.sub(r"[^A-Za-z0-9._-]", "_", self.id)[:LONGEST_STEM]
         if plain == self.id and not plain.startswith("."):
             return plain
@@ -113,7 +113,7 @@ class Item:
         return int.from_bytes(digest, "big") >> 1
 
     def mask_HW(self, size: tuple[int, int]) -> NDArray[np.bool_] | None:
-        """Where the edit may land, (H, W) at (width, height); None without a mask.
+        """The area where the edit may land, (H, W) at (width, height); None without a mask.
 
         Raises:
             EditkitError: where the mask cannot be read, or covers nothing.
@@ -124,9 +124,9 @@ class Item:
         if self.mask_means == "erased":
             inside_HW = _erased(picture)
         else:
-            inside_HW = np.greater(masks.read(picture).values_HW, 0.5)
+            inside_HW = np.greater(masks.read_mask(picture).values_HW, 0.5)
         if not inside_HW.any():
-            raise EditkitError(f"The {self.mask.what} covers nothing; mend it or leave it out.")
+            raise EditkitError(f"The {self.mask.what} covers nothing; correct it or leave it out.")
         gray = Image.fromarray(inside_HW.astype(np.uint8) * 255)
         return np.asarray(gray if gray.size == size else gray.resize(size, Image.Resampling.NEAREST)) > 127
 
@@ -156,7 +156,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Edit:
-    """What is known of one result besides its pixels; a line of the log.
+    """All facts about one result but its pixels; a line of the log.
 
     Attributes:
         method: who made it.

@@ -37,7 +37,7 @@ class RunFolder:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What was run, as `begin` wrote it.
+        """The settings of the run, as `begin` wrote them.
 
         Raises:
             EditkitError: where this is no run's folder.
@@ -49,9 +49,9 @@ class RunFolder:
                 f"{self.path} is no run's folder; give the --out of `editkit eval run`."
             ) from error
         except (OSError, ValueError, RecursionError) as error:
-            raise EditkitError(f"{self.path / SETTINGS} cannot be read; start the run anew.") from error
+            raise EditkitError(f"{self.path / SETTINGS} cannot be read; start the run again.") from error
         if not fits(found, file_shapes.RUN):
-            raise EditkitError(f"{self.path / SETTINGS} is not as a run writes it; start the run anew.")
+            raise EditkitError(f"{self.path / SETTINGS} is not as a run writes it; start the run again.")
         return found
 
     @property
@@ -110,7 +110,7 @@ class RunFolder:
         yield from read_lines(self.path / PROBLEMS, file_shapes.PROBLEM)
 
     def picture(self, method: str, item: Item) -> str:
-        """Where a result is kept, below the folder."""
+        """Return the path of a result below the folder."""
         return f"{PICTURES}/{method}/{item.stem}.png"
 
     def log_edits(self, edits: Sequence[Edit]) -> None:
@@ -207,7 +207,7 @@ def news(edits: Iterable[Edit], logged: Mapping[tuple[str, str], Edit]) -> list[
 
 
 def described(item: Item) -> dict[str, Any]:
-    """What a report needs of an item, in JSON's types."""
+    """Return the parts of an item that a report needs, in JSON's types."""
     names = ("id", "instruction", "category", "session", "turn", "last", "published", "words")
     told = {name: getattr(item, name) for name in names} | {"chained": item.source is None}
     return {**told, "stem": item.stem, "fields": dict(item.fields)}

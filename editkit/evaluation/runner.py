@@ -15,7 +15,7 @@ from editkit.evaluation import existing
 from editkit.evaluation.benchmarks import open_benchmark
 from editkit.evaluation.chunks import Share, Watch
 from editkit.evaluation.metrics import LoadedMetric, judge
-from editkit.evaluation.preparation import Prepared, prepare
+from editkit.evaluation.preparation import PreparedRun, prepare
 from editkit.evaluation.records import Edit
 from editkit.evaluation.report import frame, gallery
 from editkit.evaluation.run_folder import GROWING, SETTINGS, RunFolder
@@ -25,7 +25,7 @@ from editkit.evaluation.settings import RunConfig
 if TYPE_CHECKING:
     from editkit.inference.editor import PictureEditor
 
-__all__ = ["Phase", "Prepared", "failed", "open_benchmark", "prepare", "run"]
+__all__ = ["Phase", "PreparedRun", "failed", "open_benchmark", "prepare", "run"]
 
 PLACES = ("out", "device", "data")
 """Settings that do not decide what comes out."""
@@ -34,7 +34,7 @@ Phase = Callable[[str, int], Watch]
 
 
 def run(
-    prepared: Prepared,
+    prepared: PreparedRun,
     load: Callable[[], PictureEditor],
     phase: Phase,
     share: Share | None = None,
@@ -80,7 +80,7 @@ def run(
 
 
 def _edit(
-    prepared: Prepared,
+    prepared: PreparedRun,
     load: Callable[[], PictureEditor],
     folder: RunFolder,
     share: Share,
@@ -106,7 +106,7 @@ def _edit(
     ).run(watch)
 
 
-def _begin(folder: RunFolder, prepared: Prepared) -> None:
+def _begin(folder: RunFolder, prepared: PreparedRun) -> None:
     """Write what is run; methods, results and metrics of earlier calls stay in it."""
     config = asdict(prepared.config)
     config["judge"] = judge.public(config["judge"])
@@ -171,12 +171,12 @@ def _check_metrics(folder: RunFolder, before: Mapping[str, Any], given: Mapping[
 
 
 def failed(config: RunConfig) -> int:
-    """How many results of a run's methods failed in an earlier call, and will be tried again.
+    """Count the results of a run's methods that failed in an earlier call and will be tried again.
 
     Raises:
         EditkitError: where the folder's settings cannot be read.
     """
     if not (Path(config.out) / SETTINGS).is_file():
         return 0
-    found = frame.read(RunFolder(config.out))
+    found = frame.read_frame(RunFolder(config.out))
     return sum(found.failures(method) for method in [*config.methods, *config.results])

@@ -48,7 +48,7 @@ def told(first: str | Path, second: str | Path, asked: Sequence[str]) -> Iterato
     Raises:
         EditkitError: where a folder holds no run.
     """
-    before, after = (frame.read(RunFolder(path)) for path in (first, second))
+    before, after = (frame.read_frame(RunFolder(path)) for path in (first, second))
     for change in changes(before, after, asked):
         if change.key in VERSIONS:
             yield (

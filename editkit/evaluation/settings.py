@@ -42,7 +42,7 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What is evaluated, on what, and by what."""
+    """The settings of an evaluation: methods, benchmark and metrics."""
 
     benchmark: str
     """A name from `editkit eval benchmarks`, or the path of a benchmark's YAML."""
@@ -106,7 +106,7 @@ class RunConfig:
             raise ValueError(f"{strange[0]!r} names no folder for its results")
 
     def variant(self, name: str) -> Variant:
-        """What a name in `methods` stands for, with all options and fields of requests that it runs under."""
+        """Return the method that a name in `methods` stands for, with its options and fields of requests."""
         own = self.variants.get(name) or Variant(method=name)
         return Variant(
             method=own.method,

@@ -87,7 +87,7 @@ def unscored(
     Raises:
         EditkitError: where a folder holds no run, or a method is not there.
     """
-    before, after = (frame.read(RunFolder(path)) for path in (first, second))
+    before, after = (frame.read_frame(RunFolder(path)) for path in (first, second))
     metrics = {**_metrics(before), **_metrics(after)}
     costs = {column.name for column in Cost.columns}
     names = [name for name in columns or metrics if name in metrics and (columns or name not in costs)]

@@ -79,7 +79,7 @@ def opened(path: str | Path, what: str = "image") -> Iterator[Image.Image]:
         yield Image.open(file)
 
 
-def load(image: ImageInput, what: str = "image") -> Picture:
+def load_image(image: ImageInput, what: str = "image") -> Picture:
     """Decode a picture of any mode; the given object stays as it is.
 
     Args:
@@ -171,7 +171,7 @@ def save(image: Image.Image, path: str | Path, recipe: Mapping[str, Any] | None 
 
     The path ends in .png, .webp, .jpg or .jpeg. PNG and WebP are lossless; JPEG shows transparency as white.
     Only PNG carries the recipe, as JSON in an iTXt chunk with the key "editkit", which
-    `editkit.inference.provenance.read` reads.
+    `editkit.inference.provenance.read_recipe` reads.
 
     Raises:
         EditkitError: if the picture cannot be written; an older file then stays as it is.

@@ -41,7 +41,7 @@ class Mask:
     notes: tuple[str, ...] = ()
 
 
-def load(mask: ImageInput, size: tuple[int, int]) -> Mask:
+def load_mask(mask: ImageInput, size: tuple[int, int]) -> Mask:
     """Read the mask of an image, white where the edit may land.
 
     Opacity counts where it varies, whatever the colours are, since painting tools export masks so. Otherwise
@@ -51,17 +51,17 @@ def load(mask: ImageInput, size: tuple[int, int]) -> Mask:
         size: (width, height) of the image.
 
     Raises:
-        EditkitError: as for `images.load`; also for another size, a mode of print or video, or a mask
+        EditkitError: as for `images.load_image`; also for another size, a mode of print or video, or a mask
             without a value over mid-gray.
     """
     label = f"The mask {mask}" if isinstance(mask, (str, Path)) else "The mask"
-    picture = images.load(mask, "mask")
+    picture = images.load_image(mask, "mask")
     if picture.mode in NOT_MASKS:
         raise EditkitError(f"{label} is a {picture.mode} picture; save it as gray, RGB or RGBA.")
     if picture.size != tuple(size):
         given, wanted = (f"{width}x{height}" for width, height in (picture.size, size))
         raise EditkitError(f"{label} is {given} pixels, the image {wanted}; make them equally large.")
-    found = read(picture)
+    found = read_mask(picture)
     if found.values_HW.max() <= 0.5:
         what = "white" if found.reading == BRIGHTNESS else "opaque"
         most = f"at most {found.values_HW.max():.0%} {what}, read by its {found.reading}"
@@ -69,8 +69,8 @@ def load(mask: ImageInput, size: tuple[int, int]) -> Mask:
     return found
 
 
-def read(picture: images.Picture) -> Mask:
-    """Read a decoded picture as a mask: by opacity where that varies, otherwise by brightness; see `load`."""
+def read_mask(picture: images.Picture) -> Mask:
+    """Read a decoded picture as a mask, as `load_mask` does: by opacity, or by brightness."""
     gray_HW = np.array(Image.fromarray(picture.rgb).convert("L"))
     values_HW: NDArray[np.float32] = np.divide(gray_HW, 255, dtype=np.float32)
     reading = BRIGHTNESS
@@ -90,7 +90,7 @@ def cut_out(picture: images.Picture) -> NDArray[np.float32]:
     A picture without an alpha channel is read by brightness.
     """
     if picture.alpha is None:
-        return read(picture).values_HW
+        return read_mask(picture).values_HW
     return 1 - np.divide(picture.alpha, 255, dtype=np.float32)
 
 

@@ -104,7 +104,7 @@ def compare(
     ]
     if judge is None:
         return entries
-    return _judged(entries, judge, images.picture(images.tensor(images.load(image))[0]), instruction)
+    return _judged(entries, judge, images.picture(images.tensor(images.load_image(image))[0]), instruction)
 
 
 def requests(
@@ -125,7 +125,7 @@ def requests(
         raise EditkitError("Name one method or several, each once.")
     for name in methods:
         editor.method(name)  # an unknown method is refused before any edit
-    images.load(image)  # a picture that cannot be read, too
+    images.load_image(image)  # a picture that cannot be read, too
     return [
         EditRequest(image=image, instruction=instruction, method=name, size=size, **fields)
         for name in methods
@@ -152,14 +152,14 @@ def run_requests(
 
 def difference(before: Image.Image, after: Image.Image, strength: float = 4.0) -> Image.Image:
     """Draw the difference of two pictures of one size, by the largest channel; black for none."""
-    first_1CHW, second_1CHW = (images.tensor(images.load(each)) for each in (before, after))
+    first_1CHW, second_1CHW = (images.tensor(images.load_image(each)) for each in (before, after))
     apart_11HW = (second_1CHW - first_1CHW).abs().amax(1, keepdim=True)
     return images.picture((strength * apart_11HW).clamp(max=1).expand_as(first_1CHW))
 
 
 def sheet(image: ImageInput, entries: Sequence[Entry]) -> Image.Image:
     """Draw the source and each method's result side by side, with their figures below."""
-    source = images.load(image)
+    source = images.load_image(image)
     scale = max(1, -(-SHOWN // max(source.size)))
     width, height = (side * scale for side in source.size)
     letters = max(11, height // 18)
@@ -184,7 +184,7 @@ def sheet(image: ImageInput, entries: Sequence[Entry]) -> Image.Image:
 def _entry(source: ImageInput, result: EditResult) -> Entry:
     if result.image is None:
         return Entry(result=result, seconds=0.0, tokens=0, changed=0.0, moved=0.0)
-    before, after = (images.tensor(images.load(each)) for each in (source, result.image))
+    before, after = (images.tensor(images.load_image(each)) for each in (source, result.image))
     change = canvas.change_mask(before, after)
     still = (change < 0.5).expand_as(before)
     return Entry(
@@ -200,13 +200,13 @@ def _judged(entries: list[Entry], judge: Judge, source: Image.Image, instruction
     from dataclasses import replace
 
     from editkit.judges import Case
-    from editkit.judges.tournament import bubble
+    from editkit.judges.tournament import find_best
 
     case = Case(source=source, instruction=instruction)
     wins = dict.fromkeys((entry.result.method for entry in entries if entry.result.image), 0.0)
     pictures = {entry.result.method: entry.result.image for entry in entries}
     for pair in itertools.combinations(wins, 2):
-        _, (duel,) = bubble(judge, case, {place: pictures[name] for place, name in enumerate(pair)})  # type: ignore[misc]
+        _, (duel,) = find_best(judge, case, {place: pictures[name] for place, name in enumerate(pair)})  # type: ignore[misc]
         for place, name in enumerate(pair):
             wins[name] += 0.5 if duel.better is None else float(duel.better == place)
     return [replace(entry, wins=wins.get(entry.result.method)) for entry in entries]

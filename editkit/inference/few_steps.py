@@ -20,7 +20,7 @@ OWN = "config.yaml"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FewSteps:
-    """How weights that were distilled for few steps are used.
+    """The settings for weights that were distilled for few steps.
 
     Attributes:
         steps: number of Euler steps.
@@ -57,7 +57,7 @@ def find(backbone: Backbone, method: str, role: str, lora: Iterable[str]) -> Few
         if entry["weights"] == source:
             return FewSteps(**{name: entry[name] for name in ("adapter", "scale", "steps", "guidance")})
     raise EditkitError(
-        f"Nothing is known that edits in few steps by {method} on {backbone.name}; train it with "
+        f"No weights or adapter for few steps are known for {method} on {backbone.name}; train one with "
         "distill.ladd, as the configs with few-steps in their names do, and give the export with --lora."
     )
 
@@ -80,7 +80,7 @@ def _given(source: str) -> FewSteps | None:
     # Weights of a whole transformer are in a folder of the export.
     for folder in (path, path.parent) if path.exists() else ():
         if (folder / OWN).is_file():
-            return _trained(config.read(folder / OWN))
+            return _trained(config.read_yaml(folder / OWN))
     return None
 
 

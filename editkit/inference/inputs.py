@@ -95,13 +95,13 @@ def prepare(request: EditRequest) -> PreparedRequest:
     """
     _check(request)
     request = _plain(request)
-    source = images.load(request.image) if request.image is not None else None
+    source = images.load_image(request.image) if request.image is not None else None
     if request.mask is not None and source is None:
         raise EditkitError("A mask needs an image to lie on; give one, or leave the mask out.")
     mask = None
     if request.mask is not None and source is not None:
-        mask = masks.load(request.mask, source.size)
-    references = [images.load(reference, "reference") for reference in request.references]
+        mask = masks.load_mask(request.mask, source.size)
+    references = [images.load_image(reference, "reference") for reference in request.references]
     notes = (
         *(source.notes if source else ()),
         *(mask.notes if mask else ()),
@@ -172,7 +172,7 @@ def _check(request: EditRequest) -> None:
     if guidance is not None and not (_number(guidance) and 0 <= guidance < math.inf):
         raise EditkitError(f"guidance={guidance} is not allowed; give a finite number that is not negative.")
     check_seed(seed)
-    speed.check(request.speed)
+    speed.check_speed(request.speed)
     size = request.size
     if size is not None and not (
         isinstance(size, (tuple, list)) and len(size) == 2 and all(_whole(side) and side > 0 for side in size)

@@ -22,7 +22,7 @@ class Pace(Protocol):
 
     @property
     def recipe(self) -> str:
-        """What a recipe tells, and a request's `speed` may give."""
+        """Return the settings as a recipe holds them and as a request's `speed` may give them."""
 
     @property
     def cache(self) -> dict[str, Any] | None:

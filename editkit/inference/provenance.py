@@ -58,7 +58,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def read(path: str | Path) -> Recipe:
+def read_recipe(path: str | Path) -> Recipe:
     """Read the recipe in a PNG that editkit wrote.
 
     Raises:

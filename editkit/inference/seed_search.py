@@ -35,7 +35,7 @@ from editkit.inference.progress import Stopwatch, Watch
 from editkit.inference.search_settings import SeedSearch
 from editkit.inference.step_saving import SavedVelocity
 from editkit.judges import Case, Judge, load_judge
-from editkit.judges.tournament import bubble
+from editkit.judges.tournament import find_best
 from editkit.search_types import Comparison
 from editkit.types import EditResult
 
@@ -132,7 +132,7 @@ def run(
         # The judge chooses.
         source = images.picture(prepared.source_1CHW[0]) if prepared.source_1CHW is not None else None
         case = Case(source=source, instruction=request.instruction)
-        seed, comparisons = bubble(referee, case, pictures, search.both_orders)
+        seed, comparisons = find_best(referee, case, pictures, search.both_orders)
         clock.lap("search")
         # The winner alone, from where it was stopped or from its noise.
         chosen = [_with(prepared, seed, request.steps)]

@@ -21,7 +21,7 @@ TABLE = packages.ROOT / "configs" / "speed.yaml"
 """
 
 
-def check(speed: Any) -> None:
+def check_speed(speed: Any) -> None:
     """Check a request's `speed`.
 
     Raises:
@@ -41,7 +41,7 @@ def resolve(speed: str, base: str | None, method: str) -> Settings | None:
     Raises:
         EditkitError: where none were measured for them, or the speed is wrong.
     """
-    check(speed)
+    check_speed(speed)
     if speed == EXACT:
         return None
     if "=" in speed:
@@ -85,4 +85,4 @@ def name_of(settings: str, base: str | None, method: str) -> str:
 @cache
 def table(path: Path) -> dict[str, Any]:
     """Read the table of measured settings."""
-    return config.read(path)
+    return config.read_yaml(path)

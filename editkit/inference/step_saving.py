@@ -51,7 +51,7 @@ class Saving:
 
     @property
     def recipe(self) -> str:
-        """What a recipe tells, and a request may give."""
+        """Return the settings as a recipe holds them and as a request may give them."""
         return as_text(self.settings)
 
     def velocity(
@@ -93,7 +93,7 @@ class Saving:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """What a saved step computes for some pictures of a batch.
+    """The tokens that a saved step computes for some pictures of a batch.
 
     Attributes:
         rows: the pictures.
@@ -115,7 +115,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Memory:
-    """What a full step leaves for saved ones: its velocity, and what is still to compute."""
+    """The results that a full step keeps for saved steps: its velocity, and the tokens still to compute."""
 
     velocity_BLC: Tensor
     parts: tuple[Part, ...]

@@ -86,5 +86,5 @@ class Judge(ABC):
         raise EditkitError(f"{type(self).__name__} only compares pairs and answers no questions.")
 
     def identity(self) -> Mapping[str, Any]:
-        """What replies depend on: model, revision, sampling, in JSON's types."""
+        """Return all that replies depend on, in JSON's types: model, revision, sampling."""
         return {}

@@ -53,7 +53,7 @@ class PreserveJudge(Judge):
 
 
 def _tensor(picture: Image.Image) -> Tensor:
-    return images.tensor(images.load(picture))
+    return images.tensor(images.load_image(picture))
 
 
 def _error(source_1CHW: Tensor, edited_1CHW: Tensor) -> tuple[float, str]:

@@ -44,7 +44,7 @@ def figures(reply: str, names: Sequence[str], lowest: float, highest: float) -> 
 
 
 def words(reply: str) -> str:
-    """What a reply says in words: the reason in its JSON, or else all of it.
+    """Return the words of a reply: the reason in its JSON, or else all of it.
 
     What stands before `</think>` does not count.
     """

@@ -8,7 +8,7 @@ from editkit.judges.base import TIE, Case, Judge
 from editkit.search_types import Comparison, Verdict
 
 
-def bubble(
+def find_best(
     referee: Judge | None, case: Case, previews: Mapping[int, Image.Image], both_orders: bool = True
 ) -> tuple[int, list[Comparison]]:
     """Find the best preview in one pass: the best so far against the next; a tie keeps the best so far.

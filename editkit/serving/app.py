@@ -115,7 +115,7 @@ class Server:
                 return await self._answered(body, *read)
             finally:
                 await form.close()
-        asked = openai.read(await body.json(), self.settings, self.methods)
+        asked = openai.read_fields(await body.json(), self.settings, self.methods)
         return await self._answered(body, asked, intake.Pictures())
 
     async def _models(self, _: Request) -> Response:

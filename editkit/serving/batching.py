@@ -13,7 +13,7 @@ from editkit.serving.lane import Lane
 from editkit.serving.metrics import Metrics
 from editkit.serving.refusals import ClosedError, RefusedError
 from editkit.serving.settings import ServerSettings
-from editkit.serving.work import Job, LaneExecutor, Task
+from editkit.serving.work import DeviceTask, Job, LaneExecutor
 
 WEIGHT = 0.2
 """Weight of the newest batch in the mean seconds of an edit."""
@@ -30,7 +30,7 @@ class EditQueue:
 
     def __init__(self, lanes: Sequence[Lane], settings: ServerSettings, metrics: Metrics) -> None:
         self.lanes, self.settings, self.metrics = lanes, settings, metrics
-        self._waiting: deque[Job | Task] = deque()
+        self._waiting: deque[Job | DeviceTask] = deque()
         self._running: dict[int, Sequence[Job]] = {}
         self._changed = threading.Condition()
         self._held = self._pixels = self._arriving = 0
@@ -98,7 +98,7 @@ class EditQueue:
                 self._arriving -= 1
                 self._changed.notify_all()
 
-    def add(self, jobs: Sequence[Job | Task]) -> None:
+    def add(self, jobs: Sequence[Job | DeviceTask]) -> None:
         """Let jobs wait for a device.
 
         Raises:
@@ -154,12 +154,12 @@ class EditQueue:
 
     def _work(self, place: int) -> None:
         while (taken := self._take(place)) is not None:
-            if isinstance(taken, Task):
+            if isinstance(taken, DeviceTask):
                 taken.do()
             elif taken:
                 self._edit(place, taken)
 
-    def _take(self, place: int) -> Task | list[Job] | None:
+    def _take(self, place: int) -> DeviceTask | list[Job] | None:
         """Wait for work for a device; None at the end, nothing where it was cancelled just now."""
         with self._changed:
             while (first := self._first(place)) is None:
@@ -167,7 +167,7 @@ class EditQueue:
                     return None
                 self._changed.wait()
             self._waiting.remove(first)
-            if isinstance(first, Task):
+            if isinstance(first, DeviceTask):
                 return first
             batch = [first] if first.done.set_running_or_notify_cancel() else []
             if not batch:
@@ -178,9 +178,9 @@ class EditQueue:
             self._running[place] = batch
             return batch
 
-    def _first(self, place: int) -> Job | Task | None:
+    def _first(self, place: int) -> Job | DeviceTask | None:
         return next(
-            (each for each in self._waiting if not isinstance(each, Task) or each.lane == place), None
+            (each for each in self._waiting if not isinstance(each, DeviceTask) or each.lane == place), None
         )
 
     def _fill(self, batch: list[Job]) -> bool:

@@ -82,7 +82,9 @@ class Body:
             text += chunk
             if len(text) > FIELDS * FIELD_BYTES:
                 await self.drain()
-                raise RefusedError("The object is too large; it holds text alone.", 413, code="too_large")
+                raise RefusedError(
+                    "The JSON object is too large; it may hold text only.", 413, code="too_large"
+                )
         try:
             found = json.loads(text)
             json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no text

@@ -11,7 +11,7 @@ from editkit.serving.settings import ServerSettings
 
 @dataclass(frozen=True, kw_only=True)
 class DeploymentConfig:
-    """What a deployment runs, and on how much of the cluster."""
+    """The settings of a deployment: what it runs, and on how much of the cluster."""
 
     backbone: str = "tiny"
     """A name from `editkit backbones`, a folder or Hub id."""

@@ -81,7 +81,7 @@ def of_form(
         raise RefusedError(f"There are over {settings.pictures} pictures; send fewer.", param="image")
     image = files["image"][0] if files["image"] else None
     references = (*files["image"][1:], *files["references"])
-    asked = openai.read(texts, settings, methods)
+    asked = openai.read_fields(texts, settings, methods)
     return asked, Pictures(image=image, mask=next(iter(files["mask"]), None), references=references)
 
 

@@ -23,7 +23,7 @@ KEPT = 4
 """Adapters that stay loaded on a device; of more, the one that was asked for the longest ago is unloaded."""
 
 
-class StoppedError(Exception):
+class AbandonedBatchError(Exception):
     """An error that ends a batch which nobody waits for; after an `EditkitError` it would run again."""
 
 
@@ -104,13 +104,13 @@ class Lane:
 
         def watch(_: Progress) -> None:
             if all(each.stopped.is_set() for each in batch):
-                raise StoppedError
+                raise AbandonedBatchError
 
         try:
             with notes.collected() as told:
                 editor = self._editor(batch[0].adapter, batch[0].prepared.request.method)
                 results = editor.run_batch([each.prepared for each in batch], watch=watch)
-        except StoppedError:
+        except AbandonedBatchError:
             return [ClosedError()] * len(batch)
         except EditkitError as error:
             return [error] * len(batch)

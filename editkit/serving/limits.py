@@ -12,7 +12,7 @@ from editkit.serving.refusals import RefusedError
 from editkit.serving.settings import ServerSettings
 
 
-def check(fields: Mapping[str, Any], settings: ServerSettings) -> None:
+def check_limits(fields: Mapping[str, Any], settings: ServerSettings) -> None:
     """Check the values of fields of `EditRequest`.
 
     Raises:

@@ -72,7 +72,7 @@ class ImageRequest:
         return [EditRequest(**{**made, "seed": seed + place * apart}) for place in range(self.count)]
 
 
-def read(given: Mapping[str, Any], settings: ServerSettings, methods: Sequence[str]) -> ImageRequest:
+def read_fields(given: Mapping[str, Any], settings: ServerSettings, methods: Sequence[str]) -> ImageRequest:
     """Read the fields of a request that are no pictures.
 
     Args:
@@ -93,8 +93,8 @@ def read(given: Mapping[str, Any], settings: ServerSettings, methods: Sequence[s
             raise RefusedError(f"{name} is not offered here; leave it out.", param=name)
     notes = [f"{name} has no effect here." for name in WITHOUT_EFFECT if given.get(name) not in (None, "")]
     method, told = _method(given, methods)
-    fields = {name: request_fields.read(name, given.get(name)) for name in request_fields.SETTINGS}
-    limits.check(fields, settings)
+    fields = {name: request_fields.read_field(name, given.get(name)) for name in request_fields.SETTINGS}
+    limits.check_limits(fields, settings)
     if fields["seed"] is None:
         fields["seed"] = secrets.randbelow(2**31)
     return ImageRequest(

@@ -76,7 +76,7 @@ def run(
         raise EditkitError(f"--workers {workers} is not allowed; give at least 1.")
     with store.locked(0, len(batches)):
         done = store.done()
-        job.check([item for batch in batches for item in batch], done)
+        job.check_items([item for batch in batches for item in batch], done)
         wanted = [place for place, batch in enumerate(batches) if job.left(batch, store, done, retry)]
         if not wanted:
             return 0

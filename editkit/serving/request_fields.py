@@ -27,7 +27,7 @@ class FieldError(EditkitError):
         self.param = param
 
 
-def read(name: str, given: Any) -> Any:
+def read_field(name: str, given: Any) -> Any:
     """Return a field's value, of the type that `EditRequest` has; None where nothing is given.
 
     Args:

@@ -29,7 +29,7 @@ class ServerSettings:
     timeout: float = 600.0
     """Longest time, in seconds, from the end of a request to its answer."""
     grace: float = 60.0
-    """Seconds to finish the edits that it holds when the server is asked to stop."""
+    """Longest time, in seconds, to finish edits once the server is asked to stop."""
     body_bytes: int = 50 * 2**20
     """Size of the largest request."""
     body_seconds: float = 60.0

@@ -53,7 +53,7 @@ def mask(image: Image.Image) -> Image.Image:
     Raises:
         EditkitError: where it cannot be decoded.
     """
-    read = images.load(image, "mask")
+    read = images.load_image(image, "mask")
     if read.alpha is None or np.all(read.alpha == 255):
         return Image.fromarray(read.rgb)
     return Image.fromarray(255 - read.alpha)
@@ -70,7 +70,7 @@ def own_mask(image: Image.Image) -> Image.Image | None:
     """
     if not image.has_transparency_data:
         return None
-    alpha = images.load(image).alpha
+    alpha = images.load_image(image).alpha
     return None if alpha is None or alpha.min() > 0 else Image.fromarray(255 - alpha)
 
 

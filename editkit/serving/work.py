@@ -30,12 +30,12 @@ class Job:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What jobs of one batch share."""
+        """The key that all jobs of one batch share."""
         return self.prepared.group, self.adapter
 
 
 @dataclass(eq=False, kw_only=True)
-class Task:
+class DeviceTask:
     """Other work for one device, which runs alone, such as that of the page.
 
     Attributes:
@@ -66,11 +66,11 @@ class LaneExecutor(Executor):
         lane: number of the device.
     """
 
-    def __init__(self, add: Callable[[Sequence[Task]], None], lane: int) -> None:
+    def __init__(self, add: Callable[[Sequence[DeviceTask]], None], lane: int) -> None:
         self._add, self._lane = add, lane
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Let a function wait for the device."""
-        task = Task(lane=self._lane, run=lambda: fn(*args, **kwargs))
+        task = DeviceTask(lane=self._lane, run=lambda: fn(*args, **kwargs))
         self._add([task])
         return task.done

@@ -47,8 +47,8 @@ def measure(path: Sequence[Turn]) -> float:
 def anchor(path: Sequence[Turn]) -> Image.Image:
     """Return the last turn's picture with the first one's pixels outside all changes."""
     kept_1CHW = postprocess.kept(_pixels(path[0]), _pixels(path[-1]), changed(path))
-    return images.picture(kept_1CHW, images.load(path[-1].path).alpha)
+    return images.picture(kept_1CHW, images.load_image(path[-1].path).alpha)
 
 
 def _pixels(turn: Turn) -> Tensor:
-    return images.tensor(images.load(turn.path))
+    return images.tensor(images.load_image(turn.path))

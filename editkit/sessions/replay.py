@@ -81,13 +81,13 @@ def replay(
         EditkitError: where the picture holds no recipe of an edit, its inputs cannot be found or have other
             hashes, or the edit cannot be carried out here.
     """
-    path, recipe = Path(path), provenance.read(path)
+    path, recipe = Path(path), provenance.read_recipe(path)
     if missing := [key for key in NEEDED if key not in recipe]:
         raise EditkitError(
             f"The recipe in {path} is not one of an edit (it has no {missing[0]}); give a picture that "
             "`editkit edit` or `editkit generate` wrote."
         )
-    made = images.load(path)
+    made = images.load_image(path)
     try:
         request = _request(path, recipe, image, mask, references)
         chosen = editor(recipe)
@@ -96,7 +96,7 @@ def replay(
     (result,) = chosen.edit_many([request])
     if result.image is None:
         raise EditkitError(result.error or "The edit failed.")
-    again = images.load(result.image)
+    again = images.load_image(result.image)
     if again.size != made.size:
         given, now = (f"{width}x{height}" for width, height in (made.size, again.size))
         raise EditkitError(
@@ -170,11 +170,11 @@ def _found(
 
 
 def _picture_sha256(picture: ImageInput) -> str:
-    return provenance.pixels_sha256(images.load(picture))
+    return provenance.pixels_sha256(images.load_image(picture))
 
 
 def _mask_sha256(mask: ImageInput) -> str:
-    return provenance.mask_sha256(masks.load(mask, images.load(mask, "mask").size).values_HW)
+    return provenance.mask_sha256(masks.load_mask(mask, images.load_image(mask, "mask").size).values_HW)
 
 
 def _name(picture: ImageInput) -> str:

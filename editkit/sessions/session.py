@@ -70,10 +70,10 @@ class Session:
         Raises:
             EditkitError: where the result holds no picture, was made from another one, or cannot be written.
         """
-        before = images.load(self.current.path)
+        before = images.load_image(self.current.path)
         if result.image is None:
             raise EditkitError(f"The result holds no picture ({result.error}); give one that does.")
-        after = images.load(result.image)
+        after = images.load_image(result.image)
         made_from = result.recipe.get("source_sha256")
         if after.size != before.size or (made_from and made_from != provenance.pixels_sha256(before)):
             raise EditkitError(
@@ -207,7 +207,7 @@ def start(editor: PictureEditor, image: ImageInput, folder: str | Path | None = 
     Raises:
         EditkitError: where the picture cannot be read, or the folder is not empty or cannot be written.
     """
-    original = images.load(image)
+    original = images.load_image(image)
     if folder is None:
         folder = tempfile.mkdtemp(prefix="editkit-session-")
     folder = images.check_folder(folder).absolute()  # since the program may change its directory
@@ -220,7 +220,7 @@ def start(editor: PictureEditor, image: ImageInput, folder: str | Path | None = 
     return Session(editor, folder, (turn,), 0)
 
 
-def load(folder: str | Path, editor: Callable[[Sequence[Turn]], PictureEditor]) -> Session:
+def load_session(folder: str | Path, editor: Callable[[Sequence[Turn]], PictureEditor]) -> Session:
     """Load a session from its folder, at the turn that was current.
 
     Args:
@@ -231,5 +231,5 @@ def load(folder: str | Path, editor: Callable[[Sequence[Turn]], PictureEditor]) 
         EditkitError: where a file is missing or damaged, or the backbone cannot be loaded.
     """
     folder = Path(folder).absolute()
-    turns, current, ahead = store.read(folder)
+    turns, current, ahead = store.read_turns(folder)
     return Session(editor(turns), folder, turns, current, ahead)

@@ -126,7 +126,7 @@ def index(folder: Path, turns: Sequence[Turn], current: int, ahead: Sequence[int
         file.write(json.dumps(session, indent=1).encode())
 
 
-def read(folder: Path) -> tuple[tuple[Turn, ...], int, tuple[int, ...]]:
+def read_turns(folder: Path) -> tuple[tuple[Turn, ...], int, tuple[int, ...]]:
     """Read the turns of a folder, the number of the current one, and the turns that `redo` goes to.
 
     Raises:
@@ -187,7 +187,7 @@ def _turn(folder: Path, place: int, entry: Mapping[str, Any]) -> Turn:
         instruction=str(entry["instruction"]),
         method=str(entry["method"]),
         folder=folder,
-        recipe=provenance.read(folder / picture_name(place)) if place else {},
+        recipe=provenance.read_recipe(folder / picture_name(place)) if place else {},
         notes=tuple(map(str, entry["notes"])),
         alignment=None if alignment is None else Alignment(**alignment),
         digests=digests,

@@ -52,7 +52,7 @@ class MaskedExample:
     answer: Scene
 
     def seen(self) -> Mask:
-        """What there is to go by, uint8 HWC: an answer must differ from it where there is work to do."""
+        """The picture that the edit starts from, uint8 HWC; an answer must differ from it."""
         picture = render(self.source or self.references[0])
         if self.task == "recolouring":
             gray: Mask = np.round(picture @ LUMA).astype(np.uint8)

@@ -20,7 +20,7 @@ Plane = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """How near an edit comes to the true answer, pixels in [0, 1].
+    """The distance of an edit to the true answer, for pixels in [0, 1].
 
     Attributes:
         inside: mean absolute error over the pixels that the edit changes.

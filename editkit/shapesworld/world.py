@@ -45,7 +45,7 @@ class Thing:
 
     @property
     def name(self) -> str:
-        """How an instruction calls it; unique within a scene."""
+        """Its name in instructions; unique within a scene."""
         return f"{self.colour} {self.shape}"
 
     @property

@@ -122,7 +122,7 @@ def find(output: Path, resume: str | None) -> Path | None:
     return folder
 
 
-def load(
+def load_checkpoint(
     folder: Path,
     parameters: dict[str, nn.Parameter],
     optimizers: list[torch.optim.Optimizer],

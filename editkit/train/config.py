@@ -82,7 +82,7 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         if self.validate_every < 0 or self.spike < 0:
-            raise ValueError("fit.validate_every and fit.spike must not be negative")
+            raise ValueError("fit.validate_every and fit.spike must be 0 or more")
         for name in ("steps", "batch", "accumulate", "save_every", "keep", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"fit.{name} must be at least 1, not {getattr(self, name)}")

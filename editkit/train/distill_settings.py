@@ -57,14 +57,14 @@ class LaddConfig:
         if not 0 < self.first <= 1:
             raise ValueError(f"distill.ladd.first must lie in (0, 1], not {self.first}")
         if self.noise_std < 0 or self.r1 < 0 or self.flow < 0:
-            raise ValueError("distill.ladd.noise_std, r1 and flow must not be negative")
+            raise ValueError("distill.ladd.noise_std, r1 and flow must be 0 or more")
         if self.width < 1 or any(layer < 0 for layer in self.layers):
             raise ValueError("distill.ladd.width must be at least 1, and layers are numbers from 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillConfig:
-    """What is distilled; the teacher is the model as the run found it. Exactly one of the two is given."""
+    """The settings of distillation, exactly one of two; the teacher is the model as the run found it."""
 
     guidance: GuidanceDistillConfig | None = None
     """Teach the guidance input what true classifier-free guidance does, in one pass instead of two."""

@@ -18,7 +18,7 @@ from editkit import adapters, atomic_files
 from editkit.errors import EditkitError, first_sentence
 from editkit.train import stages
 from editkit.train.stages import Stage
-from editkit.train.stopping import StoppedError
+from editkit.train.stopping import RunStoppedError
 
 HEARTBEAT = 60.0
 """Seconds between two lines on how far a stage is."""
@@ -28,10 +28,10 @@ def run(path: Path) -> None:
     """Train what a list names and is not trained yet, and install all of it.
 
     Raises:
-        StoppedError: on Ctrl-C and SIGTERM, once the run under way has saved.
+        RunStoppedError: on Ctrl-C and SIGTERM, once the run under way has saved.
         EditkitError: where the list does not fit, is being trained already, or a run fails.
     """
-    listed = stages.read(path)
+    listed = stages.read_stages(path)
     with _alone(path) as lock, _stoppable(path):
         for number, stage in enumerate(listed):
             _one(stage, partial(_tell, listed, number), lock)
@@ -88,7 +88,7 @@ def _wait(process: "subprocess.Popen[bytes]", stage: Stage, tell: Callable[[], N
         ended = f"was ended by signal {-process.returncode}"
         how = ended if process.returncode < 0 else "failed for the reason that it gives"
         raise EditkitError(
-            f"The training of {stage.about.config} {how}; mend that, and the same command goes on."
+            f"The training of {stage.about.config} {how}; correct that, then give the same command again."
         )
 
 
@@ -129,7 +129,7 @@ def _stoppable(path: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        raise StoppedError(f"The training of {path} was stopped; the same command goes on.") from error
+        raise RunStoppedError(f"The training of {path} was stopped; the same command goes on.") from error
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -155,6 +155,6 @@ def install(export: Path, place: Path) -> None:
 
 def _install_adapter(export: Path, place: Path) -> None:
     """Metadata stay as they are, since they hold an adapter's scale."""
-    tensors, about = adapters.read(export)
+    tensors, about = adapters.read_adapter(export)
     with atomic_files.beside(place / adapters.FILE) as file:
         save_file({name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}, file, about)

@@ -19,7 +19,7 @@ class RunConfig(Protocol):
 
     @property
     def fit(self) -> FitConfig:
-        """How long, how large, how precise."""
+        """The settings of the loop, such as steps, batch size and precision."""
 
 
 class Job(ABC):

@@ -9,7 +9,7 @@ from editkit.train import status, stopping
 from editkit.train.config import FitConfig
 from editkit.train.job import Job
 from editkit.train.run_state import Run
-from editkit.train.stopping import StoppedError
+from editkit.train.stopping import RunStoppedError
 
 
 def fit(job: Job, config: FitConfig) -> float:
@@ -20,7 +20,7 @@ def fit(job: Job, config: FitConfig) -> float:
     a plain mean over samples and the model draws nothing at random.
 
     Raises:
-        StoppedError: on SIGTERM or Ctrl-C, once the step is done and a checkpoint written.
+        RunStoppedError: on SIGTERM or Ctrl-C, once the step is done and a checkpoint written.
         EditkitError: where the loss is not finite or a checkpoint does not fit.
     """
     run = Run(job, config)
@@ -70,12 +70,12 @@ def _tell(run: Run) -> None:
     status.tell(status.TRAINING, run.done, run.config.steps, detail)
 
 
-def _stopped(run: Run, signals: list[int]) -> StoppedError:
+def _stopped(run: Run, signals: list[int]) -> RunStoppedError:
     said = (
         f"Training was stopped after step {run.done} and saved in {run.config.output}; "
         "fit.resume=latest goes on."
     )
-    return StoppedError(said, *signals[:1])  # none where another process got the signal
+    return RunStoppedError(said, *signals[:1])  # none where another process got the signal
 
 
 def own_device() -> None:

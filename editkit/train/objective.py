@@ -25,7 +25,7 @@ CONTEXT = 4
 
 
 class Objective(nn.Module):
-    """What all objectives share: the trained transformer, a batch's plan, noise and times.
+    """The common part of all objectives: the trained transformer, a batch's plan, noise and times.
 
     Args:
         backbone: a FLUX family whose transformer trains.

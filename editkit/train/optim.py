@@ -18,7 +18,7 @@ MUON_BYTES = 4
 """Bytes of state for each parameter that Muon itself updates."""
 
 
-def check(config: OptimConfig) -> None:
+def check_optimizer(config: OptimConfig) -> None:
     """Check that the optimizer can be made.
 
     Raises:

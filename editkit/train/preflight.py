@@ -51,9 +51,9 @@ def check_run(config: FitConfig, settings: Any = None) -> Path | None:
     from editkit.train import checkpoints, metrics_log, optim, resuming
     from editkit.train.distributed import deepspeed
 
-    deepspeed.check(config)
+    deepspeed.check_deepspeed(config)
     metrics_log.trackers(config.trackers)
-    optim.check(config.optim)
+    optim.check_optimizer(config.optim)
     output = _check_output(config)
     found = checkpoints.find(output, config.resume)
     if found and (done := checkpoints.steps_done(found)) > config.steps:
@@ -62,7 +62,7 @@ def check_run(config: FitConfig, settings: Any = None) -> Path | None:
             "more steps, an earlier checkpoint as fit.resume, or another fit.output."
         )
     if found and settings is not None:
-        resuming.check(found, config, settings)
+        resuming.check_settings(found, config, settings)
     return found
 
 

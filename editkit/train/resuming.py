@@ -51,7 +51,7 @@ def precision_of(folder: Path) -> str:
         return "auto"
 
 
-def check(folder: Path, fit: FitConfig, settings: Any) -> None:
+def check_settings(folder: Path, fit: FitConfig, settings: Any) -> None:
     """Refuse to resume a checkpoint with other settings than it was made with.
 
     A warning instead names the changes that `fit.allow_changes` allows. A checkpoint without settings gives a

@@ -56,7 +56,7 @@ class Run:
         set_training(self.optimizers, True)
         self.ema = Ema(self.parameters, config.ema) if config.ema else None
         whole = self._whole_optimizers()
-        self.done = checkpoints.load(found, self.parameters, whole, self.ema) if found else 0
+        self.done = checkpoints.load_checkpoint(found, self.parameters, whole, self.ema) if found else 0
         if deepspeed.wanted():
             deepspeed.spread(whole[0], self._prepared[0].optimizer)
         self.seconds = math.nan

@@ -214,7 +214,7 @@ class EditTrainConfig:
         for name in ("times", "time_mean", "time_std", "weighting"):
             if getattr(self, name) != type(self).__dataclass_fields__[name].default:
                 raise ValueError(
-                    f"distill.ladd trains at the times of its few steps, all alike: leave out {name}"
+                    f"distill.ladd gives the times of its few steps equal weight: leave out {name}"
                 )
         if self.load.get("compile") or self.load.get("cache"):
             raise ValueError("distill.ladd reads features of blocks: leave out load.compile and load.cache")

@@ -52,7 +52,7 @@ class Stage:
 
     @property
     def output(self) -> Path:
-        """Where its run keeps everything."""
+        """The folder in which its run keeps everything."""
         return Path(self.fit.output)
 
     @property
@@ -66,7 +66,7 @@ class Stage:
         return self.output / "stage.json"
 
     def recorded(self) -> dict[str, Any]:
-        """What the record says; nothing, for a run that is not begun or was begun by hand."""
+        """Read the record; empty for a run that is not begun or was begun by hand."""
         return dict(json.loads(self.record.read_text())) if self.record.is_file() else {}
 
     def write(self, **values: Any) -> None:
@@ -109,25 +109,25 @@ class Stage:
         return rows[-1]["step"], statistics.median(row["seconds_per_step"] for row in rows[-RECENT:])
 
     def seconds_left(self) -> float:
-        """What its remaining steps take."""
+        """Estimate the seconds of its remaining steps."""
         done, seconds = self.progress()
         return max(0, self.fit.steps - done) * seconds
 
 
-def read(path: Path) -> list[Stage]:
+def read_stages(path: Path) -> list[Stage]:
     """The stages of a list, each checked as far as that goes before anything trains.
 
     Raises:
         EditkitError: where the list or a config is missing or does not fit.
     """
-    found = configs.build(StagesConfig, configs.read(path)).stages
+    found = configs.build(StagesConfig, configs.read_yaml(path)).stages
     if not found:
         raise EditkitError(f"The list {path} has no stages; name their configs under `stages`.")
     return [_stage(each) for each in found]
 
 
 def _stage(about: StageConfig) -> Stage:
-    values = configs.read(about.config)
+    values = configs.read_yaml(about.config)
     try:
         fit = configs.build(registry.recipe(str(values.get("recipe", "edit"))).CONFIG, values).fit
     except EditkitError as error:

@@ -22,7 +22,7 @@ from typing import Any
 from editkit import atomic_files
 from editkit.errors import EditkitWarning
 from editkit.train import stopping
-from editkit.train.stopping import StoppedError
+from editkit.train.stopping import RunStoppedError
 
 FILE = "status.json"
 STARTING, LOADING, READING, ENCODING = "starting", "loading weights", "reading data", "encoding latents"
@@ -191,7 +191,7 @@ def reporting(
     token = _reporter.set(reporter)
     try:
         yield
-    except (StoppedError, KeyboardInterrupt) as error:
+    except (RunStoppedError, KeyboardInterrupt) as error:
         reporter.end(STOPPED, str(error) or stopping.KILLED)
         raise
     except BaseException as error:
@@ -214,7 +214,7 @@ def _remove(made: list[Path]) -> None:
             place.rmdir()
 
 
-def read(folder: Path) -> Status | None:
+def read_status(folder: Path) -> Status | None:
     """Read the status of a run; None where the folder holds none, or one that cannot be understood."""
     try:
         return Status(**json.loads((folder / FILE).read_text(encoding="utf-8")))
@@ -226,5 +226,5 @@ def runs(folder: Path) -> dict[Path, Status]:
     """Find the runs in a folder and up to three levels below it, the newest first."""
     levels = [folder.glob("/".join((*("*",) * depth, FILE))) for depth in range(4)]
     places = {path.parent for level in levels for path in level}
-    found = {place: status for place in places if (status := read(place))}
+    found = {place: status for place in places if (status := read_status(place))}
     return dict(sorted(found.items(), key=lambda each: -each[1].started))

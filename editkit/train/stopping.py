@@ -17,7 +17,7 @@ KILLED = "Training was stopped at once; fit.resume=latest goes on from its last 
 Handler = Callable[[int, FrameType | None], None]
 
 
-class StoppedError(EditkitError):
+class RunStoppedError(EditkitError):
     """An error for a run that was told to stop, and has saved what there was to save.
 
     Args:

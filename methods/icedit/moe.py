@@ -81,11 +81,11 @@ def inject(
         state: dict[str, Tensor] = dict(source)
         about: dict[str, str] = {}
     else:
-        state, about = adapters.read(source)
+        state, about = adapters.read_adapter(source)
     plain, experts = moe_file.split(state)
     if not moe_file.has_experts(state):
         raise EditkitError("There are no experts among these tensors; load a plain LoRA with load_adapter.")
-    moe_file.check(transformer, plain, experts, about)
+    moe_file.check_fit(transformer, plain, experts, about)
     first = next(iter(experts.values()))
     options = options or moe_file.options(MoEOptions, about, first)
     if few := [path for path, parts in experts.items() if len(parts.route_EI) < options.top_k]:
@@ -108,14 +108,14 @@ def inject(
     return handle
 
 
-def load(transformer: Transformer, path: Path, name: str) -> None:
+def load_moe(transformer: Transformer, path: Path, name: str) -> None:
     """Load a LoRA-MoE or a plain LoRA from a file onto a transformer under a name.
 
     Raises:
         EditkitError: where the file is missing or does not fit.
     """
-    state, _ = adapters.read(path)
+    state, _ = adapters.read_adapter(path)
     if moe_file.has_experts(state):
         inject(transformer, path, name=name)
     else:
-        adapters.load(transformer, path, name)
+        adapters.load_adapter(transformer, path, name)

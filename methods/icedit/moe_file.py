@@ -112,7 +112,7 @@ def options(cls: type[T], about: Mapping[str, str], first: Parts) -> T:
         ) from error
 
 
-def check(
+def check_fit(
     transformer: Transformer,
     plain: Mapping[str, Tensor],
     experts: Mapping[str, Parts],

@@ -45,6 +45,6 @@ class MoEOptions:
         if self.router not in ROUTERS:
             raise ValueError(f"router must be one of {', '.join(ROUTERS)}, not {self.router!r}")
         if not all(0 <= number < math.inf for number in (self.balance, self.noise)):
-            raise ValueError(f"balance and noise must not be negative, not {self.balance} and {self.noise}")
+            raise ValueError(f"balance and noise must be 0 or more, not {self.balance} and {self.noise}")
         if self.alpha is not None and not 0 < self.alpha < math.inf:
             raise ValueError(f"alpha must be positive or null, not {self.alpha}")

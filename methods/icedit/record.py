@@ -28,6 +28,6 @@ METHOD = Method(
     defaults={"guidance": 50.0},
     adapter=default_adapter,
     signature=AdapterSignature(routing=moe_file.METADATA, channels=(384,)),
-    load_adapter=moe.load,
+    load_adapter=moe.load_moe,
     collapse_adapter=collapse.collapse,
 )

@@ -49,7 +49,7 @@ class ICEditTrainer(Trainer[ICEditConfig]):
         Raises:
             EditkitError: where the options contradict the file.
         """
-        state, about = adapters.read(path)
+        state, about = adapters.read_adapter(path)
         if not moe_file.has_experts(state):
             if self.config.moe is not None:
                 raise EditkitError(f"The adapter {path} has no experts; leave options.moe out.")

@@ -31,7 +31,7 @@ def test_a_plain_lora_is_written_in_diffusers_names(cli: Cli, tmp_path: Path, di
     assert (run.status, run.err) == (0, "")
     assert f"hf upload OWNER/out {out}" in run.out
     assert {path.name for path in out.iterdir()} == {adapters.FILE, "README.md"}
-    whole, _ = adapters.read(PLAIN)
+    whole, _ = adapters.read_adapter(PLAIN)
     found = load_file(out / adapters.FILE)
     assert all(key.startswith("transformer.") for key in found)
     assert found.keys() == whole.keys()

@@ -47,7 +47,7 @@ def write(hub: Hub, name: str, flux: Backbone, alpha: float | None = 8) -> None:
 def scale(flux: Backbone, path: Path) -> float:
     """What an adapter is scaled by on a transformer: its alpha by its rank."""
     transformer = flux.transformer("kontext")
-    adapters.load(transformer, path, "fetched")
+    adapters.load_adapter(transformer, path, "fetched")
     found = transformer.get_submodule(MODULE).scaling["fetched"]
     adapters.eject(transformer, "fetched")
     return float(found)

@@ -81,7 +81,7 @@ def test_adapter_round_trip(random_flux: Flux, transformer: Any, tmp_path: Path,
         assert all(key.startswith("transformer.") for key in opened.keys())  # noqa: SIM118  (no mapping)
     other = copy.deepcopy(random_flux.transformer("kontext"))
     for number, given in enumerate((path, tmp_path)):
-        adapters.load(other, given, f"copy{number}")
+        adapters.load_adapter(other, given, f"copy{number}")
         adapters.enable(other, [f"copy{number}"])
         assert torch.equal(output(other), expected)
     adapters.enable(other, [])
@@ -135,8 +135,8 @@ def test_eject_leaves_the_base_as_it_was(transformer: Any) -> None:
 def test_adapters_that_do_not_fit(transformer: Any, tmp_path: Path) -> None:
     state = {key: tensor.clone() for key, tensor in transformer.state_dict().items()}
     with pytest.raises(EditkitError, match="exists"):
-        adapters.load(transformer, tmp_path / "nothing.safetensors", "one")
+        adapters.load_adapter(transformer, tmp_path / "nothing.safetensors", "one")
     (tmp_path / "broken.safetensors").write_bytes(b"broken")
     with pytest.raises(EditkitError, match="cannot be read"):
-        adapters.load(transformer, tmp_path / "broken.safetensors", "one")
+        adapters.load_adapter(transformer, tmp_path / "broken.safetensors", "one")
     assert transformer.state_dict().keys() == state.keys()

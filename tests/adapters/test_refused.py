@@ -51,7 +51,7 @@ def test_adapters_by_wrong_names(place: Place) -> None:
 @pytest.mark.parametrize("name", ["lora.bin", "lora.pt", "lora.safetensors"])
 def test_pickled_adapters_are_refused(name: str, editor: editkit.Editor, place: Place) -> None:
     with pytest.raises(EditkitError, match=name) as caught:
-        adapters.load(editor.backbone.transformer("kontext"), trap(place, name), "one")
+        adapters.load_adapter(editor.backbone.transformer("kontext"), trap(place, name), "one")
     one_sentence(str(caught.value))
     assert not (place.folder / "sprung").exists()
 

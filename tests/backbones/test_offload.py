@@ -43,7 +43,7 @@ def test_a_loaded_adapter_travels_along(
 ) -> None:
     save_file(released(offloaded, 3, experts=experts), tmp_path / "adapter.safetensors")
     assert not left_behind(offloaded)
-    moe.load(offloaded, tmp_path / "adapter.safetensors", "mine")
+    moe.load_moe(offloaded, tmp_path / "adapter.safetensors", "mine")
     assert len(adapters.layers(offloaded)) == 19
     assert not left_behind(offloaded)
 

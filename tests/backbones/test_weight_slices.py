@@ -10,7 +10,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 
 from backbones.conversion import state_dict
-from backbones.flux import Flux, load
+from backbones.flux import Flux, load_flux
 from backbones.load_options import LoadOptions
 from backbones.loading import load_transformer
 from backbones.weight_slices import Piece, WeightSlices, open_slices
@@ -86,7 +86,7 @@ def test_gguf_is_read_whole_or_refused(plain: State, tmp_path: Path) -> None:
     whole, _ = write_gguf(native, "BF16", tmp_path / "bf16.gguf")
     assert open_slices(whole, AXES, torch.float32) is None
     packed, _ = write_gguf(native, "Q8_0", tmp_path / "q8.gguf")
-    empty = load("tiny", "cpu", loading={"transformer": {"kontext": str(packed)}, "axes": AXES})
+    empty = load_flux("tiny", "cpu", loading={"transformer": {"kontext": str(packed)}, "axes": AXES})
     with pytest.raises(EditkitError, match="GGUF's blocks cannot be cut into shards; take fp8 or NF4"):
         empty.empty_transformer("kontext")
 
@@ -112,7 +112,7 @@ def test_a_piece_may_begin_and_end_anywhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("start", "role"), [("kontext", "fill"), ("fill", "ace"), ("kontext", "ace")])
 def test_a_start_has_the_rows_of_the_widened_transformer(start: str, role: str) -> None:
-    empty, whole = load("tiny", "cpu"), load("tiny", "cpu")
+    empty, whole = load_flux("tiny", "cpu"), load_flux("tiny", "cpu")
     reader = empty.empty_transformer(role, start)
     assert reader is not None
     made = empty.transformer(role)
@@ -123,10 +123,10 @@ def test_a_start_has_the_rows_of_the_widened_transformer(start: str, role: str) 
 
 
 def test_a_role_without_weights_of_its_own_is_read_where_it_starts() -> None:
-    empty = load("tiny", "cpu")
+    empty = load_flux("tiny", "cpu")
     reader = empty.empty_transformer("ace")
     assert reader is not None
-    assert_rows(reader, dict(load("tiny", "cpu").transformer("ace").state_dict()))
+    assert_rows(reader, dict(load_flux("tiny", "cpu").transformer("ace").state_dict()))
 
 
 def test_what_is_wrong_with_files_is_said(plain: State, tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 
-from backbones.flux import Flux, load
+from backbones.flux import Flux, load_flux
 from editkit import EditkitError, adapters
 
 
 def test_a_role_may_be_another_behind_a_wider_input() -> None:
     """tiny's full model is its Fill, widened, and an adapter; on any backbone `{ace: fill}` asks for that."""
-    own = load("tiny", device="cpu")
-    asked = load("tiny", "cpu", loading={"transformer": {"ace": "fill"}})
+    own = load_flux("tiny", device="cpu")
+    asked = load_flux("tiny", "cpu", loading={"transformer": {"ace": "fill"}})
     for backbone in (own, asked):
         fill, ace = backbone.transformer("fill"), backbone.transformer("ace")
         assert ace is not fill
@@ -26,13 +26,13 @@ def test_a_role_may_be_another_behind_a_wider_input() -> None:
         shared = dict(fill.named_parameters())["transformer_blocks.0.attn.to_q.weight"]
         assert ace.transformer_blocks[0].attn.to_q.weight.data_ptr() == shared.data_ptr()
     with pytest.raises(EditkitError, match="no weights of its own for the role 'ace'"):
-        load("tiny", "cpu", loading={"transformer": {"fill": "ace"}}).transformer("fill")
+        load_flux("tiny", "cpu", loading={"transformer": {"fill": "ace"}}).transformer("fill")
     with pytest.raises(
         EditkitError, match="transformer may name the roles text, kontext, fill, ace, not 'asce'"
     ):
-        load("tiny", "cpu", loading={"transformer": {"asce": "fill"}})
+        load_flux("tiny", "cpu", loading={"transformer": {"asce": "fill"}})
     with pytest.raises(EditkitError, match="fill cannot be loaded"):
-        load("tiny", "cpu", loading={"transformer": "fill"}).transformer("fill")
+        load_flux("tiny", "cpu", loading={"transformer": "fill"}).transformer("fill")
 
 
 def test_widened_weights_leave_adapters_behind(random_flux: Flux) -> None:
@@ -57,7 +57,7 @@ def test_an_adapter_of_fill_begins_on_a_wider_input_as_what_it_was(random_flux: 
             torch.nn.init.normal_(parameter)
     adapters.save(fill, tmp_path)
     with pytest.raises(EditkitError, match=r"load it on FLUX\.1 Fill"):
-        adapters.load(wide, tmp_path, "default")
+        adapters.load_adapter(wide, tmp_path, "default")
     adapters.resume(wide, tmp_path)
     tokens = torch.randn(2, 448)
     narrow = tokens[:, [*range(128), *range(192, 448)]]

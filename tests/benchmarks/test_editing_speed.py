@@ -57,7 +57,7 @@ def test_the_table_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(speed, "TABLE", place)
     speed_table.write("some", "kontext", 8, MEASURED)
     assert speed.resolve("fast", "some", "kontext") == speed.StepSaving(full_steps=2)
-    assert config.read(place)["some"]["kontext"]["balanced"]["full_steps"] == 5
+    assert config.read_yaml(place)["some"]["kontext"]["balanced"]["full_steps"] == 5
 
 
 def test_operations_are_those_of_matrix_products_by_shape() -> None:

@@ -47,7 +47,7 @@ def test_three_methods_are_compared(opened: Callable[..., Page]) -> None:
     assert download.value.suggested_filename == "make-the-orange-square-green-kontext-0.png"
     from editkit.inference import provenance
 
-    assert provenance.read(download.value.path())["seed"] == 0
+    assert provenance.read_recipe(download.value.path())["seed"] == 0
 
 
 def test_an_uploaded_picture_and_a_mask(opened: Callable[..., Page]) -> None:

@@ -108,7 +108,7 @@ def test_all_results_are_one_download_and_can_be_deleted(opened: Callable[..., P
         names = packed.namelist()
         (made,) = (name for name in names if name.startswith("results/"))
         assert len([name for name in names if name.startswith("sources/")]) == 1
-        assert provenance.read(packed.extract(made, tmp_path))["instruction"] == INSTRUCTION
+        assert provenance.read_recipe(packed.extract(made, tmp_path))["instruction"] == INSTRUCTION
     page.locator("#results-delete").click()
     page.locator("#results-delete-sure").click()
     see(page.locator("#results-status"), "deleted")

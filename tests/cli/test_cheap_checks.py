@@ -50,8 +50,11 @@ REFUSALS: list[tuple[list[str], str]] = [
     (["eval", "run", "shapesworld", "--metrics", "nonsense", *MADE], "no metric called 'nonsense'"),
     (["eval", "run", "shapesworld", *MADE, "--option", "kontex.area=1"], "no method 'kontex'"),
     (["eval", "run", "shapesworld", *MADE, "--option", "icedit.nonsense=1"], "Unknown key 'nonsense'"),
-    (["eval", "run", "shapesworld", *MADE, "--option", "kontext=1"], "must read method.key=value"),
-    (["eval", "run", "shapesworld", *MADE, "--metric-option", "lpips=1"], "must read metric.key=value"),
+    (["eval", "run", "shapesworld", *MADE, "--option", "kontext=1"], "must have the form method.key=value"),
+    (
+        ["eval", "run", "shapesworld", *MADE, "--metric-option", "lpips=1"],
+        "the form metric.key=value",
+    ),
     (["eval", "run", "shapesworld", *MADE, "--results", "absent"], "no folder of results at absent"),
     (["eval", "vae", "absent"], "There is nothing at absent"),
     (["compare", "absent.png", "hi"], "absent.png cannot be read"),

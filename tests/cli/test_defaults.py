@@ -50,6 +50,22 @@ def test_the_command_line_stands_over_variables_and_they_over_the_file(
     refused(cli("edit", image, "x", "-b", place.backbone), "device 'toaster' is not here")
 
 
+def test_the_yaml_of_a_run_stands_over_defaults(
+    cli: Cli, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another person's defaults do not change whose table a published YAML gives."""
+    written = tmp_path / "run.yaml"
+    written.write_text("benchmark: shapesworld\nmethods: [kontext]\nlimit: 1\nmetrics: [pixels]\n")
+    run = ("eval", "run", written, "--dry-run")
+    file.write_text("backbone: from-the-file\n")
+    refused(cli(*run), "from-the-file")
+    monkeypatch.setenv("EDITKIT_BACKBONE", "from-the-variable")
+    refused(cli(*run), "from-the-variable")
+    written.write_text(written.read_text() + "backbone: tiny\n")
+    assert cli(*run).status == 0
+    refused(cli(*run, "-b", "from-the-line"), "from-the-line")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -47,7 +47,7 @@ def used(cli: Cli, command: str, folder: Path) -> dict[str, Any]:
     words = [str(picture(folder / "source.png")) if word == "PICTURE" else word for word in words]
     run = cli(*words[1:], "--steps", 1, "-o", folder / "made.png")
     assert run.status == 0, run.err
-    return provenance.read(folder / "made.png")
+    return provenance.read_recipe(folder / "made.png")
 
 
 @pytest.mark.filterwarnings("ignore:The backbone .* does not know the word")
@@ -172,7 +172,7 @@ def test_what_fits_a_card(
     made = FluxTransformer2DModel.from_config(shape | more | {"axes_dims_rope": [16, 56, 56]})
     save_file(state_dict.diffusers_to_native(made.state_dict()), tmp_path / "mine.safetensors")
     monkeypatch.setattr(families, "PUBLISHED_SHAPE", shape)
-    card = machine.Device(name="cuda", model="a card", memory=12 * 10**9, free=0)
+    card = machine.FoundDevice(name="cuda", model="a card", memory=12 * 10**9, free=0)
     monkeypatch.setattr(machine, "devices", lambda: [card])
     told = described(cli, tmp_path / "mine.safetensors")
     found = [

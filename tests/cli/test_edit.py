@@ -22,7 +22,7 @@ def test_recipe_in_the_picture(cli: Cli, random_pipeline: Path, tmp_path: Path) 
     run = cli("edit", source, "make it blue", *arguments, "--size", "64x48", "--json")
     assert run.status == 0
     assert re.fullmatch("note: .* was trained without guidance, so guidance=2.5 .*\n", run.err)
-    printed, kept = json.loads(run.out), provenance.read(output)
+    printed, kept = json.loads(run.out), provenance.read_recipe(output)
     assert printed.pop("output") == str(output)
     assert set(printed.pop("timings")) == {"plan", "sample", "decode"}
     assert printed.pop("alignment") is None  # a plain picture shows no motion

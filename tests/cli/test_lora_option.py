@@ -40,10 +40,10 @@ def test_an_edit_uses_it_and_replay_too(cli: Cli, random_pipeline: Path, tmp_pat
     run = cli(*arguments, "-o", output, "--lora", f"{style}=0.5")
     assert (run.status, run.err) == (0, "")
     assert output.read_bytes() != plain.read_bytes()
-    told = provenance.read(output)
+    told = provenance.read_recipe(output)
     assert told["lora"] == {str(style): 0.5}
     assert any(key.startswith("adapter style-") and key.endswith(" x0.5") for key in told["weights"])
-    assert "lora" not in provenance.read(plain)
+    assert "lora" not in provenance.read_recipe(plain)
     assert cli("replay", output).out == f"{output}: identical\n"
     style.rename(tmp_path / "moved.safetensors")
     refused(cli("replay", output), "style.safetensors is neither an existing file or folder")

@@ -154,7 +154,7 @@ def test_output_over_the_input(cli: Cli, place: Place) -> None:
     refused(cli(*edit(place, "--guidance", "nan", "-o", path)), "guidance")
     assert path.read_bytes() == old
     assert cli(*edit(place, "-o", path)).status == 0
-    assert provenance.read(path)["instruction"] == "make it blue"
+    assert provenance.read_recipe(path)["instruction"] == "make it blue"
 
 
 def test_generate_needs_no_picture(cli: Cli, place: Place) -> None:
@@ -189,3 +189,21 @@ def test_a_bare_command_shows_its_help(arguments: list[str], cli: Cli) -> None:
     run = cli(*arguments)
     assert (run.status, run.err) == (0, "")
     assert "Usage:" in run.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["edit", "a.png"], "Missing argument 'PICTURE', as in `editkit edit PICTURE… INSTRUCTION`; run "),
+        (
+            ["eval", "compare", "a"],
+            "Missing argument 'RUN_B', as in `editkit eval compare RUN_A RUN_B`; run ",
+        ),
+        (["arena"], "Missing argument 'RUN', as in `editkit arena RUN…`; run "),
+        (["eval", "run", "--stpes", "3"], "No such option: --stpes .*; run `editkit eval run --help` to see"),
+        (["nonsense"], "No such command 'nonsense'; run `editkit --help` to see"),
+    ],
+)
+def test_a_wrong_command_is_told_its_own_help(arguments: list[str], words: str, cli: Cli) -> None:
+    """The last argument takes what is given alone, so that the whole line is shown where one is missing."""
+    refused(cli(*arguments), words)

@@ -52,7 +52,10 @@ COMMANDS: dict[str, Case] = {
     "value outside its range": (lambda p: trained(p, "fit: {steps: 0}"), "fit.steps must be at least 1"),
     "unknown recipe": (lambda p: trained(p, "recipe: edti"), "no training recipe 'edti'.*edit"),
     "recipe that is a list": (lambda p: trained(p, "recipe: [edit]"), "recipe"),
-    "override without equals sign": (lambda p: trained(p, AUTOENCODER, "fit.steps"), "'fit.steps' must read"),
+    "override without equals sign": (
+        lambda p: trained(p, AUTOENCODER, "fit.steps"),
+        "'fit.steps' must have the form",
+    ),
     "override of an unknown key": (
         lambda p: trained(p, AUTOENCODER, "fit.step=1"),
         "did you mean 'fit.steps'",

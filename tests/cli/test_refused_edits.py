@@ -59,7 +59,10 @@ REQUESTS: dict[str, Case] = {
     "unknown method": (lambda p: edit(p, "-m", "kontekst"), "no method 'kontekst'.*kontext"),
     "path as method": (lambda p: edit(p, "-m", "../kontext"), "no method '../kontext'"),
     "unknown option key": (lambda p: edit(p, "--option", "layuot=index"), "'layuot'.*did you mean 'layout'"),
-    "option without equals sign": (lambda p: edit(p, "--option", "layout"), "layout must read key=value"),
+    "option without equals sign": (
+        lambda p: edit(p, "--option", "layout"),
+        "layout must have the form key=value",
+    ),
     "option of the wrong type": (lambda p: edit(p, "--option", "area=wide"), "wide"),
     "option outside its range": (lambda p: edit(p, "--option", "layout=heap"), "layout must be one of"),
     "negative area": (lambda p: edit(p, "--option", "sizes=exact", "--option", "area=-5"), "area"),
@@ -76,7 +79,7 @@ REQUESTS: dict[str, Case] = {
     "argument of another option": (lambda p: edit(p, "--load", "device=cpu"), "Unknown key 'device'"),
     "backbone's option without equals sign": (
         lambda p: edit(p, "--load", "offload"),
-        "--load offload must read",
+        "--load offload must have the form",
     ),
     "backbone's option that is not yaml": (lambda p: edit(p, "--load", "axes=[1"), r"--load axes=\[1"),
     "backbone's option of the wrong type": (lambda p: edit(p, "--load", "axes=wide"), "at axes: "),

@@ -28,7 +28,7 @@ SHIPPED = sorted(
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
 def test_shipped_configs(path: Path) -> None:
-    values = config.read(path)
+    values = config.read_yaml(path)
     assert "recipe" in values, "only training configs are shipped"
     settings = config.build(registry.recipe(values["recipe"]).CONFIG, values)
     assert settings.recipe == values["recipe"]
@@ -71,7 +71,7 @@ def at(settings: Any, leaf: Sequence[str]) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))
 def test_shipped_configs_name_only_what_differs(path: Path) -> None:
-    values = config.read(path)
+    values = config.read_yaml(path)
     settings = config.build(registry.recipe(values["recipe"]).CONFIG, values)
     for leaf in leaves_of(values):
         held, usual = at(settings, leaf)
@@ -97,7 +97,7 @@ def test_shipped_launcher_settings(path: Path) -> None:
 
 def test_measured_speeds() -> None:
     """Each entry is `exact`, or has all settings, so that later defaults change nothing."""
-    for base, methods in config.read(speed.TABLE).items():
+    for base, methods in config.read_yaml(speed.TABLE).items():
         for method, speeds in methods.items():
             assert registry.method(method).name == method
             assert speeds.keys() == {*speed.MEASURED, "steps"}

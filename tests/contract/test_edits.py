@@ -55,7 +55,7 @@ def test_preserve_without_a_mask_keeps_what_did_not_change(method: Method, edito
     picture.paste(image(97, 61).crop((0, 0, 40, 61)))
     free = editor.edit(picture, WORDS[0], method.name, steps=2, seed=2).image
     kept = editor.edit(picture, WORDS[0], method.name, steps=2, seed=2, preserve=True).image
-    source, edited, result = (images.tensor(images.load(each)) for each in (picture, free, kept))
+    source, edited, result = (images.tensor(images.load_image(each)) for each in (picture, free, kept))
     # Looser than the edit itself by more than a level, which is what pictures are rounded to.
     same = (canvas.change_mask(source, edited, threshold=0.09, grow=3) == 0).expand_as(source)
     assert same.any()

@@ -51,7 +51,7 @@ def flawed(tmp_path: Path) -> Path:
 
 
 def test_what_is_wrong_is_found(flawed: Path) -> None:
-    found = checks.check(dataset(DataConfig(name="jsonl", path=str(flawed))))
+    found = checks.check_dataset(dataset(DataConfig(name="jsonl", path=str(flawed))))
     told = {each.index: each.problem for each in found.findings}
     assert told == {
         1: "shifted",
@@ -78,7 +78,7 @@ def test_a_source_that_only_some_records_lack_is_told(tmp_path: Path) -> None:
     path, told = tmp_path / "train.jsonl", []
     for rows in ([pair, alone | {"source": ""}], [pair, alone | {"references": ["source.png"]}], [alone]):
         path.write_text("\n".join(map(json.dumps, rows)))
-        found = checks.check(dataset(DataConfig(name="jsonl", path=str(path), text_to_image=True)))
+        found = checks.check_dataset(dataset(DataConfig(name="jsonl", path=str(path), text_to_image=True)))
         told.append([each.index for each in found.findings if each.problem == "no source"])
     assert told == [[1], [], []]
 
@@ -100,7 +100,7 @@ def test_captions_may_hold_any_white_space(words: str, fine: bool) -> None:
 
 def test_shapesworld_is_sound() -> None:
     for name in ("shapesworld", "shapesworld masked"):
-        found = checks.check(dataset(DataConfig(name=name, count=60)))
+        found = checks.check_dataset(dataset(DataConfig(name=name, count=60)))
         assert not found.failed, found.findings
         assert "nothing changes" not in found.problems()
 

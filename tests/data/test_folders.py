@@ -38,7 +38,7 @@ def read(path: Path, **more: Any) -> Any:
 
 
 def unreadable(path: Path) -> list[str]:
-    return [each.detail for each in check.check(read(path)).findings if each.problem == "unreadable"]
+    return [each.detail for each in check.check_dataset(read(path)).findings if each.problem == "unreadable"]
 
 
 def test_numbered_sources_come_in_their_order(made: Any) -> None:

@@ -129,7 +129,7 @@ def test_words_that_are_no_text_are_unreadable_records(folder: Path) -> None:
     fine = {"answer": "a0.png", "source": "s0.png", "instruction": "x"}
     bad = [fine | {field: "bad \ud83d"} for field in ("instruction", "kind", "task", "source")]
     found = read("jsonl", written(folder / "t.jsonl", fine, *bad))
-    told = check.check(found)
+    told = check.check_dataset(found)
     assert [each.index for each in told.findings if each.problem == "unreadable"] == [1, 2, 3, 4]
     findings_table(told).encode()
     json.dumps(told.summary()).encode()
@@ -179,7 +179,7 @@ def test_what_is_clear_is_white_and_counted(folder: Path, field: str) -> None:
     picture = record.references[0] if field == "references" else getattr(record, field)
     assert picture[0, 0].tolist() == [255, 255, 255]
     assert record.transparent == 8 * 32
-    told = check.check(found)
+    told = check.check_dataset(found)
     assert told.problems()["transparent"] == 1
     assert not told.failed or field == "answer"
 
@@ -189,5 +189,5 @@ def test_what_was_decided_on_a_picture_is_told(folder: Path) -> None:
     frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
     row = {"answer": "moving.gif", "instruction": "x"}
     found = read("jsonl", written(folder / "t.jsonl", row), text_to_image=True)
-    (finding,) = check.check(found).findings
+    (finding,) = check.check_dataset(found).findings
     assert (finding.problem, "only the first of 2 frames" in finding.detail) == ("picture", True)

@@ -40,10 +40,10 @@ def test_programs_edit_raw_files_as_the_command_line_does(make: Any, client: Cli
     needed = [each["parameter_name"] for each in endpoint["parameters"] if not each["parameter_has_default"]]
     assert needed == ["picture", "instruction"]
     edited, recipe, notes, seconds = found
-    read = images.load(tmp_path / "raw.png")
+    read = images.load_image(tmp_path / "raw.png")
     assert recipe["source_sha256"] == provenance.pixels_sha256(read)
     assert Image.open(edited).size == read.size
-    assert provenance.read(edited) == recipe
+    assert provenance.read_recipe(edited) == recipe
     assert seconds > 0
     assert all(isinstance(note, str) for note in notes)
 

@@ -50,8 +50,8 @@ def test_a_browser_sees_its_own_results_and_no_others(tmp_path: Path) -> None:
     assert kept.add(mine, PICTURE, result()) == ()
     assert kept.add(mine, PICTURE, result(seed=8)) == ()
     newest, oldest = kept.results(mine)
-    assert provenance.read(newest)["seed"] == 8
-    assert provenance.read(oldest)["seed"] == 7
+    assert provenance.read_recipe(newest)["seed"] == 8
+    assert provenance.read_recipe(oldest)["seed"] == 7
     assert kept.results(other) == ()
     assert kept.results(Visit(key=mine.key)) == (newest, oldest)
     assert mine.key not in str(newest)
@@ -75,7 +75,7 @@ def test_a_page_for_several_people_keeps_the_newest(tmp_path: Path, monkeypatch:
             folder = kept.new_session(visit)
             folder.mkdir()
             (folder / store.FILE).write_text("{}")
-    assert [provenance.read(file)["seed"] for file in shared.results(visit)] == [4, 3]
+    assert [provenance.read_recipe(file)["seed"] for file in shared.results(visit)] == [4, 3]
     assert sorted(file.stem for file in shared.room(visit).glob("sources/*")) == ["aa", "cc"]
     assert len(shared.sessions(visit)) == 2
     assert len(own.results(visit)) == 4

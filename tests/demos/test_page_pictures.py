@@ -56,7 +56,7 @@ def editor() -> Any:
 def test_every_way_in_goes_through_the_loader(make: Any, tmp_path: Path, editor: Any) -> None:
     path = tmp_path / "a.png"
     make(path)
-    wanted = images.flatten(images.load(path))
+    wanted = images.flatten(images.load_image(path))
     found = painting(PIXELS, payload(path), editor)
     assert found.problem == ""
     for image in (found.image, photo(PIXELS, {"path": str(path)}).image, opened(str(path), PIXELS).image):

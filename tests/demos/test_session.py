@@ -40,7 +40,7 @@ def test_a_session_goes_back_and_forth(client: Client, tmp_path: Path) -> None:
     with zipfile.ZipFile(folder) as packed:
         assert {"session.json", "strip.png"} <= set(packed.namelist())
         turns = [packed.extract(store.picture_name(number), tmp_path) for number in (1, 2)]
-    exact, fast = (provenance.read(turn)["speed"] for turn in turns)
+    exact, fast = (provenance.read_recipe(turn)["speed"] for turn in turns)
     assert exact == "exact"
     assert "full_steps" in fast
-    assert len(provenance.read(strip)["session"]) == 1
+    assert len(provenance.read_recipe(strip)["session"]) == 1

@@ -137,7 +137,7 @@ def _short(name: str, rest: list[str]) -> list[str]:
         return [] if "--steps" in rest else ["--steps", str(STEPS)]
     if name != "train" or "--plan" in rest:
         return []
-    values = config.read(ROOT / rest[0])
+    values = config.read_yaml(ROOT / rest[0])
     mixed = [f"mixture.{name}.data.count=32" for name in values.get("mixture", {})]
     return ["fit.steps=2", "data.count=32", "load.compile=false", *mixed]
 
@@ -153,7 +153,7 @@ def test_compare_runs(cli: Cli, here: Path) -> None:
     run = cli(*shlex.split(line)[1:], *judged)
     assert (run.status, run.err) == (0, "")
     assert sum(method["wins"] for method in json.loads(run.out)["methods"]) == 3
-    refused(cli(*shlex.split(line)[1:], "--option", "model=full"), r"must read method\.key=value")
+    refused(cli(*shlex.split(line)[1:], "--option", "model=full"), r"must have the form method\.key=value")
     more = ("--ref", "demos/samples/lettered.png", "--negative", "a star", "--steps", "2", "--json")
     run = cli(*shlex.split(line)[1:], *more, "--preserve")
     told = {method["method"]: method for method in json.loads(run.out)["methods"]}

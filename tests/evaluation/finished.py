@@ -42,7 +42,7 @@ def done(config: RunConfig, load: Callable[[], Editor] = unused, **given) -> Run
 
 
 def table(folder: RunFolder) -> list[tuple]:
-    found = frame.read(folder)
+    found = frame.read_frame(folder)
     timed = ("seconds", "peak_gb")
     return [
         (row.method, row.item["id"], row.error, {k: v for k, v in row.values.items() if k not in timed})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from editkit.errors import EditkitError
 from editkit.evaluation.benchmarks import BENCHMARKS, described, open_benchmark
 from editkit.evaluation.metrics import METRICS
 from editkit.evaluation.records import Item
-from tests.command_line import one_sentence
+from tests.command_line import Cli, one_sentence
 from tests.evaluation import samples
 
 EXPECTED = {
@@ -134,7 +135,7 @@ def test_shapesworld_is_drawn() -> None:
     found = [item for item in open_benchmark("shapesworld").items(3) if isinstance(item, Item)]
     assert [item.id for item in found] == ["00000", "00001", "00002"]
     assert all(item.source and item.answer and item.source.rgb().shape == (128, 128, 3) for item in found)
-    with pytest.raises(EditkitError, match="has no data; leave --data out"):
+    with pytest.raises(EditkitError, match="reads no data; leave --data out"):
         open_benchmark("shapesworld", ".")
 
 
@@ -208,6 +209,40 @@ def test_cells_of_a_wrong_kind_are_counted(field: str, value: Any, words: str, t
     assert re.search(words, problem.sentence)
 
 
+@pytest.mark.parametrize("session", ["../139", "a/b", "", ".."])
+def test_sessions_that_name_no_folder_are_counted(session: str, tmp_path: Path) -> None:
+    data = samples.magicbrush(tmp_path)
+    told = json.loads((data / "edit_sessions.json").read_text())
+    (data / "edit_sessions.json").write_text(json.dumps({"30": told["30"], session: told["139"]}))
+    items, (problem,) = samples.split(open_benchmark("magicbrush", data))
+    assert [item.id for item in items] == ["30-1"]
+    assert "has a name that is no name of a folder" in problem.sentence
+
+
+def test_a_mask_that_is_no_name_is_counted(tmp_path: Path) -> None:
+    data = samples.magicbrush(tmp_path)
+    told = json.loads((data / "edit_sessions.json").read_text())
+    told["139"][1]["mask"] = 5
+    (data / "edit_sessions.json").write_text(json.dumps(told))
+    items, (problem,) = samples.split(open_benchmark("magicbrush", data))
+    assert [item.id for item in items] == ["30-1", "139-1", "139-3"]
+    assert problem.sentence.startswith("The turn 2 of session 139 of ")
+    assert problem.sentence.endswith("has no mask.")
+
+
+def test_datasets_draw_no_bars_without_a_terminal(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = importlib.import_module("datasets.utils.tqdm")
+    monkeypatch.setenv("HF_DATASETS_DISABLE_PROGRESS_BARS", "0")  # the command sets it for good
+    monkeypatch.setattr(bars, "HF_DATASETS_DISABLE_PROGRESS_BARS", None)
+    monkeypatch.setattr(bars, "_hf_datasets_progress_bars_disabled", False)
+    data = samples.emu(tmp_path / "emu")
+    plan = ("eval", "run", "emu-edit", "--data", data, "-m", "kontext", "--metrics", "cost", "--dry-run")
+    told = cli(*plan)
+    assert (told.status, told.err) == (0, "")
+
+
 def test_words_may_be_a_number(tmp_path: Path) -> None:
     path = samples.jsonl(tmp_path, 3)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -243,107 +278,6 @@ def test_data_that_are_no_benchmark_are_refused(
     with pytest.raises(EditkitError, match=words) as told:
         open_benchmark(name, data).contents()
     one_sentence(str(told.value))
-
-
-def own_lines(folder: Path, rows: list[dict[str, object]]) -> Path:
-    samples.saved(folder / "a.png", 1)
-    path = folder / "own.jsonl"
-    path.write_text("".join(f"{json.dumps({'instruction': 'x', **row})}\n" for row in rows))
-    return path
-
-
-def test_sessions_of_ones_own(tmp_path: Path) -> None:
-    """A later turn needs no source; where there is no column turn, rows of a session are counted."""
-    rows: list[dict[str, object]] = [
-        {"id": "a1", "source": "a.png", "session": "a", "turn": 1},
-        {"id": "a2", "session": "a", "turn": "2"},
-        {"id": "b1", "source": "a.png", "session": "b"},
-        {"id": "b2", "session": "b"},
-        {"id": "b3", "session": "b"},
-        {"id": "c", "source": "a.png"},
-    ]
-    items, problems = samples.split(open_benchmark("jsonl", own_lines(tmp_path, rows)))
-    assert not problems
-    assert [(item.id, item.session, item.turn, item.last, item.source is None) for item in items] == [
-        ("a1", "a", 1, False, False),
-        ("a2", "a", 2, True, True),
-        ("b1", "b", 1, False, False),
-        ("b2", "b", 2, False, True),
-        ("b3", "b", 3, True, True),
-        ("c", "", 1, True, False),
-    ]
-
-
-def test_turns_that_go_on_from_nothing_are_problems(tmp_path: Path) -> None:
-    rows: list[dict[str, object]] = [
-        {"id": "a1", "source": "a.png", "session": "a", "turn": 1},
-        {"id": "a3", "session": "a", "turn": 3},
-        {"id": "b2", "session": "b", "turn": 2},
-        {"id": "c1", "session": "c", "turn": 1},
-        {"id": "d", "source": "a.png", "session": "d", "turn": 0},
-        {"id": "e", "source": "a.png", "session": "e", "turn": "two"},
-    ]
-    items, problems = samples.split(open_benchmark("jsonl", own_lines(tmp_path, rows)))
-    assert [item.id for item in items] == ["a1"]
-    words = ["is not turn 2 of", "no source picture.", "the turn 0", "the turn 'two'", "is not turn 1 of"]
-    for problem, told in zip(problems, words, strict=True):
-        assert problem.kind == "empty field"
-        assert told in problem.sentence
-        one_sentence(problem.sentence)
-
-
-@pytest.mark.parametrize("broken", ['{"id": "a2", "session": "a", "instruction": " "}', "no json"])
-def test_no_turn_edits_an_older_one_than_the_turn_before(broken: str, tmp_path: Path) -> None:
-    """Where a row is broken, the rest of its session is bad; a turn with a source stays."""
-    rows: list[dict[str, object]] = [
-        {"id": "a1", "source": "a.png", "session": "a"},
-        {"id": "a2", "session": "a"},
-        {"id": "a3", "session": "a"},
-        {"id": "a4", "session": "a"},
-        {"id": "a5", "source": "a.png", "session": "a"},
-        {"id": "b1", "source": "a.png", "session": "b"},
-        {"id": "b2", "session": "b"},
-    ]
-    path = own_lines(tmp_path, rows)
-    lines = path.read_text().splitlines()
-    lines[1] = broken
-    path.write_text("\n".join(lines))
-    items, problems = samples.split(open_benchmark("jsonl", path))
-    assert [(item.id, item.turn) for item in items] == [("a1", 1), ("a5", 5), ("b1", 1), ("b2", 2)]
-    assert len(problems) == 3
-    for problem, turn in zip(problems[1:], (2, 3), strict=True):
-        assert f"the item before it is not turn {turn} of its session" in problem.sentence
-        one_sentence(problem.sentence)
-
-
-def test_a_broken_first_turn_makes_no_later_one_text_to_image(tmp_path: Path) -> None:
-    path = own_lines(
-        tmp_path, [{"id": "a1", "session": "a", "instruction": " "}, {"id": "a2", "session": "a"}]
-    )
-    items, problems = samples.split(open_benchmark("text-to-image", path))
-    assert (items, len(problems)) == ([], 2)
-
-
-def test_a_turn_whose_id_comes_twice_ends_its_session(tmp_path: Path) -> None:
-    rows: list[dict[str, object]] = [
-        {"id": "a1", "source": "a.png", "session": "a"},
-        {"id": "a1", "session": "a"},
-        {"id": "a3", "session": "a"},
-    ]
-    items, problems = samples.split(open_benchmark("jsonl", own_lines(tmp_path, rows)))
-    assert [item.id for item in items] == ["a1"]
-    assert [problem.kind for problem in problems] == ["duplicate id", "empty field"]
-
-
-def test_text_to_image_needs_no_source(tmp_path: Path) -> None:
-    path = own_lines(tmp_path, [{"id": "a"}, {"id": "b", "category": "c"}])
-    items, problems = samples.split(open_benchmark("text-to-image", path))
-    assert not problems
-    assert [(item.id, item.source, item.turn, item.answer_caption) for item in items] == [
-        ("a", None, 1, "x"),
-        ("b", None, 1, "x"),
-    ]
-    assert described("text-to-image").rubric == "text-to-image"
 
 
 def test_a_benchmark_of_ones_own(tmp_path: Path) -> None:

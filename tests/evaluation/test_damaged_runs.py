@@ -90,7 +90,7 @@ def put(value: Any, at: tuple[Any, ...], new: Any) -> Any:
 
 def report(run: Path, out: Path) -> None:
     """A report but for its plots and its writing, which take most of its time."""
-    found = frame.read(RunFolder(run))
+    found = frame.read_frame(RunFolder(run))
     markdown.text(found, tables.lines(found))
     page._gallery(RunFolder(run), found)
     files._parquet(RunFolder(run), found)
@@ -176,7 +176,7 @@ def test_commands_refuse_settings_of_another_shape(
         ("eval", "export", own, "--out", tmp_path / "out"),
         (*again, *results, "--metrics", ",".join(config["metrics"])),
     ):
-        refused(cli(*arguments), r"run\.json is not as a run writes it; start the run anew")
+        refused(cli(*arguments), r"run\.json is not as a run writes it; start the run again")
 
 
 def test_what_other_versions_add_does_not_matter(run: Path, tmp_path: Path) -> None:
@@ -184,21 +184,23 @@ def test_what_other_versions_add_does_not_matter(run: Path, tmp_path: Path) -> N
     own = copied(run, tmp_path / "run")
     settings = RunFolder(own).settings
     config = RunConfig(**settings["config"] | {"out": str(own)})
-    before = frame.read(RunFolder(own))
+    before = frame.read_frame(RunFolder(own))
     for metric in settings["metrics"].values():
         metric["columns"] = [{**column, "later": 3} for column in metric["columns"]]
     (own / "run.json").write_text(json.dumps({**settings, "later": []}))
     for name in ("items.jsonl", "logs/edits-0.jsonl", "logs/scores-0.jsonl"):
         lines = [json.loads(line) for line in (own / name).read_text().splitlines()]
         (own / name).write_text("".join(f"{json.dumps({**line, 'later': 3})}\n" for line in lines))
-    assert [row.values for row in frame.read(RunFolder(own)).rows] == [row.values for row in before.rows]
+    assert [row.values for row in frame.read_frame(RunFolder(own)).rows] == [
+        row.values for row in before.rows
+    ]
     assert runner.failed(config) == 0
-    assert [row.values for row in frame.read(done(config)).rows] == [row.values for row in before.rows]
+    assert [row.values for row in frame.read_frame(done(config)).rows] == [row.values for row in before.rows]
 
 
 def test_a_report_says_how_many_pictures_and_results_its_gallery_lacks(run: Path, tmp_path: Path) -> None:
     own = copied(run, tmp_path / "run")
-    assert page._gallery(RunFolder(own), frame.read(RunFolder(own)))["missing"] == ""
+    assert page._gallery(RunFolder(own), frame.read_frame(RunFolder(own)))["missing"] == ""
     (own / "gallery" / "near" / "30-1.jpg").unlink()
     log = own / "logs" / "edits-0.jsonl"
     log.write_text("".join(line for line in log.read_text().splitlines(True) if '"far"' not in line))

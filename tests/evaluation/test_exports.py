@@ -22,7 +22,7 @@ def judged(folder: RunFolder, metric: str, values: dict[str, float], notes: dict
     folder.log_scores(
         [
             {"method": row.method, "item": row.item["id"], "scores": {metric: told}}
-            for row in frame.read(folder).rows
+            for row in frame.read_frame(folder).rows
         ]
     )
 
@@ -35,7 +35,7 @@ def test_magicbrush_all_turns(tmp_path: Path) -> None:
     turns = ("30/30_1", "139/139_1", "139/139_inde_2", "139/139_inde_3")
     assert names == {f"near/{turn}.png" for turn in turns}
     told = json.loads((tmp_path / "out" / "near_evaluated_metrics.json").read_text())
-    rows = frame.read(run).rows
+    rows = frame.read_frame(run).rows
     assert told["all_turn"]["l1"] == pytest.approx(sum(row.values["l1"] for row in rows) / 4)
 
 
@@ -43,7 +43,7 @@ def test_magicbrush_final_turns(tmp_path: Path) -> None:
     run = scored(tmp_path, "magicbrush-multi", {"near": 5}, ["pixels"])
     exports.export(run.path, tmp_path / "out")
     told = json.loads((tmp_path / "out" / "near_evaluated_metrics.json").read_text())
-    last = [row.values["l1"] for row in frame.read(run).rows if row.item["last"]]
+    last = [row.values["l1"] for row in frame.read_frame(run).rows if row.item["last"]]
     assert len(last) == 2
     assert told["final_turn"]["l1"] == pytest.approx(sum(last) / 2)
     assert (tmp_path / "out" / "near" / "139" / "139_iter_3.png").is_file()

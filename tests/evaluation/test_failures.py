@@ -23,7 +23,7 @@ def test_missing_results_are_failures_of_their_method(existing: RunConfig) -> No
     missing.rename(missing.with_suffix(".webp"))  # another format of the same name is found
     (Path(existing.results["theirs"]) / "item 5.png").unlink()
     (Path(existing.results["theirs"]) / "item 7.png").write_bytes(b"damaged")
-    found = frame.read(done(existing))
+    found = frame.read_frame(done(existing))
     assert {row.item["id"]: row.error for row in found.rows if row.error} == {
         "item 5": "There is no result at item 5.png.",
         "item 7": pytest.approx(found.rows[7].error),
@@ -34,7 +34,7 @@ def test_missing_results_are_failures_of_their_method(existing: RunConfig) -> No
 
 def test_unreadable_pictures_of_the_benchmark_are_named(existing: RunConfig) -> None:
     (Path(str(existing.data)).parent / "answer" / "2.png").write_bytes(b"x")
-    found = frame.read(done(existing))
+    found = frame.read_frame(done(existing))
     assert [row.item["id"] for row in found.rows if row.error] == ["item 2"]
     assert "answer of row 2" in str(found.rows[2].error)
 
@@ -52,7 +52,7 @@ def test_a_name_too_long_for_a_file_is_a_missing_result(existing: RunConfig) -> 
     lines = [json.loads(line) for line in data.read_text().splitlines()]
     lines[1]["id"] = "x" * 400
     data.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    found = frame.read(done(existing))
+    found = frame.read_frame(done(existing))
     assert [row.item["id"] for row in found.rows if row.error] == ["x" * 400]
 
 
@@ -63,7 +63,7 @@ def test_failures_of_edits_are_logged(random_flux, tmp_path: Path) -> None:
         benchmark="magicbrush-multi", data=str(data), methods=["kontext"], steps=1, metrics=["pixels"],
         out=str(tmp_path / "run"),
     )  # fmt: skip
-    found = frame.read(done(config, lambda: Editor(random_flux)))
+    found = frame.read_frame(done(config, lambda: Editor(random_flux)))
     errors = {row.item["id"]: row.error for row in found.rows}
     assert errors["30-1"] is None
     assert "source of turn 1" in str(errors["139-1"])
@@ -103,7 +103,7 @@ def test_failed_edits_are_tried_again(random_flux, tmp_path: Path) -> None:
     first = (folder.path / folder.edits()["kontext", "30-1"].picture).stat().st_mtime_ns
     assert runner.failed(config) == 3
     source.write_bytes(whole)
-    found = frame.read(done(config, lambda: Editor(random_flux)))
+    found = frame.read_frame(done(config, lambda: Editor(random_flux)))
     assert [row.error for row in found.rows] == [None] * 4
     assert all("l1" in row.values for row in found.rows)
     assert (folder.path / folder.edits()["kontext", "30-1"].picture).stat().st_mtime_ns == first

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,54 +11,19 @@ from typing import Any
 import pytest
 
 from editkit.errors import EditkitError
-from editkit.evaluation import exports, planning, runner
+from editkit.evaluation import planning, runner
 from editkit.evaluation.comparison import compare
 from editkit.evaluation.report import files, frame
 from editkit.evaluation.run_folder import RunFolder
-from editkit.evaluation.settings import RunConfig
 from tests.command_line import Cli
 from tests.evaluation import samples
-from tests.evaluation.finished import quiet
-from tests.judges.rubric_endpoint import Served, options, serving
-
-
-def good(text: str, number: int) -> str:
-    if "Prompt Compliance" in text:
-        return "Reason: fine.\nPrompt Compliance: 5\nVisual Naturalness: 4\nPhysical & Detail Integrity: 3"
-    if "Style Fidelity" in text:
-        return "Brief reasoning: no.\nStyle Fidelity: 2\nContent Preservation: 2\nRendering Quality: 2"
-    if "naturalness" in text:
-        return '{"reason": "clean <b>", "naturalness": 9, "cleanness": 9}'
-    return '{"reason": "blue", "success": 8, "restraint": 4}'
-
-
-@pytest.fixture
-def served() -> Iterator[Served]:
-    with serving(good) as made:
-        yield made
-
-
-def config(folder: Path, served: Served, of: str = "jsonl", **judge: Any) -> RunConfig:
-    data = samples.PUBLISHED.get(of, samples.jsonl)(folder / "data")
-    benchmark = runner.open_benchmark(of, data)
-    results = samples.copied_results(benchmark, folder / "theirs", 9)
-    chosen = {"name": "openai", "options": options(served), **judge}
-    return RunConfig(
-        benchmark=of, data=str(data), results={"theirs": str(results)}, metrics=["source-pixels"],
-        judge=chosen, out=str(folder / "run"),
-    )  # fmt: skip
-
-
-def done(asked: RunConfig) -> RunFolder:
-    def unused() -> Any:
-        raise AssertionError("no model is needed")
-
-    return runner.run(runner.prepare(asked), unused, quiet)
+from tests.evaluation.judged import config, done, good
+from tests.judges.rubric_endpoint import Served, options
 
 
 def test_a_judge_scores_beside_the_metrics(tmp_path: Path, served: Served) -> None:
     folder = done(config(tmp_path, served))
-    found = frame.read(folder)
+    found = frame.read_frame(folder)
     for row in found.rows:
         assert (row.values["sc"], row.values["pq"]) == (4, 9)
         assert row.values["overall"] == pytest.approx(6)
@@ -105,9 +67,9 @@ def test_problems_are_counted_by_kind(tmp_path: Path, served: Served) -> None:
     text = (folder.path / "report.md").read_text()
     assert "theirs: viescore judge gave no score for 2; item 1: The judge's endpoint answers with" in text
     assert "questions of viescore judge without a usable answer: 1 rate limit, 1 unreadable reply" in text
-    assert "overall" not in frame.read(folder).rows[1].values
+    assert "overall" not in frame.read_frame(folder).rows[1].values
     served.answer, before = good, len(served.asked)
-    found = frame.read(done(asked))  # what was out of reach is asked again, and rubbish is not
+    found = frame.read_frame(done(asked))  # what was out of reach is asked again, and rubbish is not
     assert len(served.asked) == before + 1
     assert found.rows[1].values["overall"] == pytest.approx(6)
     assert "overall" not in found.rows[2].values
@@ -118,7 +80,7 @@ def test_a_failure_counts_the_lowest_score(tmp_path: Path, served: Served) -> No
     """Of the only method, too: no other one has to have a figure of the item."""
     asked = config(tmp_path, served)
     next(Path(asked.results["theirs"]).glob("*.png")).unlink()
-    found = frame.read(done(asked))
+    found = frame.read_frame(done(asked))
     (failed,) = (row for row in found.rows if row.error)
     assert {name: failed.values.get(name) for name in ("sc", "pq", "overall", "source_l1")} == {
         "sc": 0, "pq": 0, "overall": 0, "source_l1": None,
@@ -137,7 +99,7 @@ def test_a_judge_that_answers_nothing_has_no_mean(tmp_path: Path, cli: Cli) -> N
         *("--judge-option", "retries=1", "-o", tmp_path / "run"),
     )
     assert run.status == 0, run
-    assert not {"sc", "pq", "overall"} & frame.read(RunFolder(tmp_path / "run")).columns.keys()
+    assert not {"sc", "pq", "overall"} & frame.read_frame(RunFolder(tmp_path / "run")).columns.keys()
     assert "source_l1" in run.out
     assert "theirs: viescore judge gave no score for 1 and so has no mean; item 1: " in run.err
     answered = Path(shutil.copytree(tmp_path / "run", tmp_path / "answered"))
@@ -158,7 +120,7 @@ def test_a_failure_counts_no_question_that_was_not_asked(tmp_path: Path, served:
     )
     asked = config(tmp_path, served, rubric="text-to-image")
     next(Path(asked.results["theirs"]).glob("*.png")).unlink()
-    found = frame.read(done(asked))
+    found = frame.read_frame(done(asked))
     (failed,) = (row for row in found.rows if row.error)
     assert failed.values == {"prompt_following": 0, "aesthetic": 0, "realism": 0}
     assert "typography" not in found.columns
@@ -180,12 +142,12 @@ def test_a_failure_counts_a_question_that_its_item_asks(tmp_path: Path, served: 
     (Path(asked.results["theirs"]) / "item 2.png").unlink()
     for _ in range(2):  # the second call tries failures again, and logs nothing new
         folder = done(asked)
-        found = frame.read(folder)
+        found = frame.read_frame(folder)
         asks = [row.values.get("typography") for row in found.rows]
         assert asks == [0, pytest.approx(6), None, None]
         assert len(list(folder.scores())) == 3
     missing.write_bytes(whole)
-    assert [row.values.get("typography") for row in frame.read(done(asked)).rows][:2] == [6, 6]
+    assert [row.values.get("typography") for row in frame.read_frame(done(asked)).rows][:2] == [6, 6]
 
 
 def test_a_rubric_that_asks_every_item_logs_nothing_of_words(tmp_path: Path, served: Served) -> None:
@@ -203,7 +165,7 @@ def test_an_unreadable_result_counts_a_question_that_its_item_asks(tmp_path: Pat
     data = Path(str(asked.data))
     data.write_text(data.read_text().replace("edit 0", "write 'open'"))
     (Path(asked.results["theirs"]) / "item 0.png").write_bytes(b"x")
-    assert frame.read(done(asked)).rows[0].values["typography"] == 0
+    assert frame.read_frame(done(asked)).rows[0].values["typography"] == 0
 
 
 def test_another_judge_or_rubric_does_not_go_on(tmp_path: Path, served: Served) -> None:
@@ -214,25 +176,8 @@ def test_another_judge_or_rubric_does_not_go_on(tmp_path: Path, served: Served) 
         done(replace(asked, judge=other))
     with pytest.raises(EditkitError, match="viescore judge and gedit judge both give sc"):
         done(replace(asked, judge={**asked.judge, "rubric": "gedit"}))
-    found = frame.read(done(replace(asked, judge={**asked.judge, "rubric": "imgedit"})))
+    found = frame.read_frame(done(replace(asked, judge={**asked.judge, "rubric": "imgedit"})))
     assert {"imgedit", "overall"} <= found.rows[0].values.keys()
-
-
-def test_gedit_exports_its_own_csv(tmp_path: Path, served: Served) -> None:
-    folder = done(config(tmp_path, served, "gedit"))
-    assert exports.export(folder.path, tmp_path / "own") == []
-    path = tmp_path / "own" / "theirs_background_change_en_vie_score.csv"
-    (row,) = csv.DictReader(path.open())
-    assert (float(row["sementics_score"]), float(row["quality_score"])) == (4, 9)
-
-
-def test_imgedit_exports_its_own_json(tmp_path: Path, served: Served) -> None:
-    folder = done(config(tmp_path, served, "imgedit"))
-    assert exports.export(folder.path, tmp_path / "own") == []
-    averages = json.loads((tmp_path / "own" / "theirs" / "average_score.json").read_text())
-    assert averages == {"1000": 4, "1001": 4, "1002": 2}
-    replies = json.loads((tmp_path / "own" / "theirs" / "result.json").read_text())
-    assert replies["1002"].startswith("Brief reasoning: no.\nStyle Fidelity: 2")
 
 
 def test_a_plan_counts_questions_and_asks_none(tmp_path: Path, served: Served) -> None:
@@ -262,41 +207,3 @@ def test_judges_are_refused_before_anything_runs(
     with pytest.raises(EditkitError, match=why):
         done(config(tmp_path, served, **judge))
     assert not (tmp_path / "run").exists()
-
-
-def answering(folder: Path, served: Served, items: list[int], name: str) -> RunFolder:
-    """A run of four items whose judge answers on some."""
-    served.answer = lambda text, number: (
-        good(text, number) if any(f"edit {item}" in text for item in items) else "I would rather not."
-    )
-    return done(replace(config(folder, served, rubric="imgedit"), out=str(folder / name)))
-
-
-def test_a_mean_tells_how_many_results_it_rests_on(tmp_path: Path, served: Served, cli: Cli) -> None:
-    folder = answering(tmp_path, served, [1], "run")
-    shown = cli("eval", "report", folder.path)
-    assert re.search(r"theirs +4 +0 +imgedit +\S+ \[.*\] \(1 of 4\)", shown.out), shown.out
-    assert re.search(r"source_l1 +\S+ \[[^]]*\]$", shown.out, re.MULTILINE), shown.out
-    assert " (1 of 4) |" in (folder.path / "report.md").read_text()
-    assert '<small class="bad">1 of 4</small>' in (folder.path / "report.html").read_text()
-
-
-@pytest.mark.parametrize("second", [[0, 1, 2, 3], [1], [2]])
-def test_runs_with_few_answers_are_not_comparable(
-    second: list[int], tmp_path: Path, served: Served, cli: Cli
-) -> None:
-    """Not with a whole run, nor with one that lacks the same answers, nor with one that lacks others."""
-    first = answering(tmp_path, served, [1], "first").path
-    other = answering(tmp_path, served, second, "second").path
-    rest = 0 if second == [2] else 1
-    told = cli("eval", "compare", first, other)
-    assert told.status == 1, told
-    sentence = (
-        f"imgedit of theirs rests on {rest} of 4 items, since {4 - rest} lack a score in one run or both"
-    )
-    assert sentence in told.err
-    if rest:
-        assert re.search(r"imgedit +1 of 4 ", told.out), told.out
-    assert cli("eval", "compare", first, other, "--columns", "source_l1").status == 0
-    allowed = cli("eval", "compare", first, other, "--shared-items")
-    assert (allowed.status, allowed.err) == (0, "")

@@ -17,18 +17,18 @@ from tests.evaluation import samples
 def test_passes_and_hours(tmp_path: Path) -> None:
     data = samples.magicbrush(tmp_path)
     config = RunConfig(benchmark="magicbrush-multi", data=str(data), methods=["kontext"], steps=3, out="x")
-    (found,) = planning.needs(config, open_benchmark("magicbrush-multi", data), "h100-80g")
+    (found,) = planning.estimate_methods(config, open_benchmark("magicbrush-multi", data), "h100-80g")
     assert (found.items, found.passes) == (4, 12)
     assert found.flops is not None
     assert found.hours == pytest.approx(found.flops / (989e12 * 0.35) / 3600)
-    (twice,) = planning.needs(
+    (twice,) = planning.estimate_methods(
         RunConfig(benchmark="magicbrush-multi", data=str(data), methods=["kontext"], steps=6, out="x"),
         open_benchmark("magicbrush-multi", data),
     )
     assert twice.flops == pytest.approx(2 * found.flops)
     assert twice.hours is None
     with pytest.raises(EditkitError, match="no device called"):
-        planning.needs(config, open_benchmark("magicbrush-multi", data), "h1000")
+        planning.estimate_methods(config, open_benchmark("magicbrush-multi", data), "h1000")
 
 
 def test_dry_run_says_it_all_and_writes_nothing(tmp_path: Path, cli: Cli) -> None:

@@ -32,7 +32,7 @@ def words(svg: str) -> str:
 
 def test_cost_against_quality(tmp_path: Path) -> None:
     folder = timed(scored(tmp_path, "jsonl", {"near $x$": 2, "far": 40}, ["pixels", "preservation"]), 2)
-    (plot,) = plots.plots(frame.read(folder))
+    (plot,) = plots.plots(frame.read_frame(folder))
     assert plot.title == "Cost and quality"
     told = words(plot.svg)
     assert "near $x$" in told
@@ -43,8 +43,8 @@ def test_cost_against_quality(tmp_path: Path) -> None:
 
 def test_methods_without_times_are_named_and_not_drawn(tmp_path: Path) -> None:
     folder = scored(tmp_path, "jsonl", {"near": 2, "far": 40}, ["pixels"])
-    assert plots.plots(frame.read(folder)) == []
-    found = frame.read(timed(folder, 2))
+    assert plots.plots(frame.read_frame(folder)) == []
+    found = frame.read_frame(timed(folder, 2))
     for row in found.of("far"):
         row.values.pop("seconds")
     (plot,) = plots.plots(found)
@@ -54,13 +54,13 @@ def test_methods_without_times_are_named_and_not_drawn(tmp_path: Path) -> None:
 
 def test_turns_on_true_answers_do_not_drift(tmp_path: Path) -> None:
     folder = scored(tmp_path, "magicbrush", {"near": 2, "far": 40}, ["pixels"])
-    assert frame.read(folder).turns
-    assert plots.plots(frame.read(folder)) == []
+    assert frame.read_frame(folder).turns
+    assert plots.plots(frame.read_frame(folder)) == []
 
 
 def test_drift_by_turn(tmp_path: Path) -> None:
     folder = scored(tmp_path, "magicbrush-multi", {"near": 2, "far": 40}, ["pixels", "preservation"])
-    (plot,) = plots.plots(frame.read(folder))
+    (plot,) = plots.plots(frame.read_frame(folder))
     assert plot.title == "Drift by turn"
     told = words(plot.svg)
     assert "l1, lower is better" in told

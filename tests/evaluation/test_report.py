@@ -51,7 +51,7 @@ def test_parquet_csv_and_json_hold_the_same_figures(run: RunFolder) -> None:
 
 
 def test_means_are_by_method_and_category(run: RunFolder) -> None:
-    found = frame.read(run)
+    found = frame.read_frame(run)
     lines = {(line.part, line.method): line for line in tables.lines(found)}
     assert set(lines) == {
         (part, method) for part in ("all", "category even", "category odd") for method in ("near", "far")
@@ -93,7 +93,7 @@ def test_words_of_data_cannot_become_markup(tmp_path: Path) -> None:
 
 def test_best_and_worst_are_those_of_the_column(run: RunFolder) -> None:
     index = json.loads((run.path / "gallery.json").read_text())
-    rows = {(row.method, row.item["id"]): row.values[index["column"]] for row in frame.read(run).rows}
+    rows = {(row.method, row.item["id"]): row.values[index["column"]] for row in frame.read_frame(run).rows}
     for method, entries in index["methods"].items():
         worst = [rows[method, each["item"]] for each in entries if each["which"] == "worst"]
         best = [rows[method, each["item"]] for each in entries if each["which"] == "best"]

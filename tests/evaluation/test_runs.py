@@ -30,7 +30,7 @@ class StoppedError(Exception):
 
 def test_results_made_elsewhere(existing: RunConfig) -> None:
     folder = done(existing)
-    found = frame.read(folder)
+    found = frame.read_frame(folder)
     assert len(found.rows) == 40
     for row in found.rows:
         assert row.error is None
@@ -83,7 +83,7 @@ def test_a_damaged_line_is_named(name: str, damage: str, damaged: RunConfig) -> 
     path = Path(damaged.out) / f"{name}.jsonl"
     path.write_text(f"{path.read_text()}{damage}\n")
     with pytest.raises(EditkitError, match=f"Line 41 of .*{name}.jsonl is damaged; delete this line"):
-        frame.read(RunFolder(damaged.out))
+        frame.read_frame(RunFolder(damaged.out))
 
 
 @pytest.mark.parametrize("written", ["[]", "{}", '{"methods": []}', "metrics", "contents"])
@@ -92,7 +92,7 @@ def test_settings_that_no_run_wrote_are_named(written: str, damaged: RunConfig) 
     if written in ("metrics", "contents"):
         written = json.dumps({**json.loads(path.read_text()), written: []})
     path.write_text(written)
-    for act in (lambda: frame.read(RunFolder(damaged.out)), lambda: done(damaged)):
+    for act in (lambda: frame.read_frame(RunFolder(damaged.out)), lambda: done(damaged)):
         with pytest.raises(EditkitError, match=r"run\.json is not as a run writes it"):
             act()
 
@@ -109,7 +109,7 @@ def test_shares_give_the_table_of_one_process(existing: RunConfig, tmp_path: Pat
 def test_metrics_can_be_added_later(existing: RunConfig) -> None:
     done(existing)
     folder = done(replace(existing, metrics=[*PIXELS, "source-pixels"]))
-    found = frame.read(folder)
+    found = frame.read_frame(folder)
     assert all({"l1", "source_l1", "outside"} <= row.values.keys() for row in found.rows)
     lines = list(folder.scores())
     assert [set(line["scores"]) for line in lines[40:]] == [{"source-pixels"}] * 40
@@ -138,7 +138,7 @@ def test_settings_of_a_run_that_began_nothing_may_change(tmp_path: Path, random_
         done(config, refuse)
     folder = done(replace(config, dtype=None), lambda: Editor(random_flux))
     assert folder.settings["identity"]["dtype"] is None
-    assert len(frame.read(folder).rows) == 1
+    assert len(frame.read_frame(folder).rows) == 1
     with pytest.raises(EditkitError, match="has dtype=None"):
         done(config, refuse)
 
@@ -150,7 +150,7 @@ def test_results_of_one_name_come_from_one_folder(existing: RunConfig, tmp_path:
     with pytest.raises(EditkitError, match=r"has theirs from .*theirs, and .*other is given"):
         done(replace(existing, results={"theirs": str(other)}))
     assert table(RunFolder(existing.out)) == before
-    both = frame.read(
+    both = frame.read_frame(
         done(replace(existing, results={"theirs": existing.results["theirs"], "b": str(other)}))
     )
     assert both.methods == ["theirs", "b"]
@@ -182,7 +182,7 @@ def test_metrics_that_are_absent_are_left_out(existing: RunConfig, monkeypatch: 
     )
     assert [metric.name for metric in prepared.metrics] == ["pixels"]
     assert "nobody/nothing is not on this machine" in prepared.left_out["clip"]
-    with pytest.raises(EditkitError, match="None of the metrics is here"):
+    with pytest.raises(EditkitError, match="None of the metrics can be used"):
         runner.prepare(
             replace(existing, metrics=["clip"], metric_options={"clip": {"model": "nobody/nothing"}})
         )
@@ -196,7 +196,7 @@ def test_methods_edit_with_a_seed_of_the_item(random_flux, tmp_path: Path) -> No
         metrics=["pixels", "preservation", "cost"], out=str(tmp_path / "run"),
     )  # fmt: skip
     folder = done(config, lambda: Editor(random_flux))
-    found = frame.read(folder)
+    found = frame.read_frame(folder)
     assert [row.error for row in found.rows] == [None] * 4
     second = next(row for row in found.rows if row.item["id"] == "139-2")
     recipe = json.loads(Image.open(folder.path / second.picture).text["editkit"])
@@ -225,10 +225,10 @@ def test_text_to_image_and_sessions_of_ones_own(tmp_path: Path, random_flux: Bac
         benchmark="text-to-image", data=str(data), methods=["kontext"], steps=1, backbone="tiny",
         metrics=["source-pixels", "cost"], out=str(tmp_path / "run"),
     )  # fmt: skip
-    (needs,) = planning.needs(config, runner.open_benchmark("text-to-image", data))
+    (needs,) = planning.estimate_methods(config, runner.open_benchmark("text-to-image", data))
     assert (needs.items, needs.passes) == (3, None)
     folder = done(config, lambda: Editor(random_flux))
-    found = frame.read(folder)
+    found = frame.read_frame(folder)
     assert [row.error for row in found.rows] == [None] * 3
     assert ["source_l1" in row.values for row in found.rows] == [False, False, True]
     drawn = folder.edits()["kontext", "a"]
@@ -252,7 +252,7 @@ def test_variants_have_fields_of_requests(tmp_path: Path, random_flux: Backbone)
     }  # fmt: skip
     assert recipes["kontext"]["speed"] == "exact"
     assert recipes["fast"]["speed"].startswith("full_steps=1,")
-    counted = {row.method: "tflops" in row.values for row in frame.read(folder).rows}
+    counted = {row.method: "tflops" in row.values for row in frame.read_frame(folder).rows}
     assert counted == {"kontext": True, "fast": False}
 
 

@@ -45,7 +45,7 @@ def tiny() -> Any:
 
 def sampled(path: Path, folder: Path) -> RunConfig:
     """A shipped run on a sample of its data."""
-    settings = config.build(RunConfig, config.read(path))
+    settings = config.build(RunConfig, config.read_yaml(path))
     data = samples.PUBLISHED[settings.benchmark](folder / "data")
     return replace(settings, data=str(data), out=str(folder / "run"))
 
@@ -83,7 +83,7 @@ def test_runs_on_a_sample_with_tiny(path: Path, tmp_path: Path, tiny: Any) -> No
         if settings.judge:
             settings = replace(settings, judge={**settings.judge, "options": options(served)})
         folder = runner.run(runner.prepare(settings), lambda: tiny, quiet)
-    found = frame.read(folder)
+    found = frame.read_frame(folder)
     assert found.methods == settings.methods
     assert all(row.error is None and row.values["steps"] == 1 for row in found.rows)
     judged = {"success": "judge_success", "viescore": "overall"}
@@ -100,7 +100,7 @@ def test_rows_of_an_ablation_differ(tmp_path: Path, tiny: Any) -> None:
     folder = runner.run(runner.prepare(settings), lambda: tiny, quiet)
     recipes = {}
     for (row, _), edit in folder.edits().items():
-        recipes[row] = provenance.read(folder.path / edit.picture)["options"]
+        recipes[row] = provenance.read_recipe(folder.path / edit.picture)["options"]
     assert {row: (made["adapter"], made["template"]) for row, made in recipes.items()} == {
         "free-bare": (None, "none"),
         "free": (None, "released"),

@@ -26,11 +26,11 @@ LEVELS = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
     ids=["uint8", "float64", "float32", "tensor", "float tensor"],
 )
 def test_an_array_is_the_picture_of_its_levels(given: Any) -> None:
-    assert np.array_equal(images.load(given).rgb, LEVELS)
+    assert np.array_equal(images.load_image(given).rgb, LEVELS)
 
 
 def test_a_fourth_channel_is_opacity() -> None:
-    found = images.load(np.dstack((LEVELS, np.full((5, 7), 9, np.uint8))))
+    found = images.load_image(np.dstack((LEVELS, np.full((5, 7), 9, np.uint8))))
     assert found.alpha is not None
     assert (found.alpha == 9).all()
 
@@ -38,7 +38,7 @@ def test_a_fourth_channel_is_opacity() -> None:
 def test_a_flat_array_is_a_mask() -> None:
     mask_HW = np.zeros((5, 7), np.float32)
     mask_HW[2, 3] = 1
-    assert np.array_equal(masks.load(mask_HW, (7, 5)).values_HW, mask_HW)
+    assert np.array_equal(masks.load_mask(mask_HW, (7, 5)).values_HW, mask_HW)
 
 
 @pytest.mark.parametrize(
@@ -55,4 +55,4 @@ def test_a_flat_array_is_a_mask() -> None:
 )
 def test_other_arrays_are_refused(given: Any, words: str) -> None:
     with pytest.raises(EditkitError, match=words):
-        images.load(given)
+        images.load_image(given)

@@ -139,7 +139,7 @@ NOTED: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("case", CONVERTED)
 def test_colours_of_other_spaces_become_srgb(case: str) -> None:
     make, primaries, curve = CONVERTED[case]
-    picture = images.load(make())
+    picture = images.load_image(make())
     assert np.abs(picture.rgb - expected(LEVELS, primaries, curve)).max() <= 2
     assert np.abs(picture.rgb.astype(int) - LEVELS).max() > 5
     assert picture.notes == ()
@@ -147,7 +147,7 @@ def test_colours_of_other_spaces_become_srgb(case: str) -> None:
 
 @pytest.mark.parametrize("case", SPARED)
 def test_srgb_is_kept_exactly(case: str) -> None:
-    picture = images.load(SPARED[case]())
+    picture = images.load_image(SPARED[case]())
     assert np.array_equal(picture.rgb, LEVELS)
     assert picture.notes == ()
 
@@ -155,7 +155,7 @@ def test_srgb_is_kept_exactly(case: str) -> None:
 @pytest.mark.parametrize("case", NOTED)
 def test_what_cannot_be_used_is_noted(case: str) -> None:
     make, words = NOTED[case]
-    picture = images.load(make())
+    picture = images.load_image(make())
     assert np.array_equal(picture.rgb, LEVELS)
     assert words in " ".join(picture.notes)
 
@@ -163,7 +163,7 @@ def test_what_cannot_be_used_is_noted(case: str) -> None:
 @pytest.mark.parametrize("transfer", [16, 18])
 def test_pictures_of_high_dynamic_range_are_refused(transfer: int) -> None:
     with pytest.raises(EditkitError, match="high dynamic range"):
-        images.load(png(LEVELS, (b"cICP", bytes((9, transfer, 0, 1)))))
+        images.load_image(png(LEVELS, (b"cICP", bytes((9, transfer, 0, 1)))))
 
 
 def test_avif_says_it_as_png_does() -> None:
@@ -171,14 +171,14 @@ def test_avif_says_it_as_png_does() -> None:
     Image.fromarray(LEVELS).save(file, "AVIF", quality=100, subsampling="4:4:4")
     data = file.getvalue()
     place = data.index(b"colrnclx") + 8
-    plain = images.load(Image.open(io.BytesIO(data))).rgb
-    wide = images.load(Image.open(io.BytesIO(data[:place] + b"\0\x0c\0\x0d" + data[place + 4 :]))).rgb
+    plain = images.load_image(Image.open(io.BytesIO(data))).rgb
+    wide = images.load_image(Image.open(io.BytesIO(data[:place] + b"\0\x0c\0\x0d" + data[place + 4 :]))).rgb
     assert np.abs(wide - expected(plain, P3, SRGB_CURVE)).max() <= 2
 
 
 def test_gray_of_16_bits_follows_its_profile() -> None:
     levels = np.arange(0, 256, 17)[None]
-    picture = images.load(png(257 * levels, (b"gAMA", GAMMA), depth=16, colour=0))
+    picture = images.load_image(png(257 * levels, (b"gAMA", GAMMA), depth=16, colour=0))
     assert np.abs(picture.rgb[..., 0] - srgb_of((levels / 255) ** 1.8)).max() <= 2
 
 
@@ -194,7 +194,7 @@ def test_gray_of_16_bits_follows_its_profile() -> None:
 )
 def test_a_clear_colour_is_clear_at_every_depth(depth: int, colour: int, row: Any, clear: list[int]) -> None:
     told = (b"tRNS", struct.pack(f">{len(clear)}H", *clear))
-    picture = images.load(png(np.array(row), told, depth=depth, colour=colour))
+    picture = images.load_image(png(np.array(row), told, depth=depth, colour=colour))
     assert picture.alpha is not None
     first, *others = picture.alpha[0].tolist()
     assert first == 0

@@ -43,7 +43,7 @@ def written(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path]
     """A file that asks for a decision, and a plain one of what is seen in it."""
     asks, plain = tmp_path / "asks.png", tmp_path / "plain.png"
     FILES[request.param](asks)
-    seen = images.flatten(images.load(asks))
+    seen = images.flatten(images.load_image(asks))
     bare = np.asarray(Image.open(asks).convert("RGB"))
     assert seen.shape != bare.shape or np.abs(seen.astype(int) - bare).max() > 5
     Image.fromarray(seen).save(plain)

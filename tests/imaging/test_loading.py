@@ -109,7 +109,7 @@ GOOD: dict[str, tuple[Make, list[Any], str]] = {
 @pytest.mark.parametrize("case", GOOD)
 def test_load(case: str, tmp_path: Path) -> None:
     make, top_row, note = GOOD[case]
-    picture = images.load(make(tmp_path))
+    picture = images.load_image(make(tmp_path))
     assert picture.rgb.dtype == np.uint8
     assert picture.rgb.shape == (picture.size[1], picture.size[0], 3)
     assert [tuple(pixel) for pixel in picture.rgb[0, : len(top_row)].tolist()] == top_row
@@ -120,11 +120,13 @@ def test_load(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1)], ids=str)
 def test_load_keeps_extreme_sizes(size: tuple[int, int], tmp_path: Path) -> None:
-    assert images.load(stored(Image.new("RGB", size, RED), tmp_path / "a.png")).size == size
+    assert images.load_image(stored(Image.new("RGB", size, RED), tmp_path / "a.png")).size == size
 
 
 def test_load_cmyk_jpeg(tmp_path: Path) -> None:
-    picture = images.load(stored(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), tmp_path / "a.jpg", quality=95))
+    picture = images.load_image(
+        stored(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), tmp_path / "a.jpg", quality=95)
+    )
     assert np.abs(picture.rgb.astype(int) - (255, 0, 0)).max() <= 3
     assert picture.mode == "CMYK"
 
@@ -156,7 +158,7 @@ ALPHA: dict[str, tuple[Make, list[int], list[Any]]] = {
 @pytest.mark.parametrize("case", ALPHA)
 def test_load_keeps_alpha(case: str, tmp_path: Path) -> None:
     make, opacities, colours = ALPHA[case]
-    picture = images.load(make(tmp_path))
+    picture = images.load_image(make(tmp_path))
     assert picture.alpha is not None
     assert picture.alpha.shape == picture.rgb.shape[:2]
     assert picture.alpha[0, : len(opacities)].tolist() == opacities
@@ -174,7 +176,7 @@ def test_load_turns_upright(orientation: int, corner: tuple[int, int], suffix: s
     image.paste((0, 0, 0), (0, 0, 16, 16))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = images.load(stored(image, tmp_path / f"a.{suffix}", exif=exif))
+    picture = images.load_image(stored(image, tmp_path / f"a.{suffix}", exif=exif))
     assert picture.size == ((32, 64) if orientation > 4 else (64, 32))
     assert picture.rgb[corner].max() < 16
     others = {(0, 0), (0, -1), (-1, 0), (-1, -1)} - {corner}
@@ -184,7 +186,7 @@ def test_load_turns_upright(orientation: int, corner: tuple[int, int], suffix: s
 def test_load_turns_alpha_too(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
-    picture = images.load(stored(with_alpha("RGB"), tmp_path / "a.png", exif=exif))
+    picture = images.load_image(stored(with_alpha("RGB"), tmp_path / "a.png", exif=exif))
     assert picture.alpha is not None
     assert picture.alpha[-1, -1] == 0
     assert tuple(picture.rgb[-1, -1]) == RED
@@ -193,14 +195,14 @@ def test_load_turns_alpha_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
 def test_load_converts_icc_to_srgb(mode: str, tmp_path: Path) -> None:
     image = Image.new("RGB", (2, 2), (204, 51, 0)).convert(mode)
-    picture = images.load(stored(image, tmp_path / "a.png", icc_profile=swapped_profile()))
+    picture = images.load_image(stored(image, tmp_path / "a.png", icc_profile=swapped_profile()))
     assert np.abs(picture.rgb.astype(int) - (0, 51, 204)).max() <= 2
     assert picture.notes == ()
 
 
 def test_load_leaves_srgb_exact(tmp_path: Path) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    picture = images.load(stored(noise(), tmp_path / "a.png", icc_profile=srgb))
+    picture = images.load_image(stored(noise(), tmp_path / "a.png", icc_profile=srgb))
     assert np.array_equal(picture.rgb, np.asarray(noise()))
 
 
@@ -209,5 +211,5 @@ def test_load_leaves_the_given_image_alone() -> None:
     exif = image.getexif()
     exif[0x0112] = 6
     before = image.tobytes()
-    assert images.load(image).size == (4, 6)
+    assert images.load_image(image).size == (4, 6)
     assert (image.size, image.mode, image.tobytes()) == ((6, 4), "RGBA", before)

@@ -44,7 +44,7 @@ MASKS: dict[str, tuple[Make, list[float]]] = {
 @pytest.mark.parametrize("case", MASKS)
 def test_load_mask(case: str, tmp_path: Path) -> None:
     make, expected = MASKS[case]
-    values = masks.load(make(tmp_path), (len(expected), 1)).values_HW
+    values = masks.load_mask(make(tmp_path), (len(expected), 1)).values_HW
     assert values.dtype == np.float32
     assert values.tolist() == [pytest.approx(expected)]
 
@@ -81,7 +81,7 @@ NOTES: dict[str, tuple[Callable[[], Image.Image], list[str]]] = {
 @pytest.mark.parametrize("case", NOTES)
 def test_notes_tell_the_reading(case: str) -> None:
     make, words = NOTES[case]
-    told = masks.load(make(), (96, 96)).notes
+    told = masks.load_mask(make(), (96, 96)).notes
     assert len(told) == len(words)
     assert all(re.search(*pair) for pair in zip(words, told, strict=True)), told
 
@@ -89,7 +89,7 @@ def test_notes_tell_the_reading(case: str) -> None:
 def test_what_was_decided_on_its_pixels_is_told_too(tmp_path: Path) -> None:
     frames = [Image.new("L", (4, 4), 255), Image.new("L", (4, 4), 0)]
     frames[0].save(tmp_path / "m.tif", save_all=True, append_images=frames[1:])
-    assert "the mask: only the first of 2 frames is used" in masks.load(tmp_path / "m.tif", (4, 4)).notes
+    assert "the mask: only the first of 2 frames is used" in masks.load_mask(tmp_path / "m.tif", (4, 4)).notes
 
 
 def test_an_edit_warns_once_of_its_mask(random_flux) -> None:
@@ -120,5 +120,5 @@ BAD_MASKS: dict[str, tuple[Make, str]] = {
 def test_load_mask_refuses(case: str, tmp_path: Path) -> None:
     make, words = BAD_MASKS[case]
     with pytest.raises(EditkitError, match=words) as caught:
-        masks.load(make(tmp_path), (2, 1))
+        masks.load_mask(make(tmp_path), (2, 1))
     assert str(caught.value).startswith("The mask ")

@@ -74,7 +74,7 @@ def test_load_refuses(case: str, tmp_path: Path) -> None:
     make, words = BAD[case]
     given = make(tmp_path)
     with pytest.raises(EditkitError) as caught:
-        images.load(given, "reference")
+        images.load_image(given, "reference")
     message = str(caught.value)
     assert message.startswith("The reference ")
     assert words in message
@@ -91,6 +91,6 @@ def test_load_refuses_what_may_not_be_read(tmp_path: Path) -> None:
         os.seteuid(65534)
     try:
         with pytest.raises(EditkitError, match="Permission denied"):
-            images.load(path)
+            images.load_image(path)
     finally:
         os.seteuid(user)

@@ -56,7 +56,7 @@ def test_real_edits_and_by_how_much_they_were_moved(tiny: Backbone) -> None:
     for seed in (0, 2, 3, 5, 6):
         source = Image.fromarray(world.render(world.draw_scene(random.Random(seed))))
         result = editor.edit(source, "add a blue star in the top left", steps=4)
-        before, after = (images.tensor(images.load(each)) for each in (source, result.image))
+        before, after = (images.tensor(images.load_image(each)) for each in (source, result.image))
         base = registration.measure(before, after)
         if base is None or result.alignment is None:
             continue

@@ -20,7 +20,7 @@ from tests.imaging.picture_files import BLUE, RED, Make, noise, scene, with_alph
 
 def test_tensor_and_picture_are_inverse() -> None:
     source = with_alpha("RGB")
-    loaded = images.load(source)
+    loaded = images.load_image(source)
     pixels = images.tensor(loaded)
     assert pixels.shape == (1, 3, 4, 6)
     assert (pixels.dtype, pixels.is_contiguous()) == (torch.float32, True)
@@ -61,7 +61,7 @@ def test_save_makes_folders_and_overwrites(tmp_path: Path) -> None:
     path = tmp_path / "new" / "deep" / "a.png"
     for colour in (RED, BLUE):
         images.save(Image.new("RGB", (2, 2), colour), str(path))
-        assert tuple(images.load(path).rgb[0, 0]) == colour
+        assert tuple(images.load_image(path).rgb[0, 0]) == colour
     assert [entry.name for entry in path.parent.iterdir()] == ["a.png"]
 
 

@@ -70,4 +70,4 @@ def test_settings_are_read_as_they_are_written() -> None:
 )
 def test_wrong_settings_are_refused(given: str) -> None:
     with pytest.raises(EditkitError):
-        speed.check(given)
+        speed.check_speed(given)

@@ -80,7 +80,7 @@ def test_the_page_leaves_it_to_them(editor: editkit.Editor, size: tuple[int, int
     from gradio_client import handle_file
 
     from demos.compare import Compare, Requests
-    from demos.device import Device, Visit
+    from demos.device import DeviceWorker, Visit
     from demos.kept import Kept
     from demos.place import Place
 
@@ -94,7 +94,9 @@ def test_the_page_leaves_it_to_them(editor: editkit.Editor, size: tuple[int, int
     image(*size).save(tmp_path / "source.png")
     with gr.Blocks():
         kept, visit = Kept(tmp_path / "kept", personal=True), gr.State(None)
-        page = Asked(Place(device=Device(editor), visit=visit, kept=kept, pixels=4_000_000, adapters={}))
+        page = Asked(
+            Place(device=DeviceWorker(editor), visit=visit, kept=kept, pixels=4_000_000, adapters={})
+        )
     picture = {"background": handle_file(tmp_path / "source.png"), "layers": [], "composite": None}
     shown = list(page.compare(Visit(), picture, "make it blue", METHODS))
     assert len(shown) == 1

@@ -52,7 +52,7 @@ def test_published_adapters_belong_to_their_weights() -> None:
     ("name", "role"), [("flux1-dev", "kontext"), ("flux1-krea", "text"), ("tiny", "fill")]
 )
 def test_others_are_refused(name: str, role: str) -> None:
-    with pytest.raises(EditkitError, match=f"edits in few steps by icedit on {name}; train it") as caught:
+    with pytest.raises(EditkitError, match=f"are known for icedit on {name}; train one") as caught:
         few_steps.find(provider().load(name, device="cpu"), "icedit", role, [])
     assert str(caught.value).count(". ") == 0
 
@@ -66,7 +66,7 @@ def test_an_export_says_its_steps(tmp_path: Path) -> None:
     )
     file = own / "pytorch_lora_weights.safetensors"
     assert few_steps.find(tiny, "kontext", "kontext", [str(file)]).steps == 2
-    with pytest.raises(EditkitError, match="Nothing is known"):
+    with pytest.raises(EditkitError, match="No weights or adapter for few steps are known"):
         few_steps.find(tiny, "kontext", "kontext", [str(plain)])
 
 
@@ -75,9 +75,9 @@ def test_fast_on_the_command_line(cli: Cli, random_pipeline: Path, tmp_path: Pat
     own = export(tmp_path / "own", "distill.ladd.steps=2")
     arguments = ["edit", source, "make it blue", "-b", random_pipeline, "-o", output, "--fast"]
     assert cli(*arguments, "--lora", f"{own}=0.5").status == 0
-    told = provenance.read(output)
+    told = provenance.read_recipe(output)
     assert (told["steps"], told["guidance"], told["lora"]) == (2, 1.0, {str(own): 0.5})
-    refused(cli(*arguments), "Nothing is known")
+    refused(cli(*arguments), "No weights or adapter for few steps are known")
     refused(cli(*arguments, "--lora", own, "--steps", 3), "leave --steps or --fast out")
 
 
@@ -93,10 +93,10 @@ def test_fast_in_a_batch(cli: Cli, random_pipeline: Path, tmp_path: Path) -> Non
     assert (told.status, "2 of 3 items failed" in told.err) == (2, True), told
     assert "b: --fast chooses steps and guidance for kontext; leave steps out" in told.err
     assert "c: --fast chooses steps and guidance for kontext; leave method out" in told.err
-    recipe = provenance.read(tmp_path / "out" / "a.png")
+    recipe = provenance.read_recipe(tmp_path / "out" / "a.png")
     assert (recipe["steps"], recipe["guidance"], recipe["lora"]) == (2, 1.0, {str(own): 1.0})
     refused(cli(*arguments, "--lora", own, "--guidance", 3), "leave --guidance or --fast out")
-    refused(cli(*arguments), "Nothing is known")
+    refused(cli(*arguments), "No weights or adapter for few steps are known")
     refused(cli(*arguments[:-1], "--lora", own), "was begun with fast=")
     settings = yaml.safe_load((own / few_steps.OWN).read_text())
     settings["distill"]["ladd"]["steps"] = 3

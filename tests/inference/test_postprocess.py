@@ -159,7 +159,7 @@ def test_a_shift_is_told_and_corrected(shifting: editkit.Editor) -> None:
     still[34:66, 64:106] = still[:4] = still[-4:] = still[:, :4] = still[:, -4:] = False
     apart = [np.abs(levels(each.image) - levels(source))[still].mean() for each in (plain, aligned)]
     assert apart[1] < 0.4 * apart[0]
-    left = registration.measure(*(images.tensor(images.load(each)) for each in (source, aligned.image)))
+    left = registration.measure(*(images.tensor(images.load_image(each)) for each in (source, aligned.image)))
     assert left is not None
     assert left.shift < 0.05
     # What was aligned needs less of it pasted, and outside the change nothing differs.

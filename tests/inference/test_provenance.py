@@ -19,7 +19,7 @@ def test_recipe_round_trip(tmp_path: Path) -> None:
         method="kontext", instruction="make it größer 🙂", seed=7, size=(64, 32), mask=None
     )
     images.save(with_alpha("RGB"), tmp_path / "a.png", made)
-    assert provenance.read(tmp_path / "a.png") == made
+    assert provenance.read_recipe(tmp_path / "a.png") == made
     assert made["size"] == [64, 32]
     assert made["versions"]["python"] == sys.version.split()[0]
     assert made["versions"]["torch"].startswith(torch.__version__.split("+")[0])
@@ -50,4 +50,4 @@ BAD_RECIPES: dict[str, tuple[Make, str]] = {
 def test_recipe_read_refuses(case: str, tmp_path: Path) -> None:
     make, words = BAD_RECIPES[case]
     with pytest.raises(EditkitError, match=words):
-        provenance.read(make(tmp_path))
+        provenance.read_recipe(make(tmp_path))

@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with random weights, in transformers' layout."""
     torch.manual_seed(0)
     made = tmp_path_factory.mktemp("judge")
-    model, processor = judge_model.fresh(judge_model.ModelConfig(**SMALL), ["answer", "attempt"])
+    model, processor = judge_model.create_model(judge_model.ModelConfig(**SMALL), ["answer", "attempt"])
     model.save_pretrained(made)
     processor.save_pretrained(made)
     return made

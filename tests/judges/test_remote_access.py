@@ -62,6 +62,6 @@ def test_a_password_in_the_address_is_used_and_not_shown(server: str) -> None:
     "url", ["http://localhost:port/v1", "http://[::1/v1", "http://", "ftp://here/v1", "localhost:8000"]
 )
 def test_addresses_that_are_none(url: str) -> None:
-    with pytest.raises(editkit.EditkitError, match="an address that is none") as caught:
+    with pytest.raises(editkit.EditkitError, match="is not a URL") as caught:
         ask(url)
     assert str(caught.value).endswith(".")

@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A vision-language model with random weights."""
     torch.manual_seed(0)
     made = tmp_path_factory.mktemp("judge")
-    model, processor = judge_model.fresh(judge_model.ModelConfig(**SMALL), ["answer", "attempt"])
+    model, processor = judge_model.create_model(judge_model.ModelConfig(**SMALL), ["answer", "attempt"])
     model.save_pretrained(made)
     processor.save_pretrained(made)
     return made

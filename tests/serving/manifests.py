@@ -29,7 +29,7 @@ def rows(folder: Path, count: int) -> Path:
 
 
 def items(source: Path) -> list[manifest.Item]:
-    return manifest.read(source, {}, {}, None)
+    return manifest.read_manifest(source, {}, {}, None)
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -44,7 +44,7 @@ def test_pictures_are_those_of_single_edits(editor: editkit.Editor, tmp_path: Pa
         alone = editor.run(request)
         picture = tmp_path / "out" / f"{item.name}.png"
         assert difference(Image.open(picture), alone.image) <= 1
-        assert provenance.read(picture)["seed"] == request.seed
+        assert provenance.read_recipe(picture)["seed"] == request.seed
 
 
 def test_several_processes_give_the_same(editor: editkit.Editor, tmp_path: Path) -> None:
@@ -101,8 +101,8 @@ def test_what_changed_is_refused(editor: editkit.Editor, tmp_path: Path) -> None
     (tmp_path / "m.jsonl").write_text((tmp_path / "m.jsonl").read_text().replace("make it 3", "make it 9"))
     with pytest.raises(EditkitError, match="000003 has changed"):
         whole(editor, items(tmp_path / "m.jsonl"), tmp_path / "out")
-    with pytest.raises(EditkitError, match="gone from the manifest"):
-        job.check(items(tmp_path / "m.jsonl")[:2], Store(tmp_path / "out", {"batch_size": 3}).done())
+    with pytest.raises(EditkitError, match="no longer in the manifest"):
+        job.check_items(items(tmp_path / "m.jsonl")[:2], Store(tmp_path / "out", {"batch_size": 3}).done())
 
 
 def test_failed_items_are_made_again_where_asked(editor: editkit.Editor, tmp_path: Path) -> None:
@@ -218,6 +218,6 @@ def test_the_command(cli: Cli, place: Place) -> None:
     )
     assert (run.status, run.err) == (0, "")
     assert run.out == f"{Path('two/recipes.parquet')} (1 pictures)\n"
-    recipe = provenance.read(place.folder / "two" / "a-b.png")
+    recipe = provenance.read_recipe(place.folder / "two" / "a-b.png")
     assert (recipe["instruction"], recipe["steps"]) == ("make it blue", 1)
     assert EditRequest(image=None, instruction="a").seed == recipe["seed"]

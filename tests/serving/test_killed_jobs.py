@@ -44,7 +44,7 @@ from editkit.serving.jobs.job import Share
 from editkit.serving.jobs.store import Store
 
 source, folder, kills, backbone = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-items = manifest.read(source, {}, {}, None)
+items = manifest.read_manifest(source, {}, {}, None)
 batches = plan.batches(items, 3)
 editor = editkit.load(backbone, "cpu")
 

@@ -35,7 +35,7 @@ def written(path: Path, rows: list[Any]) -> Path:
 
 
 def read(path: Path, shared: dict[str, Any] | None = None, **more: Any) -> list[manifest.Item]:
-    return manifest.read(path, shared or {}, more.get("named", {}), more.get("preset"))
+    return manifest.read_manifest(path, shared or {}, more.get("named", {}), more.get("preset"))
 
 
 def test_every_kind_names_the_same_edits(folder: Path) -> None:

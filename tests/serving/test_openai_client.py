@@ -171,7 +171,7 @@ def test_formats(server: Served) -> None:
         if output == "png":
             kept = json.loads(opened(answer.data[0]).info[images.RECIPE_KEY])
             assert kept == recipes[0]
-            assert kept["source_sha256"] == provenance.pixels_sha256(images.load(source))
+            assert kept["source_sha256"] == provenance.pixels_sha256(images.load_image(source))
     assert recipes[0] == recipes[1] == recipes[2]
 
 

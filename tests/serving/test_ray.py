@@ -53,7 +53,7 @@ from editkit.serving.jobs import job, manifest, plan
 from editkit.serving.jobs.store import Store
 
 source, folder, backbone = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-items = manifest.read(source, {}, {}, None)
+items = manifest.read_manifest(source, {}, {}, None)
 batches = plan.batches(items, 3)
 store = Store(folder, {"batch_size": 3})
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})

@@ -21,7 +21,7 @@ def written(editor: editkit.Editor, source: object, output: Path, **asked: Any) 
 
 def rewritten(path: Path, **values: Any) -> Path:
     """The same picture with other things in its recipe."""
-    told = provenance.read(path) | values
+    told = provenance.read_recipe(path) | values
     with Image.open(path) as file:
         picture = file.copy()
     images.save(picture, path, told)

@@ -126,6 +126,6 @@ def test_killed_from_outside_while_editing(random_pipeline: Path, tmp_path: Path
     loaded = editkit.load_session(tmp_path / "kept")
     assert len(loaded.turns) >= 3
     for turn in loaded.turns[1:]:
-        assert provenance.read(turn.path)["source_sha256"] == provenance.pixels_sha256(
-            images.load(loaded.turns[turn.number - 1].image)
+        assert provenance.read_recipe(turn.path)["source_sha256"] == provenance.pixels_sha256(
+            images.load_image(loaded.turns[turn.number - 1].image)
         )

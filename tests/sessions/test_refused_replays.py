@@ -55,7 +55,7 @@ BAD: dict[str, tuple[Callable[[Path], object], list[object], str]] = {
 
 def cropped(path: Path) -> None:
     with Image.open(path) as file:
-        images.save(file.crop((0, 0, 48, 39)), path, provenance.read(path))
+        images.save(file.crop((0, 0, 48, 39)), path, provenance.read_recipe(path))
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -143,7 +143,7 @@ def test_other_weights_are_told(
 
 def test_close_and_other_versions(editor: editkit.Editor, source: Path, tmp_path: Path) -> None:
     output = written(editor, source, tmp_path / "out.png")
-    told = provenance.read(output)
+    told = provenance.read_recipe(output)
     with Image.open(output) as file:
         levels = np.array(file)
     levels[3, 4] ^= 1
@@ -163,7 +163,7 @@ def test_loading_options_are_part_of_the_recipe(random_pipeline: Path, source: P
     chosen = {"attention": "native", "cache": {"type": "FirstBlockCacheConfig", "threshold": 1e6}}
     cached = editkit.load(str(random_pipeline), "cpu", **chosen)
     output = written(cached, source, tmp_path / "out.png")
-    assert provenance.read(output)["loading"] == chosen
+    assert provenance.read_recipe(output)["loading"] == chosen
     assert editkit.replay(output).verdict == "identical"
 
 

@@ -32,7 +32,7 @@ def test_edit_after_edit(editor: editkit.Editor, tmp_path: Path) -> None:
     assert session.current is session.turns[2]
     for turn, result in zip(session.turns[1:], (first, second), strict=True):
         assert difference(turn.image, result.image) == 0
-        assert turn.recipe == provenance.read(turn.path)
+        assert turn.recipe == provenance.read_recipe(turn.path)
         beside = {"image": f"turn-{turn.parent:03}.png", "mask": None, "references": []}
         assert turn.recipe == {**result.recipe, "paths": beside}
         assert (turn.instruction, turn.method) == (result.recipe["instruction"], "kontext")
@@ -114,12 +114,12 @@ def test_save_and_load(editor: editkit.Editor, tmp_path: Path) -> None:
     loaded.edit("remove the circle", steps=1)
     same(editkit.load_session(saved, editor), loaded)
     assert len(session.turns) == 4
-    told = provenance.read(saved / "strip.png")
+    told = provenance.read_recipe(saved / "strip.png")
     assert told == session.recipes()
     assert [each.get("instruction") for each in told["session"]] == [None, "make it blue", "add a star"]
     # Over itself, and over an older copy.
     loaded.save(saved)
-    assert len(provenance.read(saved / "strip.png")["session"]) == 5
+    assert len(provenance.read_recipe(saved / "strip.png")["session"]) == 5
     session.save(saved)
     same(editkit.load_session(saved, editor), session)
     assert [path.name for path in saved.parent.iterdir()] == ["saved"]

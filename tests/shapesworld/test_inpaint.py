@@ -19,7 +19,7 @@ from tests import ROOT
 
 @pytest.mark.parametrize("let_go", [False, True])
 def test_inpainting_starts_as_text_to_image(tmp_path: Path, let_go: bool) -> None:
-    values = config.read(ROOT / "configs" / "tiny" / "fill.yaml")
+    values = config.read_yaml(ROOT / "configs" / "tiny" / "fill.yaml")
     changes = (
         "turned=false",
         "latents=cached",
@@ -47,7 +47,7 @@ def test_inpainting_starts_as_text_to_image(tmp_path: Path, let_go: bool) -> Non
 
 
 def test_the_input_layer_alone(tmp_path: Path) -> None:
-    values = config.read(ROOT / "configs" / "tiny" / "fill.yaml") | {"trainable": "input"}
+    values = config.read_yaml(ROOT / "configs" / "tiny" / "fill.yaml") | {"trainable": "input"}
     changes = ("load.compile=false", "data.count=2", f"cache={tmp_path}", f"fit.output={tmp_path / 'run'}")
     small = (
         "fit.steps=1",

@@ -188,7 +188,7 @@ def test_attempts_that_make_no_sense(wrong: dict[str, Any], said: str) -> None:
 
 
 def test_recipe(tmp_path: Path) -> None:
-    values = config.read(ROOT / "configs/tiny/judge.yaml") | {
+    values = config.read_yaml(ROOT / "configs/tiny/judge.yaml") | {
         "model": SMALL,
         "compile": False,
         "attempts": {},
@@ -228,7 +228,7 @@ def test_held_out_seeds_are_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> N
     seeds: list[int] = []
     task = judge_pairs.task
     monkeypatch.setattr(judge_pairs, "task", lambda seed: seeds.append(seed) or task(seed))
-    values = config.read(ROOT / "configs/tiny/judge.yaml") | {
+    values = config.read_yaml(ROOT / "configs/tiny/judge.yaml") | {
         "attempts": {},
         "compile": False,
         "model": SMALL,

@@ -13,6 +13,7 @@ from editkit.train.settings import EditTrainConfig
 from tests import ROOT
 from tests.random_weights import CLIP, LETTERS, T5, transformer_config
 from tests.train.runs import RECOLOUR
+from tests.train.stage_list import written
 
 Configured = Callable[..., EditTrainConfig]
 
@@ -70,3 +71,10 @@ def parts(random_flux: Flux, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     folder = tmp_path_factory.mktemp("parts")
     random_flux.vae.save_pretrained(folder / "vae")
     return str(folder / "vae"), str(folder / "latents")
+
+
+@pytest.fixture
+def two_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a list of two stages."""
+    monkeypatch.chdir(tmp_path)
+    return written(tmp_path)

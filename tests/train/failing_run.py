@@ -18,7 +18,7 @@ from tests.train.distributed_run import values_of
 def fail() -> None:
     """Fail in the second process."""
     if os.environ["RANK"] == "1":
-        raise EditkitError("The picture a.png is missing; mend or remove its record.")
+        raise EditkitError("The picture a.png is missing; correct or remove its record.")
 
 
 class FailsWhenMade(finetune.EditJob):

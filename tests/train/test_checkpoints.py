@@ -12,7 +12,8 @@ import pytest
 from editkit import EditkitError
 from editkit.train import checkpoints
 from editkit.train.finetune import EditJob
-from editkit.train.loop import StoppedError, fit
+from editkit.train.loop import fit
+from editkit.train.stopping import RunStoppedError
 from tests.command_line import copied
 from tests.train.runs import assert_same, losses, train
 
@@ -135,7 +136,7 @@ def test_told_to_stop_it_saves_first(settings: Any) -> None:
         return draw(indices)
 
     job.batch = batch
-    with pytest.raises(StoppedError, match=r"after step 2 .* fit\.resume=latest"):
+    with pytest.raises(RunStoppedError, match=r"after step 2 .* fit\.resume=latest"):
         fit(job, stopped.fit)
     output = Path(stopped.fit.output)
     assert [path.name for path in checkpoints.complete(output)] == ["checkpoint-0000002"]

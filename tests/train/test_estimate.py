@@ -228,7 +228,7 @@ def test_shipped_configs_fit_where_they_are_for(path: Path, tmp_path: Path) -> N
     image(1024, 1024).save(tmp_path / "picture.png")
     row = {"source": "picture.png", "answer": "picture.png", "instruction": "nothing"}
     (tmp_path / "train.jsonl").write_text(json.dumps(row))
-    lora = config.read(path).get("trainable") != "full"
+    lora = config.read_yaml(path).get("trainable") != "full"
     for hardware, device in (LORA if lora else {"8x80g": "8xh100-80g"}).items():
         values, _ = config.layered(path, [str(ROOT / "configs" / "hardware" / f"{hardware}.yaml")])
         for data in (values["data"], *(mixed["data"] for mixed in values.get("mixture", {}).values())):

@@ -94,7 +94,7 @@ def test_export_of_a_lora(settings: Any, more: list[str]) -> None:
         return job.backbone.velocity(batch.x0_BLC, 0.5, plan, 1.0)
 
     expected, before = velocity(trained), velocity(fresh)
-    adapters.load(fresh, output / "export", "mine")
+    adapters.load_adapter(fresh, output / "export", "mine")
     adapters.enable(fresh, ["mine"])
     assert torch.allclose(velocity(fresh), expected, atol=1e-5)
     assert not torch.allclose(before, expected, atol=1e-2)
@@ -111,5 +111,5 @@ def test_a_card_lies_beside_the_weights(settings: Any) -> None:
     assert (output / "export" / "samples.png").is_file()
     versions = json.loads((output / "export" / "environment.json").read_text())
     assert torch.__version__.startswith(versions["torch"].split("+")[0])
-    again = config.build(EditTrainConfig, config.read(output / "export" / "config.yaml"))
+    again = config.build(EditTrainConfig, config.read_yaml(output / "export" / "config.yaml"))
     assert again == chosen

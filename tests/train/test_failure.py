@@ -12,7 +12,7 @@ from tests import ROOT
 from tests.train.launched import TOGETHER, started
 
 FAILING = (*TOGETHER[:-1], str(ROOT / "tests" / "train" / "failing_run.py"))
-SENTENCE = "The picture a.png is missing; mend or remove its record."
+SENTENCE = "The picture a.png is missing; correct or remove its record."
 
 
 @pytest.mark.slow
@@ -27,7 +27,7 @@ def test_an_error_in_one_process_ends_all_with_its_sentence(
     lines = [line for line in told.splitlines() if line.startswith("editkit: ")]
     assert sorted(lines) == [f"editkit: Process 2 of 2 stopped: {SENTENCE}", f"editkit: {SENTENCE}"], told
     assert told.count("Traceback") <= 1, told  # the launcher's own
-    found = status.read(output)
+    found = status.read_status(output)
     if when == "training":
         assert found is not None
         assert found.phase == status.FAILED

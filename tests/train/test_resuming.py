@@ -199,4 +199,4 @@ def test_the_state_of_another_optimizer_does_not_fit(tmp_path: Path, before: str
 
     folder = checkpoints.save(tmp_path, 1, weight, list(made(before)), None, 1)
     with pytest.raises(EditkitError, match="state of another optimizer"):
-        checkpoints.load(folder, weight, list(made(now)), None)
+        checkpoints.load_checkpoint(folder, weight, list(made(now)), None)

@@ -16,13 +16,13 @@ from editkit import EditkitError
 from editkit.train import status, stopping
 from editkit.train.finetune import EditJob
 from editkit.train.loop import fit
-from editkit.train.stopping import StoppedError, StopRequest
+from editkit.train.stopping import RunStoppedError, StopRequest
 
 ABOUT = {"steps": 4, "method": "kontext", "backbone": "tiny"}
 
 
 def read_status(folder: Path) -> status.Status:
-    found = status.read(folder)
+    found = status.read_status(folder)
     assert found is not None
     return found
 
@@ -109,7 +109,7 @@ def test_a_signal_ends_validation(settings: Any, monkeypatch: pytest.MonkeyPatch
         raise AssertionError("validation goes on")
 
     monkeypatch.setattr(job, "validate", validate)
-    with pytest.raises(StoppedError, match="after step 2 and saved") as stopped:
+    with pytest.raises(RunStoppedError, match="after step 2 and saved") as stopped:
         fit(job, chosen.fit)
     assert stopped.value.status == 130
     assert (Path(chosen.fit.output) / "checkpoint-0000002").is_dir()

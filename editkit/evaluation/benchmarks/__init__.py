@@ -27,7 +27,7 @@ __all__ = ["BENCHMARKS", "Benchmark", "BenchmarkConfig", "Contents", "Reader", "
 
 
 def described(name: str) -> BenchmarkConfig:
-    """What a benchmark's YAML says; `name` is one of `BENCHMARKS` or the path of a YAML.
+    """Read a benchmark's YAML; `name` is one of `BENCHMARKS` or the path of a YAML.
 
     Raises:
         EditkitError: for an unknown name, key or reader.
@@ -35,7 +35,7 @@ def described(name: str) -> BenchmarkConfig:
     own = name.endswith((".yaml", ".yml"))
     if not own and name not in BENCHMARKS:
         raise EditkitError(unknown("benchmark called", name, BENCHMARKS))
-    found = config.build(BenchmarkConfig, config.read(name if own else FOLDER / f"{name}.yaml"))
+    found = config.build(BenchmarkConfig, config.read_yaml(name if own else FOLDER / f"{name}.yaml"))
     if found.reader not in READERS:
         raise EditkitError(unknown("reader of benchmarks called", found.reader, READERS))
     return found
@@ -52,7 +52,9 @@ def open_benchmark(name: str, data: str | Path | None = None) -> Benchmark:
         where = f", from {found.source}" if found.source else ""
         raise EditkitError(f"The benchmark {found.name} needs --data, where its data are{where}.")
     if data is not None and found.reader in DRAWN:
-        raise EditkitError(f"The benchmark {found.name} is drawn and has no data; leave --data out.")
+        raise EditkitError(
+            f"The benchmark {found.name} draws its pictures and reads no data; leave --data out."
+        )
     if data is not None and not Path(data).exists():
         raise EditkitError(f"There is nothing at {data}; give --data of a folder or file that exists.")
     module, _, function = READERS[found.reader].partition(":")

@@ -15,7 +15,7 @@ from editkit.evaluation.records import Item, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
-    """What a benchmark's YAML says."""
+    """The settings in a benchmark's YAML."""
 
     name: str
     """What it is called by."""
@@ -126,7 +126,7 @@ class Benchmark:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contents:
-    """What one pass over a benchmark found.
+    """The findings of one pass over a benchmark.
 
     Attributes:
         count: number of items.

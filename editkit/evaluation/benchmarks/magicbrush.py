@@ -46,6 +46,10 @@ def items(config: BenchmarkConfig, data: Path | None) -> Iterator[Item | Problem
         if not isinstance(turns, list) or not turns:
             yield Problem(kind="unreadable row", where=where, sentence=f"The {where} is no list of turns.")
             continue
+        if Path(session).name != session or session in ("", ".."):
+            problem = f"The {where} has a name that is no name of a folder."
+            yield Problem(kind="unreadable row", where=where, sentence=problem)
+            continue
         told = captions.get(session)
         yield from _session(
             session,
@@ -70,12 +74,12 @@ def _session(
         here = f"turn {number} of {where}"
         try:
             row = {name: _text(turn, name, here) for name in ("input", "output", "instruction")}
+            mask = _text(turn, "mask", here) if turn.get("mask") else None
         except EditkitError as error:
             yield Problem(kind="empty field", where=here, sentence=str(error))
             if chained:  # later turns have nothing to start from
                 return
             continue
-        mask = turn.get("mask")
         yield Item(
             id=f"{session}-{number}",
             instruction=row["instruction"],
@@ -94,7 +98,7 @@ def _session(
 
 
 def published(session: str, turn: int, chained: bool) -> str:
-    """Where the official evaluation looks for a result."""
+    """Return the path at which the official evaluation looks for a result."""
     way = "" if turn == 1 else "iter_" if chained else "inde_"
     return f"{session}/{session}_{way}{turn}.png"
 

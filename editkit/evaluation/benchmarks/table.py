@@ -93,7 +93,7 @@ class MissingColumnError(EditkitError):
 
 
 def kind_of(error: Exception) -> str:
-    """What a row's problem is counted by."""
+    """Return the kind under which a row's problem is counted."""
     return "empty field" if isinstance(error, EmptyFieldError) else "unreadable row"
 
 
@@ -154,7 +154,7 @@ def _item(
     sources = cell("source") if isinstance(cell("source"), list | tuple) else [cell("source")]
     pictures = [stored(value, "source") for value in sources]
     source = pictures[0] if pictures else None
-    turn = turns.read(cell("turn"), texts["session"], before, where)
+    turn = turns.read_turn(cell("turn"), texts["session"], before, where)
     if source is None and turn == 1 and options.needs_source:
         raise EmptyFieldError(f"The {where} has no source picture.")
     more = cell("references") or []
@@ -206,7 +206,7 @@ def _text(value: Any, name: str, where: str) -> str:
         raise EmptyFieldError(f"The {name} of {where} is no text.")
     text = str(value)
     if text != text.encode(errors="ignore").decode():
-        raise EditkitError(f"The {name} of {where} is no Unicode text; mend it or leave the row out.")
+        raise EditkitError(f"The {name} of {where} is no Unicode text; correct it or leave the row out.")
     return text
 
 

@@ -33,7 +33,7 @@ def follows(session: str, before: str) -> bool:
     return session != "" and session == before
 
 
-def read(value: Any, session: str, before: Turn, where: str) -> int:
+def read_turn(value: Any, session: str, before: Turn, where: str) -> int:
     """Return the turn that a row names, else the next one of its session.
 
     Raises:

@@ -34,7 +34,7 @@ def export(path: str | Path, out: str | Path, name: str | None = None) -> list[s
             disk refuses.
     """
     folder = RunFolder(path)
-    found = frame.read(folder)
+    found = frame.read_frame(folder)
     benchmark = found.settings["benchmark"]
     chosen = name or benchmark["export"]
     if not chosen:

@@ -25,7 +25,9 @@ def copy(folder: RunFolder, rows: Iterable[Row], out: Path) -> dict[str, Path]:
             continue
         target = out / row.item["published"]
         if not target.resolve().is_relative_to(out.resolve()):
-            raise EditkitError(f"The item {row.item['id']} names its result outside the export; mend its id.")
+            raise EditkitError(
+                f"The item {row.item['id']} names its result outside the export; correct its id."
+            )
         source = folder.path / row.picture
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.suffix.lower() == target.suffix.lower():

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def manifest() -> Any:
-    """What lmms-eval's registry of models is told, through the entry point `lmms_eval.models`."""
+    """Describe the model to lmms-eval's registry, through the entry point `lmms_eval.models`."""
     from lmms_eval.models.registry_v2 import ModelManifest
 
     return ModelManifest(model_id="editkit", simple_class_path=f"{__name__}.model.EditkitModel")

@@ -52,7 +52,7 @@ class Metric(Protocol):
     parallel: bool
 
     def describe(self) -> Mapping[str, Any]:
-        """What its figures depend on: model, revision, preprocessing, resize rule. In JSON's types."""
+        """Return what its figures depend on, in JSON's types: model, revision, preprocessing, resize rule."""
 
     def score(self, case: Case) -> Scores:
         """Score a result; a case that lacks what is compared gives no values.

@@ -47,7 +47,7 @@ class Clip:
     )
 
     def __init__(self, config: ClipConfig) -> None:
-        self.model = local_models.load(
+        self.model = local_models.load_model(
             config.model, config.revision, "CLIPModel", texts=True, device=config.device
         )
         self._encodings = Encodings(lambda picture: tuple(self.pictures([picture])))

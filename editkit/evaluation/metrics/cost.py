@@ -23,7 +23,7 @@ class Cost:
     )
 
     def describe(self) -> Mapping[str, Any]:
-        """What is counted."""
+        """Return the sorts of cost that are counted."""
         return {
             "seconds": "wall clock of a batch, shared evenly among its edits",
             "tflops": "transformer alone, counted on shapes; neither text encoders nor autoencoder",

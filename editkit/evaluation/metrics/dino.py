@@ -44,7 +44,7 @@ class Dino:
     )
 
     def __init__(self, config: DinoConfig) -> None:
-        self.model = local_models.load(
+        self.model = local_models.load_model(
             config.model, config.revision, "ViTModel", texts=False, device=config.device
         )
         self._encodings = Encodings(self._encoded)

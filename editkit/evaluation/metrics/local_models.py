@@ -41,7 +41,7 @@ class LocalModel:
         }
 
 
-def load(name: str, revision: str | None, network: str, *, texts: bool, device: str) -> LocalModel:
+def load_model(name: str, revision: str | None, network: str, *, texts: bool, device: str) -> LocalModel:
     """A model by folder or Hub id, safetensors only.
 
     Args:

@@ -31,7 +31,7 @@ class Preservation:
     )
 
     def describe(self) -> Mapping[str, Any]:
-        """Where it looks, and the resize rule."""
+        """Return the area that it compares, and the resize rule."""
         return {"pixels": "sRGB in [0, 1]", "region": REGION, "resize": RESIZED}
 
     def score(self, case: Case) -> Scores:
@@ -82,7 +82,7 @@ class Registration:
 
 
 def change(case: Case, before_1CHW: Tensor, after_1CHW: Tensor) -> Tensor:
-    """Where the edit may have changed something, booleans (H, W)."""
+    """Return the area that the edit may have changed, booleans (H, W)."""
     if case.mask_HW is not None:
         return torch.from_numpy(case.mask_HW)
     return postprocess.change(before_1CHW, after_1CHW)[0, 0] > 0.5

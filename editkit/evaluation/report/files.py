@@ -24,7 +24,7 @@ def write(path: str | Path) -> list[Path]:
         EditkitError: where the folder holds no run, a package is missing, or the disk refuses.
     """
     folder = RunFolder(path)
-    found = frame.read(folder)
+    found = frame.read_frame(folder)
     if not found.rows:
         raise EditkitError(f"The run in {path} has no results yet; run it first.")
     lines = tables.lines(found)

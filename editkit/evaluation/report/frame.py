@@ -115,7 +115,7 @@ def _column(told: Mapping[str, Any]) -> Column:
     return Column(**{name: told[name] for name in names if told.get(name) is not None})
 
 
-def read(folder: RunFolder) -> Frame:
+def read_frame(folder: RunFolder) -> Frame:
     """Read a run's folder.
 
     Raises:

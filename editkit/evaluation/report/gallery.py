@@ -29,7 +29,7 @@ def collect(folder: RunFolder, benchmark: Benchmark, limit: int | None) -> None:
     Raises:
         EditkitError: where they cannot be written.
     """
-    found = frame.read(folder)
+    found = frame.read_frame(folder)
     column = primary(found)
     if column is None:
         return

@@ -54,7 +54,7 @@ def parts(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
 
 
 def summary(found: Frame) -> Iterator[str]:
-    """What was run, in sentences."""
+    """Describe the run in sentences."""
     settings, config = found.settings, found.settings["config"]
     told = [f"{settings['contents']['count']} items", f"seed {config['seed']}"]
     if config["methods"]:
@@ -104,7 +104,7 @@ def _note(value: Any) -> Any:
 
 
 def depends(found: Frame) -> Iterator[tuple[str, str]]:
-    """What each metric's figures depend on."""
+    """List all that each metric's figures depend on."""
     for name, metric in found.settings["metrics"].items():
         told = "; ".join(f"{key}: {_flat(value)}" for key, value in metric["depends on"].items())
         columns = ", ".join(f"{column['name']} ({column['meaning']})" for column in metric["columns"])

@@ -96,7 +96,7 @@ def cell(estimate: Estimate | None, of: int | None = None) -> str:
 
 
 def rests(estimate: Estimate, of: int) -> str:
-    """How many of the results a mean rests on, in words; empty where on all."""
+    """Say how many results a mean is of; empty where it is of all."""
     return "" if estimate.n == of else f"{estimate.n} of {of}"
 
 

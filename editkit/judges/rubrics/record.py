@@ -19,7 +19,7 @@ WORDS = "words"
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """What a question asks for in one category instead."""
+    """Another wording of a question, for one category."""
 
     text: str
     """The whole question."""
@@ -120,4 +120,4 @@ def load_rubric(name: str) -> Rubric:
     own = name.endswith((".yaml", ".yml"))
     if not own and name not in RUBRICS:
         raise EditkitError(unknown("rubric called", name, RUBRICS))
-    return config.build(Rubric, config.read(name if own else FOLDER / f"{name}.yaml"))
+    return config.build(Rubric, config.read_yaml(name if own else FOLDER / f"{name}.yaml"))

@@ -42,7 +42,7 @@ class Endpoint:
         self._retries, self._longest_wait = retries, longest_wait
         key = key.strip()
         if not re.fullmatch("[!-~]*", key):
-            raise EditkitError("OPENAI_API_KEY holds characters that no key has; set it anew.")
+            raise EditkitError("OPENAI_API_KEY holds characters that no key has; set it again.")
         self._shown, password = _address(url)
         self._secrets = [secret for secret in (key, password) if secret]
         # The package requires a key; a local endpoint has none and gets none.
@@ -61,7 +61,7 @@ class Endpoint:
             )
         except (ImportError, ValueError, httpx2.InvalidURL) as error:  # of a proxy in the environment
             raise EditkitError(
-                f"The judge's endpoint cannot be asked ({self._hidden(first_sentence(error))}); "
+                f"The judge's endpoint cannot be reached ({self._hidden(first_sentence(error))}); "
                 "check the proxy that HTTP_PROXY, HTTPS_PROXY and ALL_PROXY name."
             ) from error
 
@@ -151,7 +151,7 @@ def _address(url: str) -> tuple[str, str]:
         port = "" if parts.port is None else f":{parts.port}"
     except ValueError as error:
         raise EditkitError(
-            "The judge's endpoint has an address that is none; give one such as http://localhost:8000/v1."
+            "The address of the judge's endpoint is not a URL; give one such as http://localhost:8000/v1."
         ) from error
     return f"{parts.scheme}://{host}{port}{parts.path}", unquote(parts.password or "")
 

@@ -17,7 +17,7 @@ from editkit.backbone import provider
 from editkit.errors import EditkitError, first_sentence
 from editkit.judges.base import Case, Judge, Reply
 from editkit.judges.vlm.lora import with_lora
-from editkit.judges.vlm.prompt import ANSWER, QUESTION, question, read
+from editkit.judges.vlm.prompt import ANSWER, QUESTION, question, read_reply
 from editkit.judges.vlm.weights import check_memory, folder_of, revision
 from editkit.quiet import no_bars
 from editkit.search_types import Verdict
@@ -136,7 +136,7 @@ class VisionLanguageJudge(Judge):
         reply, new_L, logits = self._generated(
             question(case, self.config.question), pictures, do_sample=False
         )
-        better, problem = read(reply)
+        better, problem = read_reply(reply)
         lead = None if problem else _lead(self._processor.tokenizer, new_L, logits)
         seconds = time.perf_counter() - start
         return Verdict(better=better, reply=reply, seconds=seconds, problem=problem, lead=lead)

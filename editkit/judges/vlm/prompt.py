@@ -29,7 +29,7 @@ def question(case: Case, wording: str = QUESTION) -> str:
     return wording.format(opening=MADE if case.source is None else EDITED, instruction=case.instruction)
 
 
-def read(reply: str) -> tuple[str, str]:
+def read_reply(reply: str) -> tuple[str, str]:
     """Return the better edit (`first`, `second`, or '' for neither) and why the reply is unusable, or ''."""
     answers = set(ANSWER.findall(reply))
     if len(answers) != 1:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from editkit.errors import EditkitError
 from editkit.judges.base import Case, Judge, Reply
-from editkit.judges.vlm.prompt import question, read
+from editkit.judges.vlm.prompt import question, read_reply
 from editkit.search_types import Verdict
 
 DAY = 86_400.0
@@ -42,11 +42,11 @@ class EndpointConfig:
         if not (0 < self.timeout <= DAY and 0 <= self.longest_wait <= DAY):
             raise ValueError(f"timeout and longest_wait are seconds, positive and at most a day, {DAY:.0f}")
         if self.retries < 0:
-            raise ValueError(f"retries must not be negative, not {self.retries}")
+            raise ValueError(f"retries must be 0 or more, not {self.retries}")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1 or null, not {self.max_new_tokens}")
         if self.temperature is not None and self.temperature < 0:
-            raise ValueError(f"temperature must be null or not negative, not {self.temperature}")
+            raise ValueError(f"temperature must be null, 0 or more, not {self.temperature}")
 
 
 class EndpointJudge(Judge):
@@ -89,7 +89,7 @@ class EndpointJudge(Judge):
         """
         pictures = [picture for picture in (case.source, first, second) if picture is not None]
         reply = self.ask(question(case), pictures)
-        better, problem = read(reply.text)
+        better, problem = read_reply(reply.text)
         return Verdict(better=better, reply=reply.text, seconds=reply.seconds, problem=problem)
 
     def ask(self, question: str, pictures: Sequence[Image.Image], attempt: int = 0) -> Reply:

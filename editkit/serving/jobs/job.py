@@ -37,7 +37,7 @@ class Share:
         return self.place * count // self.of, (self.place + 1) * count // self.of
 
 
-def check(items: Sequence[Item], done: Mapping[str, Made]) -> None:
+def check_items(items: Sequence[Item], done: Mapping[str, Made]) -> None:
     """Check that the manifest still asks for what was made; items that failed may be mended or left out.
 
     Raises:
@@ -48,7 +48,9 @@ def check(items: Sequence[Item], done: Mapping[str, Made]) -> None:
         if made.error is not None:
             continue
         if name not in known:
-            raise EditkitError(f"The item {name} was made and is gone from the manifest; give another --out.")
+            raise EditkitError(
+                f"The item {name} has a result and is no longer in the manifest; give another --out."
+            )
         if known[name].digest() != made.digest:
             raise EditkitError(f"The item {name} has changed since it was made; give another --out.")
 
@@ -84,7 +86,7 @@ def run(
         if share.of == 1:
             atomic_files.clean(store.folder)
         done = store.done()
-        check([item for batch in batches for item in batch], done)
+        check_items([item for batch in batches for item in batch], done)
         for batch in batches[first:last]:
             missing = left(batch, store, done, retry)
             for item in batch:

@@ -76,7 +76,7 @@ class Item:
     def _value(self, field: str, value: Any) -> Any:
         if field == "instruction" and isinstance(value, list) and value:
             value = value[0]
-        return request_fields.read(field, value)
+        return request_fields.read_field(field, value)
 
     def _picture(self, field: str, value: Any) -> Any:
         if field == "references":
@@ -111,7 +111,7 @@ class Item:
         return value
 
 
-def read(source: Path, shared: Shared, named: Mapping[str, str], preset: str | None) -> list[Item]:
+def read_manifest(source: Path, shared: Shared, named: Mapping[str, str], preset: str | None) -> list[Item]:
     """Read a manifest.
 
     Args:
@@ -134,7 +134,7 @@ def read(source: Path, shared: Shared, named: Mapping[str, str], preset: str | N
         found: Sequence[Mapping[str, Any]] = rows.pictures(source)
         folder = source
     else:
-        found = rows.read(source, known["instruction"], known["image"])
+        found = rows.read_rows(source, known["instruction"], known["image"])
         folder = source.parent if source.is_file() else source
     items = _items(found, known, shared, folder)
     if not items:
@@ -165,9 +165,9 @@ def _items(
 ) -> list[Item]:
     """Name the rows; one that is wrong, or whose id another has, becomes an item that fails."""
     taken: set[str] = set()
-    read = [_fields(row, known, taken) for row in found]
+    named = [_fields(row, known, taken) for row in found]
     items = []
-    for place, (fields, problem) in enumerate(read):
+    for place, (fields, problem) in enumerate(named):
         name = fields.pop(ID, None) or rows.unused(f"{place:06d}", taken)
         items.append(Item(name=name, row=fields, shared=shared, folder=folder, problem=problem))
     return items

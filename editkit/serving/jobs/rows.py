@@ -22,7 +22,7 @@ LAYOUTS |= {".arrow": "huggingface"}
 """Layouts of `editkit.data` by a file's suffix; a folder of Hugging Face has a `dataset_info.json`."""
 
 
-def read(source: Path, instruction: str, image: str) -> Sequence[Mapping[str, Any]]:
+def read_rows(source: Path, instruction: str, image: str) -> Sequence[Mapping[str, Any]]:
     """Read the rows of a file, or of a folder of Hugging Face; of text also wrong ones, as `BadRow`.
 
     Args:

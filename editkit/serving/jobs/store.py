@@ -108,7 +108,7 @@ class Store:
         if not path.is_file():
             return None
         try:
-            recipe = provenance.read(path)
+            recipe = provenance.read_recipe(path)
         except EditkitError:
             return None
         told = recipe.get(KEY, {})

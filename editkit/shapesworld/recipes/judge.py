@@ -96,7 +96,9 @@ class JudgeJob(Job):
         self.settings = self.config = config
         if not Path(config.words).is_file():
             raise EditkitError(f"words={config.words} is no file that exists; give one with a word a line.")
-        self.model, self.processor = judge_model.fresh(config.model, Path(config.words).read_text().split())
+        self.model, self.processor = judge_model.create_model(
+            config.model, Path(config.words).read_text().split()
+        )
         if config.start:
             _take_over(self.model, self.processor.tokenizer, Path(config.start))
         # At these sizes the fused attention's backward pass takes longer on a CPU than everything else.

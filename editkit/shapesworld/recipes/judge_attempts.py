@@ -122,7 +122,7 @@ def sampled(seed: int) -> SampledEdit:
 
 
 def better(first: float, second: float) -> str:
-    """Which of two misses is clearly the smaller one."""
+    """Tell which of two misses is clearly the smaller one."""
     if not _apart(first, second):
         return ""
     return "first" if first < second else "second"

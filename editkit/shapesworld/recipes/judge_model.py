@@ -84,7 +84,7 @@ def tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def fresh(config: ModelConfig, words: Sequence[str]) -> tuple[Any, Any]:
+def create_model(config: ModelConfig, words: Sequence[str]) -> tuple[Any, Any]:
     """Model and processor.
 
     Args:

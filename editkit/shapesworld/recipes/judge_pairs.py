@@ -36,7 +36,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Task:
+class JudgedTask:
     """An edit, or for `source` None a caption, and its outcomes, right ones first."""
 
     kind: str
@@ -87,13 +87,13 @@ class Attempt:
 class Pair:
     """Two attempts at a task; `better` is `first`, `second`, or empty where they are equally good."""
 
-    task: Task
+    task: JudgedTask
     first: Attempt
     second: Attempt
 
     @property
     def better(self) -> str:
-        """What a judge should answer."""
+        """The answer that a judge should give."""
         if self.first.quality == self.second.quality:
             return ""
         return "first" if self.first.quality > self.second.quality else "second"
@@ -109,7 +109,7 @@ def drawn(scene: Scene, size: int) -> Tensor:
     return _levels(scene, size) / 255
 
 
-def task(seed: int) -> Task:
+def task(seed: int) -> JudgedTask:
     """The task that a seed stands for; held-out seeds are ShapesWorld's."""
     rng = random.Random(f"judge {seed}")
     kind = rng.choice(KINDS)
@@ -124,7 +124,7 @@ def task(seed: int) -> Task:
         outcomes += [Outcome(scene=scene, quality=quality) for scene in fresh[:2]]
     if source is not None:
         outcomes.append(Outcome(scene=source, quality=OTHER))
-    return Task(kind=kind, instruction=instruction, source=source, outcomes=tuple(outcomes))
+    return JudgedTask(kind=kind, instruction=instruction, source=source, outcomes=tuple(outcomes))
 
 
 Drawn = tuple[Scene | None, str, list[Scene], tuple[str, ...]]
@@ -212,7 +212,7 @@ def _others(rng: random.Random, kind: str, source: Scene | None, answer: Scene) 
     return made
 
 
-def pair(chosen: Task, seed: int, graded: bool) -> Pair:
+def pair(chosen: JudgedTask, seed: int, graded: bool) -> Pair:
     """Two attempts at a task: finished ones or, where `graded`, mixtures of which one is clearly better."""
     rng = random.Random(f"pair {seed}")
     right = [outcome for outcome in chosen.outcomes if outcome.quality == RIGHT]

@@ -23,7 +23,7 @@ def wanted() -> bool:
     return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("1", "true")
 
 
-def check(config: FitConfig) -> None:
+def check_deepspeed(config: FitConfig) -> None:
     """Check that a run can use DeepSpeed, where the launcher asks for it.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import Any
 
 from editkit.errors import EditkitError, first_sentence
 from editkit.train.distributed import processes
-from editkit.train.stopping import StoppedError
+from editkit.train.stopping import RunStoppedError
 
 FAILURE, NOTICED = "editkit/failure", "editkit/noticed"
 """Keys of the processes' common store."""
@@ -47,7 +47,7 @@ def shared(told: Callable[[str], None]) -> Iterator[None]:
     watcher.start()
     try:
         yield
-    except (FollowingError, StoppedError, KeyboardInterrupt):
+    except (FollowingError, RunStoppedError, KeyboardInterrupt):
         over.set()
         raise
     except BaseException as error:

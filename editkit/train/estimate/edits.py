@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from editkit import config, registry
 from editkit.backbone import Backbone, MemoryFit, provider
 from editkit.config import Options
-from editkit.gpus import Device
+from editkit.gpus import PlannedDevice
 from editkit.inference.inputs import collate, prepare
 from editkit.inference.planned_batch import Pipeline
 from editkit.method import Method
@@ -55,7 +55,7 @@ class EditEstimate:
 
 
 def estimate(
-    device: Device, methods: Sequence[str], loading: Mapping[str, Any] | None = None
+    device: PlannedDevice, methods: Sequence[str], loading: Mapping[str, Any] | None = None
 ) -> Iterator[EditEstimate]:
     """Estimate an edit by each of these methods on one device.
 
@@ -80,7 +80,7 @@ def _estimated(
     method: Method[Options],
     options: Options,
     fits: Mapping[str, MemoryFit],
-    device: Device,
+    device: PlannedDevice,
     room: float,
 ) -> EditEstimate:
     """Estimate an edit by one method; `fits` is by role, `room` is the bytes needed besides weights."""
@@ -111,7 +111,7 @@ def _estimated(
     )
 
 
-def _seconds(device: Device, fit: MemoryFit, flops: float, steps: int) -> float | None:
+def _seconds(device: PlannedDevice, fit: MemoryFit, flops: float, steps: int) -> float | None:
     """Return the time of all steps; None where it is unknown or the method does not fit."""
     if device.speed is None or fit.preset is None:
         return None

@@ -8,7 +8,7 @@ from editkit.data.datasets import dataset
 from editkit.data.records import FILES, DataConfig
 from editkit.train.estimate.memory import estimate_memory
 from editkit.train.estimate.meta_step import step_cost
-from editkit.train.estimate.suggestions import advice
+from editkit.train.estimate.suggestions import suggest_settings
 from editkit.train.settings import EditTrainConfig
 
 MANY = 160
@@ -102,7 +102,7 @@ def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
             costs[key] = step_cost(changed)
         return estimate_memory(changed, costs[key], False, shards).peak
 
-    return replace(made, advice=advice(settings, chosen, chosen.capacity - OVERHEAD, peak))
+    return replace(made, advice=suggest_settings(settings, chosen, chosen.capacity - OVERHEAD, peak))
 
 
 def count_pairs(data: DataConfig) -> int | None:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from editkit import config
 from editkit.errors import EditkitError
-from editkit.gpus import Device
+from editkit.gpus import PlannedDevice
 from editkit.train.settings import EditTrainConfig
 
 NF4 = (
@@ -24,7 +24,7 @@ Peak = Callable[[EditTrainConfig, int], float]
 """Peak memory in bytes, from a run's settings and the number of devices."""
 
 
-def advice(settings: EditTrainConfig, device: Device, room: float, peak: Peak) -> str:
+def suggest_settings(settings: EditTrainConfig, device: PlannedDevice, room: float, peak: Peak) -> str:
     """Return the mildest settings that fit, in the command line's form, or say that none fits."""
     told: list[str] = []
     least = settings

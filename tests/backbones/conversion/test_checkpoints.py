@@ -79,7 +79,7 @@ DAMAGES: list[tuple[Damage, str]] = [
     (lambda s: s.update({"final_layer.adaLN_modulation.1.bias": torch.ones(63)}), "not 64 rows"),
     (lambda s: s.update({"img_in.weight": torch.ones(768)}), "img_in.weight are not; give"),
     (lambda s: s.update({HEAD: torch.ones(7)}), "32 cannot be divided into heads of 7"),
-    (lambda s: s.update({"time_in.in_layer.weight": torch.ones(32, 255)}), "1 tensors misfit"),
+    (lambda s: s.update({"time_in.in_layer.weight": torch.ones(32, 255)}), "1 tensors do not fit"),
     (lambda s: s.update({"img_in.bias": torch.ones(32, dtype=torch.int64)}), "img_in.bias has dtype I64"),
 ]  # fmt: skip
 

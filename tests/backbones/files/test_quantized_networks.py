@@ -107,7 +107,7 @@ def test_a_lora_that_comes_after_an_edit_does_what_it_does_before_one(
     saved = adapters.save(new, tmp_path / "saved")
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         wanted, before = predict(new), predict(edited)
-        adapters.load(edited, saved, "default")
+        adapters.load_adapter(edited, saved, "default")
         assert apart(predict(edited), wanted) < 1e-5
         adapters.enable(edited, [], None)
         assert apart(predict(edited), before) < 1e-5
@@ -123,14 +123,14 @@ def test_a_dora_needs_values_that_it_can_read(
     else:
         file = write(SPELLINGS[kind][0](native), tmp_path / "flux.safetensors")
     made, options = loaded(file), LoraOptions(rank=2, dora=True)
-    why = r"A DoRA reads the values of weights, and that of transformer_blocks\.0\..* is packed"
+    why = r"A DoRA reads the values of weights, but the weight of transformer_blocks\.0\..* is packed"
     with pytest.raises(EditkitError, match=why):
         adapters.attach(made, options, "new")
     whole = FluxTransformer2DModel.from_config(plain.config)
     adapters.attach(whole, options)
     saved = adapters.save(whole, tmp_path / "saved")
     with pytest.raises(EditkitError, match=why):
-        adapters.load(made, saved, "saved")
+        adapters.load_adapter(made, saved, "saved")
     assert not getattr(made, "peft_config", {})
     adapters.attach(made, LoraOptions(rank=2, dora=True, targets=("x_embedder",)), "input")
     beside = LoraOptions(rank=2, dora=True, targets=("x_embedder", "to_q"), exclude=r".*\.to_q")
@@ -156,14 +156,14 @@ def test_a_lokr_needs_weights_in_their_shapes(
         with pytest.raises(
             EditkitError, match=rf"A {kind} needs weights in their own shapes, .*to_q is packed"
         ):
-            adapters.load(made, file, "mine")
+            adapters.load_adapter(made, file, "mine")
     made = loaded(write_gguf(native, "Q8_0", tmp_path / "flux.gguf")[0])
-    with pytest.raises(EditkitError, match=r"that of .*to_q is packed"):
-        adapters.load(made, file, "mine")
+    with pytest.raises(EditkitError, match=r"the weight of .*to_q is packed"):
+        adapters.load_adapter(made, file, "mine")
     assert not getattr(made, "peft_config", {})
     made = loaded(write(SPELLINGS["fp8 scaled, hints"][0](native), tmp_path / "flux.safetensors"))
     before = predict(made)
-    adapters.load(made, file, "mine")
+    adapters.load_adapter(made, file, "mine")
     assert apart(predict(made), before) > 1e-3
 
 

@@ -32,7 +32,7 @@ def loaded(flux: FluxTransformer2DModel, state: State, folder: Path) -> FluxTran
     """The same transformer with an adapter called mine."""
     save_file(state, folder / "x.safetensors")
     adapted = fresh(flux)
-    adapters.load(adapted, folder / "x.safetensors", "mine")
+    adapters.load_adapter(adapted, folder / "x.safetensors", "mine")
     return adapted
 
 

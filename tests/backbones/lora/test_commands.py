@@ -63,14 +63,14 @@ def test_convert(cli: Cli, plain: Path, tmp_path: Path, dialect: str) -> None:
     assert dialect_reader.detect_dialect(load_file(there)) == dialect
     assert cli("lora", "convert", there, back, "--to", "diffusers").status == 0
     close(
-        deltas(dialect_reader.read_in_diffusers_names(*adapters.read(back)).updates),
-        deltas(dialect_reader.read(*adapters.read(plain)).updates),
+        deltas(dialect_reader.read_in_diffusers_names(*adapters.read_adapter(back)).updates),
+        deltas(dialect_reader.read_lora(*adapters.read_adapter(plain)).updates),
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(p.name for p in (plain, there, back))
 
 
 def test_text_encoders_are_left_out_aloud(cli: Cli, plain: Path, tmp_path: Path) -> None:
-    state, about = adapters.read(plain)
+    state, about = adapters.read_adapter(plain)
     save_file(state | {"text_encoder.x.lora_A.weight": torch.ones(1, 1)}, plain, about)
     run = cli("lora", "convert", plain, tmp_path / "new.safetensors", "--to", "kohya")
     assert run.status == 0
@@ -79,7 +79,7 @@ def test_text_encoders_are_left_out_aloud(cli: Cli, plain: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("way", collapse.WAYS)
 def test_collapse(cli: Cli, moe: Path, tmp_path: Path, way: str) -> None:
-    state, _ = adapters.read(moe)
+    state, _ = adapters.read_adapter(moe)
     modules = [key[12:-18] for key in state if key.endswith(".lora_route.weight")]
     weights = {name: [0.5, 0.25, 0.25] for name in modules}
     (tmp_path / "routing.json").write_text(json.dumps(weights))
@@ -92,14 +92,14 @@ def test_collapse(cli: Cli, moe: Path, tmp_path: Path, way: str) -> None:
     assert f"mean relative error {wanted.error:.4f} over 3 modules" in run.out
     worst = max(wanted.errors, key=lambda name: wanted.errors[name])
     assert f"worst {wanted.errors[worst]:.4f} at {worst}" in run.out
-    found = dialect_reader.read_in_diffusers_names(*adapters.read(new))
+    found = dialect_reader.read_in_diffusers_names(*adapters.read_adapter(new))
     assert not found.unplaced
     assert found.updates["x_embedder"].scale == 2
     assert {found.updates[name].scale for name in modules} == {1.0}
     for name in modules:
         assert torch.equal(found.updates[name].up_Or, wanted.state[f"transformer.{name}.lora_B.weight"])
     transformer = FluxTransformer2DModel.from_config(transformer_config(384))
-    adapters.load(transformer, new, "plain")
+    adapters.load_adapter(transformer, new, "plain")
     assert transformer.x_embedder.scaling["plain"] == 2
     assert transformer.transformer_blocks[0].ff.net[2].scaling["plain"] == 1
 
@@ -112,5 +112,7 @@ def test_collapse_to_a_higher_rank_is_exact(cli: Cli, moe: Path, tmp_path: Path)
         errors.append(float(run.out.split("mean relative error ")[1].split()[0]))
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > errors[-1]
-    updates = dialect_reader.read_in_diffusers_names(*adapters.read(tmp_path / "new.safetensors")).updates
+    updates = dialect_reader.read_in_diffusers_names(
+        *adapters.read_adapter(tmp_path / "new.safetensors")
+    ).updates
     assert updates["transformer_blocks.0.ff.net.2"].rank == 12

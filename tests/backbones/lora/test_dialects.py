@@ -33,7 +33,7 @@ def test_every_pair_keeps_the_update(
     updates = SHAPES[shape](drawn(flux, alpha))
     state, about = dialect_writer.to_dialect(updates, source)
     assert dialect_reader.detect_dialect(state) == source
-    first = dialect_reader.read(state, about)
+    first = dialect_reader.read_lora(state, about)
     again, told = dialect_writer.to_dialect(first.updates, target)
     assert dialect_reader.detect_dialect(again) == target
     final = dialect_reader.read_in_diffusers_names(again, told)
@@ -49,8 +49,8 @@ def test_there_and_back_is_exact_to_the_bit(
     flux: nn.Module, source: str, target: str, shape: str, dtype: torch.dtype
 ) -> None:
     state, about = dialect_writer.to_dialect(SHAPES[shape](drawn(flux, RANK, dtype)), source)
-    there, told = dialect_writer.to_dialect(dialect_reader.read(state, about).updates, target)
-    back, said = dialect_writer.to_dialect(dialect_reader.read(there, told).updates, source)
+    there, told = dialect_writer.to_dialect(dialect_reader.read_lora(state, about).updates, target)
+    back, said = dialect_writer.to_dialect(dialect_reader.read_lora(there, told).updates, source)
     identical(back, state)
     assert said == about
 
@@ -62,7 +62,9 @@ def test_alpha_is_kept_where_a_dialect_has_a_place_for_it(flux: nn.Module) -> No
     identical(
         {
             k: t
-            for k, t in dialect_writer.to_dialect(dialect_reader.read(theirs).updates, "diffusers")[0].items()
+            for k, t in dialect_writer.to_dialect(dialect_reader.read_lora(theirs).updates, "diffusers")[
+                0
+            ].items()
         },
         ours,
     )
@@ -103,7 +105,7 @@ def test_native_names_mean_native_weights(flux: FluxTransformer2DModel, target: 
     native = state_dict.diffusers_to_native(weights)
     added = 0
     for name, delta in deltas(
-        dialect_reader.read(dialect_writer.to_dialect(updates, target)[0]).updates
+        dialect_reader.read_lora(dialect_writer.to_dialect(updates, target)[0]).updates
     ).items():
         native[f"{name}.weight"] = native[f"{name}.weight"] + delta
         added += 1
@@ -154,7 +156,7 @@ def test_diffusers_own_reader_of_kohya_agrees(dense: bool, alpha: float) -> None
     assert ours.keys() == theirs.keys()
     if alpha == RANK:
         identical(ours, theirs)
-    close(deltas(updates), deltas(dialect_reader.read(theirs).updates))
+    close(deltas(updates), deltas(dialect_reader.read_lora(theirs).updates))
 
 
 def test_released_files_are_placed_whole(full: FluxTransformer2DModel) -> None:
@@ -172,7 +174,7 @@ def test_released_files_are_placed_whole(full: FluxTransformer2DModel) -> None:
         for name, update in found.updates.items():
             assert (len(update.up_Or), update.down_rI.shape[1]) == linear[name]
         for target in keys.DIALECTS:
-            there, about = dialect_writer.to_dialect(dialect_reader.read(state).updates, target)
+            there, about = dialect_writer.to_dialect(dialect_reader.read_lora(state).updates, target)
             assert len(dialect_reader.read_in_diffusers_names(there, about).updates) >= count
     back, _ = dialect_writer.to_dialect(dialect_reader.read_in_diffusers_names(normal).updates, "diffusers")
     assert {key: t.shape for key, t in back.items()} == {key: t.shape for key, t in normal.items()}

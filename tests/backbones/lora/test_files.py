@@ -62,7 +62,7 @@ def test_what_is_converted_loads(
     loaded = FluxTransformer2DModel.from_config(flux.config).eval()
     loaded.load_state_dict(flux.state_dict())
     if through == "adapter":
-        adapters.load(loaded, tmp_path / "plain.safetensors", "plain")
+        adapters.load_adapter(loaded, tmp_path / "plain.safetensors", "plain")
     else:
         pipe = FluxPipeline(None, None, None, None, None, None, loaded)
         pipe.load_lora_weights(tmp_path, weight_name="plain.safetensors")
@@ -75,7 +75,7 @@ def test_alphas_beside_diffusers_names_count(flux: FluxTransformer2DModel, tmp_p
     state, _ = dialect_writer.to_dialect({"x_embedder": drawn(flux)["x_embedder"]}, "diffusers")
     save_file(state | {"transformer.x_embedder.alpha": torch.tensor(RANK / 2)}, tmp_path / "x.safetensors")
     loaded = FluxTransformer2DModel.from_config(flux.config)
-    adapters.load(loaded, tmp_path / "x.safetensors", "mine")
+    adapters.load_adapter(loaded, tmp_path / "x.safetensors", "mine")
     assert loaded.x_embedder.scaling["mine"] == 0.5
 
 
@@ -97,7 +97,7 @@ def test_a_lower_rank_keeps_what_counts_most(cli: Cli, flux: FluxTransformer2DMo
     left, lost = lora_files.convert(
         tmp_path / "whole.safetensors", tmp_path / "cut.safetensors", "diffusers", 1
     )
-    cut = dialect_reader.read(*adapters.read(tmp_path / "cut.safetensors"))
+    cut = dialect_reader.read_lora(*adapters.read_adapter(tmp_path / "cut.safetensors"))
     assert not left
     assert {update.rank for update in cut.updates.values()} == {1}
     missed, whole = 0.0, 0.0
@@ -120,7 +120,7 @@ def test_a_merged_lora_is_the_sum(cli: Cli, flux: FluxTransformer2DModel, tmp_pa
     save_file(state, tmp_path / "rank=4" / adapters.FILE, about)
     both, cut = tmp_path / "both.safetensors", tmp_path / "cut.safetensors"
     cli("lora", "merge", f"{tmp_path / 'one.safetensors'}=-0.5", tmp_path / "rank=4", both)
-    merged = dialect_reader.read(*adapters.read(both))
+    merged = dialect_reader.read_lora(*adapters.read_adapter(both))
     assert merged.dialect == "diffusers"
     wanted = {name: -0.5 * delta for name, delta in deltas(one).items()}
     for name, delta in deltas(other).items():
@@ -129,4 +129,6 @@ def test_a_merged_lora_is_the_sum(cli: Cli, flux: FluxTransformer2DModel, tmp_pa
     assert {merged.updates[name].rank for name in other} == {RANK + update.rank for update in other.values()}
     told = cli("lora", "merge", both, cut, "--rank", 2).out.splitlines()
     assert 0.1 < float(told[-1].removeprefix("relative error ")) < 1
-    assert {update.rank for update in dialect_reader.read(*adapters.read(cut)).updates.values()} == {2}
+    assert {
+        update.rank for update in dialect_reader.read_lora(*adapters.read_adapter(cut)).updates.values()
+    } == {2}

@@ -121,7 +121,7 @@ def test_what_peft_saves(flux: FluxTransformer2DModel, tmp_path: Path, kind: str
     )
     config.save_pretrained(tmp_path)
     adapted = fresh(flux)
-    adapters.load(adapted, tmp_path, "mine")
+    adapters.load_adapter(adapted, tmp_path, "mine")
     agree(changes(flux, adapted), changes(flux, trained))
 
 
@@ -133,9 +133,9 @@ def test_kinds_stand_next_to_each_other(flux: FluxTransformer2DModel, tmp_path: 
             (("w1_a", (64, 2)), ("w1_b", (2, 64)), ("w2_a", (64, 2)), ("w2_b", (2, 64)))}  # fmt: skip
     save_file(loha, tmp_path / "loha.safetensors")
     other = fresh(flux)
-    adapters.load(other, tmp_path / "loha.safetensors", "loha")
-    adapters.load(adapted, tmp_path / "loha.safetensors", "loha")
-    adapters.load(adapted, tmp_path / "x.safetensors", "again")
+    adapters.load_adapter(other, tmp_path / "loha.safetensors", "loha")
+    adapters.load_adapter(adapted, tmp_path / "loha.safetensors", "loha")
+    adapters.load_adapter(adapted, tmp_path / "x.safetensors", "again")
     loha_alone = changes(flux, other)
     for names, parts in ((["mine", "loha"], 1), (["mine", "loha", "again"], 2), (["loha"], 0)):
         adapters.enable(adapted, names)
@@ -143,5 +143,6 @@ def test_kinds_stand_next_to_each_other(flux: FluxTransformer2DModel, tmp_path: 
         agree(changes(flux, adapted), both)
     for name in ("loha", "again", "mine"):
         adapters.eject(adapted, name)
+        assert not adapters.active(adapted)  # where one goes that was active, no other takes its place
     assert adapted.state_dict().keys() == flux.state_dict().keys()
     assert all(type(module) is nn.Linear for module in map(adapted.get_submodule, linears(flux)))

@@ -95,7 +95,7 @@ def test_what_has_no_place_is_named(flux: FluxTransformer2DModel, tmp_path: Path
     save_file({key: tensor.clone() for key, tensor in state.items()}, tmp_path / "x.safetensors")
     adapted = fresh(flux)
     with pytest.raises(EditkitError, match=words) as caught:
-        adapters.load(adapted, tmp_path / "x.safetensors", "mine")
+        adapters.load_adapter(adapted, tmp_path / "x.safetensors", "mine")
     one_sentence(str(caught.value))
     assert "x.safetensors" in str(caught.value)
     assert adapted.state_dict().keys() == flux.state_dict().keys()
@@ -118,7 +118,7 @@ def test_configs_that_are_not_understood(flux: FluxTransformer2DModel, tmp_path:
     save_file(renamed("base_model.model.")(drawn(flux)), tmp_path / "adapter_model.safetensors")
     (tmp_path / "adapter_config.json").write_text(CONFIGS[words])
     with pytest.raises(EditkitError, match=words) as caught:
-        adapters.load(fresh(flux), tmp_path, "mine")
+        adapters.load_adapter(fresh(flux), tmp_path, "mine")
     one_sentence(str(caught.value))
 
 
@@ -128,13 +128,13 @@ def test_a_folder_with_several_is_asked_for_one(flux: FluxTransformer2DModel, tm
     with pytest.raises(
         EditkitError, match=r"holds 2 adapter files \(a.safetensors, b.safetensors\); name one"
     ):
-        adapters.load(fresh(flux), tmp_path, "mine")
+        adapters.load_adapter(fresh(flux), tmp_path, "mine")
 
 
 def test_training_goes_on_from_loras_alone(flux: FluxTransformer2DModel, tmp_path: Path) -> None:
     save_file(loha(OUT), tmp_path / "x.safetensors")
     adapted = fresh(flux)
-    with pytest.raises(EditkitError, match="is no LoRA, so it cannot train on"):
+    with pytest.raises(EditkitError, match="is not a LoRA, so it cannot be trained further"):
         adapters.resume(adapted, tmp_path / "x.safetensors")
     assert adapted.state_dict().keys() == flux.state_dict().keys()
 
@@ -180,13 +180,13 @@ def test_commands_name_what_edits_alone_load(cli: Cli, tmp_path: Path, command: 
 def test_a_config_that_is_missing_beside_peft_s_file_is_told(tmp_path: Path) -> None:
     save_file(ONE, tmp_path / "adapter_model.safetensors")
     with pytest.warns(EditkitWarning, match=r"has no adapter_config\.json beside it"):
-        adapters.read(tmp_path)
+        adapters.read_adapter(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
     save_file(ONE, tmp_path / "mine.safetensors")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        adapters.read(tmp_path)
-        adapters.read(tmp_path / "mine.safetensors")
+        adapters.read_adapter(tmp_path)
+        adapters.read_adapter(tmp_path / "mine.safetensors")
 
 
 def test_a_config_beside_the_file_is_part_of_its_digest(flux: FluxTransformer2DModel, tmp_path: Path) -> None:

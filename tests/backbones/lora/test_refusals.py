@@ -19,7 +19,7 @@ from tests.command_line import Cli, files, refused
 
 
 def edited(path: Path, change: Callable[[State], State], about: dict[str, str] | None = None) -> Path:
-    state, told = adapters.read(path)
+    state, told = adapters.read_adapter(path)
     save_file(change(state), path, told if about is None else about)
     return path
 

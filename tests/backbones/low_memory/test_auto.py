@@ -23,7 +23,7 @@ PUBLISHED = low_memory.published_weights()
 
 def card(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
     """A machine with one GPU of this memory."""
-    found = machine.Device(name="cuda", model="a card", memory=round(size), free=0)
+    found = machine.FoundDevice(name="cuda", model="a card", memory=round(size), free=0)
     monkeypatch.setattr(machine, "devices", lambda: [found])
 
 

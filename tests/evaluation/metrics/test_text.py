@@ -54,9 +54,9 @@ def test_a_failed_item_that_asks_for_words_counts_none_read(tmp_path: Path) -> N
     """In a run of one method too, where no other result says that words were asked for."""
     folder = scored(tmp_path, "kontext-bench", {"near": 5}, ["text"])
     config = RunConfig(**folder.settings["config"] | {"out": str(tmp_path / "failed")})
-    whole = {row.item["id"]: row.values for row in frame.read(folder).rows}
+    whole = {row.item["id"]: row.values for row in frame.read_frame(folder).rows}
     Path(folder.edits()["near", "key1"].picture).unlink()
-    found = frame.read(done(config))
+    found = frame.read_frame(done(config))
     assert [name for name, values in whole.items() if values] == ["key1"]
     assert {row.item["id"]: row.values for row in found.rows if row.values} == {
         "key1": {"words": 0, "cer": 1}

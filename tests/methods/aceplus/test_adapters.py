@@ -76,7 +76,7 @@ def test_released_layout_loads_and_counts(tmp_path: Path) -> None:
     path = tmp_path / "comfyui_subject_lora16.safetensors"
     save_file(state, path)
     before = transformer.state_dict()["transformer_blocks.0.attn.to_k.weight"].clone()
-    adapters.load(transformer, path, "subject")
+    adapters.load_adapter(transformer, path, "subject")
     layer = transformer.transformer_blocks[0].attn.to_k
     down, up = layer.lora_A["subject"].weight, layer.lora_B["subject"].weight
     stem = "lora_unet_double_blocks_0_img_attn_qkv"

@@ -62,7 +62,10 @@ def test_weight_under_the_mask(random_flux: Flux) -> None:
 
 def trained(tmp_path: Path, output: str, name: str, *overrides: str) -> Path:
     """What a shipped config exports after a step on four pictures."""
-    values = config.read(ROOT / "configs" / "tiny" / name) | {"load": {}, "cache": str(tmp_path / "cache")}
+    values = config.read_yaml(ROOT / "configs" / "tiny" / name) | {
+        "load": {},
+        "cache": str(tmp_path / "cache"),
+    }
     # Muon multiplies in bf16, for which many CPUs have no instructions.
     few = (
         "fit.optim.name=adamw",

@@ -101,7 +101,7 @@ def test_a_loss_of_the_right_half(random_flux: Flux) -> None:
 
 def test_released_times() -> None:
     """Half of them on either side of the middle, however many tokens there are."""
-    values = config.read(ROOT / "configs" / "flux1-dev" / "icedit-lora.yaml")
+    values = config.read_yaml(ROOT / "configs" / "flux1-dev" / "icedit-lora.yaml")
     settings = config.build(EditTrainConfig, values)
     times_B = flow.training_times(
         4000,

@@ -54,7 +54,7 @@ def test_one_of_several_leaves_by_its_name(
 ) -> None:
     before = {name: tensor.clone() for name, tensor in transformer.state_dict().items()}
     for name in ("one", "two", "three"):
-        moe.load(transformer, file, name)
+        moe.load_moe(transformer, file, name)
     adapters.enable(transformer, ["two"])
     whole = forward(transformer)
     for name in ("one", "three"):
@@ -228,7 +228,7 @@ def test_metadata_name_what_there_is(transformer: FluxTransformer2DModel, file: 
     }
     few |= {key: tensor for key, tensor in state.items() if "x_embedder" in key or "0.attn.to_q" in key}
     path = moe.inject(transformer, few).save(tmp_path)
-    about = json.loads(adapters.read(path)[1]["icedit_moe"])
+    about = json.loads(adapters.read_adapter(path)[1]["icedit_moe"])
     assert about["targets"] == ["attn.to_out.0"]
     assert set(about["plain"]) == {"x_embedder", "attn.to_q"}
 

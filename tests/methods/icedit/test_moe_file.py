@@ -114,7 +114,7 @@ def test_bad_files_of_both_layouts(
     save_file(change(released(transformer, RANK, experts=experts)), tmp_path / "bad.safetensors")
     before = [module for module in transformer.modules()]
     with pytest.raises(editkit.EditkitError, match=sentence) as caught:
-        moe.load(transformer, tmp_path / "bad.safetensors", "bad")
+        moe.load_moe(transformer, tmp_path / "bad.safetensors", "bad")
     assert str(caught.value).endswith(".")
     assert [module for module in transformer.modules()] == before
 
@@ -124,7 +124,7 @@ def test_wrong_base(transformer: FluxTransformer2DModel, tmp_path: Path, experts
     save_file(released(transformer, RANK, experts=experts), tmp_path / "adapter.safetensors")
     other = FluxTransformer2DModel.from_config(transformer_config(64))
     with pytest.raises(editkit.EditkitError, match=r"x_embedder is 384 to 64.*load it on FLUX.1 Fill"):
-        moe.load(other, tmp_path / "adapter.safetensors", "wrong")
+        moe.load_moe(other, tmp_path / "adapter.safetensors", "wrong")
     assert not adapters.layers(other)
 
 
@@ -137,7 +137,7 @@ def test_wrong_base(transformer: FluxTransformer2DModel, tmp_path: Path, experts
         ({"alpha": float("nan")}, "alpha must be positive"),
         ({"top_k": 1.5}, "whole numbers"),
         ({"top_k": True}, "whole numbers"),
-        ({"noise": float("nan")}, "must not be negative"),
+        ({"noise": float("nan")}, "must be 0 or more"),
         ({"plain": [1]}, "lists of names"),
         ({"in_channels": 64}, "for a transformer of 64 channels"),
         ({"plain": ["x_embedder", "attn.to_q", "proj_mlp", "attn.add_q_proj"]}, "none on .*add_q_proj"),
@@ -152,7 +152,7 @@ def test_metadata_that_make_no_sense(
         {"icedit_moe": json.dumps(told)},
     )
     with pytest.raises(editkit.EditkitError, match=sentence) as caught:
-        moe.load(transformer, tmp_path / "bad.safetensors", "bad")
+        moe.load_moe(transformer, tmp_path / "bad.safetensors", "bad")
     assert str(caught.value).endswith(".")
     assert not adapters.layers(transformer)
 
@@ -172,7 +172,7 @@ def test_experts_without_an_input_layer_know_their_base(
     handle.save(tmp_path, "tiny")
     other = FluxTransformer2DModel.from_config(transformer_config(64))
     with pytest.raises(editkit.EditkitError, match="for a transformer of 384 channels"):
-        moe.load(other, tmp_path, "wrong")
+        moe.load_moe(other, tmp_path, "wrong")
     assert not adapters.layers(other)
     handle.eject()
     with pytest.raises(editkit.EditkitError, match="were removed from their transformer"):
