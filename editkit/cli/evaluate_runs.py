@@ -199,6 +199,8 @@ def _plan(config: RunConfig, device: str | None) -> None:
     if rows:
         head = ("", "items", "forward passes", "operations", f"hours on {device}" if device else "hours")
         print(text(columns("<>>>>", rows, head)))
+    if unread := contents.count - min((each.items for each in needed), default=contents.count):
+        print(f"{unread} items are not planned, as their pictures cannot be read")
     for name in config.results:
         print(f"{name}: results made elsewhere, no forward pass")
     print(f"metrics: {', '.join(metric.name for metric in prepared.metrics)}")

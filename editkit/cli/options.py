@@ -157,6 +157,8 @@ def scaled(sources: Iterable[str] | None) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for file, scale in map(split_scale, sources or ()):
+        if not file:
+            raise EditkitError("--lora names no file; give FILE or FILE=SCALE, such as a.safetensors=0.5.")
         if file in found:
             raise EditkitError(f"--lora {file} is given twice; give it once, with one scale.")
         found[file] = scale

@@ -98,3 +98,9 @@ def test_how_files_and_scales_are_told_apart(style: Path, tmp_path: Path) -> Non
     ):
         with pytest.raises(EditkitError, match=words):
             scaled(given)
+
+
+def test_an_empty_name_is_no_file() -> None:
+    """As an unset variable gives."""
+    with pytest.raises(EditkitError, match="--lora names no file"):
+        scaled([""])

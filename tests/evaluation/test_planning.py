@@ -41,7 +41,15 @@ def test_dry_run_says_it_all_and_writes_nothing(tmp_path: Path, cli: Cli) -> Non
     assert "kontext-bench: 3 items" in told.out
     assert "Text Editing: 1" in told.out
     assert "hours on a100-80g" in told.out
+    assert "not planned" not in told.out
     assert not out.exists()
+
+
+def test_a_plan_tells_of_items_whose_pictures_cannot_be_read(tmp_path: Path, cli: Cli) -> None:
+    data = samples.kontext(tmp_path / "data")
+    (data / "test" / "images" / "0001.jpg").unlink()
+    plan = ("eval", "run", "kontext-bench", "--data", data, "-m", "kontext", "--metrics", "cost", "--dry-run")
+    assert "\n1 items are not planned, as their pictures cannot be read\n" in cli(*plan).out
 
 
 @pytest.mark.parametrize(
