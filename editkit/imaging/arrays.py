@@ -17,7 +17,7 @@ def to_image(given: Any, what: str = "image") -> Image.Image:
     """Convert an array or tensor to a PIL image; a PIL image stays as it is.
 
     Args:
-        given: (H, W), (H, W, 3) or (H, W, 4), of uint8 or of floats in [0, 1].
+        given: (H, W), (H, W, 3) or (H, W, 4), of uint8 or of floats in [0, 1]; a mask may be bool.
         what: what messages call the picture.
 
     Raises:
@@ -38,6 +38,8 @@ def to_image(given: Any, what: str = "image") -> Image.Image:
         if not (low >= 0 and high <= 1):  # which NaN is not either
             raise EditkitError(f"{found} with values from {low:g} to {high:g}; {ALLOWED}.")
         values = np.floor(values.astype(np.float64) * 255 + 0.5).astype(np.uint8)
+    elif values.dtype == np.bool_ and values.ndim == 2:
+        values = values.astype(np.uint8) * 255
     elif values.dtype != np.uint8:
         raise EditkitError(f"{found}; {ALLOWED}.")
     return Image.fromarray(np.ascontiguousarray(values))

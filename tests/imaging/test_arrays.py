@@ -35,10 +35,13 @@ def test_a_fourth_channel_is_opacity() -> None:
     assert (found.alpha == 9).all()
 
 
-def test_a_flat_array_is_a_mask() -> None:
+@pytest.mark.parametrize("kind", [np.float32, np.bool_, torch.bool])
+def test_a_flat_array_is_a_mask(kind: Any) -> None:
+    """Of bools too, as segmentation gives it."""
     mask_HW = np.zeros((5, 7), np.float32)
     mask_HW[2, 3] = 1
-    assert np.array_equal(masks.load_mask(mask_HW, (7, 5)).values_HW, mask_HW)
+    given = torch.from_numpy(mask_HW).bool() if kind is torch.bool else mask_HW.astype(kind)
+    assert np.array_equal(masks.load_mask(given, (7, 5)).values_HW, mask_HW)
 
 
 @pytest.mark.parametrize(
@@ -48,10 +51,11 @@ def test_a_flat_array_is_a_mask() -> None:
         (LEVELS.astype(np.float32), "values from 0 to 104; give .* floats in"),
         (np.full((5, 7, 3), np.nan), "values from nan to nan"),
         (LEVELS.astype(np.int64), "type int64; give .* uint8"),
+        (np.ones((5, 7, 3), bool), "shape 5 x 7 x 3 and type bool"),
         (np.zeros((0, 7, 3), np.uint8), "shape 0 x 7 x 3"),
         ([[1]], "of type list; give a path, a PIL image, an array or a tensor"),
     ],
-    ids=["channels first", "range", "nan", "type", "empty", "list"],
+    ids=["channels first", "range", "nan", "type", "bools of colours", "empty", "list"],
 )
 def test_other_arrays_are_refused(given: Any, words: str) -> None:
     with pytest.raises(EditkitError, match=words):
