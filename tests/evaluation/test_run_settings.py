@@ -1,0 +1,94 @@
+"""Settings of a run: what a later call may change, and what is refused before it begins."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from editkit.backbone import Backbone
+from editkit.editor import Editor
+from editkit.errors import EditkitError
+from editkit.evaluation import runner
+from editkit.evaluation.chunks import from_environment
+from editkit.evaluation.report import frame, gallery
+from editkit.evaluation.run_folder import RunFolder
+from editkit.evaluation.settings import RunConfig
+from tests.command_line import Cli, refused
+from tests.evaluation import samples
+from tests.evaluation.finished import done, table
+
+
+def test_shares_of_their_own_come_in_any_order(existing: RunConfig, tmp_path: Path) -> None:
+    """The first one begins the run, the last one chooses the best and worst of all."""
+    whole = done(existing)
+    shared = replace(existing, out=str(tmp_path / "shared"))
+    for rank in (1, 0):
+        share, wait = from_environment(f"{rank}/2")
+        folder = done(shared, share=share, wait=wait)
+    assert table(folder) == table(whole)
+    chosen = [json.loads((each.path / gallery.INDEX).read_text()) for each in (folder, whole)]
+    assert chosen[0] == chosen[1]
+    share, wait = from_environment("1/2")
+    with pytest.raises(EditkitError, match="has steps=None, and 7 is given"):
+        done(replace(shared, steps=7), share=share, wait=wait)
+
+
+def test_what_a_killed_process_half_wrote_is_no_other_run(existing: RunConfig) -> None:
+    Path(existing.out).mkdir()
+    (Path(existing.out) / ".0123456789abcdef.part").write_text("{")
+    assert len(table(done(existing))) == 40
+
+
+def test_other_settings_need_another_folder(existing: RunConfig) -> None:
+    done(existing)
+    with pytest.raises(EditkitError, match="has limit=None, and 3 is given; choose another --out"):
+        done(replace(existing, limit=3))
+    (Path(existing.out) / "run.json").unlink()
+    with pytest.raises(EditkitError, match="holds something else"):
+        done(existing)
+
+
+def test_settings_of_a_run_that_began_nothing_may_change(tmp_path: Path, random_flux: Backbone) -> None:
+    """As after a precision that the backbone refuses: the folder holds settings, and no result of them."""
+    config = RunConfig(
+        benchmark="shapesworld", methods=["kontext"], limit=1, steps=1, metrics=["pixels"], dtype="float3",
+        out=str(tmp_path / "run"),
+    )  # fmt: skip
+
+    def refuse() -> Editor:
+        raise EditkitError("The dtype 'float3' is unknown.")
+
+    with pytest.raises(EditkitError, match="float3"):
+        done(config, refuse)
+    folder = done(replace(config, dtype=None), lambda: Editor(random_flux))
+    assert folder.settings["identity"]["dtype"] is None
+    assert len(frame.read_frame(folder).rows) == 1
+    with pytest.raises(EditkitError, match="has dtype=None"):
+        done(config, refuse)
+
+
+def test_results_of_one_name_come_from_one_folder(existing: RunConfig, tmp_path: Path) -> None:
+    """Else the table would mix the pictures of two systems, and name the second one's folder."""
+    before = table(done(existing))
+    other = samples.copied_results(runner.open_benchmark("jsonl", existing.data), tmp_path / "other", 40)
+    with pytest.raises(EditkitError, match=r"has theirs from .*theirs, and .*other is given"):
+        done(replace(existing, results={"theirs": str(other)}))
+    assert table(RunFolder(existing.out)) == before
+    both = frame.read_frame(
+        done(replace(existing, results={"theirs": existing.results["theirs"], "b": str(other)}))
+    )
+    assert both.methods == ["theirs", "b"]
+
+
+def test_wrong_fields_of_requests_are_refused_at_once(tmp_path: Path, cli: Cli) -> None:
+    run = ("eval", "run", "shapesworld", "-m", "kontext", "--limit", 1, "-o", tmp_path / "run")
+    refused(cli(*run, "--request", "seed=3"), "request may hold task, .*speed, not 'seed'")
+    refused(cli(*run, "--request", "size=12"), "size=12 is not allowed")
+    refused(cli(*run, "--request", "speed=quick"), "quick")
+    refused(cli(*run, "--steps", 1001), "steps=1001 is not allowed")
+    refused(cli(*run, "--seed", 2**63), "seed must be at most")
+    refused(cli(*run, "--limit", 2**63), "limit must be at most")
+    assert not (tmp_path / "run").exists()
