@@ -122,6 +122,8 @@ def run(
     sources = {name: context.get_parameter_source(name) for name in given}
     defaults = {name for name, source in sources.items() if source and source.name != "COMMANDLINE"}
     config = _config(benchmark, given | ({"judge": scoring} if scoring else {}), defaults, dry_run)
+    if idle := [name for name in config.unused if name not in defaults]:
+        options.say([f"no method is named, so that nothing is edited and {', '.join(idle)} have no use"])
     if dry_run:
         _plan(config, on)
         return
@@ -155,6 +157,7 @@ def _run(config: RunConfig, shard: str | None) -> None:
         folder = runner.run(prepared, editor, shown.begin, share, wait)
     if shard is None and share.rank == 0:
         write_report(folder.path)
+        runner.check_made(config)
 
 
 def _config(benchmark: str, given: dict[str, Any], defaults: Collection[str], dry_run: bool) -> RunConfig:
@@ -179,6 +182,7 @@ def _plan(config: RunConfig, device: str | None) -> None:
     from editkit.evaluation import planning, runner
 
     prepared = runner.prepare(config)
+    planning.check_machine(config)
     contents, needed = prepared.contents, planning.estimate_methods(config, prepared.benchmark, device)
     print(f"{prepared.benchmark.config.name}: {contents.count} items")
     for name, count in contents.categories.items():
