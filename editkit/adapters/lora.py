@@ -1,6 +1,7 @@
 """LoRA adapters through peft: attach, load, save, eject; for any diffusers transformer."""
 
 import json
+import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -46,7 +47,9 @@ class LoraOptions:
             raise ValueError(f"lora.ranks.{strange[0]} must be at least 1, not {self.ranks[strange[0]]}")
         if self.rank < 1:
             raise ValueError(f"lora.rank must be at least 1, not {self.rank}")
-        if self.alpha is not None and not self.alpha > 0:
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"lora.dropout must lie in [0, 1), not {self.dropout}")
+        if self.alpha is not None and not 0 < self.alpha < math.inf:
             raise ValueError(f"lora.alpha must be above 0, or null for the rank, not {self.alpha}")
 
 
