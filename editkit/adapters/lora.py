@@ -84,7 +84,7 @@ def attach(transformer: Transformer, options: LoraOptions, name: str = "default"
     try:
         with _no_peft_warnings():
             transformer.add_adapter(lora, adapter_name=name)
-    except ValueError as error:
+    except (ValueError, re.error) as error:  # the latter for lora.exclude
         raise EditkitError(f"The adapter cannot be attached: {first_sentence(error)}.") from error
     adapted = [key for key, layer in transformer.named_modules() if name in getattr(layer, "r", ())]
     for end in options.ranks:
