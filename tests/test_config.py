@@ -66,6 +66,8 @@ def test_a_misspelt_key_names_the_right_one(
         ({"fit": {"output": ""}}, []),
         ({}, ["lora.rank=0"]),
         ({}, ["lora.dropout=1.5"]),
+        ({"data": {"path": "pairs"}}, []),
+        ({"data": {"name": "shapesworld masked", "columns": {"answer": "a"}}}, []),
         ({}, ["lora.alpha=.inf"]),
         ({}, ["guidance=-3"]),
         ({}, ["guidance=.nan"]),
