@@ -11,7 +11,7 @@ SEEN = 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """What some figures are made for.
+    """The faults that some figures are made to see.
 
     Attributes:
         figures: their names.
@@ -99,7 +99,7 @@ def unseen(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def explained(names: Iterable[str]) -> Iterator[str]:
-    """What the figures of these names are made for, and why; a line each group that has any."""
+    """Describe what the figures of these names are made to see, and why; one line for each group."""
     here = set(names)
     for each in EXPECTATIONS:
         if figures := [name for name in each.figures if name in here]:

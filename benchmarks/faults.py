@@ -73,7 +73,7 @@ def won(column: Column, clean: float, faulty: float | None) -> float:
 
 
 def preferred(referee: judges.Judge, clean: Case, faulty: Case) -> float:
-    """How often a judge of pairs prefers the clean result, over both orders."""
+    """Measure how often a judge of pairs prefers the clean result, over both orders."""
     assert clean.source is not None
     asked = judges.Case(source=Image.fromarray(clean.source), instruction=clean.item.instruction)
     first, second = Image.fromarray(clean.result), Image.fromarray(faulty.result)

@@ -28,7 +28,7 @@ STEPS = (1, 2, 4, 8, 28)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """What so many steps make.
+    """The figures of edits in a number of steps.
 
     Attributes:
         success: share of edits that succeed under open instructions.

@@ -36,7 +36,7 @@ DRIFT = "drift of pixels that no turn should have changed"
 
 @dataclass(frozen=True, kw_only=True)
 class PageSource:
-    """How the figures of a page's tables are measured.
+    """The command that measures figures of a page's tables.
 
     Attributes:
         commands: what is run for so many examples, as the page tells it; without the folder of results.

@@ -31,7 +31,7 @@ class PageTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a figure stands in a page.
+    """The place of a figure in a page.
 
     Attributes:
         line: number of the line, from 0 on.

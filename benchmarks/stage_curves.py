@@ -9,6 +9,7 @@ running mean.
 from __future__ import annotations
 
 import json
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def main() -> None:
     logs = sorted((CONFIGS / "logs").glob("*.jsonl"))
     figure = Figure(figsize=(3.4 * len(logs), 2.8), layout="constrained")
     panels = figure.subplots(1, len(logs), squeeze=False)[0]
-    for log, axes, colour in zip(logs, panels, COLOURS, strict=False):
+    for log, axes, colour in zip(logs, panels, cycle(COLOURS), strict=False):
         rows = [json.loads(line) for line in log.read_text().splitlines()]
         batch = config.read_yaml(CONFIGS / f"{log.stem}.yaml")["fit"]["batch"]
         samples = np.array([row["step"] for row in rows]) * batch / 1000

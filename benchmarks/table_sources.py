@@ -51,7 +51,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """How a table is made.
+    """The commands and the reading of a table.
 
     Attributes:
         make: makes it in a folder, of so many examples.
@@ -146,7 +146,7 @@ def search(folder: Path, n: int) -> Table:
 
 
 def autoencoder(folder: Path, n: int) -> Table:
-    """What the autoencoder loses on photographs."""
+    """Measure the losses of the autoencoder on photographs."""
     import skimage.data
     from PIL import Image
 
@@ -166,7 +166,7 @@ def autoencoder(folder: Path, n: int) -> Table:
 
 
 def faults(folder: Path, n: int) -> Table:
-    """Which metric sees which fault."""
+    """Measure which metric sees which fault."""
     command = f"python benchmarks/faults.py --n {n}"
     told = _json(command, folder, allowed=(0, 1))
     words = [

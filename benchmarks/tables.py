@@ -112,7 +112,7 @@ COARSE = 0.03
 
 
 def plot_path(made: dict[str, Any]) -> str:
-    """Where a table's plot is, from the page."""
+    """Return the path of a table's plot, from the page."""
     return f"assets/{made['title'].split()[0].lower()}.svg"
 
 

@@ -156,7 +156,7 @@ def bare_step(settings: EditTrainConfig) -> Callable[[], None]:
 
 
 def diffusers_step(settings: EditTrainConfig, *, encoded: bool) -> Callable[[], None]:
-    """What diffusers' Kontext LoRA script does with a batch whose prompts were encoded beforehand."""
+    """Build the step of diffusers' Kontext LoRA script for a batch whose prompts were encoded beforehand."""
     job, trained = adapted(settings)
     transformer, optimizer = job.backbone.transformer("kontext"), torch.optim.AdamW(trained, lr=RATE)
     scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(

@@ -73,7 +73,7 @@ class Arena:
 
     @property
     def parts(self) -> list[Any]:
-        """What a new pair changes."""
+        """Return the parts of the page that a new pair changes."""
         return [
             self.voter, self.duel, self.status, self.asked, self.source, self.left, self.right, self.send,
             *self.answers,

@@ -1,4 +1,4 @@
-"""What the tabs of a page share."""
+"""The parts that all tabs of a page share."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def examples() -> list[tuple[str, shapesworld.Scene]]:
 
 
 def edited(asked: Sequence[tuple[str, shapesworld.Scene]]) -> list[Pair]:
-    """What Kontext makes of each."""
+    """Return Kontext's edit of each."""
     requests = [
         editkit.EditRequest(image=Image.fromarray(shapesworld.render(source)), instruction=instruction)
         for instruction, source in asked

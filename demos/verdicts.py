@@ -12,7 +12,7 @@ CHOSEN = "1st choice"
 
 
 def sentence(report: SearchFindings) -> str:
-    """Which seed was chosen, and how clearly."""
+    """Say which seed was chosen, and how clearly."""
     met = [each for each in report.comparisons if report.seed in each.seeds]
     if all(each.better is None for each in report.comparisons):
         return f"The judge saw no difference between the seeds, so seed {report.seed} was kept."
@@ -23,7 +23,7 @@ def sentence(report: SearchFindings) -> str:
 
 
 def place(report: SearchFindings, seed: int) -> str:
-    """What became of a seed; one that was best for a while lost in its last comparison."""
+    """Say what became of a seed; one that was best for a while lost in its last comparison."""
     if seed == report.seed:
         return CHOSEN
     last = _last(report, seed)

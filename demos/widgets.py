@@ -72,7 +72,7 @@ def control(options: type, name: str, label: str | None = None) -> Any:
 
 
 def values(options: type, shown: Mapping[str, Any]) -> dict[str, Any]:
-    """What controls say, as options; those at their defaults are left out, and so are numbers left empty.
+    """Return the values of controls as options; defaults and empty numbers are left out.
 
     A field that can be a file's name has a list to choose from, so that no visitor names files of the server.
 

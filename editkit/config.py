@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 T = TypeVar("T")
-PLAINLY = {
+REPHRASED = {
     "is not a ListConfig": "give a list, such as [a, b]",
     "incompatible container types": "a list stands where a mapping of keys to values is wanted",
     "type hint 'typing.Dict": "give a mapping of keys to values",
     "to Dict[": "give a mapping of keys to values",
 }
-"""What is said instead of parts of OmegaConf's own messages."""
+"""Sentences in place of OmegaConf's messages, by a part of these."""
 
 
 class Options(Protocol):
@@ -97,12 +97,12 @@ def build(cls: type[T], values: Mapping[str, Any], overrides: Sequence[str] = ()
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         place = getattr(error, "full_key", None)
         where = f" at {place}" if place else ""
-        raise EditkitError(f"The config does not fit{where}: {_plainly(first_sentence(error))}.") from error
+        raise EditkitError(f"The config does not fit{where}: {_rephrased(first_sentence(error))}.") from error
 
 
-def _plainly(problem: str) -> str:
-    """A problem of OmegaConf without the names of its classes."""
-    for theirs, said in PLAINLY.items():
+def _rephrased(problem: str) -> str:
+    """Put a message of OmegaConf into words without the names of its classes."""
+    for theirs, said in REPHRASED.items():
         if theirs in problem:
             return said
     return problem

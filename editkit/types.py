@@ -199,7 +199,7 @@ class EditResult:
     alignment: Alignment | None = None
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the picture with its method, seed, seconds and notes, or why it failed."""
+        """Return HTML of the picture with its method, seed, seconds and notes, or of why it failed."""
         from editkit.notebook import html
 
         told = f"{self.method}, seed {self.seed}, {sum(self.timings.values()):.1f} s"

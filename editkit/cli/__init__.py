@@ -126,7 +126,8 @@ def main() -> None:
             sys.exit(0)
         problem = problem.replace(". Did you", "; did you")
         command, wanted = _command(error.ctx)
-        if problem.startswith("Missing argument"):  # which one is known for sure of the whole alone
+        # The argument that click names may not be the one that was forgotten, so the whole line is shown.
+        if problem.startswith("Missing argument"):
             problem += f", as in `{command} {wanted}`"
         _fail(f"{problem}; run `{command} --help` to see what is allowed.")
     except (KeyboardInterrupt, typer.Abort):

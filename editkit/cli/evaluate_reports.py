@@ -72,7 +72,7 @@ def compare(
 
     asked = (first, second, method or (), listed(columns))
     found = comparison.compare(*asked)
-    options.say(same_metrics.told(first, second, [each.column for each in found]))
+    options.say(same_metrics.version_notes(first, second, [each.column for each in found]))
     lacking = [] if shared_items else unpaired.sentences(*asked)
     worse = comparison.regressions(found, tolerance)
     if as_json:

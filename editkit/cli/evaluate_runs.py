@@ -119,8 +119,7 @@ def run(
     """Edit the items of a benchmark, or take results made elsewhere; score them and write a report."""
     verbosity.add(quiet, verbose)
     scoring = _judge(judge, rubric, judge_passes, options.pairs(judge_option, "--judge-option"))
-    sources = {name: context.get_parameter_source(name) for name in given}
-    defaults = {name for name, source in sources.items() if source and source.name != "COMMANDLINE"}
+    defaults = _defaults(context, given)
     config = _config(benchmark, given | ({"judge": scoring} if scoring else {}), defaults, dry_run)
     if idle := [name for name in config.unused if name not in defaults]:
         options.say([f"no method is named, so that nothing is edited and {', '.join(idle)} have no use"])
@@ -160,8 +159,14 @@ def _run(config: RunConfig, shard: str | None) -> None:
         runner.check_made(config)
 
 
+def _defaults(context: typer.Context, given: Collection[str]) -> set[str]:
+    """Return the names of values that come from a person's defaults, not from the command line."""
+    sources = {name: context.get_parameter_source(name) for name in given}
+    return {name for name, source in sources.items() if source and source.name != "COMMANDLINE"}
+
+
 def _config(benchmark: str, given: dict[str, Any], defaults: Collection[str], dry_run: bool) -> RunConfig:
-    """The settings; a run's YAML stands over a person's defaults, as it must give everybody one table."""
+    """Build the settings; a run's YAML overrides a person's defaults, so that all people get one table."""
     from editkit import config
 
     if benchmark.endswith((".yaml", ".yml")) and "benchmark" in (written := config.read_yaml(benchmark)):

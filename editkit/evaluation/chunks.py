@@ -22,17 +22,17 @@ class Share:
     Attributes:
         rank: number of the process, from 0 on.
         world: number of processes.
-        apart: whether each process is a command of its own, at its own time, and waits for no other.
+        independent: whether each process is a command of its own, at its own time, and waits for no other.
     """
 
     rank: int = 0
     world: int = 1
-    apart: bool = False
+    independent: bool = False
 
     @property
     def leads(self) -> bool:
-        """Whether the process does what one process of those that wait for each other does for all."""
-        return self.apart or self.rank == 0
+        """Whether the process begins the run and chooses its best and worst results."""
+        return self.independent or self.rank == 0
 
     def has(self, chunk: int) -> bool:
         """Whether a chunk is this process's."""
@@ -74,7 +74,7 @@ def from_environment(shard: str | None = None) -> tuple[Share, Callable[[], None
         rank, slash, world = shard.partition("/")
         if not (slash and rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
             raise EditkitError(f"--shard {shard} is not allowed; give K/N with K from 0 to N-1, such as 0/2.")
-        return Share(rank=int(rank), world=int(world), apart=True), lambda: None
+        return Share(rank=int(rank), world=int(world), independent=True), lambda: None
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return Share(), lambda: None
     import torch

@@ -84,7 +84,7 @@ class Editing:
         return {name for name, edit in logged.items() if edit is not None and edit.error is not None}
 
     def _found(self, method: str, name: str) -> Edit | None:
-        """What an earlier call logged of an item; None where its picture is gone since."""
+        """Return what an earlier call logged of an item; None where its picture is gone since."""
         edit = self.logged.get((method, name))
         if edit is None or edit.error is not None or (self.folder.path / edit.picture).is_file():
             return edit

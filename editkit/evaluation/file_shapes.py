@@ -1,4 +1,4 @@
-"""What the files of a run hold, as shapes of JSON values, and the check of a value against its shape."""
+"""Shapes of the JSON values in a run's files, and the check of a value against its shape."""
 
 from __future__ import annotations
 

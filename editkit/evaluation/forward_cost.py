@@ -85,7 +85,7 @@ class ForwardCosts:
 
 
 def _shapes(x_BLC: Tensor, planned: Plan) -> Shapes:
-    """What the operations depend on: the role, and the shape of all that the transformer is given."""
+    """Return what operations depend on: the role, and the shape of all that the transformer is given."""
     slots = planned.conditioning
     given = {name: getattr(slots, name) for name in ("channel_BLC", "sequence_BSC", "valid_BN", "given_L")}
     if slots.text is not None:

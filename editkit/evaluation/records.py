@@ -132,7 +132,7 @@ class Item:
 
 
 def _erased(picture: images.Picture) -> NDArray[np.bool_]:
-    """Where a picture is clear, (H, W); where it is purely white, if all of it is opaque."""
+    """The clear area of a picture, (H, W); the purely white one, if all of it is opaque."""
     clear_HW = picture.rgb.min(axis=-1) == 255
     if picture.alpha is not None and np.ptp(picture.alpha) > 0:
         clear_HW = picture.alpha < 128

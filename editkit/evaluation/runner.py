@@ -74,7 +74,7 @@ def run(
         benchmark=benchmark, limit=config.limit, metrics=prepared.metrics, folder=folder, share=share
     ).run(phase("score", count))
     wait()
-    if share.leads:  # of processes apart, the last one sees all results
+    if share.leads:  # of independent processes, the last one sees all results
         gallery.collect(folder, benchmark, config.limit)
     return folder
 
@@ -112,7 +112,7 @@ def _begin(folder: RunFolder, prepared: PreparedRun, share: Share) -> None:
     config["judge"] = judge.public(config["judge"])
     if config["data"] is not None:  # an arena may be opened from another folder
         config["data"] = str(Path(config["data"]).resolve())
-    before = folder.settings if folder.begun(share.apart) else {}
+    before = folder.settings if folder.begun(share.independent) else {}
     identity = {name: value for name, value in config.items() if name not in (*GROWING, *PLACES)}
     identity |= {"benchmark": prepared.benchmark.config.name, "contents": prepared.contents.digest}
     described = {
@@ -139,7 +139,7 @@ def _begin(folder: RunFolder, prepared: PreparedRun, share: Share) -> None:
             "machine": platform.machine(),
         },
     }
-    folder.begin(settings, identity, share.apart)
+    folder.begin(settings, identity, share.independent)
     folder.write_items(prepared.benchmark.items(prepared.config.limit))
 
 

@@ -1,4 +1,4 @@
-"""Whether figures of one name were measured alike in two runs."""
+"""Check that figures of one name were measured alike in two runs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from editkit.evaluation.report.frame import Frame
 from editkit.evaluation.run_folder import RunFolder
 
 VERSIONS = ("library", "ssim")
-"""What tells versions of software alone: figures of two versions are compared, and a note tells of it."""
+"""Keys that hold only a version of software: figures of two versions are compared, with a note."""
 LONGEST = 60
-"""Letters of a value in a sentence."""
+"""Largest number of letters of a value in a sentence."""
 
 
 class Change(NamedTuple):
-    """What a metric depends on, and has otherwise in the other run."""
+    """One thing that a metric depends on, and that differs between the runs."""
 
     metric: str
     columns: tuple[str, ...]
@@ -38,11 +38,11 @@ def check(first: str | Path, second: str | Path, before: Frame, after: Frame, as
             raise EditkitError(
                 f"{', '.join(change.columns)} cannot be compared, since {change.metric} has another "
                 f"{change.key}: {_short(change.first)} in {first}, {_short(change.second)} in {second}; "
-                "score both runs alike, or leave these figures out of --columns."
+                "score both runs in the same way, or leave these figures out of --columns."
             )
 
 
-def told(first: str | Path, second: str | Path, asked: Sequence[str]) -> Iterator[str]:
+def version_notes(first: str | Path, second: str | Path, asked: Sequence[str]) -> Iterator[str]:
     """Say which of these columns come from two versions of software, without a full stop.
 
     Raises:
@@ -58,7 +58,7 @@ def told(first: str | Path, second: str | Path, asked: Sequence[str]) -> Iterato
 
 
 def changes(before: Frame, after: Frame, asked: Sequence[str]) -> Iterator[Change]:
-    """What the metrics of the asked columns depend on, and have otherwise in the second run."""
+    """Yield each thing that the metrics of the asked columns depend on and that differs between the runs."""
     for metric, old in before.settings["metrics"].items():
         new = after.settings["metrics"].get(metric)
         names = tuple(column["name"] for column in old["columns"] if column["name"] in asked)

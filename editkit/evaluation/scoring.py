@@ -194,7 +194,7 @@ class _Pictures:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Given:
-    """What a turn goes on from: the result before it, and the picture that its session began with."""
+    """The pictures that a turn goes on from: the result before it, and the first one of its session."""
 
     pictures: _Pictures
     before: Edit | None

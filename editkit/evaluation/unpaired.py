@@ -1,4 +1,4 @@
-"""What keeps items of two runs from being compared: items of one run, other questions, missing scores."""
+"""Items of two runs that cannot be compared: in one run alone, with another edit, or without a score."""
 
 from __future__ import annotations
 

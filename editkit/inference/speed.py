@@ -1,4 +1,4 @@
-"""How much work an edit saves: the names of `speed`, and the table of measured settings."""
+"""The names of `speed`, which say how much work an edit saves, and the table of measured settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client may ask for, checked once its fields have been read."""
+"""Limits of a client's request, checked once its fields have been read."""
 
 from __future__ import annotations
 

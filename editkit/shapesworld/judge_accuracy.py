@@ -1,4 +1,4 @@
-"""How often a judge prefers the better attempt, on held-out pairs of ShapesWorld."""
+"""Measure how often a judge prefers the better attempt, on held-out pairs of ShapesWorld."""
 
 from collections import defaultdict
 from dataclasses import dataclass

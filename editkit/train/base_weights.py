@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from pathlib import Path
 
-from editkit import atomic_files
+from editkit import adapters
 from editkit.backbone import Backbone
 from editkit.train.settings import EditTrainConfig
 
@@ -16,6 +15,9 @@ def content(backbone: Backbone, role: str, settings: EditTrainConfig) -> str:
         backbone: before adapters are attached.
         role: the transformer's role.
         settings: say what trains.
+
+    Raises:
+        EditkitError: where a file is missing or cannot be read.
     """
     found = backbone.fingerprints(role)
     # As a teacher or a prior, the transformer that the run began from is needed until the end.
@@ -24,7 +26,5 @@ def content(backbone: Backbone, role: str, settings: EditTrainConfig) -> str:
     trained += ["text_encoder", "text_encoder_2"] if settings.text_encoders else []
     kept = {part: value for part, value in found.items() if part not in trained}
     if settings.adapter:
-        place = Path(settings.adapter)
-        files = sorted(place.rglob("*.safetensors")) if place.is_dir() else [place]
-        kept["adapter"] = "+".join(map(atomic_files.sha256, files))
+        kept["adapter"] = adapters.digest(adapters.check_adapter_file(settings.adapter))
     return hashlib.blake2b(json.dumps(kept, sort_keys=True).encode(), digest_size=16).hexdigest()

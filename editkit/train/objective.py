@@ -1,4 +1,4 @@
-"""What objectives share, and the flow objective, for plans of any method."""
+"""The common part of objectives, and the flow objective, for plans of any method."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a list of stages trains in order, how far it is, and how long it still takes."""
+"""Stages of a list that train in order: their progress, and the time that they still take."""
 
 import hashlib
 import json

@@ -39,6 +39,8 @@ def test_threads_share_the_tokenizers() -> None:
     with ThreadPoolExecutor(4) as pool:
         for _ in range(4):
             pool.submit(count_tokens)
-        shapes = {encoders([prompt]).tokens_BTD.shape for _ in range(100)}
-        ended.set()
+        try:
+            shapes = {encoders([prompt]).tokens_BTD.shape for _ in range(100)}
+        finally:
+            ended.set()
     assert shapes == {(1, 48, 32)}

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from editkit.evaluation import runner
-from editkit.evaluation.run_folder import RunFolder
+from editkit.evaluation.benchmarks import open_benchmark
 from editkit.evaluation.settings import RunConfig
 from tests.evaluation import samples
-from tests.evaluation.finished import quiet
 from tests.judges.rubric_endpoint import Served, options
 
 
@@ -25,17 +23,10 @@ def good(text: str, number: int) -> str:
 
 def config(folder: Path, served: Served, of: str = "jsonl", **judge: Any) -> RunConfig:
     data = samples.PUBLISHED.get(of, samples.jsonl)(folder / "data")
-    benchmark = runner.open_benchmark(of, data)
+    benchmark = open_benchmark(of, data)
     results = samples.copied_results(benchmark, folder / "theirs", 9)
     chosen = {"name": "openai", "options": options(served), **judge}
     return RunConfig(
         benchmark=of, data=str(data), results={"theirs": str(results)}, metrics=["source-pixels"],
         judge=chosen, out=str(folder / "run"),
     )  # fmt: skip
-
-
-def done(asked: RunConfig) -> RunFolder:
-    def unused() -> Any:
-        raise AssertionError("no model is needed")
-
-    return runner.run(runner.prepare(asked), unused, quiet)

@@ -74,7 +74,7 @@ def test_sessions_that_name_no_folder_are_counted(session: str, tmp_path: Path) 
     (data / "edit_sessions.json").write_text(json.dumps({"30": told["30"], session: told["139"]}))
     items, (problem,) = samples.split(open_benchmark("magicbrush", data))
     assert [item.id for item in items] == ["30-1"]
-    assert "has a name that is no name of a folder" in problem.sentence
+    assert "has a name that no folder can have" in problem.sentence
 
 
 def test_a_mask_that_is_no_name_is_counted(tmp_path: Path) -> None:

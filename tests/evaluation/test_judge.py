@@ -17,7 +17,8 @@ from editkit.evaluation.report import files, frame
 from editkit.evaluation.run_folder import RunFolder
 from tests.command_line import Cli
 from tests.evaluation import samples
-from tests.evaluation.judged import config, done, good
+from tests.evaluation.finished import done
+from tests.evaluation.judged import config, good
 from tests.judges.rubric_endpoint import Served, options
 
 

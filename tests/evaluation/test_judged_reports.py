@@ -13,7 +13,8 @@ import pytest
 from editkit.evaluation import exports
 from editkit.evaluation.run_folder import RunFolder
 from tests.command_line import Cli
-from tests.evaluation.judged import config, done, good
+from tests.evaluation.finished import done
+from tests.evaluation.judged import config, good
 from tests.judges.rubric_endpoint import Served
 
 

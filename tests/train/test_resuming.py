@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from editkit import EditkitError, config
+from backbones.flux import Flux
+from editkit import EditkitError, adapters, config
 from editkit.errors import EditkitWarning
-from editkit.train import checkpoints, optim, resuming
+from editkit.train import base_weights, checkpoints, optim, resuming
 from editkit.train.config import OptimConfig
 from editkit.train.finetune import EditJob
 from editkit.train.loop import fit
@@ -176,6 +177,21 @@ def test_changed_weights_are_refused_or_allowed(
             go_on(2, "fit.resume=latest", "fit.allow_changes=[backbone]")
     else:
         go_on(2, "fit.resume=latest")
+
+
+@pytest.mark.parametrize("name", [adapters.FILE, "mine.sft"])
+def test_a_changed_adapter_or_its_config_is_noticed(name: str, random_flux: Flux, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"weights")
+    chosen = config.build(EditTrainConfig, {"backbone": "tiny", "adapter": str(tmp_path)})
+    found = [base_weights.content(random_flux, "kontext", chosen)]
+    (tmp_path / "adapter_config.json").write_text("{}")
+    found.append(base_weights.content(random_flux, "kontext", chosen))
+    (tmp_path / name).write_bytes(b"other weights")
+    found.append(base_weights.content(random_flux, "kontext", chosen))
+    assert len(set(found)) == 3
+    (tmp_path / name).unlink()
+    with pytest.raises(EditkitError, match=r"not a \.safetensors file that exists"):
+        base_weights.content(random_flux, "kontext", chosen)
 
 
 def test_a_checkpoint_without_settings_says_so(begun: Path) -> None:

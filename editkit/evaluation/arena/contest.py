@@ -1,4 +1,4 @@
-"""What can be voted on: pairs of results of one item, out of runs of one benchmark."""
+"""Pairs of results to vote on: of one item, out of runs of one benchmark."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def items(config: BenchmarkConfig, data: Path | None) -> Iterator[Item | Problem
             yield Problem(kind="unreadable row", where=where, sentence=f"The {where} is no list of turns.")
             continue
         if Path(session).name != session or session in ("", ".."):
-            problem = f"The {where} has a name that is no name of a folder."
+            problem = f"The {where} has a name that no folder can have."
             yield Problem(kind="unreadable row", where=where, sentence=problem)
             continue
         told = captions.get(session)

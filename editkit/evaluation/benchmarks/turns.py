@@ -23,7 +23,7 @@ class Turn(NamedTuple):
 MOST = 1_000_000
 """Largest number of a turn."""
 LONGEST = 20
-"""Digits of a cell that are read as a number."""
+"""Largest number of letters of a cell that are read as a number, or shown."""
 NONE = Turn("", 0)
 """What comes before the first row."""
 
@@ -69,7 +69,7 @@ def of_broken(row: Mapping[str, Any], session: str, number: str, before: Turn) -
 
 def _whole(value: Any) -> int:
     """The turn that a cell holds; 0 where it holds none."""
-    text = str(value).removesuffix(".0")  # tables with gaps keep whole numbers so
+    text = str(value).removesuffix(".0")  # a table with empty cells holds its whole numbers as floats
     return int(text) if text.isdecimal() and len(text) <= LONGEST and int(text) <= MOST else 0
 
 

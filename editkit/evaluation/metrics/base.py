@@ -1,4 +1,4 @@
-"""What a metric is."""
+"""The interface of a metric, and its records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an edit cost, from the log of its run."""
+"""The costs of an edit, from the log of its run."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def columns(rubric: Rubric) -> tuple[Column, ...]:
 
 
 def _notes(judged: Judged) -> dict[str, Any]:
-    """What a report shows: words, kinds of problems, and the names of all kept replies."""
+    """Return what a report shows: words, kinds of problems, and the names of all kept replies."""
     if not judged.answers:
         return {}
     made: dict[str, Any] = {

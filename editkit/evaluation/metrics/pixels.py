@@ -72,7 +72,7 @@ class Pixels:
         return found
 
     def _similarity(self, result: RGB, other: RGB) -> float:
-        """As Wang et al. (2004) define it, mean of the channels.
+        """Measure SSIM as Wang et al. (2004) define it; the mean of the channels.
 
         The channels stand below each other in one gray picture, which takes one call instead of three. No
         window of a pixel that counts reaches into the next channel, since the border does not count.

@@ -1,4 +1,4 @@
-"""What an edit did to what it should have left alone."""
+"""Changes of an edit to what it should have left alone."""
 
 from __future__ import annotations
 

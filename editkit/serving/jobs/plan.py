@@ -43,7 +43,7 @@ ALONE = "alone"
 
 
 def _key(item: Item) -> tuple[str, str]:
-    """What items of a batch share, as text that can be sorted, and what neighbours should share."""
+    """Return what items of a batch share, as text that can be sorted, and what neighbours should share."""
     try:
         request = item.request()
         if request.search is not None:

@@ -156,7 +156,7 @@ class JudgeJob(Job):
         )
 
     def _pictures(self, count: int) -> str:
-        """What the processor makes of so many pictures."""
+        """Return what the processor makes of so many pictures."""
         tokens = judge_model.PICTURE * self.config.model.tokens
         return (judge_model.AROUND + judge_model.GLOBAL + tokens + judge_model.AROUND) * count
 

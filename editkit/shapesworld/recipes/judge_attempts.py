@@ -1,4 +1,4 @@
-"""What a method really makes of ShapesWorld's edits in a few steps, for a judge to learn from."""
+"""Edits of ShapesWorld that a method really makes in a few steps, for a judge to learn from."""
 
 import hashlib
 import json

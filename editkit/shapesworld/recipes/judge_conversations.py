@@ -1,4 +1,4 @@
-"""What a judge in training is shown of two attempts at an edit, and what it should say."""
+"""Examples for a judge in training: two attempts at an edit, and the answer that it should give."""
 
 import operator
 from collections.abc import Sequence

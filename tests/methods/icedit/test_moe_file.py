@@ -1,4 +1,4 @@
-"""Adapter files that are refused, and leave the transformer as it was."""
+"""Adapter files: what they say of themselves, and which are refused and leave the transformer as it was."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import editkit
 from editkit import adapters
 from methods.icedit import moe
 from methods.icedit.moe_options import MoEOptions
-from tests.random_weights import transformer_config
+from tests.random_weights import WIDTH, transformer_config
 from tests.released_adapters import EXPERTS, RANK, released
 
 
@@ -195,3 +195,18 @@ def test_bad_metadata(transformer: FluxTransformer2DModel, file: Path, tmp_path:
         moe.inject(transformer, tmp_path / "bad.safetensors")
     assert str(caught.value).endswith(".")
     assert not adapters.layers(transformer)
+
+
+def test_metadata_name_what_there_is(transformer: FluxTransformer2DModel, file: Path, tmp_path: Path) -> None:
+    """Of a file without metadata too, however few layers it adapts."""
+    state = load_file(file)
+    few = {
+        key.replace("ff.net.2", "attn.to_out.0"): tensor[:, :WIDTH] if "lora_B" not in key else tensor
+        for key, tensor in state.items()
+        if "transformer_blocks.0.ff.net.2" in key and "single" not in key
+    }
+    few |= {key: tensor for key, tensor in state.items() if "x_embedder" in key or "0.attn.to_q" in key}
+    path = moe.inject(transformer, few).save(tmp_path)
+    about = json.loads(adapters.read_adapter(path)[1]["icedit_moe"])
+    assert about["targets"] == ["attn.to_out.0"]
+    assert set(about["plain"]) == {"x_embedder", "attn.to_q"}
