@@ -1,6 +1,7 @@
 """LoRA adapters through peft: attach, load, save, eject; for any diffusers transformer."""
 
 import json
+import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -46,7 +47,9 @@ class LoraOptions:
             raise ValueError(f"lora.ranks.{strange[0]} must be at least 1, not {self.ranks[strange[0]]}")
         if self.rank < 1:
             raise ValueError(f"lora.rank must be at least 1, not {self.rank}")
-        if self.alpha is not None and not self.alpha > 0:
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"lora.dropout must lie in [0, 1), not {self.dropout}")
+        if self.alpha is not None and not 0 < self.alpha < math.inf:
             raise ValueError(f"lora.alpha must be above 0, or null for the rank, not {self.alpha}")
 
 
@@ -81,7 +84,7 @@ def attach(transformer: Transformer, options: LoraOptions, name: str = "default"
     try:
         with _no_peft_warnings():
             transformer.add_adapter(lora, adapter_name=name)
-    except ValueError as error:
+    except (ValueError, re.error) as error:  # the latter for lora.exclude
         raise EditkitError(f"The adapter cannot be attached: {first_sentence(error)}.") from error
     adapted = [key for key, layer in transformer.named_modules() if name in getattr(layer, "r", ())]
     for end in options.ranks:

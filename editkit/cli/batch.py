@@ -1,5 +1,6 @@
 """`editkit batch`."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -65,8 +66,7 @@ def batch(
     fast: Fast = False,
 ) -> None:
     """Edit all items of a manifest. Give the same command again to go on after a stop."""
-    if batch_size < 1:
-        raise EditkitError(f"--batch-size {batch_size} is not allowed; give at least 1.")
+    _check_numbers(batch_size, ray, workers, gpus)
     if fast:
         few_steps.check_few_steps(asked)
     shared = _shared(asked, instruction)
@@ -96,6 +96,22 @@ def batch(
     else:
         _run_share(editor, batches, store, share, retry)
     _tell(job.finish(items, store), store.folder)
+
+
+def _check_numbers(batch_size: int, ray: str | None, workers: int, gpus: float) -> None:
+    """Check the size of a batch, and the options of a cluster.
+
+    Raises:
+        EditkitError: for a number that is not allowed, or options of a cluster without one.
+    """
+    if batch_size < 1:
+        raise EditkitError(f"--batch-size {batch_size} is not allowed; give at least 1.")
+    if ray is None and (workers, gpus) != (1, 0):
+        raise EditkitError("--workers and --gpus are for a cluster; give --ray too, or leave them out.")
+    if workers < 1 or not 0 <= gpus < math.inf:
+        raise EditkitError(
+            f"--workers {workers} --gpus {gpus:g} is not allowed; give 1 worker or more, and 0 GPUs or more."
+        )
 
 
 def _shared(asked: dict[str, Any], instruction: str | None) -> dict[str, Any]:
@@ -189,6 +205,8 @@ def _columns(given: list[str] | None) -> dict[str, str]:
         field, equals, name = each.partition("=")
         if not (equals and name):
             raise EditkitError(f"--column {each} must have the form FIELD=COLUMN.")
+        if field in found:
+            raise EditkitError(f"--column names {field} twice; give it once.")
         found[field] = name
     return found
 

@@ -121,6 +121,8 @@ def run(
     scoring = _judge(judge, rubric, judge_passes, options.pairs(judge_option, "--judge-option"))
     defaults = _defaults(context, given)
     config = _config(benchmark, given | ({"judge": scoring} if scoring else {}), defaults, dry_run)
+    if idle := [name for name in config.unused if name not in defaults]:
+        options.say([f"no method is named, so that nothing is edited and {', '.join(idle)} have no use"])
     if dry_run:
         _plan(config, on)
         return
@@ -154,6 +156,7 @@ def _run(config: RunConfig, shard: str | None) -> None:
         folder = runner.run(prepared, editor, shown.begin, share, wait)
     if shard is None and share.rank == 0:
         write_report(folder.path)
+        runner.check_made(config)
 
 
 def _defaults(context: typer.Context, given: Collection[str]) -> set[str]:
@@ -184,6 +187,7 @@ def _plan(config: RunConfig, device: str | None) -> None:
     from editkit.evaluation import planning, runner
 
     prepared = runner.prepare(config)
+    planning.check_machine(config)
     contents, needed = prepared.contents, planning.estimate_methods(config, prepared.benchmark, device)
     print(f"{prepared.benchmark.config.name}: {contents.count} items")
     for name, count in contents.categories.items():

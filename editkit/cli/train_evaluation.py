@@ -105,17 +105,20 @@ class TrainEvaluation:
             lora = {str(export): 1.0}
         elif settings.adapter:
             lora = {settings.adapter: 1.0}
-        return RunConfig(
-            **asdict(settings.evaluation),
-            out=str(self.folder / when),
-            methods=[settings.method],
-            backbone=settings.backbone,
-            device=settings.fit.device,
-            dtype=settings.dtype,
-            load=load,
-            lora=lora,
-            options={settings.method: self._options()},
-        )
+        try:
+            return RunConfig(
+                **asdict(settings.evaluation),
+                out=str(self.folder / when),
+                methods=[settings.method],
+                backbone=settings.backbone,
+                device=settings.fit.device,
+                dtype=settings.dtype,
+                load=load,
+                lora=lora,
+                options={settings.method: self._options()},
+            )
+        except ValueError as error:
+            raise EditkitError(f"The evaluation does not fit: {error}.") from error
 
     def _options(self) -> dict[str, Any]:
         """Return the method's options, without its own default adapter, beside which none is trained."""

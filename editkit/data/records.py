@@ -13,6 +13,8 @@ from editkit.types import EditRequest
 
 FILES = ("jsonl", "csv", "table", "folders", "webdataset", "huggingface")
 NAMES = ("shapesworld", "shapesworld masked", "shapesworld holes", *FILES)
+OF_FILES = ("path", "preset", "columns", "folders")
+"""Settings that say where records are in files, which ShapesWorld has none of."""
 STRETCH = 0.01
 """Largest relative difference between the aspect ratios of one record's pictures."""
 DRAWN = 10_000
@@ -151,6 +153,11 @@ class DataConfig:
             raise ValueError(f"data.crop must be none or centre, not {self.crop!r}")
         if self.name not in NAMES:
             raise ValueError(f"data.name must be one of {', '.join(NAMES)}, not {self.name!r}")
+        if self.name not in FILES and (given := [name for name in OF_FILES if getattr(self, name)]):
+            raise ValueError(
+                f"data.{given[0]} is for files, and data.name={self.name} draws its pictures; give "
+                f"data.name, one of {', '.join(FILES)}, or leave data.{given[0]} out"
+            )
         try:
             list(map(re.compile, self.types))
         except re.error as error:

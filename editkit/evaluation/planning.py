@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from editkit import gpus
+from editkit.backbone import provider
 from editkit.errors import EditkitError
 from editkit.evaluation.benchmarks import Benchmark
 from editkit.evaluation.forward_cost import ForwardCosts
@@ -71,6 +72,22 @@ def estimate_methods(config: RunConfig, benchmark: Benchmark, device: str | None
             )
         )
     return found
+
+
+def check_machine(config: RunConfig) -> None:
+    """Check the names of the device and the precision; the device may be another machine's.
+
+    Raises:
+        EditkitError: for an unknown name.
+    """
+    import torch
+
+    gpus.check_runs(config.device)
+    try:
+        torch.device(config.device or "cpu")
+    except RuntimeError as error:
+        raise EditkitError(f"The device {config.device!r} is unknown; use cpu, cuda or mps.") from error
+    provider().dtype(config.dtype, torch.device("cpu"))
 
 
 def judge_calls(results: int, metrics: Sequence[Metric]) -> dict[str, int]:

@@ -25,7 +25,7 @@ from editkit.evaluation.settings import RunConfig
 if TYPE_CHECKING:
     from editkit.inference.editor import PictureEditor
 
-__all__ = ["Phase", "PreparedRun", "failed", "open_benchmark", "prepare", "run"]
+__all__ = ["Phase", "PreparedRun", "check_made", "failed", "open_benchmark", "prepare", "run"]
 
 PLACES = ("out", "device", "data")
 """Settings that do not decide what comes out."""
@@ -182,3 +182,19 @@ def failed(config: RunConfig) -> int:
         return 0
     found = frame.read_frame(RunFolder(config.out))
     return sum(found.failures(method) for method in [*config.methods, *config.results])
+
+
+def check_made(config: RunConfig) -> None:
+    """Check that no method of a run has failures alone.
+
+    Raises:
+        EditkitError: where one has; the run's folder is whole nevertheless.
+    """
+    found = frame.read_frame(RunFolder(config.out))
+    methods = [name for name in [*config.methods, *config.results] if found.of(name)]
+    if failed := [name for name in methods if found.failures(name) == len(found.of(name))]:
+        first = found.of(failed[0])[0]
+        raise EditkitError(
+            f"All results of {', '.join(failed)} failed ({first.item['id']}: {first.error}); correct this "
+            "and give the command again, which tries them again."
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 REQUEST = ("task", "guidance", "size", "preserve", "align", "negative", "speed")
@@ -12,6 +12,12 @@ LARGEST = 2**63 - 1
 """Largest whole number that a run's files and tables take."""
 OTHER_WORK = ("size", "negative", "speed")
 """Those of them that change how much work an edit is."""
+
+EDITS = (
+    *("variants", "backbone", "device", "dtype", "load", "options", "lora", "seed", "steps", "request"),
+    *("batch_size", "masks"),
+)
+"""Fields of a run that only its edits depend on."""
 
 
 def _check_request(request: Mapping[str, Any] | None) -> None:
@@ -109,6 +115,13 @@ class RunConfig:
             name for name in names if not name or set(name) & set("/\\\0") or name.startswith(".")
         ]:
             raise ValueError(f"{strange[0]!r} names no folder for its results")
+
+    @property
+    def unused(self) -> list[str]:
+        """Names of the fields that are set and have no use, as no method edits."""
+        plain = type(self)(benchmark="", out="", methods=["any"])
+        names = [] if self.methods else [each.name for each in fields(self) if each.name in EDITS]
+        return [name for name in names if getattr(self, name) != getattr(plain, name)]
 
     def variant(self, name: str) -> Variant:
         """Return the method that a name in `methods` stands for, with its options and fields of requests."""

@@ -10,8 +10,10 @@ from itertools import islice
 from editkit.judges.base import UNREADABLE, JudgeError
 
 NUMBER = r"[-+]?\d+(?:\.\d+)?"
+ITEM = rf"[\"']?{NUMBER}[\"']?"
+"""A figure in a list, or a string of one."""
 LISTED = re.compile(
-    rf"[\"']?scores?[\"']?\s*[:=]\s*\"?\[\s*({NUMBER}(?:\s*,\s*{NUMBER})*)\s*,?\s*\]", re.IGNORECASE
+    rf"[\"']?scores?[\"']?\s*[:=]\s*\"?\[\s*({ITEM}(?:\s*,\s*{ITEM})*)\s*,?\s*\]", re.IGNORECASE
 )
 BRACES = 100
 """Largest number of places where JSON may begin; more are rubbish, which takes long to try."""
@@ -61,7 +63,7 @@ def words(reply: str) -> str:
 
 def _listed(answer: str, count: int) -> list[float] | None:
     """The figures of the one list after `score`; None where there is none of this length."""
-    lists = {tuple(map(float, found.split(","))) for found in LISTED.findall(answer)}
+    lists = {tuple(map(float, re.findall(NUMBER, found))) for found in LISTED.findall(answer)}
     if len(lists) == 1 and len(only := lists.pop()) == count:
         return list(only)
     return None

@@ -26,6 +26,20 @@ class GoneError(Exception):
     """An error for a client that has gone away."""
 
 
+class WholeForm(MultiPartParser):
+    """A parser of a form that knows whether its last boundary came; a client that broke off sent none.
+
+    Attributes:
+        ended: whether it came.
+    """
+
+    ended = False
+
+    def on_end(self) -> None:
+        """Note the last boundary."""
+        self.ended = True
+
+
 class Body:
     """The body of one request as it comes in.
 
@@ -54,20 +68,24 @@ class Body:
         """
         await self._check_kind("multipart/form-data")
         try:
-            parser = MultiPartParser(
+            parser = WholeForm(
                 self.headers,
                 self._stream(),
                 max_files=self.settings.pictures + 1,
                 max_fields=FIELDS,
                 max_part_size=FIELD_BYTES,
             )
-            return await parser.parse()
+            form = await parser.parse()
         except MultiPartException as error:
             await self.drain()
             problem = error.message.rstrip(".")
             raise RefusedError(
                 f"The form cannot be read ({problem}); send fewer or smaller parts."
             ) from error
+        if not parser.ended:  # a part that is cut off is left out by the parser
+            await form.close()
+            raise RefusedError("The form breaks off before its last boundary; send all of it.")
+        return form
 
     async def json(self) -> dict[str, Any]:
         """Read an object.
@@ -86,7 +104,7 @@ class Body:
                     "The JSON object is too large; it may hold text only.", 413, code="too_large"
                 )
         try:
-            found = json.loads(text)
+            found = json.loads(text, object_pairs_hook=_once)
             json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no text
         except (ValueError, RecursionError) as error:  # errors of Unicode are ValueErrors
             raise RefusedError("The body is no JSON of Unicode text; send one object.") from error
@@ -146,3 +164,17 @@ class Body:
         self._more = message.get("more_body", False)
         self._read += len(chunk)
         return chunk
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object whose keys come once; JSON's readers would take the last one without a word.
+
+    Raises:
+        RefusedError: where one comes twice.
+    """
+    made: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in made:
+            raise RefusedError(f"{name[:80]} is given twice; give it once.", param=name[:80])
+        made[name] = value
+    return made

@@ -11,8 +11,15 @@ from PIL import Image, UnidentifiedImageError
 from editkit.imaging import images
 from editkit.serving.refusals import RefusedError
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
-"""Pillow's names of the formats that are read. Others, such as EPS, run programs or are read slowly."""
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+"""Pillow's names of the formats that are read; MPO is read as JPEG. Others, such as EPS, run programs or are
+read slowly."""
+
+
+def formats() -> list[str]:
+    """Return those of `FORMATS` that this Pillow reads; its older releases lack AVIF."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]  # an unknown one is a KeyError in Image.open
 
 
 def opened(file: BinaryIO, param: str, pixels: int) -> Image.Image:
@@ -29,7 +36,7 @@ def opened(file: BinaryIO, param: str, pixels: int) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures, which are refused here
-            image = Image.open(file, formats=FORMATS)
+            image = Image.open(file, formats=formats())
     except Image.DecompressionBombError as error:
         raise _too_large("", param, pixels) from error
     except UnidentifiedImageError as error:

@@ -1,5 +1,6 @@
 """Configs of every training run: its length, batches, precision and optimizer."""
 
+import math
 import os
 from dataclasses import dataclass, field
 
@@ -7,6 +8,8 @@ from editkit.precision import faster_in_bf16
 
 OPTIMIZERS = ("adamw", "muon", "prodigy", "adamw8bit", "schedulefree")
 SCHEDULES = ("constant", "linear", "cosine", "onecycle")
+LARGEST = 2**63 - 1
+"""Largest seed that generators of random numbers take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,16 @@ class OptimConfig:
             raise ValueError("optim.lr_of is not for prodigy, which has one learning rate for all parameters")
         if self.name == "schedulefree" and self.schedule != "constant":
             raise ValueError("optim.schedule must be constant with schedulefree; warmup may be given")
+        rates = {name: getattr(self, name) for name in ("lr", "muon_lr", "weight_decay")}
+        rates |= {f"lr_of.{name}": rate for name, rate in self.lr_of.items()}
+        if wrong := [name for name, rate in rates.items() if not 0 <= rate < math.inf]:
+            raise ValueError(f"optim.{wrong[0]} must be a number from 0 upwards, not {rates[wrong[0]]}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"optim.betas must lie in [0, 1), not {list(self.betas)}")
+        if not self.clip > 0:
+            raise ValueError(f"optim.clip must be above 0, or .inf for no limit, not {self.clip}")
+        if self.warmup < 0:
+            raise ValueError(f"optim.warmup must be 0 or more, not {self.warmup}")
         if not 0 < self.decay <= 1:
             raise ValueError(f"optim.decay must lie in (0, 1], not {self.decay}")
 
@@ -81,11 +94,17 @@ class FitConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:
-        if self.validate_every < 0 or self.spike < 0:
+        if self.validate_every < 0 or not self.spike >= 0:
             raise ValueError("fit.validate_every and fit.spike must be 0 or more")
         for name in ("steps", "batch", "accumulate", "save_every", "keep", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"fit.{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"fit.ema must lie in [0, 1), not {self.ema}")
+        if not -LARGEST <= self.seed <= LARGEST:
+            raise ValueError(f"fit.seed must lie within 2^63 - 1, not {self.seed}")
+        if not self.output:
+            raise ValueError("fit.output is empty; give the folder of the run, such as out/train")
         if self.optim.name == "schedulefree" and self.ema:
             raise ValueError("fit.ema must be 0 with schedulefree, which averages its weights itself")
         if self.precision not in ("auto", "bf16", "fp32"):

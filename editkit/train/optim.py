@@ -33,9 +33,16 @@ def make_optimizers(
     """Make optimizers for named parameters; each group has its peak learning rate under `peak`.
 
     Raises:
-        EditkitError: where the optimizer is not installed or does not work in shards.
+        EditkitError: where the optimizer is not installed or does not work in shards, or a learning rate is
+            for parameters that there are none of.
     """
     matrices, others = _split(parameters, config)
+    names = [name for name, _ in (*matrices, *others)]
+    if idle := [each for each in config.lr_of if not any(name.startswith(each) for name in names)]:
+        raise EditkitError(
+            f"optim.lr_of names {idle[0]!r}, with which no parameter's name begins that trains; the first of "
+            f"those is {names[0] if names else 'missing'}."
+        )
     rest: dict[float, list[nn.Parameter]] = {}
     for name, parameter in others:
         prefix = max((p for p in config.lr_of if name.startswith(p)), key=len, default="")

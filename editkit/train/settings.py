@@ -1,5 +1,6 @@
 """The config of a method's training run."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -149,16 +150,11 @@ class EditTrainConfig:
         for name, allowed in (("times", DISTRIBUTIONS), ("weighting", WEIGHTINGS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        if not self.changed_weight > 0:
-            raise ValueError(f"changed_weight must be positive, not {self.changed_weight}")
+        self._check_numbers()
         if self.changed_weight != 1 and self.distill is not None:
             raise ValueError("changed_weight is for the flow's loss; leave it out with distill")
         if self.latents not in ("cached", "on_the_fly"):
             raise ValueError(f"latents must be cached or on_the_fly, not {self.latents!r}")
-        if not 0 < self.context_tokens <= 1:
-            raise ValueError(f"context_tokens must lie in (0, 1], not {self.context_tokens}")
-        if not 0 <= self.noise_offset < 1:
-            raise ValueError(f"noise_offset must lie in [0, 1), not {self.noise_offset}")
         if self.trainable not in ("lora", "full", "input"):
             raise ValueError(f"trainable must be lora, full or input, not {self.trainable!r}")
         if self.load.get("low_memory"):
@@ -199,6 +195,17 @@ class EditTrainConfig:
             raise ValueError("text_encoders needs trainable=full")
         if self.distill is not None:
             self._check_distill(self.distill)
+
+    def _check_numbers(self) -> None:
+        if not 0 < self.changed_weight < math.inf:
+            raise ValueError(f"changed_weight must be positive, not {self.changed_weight}")
+        for name in ("guidance", "time_std"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number from 0 upwards, not {getattr(self, name)}")
+        if not 0 < self.context_tokens <= 1:
+            raise ValueError(f"context_tokens must lie in (0, 1], not {self.context_tokens}")
+        if not 0 <= self.noise_offset < 1:
+            raise ValueError(f"noise_offset must lie in [0, 1), not {self.noise_offset}")
 
     def _check_distill(self, distill: DistillConfig) -> None:
         for name, given in (

@@ -111,6 +111,14 @@ COMMANDS: dict[str, Case] = {
         ),
         "adapter cannot be attached",
     ),
+    "adapter that leaves out no expression": (
+        lambda p: trained(p, f"backbone: {p.backbone}\nlora: {{exclude: (}}\nfit: {{device: cpu}}"),
+        "adapter cannot be attached: missing \\)",
+    ),
+    "evaluation of no items": (
+        lambda p: trained(p, "evaluation: {limit: 0}"),
+        "evaluation does not fit: limit must be at least 1",
+    ),
     "training device that is not here": (lambda p: trained(p, AUTOENCODER, "fit.device=toaster"), "toaster"),
     "resume from nowhere": (
         lambda p: trained(p, AUTOENCODER, "fit.resume=none"),

@@ -13,6 +13,7 @@ from editkit.evaluation import exports
 from editkit.evaluation.report import frame
 from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig
+from tests.command_line import files
 from tests.evaluation.finished import done, scored
 
 
@@ -70,7 +71,7 @@ def test_gedit(tmp_path: Path) -> None:
         (row,) = csv.DictReader(file)
     assert (row["sementics_score"], row["quality_score"]) == ("7.0", "6.0")
     assert (row["intersection_exist"], row["instruction_language"]) == ("True", "en")
-    assert row["edited_image"].endswith("near/fullset/ps_human/en/en2.png")
+    assert row["edited_image"] == str(tmp_path / "out/near/fullset/ps_human/en/en2.png")
 
 
 def test_imgedit(tmp_path: Path) -> None:
@@ -92,3 +93,23 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(EditkitError, match="is not one of jsonl"):
         exports.export(run.path, tmp_path / "out", "gedit")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_export_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    """The second picture cannot be read; the folder that was given is as it was before."""
+    run = scored(tmp_path, "magicbrush", {"near": 5}, ["pixels"])
+    last = run.path / frame.read_frame(run).rows[-1].picture
+    whole = last.read_bytes()
+    last.unlink()
+    out = tmp_path / "out"
+    with pytest.raises(EditkitError, match="cannot be written"):
+        exports.export(run.path, out)
+    assert not out.exists()
+    out.mkdir()
+    with pytest.raises(EditkitError, match="cannot be written"):
+        exports.export(run.path, out)
+    assert files(tmp_path / "out") == {}
+    assert not list(tmp_path.glob(".*.part"))
+    last.write_bytes(whole)
+    exports.export(run.path, out)
+    assert (out / "near_evaluated_metrics.json").is_file()

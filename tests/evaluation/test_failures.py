@@ -124,3 +124,20 @@ def test_lost_pictures_are_made_again(lost: str, random_flux, tmp_path: Path) ->
     assert table(done(config, lambda: Editor(random_flux))) == before
     assert picture.read_bytes() == data
     assert runner.failed(config) == 0
+
+
+def test_a_run_whose_method_has_failures_alone_is_an_error(tmp_path: Path, cli: Cli) -> None:
+    """Its report is written first; one result that is there is enough for status 0."""
+    data = samples.jsonl(tmp_path / "data", 2)
+    results = samples.copied_results(runner.open_benchmark("jsonl", data), tmp_path / "theirs", 9)
+    run = ("eval", "run", "jsonl", "--data", data, "--results", results, "--metrics", "pixels", "-o")
+    kept = {path: path.read_bytes() for path in results.glob("*.png")}
+    for path in kept:
+        path.write_bytes(b"damaged")
+    told = cli(*run, tmp_path / "run")
+    assert told.status == 2
+    assert "editkit: All results of theirs failed (item 0: " in told.err
+    assert (tmp_path / "run" / "report.html").is_file()
+    path, whole = next(iter(kept.items()))
+    path.write_bytes(whole)
+    assert cli(*run, tmp_path / "run").status == 0

@@ -66,6 +66,12 @@ def test_a_plan_tells_of_items_whose_pictures_cannot_be_read(tmp_path: Path, cli
         (["shapesworld", "-m", "kontext", "--shard", "2/2"], "give K/N"),
         (["shapesworld", "-m", "kontext,kontext"], "comes twice"),
         (["shapesworld", "-m", "kontext", "--on", "h100-80g"], "--on is for --dry-run"),
+        (
+            ["shapesworld", "-m", "kontext", "--dry-run", "--device", "nonsense"],
+            "device 'nonsense' is unknown",
+        ),
+        (["shapesworld", "-m", "kontext", "--dry-run", "--device", "h100-80g"], "a GPU to plan for"),
+        (["shapesworld", "-m", "kontext", "--dry-run", "--dtype", "float31"], "dtype 'float31' is unknown"),
         (["shapesworld", "-m", "kontext", "--metric-option", "lpips.net=alex"], "not among the metrics"),
     ],
 )
@@ -87,3 +93,9 @@ def test_a_run_as_yaml(tmp_path: Path, cli: Cli) -> None:
     assert (tmp_path / "run" / "report.html").is_file()
     path.write_text(path.read_text() + "limt: 3\n")
     refused(cli("eval", "run", path), "did you mean 'limit'")
+
+
+def test_a_plan_may_be_for_a_device_of_another_machine(tmp_path: Path, cli: Cli) -> None:
+    plan = ("eval", "run", "shapesworld", "-m", "kontext", "--limit", 1, "--metrics", "pixels", "--dry-run")
+    told = cli(*plan, "--device", "cuda:7", "--dtype", "bf16")
+    assert (told.status, told.err) == (0, "")

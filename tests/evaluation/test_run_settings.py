@@ -92,3 +92,20 @@ def test_wrong_fields_of_requests_are_refused_at_once(tmp_path: Path, cli: Cli) 
     refused(cli(*run, "--seed", 2**63), "seed must be at most")
     refused(cli(*run, "--limit", 2**63), "limit must be at most")
     assert not (tmp_path / "run").exists()
+
+
+def test_settings_of_edits_are_told_where_nothing_is_edited(
+    existing: RunConfig, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a YAML, too, but not those that stand for all of a person's commands."""
+    written = Path(existing.out).with_name("run.yaml")
+    written.write_text(
+        f"benchmark: jsonl\ndata: {existing.data}\nresults: {existing.results}\nmetrics: [pixels]\n"
+        "masks: true\n"
+    )
+    monkeypatch.setenv("EDITKIT_DTYPE", "float16")
+    told = cli("eval", "run", written, "--steps", 4, "--option", "kontext.area=65536", "--dry-run")
+    assert told.status == 0
+    assert told.err == (
+        "note: no method is named, so that nothing is edited and options, steps, masks have no use\n"
+    )

@@ -164,6 +164,19 @@ def test_lost_pictures_are_made_again(editor: editkit.Editor, tmp_path: Path) ->
     assert [name for name in set(names) if names.count(name) > 1] == ["000001"]
 
 
+def test_settings_of_a_job_that_made_nothing_may_change(tmp_path: Path) -> None:
+    """As after an option that the backbone refused; not while another run is about to begin."""
+    store = Store(tmp_path / "out", {"dtype": "float31"})
+    asked = "import sys; from pathlib import Path; from editkit.serving.jobs.store import Store\n"
+    other = [sys.executable, "-c", asked + "Store(Path(sys.argv[1]), {'dtype': None})", tmp_path / "out"]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    with store.locked(2, 5):
+        run = subprocess.run(other, capture_output=True, text=True, check=False, env=env)
+        assert "was begun with dtype='float31'" in run.stderr
+    subprocess.run(other, check=True, env=env)
+    assert json.loads((tmp_path / "out" / "job.json").read_text()) == {"dtype": None}
+
+
 @pytest.mark.parametrize("data", [b"{", b"[]", b"\xff"])
 def test_damaged_settings(tmp_path: Path, data: bytes) -> None:
     Store(tmp_path / "out", {})
@@ -209,6 +222,9 @@ def test_the_command(cli: Cli, place: Place) -> None:
     refused(cli(*asked, "--retry"), "3 of 7 items failed")
     refused(cli(*asked, "--shard", "2/2"), "--shard 2/2 is not allowed")
     refused(cli(*asked, "--column", "image"), "FIELD=COLUMN")
+    refused(cli(*asked, "--column", "image=a", "--column", "image=b"), "--column names image twice")
+    refused(cli(*asked, "--workers", 2), "--workers and --gpus are for a cluster")
+    refused(cli(*asked, "--ray", "local", "--gpus", -1), "--workers 1 --gpus -1 is not allowed")
     refused(cli("batch", "nowhere.jsonl", "--out", "b"), "manifest nowhere.jsonl cannot be read")
     folder = place.folder / "pictures"
     folder.mkdir()

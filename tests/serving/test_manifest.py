@@ -96,6 +96,19 @@ def test_wrong_manifests(folder: Path, rows: list[Any], told: str) -> None:
     one_sentence(str(error.value))
 
 
+def test_columns_that_are_named_must_be_there(folder: Path) -> None:
+    """Else the field is left out in silence, and a row without a picture is drawn from its words."""
+    source = written(folder / "m.jsonl", [{"src": "p0.png", "words": "a"}, {"src": "p1.png", "more": 3}])
+    named = {"image": "src", "instruction": "words"}
+    assert [item.row for item in read(source, named=named)] == [
+        {"image": "p0.png", "instruction": "a"},
+        {"image": "p1.png"},
+    ]
+    with pytest.raises(EditkitError, match="no column called 'scr'; there are src, words; did you") as error:
+        read(source, named={**named, "image": "scr"})
+    one_sentence(str(error.value))
+
+
 @pytest.mark.parametrize(
     ("row", "told"),
     [

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from backbones.flux import Flux
+from editkit import EditkitError
 from editkit.train.config import OptimConfig
 from editkit.train.optim import Ema, make_optimizers, rate
 
@@ -55,6 +56,8 @@ def test_rates_by_name() -> None:
     (adamw,) = make_optimizers(free.items(), OptimConfig(lr=1.0, lr_of={"t5": 0.1, "t5.shared": 0.5}))
     found = {id(p): group["peak"] for group in adamw.param_groups for p in group["params"]}
     assert [found[id(free[name])] for name in free] == [0.5, 0.1, 1.0, 1.0]
+    with pytest.raises(EditkitError, match=r"lr_of names 't6', .* the first of those is t5.shared.weight"):
+        make_optimizers(free.items(), OptimConfig(lr_of={"t6": 0.1}))
 
 
 def test_moving_average() -> None:

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
+from editkit.atomic_files import whole_folder
 from editkit.errors import EditkitError, unknown
 from editkit.evaluation.report import frame
 from editkit.evaluation.report.frame import Frame
@@ -16,13 +17,16 @@ EXPORTS = {
     "imgedit": "editkit.evaluation.exports.imgedit",
     "magicbrush": "editkit.evaluation.exports.magicbrush",
 }
-"""Modules by name; each has `write(found, folder, out)`, which gives notes on what is missing."""
+"""Modules by name; each has `write(found, folder, out, place)`, which gives notes on what is missing.
 
-Write = Callable[[Frame, RunFolder, Path], list[str]]
+`out` becomes `place` when it is complete, so that paths inside its files begin with `place`.
+"""
+
+Write = Callable[[Frame, RunFolder, Path, Path], list[str]]
 
 
 def export(path: str | Path, out: str | Path, name: str | None = None) -> list[str]:
-    """Write a run's results in a benchmark's own layout; return notes on what is missing.
+    """Write a run's results in a benchmark's own layout, all or none; return notes on what is missing.
 
     Args:
         path: the run's folder.
@@ -49,7 +53,5 @@ def export(path: str | Path, out: str | Path, name: str | None = None) -> list[s
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise EditkitError(f"{out} holds something already; give a new folder.")
     write: Write = importlib.import_module(EXPORTS[chosen]).write
-    try:
-        return write(found, folder, out)
-    except OSError as error:
-        raise EditkitError(f"The export {out} cannot be written ({error.strerror}).") from error
+    with whole_folder(out.resolve()) as partial:  # `.` has no name of its own
+        return write(found, folder, partial, out)

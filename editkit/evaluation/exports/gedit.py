@@ -23,12 +23,15 @@ HEAD = (
 """Columns of its CSV, spelt as there."""
 
 
-def write(found: Frame, folder: RunFolder, out: Path) -> list[str]:
+def write(found: Frame, folder: RunFolder, out: Path, place: Path) -> list[str]:
     """Write pictures and, where a judge has scored, CSVs."""
     notes = []
     for method in found.methods:
         rows = found.of(method)
-        copied = pictures.copy(folder, rows, out / method)
+        copied = {
+            item: place / path.relative_to(out)
+            for item, path in pictures.copy(folder, rows, out / method).items()
+        }
         scored = [row for row in rows if SEMANTICS in row.values and QUALITY in row.values]
         if not scored:
             notes.append(f"{method} has no scores of a judge ({SEMANTICS}, {QUALITY}), so no CSV is written.")

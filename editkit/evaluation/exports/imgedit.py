@@ -13,7 +13,7 @@ METRIC, AVERAGE = "imgedit judge", "imgedit"
 """The scoring judge under ImgEdit's rubric: its name, and the column of its average."""
 
 
-def write(found: Frame, folder: RunFolder, out: Path) -> list[str]:
+def write(found: Frame, folder: RunFolder, out: Path, place: Path) -> list[str]:
     """Write pictures and, where a judge has scored, its replies and averages by key."""
     notes = []
     for method in found.methods:

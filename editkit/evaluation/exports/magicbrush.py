@@ -14,7 +14,7 @@ COLUMNS = {"l1": "l1", "l2": "l2", "clip-i": "clip_i", "dino": "dino", "clip-t":
 """Its names of figures, and editkit's columns."""
 
 
-def write(found: Frame, folder: RunFolder, out: Path) -> list[str]:
+def write(found: Frame, folder: RunFolder, out: Path, place: Path) -> list[str]:
     """Write pictures and means; a figure whose metric was left out is absent."""
     notes = []
     for method in found.methods:

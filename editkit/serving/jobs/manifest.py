@@ -139,8 +139,7 @@ def read_manifest(source: Path, shared: Shared, named: Mapping[str, str], preset
     items = _items(found, known, shared, folder)
     if not items:
         raise EditkitError(f"The manifest {source} has no items.")
-    if not (named or preset):
-        _check_columns(found, source)
+    _check_columns(found, source, named, preset)
     if all(item.problem for item in items):
         raise EditkitError(str(items[0].problem))
     return items
@@ -191,8 +190,19 @@ def _fields(
     return {**found, ID: rows.unused(name, taken)}, None
 
 
-def _check_columns(found: Sequence[Mapping[str, Any]], source: Path) -> None:
+def _check_columns(
+    found: Sequence[Mapping[str, Any]], source: Path, named: Mapping[str, str], preset: str | None
+) -> None:
+    """Check that a manifest has the columns that are named, and where none are, no others than an edit's."""
     names = layouts.column_names(found) or set()
+    for field, column in named.items():
+        if column not in names:
+            raise EditkitError(
+                f"{source}: {unknown('column called', column, sorted(names))[:-1]}; --column "
+                f"{field}={column} names none."
+            )
+    if named or preset:
+        return
     if strange := sorted(names - set(COLUMNS)):
         problem = unknown("column called", strange[0], COLUMNS)
         raise EditkitError(f"{source}: {problem[:-1]}; --column FIELD=COLUMN or --preset names others.")

@@ -52,7 +52,7 @@ class Store:
 
     Args:
         folder: made where it is missing.
-        settings: that decide what the pictures look like; a folder keeps its first ones.
+        settings: that decide what the pictures look like; a folder keeps those of its first item.
 
     Raises:
         EditkitError: where it cannot be made, holds something else, or was begun with other settings.
@@ -69,8 +69,9 @@ class Store:
             names = {each.name for each in self.folder.glob("[!.]*")} - {SETTINGS}
             if names:
                 raise EditkitError(f"--out {folder} is not empty and holds no job; give another folder.")
-            with atomic_files.whole(kept) as file:
-                file.write(json.dumps(told, indent=1).encode())
+            self._begin(told)
+        elif _settings(kept) != told and self._idle():
+            self._begin(told)
         self._check(_settings(kept), told)
         self._log: Any = None
 
@@ -184,6 +185,20 @@ class Store:
             self._log = os.open(self.folder / LOGS / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.write(self._log, (json.dumps(asdict(made)) + "\n").encode())
         os.fsync(self._log)
+
+    def _begin(self, told: Mapping[str, Any]) -> None:
+        with atomic_files.whole(self.folder / SETTINGS) as file:
+            file.write(json.dumps(told, indent=1).encode())
+
+    def _idle(self) -> bool:
+        """Whether nothing is logged and no run is at work, as after an option that was refused."""
+        if any((self.folder / LOGS).glob("*")):
+            return False
+        try:
+            with self.locked(0, 0):  # up to the end, wherever it is
+                return True
+        except EditkitError:
+            return False
 
     def _check(self, kept: Mapping[str, Any], told: Mapping[str, Any]) -> None:
         for name in {**kept, **told}:
