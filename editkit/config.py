@@ -43,14 +43,21 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise EditkitError(f"The config {path} cannot be read: {error.strerror or error}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = str(error).splitlines()[0]
-        raise EditkitError(f"The config {path} is not YAML ({problem}).") from error
+        raise EditkitError(f"The config {path} is not YAML ({_place(error)}).") from error
     if not isinstance(loaded, DictConfig):
         raise EditkitError(f"The config {path} must be a mapping of keys to values.")
     try:
         return cast(dict[str, Any], OmegaConf.to_container(loaded, resolve=True))
     except OmegaConfBaseException as error:
         raise EditkitError(f"The config {path} does not resolve: {first_sentence(error)}.") from error
+
+
+def _place(error: Exception) -> str:
+    """What is wrong with YAML, and in which line."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if problem is None or mark is None:
+        return str(error).splitlines()[0]
+    return f"{problem} in line {mark.line + 1}"
 
 
 def layered(path: str | Path, changes: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,3 +100,9 @@ def test_bad_values_are_one_sentence(values: dict[str, Any], overrides: list[str
 def test_a_value_of_another_kind_is_told_plainly(values: dict[str, Any], words: str) -> None:
     with pytest.raises(EditkitError, match=words):
         config.build(RunConfig, {"benchmark": "jsonl", "out": "run", **values})
+
+
+def test_what_is_no_yaml_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("fit:\n  steps: 1\n  steps: 2\n")
+    with pytest.raises(EditkitError, match=r"run\.yaml is not YAML \(found duplicate key steps in line 3\)"):
+        config.read_yaml(tmp_path / "run.yaml")

@@ -78,6 +78,7 @@ def batch(
     if ray is not None and share.of > 1:
         raise EditkitError("--ray spreads the work itself; leave --shard and accelerate out.")
     items = manifests.read_manifest(manifest, shared, _columns(column), preset)
+    _tell_drawn(items)
     loading: dict[str, Any] = {"backbone": backbone, "dtype": dtype}
     loading |= {"load": load, "lora": lora, "low_memory": low_memory}
     named = {asked["method"]: options.pairs(option)}
@@ -158,6 +159,16 @@ def _run_share(
     first, last = share.range(len(batches))
     with terminal.progress("batch", sum(map(len, batches[first:last]))) as bar:
         job.run(cache(editor), batches, store, share, retry=retry, tell=lambda _: bar.advance(1))
+
+
+def _tell_drawn(items: "Sequence[Item]") -> None:
+    """Say which items have no picture where others have one: an empty cell may be a slip."""
+    valid = [each for each in items if each.problem is None]
+    drawn = [each.name for each in valid if each.row.get("image") in (None, "")]
+    if 0 < len(drawn) < len(valid):
+        options.say(
+            [f"{len(drawn)} items have no image and are drawn from their words; the first: {drawn[0]}"]
+        )
 
 
 def _tell(done: Any, folder: Path) -> None:

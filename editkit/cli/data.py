@@ -30,7 +30,8 @@ def check(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Settings that differ: key=value, with dots for nested keys, such as data.path=pairs."
+            help="More YAML files, each over the one before, and key=value, with dots for nested keys, such "
+            "as data.path=pairs."
         ),
     ] = None,
     limit: Annotated[
@@ -51,7 +52,7 @@ def check(
         raise EditkitError(f"--limit {limit} is not allowed; give at least 1.")
     if output:
         images.check_output(output)
-    settings = configs.build(EditTrainConfig, configs.read_yaml(config), overrides or [])
+    settings = configs.build(EditTrainConfig, *configs.layered(config, overrides or []))
     mixed = [dataset(each) for each in (settings.data, *(m.data for m in settings.mixture.values()))]
     records = ChainedDataset(mixed)
     with terminal.progress("check", min(len(records), limit or len(records))) as bar:

@@ -78,6 +78,7 @@ class Server:
         async def run(request: Request) -> Response:
             try:
                 self._check_key(request)
+                _check_address(request)
                 return await handler(request)
             except RefusedError as error:
                 request.scope["told"] = {"problem": str(error)}
@@ -180,6 +181,12 @@ class Server:
             if result.error is not None:
                 raise RefusedError(result.error, 422, code="not_possible")
         return results
+
+
+def _check_address(request: Request) -> None:
+    """Refuse fields in the address, which would be left out in silence; others, such as Azure's, are not."""
+    if found := [name for name in request.query_params if name in openai.KNOWN]:
+        raise RefusedError(f"{found[0]} stands in the address; send it in the body.", param=found[0])
 
 
 async def _http_error(_: Request, error: Any) -> Response:

@@ -39,6 +39,8 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "markup": (),
 }
 """Fields that are refused, but for values that change nothing."""
+KNOWN = (*OWN, *request_fields.SETTINGS, *WITHOUT_EFFECT, *NEUTRAL)
+"""Fields of a request that are no pictures."""
 ITS_MODELS = ("gpt-image", "dall-e", "chatgpt-image")
 """How OpenAI's own models begin; a client that asks for one gets the default method."""
 FORMATS: Mapping[str, Mapping[str, Any]] = {"png": images.PNG, "jpeg": images.JPEG, "webp": images.WEBP}
@@ -83,10 +85,9 @@ def read_fields(given: Mapping[str, Any], settings: ServerSettings, methods: Seq
     Raises:
         EditkitError: for an unknown field or method, or a value that is not allowed.
     """
-    known = (*OWN, *request_fields.SETTINGS, *WITHOUT_EFFECT, *NEUTRAL)
     for name in given:
-        if name not in known:
-            raise RefusedError(unknown("field", name[:80], known), param=name[:80])
+        if name not in KNOWN:
+            raise RefusedError(unknown("field", name[:80], KNOWN), param=name[:80])
     for name, allowed in NEUTRAL.items():
         value = given.get(name)
         if value not in (None, "", *allowed):

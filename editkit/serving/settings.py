@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from editkit.errors import EditkitError
+from editkit.errors import EditkitError, unknown
+from editkit.judges import JUDGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,8 @@ class ServerSettings:
         for name, value in vars(self).items():
             if isinstance(value, int | float) and not value > 0 and name != "linger":
                 raise EditkitError(f"{name}={value} is not allowed; give a positive number.")
+        if strange := [name for name in self.judges if name not in JUDGES]:
+            raise EditkitError(unknown("judge", strange[0], JUDGES))
         if self.queue < self.results:
             raise EditkitError(f"queue={self.queue} is too short; give at least {self.results}.")
         if self.adapters is not None and not self.adapters.is_dir():

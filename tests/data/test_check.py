@@ -144,3 +144,6 @@ def test_check_command(flawed: Path, tmp_path: Path, capfd: Any, monkeypatch: py
     run = cli("data", "check", config_file, "--limit", "1", "--json")
     assert (run.status, run.err) == (0, "")
     assert json.loads(run.out)["problems"] == {}
+    more = tmp_path / "more.yaml"
+    more.write_text("data: {count: 2}\n")
+    assert json.loads(cli("data", "check", config_file, more, "--json").out)["records"] == 2

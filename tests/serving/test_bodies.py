@@ -1,10 +1,11 @@
-"""Bodies that are read whole, or refused."""
+"""Bodies that are read whole, or refused, and fields that stand elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+import httpx
 import pytest
 from starlette.datastructures import FormData, Headers
 from starlette.types import Message
@@ -12,6 +13,7 @@ from starlette.types import Message
 from editkit.serving.body import Body
 from editkit.serving.refusals import RefusedError
 from editkit.serving.settings import ServerSettings
+from tests.serving.server import Served
 
 PART = b'--x\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
 FORM = PART % (b"prompt", b"make it blue") + PART % (b"steps", b"1")
@@ -53,3 +55,13 @@ def test_a_key_that_comes_twice_is_refused(text: str) -> None:
     with pytest.raises(RefusedError, match=r"(prompt|seeds) is given twice; give it once"):
         read(text.encode(), "application/json")
     assert read(b'{"prompt": "a"}', "application/json") == {"prompt": "a"}
+
+
+def test_fields_in_the_address_are_refused(server: Served) -> None:
+    """Others may stand there: clients of Azure send the version of the API so."""
+    told = {"prompt": "a red circle", "steps": 1, "size": "32x32"}
+    address = f"{server.url}/v1/images/generations"
+    refused = httpx.post(address, params={"seed": 3, "api-version": "1"}, json=told, timeout=120)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"] == "seed stands in the address; send it in the body."
+    assert httpx.post(address, params={"api-version": "1"}, json=told, timeout=120).status_code == 200

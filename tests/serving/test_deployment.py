@@ -26,6 +26,8 @@ def test_all_limits_can_be_set() -> None:
     assert settings.batch == ServerSettings.batch
     with pytest.raises(EditkitError, match="steps=0"):
         config.build(DeploymentConfig, {"steps": 0}).settings(None)
+    with pytest.raises(EditkitError, match=r"There is no judge 'tinny'; .* did you mean 'tiny'"):
+        config.build(DeploymentConfig, {"judges": ["tinny"]}).settings(None)
 
 
 def test_loading_and_options_reach_the_editor(tmp_path: Path) -> None:

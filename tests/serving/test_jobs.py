@@ -237,3 +237,7 @@ def test_the_command(cli: Cli, place: Place) -> None:
     recipe = provenance.read_recipe(place.folder / "two" / "a-b.png")
     assert (recipe["instruction"], recipe["steps"]) == ("make it blue", 1)
     assert EditRequest(image=None, instruction="a").seed == recipe["seed"]
+    (folder / "m.csv").write_text("image,instruction\na b.png,make it blue\n,make it red\n")
+    run = cli("batch", folder / "m.csv", "--steps", 1, "--out", "three", "-b", place.backbone)
+    assert run.status == 0
+    assert "note: 1 items have no image and are drawn from their words; the first: 000001" in run.err
