@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from backbones.specs import FAMILIES
 from editkit import config
 from editkit.backbone import Autoencoders, BackboneProvider, Family, Inventory, LoraFormats, Transformer
+from editkit.startup import no_garbage_collection
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +48,8 @@ class FluxProvider:
         dtype: "str | torch.dtype | None" = None,
         loading: Mapping[str, Any] | None = None,
     ) -> "Flux":
-        from backbones import flux
+        with no_garbage_collection():
+            from backbones import flux
 
         return flux.load_flux(name, device, dtype, loading)
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.serving.address import check_address
+from editkit.startup import no_garbage_collection
 
 MEGABYTES = 40
 """Size of the largest file that a visitor may upload."""
@@ -60,24 +61,25 @@ def serve(
     """
     check_address(host, port)
     trusted = offered(adapters)
-    with _until_stopped():
-        app = page_app()
-        # Everybody may edit; training, which takes hours, needs a local page or the password.
-        trains = password is not None or (host in LOCAL_HOSTS and not share)
-        options = app.PageOptions(
-            pixels=pixels,
-            trains=trains,
-            paths=paths,
-            runs=runs,
-            output=output,
-            personal=personal,
-            adapters=trusted,
-        )
-        with app.opened(load(), options) as (page, runner):
+    with _until_stopped(), ExitStack() as opened:
+        with no_garbage_collection():
+            app = page_app()
+            # Everybody may edit; training, which takes hours, needs a local page or the password.
+            trains = password is not None or (host in LOCAL_HOSTS and not share)
+            options = app.PageOptions(
+                pixels=pixels,
+                trains=trains,
+                paths=paths,
+                runs=runs,
+                output=output,
+                personal=personal,
+                adapters=trusted,
+            )
+            page, runner = opened.enter_context(app.opened(load(), options))
             address = _launch(page, app.LOOKS, host, port, share, password)
-            runner.warm()
-            print(f"editkit demo is ready at {address} (Ctrl-C ends it)", flush=True)
-            threading.Event().wait()
+        runner.warm()
+        print(f"editkit demo is ready at {address} (Ctrl-C ends it)", flush=True)
+        threading.Event().wait()
 
 
 def _launch(
