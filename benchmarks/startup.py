@@ -1,4 +1,4 @@
-"""Seconds of a whole `editkit edit` with `tiny`, with and without the garbage collector during and after imports.
+"""Seconds of a whole `editkit edit` with `tiny`, with and without the garbage collector in imports.
 
     python benchmarks/startup.py [--pairs 5]
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 def no_garbage_collection() -> Iterator[None]:
     """Switch the garbage collector off for a block of imports, and spare it what they made.
 
-    Modules stay until the end, so that looking for garbage among them only takes time. The collector stays off
-    where a program has switched it off before.
+    Modules stay until the end, so that looking for garbage among them only takes time. The collector stays
+    off where a program has switched it off before.
     """
     if not gc.isenabled():
         yield

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from editkit import notes
 from editkit.data.records import FILES, DataConfig, Record
 from editkit.errors import EditkitError
 
@@ -38,11 +39,13 @@ class World(Dataset, Protocol):
 
 
 def dataset(config: DataConfig) -> Dataset:
-    """Create the dataset that a config names.
+    """Create the dataset that a config names; notes name settings that it does not use.
 
     Raises:
         EditkitError: if it has no such kind of edit, its seeds are held out, or its files cannot be read.
     """
+    for note in config.unused():
+        notes.tell(note)
     module, _, name = DATASETS[config.name].partition(":")
     found: Dataset = getattr(importlib.import_module(module), name)(config)
     return found

@@ -15,6 +15,8 @@ FILES = ("jsonl", "csv", "table", "folders", "webdataset", "huggingface")
 NAMES = ("shapesworld", "shapesworld masked", "shapesworld holes", *FILES)
 OF_FILES = ("path", "preset", "columns", "folders")
 """Settings that say where records are in files, which ShapesWorld has none of."""
+OF_LAYOUTS = {"folders": "folders", "fields": "csv", "split": "huggingface", "streaming": "huggingface"}
+"""Name of the dataset that alone uses a setting."""
 STRETCH = 0.01
 """Largest relative difference between the aspect ratios of one record's pictures."""
 DRAWN = 10_000
@@ -168,6 +170,17 @@ class DataConfig:
             raise ValueError(f"data.count must be at least 1, not {self.count}")
         if self.kinds and not (min(self.kinds.values()) >= 0 and 0 < sum(self.kinds.values()) < math.inf):
             raise ValueError(f"data.kinds must be weights that are not negative nor all 0, not {self.kinds}")
+
+    def unused(self) -> list[str]:
+        """Return a sentence for each setting that was given, and that this dataset does not use."""
+        return [
+            f"data.{name} is for data.name={layout}; data.name={self.name} does not use it."
+            for name, layout in OF_LAYOUTS.items()
+            if self.name != layout and getattr(self, name) != getattr(DEFAULTS, name)
+        ]
+
+
+DEFAULTS = DataConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
