@@ -19,7 +19,7 @@ from typing import Any
 from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.serving.address import check_address
-from editkit.startup import no_garbage_collection
+from editkit.startup import no_garbage_collection, spare_modules
 
 MEGABYTES = 40
 """Size of the largest file that a visitor may upload."""
@@ -77,6 +77,7 @@ def serve(
             )
             page, runner = opened.enter_context(app.opened(load(), options))
             address = _launch(page, app.LOOKS, host, port, share, password)
+            spare_modules()
         runner.warm()
         print(f"editkit demo is ready at {address} (Ctrl-C ends it)", flush=True)
         threading.Event().wait()

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Switch the garbage collector off for a block of imports, and spare it what they made.
+    """Switch the garbage collector off for a block of imports, which leave nothing to collect.
 
-    Modules stay until the end, so that looking for garbage among them only takes time. The collector stays
-    off where a program has switched it off before.
+    It stays off where a program has switched it off before.
     """
     if not gc.isenabled():
         yield
@@ -19,5 +18,12 @@ def no_garbage_collection() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
         gc.enable()
+
+
+def spare_modules() -> None:
+    """Leave all that was made so far out of later collections; for processes of our own only.
+
+    In another program, its own objects would never be collected, such as models that it drops later.
+    """
+    gc.freeze()

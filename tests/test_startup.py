@@ -35,6 +35,8 @@ def test_a_collector_that_a_program_switched_off_stays_off() -> None:
         gc.enable()
 
 
-def test_loading_leaves_it_on() -> None:
+def test_loading_leaves_the_objects_of_a_program_to_the_collector() -> None:
+    frozen = gc.get_freeze_count()
     editkit.load("tiny", "cpu")
     assert gc.isenabled()
+    assert gc.get_freeze_count() <= frozen

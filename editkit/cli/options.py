@@ -119,6 +119,7 @@ def editor(
     gpus.check_runs(device)  # the backbone does, too, but torch is imported before
     from editkit.backbone import provider
     from editkit.editor import Editor
+    from editkit.startup import spare_modules
 
     loaded = pairs(load, "--load")
     if low_memory is not None:
@@ -128,7 +129,9 @@ def editor(
                 "leave one of them out."
             )
         loaded["low_memory"] = low_memory
-    return Editor(provider().load(backbone, device, dtype, loaded), options, scaled(lora))
+    found = provider().load(backbone, device, dtype, loaded)
+    spare_modules()
+    return Editor(found, options, scaled(lora))
 
 
 def check_options(options: Mapping[str, Mapping[str, Any]]) -> None:
