@@ -15,7 +15,7 @@ from backbones import attention_values, block_features, context, devices, famili
 from backbones.attention_memory import AttentionMemory, use_memory
 from backbones.encoding_cache import LruCache, TextCache
 from backbones.latents import LatentCodec
-from backbones.load_options import LoadOptions
+from backbones.load_options import STEP_CACHES, LoadOptions
 from backbones.loading import set_cache
 from editkit import config
 from editkit.backbone import Family
@@ -103,7 +103,7 @@ class Flux(LatentCodec):
             yield
             return
         transformer = self.transformer(role)
-        set_cache(transformer, cache)
+        set_cache(transformer, cache, STEP_CACHES)
         try:
             yield
         finally:

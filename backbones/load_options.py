@@ -16,6 +16,8 @@ from editkit.errors import EditkitError, first_sentence
 
 CACHES = ("FirstBlockCacheConfig", "TaylorSeerCacheConfig")
 """Cache configs of diffusers that need no callback and support FLUX's blocks."""
+STEP_CACHES = (*CACHES, "MagCacheConfig")
+"""The same, and one that must know the number of steps of each edit."""
 FILES = (".safetensors", ".gguf")
 """Endings of weight files that can be loaded."""
 QUANTIZERS = ("BitsAndBytesConfig", "TorchAoConfig", "QuantoConfig", "NVIDIAModelOptConfig")

@@ -1,7 +1,7 @@
 """Load a transformer, and set it up as the loading options say."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -109,18 +109,21 @@ def apply_options(transformer: FluxTransformer2DModel, options: LoadOptions) -> 
     return transformer
 
 
-def set_cache(transformer: FluxTransformer2DModel, values: dict[str, Any]) -> None:
+def set_cache(
+    transformer: FluxTransformer2DModel, values: dict[str, Any], allowed: Sequence[str] = CACHES
+) -> None:
     """Let one of diffusers' caches skip blocks from now on, or none.
 
     Args:
         transformer: the transformer.
         values: `type`, which names diffusers' class, and its arguments; empty for none.
+        allowed: names of diffusers' classes that may be used.
 
     Raises:
         EditkitError: where the cache does not fit, or blocks are compiled, which would be compiled anew.
     """
-    wanted = build_config(values, CACHES) if values else None
-    if wanted == transformer._cache_config:
+    wanted = build_config(values, allowed) if values else None
+    if repr(wanted) == repr(transformer._cache_config):  # configs with tensors cannot be compared
         return
     if any(block._compiled_call_impl is not None for block in transformer.transformer_blocks):
         raise EditkitError(

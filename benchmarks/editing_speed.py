@@ -20,7 +20,7 @@ import torch
 
 import editkit
 from benchmarks import speed_edits, speed_figures, speed_flux, speed_page, speed_table
-from benchmarks.speed_edits import EXACT, TECHNIQUES, Edited, Technique
+from benchmarks.speed_edits import CACHED, EXACT, TECHNIQUES, Edited, Technique
 
 METHODS = ("kontext", "icedit", "aceplus")
 PEER = 2
@@ -66,7 +66,9 @@ def measure(
     told, drawn = [f"`python benchmarks/editing_speed.py {' '.join(sys.argv[1:])}`"], {}
     chosen = {}
     for method in methods:
-        techniques = TECHNIQUES | (distilled if method == METHODS[0] else {})
+        record, options = editor.method(method)
+        cached = editor.backbone.role(record.role_under(options)).cached_context
+        techniques = TECHNIQUES | (CACHED if cached else {}) | (distilled if method == METHODS[0] else {})
         rows = speed_edits.edits(editor, method, examples, steps, seconds, techniques)
         drawn[method] = (examples, rows)
         local = speed_figures.local(examples)

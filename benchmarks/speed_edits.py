@@ -29,12 +29,14 @@ class Technique:
         share: share of the full number of steps that is taken.
         steps: number of steps that is taken; where None, `share` says it.
         adapter: folder or file of an adapter that was distilled for few steps; None for none.
+        context: the method's option `context`.
     """
 
     speed: str = "exact"
     share: float = 1.0
     steps: int | None = None
     adapter: str | None = None
+    context: str = "joint"
 
 
 EXACT = "exact"
@@ -52,6 +54,7 @@ TECHNIQUES = {
     "region by a draft of 4 steps": Technique(speed="full_steps=1,draft=4"),
     "first block cache, 0.1": Technique(speed="cache=first_block,threshold=0.1"),
     "Taylor cache, every 3rd": Technique(speed="cache=taylor_seer,full_steps=3,interval=3"),
+    "MagCache, 0.06": Technique(speed="cache=mag,threshold=0.06"),
     "half the steps, context after 1 step": Technique(share=1 / 2, speed="full_steps=1,region=false"),
     "half the steps, region after 1 step": Technique(share=1 / 2, speed="full_steps=1"),
     "half the steps, region by a draft": Technique(share=1 / 2, speed="full_steps=1,draft=4"),
@@ -59,6 +62,16 @@ TECHNIQUES = {
     "a quarter of the steps, region after 1 step": Technique(share=1 / 4, speed="full_steps=1"),
 }
 """Techniques by name; the first saves nothing, the last ones combine two. A region holds the context too."""
+CACHED = {
+    "cached context": Technique(context="cached"),
+    "cached context, half the steps": Technique(context="cached", share=1 / 2),
+    "cached context, a quarter of the steps": Technique(context="cached", share=1 / 4),
+    "cached context, region after 1 step": Technique(context="cached", speed="full_steps=1"),
+    "cached context, half the steps, region after 1 step": Technique(
+        context="cached", share=1 / 2, speed="full_steps=1"
+    ),
+}
+"""Techniques for weights that were trained with a cached context."""
 FEW = (4, 2, 1)
 """Numbers of steps at which a distilled adapter is measured."""
 
@@ -151,10 +164,10 @@ def edits(
     found: dict[str, list[Edited]] = {}
     for name, technique in techniques.items():
         found[name] = []
-        own = editor.configured({}, {technique.adapter: 1.0}) if technique.adapter else editor
+        own = _configured(editor, method, technique)
         peak = math.nan
         for example in examples:
-            run = partial(own.run, _request(example, method, technique, steps))
+            run = partial(own.run, request(example, method, technique, steps))
             with operations.watched():
                 image = run().image
             if not found[name]:  # apart from the count, which takes memory of its own
@@ -165,7 +178,15 @@ def edits(
     return found
 
 
-def _request(example: Example, method: str, technique: Technique, steps: int) -> editkit.EditRequest:
+def _configured(editor: editkit.Editor, method: str, technique: Technique) -> editkit.Editor:
+    """Return an editor that wears a technique's adapter and has its option."""
+    adapters = {technique.adapter: 1.0} if technique.adapter else {}
+    options = {} if technique.context == "joint" else {"context": technique.context}
+    return editor.configured({method: options}, adapters) if adapters or options else editor
+
+
+def request(example: Example, method: str, technique: Technique, steps: int) -> editkit.EditRequest:
+    """Make the request of an example's edit."""
     return editkit.EditRequest(
         image=example.picture,
         instruction=example.instruction,

@@ -25,7 +25,7 @@ REGION = "region after 2 steps"
 LOOKS = [
     ("black", "*"),
     *zip(COLOURS, MARKS, strict=True),
-    *((colour, mark) for colour in ("gray", "brown") for mark in "h<>d12+x"),
+    *((colour, mark) for colour in ("gray", "brown", "teal") for mark in "h<>d12+x"),
 ]
 """Colour and mark of each technique."""
 SAME = 60.0

@@ -194,12 +194,11 @@ class Editor:
             self._adapters.activate(record, options, request)
         pace = paces.choose(request.speed, self.backbone.base, record.name)
         made = planned_batch.Pipeline(self.backbone, record, options, pace)
-        with self.backbone.skipping_blocks(record.role_under(options), pace.cache):
-            if request.search is None:
-                results = pipeline.run(made, batch, watch)
-            else:
-                search = search_settings.build(request.search)
-                results = [seed_search.run(made, batch[0], search, self._judges, watch)]
+        if request.search is None:
+            results = pipeline.run(made, batch, watch)
+        else:
+            search = search_settings.build(request.search)
+            results = [seed_search.run(made, batch[0], search, self._judges, watch)]
         additional = self._adapters.recipe(record, options)
         return [replace(each, recipe={**each.recipe, **additional}) for each in results]
 

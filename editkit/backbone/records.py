@@ -22,6 +22,7 @@ class Role:
             `source`.
         start: role whose transformer, with a widened input, is this role's, where it has no weights of its
             own. An adapter decides what the new channels do.
+        cached_context: whether it was trained with a cached context too, the methods' option `context=cached`.
     """
 
     source: str
@@ -35,6 +36,7 @@ class Role:
     memory_gb: float = 33.7
     file: str | None = None
     start: str | None = None
+    cached_context: bool = False
 
     @property
     def key(self) -> str:

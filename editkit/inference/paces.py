@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from editkit.inference import speed
+from typing import Any
+
+from editkit.inference import mag_cache, speed
 from editkit.inference.planned_batch import Exact, Pace
-from editkit.inference.speed_settings import BlockCache, StepSaving, as_text
+from editkit.inference.speed_settings import BlockCache, MagCache, StepSaving, as_text
 from editkit.inference.step_saving import Saving
 
 
@@ -13,10 +15,17 @@ class BlockCaching(Exact):
 
     Args:
         settings: which cache.
+        base: the backbone's base.
     """
 
-    def __init__(self, settings: BlockCache) -> None:
-        self.cache, self.recipe = settings.loading, as_text(settings)
+    def __init__(self, settings: BlockCache, base: str | None) -> None:
+        self.settings, self.base, self.recipe = settings, base, as_text(settings)
+
+    def cache(self, role: str, steps: int, start: int) -> dict[str, Any]:
+        """Return the settings' cache."""
+        if isinstance(self.settings, MagCache):
+            return mag_cache.config_for(self.settings, self.base, role, steps, start)
+        return self.settings.loading
 
 
 def choose(request_speed: str, base: str | None, method: str) -> Pace:
@@ -28,4 +37,4 @@ def choose(request_speed: str, base: str | None, method: str) -> Pace:
     settings = speed.resolve(request_speed, base, method)
     if settings is None:
         return Exact()
-    return Saving(settings) if isinstance(settings, StepSaving) else BlockCaching(settings)
+    return Saving(settings) if isinstance(settings, StepSaving) else BlockCaching(settings, base)

@@ -44,8 +44,7 @@ def run(pipeline: Pipeline, batch: Sequence[PreparedRequest], watch: Watch | Non
     with enough_memory():
         planned = plan_batch(pipeline, batch, watch)  # steps 1 to 4
         clock.lap("plan")
-        on_step = step_callback(planned, watch)
-        state = denoise(planned.velocity, planned.start, planned.times, on_step=on_step)  # step 5
+        state = sample(planned, planned.start, watch=watch)  # step 5
         clock.lap("sample")
         edited = decode_and_postprocess(planned, state.x_BLC)  # steps 6 and 7
         clock.lap("decode")
@@ -64,7 +63,8 @@ def plan_batch(
     backbone.use_components_of(pipeline.method.role_under(pipeline.options))
     generators = tuple(torch.Generator().manual_seed(item.request.seed) for item in batch)
     plan = pipeline.conditioner.plan(replace(inputs, generators=generators))
-    if plan.conditioning.context_apart and not adapters.active(backbone.transformer(plan.role)):
+    trained = backbone.role(plan.role).cached_context or adapters.active(backbone.transformer(plan.role))
+    if plan.conditioning.context_apart and not trained:
         notes.tell(
             "context=cached spoils the picture unless the weights were trained with it, and no adapter is in "
             f"use; leave it out, or train one for {pipeline.method.name} with options.context=cached."
@@ -89,6 +89,20 @@ def plan_batch(
             pipeline, inputs, plan, times, guidance, _draft_callback(steps, batch, watch)
         ),
     )
+
+
+def sample(
+    planned: PlannedBatch, state: DenoiseState, until: int | None = None, watch: Watch | None = None
+) -> DenoiseState:
+    """Do step 5 for a planned batch, from a state to the step `until`; the pace's cache skips blocks.
+
+    Raises:
+        EditkitError: where the cache does not fit, or blocks are compiled.
+    """
+    pipeline, role = planned.pipeline, planned.plan.role
+    cache = pipeline.pace.cache(role, len(planned.times) - 1, state.step)
+    with pipeline.backbone.skipping_blocks(role, cache):
+        return denoise(planned.velocity, state, planned.times, until, step_callback(planned, watch))
 
 
 def denoise(

@@ -24,9 +24,17 @@ class Pace(Protocol):
     def recipe(self) -> str:
         """Return the settings as a recipe holds them and as a request's `speed` may give them."""
 
-    @property
-    def cache(self) -> dict[str, Any] | None:
-        """The cache that skips blocks, as the loading option `cache`; the backbone's own where None."""
+    def cache(self, role: str, steps: int, start: int) -> dict[str, Any] | None:
+        """Return the cache that skips blocks, as the loading option `cache`; None for the backbone's own.
+
+        Args:
+            role: the transformer's role.
+            steps: number of steps of the schedule.
+            start: number of steps that were taken before.
+
+        Raises:
+            EditkitError: where the cache needs ratios that were not measured for the role.
+        """
 
     def velocity(
         self,
@@ -47,7 +55,10 @@ class Exact:
     """The pace that computes everything in every step."""
 
     recipe: str = "exact"
-    cache: dict[str, Any] | None = None
+
+    def cache(self, role: str, steps: int, start: int) -> dict[str, Any] | None:
+        """Return None: nothing is skipped but by the backbone's own cache."""
+        return None
 
     def velocity(
         self,

@@ -24,11 +24,10 @@ from editkit.inference.inputs import PreparedRequest
 from editkit.inference.memory import enough_memory
 from editkit.inference.pipeline import (
     decode_and_postprocess,
-    denoise,
     plan_batch,
     previews,
     results,
-    step_callback,
+    sample,
 )
 from editkit.inference.planned_batch import DenoiseState, Pipeline
 from editkit.inference.progress import Stopwatch, Watch
@@ -127,7 +126,7 @@ def run(
         # All seeds, stopped early.
         drawn = [_with(prepared, seed, request.steps if whole else k) for seed in seeds]
         every = plan_batch(pipeline, drawn, watch)
-        early = denoise(every.velocity, every.start, every.times, k, step_callback(every, watch))
+        early = sample(every, every.start, k, watch)
         pictures = dict(zip(seeds, previews(every, early), strict=True))
         # The judge chooses.
         source = images.picture(prepared.source_1CHW[0]) if prepared.source_1CHW is not None else None
@@ -143,7 +142,7 @@ def run(
         state = stopped if whole else one.start
         if whole and isinstance(one.velocity, SavedVelocity) and isinstance(every.velocity, SavedVelocity):
             one.velocity.resumed(every.velocity, place)
-        last = denoise(one.velocity, state, one.times, on_step=step_callback(one, watch))
+        last = sample(one, state, watch=watch)
         clock.lap("sample")
         edited = decode_and_postprocess(one, last.x_BLC)
         clock.lap("decode")

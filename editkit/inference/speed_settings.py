@@ -81,9 +81,30 @@ class TaylorSeer:
         }
 
 
-BlockCache: TypeAlias = FirstBlock | TaylorSeer
+@dataclass(frozen=True, kw_only=True)
+class MagCache:
+    """Settings of diffusers' MagCache, for `cache=mag`.
+
+    It skips all blocks in steps that, by ratios measured before, add about as much as the step before them.
+    """
+
+    threshold: float = 0.06
+    """Error, summed over steps in a row, up to which blocks are skipped."""
+    most_skipped: int = 3
+    """Largest number of steps in a row whose blocks are skipped."""
+    full_share: float = 0.2
+    """Share of the steps, at the start, that are full."""
+
+    def __post_init__(self) -> None:
+        _check_least(self, {"most_skipped": 1})
+        _check_positive(self.threshold)
+        if not 0 <= self.full_share <= 1:
+            raise ValueError(f"full_share must lie in [0, 1], not {self.full_share}")
+
+
+BlockCache: TypeAlias = FirstBlock | TaylorSeer | MagCache
 Settings: TypeAlias = StepSaving | BlockCache
-CACHES: dict[str, type[BlockCache]] = {"first_block": FirstBlock, "taylor_seer": TaylorSeer}
+CACHES: dict[str, type[BlockCache]] = {"first_block": FirstBlock, "taylor_seer": TaylorSeer, "mag": MagCache}
 """Settings by the value of `cache`; without one they are those of saved steps."""
 
 

@@ -66,10 +66,8 @@ class EditJob(Job):
         mixture = {"data": MixedConfig(data=settings.data)}
         mixture |= {f"mixture.{name}.data": mixed for name, mixed in settings.mixture.items()}
         filled = [self._buckets(name, mixed) for name, mixed in mixture.items()]
-        if settings.context_tokens < 1 and not any(bucket.joins_sequence for bucket in chain(*filled)):
-            raise EditkitError(
-                "context_tokens is for pictures that join the sequence, and none does here; leave it out."
-            )
+        if not any(bucket.joins_sequence for bucket in chain(*filled)):
+            self._refuse_context_settings()
         # Datasets change with optimizer steps, so the number of forward passes in a step does not matter.
         count, seed = settings.fit.samples, settings.fit.seed
         samplers = [BatchSampler(each, count, seed, mixed=settings.mixed_sizes) for each in filled]
@@ -79,6 +77,18 @@ class EditJob(Job):
             self.backbone.cache_texts(Path(settings.cache))
             self._encode_texts([bucket for each in filled for bucket in each])
             self._free()
+
+    def _refuse_context_settings(self) -> None:
+        """Refuse settings of pictures that join the sequence."""
+        settings = self.config
+        for name, given in (
+            ("context_tokens", settings.context_tokens < 1),
+            ("cached_context", settings.cached_context),
+        ):
+            if given:
+                raise EditkitError(
+                    f"{name} is for pictures that join the sequence, and none does here; leave it out."
+                )
 
     def _buckets(self, name: str, mixed: MixedConfig) -> list[Bucket]:
         """Encode a dataset as buckets, or read them from the latent cache."""

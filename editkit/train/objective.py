@@ -1,5 +1,6 @@
 """The common part of objectives, and the flow objective, for plans of any method."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -22,6 +23,8 @@ CELLS = 4
 """Number of latent cells of a token; the values of one channel are neighbours."""
 CONTEXT = 4
 """Number of the random stream that chooses the context's tokens."""
+CACHED = 5
+"""Number of the random stream that chooses the batches with a cached context."""
 
 
 class Objective(nn.Module):
@@ -72,8 +75,14 @@ class Objective(nn.Module):
         pairs = zip(batch.groups, words, strict=True)
         texts = [self.conditioner.with_text(plan, each).conditioning.text for (plan, _), each in pairs]
         text = padding.merge_texts([text for text in texts if text is not None])
-        plan = replace(batch.plan, conditioning=replace(batch.plan.conditioning, text=text))
+        slots = batch.plan.conditioning
+        apart = slots.context_apart or (slots.sequence_BSC is not None and self._caches_context(batch))
+        plan = replace(batch.plan, conditioning=replace(slots, text=text, context_apart=apart))
         return drop_context(plan, self.settings.context_tokens, hash((batch.seeds[0], CONTEXT)) % 2**63)
+
+    def _caches_context(self, batch: EditBatch) -> bool:
+        """Draw whether a batch's context attends to itself only."""
+        return random.Random(hash((batch.seeds[0], CACHED))).random() < self.settings.cached_context
 
     def total(self, loss: Tensor, batch: EditBatch) -> Tensor:
         """Weight a batch's loss as its dataset is mixed in, and add the method's penalty."""

@@ -111,6 +111,9 @@ class EditTrainConfig:
     context_tokens: float = 1.0
     """Share of the tokens of source and references on the sequence that a batch keeps, chosen at random, so
     that steps cost less. --plan counts all of them."""
+    cached_context: float = 0.0
+    """Share of batches whose source and references on the sequence attend to each other only, as with the
+    method's option `context=cached`, so that the same weights serve `joint` and `cached` edits."""
     noise_offset: float = 0.0
     """Standard deviation of a constant that is added to each channel of a sample's noise."""
     mixed_sizes: bool = False
@@ -204,6 +207,8 @@ class EditTrainConfig:
                 raise ValueError(f"{name} must be a number from 0 upwards, not {getattr(self, name)}")
         if not 0 < self.context_tokens <= 1:
             raise ValueError(f"context_tokens must lie in (0, 1], not {self.context_tokens}")
+        if not 0 <= self.cached_context <= 1:
+            raise ValueError(f"cached_context must lie in [0, 1], not {self.cached_context}")
         if not 0 <= self.noise_offset < 1:
             raise ValueError(f"noise_offset must lie in [0, 1), not {self.noise_offset}")
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import editkit
-from benchmarks import speed_edits, speed_figures, speed_page, speed_table
+from benchmarks import mag_ratios, speed_edits, speed_figures, speed_page, speed_table
 from benchmarks.peak_memory import resident_peak
 from benchmarks.speed_figures import Figures
 from benchmarks.speed_operations import Operations
@@ -96,8 +96,8 @@ def test_a_page_takes_tables_between_its_marks(tmp_path: Path, monkeypatch: pyte
 
 
 def test_techniques_with_a_distilled_adapter_look_different_from_all_others() -> None:
-    found = speed_edits.TECHNIQUES | speed_edits.distilled("export")
-    assert len(found) == len(speed_edits.TECHNIQUES) + 6
+    found = speed_edits.TECHNIQUES | speed_edits.CACHED | speed_edits.distilled("export")
+    assert len(found) == len(speed_edits.TECHNIQUES) + len(speed_edits.CACHED) + 6
     assert len(set(speed_figures.LOOKS)) == len(speed_figures.LOOKS) >= len(found)
 
 
@@ -117,6 +117,14 @@ def test_a_row_tells_one_ratio_and_the_peak_of_memory() -> None:
     small = resident_peak(lambda: None)
     assert resident_peak(lambda: b"x" * 200_000_000) > small + 150_000_000
     assert resident_peak(lambda: None) < small + 100_000_000
+
+
+def test_ratios_of_each_step_are_measured() -> None:
+    editor = editkit.load("tiny", device="cpu", dtype="float32")
+    (found,) = mag_ratios.ratios(editor, "kontext", "kontext", speed_edits.held_out(1))
+    assert len(found) == 8
+    assert found[0] == 1
+    assert all(0.5 < ratio < 1.5 for ratio in found)
 
 
 @pytest.mark.slow

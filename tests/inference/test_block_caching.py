@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +13,10 @@ from PIL import Image
 
 import editkit
 from backbones.flux import Flux
+from editkit.backbone import Backbone
 from editkit.errors import EditkitError
 from editkit.inference import speed
-from editkit.inference.speed_settings import FirstBlock, TaylorSeer, as_text, parse
+from editkit.inference.speed_settings import FirstBlock, MagCache, TaylorSeer, as_text, parse
 from tests.pictures import difference, image
 
 METHODS = ("kontext", "icedit", "aceplus")
@@ -51,8 +56,68 @@ def test_it_does_what_the_loading_option_does(random_flux: Flux, random_pipeline
     assert made.recipe["speed"] == TAYLOR
 
 
+@contextmanager
+def last_block_calls(backbone: Backbone, role: str) -> Iterator[list[int]]:
+    """The rows of each pass that reached the last block."""
+    rows: list[int] = []
+    attention = backbone.transformer(role).single_transformer_blocks[-1].attn
+    handle = attention.register_forward_hook(lambda *call: rows.append(len(call[2])))
+    try:
+        yield rows
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("method", "role"), [("kontext", "kontext"), ("icedit", "fill"), ("aceplus", "fill")]
+)
+def test_measured_ratios_skip_blocks(tiny: Backbone, method: str, role: str) -> None:
+    editor, words = editkit.Editor(tiny), "make the red circle blue"
+    exact = editor.edit(image(128, 128), words, method).image
+    with last_block_calls(tiny, role) as rows:
+        made = editor.edit(image(128, 128), words, method, speed="cache=mag,threshold=1e6,full_share=0.25")
+    assert len(rows) == 3, "two at the start, and one after three that were skipped"
+    assert difference(made.image, exact) > 0
+    assert editor.edit(image(128, 128), words, method).image.tobytes() == exact.tobytes()
+    never = editor.edit(image(128, 128), words, method, speed="cache=mag,threshold=1e-9").image
+    assert never.tobytes() == exact.tobytes()
+
+
+@pytest.mark.parametrize(("mode", "winner"), [("continue", 2), ("restart", 3)])
+def test_ratios_go_on_where_a_search_stopped(tiny: Backbone, mode: str, winner: int) -> None:
+    search = editkit.SeedSearch(seeds=2, mode=mode, preview_steps=2)
+    with last_block_calls(tiny, "kontext") as rows:
+        editkit.Editor(tiny).edit(
+            image(128, 128),
+            "make the red circle blue",
+            search=search,
+            speed="cache=mag,threshold=1e6,full_share=0.25",
+        )
+    assert rows == [2, 2][: 1 + (mode == "continue")] + [1] * winner
+
+
+def test_weights_without_ratios_are_refused(random_flux: Flux) -> None:
+    with pytest.raises(EditkitError, match=r"No ratios of MagCache were measured for the role 'kontext'"):
+        edited(random_flux, speed="cache=mag")
+
+
+def test_blocks_of_a_pipeline_for_text_to_image_are_skipped(random_flux: Flux, tmp_path: Path) -> None:
+    random_flux.save("text", tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    (tmp_path / "model_index.json").write_text(json.dumps(index | {"_class_name": "FluxPipeline"}))
+    editor = editkit.load(str(tmp_path), "cpu")
+    exact, skipped = (
+        editor.edit(None, "a red circle", size=(64, 64), steps=4, speed=speed) for speed in ("exact", ALWAYS)
+    )
+    assert difference(exact.image, skipped.image) > 0
+
+
 def test_settings_are_read_as_they_are_written() -> None:
-    for settings in (FirstBlock(threshold=0.2), TaylorSeer(full_steps=4, interval=5, order=2)):
+    for settings in (
+        FirstBlock(threshold=0.2),
+        TaylorSeer(full_steps=4, interval=5, order=2),
+        MagCache(threshold=0.1, most_skipped=5, full_share=0.25),
+    ):
         assert parse(as_text(settings)) == settings
         assert speed.resolve(as_text(settings), "tiny", "kontext") == settings
 
@@ -64,6 +129,8 @@ def test_settings_are_read_as_they_are_written() -> None:
         "cache=first_block,interval=3",
         "cache=first_block,threshold=0",
         "cache=taylor_seer,order=0",
+        "cache=mag,full_share=1.5",
+        "cache=mag,most_skipped=0",
         "cache=first_block,cache=taylor_seer",
         "full_steps=2,full_steps=3",
     ],

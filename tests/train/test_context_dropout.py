@@ -60,8 +60,28 @@ def test_a_run_learns_from_fewer_tokens(settings: Any) -> None:
         assert job.objective(batch) != job.objective(replace(batch, seeds=batch.seeds[::-1]))
 
 
+def test_some_batches_cache_their_context(settings: Any) -> None:
+    job = EditJob(settings("run", "cached_context=0.5", "data.count=8"))
+    batch = job.batch(range(4))
+
+    def apart(seed: int) -> bool:
+        plan = job.objective.with_text(replace(batch, seeds=(seed, *batch.seeds[1:])))
+        return plan.conditioning.context_apart
+
+    drawn = [apart(seed) for seed in range(64)]
+    assert 16 < sum(drawn) < 48
+    assert drawn == [apart(seed) for seed in range(64)], "the choice depends on the samples alone"
+    with torch.no_grad():
+        for seed in (drawn.index(True), drawn.index(False)):
+            assert torch.isfinite(job.objective(replace(batch, seeds=(seed, *batch.seeds[1:]))))
+
+
 def test_shares_and_methods_without_a_sequence_are_refused(settings: Any) -> None:
     with pytest.raises(EditkitError, match=r"context_tokens must lie in \(0, 1\], not 0"):
         settings("run", "context_tokens=0")
     with pytest.raises(EditkitError, match="none does here; leave it out"):
         EditJob(settings("run", "context_tokens=0.5", "method=icedit", "data.count=8"))
+    with pytest.raises(EditkitError, match=r"cached_context must lie in \[0, 1\], not 2"):
+        settings("run", "cached_context=2")
+    with pytest.raises(EditkitError, match=r"cached_context is for pictures .* none does here; leave it out"):
+        EditJob(settings("run", "cached_context=0.5", "method=icedit", "data.count=8"))
