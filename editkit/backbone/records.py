@@ -22,7 +22,7 @@ class Role:
             `source`.
         start: role whose transformer, with a widened input, is this role's, where it has no weights of its
             own. An adapter decides what the new channels do.
-        cached_context: whether it was trained with a cached context too, the methods' option `context=cached`.
+        cached_context: whether it was trained with a cached context too, as the option `context=cached` asks.
     """
 
     source: str

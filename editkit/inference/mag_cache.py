@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import torch
-from diffusers.hooks.mag_cache import nearest_interp
+import numpy as np
 
 from editkit import config, packages
 from editkit.errors import EditkitError
@@ -35,7 +34,8 @@ def config_for(settings: MagCache, base: str | None, role: str, steps: int, star
             f"No ratios of MagCache were measured for the role {role!r} of this backbone; use "
             "speed=cache=first_block or speed=cache=taylor_seer."
         )
-    ratios = nearest_interp(torch.tensor(measured), steps)[start:]
+    nearest = np.rint(np.linspace(0, len(measured) - 1, steps)).astype(int)  # as diffusers does
+    ratios = np.array(measured)[nearest][start:]
     full = max(0, int(settings.full_share * steps + 0.5) - start)
     return {
         "type": "MagCacheConfig",
