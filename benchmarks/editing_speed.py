@@ -1,4 +1,4 @@
-"""What techniques of fast editing save and cost: operations, success, PSNR to the full edit, and memory.
+"""Measure techniques of fast editing: operations, success, PSNR to the full edit, and memory.
 
 `tiny` edits held-out scenes with each technique, alone and combined, beside diffusers' pipeline; `flux`
 counts FLUX.1's own operations at 1024x1024 on the meta device, where nothing is computed.

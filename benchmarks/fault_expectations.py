@@ -1,4 +1,4 @@
-"""Which fault each figure is made to see in ShapesWorld's flat colours, and why not the others."""
+"""List the faults that each figure is made to see in ShapesWorld's flat colours, and why not the others."""
 
 from __future__ import annotations
 

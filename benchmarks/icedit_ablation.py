@@ -41,7 +41,7 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("LoRA-MoE, in-context prompt, true guidance", GUIDED),
     ("LoRA-MoE, the same, the rest preserved", GUIDED | {"preserve": True}),
 )
-"""What is edited with: the method's options, and fields of each request."""
+"""Rows of the table: the method's options, and fields of each request."""
 CATEGORIES = ("local", "global", "text")
 
 

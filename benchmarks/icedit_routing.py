@@ -1,4 +1,4 @@
-"""Which experts ICEdit's LoRA-MoE uses for which kind of edit: ShapesWorld's, or those of a file of pairs.
+"""Count the experts that ICEdit's LoRA-MoE uses by kind of edit: ShapesWorld's, or those of a file of pairs.
 
     python benchmarks/icedit_routing.py [--n 16] [--output out/routing]
     python benchmarks/icedit_routing.py --backbone flux1-dev --data pairs/held-out.jsonl

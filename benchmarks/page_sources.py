@@ -1,4 +1,4 @@
-"""How the tables of docs/tiny.md and the README are measured: their commands, and which figures go where."""
+"""List the tables of docs/tiny.md and the README: their commands, and which figures go where."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from editkit.evaluation.report.statistics import Estimate
 
 BETWEEN = " / "
-"""What stands between several figures of one cell."""
+"""Separator of several figures in one cell."""
 Figures = tuple[Estimate, ...]
 
 

@@ -1,4 +1,4 @@
-"""How exactly motion around an edit is measured, beside scikit-image and kornia.
+"""Compare the measurement of motion around an edit with scikit-image's and kornia's.
 
 pip install scikit-image kornia; python benchmarks/registration.py
 

@@ -31,7 +31,7 @@ PICTURE, WORDS = ROOT / "demos/samples/red_circle.png", "make the red circle blu
 METHOD = "kontext"
 CONNECTIONS = 16
 FASTEST, TAIL, OVERHEAD = 3.0, 3.0, 1.1
-"""What is aimed at: throughput of batches over single requests, p99 over p50, seconds over the API's."""
+"""Bars: throughput of batches over single requests, p99 over p50, seconds over the API's."""
 
 
 def main() -> None:

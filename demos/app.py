@@ -48,7 +48,7 @@ LOOKS: dict[str, Any] = {
 OUTPUT = Path("out/page")
 """Folder of what the page keeps where none is given."""
 BROWSER = "editkit-visitor"
-"""Where a browser keeps its secret; the second use is only Gradio's encryption of it."""
+"""Name under which a browser keeps its secret; the second use is only Gradio's encryption of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What the Compare tab asks for: picture, instruction, methods, and their settings."""
+"""The fields of the Compare tab: picture, instruction, methods, and their settings."""
 
 from __future__ import annotations
 

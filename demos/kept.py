@@ -1,4 +1,4 @@
-"""What the page keeps on disk: results with their recipes, and sessions, for each browser by itself."""
+"""Keep files of the page on disk: results with their recipes, and sessions, for each browser by itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from editkit.types import EditResult
 KEY = re.compile(r"[0-9a-f]{32}")
 """A browser's secret: 128 random bits."""
 MOST_RESULTS, MOST_SESSIONS = 200, 30
-"""What a page for several people keeps of a browser; the oldest go first."""
+"""Limit of what a page for several people keeps of a browser; the oldest go first."""
 
 
 class Kept:

@@ -1,4 +1,4 @@
-"""What the Seed search tab asks for."""
+"""The fields of the Seed search tab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Session tab asks for."""
+"""The fields of the Session tab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Train tab asks for and shows."""
+"""The fields and results of the Train tab."""
 
 from __future__ import annotations
 

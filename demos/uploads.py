@@ -1,4 +1,4 @@
-"""What is said of a picture when it is uploaded: that it is none, or what to know before it is edited.
+"""Tell about a picture when it is uploaded: that it is none, or what to know before it is edited.
 
 It has a line of its own: an upload may be told of late, when an edit has begun or is done.
 """

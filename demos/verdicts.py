@@ -1,4 +1,4 @@
-"""What the judge of a search over seeds found, in words."""
+"""Tell in words what the judge of a seed search found."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from editkit.fields import explained
 TRAINING = "Training:"
 """Beginning of the explanation of fields that edits do not use."""
 NULL = re.compile(r"\bnull\b")
-"""How explanations call None, which on the page is an empty field."""
+"""Word of explanations for None, which on the page is an empty field."""
 NOTHING = ""
 """Value that a control shows for None."""
 

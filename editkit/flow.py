@@ -14,7 +14,7 @@ from torch import Tensor
 MODE_SCALE = 1.29
 
 Velocity = Callable[[Tensor, float, float], Tensor]
-"""What a step follows, BLC: `velocity(x_BLC, now, then)` for the step from time `now` to `then`.
+"""Velocity of a step, BLC: `velocity(x_BLC, now, then)` for the step from time `now` to `then`.
 
 FLUX gives the velocity at `now`, whatever `then` is. A flow map gives the mean velocity between the two.
 """

@@ -1,4 +1,4 @@
-"""What loads what: a light import stays light, and only this checkout's packages are taken."""
+"""Imports: a light one stays light, and only this checkout's packages are taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What notebooks and prompts show of editkit."""
+"""Representations in notebooks and prompts."""
 
 from __future__ import annotations
 

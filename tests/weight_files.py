@@ -192,7 +192,7 @@ def bytes_of(kind: gguf.GGMLQuantizationType, tensor: Tensor) -> np.ndarray:
 
 HALVES = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,),
           "IQ4_NL": (0,), "IQ4_XS": (0,)}  # fmt: skip
-"""Where a block has scales in fp16."""
+"""Places of a block's scales in fp16."""
 
 
 def write_gguf(state: State, kind: str, file: Path, arch: str = "flux") -> tuple[Path, State]:

@@ -42,7 +42,7 @@ HINTS = {
     384: "; load it on FLUX.1 Fill",
     448: "; load it on ACE++'s widened FLUX.1 Fill",
 }
-"""What to do with an adapter, by the number of channels that its x_embedder takes."""
+"""Advice about an adapter, by the number of channels that its x_embedder takes."""
 
 
 def describe_kind(keys: Iterable[str]) -> str:

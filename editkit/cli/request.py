@@ -24,7 +24,7 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
     "preserve": ("--preserve",),
     "align": ("--align",),
 }
-"""How fields are written where it is not their name behind two dashes."""
+"""Options of fields, where these are not their name behind two dashes."""
 FIRST = ("image", "instruction", "method")
 """Fields that come before a command's own positional parameters."""
 MANY = "several, or a folder, with -o FOLDER; - for stdin."

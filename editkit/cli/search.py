@@ -21,7 +21,7 @@ FLAGS: Mapping[str, str] = {
     "both_orders": "--both-orders/--one-order",
     "options": "--judge-option",
 }
-"""How the fields are written."""
+"""Names of the fields as options."""
 ContactSheet = Annotated[Path | None, typer.Option(help="Contact sheet to write, with all previews.")]
 
 

@@ -22,7 +22,7 @@ from editkit.errors import EditkitError, first_sentence
 CONSTANT, PLACES = ".constant", ".places"
 """Endings of the names of what is the same in all rows, and of the mask that says where it belongs."""
 Header = dict[str, Any]
-"""What a file says about itself: bucket, indices, instructions, number of transparent records."""
+"""Entries of a file's header: bucket, indices, instructions, number of transparent records."""
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: Header) -> None:

@@ -20,7 +20,7 @@ BRACES = 100
 REASONS = ("reason", "reasoning")
 """Names of the words in a reply of JSON, here and in VIEScore's own questions."""
 THOUGHT = re.compile(r"^.*</think(?:ing)?>", re.DOTALL)
-"""What a model that reasons says to itself before its answer."""
+"""The thoughts that a model which reasons writes before its answer."""
 
 
 def figures(reply: str, names: Sequence[str], lowest: float, highest: float) -> list[float]:

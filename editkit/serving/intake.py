@@ -20,7 +20,7 @@ from editkit.serving.settings import ServerSettings
 
 FILES = {"image": "image", "image[]": "image", "mask": "mask"}
 FILES |= {"references": "references", "references[]": "references"}
-"""What each file of a form is."""
+"""Meaning of each file of a form."""
 OWN_MASK = "The clear parts of the image were taken as its mask; send a mask, or an opaque image, for others."
 
 

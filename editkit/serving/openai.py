@@ -42,7 +42,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 KNOWN = (*OWN, *request_fields.SETTINGS, *WITHOUT_EFFECT, *NEUTRAL)
 """Fields of a request that are no pictures."""
 ITS_MODELS = ("gpt-image", "dall-e", "chatgpt-image")
-"""How OpenAI's own models begin; a client that asks for one gets the default method."""
+"""Beginnings of the names of OpenAI's own models; a client that asks for one gets the default method."""
 FORMATS: Mapping[str, Mapping[str, Any]] = {"png": images.PNG, "jpeg": images.JPEG, "webp": images.WEBP}
 LONGEST = 32_000
 """Characters of a prompt, as with OpenAI."""

@@ -1,4 +1,4 @@
-"""What the embedded backbone starts from: a linear autoencoder, and heads that copy."""
+"""The start of the embedded backbone: a linear autoencoder, and heads that copy."""
 
 from __future__ import annotations
 

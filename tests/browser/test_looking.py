@@ -1,4 +1,4 @@
-"""How results are looked at in a real browser: the held source, and zoom of all cards together."""
+"""Looking at results in a real browser: the held source, and zoom of all cards together."""
 
 from __future__ import annotations
 

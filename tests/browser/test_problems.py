@@ -1,4 +1,4 @@
-"""What the page says of what cannot be done, in a real browser."""
+"""Sentences of the page about what cannot be done, in a real browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a visitor of the page does in the browser, for tests."""
+"""Actions of a visitor of the page in the browser, for tests."""
 
 from __future__ import annotations
 

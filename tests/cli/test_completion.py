@@ -21,7 +21,7 @@ pty = pytest.importorskip("pty")
 PROGRAM = f"#!{sys.executable}\nfrom editkit.__main__ import main\nmain()\n"
 """The command as an installation makes it."""
 CODES = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|\(B|\][^\x07]*\x07)")
-"""What tells a terminal of colours and places."""
+"""Escape sequences of colours and places."""
 SHELLS = ("bash", "zsh", "fish")
 
 

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: progress, and one line after Ctrl-C."""
+"""Output at a terminal: progress, and one line after Ctrl-C."""
 
 from __future__ import annotations
 

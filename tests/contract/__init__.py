@@ -1,1 +1,1 @@
-"""What every method promises, asked of each of them: a new folder below `methods` is tested unasked."""
+"""Promises of every method, tested for each of them: a new folder below `methods` is tested unasked."""

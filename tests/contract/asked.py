@@ -1,4 +1,4 @@
-"""What every method is asked."""
+"""Instructions that every method is given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every method promises of its edits."""
+"""Promises of every method about its edits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page keeps on disk, and the settings that a link holds."""
+"""Files that the page keeps on disk, and the settings that a link holds."""
 
 from __future__ import annotations
 

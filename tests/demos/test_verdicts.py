@@ -1,4 +1,4 @@
-"""What the page says of a search over seeds."""
+"""Sentences of the page about a seed search."""
 
 from __future__ import annotations
 

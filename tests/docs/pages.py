@@ -15,9 +15,9 @@ README, DOCS = ROOT / "README.md", ROOT / "docs"
 METHOD_PAGES = sorted((ROOT / "methods").glob("*/README.md"))
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")), *METHOD_PAGES]
 ELSEWHERE = re.compile(r"flux1|black-forest|photo|pairs|mine|Qwen|openai")
-"""What shows that a line wants weights, pictures, devices or files that are not here."""
+"""Signs that a line wants weights, pictures, devices or files that are not here."""
 TRAINED = re.compile(r"\bout/")
-"""What shows that a line wants what a training run writes."""
+"""Sign that a line wants the files of a training run."""
 FENCE = re.compile(r'^( *)```(\w*)(?: title="(.+?)")?[^\n]*\n(.*?)^\1```', re.DOTALL | re.MULTILINE)
 
 

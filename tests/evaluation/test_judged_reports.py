@@ -1,4 +1,4 @@
-"""What becomes of a judge's figures: exports, means that say what they rest on, comparisons."""
+"""A judge's figures in reports: exports, means that say what they rest on, comparisons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run will need, before it starts."""
+"""The plan of a run, before it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known to edit in few steps: own exports, published adapters, and nothing else."""
+"""Weights that are known to edit in few steps: own exports, published adapters, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rehearsal measured, told at the end of the run."""
+"""Figures of a rehearsal, told at the end of the run."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def remembering(editor: editkit.Editor, role: str | None = None) -> Iterator[lis
 
 
 NOTHING: tuple[Any, ...] = (None, {})
-"""What editkit and diffusers give as the arguments of attention where there are none."""
+"""Arguments of attention that editkit and diffusers give where there are none."""
 
 
 def _equal(one: Any, other: Any, name: str = "") -> bool:

@@ -1,4 +1,4 @@
-"""Where a rehearsal takes place: a scale's networks on a device, in memory or as folders of diffusers."""
+"""The stage of a rehearsal: a scale's networks on a device, in memory or as folders of diffusers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `tests/gpu` and `tests/weights` do, by the same functions on small networks and a CPU."""
+"""The tests of `tests/gpu` and `tests/weights`, by the same functions on small networks and a CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator relies on: the key, the limits of time and queue, and a stop that loses nothing."""
+"""Operation of the server: the key, the limits of time and queue, and a stop that loses nothing."""
 
 from __future__ import annotations
 

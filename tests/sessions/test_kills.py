@@ -1,4 +1,4 @@
-"""What a kill leaves of a session."""
+"""Sessions that were killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the embedded judge is trained."""
+"""Training of the embedded judge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes into a step: samples, latents, texts, and the objective over them."""
+"""Contents of a step: samples, latents, texts, and the objective over them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is said to take, beside what it takes."""
+"""Estimates of a run, beside what it takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training writes can be used, and says what it is."""
+"""Exports of training can be used, and say what they are."""
 
 from __future__ import annotations
 

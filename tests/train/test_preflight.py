@@ -1,4 +1,4 @@
-"""What is told before a run begins."""
+"""Sentences before a run begins."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ READERS = {
     "imgedit multi-turn": "editkit.evaluation.benchmarks.imgedit:multi_turn",
     "shapesworld": "editkit.shapesworld.benchmark:items",
 }
-"""Where each reader is, which is imported when it is asked for."""
+"""Place of each reader, which is imported when it is asked for."""
 DRAWN = ("shapesworld",)
 """Readers that need no data."""
 

@@ -24,7 +24,7 @@ METRICS = {
     "judge": "editkit.evaluation.metrics.judge:RubricMetric",
     "cost": "editkit.evaluation.metrics.cost:Cost",
 }
-"""Where each metric is, which is imported when it is asked for. A class may have a `Config` of options."""
+"""Place of each metric, which is imported when it is asked for. A class may have a `Config` of options."""
 
 __all__ = ["METRICS", "AbsentMetricError", "AskingMetric", "Column", "LoadedMetric", "Metric", "load_metric"]
 

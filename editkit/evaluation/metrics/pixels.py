@@ -15,7 +15,7 @@ from editkit.evaluation.metrics.libraries import imported, torchmetrics
 from editkit.evaluation.records import RESIZED, RGB, Case, Scores
 
 HIGHEST_PSNR = 100.0
-"""What equal pictures count, whose PSNR has no bound."""
+"""PSNR of equal pictures, which has no bound."""
 KERNEL = 11
 """Side of SSIM's window, which a smaller picture cannot fill."""
 

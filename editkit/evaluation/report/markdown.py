@@ -13,7 +13,7 @@ MEANS = (
     "Means with 95 % bootstrap intervals over items; turns of one session are drawn together. "
     "Where a mean rests on some of the n results, their number stands beside it."
 )
-"""What the tables hold."""
+"""Contents of the tables."""
 ARROWS = {"higher": " ↑", "lower": " ↓", "neither": ""}
 
 

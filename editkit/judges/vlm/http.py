@@ -17,7 +17,7 @@ from editkit.judges.base import NO_CONNECTION, RATE_LIMIT, REFUSAL, TIME_OUT, Ju
 
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
 KINDS = {408: TIME_OUT, 429: RATE_LIMIT, 504: TIME_OUT}
-"""What a status is counted as; any other is a refusal."""
+"""Kind of failure of each status; any other is a refusal."""
 LONGEST_REPLY = 1_000_000
 """Largest size of a reply in bytes, after decompression."""
 REWRITTEN = ("content-encoding", "content-length", "transfer-encoding")

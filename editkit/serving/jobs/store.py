@@ -23,7 +23,7 @@ from editkit.types import EditResult
 
 SETTINGS, LOGS, LOCK, TABLE = "job.json", "log", ".lock", "recipes.parquet"
 KEY = "job"
-"""Where a picture's recipe names its item."""
+"""Key under which a picture's recipe names its item."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What adapters do to each layer of a transformer, and spellings of a LoRA's file.
+"""Effects of adapters on each layer of a transformer, and spellings of a LoRA's file.
 
 A layer is measured by feeding it a unit matrix, so it does not matter which kind of layer it is.
 """

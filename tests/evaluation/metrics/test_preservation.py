@@ -1,4 +1,4 @@
-"""What an edit did to the rest, on planted faults."""
+"""Figures of what an edit left alone, on planted faults."""
 
 from __future__ import annotations
 

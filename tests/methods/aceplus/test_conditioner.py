@@ -1,4 +1,4 @@
-"""How units join: references beside the target or on the sequence, sizes and budgets."""
+"""Joining of units: references beside the target or on the sequence, sizes and budgets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which adapter an edit uses, and editors that share a backbone."""
+"""The adapter that an edit uses, and editors that share a backbone."""
 
 from __future__ import annotations
 

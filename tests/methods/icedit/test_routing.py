@@ -1,4 +1,4 @@
-"""Which experts are chosen, measured and plotted."""
+"""The chosen experts, measured and plotted."""
 
 from __future__ import annotations
 
