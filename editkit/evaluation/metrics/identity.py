@@ -21,7 +21,7 @@ from editkit.evaluation.records import RGB, Case, Item, Scores
 DETECTOR, RECOGNIZER = "scrfd_10g_bnkps.onnx", "glintr100.onnx"
 """AuraFace's own names of its files."""
 SIDE, THRESHOLD = 640, 0.5
-"""Default input size of insightface's detector."""
+"""Default input size and threshold of insightface's detector."""
 
 
 @dataclass(frozen=True, kw_only=True)
