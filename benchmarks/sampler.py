@@ -1,6 +1,7 @@
 """Editkit's sampler against diffusers' pipeline, side by side on the shipped weights.
 
-Same steps, sizes, noise and precision; outputs are compared. Prints seconds, ratios and peak memory.
+Same steps, sizes, noise and precision; outputs are compared. Prints seconds, ratios and peak memory. Weights
+that were trained with a cached context are timed with it too.
 
     python benchmarks/sampler.py [--rounds 15] [--steps 8] [--threads 2]
 """
@@ -10,6 +11,8 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +24,8 @@ from editkit import shapesworld
 from editkit.imaging import canvas
 
 BATCH = 32
+COMPARED = 2
+"""Edits whose outputs are compared; the others are timed."""
 
 
 def main() -> None:
@@ -29,72 +34,100 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    editor = editkit.load("tiny", device="cpu", dtype="float32")
-    folder = editor.backbone.folder("kontext")
-    pipeline = FluxKontextPipeline.from_pretrained(folder, torch_dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
-    examples = [shapesworld.example(seed) for seed in range(2 * arguments.rounds + 2)]
-    pictures = [Image.fromarray(shapesworld.render(e.source)) for e in examples if e.source]
-    words = [example.instruction for example in examples]
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    sides = Sides(asked.steps, 2 * asked.rounds + COMPARED)
+    tokens, length = (128 // canvas.GRID) ** 2, sides.length
+    print(f"{asked.steps} steps, {tokens} + {tokens} image tokens, {length} text tokens")
+    print(f"largest difference of outputs: {sides.largest_difference()} of 255 levels")
+    contexts = ["joint"] + ["cached"] * sides.editor.backbone.role("kontext").cached_context
+    for context in contexts:
+        timed: dict[str, list[tuple[float, float]]] = {
+            "first edit": [],
+            "second edit, same picture": [],
+            "second edit, same picture and words": [],
+        }
+        for place in range(COMPARED, asked.rounds + COMPARED):
+            # The noise and words of the second edits are other ones, or the same words.
+            for name, (seed, words) in zip(
+                timed, ((place, place), (99, place + 1), (98, place)), strict=True
+            ):
+                timed[name].append(sides.seconds(context, place, seed, words))
+        print(f"context={context}:")
+        for name, times in timed.items():
+            mine, theirs = (statistics.median(column) for column in zip(*times, strict=True))
+            ratio = statistics.median(a / b for a, b in times)
+            print(f"{name:<36} editkit {mine:.4f} s  diffusers {theirs:.4f} s  ratio {ratio:.3f}")
+    _batches(sides.editor, sides.pictures, sides.words, asked.steps)
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
-    def peer(place: int, seed: int, text: str) -> Image.Image:
-        return pipeline(
-            image=pictures[place],
-            prompt=text,
+
+class Sides:
+    """Both pipelines on the same weights, and the edits that they are given.
+
+    Args:
+        steps: Euler steps of an edit.
+        count: number of scenes; those without a source are left out.
+    """
+
+    def __init__(self, steps: int, count: int) -> None:
+        self.steps = steps
+        self.editor = editkit.load("tiny", device="cpu", dtype="float32")
+        backbone: Any = self.editor.backbone
+        self.length: int = backbone.family.sequence_length
+        self.pipeline = FluxKontextPipeline.from_pretrained(
+            backbone.folder("kontext"), torch_dtype=torch.float32
+        )
+        self.pipeline.set_progress_bar_config(disable=True)
+        examples = [shapesworld.example(seed) for seed in range(count)]
+        self.pictures = [Image.fromarray(shapesworld.render(e.source)) for e in examples if e.source]
+        self.words = [example.instruction for example in examples]
+
+    def largest_difference(self) -> int:
+        """Return the largest difference of both sides' outputs, in levels."""
+        pairs = [
+            [
+                np.asarray(make(place, 7, place), dtype=int)
+                for make in (partial(self.ours, "joint"), self.peer)
+            ]
+            for place in range(COMPARED)
+        ]
+        return max(int(np.abs(one - other).max()) for one, other in pairs)
+
+    def seconds(self, context: str, place: int, seed: int, words: int) -> tuple[float, float]:
+        """Return the seconds of one edit by each side, back to back, so that both meet the same machine."""
+        given = (place, seed, words)
+        return _seconds(partial(self.ours, context, *given)), _seconds(partial(self.peer, *given))
+
+    def ours(self, context: str, place: int, seed: int, words: int) -> Image.Image:
+        """Edit the picture of one place by the words of another."""
+        editor = self.editor.configured({"kontext": {"context": context}})
+        image = editor.edit(self.pictures[place], self.words[words], seed=seed, steps=self.steps).image
+        assert image is not None
+        return image
+
+    def peer(self, place: int, seed: int, words: int) -> Image.Image:
+        """Edit the same by diffusers."""
+        image = self.pipeline(
+            image=self.pictures[place],
+            prompt=self.words[words],
             height=128,
             width=128,
             max_area=128 * 128,
             _auto_resize=False,
-            num_inference_steps=arguments.steps,
+            num_inference_steps=self.steps,
             guidance_scale=1.0,
-            max_sequence_length=editor.backbone.family.sequence_length,
+            max_sequence_length=self.length,
             generator=torch.Generator().manual_seed(seed),
         ).images[0]
-
-    def ours(place: int, seed: int, text: str) -> Image.Image:
-        image = editor.edit(pictures[place], text, seed=seed, steps=arguments.steps).image
-        assert image is not None
+        assert isinstance(image, Image.Image)
         return image
 
-    worst = 0
-    for place in (0, 1):
-        pair = [np.asarray(make(place, 7, words[place]), dtype=int) for make in (ours, peer)]
-        worst = max(worst, int(np.abs(pair[0] - pair[1]).max()))
-    tokens = (128 // canvas.GRID) ** 2
-    length = editor.backbone.family.sequence_length
-    print(f"{arguments.steps} steps, {tokens} + {tokens} image tokens, {length} text tokens")
-    print(f"largest difference of outputs: {worst} of 255 levels")
-    first, again_picture, again_words = [], [], []
-    for place in range(2, arguments.rounds + 2):
-        first.append(_pair(lambda p=place: ours(p, p, words[p]), lambda p=place: peer(p, p, words[p])))
-        again_picture.append(
-            _pair(lambda p=place: ours(p, 99, words[p + 1]), lambda p=place: peer(p, 99, words[p + 1]))
-        )
-        again_words.append(
-            _pair(lambda p=place: ours(p, 98, words[p]), lambda p=place: peer(p, 98, words[p]))
-        )
-    for name, times in (
-        ("first edit", first),
-        ("second edit, same picture", again_picture),
-        ("second edit, same picture and words", again_words),
-    ):
-        mine, theirs = (statistics.median(column) for column in zip(*times, strict=True))
-        ratio = statistics.median(a / b for a, b in times)
-        print(f"{name:<36} editkit {mine:.4f} s  diffusers {theirs:.4f} s  ratio {ratio:.3f}")
-    _batches(editor, pictures, words, arguments.steps)
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
-
-def _pair(ours: Callable[[], object], peer: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of one call each, back to back, so that both meet the same machine."""
-    seconds = []
-    for call in (ours, peer):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return seconds[0], seconds[1]
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def _batches(editor: editkit.Editor, pictures: list[Image.Image], words: list[str], steps: int) -> None:
