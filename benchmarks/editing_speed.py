@@ -83,9 +83,9 @@ def measure(
             peer = speed_edits.diffusers_edits(editor, examples[:PEER], steps)
             told.append(beside(peer, rows[EXACT][:PEER]))
         chosen[method] = {
-            name: (TECHNIQUES[name].speed, speed_figures.figures(examples, rows[name], rows[EXACT]))
-            for name in TECHNIQUES
-            if TECHNIQUES[name].share == 1
+            name: (each.speed, speed_figures.figures(examples, rows[name], rows[EXACT]))
+            for name, each in techniques.items()
+            if each.share == 1 and each.steps is None
         }
     text = "\n\n".join(told)
     print(text)

@@ -29,14 +29,12 @@ class Technique:
         share: share of the full number of steps that is taken.
         steps: number of steps that is taken; where None, `share` says it.
         adapter: folder or file of an adapter that was distilled for few steps; None for none.
-        context: the method's option `context`.
     """
 
     speed: str = "exact"
     share: float = 1.0
     steps: int | None = None
     adapter: str | None = None
-    context: str = "joint"
 
 
 EXACT = "exact"
@@ -62,14 +60,13 @@ TECHNIQUES = {
     "a quarter of the steps, region after 1 step": Technique(share=1 / 4, speed="full_steps=1"),
 }
 """Techniques by name; the first saves nothing, the last ones combine two. A region holds the context too."""
+_CACHED, _REGION = "context=cached,region=false", "context=cached,full_steps=1"
 CACHED = {
-    "cached context": Technique(context="cached"),
-    "cached context, half the steps": Technique(context="cached", share=1 / 2),
-    "cached context, a quarter of the steps": Technique(context="cached", share=1 / 4),
-    "cached context, region after 1 step": Technique(context="cached", speed="full_steps=1"),
-    "cached context, half the steps, region after 1 step": Technique(
-        context="cached", share=1 / 2, speed="full_steps=1"
-    ),
+    "cached context": Technique(speed=_CACHED),
+    "cached context, region after 1 step": Technique(speed=_REGION),
+    "cached context, half the steps": Technique(speed=_CACHED, share=1 / 2),
+    "cached context, half the steps, region after 1 step": Technique(speed=_REGION, share=1 / 2),
+    "cached context, a quarter of the steps": Technique(speed=_CACHED, share=1 / 4),
 }
 """Techniques for weights that were trained with a cached context."""
 FEW = (4, 2, 1)
@@ -164,7 +161,7 @@ def edits(
     found: dict[str, list[Edited]] = {}
     for name, technique in techniques.items():
         found[name] = []
-        own = _configured(editor, method, technique)
+        own = editor.configured({}, {technique.adapter: 1.0}) if technique.adapter else editor
         peak = math.nan
         for example in examples:
             run = partial(own.run, request(example, method, technique, steps))
@@ -176,13 +173,6 @@ def edits(
             made = Edited(pixels=pixels(image), flops=operations.total, seconds=spent, peak=peak)
             found[name].append(made)
     return found
-
-
-def _configured(editor: editkit.Editor, method: str, technique: Technique) -> editkit.Editor:
-    """Return an editor that wears a technique's adapter and has its option."""
-    adapters = {technique.adapter: 1.0} if technique.adapter else {}
-    options = {} if technique.context == "joint" else {"context": technique.context}
-    return editor.configured({method: options}, adapters) if adapters or options else editor
 
 
 def request(example: Example, method: str, technique: Technique, steps: int) -> editkit.EditRequest:

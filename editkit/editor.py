@@ -193,7 +193,7 @@ class Editor:
         with enough_memory():
             self._adapters.activate(record, options, request)
         pace = paces.choose(request.speed, self.backbone.base, record.name)
-        made = planned_batch.Pipeline(self.backbone, record, options, pace)
+        made = planned_batch.Pipeline(self.backbone, record, pace.options(options), pace)
         if request.search is None:
             results = pipeline.run(made, batch, watch)
         else:

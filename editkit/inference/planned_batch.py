@@ -24,6 +24,13 @@ class Pace(Protocol):
     def recipe(self) -> str:
         """Return the settings as a recipe holds them and as a request's `speed` may give them."""
 
+    def options(self, options: Options) -> Options:
+        """Return the options of a method at this pace.
+
+        Raises:
+            EditkitError: where the method lacks an option that the pace needs.
+        """
+
     def cache(self, role: str, steps: int, start: int) -> dict[str, Any] | None:
         """Return the cache that skips blocks, as the loading option `cache`; None for the backbone's own.
 
@@ -55,6 +62,10 @@ class Exact:
     """The pace that computes everything in every step."""
 
     recipe: str = "exact"
+
+    def options(self, options: Options) -> Options:
+        """Return the options as they are."""
+        return options
 
     def cache(self, role: str, steps: int, start: int) -> dict[str, Any] | None:
         """Return None: nothing is skipped but by the backbone's own cache."""

@@ -29,10 +29,14 @@ class StepSaving:
     """Difference of latents, whose standard deviation is about 1, from which a token counts as changed."""
     grow: int = 1
     """Number of tokens by which the changed area grows to every side."""
+    context: str | None = None
+    """How source and references attend, instead of the method's option `context`: `joint` or `cached`."""
 
     def __post_init__(self) -> None:
         _check_least(self, {"full_steps": 1, "last_steps": 0, "refresh": 0, "draft": 0, "grow": 0})
         _check_positive(self.threshold)
+        if self.context not in (None, "joint", "cached"):
+            raise ValueError(f"context must be joint or cached, not {self.context!r}")
         if self.draft and not self.region:
             raise ValueError("draft finds a region; leave it out with region=false")
 
@@ -138,8 +142,8 @@ def build(values: dict[str, Any], overrides: list[str] | None = None) -> Setting
 
 
 def as_values(settings: Settings) -> dict[str, Any]:
-    """Return all settings by key."""
-    own = dataclasses.asdict(settings)
+    """Return all settings by key, but for those that are left to the method."""
+    own = {key: value for key, value in dataclasses.asdict(settings).items() if value is not None}
     names = [name for name, kind in CACHES.items() if isinstance(settings, kind)]
     return {"cache": names[0], **own} if names else own
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from editkit import notes
+from editkit.errors import EditkitError
 from editkit.imaging import canvas
 from editkit.inference import draft
 from editkit.inference.partial_plan import plan_of_some, row_of
@@ -26,6 +27,7 @@ from editkit.types import EditInputs, Plan
 
 if TYPE_CHECKING:
     from editkit import flow
+    from editkit.config import Options
     from editkit.inference.planned_batch import Pipeline
     from editkit.inference.speed_settings import StepSaving
 
@@ -46,6 +48,19 @@ class Saving:
 
     def __init__(self, settings: StepSaving) -> None:
         self.settings = settings
+
+    def options(self, options: Options) -> Options:
+        """Return a method's options with the settings' context.
+
+        Raises:
+            EditkitError: where the method has no such option, or not beside its others.
+        """
+        if self.settings.context is None:
+            return options
+        try:
+            return replace(options, context=self.settings.context)
+        except (TypeError, ValueError) as error:
+            raise EditkitError(f"speed with context= does not fit this method: {error}.") from error
 
     def cache(self, role: str, steps: int, start: int) -> None:
         """Return None: no blocks are skipped but by the backbone's own cache."""

@@ -133,6 +133,7 @@ def test_settings_are_read_as_they_are_written() -> None:
         "cache=mag,most_skipped=0",
         "cache=first_block,cache=taylor_seer",
         "full_steps=2,full_steps=3",
+        "full_steps=2,context=some",
     ],
 )
 def test_wrong_settings_are_refused(given: str) -> None:

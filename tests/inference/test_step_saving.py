@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,6 +50,23 @@ def denoised(batch: PlannedBatch) -> list[torch.Tensor]:
         batch.velocity, batch.start, batch.times, on_step=lambda state, _: found.append(state.x_BLC)
     )
     return found
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", METHODS)
+def test_a_speed_may_cache_the_context(random_flux: Flux, name: str) -> None:
+    own = {} if name == "kontext" else {"encoding": "mode"}
+    cached = editkit.Editor(random_flux, {name: {**own, "context": "cached"}})
+    joint = editkit.Editor(random_flux, {name: own})
+    request = editkit.EditRequest(image=image(128, 128), instruction=WORDS, method=name, seed=3, steps=6)
+    wanted = cached.run(request).image
+    found = joint.run(replace(request, speed="context=cached,region=false")).image
+    assert difference(found, wanted) <= 1
+    differs = difference(joint.run(request).image, wanted) > 1
+    assert differs == (name != "aceplus"), "without references, ACE++ has no context"
+    again = joint.run(replace(request, speed="context=cached,full_steps=2"))
+    assert "context=cached" in again.recipe["speed"]
+    assert again.recipe["options"]["context"] == "cached"
 
 
 @torch.no_grad()
