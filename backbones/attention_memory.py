@@ -119,8 +119,8 @@ def use_memory(transformer: FluxTransformer2DModel) -> None:
     """
     if transformer.is_cache_enabled:
         raise EditkitError(
-            "Kept keys and values do not go together with the loading option `cache`, which skips blocks; "
-            "load without it, or edit with speed=exact and joint context."
+            "Kept keys and values do not go together with skipped blocks; leave out the loading option "
+            "`cache` or speed=cache=..., or edit with speed=exact and joint context."
         )
     blocks = (*transformer.transformer_blocks, *transformer.single_transformer_blocks)
     for layer, block in enumerate(blocks):

@@ -126,10 +126,7 @@ def set_cache(
     if repr(wanted) == repr(transformer._cache_config):  # configs with tensors cannot be compared
         return
     if any(block._compiled_call_impl is not None for block in transformer.transformer_blocks):
-        raise EditkitError(
-            "A speed with cache= cannot skip compiled blocks; load with compile=false, or with the loading "
-            "option cache."
-        )
+        raise EditkitError("A speed with cache= cannot skip compiled blocks; load with compile=false.")
     if transformer.is_cache_enabled:
         transformer.disable_cache()
     if wanted is not None:

@@ -73,6 +73,10 @@ class Sides:
     def __init__(self, steps: int, count: int) -> None:
         self.steps = steps
         self.editor = editkit.load("tiny", device="cpu", dtype="float32")
+        self.editors = {
+            context: self.editor.configured({"kontext": {"context": context}})
+            for context in ("joint", "cached")
+        }
         backbone: Any = self.editor.backbone
         self.length: int = backbone.family.sequence_length
         self.pipeline = FluxKontextPipeline.from_pretrained(
@@ -101,8 +105,11 @@ class Sides:
 
     def ours(self, context: str, place: int, seed: int, words: int) -> Image.Image:
         """Edit the picture of one place by the words of another."""
-        editor = self.editor.configured({"kontext": {"context": context}})
-        image = editor.edit(self.pictures[place], self.words[words], seed=seed, steps=self.steps).image
+        image = (
+            self.editors[context]
+            .edit(self.pictures[place], self.words[words], seed=seed, steps=self.steps)
+            .image
+        )
         assert image is not None
         return image
 

@@ -190,10 +190,12 @@ class Editor:
 
         request = batch[0].request
         record, options = self.method(request.method)
+        role = record.role_under(options)
+        role = role if role in self.backbone.roles else "text"
+        pace = paces.choose(request.speed, self.backbone.base, record.name, role)
         with enough_memory():
             self._adapters.activate(record, options, request)
-        pace = paces.choose(request.speed, self.backbone.base, record.name)
-        made = planned_batch.Pipeline(self.backbone, record, pace.options(options), pace)
+        made = planned_batch.Pipeline(self.backbone, record, options, pace)
         if request.search is None:
             results = pipeline.run(made, batch, watch)
         else:

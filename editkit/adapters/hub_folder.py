@@ -12,7 +12,7 @@ from editkit.errors import EditkitError
 
 CARD = "README.md"
 BESIDE = (CARD, "config.yaml", "environment.json", "samples.png")
-"""File that `editkit train` writes beside the weights."""
+"""Files that `editkit train` writes beside the weights."""
 
 
 def write(

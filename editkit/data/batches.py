@@ -30,6 +30,7 @@ class EditBatch:
         groups: the samples by canvas.
         weights_BL: loss weights, or None.
         seeds: seed of each sample's noise and time.
+        step: number of the optimizer step, from 0.
         places: places of each sample's own tokens; None if the batch is not padded.
         mixed: how the run mixes in the dataset.
     """
@@ -39,6 +40,7 @@ class EditBatch:
     groups: list[Group]
     weights_BL: Tensor | None
     seeds: list[int]
+    step: int
     places: list[Tensor] | None = None
     mixed: MixedConfig = field(default_factory=MixedConfig)
 
@@ -74,13 +76,14 @@ class BatchBuilder:
             tensors.append(chosen)
             mixed = bucket.mixed  # a batch is from one dataset
         if len(groups) > 1:
-            return replace(self._padded(groups, tensors, seeds), mixed=mixed)
+            return replace(self._padded(groups, tensors, seeds, step), mixed=mixed)
         return EditBatch(
             plan=groups[0][0],
             x0_BLC=tensors[0]["x0_BLC"],
             groups=groups,
             weights_BL=tensors[0].get("weights_BL"),
             seeds=seeds,
+            step=step,
             mixed=mixed,
         )
 
@@ -91,7 +94,9 @@ class BatchBuilder:
             words = random.Random(f"wording {self.seed} {index}").choice(wordings)
         return self.trainer.reword(words, random.Random(f"words {self.seed} {index}"))
 
-    def _padded(self, groups: list[Group], tensors: list[dict[str, Tensor]], seeds: list[int]) -> EditBatch:
+    def _padded(
+        self, groups: list[Group], tensors: list[dict[str, Tensor]], seeds: list[int], step: int
+    ) -> EditBatch:
         plans, sizes = [plan for plan, _ in groups], [len(instructions) for _, instructions in groups]
         own = [plan.conditioning.ids_L3 for plan in plans]
         ids = [
@@ -110,5 +115,6 @@ class BatchBuilder:
             groups=groups,
             weights_BL=torch.cat(weights),
             seeds=seeds,
+            step=step,
             places=[places_L for places_L, size in zip(where, sizes, strict=True) for _ in range(size)],
         )

@@ -28,12 +28,7 @@ def config_for(settings: MagCache, base: str | None, role: str, steps: int, star
     Raises:
         EditkitError: where no ratios were measured for the base and the role.
     """
-    measured = _table().get(base or "", {}).get(role)
-    if measured is None:
-        raise EditkitError(
-            f"No ratios of MagCache were measured for the role {role!r} of this backbone; use "
-            "speed=cache=first_block or speed=cache=taylor_seer."
-        )
+    measured = measured_ratios(base, role)
     nearest = np.rint(np.linspace(0, len(measured) - 1, steps)).astype(int)  # as diffusers does
     ratios = np.array(measured)[nearest][start:]
     full = max(0, int(settings.full_share * steps + 0.5) - start)
@@ -45,6 +40,21 @@ def config_for(settings: MagCache, base: str | None, role: str, steps: int, star
         "num_inference_steps": len(ratios),
         "mag_ratios": ratios.tolist(),
     }
+
+
+def measured_ratios(base: str | None, role: str) -> list[float]:
+    """Return the ratios of a base and a role, in the number of steps that they were measured in.
+
+    Raises:
+        EditkitError: where there are none.
+    """
+    found: list[float] | None = _table().get(base or "", {}).get(role)
+    if found is None:
+        raise EditkitError(
+            f"No ratios of MagCache were measured for the role {role!r} of this backbone; use "
+            "speed=cache=first_block or speed=cache=taylor_seer."
+        )
+    return found
 
 
 @cache

@@ -28,13 +28,15 @@ class BlockCaching(Exact):
         return self.settings.loading
 
 
-def choose(request_speed: str, base: str | None, method: str) -> Pace:
-    """Return the pace of a request's `speed` for a backbone's base and a method.
+def choose(request_speed: str, base: str | None, method: str, role: str) -> Pace:
+    """Return the pace of a request's `speed` for a backbone's base, a method and its role.
 
     Raises:
         EditkitError: where the speed is wrong, or none was measured for them.
     """
     settings = speed.resolve(request_speed, base, method)
+    if isinstance(settings, MagCache):
+        mag_cache.measured_ratios(base, role)  # refused before anything is loaded
     if settings is None:
         return Exact()
     return Saving(settings) if isinstance(settings, StepSaving) else BlockCaching(settings, base)

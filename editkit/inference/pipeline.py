@@ -63,11 +63,11 @@ def plan_batch(
     backbone.use_components_of(pipeline.method.role_under(pipeline.options))
     generators = tuple(torch.Generator().manual_seed(item.request.seed) for item in batch)
     plan = pipeline.conditioner.plan(replace(inputs, generators=generators))
-    trained = backbone.role(plan.role).cached_context or adapters.active(backbone.transformer(plan.role))
-    if plan.conditioning.context_apart and not trained:
+    if plan.conditioning.context_apart and not _knows_cached_context(backbone, plan.role):
         notes.tell(
             "context=cached spoils the picture unless the weights were trained with it, and no adapter is in "
-            f"use; leave it out, or train one for {pipeline.method.name} with options.context=cached."
+            f"use; leave it out, or train one for {pipeline.method.name} with cached_context or "
+            "options.context=cached."
         )
     # 3. One CPU generator for each picture, so that a batch gives what single edits give.
     noise_BLC = backbone.noise(plan.canvas, generators)
@@ -89,6 +89,11 @@ def plan_batch(
             pipeline, inputs, plan, times, guidance, _draft_callback(steps, batch, watch)
         ),
     )
+
+
+def _knows_cached_context(backbone: Backbone, role: str) -> bool:
+    """Whether a role's weights were trained with a cached context, or an adapter may have been."""
+    return backbone.role(role).cached_context or bool(adapters.active(backbone.transformer(role)))
 
 
 def sample(

@@ -99,8 +99,9 @@ class Pipeline:
     ) -> None:
         self.backbone, self.method, self.options = backbone, method, options
         self.pace: Pace = pace or Exact()
-        self.conditioner = method.conditioner(backbone, options)
-        self.sampler = method.sampler(backbone, options)
+        own = self.pace.options(options)
+        self.conditioner = method.conditioner(backbone, own)
+        self.sampler = method.sampler(backbone, own)
 
     def defaults(self, role: str, request: EditRequest) -> tuple[int, float]:
         """Return steps and guidance of the request, of the method on its default role, or of the role."""

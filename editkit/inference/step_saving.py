@@ -57,10 +57,12 @@ class Saving:
         """
         if self.settings.context is None:
             return options
+        if not hasattr(options, "context"):
+            raise EditkitError("This method has no option context; leave context out of speed.")
         try:
             return replace(options, context=self.settings.context)
-        except (TypeError, ValueError) as error:
-            raise EditkitError(f"speed with context= does not fit this method: {error}.") from error
+        except ValueError as error:
+            raise EditkitError(f"The speed does not fit the method's options: {error}.") from error
 
     def cache(self, role: str, steps: int, start: int) -> None:
         """Return None: no blocks are skipped but by the backbone's own cache."""
@@ -90,8 +92,10 @@ class Saving:
                 "is computed in full."
             )
             return partial(full, plan=plan)
+        if slots.context_apart and not self.settings.region:
+            return partial(full, plan=plan)  # the context is all that could be saved, and is computed once
         backbone = pipeline.backbone
-        if plan.conditioning.ids_L3 is None:
+        if slots.ids_L3 is None:
             ids_L3 = backbone.grid_ids(plan.canvas.width, plan.canvas.height)
             plan = replace(plan, conditioning=replace(slots, ids_L3=ids_L3))
         answer_N = answer_places(plan)

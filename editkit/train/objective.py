@@ -23,8 +23,6 @@ CELLS = 4
 """Number of latent cells of a token; the values of one channel are neighbours."""
 CONTEXT = 4
 """Number of the random stream that chooses the context's tokens."""
-CACHED = 5
-"""Number of the random stream that chooses the batches with a cached context."""
 
 
 class Objective(nn.Module):
@@ -81,8 +79,12 @@ class Objective(nn.Module):
         return drop_context(plan, self.settings.context_tokens, hash((batch.seeds[0], CONTEXT)) % 2**63)
 
     def _caches_context(self, batch: EditBatch) -> bool:
-        """Draw whether a batch's context attends to itself only."""
-        return random.Random(hash((batch.seeds[0], CACHED))).random() < self.settings.cached_context
+        """Draw whether a batch's context attends to itself only.
+
+        All processes draw alike: those of a sharded run must pass through the transformer equally often.
+        """
+        drawn = random.Random(f"cached context {self.settings.fit.seed} {batch.step}").random()
+        return drawn < self.settings.cached_context
 
     def total(self, loss: Tensor, batch: EditBatch) -> Tensor:
         """Weight a batch's loss as its dataset is mixed in, and add the method's penalty."""

@@ -112,8 +112,9 @@ class EditTrainConfig:
     """Share of the tokens of source and references on the sequence that a batch keeps, chosen at random, so
     that steps cost less. --plan counts all of them."""
     cached_context: float = 0.0
-    """Share of batches whose source and references on the sequence attend to each other only, as with the
-    method's option `context=cached`, so that the same weights serve `joint` and `cached` edits."""
+    """Share of steps whose source and references on the sequence attend to each other only, as with the
+    method's option `context=cached`, so that the same weights serve `joint` and `cached` edits. Validation
+    and --plan know the method's own option alone."""
     noise_offset: float = 0.0
     """Standard deviation of a constant that is added to each channel of a sample's noise."""
     mixed_sizes: bool = False
@@ -193,6 +194,11 @@ class EditTrainConfig:
         if self.prior_share and self.text_encoders:
             raise ValueError(
                 "a mixture's prior needs text encoders that do not train: leave out text_encoders"
+            )
+        if self.cached_context and (self.distill is not None or self.prior_share):
+            raise ValueError(
+                "cached_context does not go together with distill or a mixture's prior, whose teacher would "
+                "have it too: leave it out"
             )
         if self.text_encoders and self.trainable != "full":
             raise ValueError("text_encoders needs trainable=full")

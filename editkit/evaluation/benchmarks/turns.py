@@ -25,7 +25,7 @@ MOST = 1_000_000
 LONGEST = 20
 """Largest number of letters of a cell that are read as a number, or shown."""
 NONE = Turn("", 0)
-"""Lines before the first row."""
+"""The turn before the first row."""
 
 
 def follows(session: str, before: str) -> bool:
