@@ -53,6 +53,8 @@ class EditJob(Job):
         status.tell(status.LOADING)
         self.backbone = self._backbone()
         self.backbone.use_components_of(self.role)
+        if fsdp.wanted() and (settings.cached_context or getattr(options, "context", "joint") == "cached"):
+            raise EditkitError("A cached context does not train in shards; launch without FSDP.")
         self.conditioner = self.method.conditioner(self.backbone, options)
         self.trainer = self.method.trainer(self.backbone, options)
         self.contents: dict[str, str] = {}

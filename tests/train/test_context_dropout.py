@@ -79,6 +79,15 @@ def test_some_batches_cache_their_context(settings: Any) -> None:
     assert all(math.isfinite(loss) for loss in losses)
 
 
+@pytest.mark.parametrize("given", ["cached_context=0.5", "options.context=cached"])
+def test_a_cached_context_does_not_train_in_shards(
+    settings: Any, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(EditkitError, match="A cached context does not train in shards"):
+        EditJob(settings("run", given, "data.count=8"))
+
+
 def test_shares_and_methods_without_a_sequence_are_refused(settings: Any) -> None:
     with pytest.raises(EditkitError, match=r"context_tokens must lie in \(0, 1\], not 0"):
         settings("run", "context_tokens=0")
