@@ -43,8 +43,9 @@ _TINY_KONTEXT = Role(
     area=128 * 128,
     disk_gb=0.02,
     memory_gb=0.02,
+    cached_context=True,
 )
-_TINY_FILL = replace(_TINY_KONTEXT, source=str(TINY / "fill"), in_channels=384)
+_TINY_FILL = replace(_TINY_KONTEXT, source=str(TINY / "fill"), in_channels=384, cached_context=False)
 _TINY_ACE = replace(_TINY_FILL, in_channels=448, start="fill")
 
 

@@ -9,6 +9,7 @@ running mean.
 from __future__ import annotations
 
 import json
+import math
 from itertools import cycle
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from editkit.evaluation.report.plots import COLOURS
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS, OUT = ROOT / "configs" / "tiny", ROOT / "docs" / "assets" / "stage-curves.svg"
+COLUMNS = 4
 WINDOW = 15
 """Number of a log's lines that are averaged."""
 
@@ -29,8 +31,11 @@ def main() -> None:
     from matplotlib.figure import Figure
 
     logs = sorted((CONFIGS / "logs").glob("*.jsonl"))
-    figure = Figure(figsize=(3.4 * len(logs), 2.8), layout="constrained")
-    panels = figure.subplots(1, len(logs), squeeze=False)[0]
+    rows_of_panels = math.ceil(len(logs) / COLUMNS)
+    figure = Figure(figsize=(3.4 * COLUMNS, 2.8 * rows_of_panels), layout="constrained")
+    panels = figure.subplots(rows_of_panels, COLUMNS, squeeze=False).ravel()
+    for axes in panels[len(logs) :]:
+        axes.remove()
     for log, axes, colour in zip(logs, panels, cycle(COLOURS), strict=False):
         rows = [json.loads(line) for line in log.read_text().splitlines()]
         batch = config.read_yaml(CONFIGS / f"{log.stem}.yaml")["fit"]["batch"]
