@@ -12,7 +12,7 @@ import pytest
 from backbones.load_options import LoadOptions
 from backbones.random_init import RandomInitConfig
 from editkit import config, registry
-from editkit.inference import few_steps, speed, speed_settings
+from editkit.inference import few_steps, mag_cache, speed, speed_settings
 from tests import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -22,7 +22,7 @@ SHIPPED = sorted(
     for path in CONFIGS.rglob("*.yaml")
     if path.parent.name not in ("accelerate", "evaluation", "hardware")
     and path.name != "stages.yaml"
-    and path not in (speed.TABLE, few_steps.TABLE)
+    and path not in (speed.TABLE, few_steps.TABLE, mag_cache.TABLE)
 )
 
 
