@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from benchmarks.peak_memory import resident_peak
 from benchmarks.speed_figures import Figures
 from benchmarks.speed_operations import Operations
 from editkit import config
+from editkit.backbone import Backbone
 from editkit.inference import mag_cache, speed
 
 
@@ -24,13 +26,18 @@ def measured(speed: str, saves: float, successes: int) -> tuple[str, Figures]:
 
 
 @pytest.fixture
-def export(tmp_path: Path) -> Path:
+def export(tiny: Backbone, tmp_path: Path) -> Path:
     """A LoRA with random weights."""
+    last: Any = tiny.transformer("kontext").proj_out
     generator = torch.Generator().manual_seed(1)
     save_file(
         {
-            "lora_unet_final_layer_linear.lora_down.weight": torch.randn(2, 192, generator=generator),
-            "lora_unet_final_layer_linear.lora_up.weight": torch.randn(64, 2, generator=generator),
+            "lora_unet_final_layer_linear.lora_down.weight": torch.randn(
+                2, last.in_features, generator=generator
+            ),
+            "lora_unet_final_layer_linear.lora_up.weight": torch.randn(
+                last.out_features, 2, generator=generator
+            ),
         },
         tmp_path / "pytorch_lora_weights.safetensors",
     )
