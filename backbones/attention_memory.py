@@ -5,6 +5,7 @@ diffusers has it for FLUX.2 (`Flux2KVAttnProcessor`); FLUX.1's processors take n
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,20 +21,19 @@ if TYPE_CHECKING:
     from editkit.key_values import Layers
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AttentionMemory:
     """The keys and values that one forward pass reads besides its own, and those that it keeps.
 
-    It is no dataclass: FSDP gives blocks copies of dataclasses among their arguments, so that what a layer
-    keeps would be lost.
-
-    Args:
+    Attributes:
         held: keys and values by layer that all tokens attend to, after their own; None for none.
         kept: where the keys and values of the last `tokens` tokens of the sequence are put; None for nowhere.
         tokens: number of tokens whose keys and values are kept.
     """
 
-    def __init__(self, held: Layers | None = None, kept: Layers | None = None, tokens: int = 0) -> None:
-        self.held, self.kept, self.tokens = held, kept, tokens
+    held: Layers | None = None
+    kept: Layers | None = None
+    tokens: int = 0
 
     # Compiled blocks share one graph; the look-up by layer stays outside it.
     @torch._dynamo.disable  # type: ignore[untyped-decorator]

@@ -66,8 +66,7 @@ def measure(
     told, drawn = [f"`python benchmarks/editing_speed.py {' '.join(sys.argv[1:])}`"], {}
     chosen = {}
     for method in methods:
-        record, options = editor.method(method)
-        cached = editor.backbone.role(record.role_under(options)).cached_context
+        cached = editor.backbone.role(editor.role(method)).cached_context
         techniques = TECHNIQUES | (CACHED if cached else {}) | (distilled if method == METHODS[0] else {})
         rows = speed_edits.edits(editor, method, examples, steps, seconds, techniques)
         drawn[method] = (examples, rows)

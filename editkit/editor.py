@@ -190,9 +190,7 @@ class Editor:
 
         request = batch[0].request
         record, options = self.method(request.method)
-        role = record.role_under(options)
-        role = role if role in self.backbone.roles else "text"
-        pace = paces.choose(request.speed, self.backbone.base, record.name, role)
+        pace = paces.choose(request.speed, self.backbone.base, record.name, self.role(record.name))
         with enough_memory():
             self._adapters.activate(record, options, request)
         made = planned_batch.Pipeline(self.backbone, record, options, pace)
@@ -227,6 +225,16 @@ class Editor:
             EditkitError: for an adapter that was not loaded, or another number of scales than of names.
         """
         self._adapters.use(*self.method(method), names, scales)
+
+    def role(self, name: str) -> str:
+        """Return the role that a method runs on, `text` where this backbone has none of the method's own.
+
+        Raises:
+            EditkitError: for an unknown method.
+        """
+        record, options = self.method(name)
+        own = record.role_under(options)
+        return own if own in self.backbone.roles else "text"
 
     def method(self, name: str) -> tuple[Method[Options], Options]:
         """Return a method's record and its options on this editor.

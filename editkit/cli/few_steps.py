@@ -40,11 +40,8 @@ def chosen(editor: "Editor", method: str, lora: Mapping[str, float]) -> "FewStep
     """
     from editkit.inference.few_steps import find
 
-    record, settings = editor.method(method)
-    role = record.role_under(settings)
-    if role not in editor.backbone.roles:
-        role = "text"
-    return find(editor.backbone, record.name, role, lora)
+    record, _ = editor.method(method)
+    return find(editor.backbone, record.name, editor.role(method), lora)
 
 
 def adapted(editor: "Editor", found: "FewSteps") -> "Editor":

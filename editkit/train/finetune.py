@@ -49,12 +49,13 @@ class EditJob(Job):
         self.exports_frozen = settings.trainable == "input"
         self.method = method or registry.method(settings.method)
         options = config.build(self.method.config, settings.options)
+        if fsdp.wanted() and (settings.cached_context or getattr(options, "context", "joint") == "cached"):
+            # FSDP gathers weights for gradients of a block's outputs; kept keys and values are none of them.
+            raise EditkitError("A cached context does not train in shards; launch without FSDP.")
         self.role = self.method.role_under(options)
         status.tell(status.LOADING)
         self.backbone = self._backbone()
         self.backbone.use_components_of(self.role)
-        if fsdp.wanted() and (settings.cached_context or getattr(options, "context", "joint") == "cached"):
-            raise EditkitError("A cached context does not train in shards; launch without FSDP.")
         self.conditioner = self.method.conditioner(self.backbone, options)
         self.trainer = self.method.trainer(self.backbone, options)
         self.contents: dict[str, str] = {}

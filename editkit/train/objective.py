@@ -81,7 +81,7 @@ class Objective(nn.Module):
     def _caches_context(self, batch: EditBatch) -> bool:
         """Draw whether a batch's context attends to itself only.
 
-        All processes draw alike: those of a sharded run must pass through the transformer equally often.
+        All processes draw alike, so that several train as one does.
         """
         drawn = random.Random(f"cached context {self.settings.fit.seed} {batch.step}").random()
         return drawn < self.settings.cached_context

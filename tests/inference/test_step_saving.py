@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image, ImageDraw
 
 import editkit
 from backbones.flux import Flux
+from editkit.backbone import Backbone
 from editkit.errors import EditkitError, EditkitWarning
 from editkit.imaging import canvas
 from editkit.inference import draft, pipeline
@@ -19,6 +21,7 @@ from editkit.inference.planned_batch import Pipeline, PlannedBatch
 from editkit.inference.speed import check_steps
 from editkit.inference.speed_settings import StepSaving, as_text
 from editkit.inference.step_saving import SavedVelocity, Saving
+from tests import ROOT
 from tests.pictures import difference, image
 
 METHODS = ("kontext", "icedit", "aceplus")
@@ -248,6 +251,14 @@ def test_context_of_weights_trained_without_it_is_told(random_flux: Flux) -> Non
         EditkitWarning, match="context=cached spoils the picture unless .* train one for kontext"
     ):
         planned(random_flux, "kontext", None, options={"kontext": {"context": "cached"}})
+
+
+def test_weights_that_know_a_cached_context_need_no_word(tiny: Backbone) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", EditkitWarning)
+        editkit.Editor(tiny).edit(
+            ROOT / "demos/samples/red_circle.png", WORDS, steps=1, speed="context=cached,region=false"
+        )
 
 
 def test_another_number_of_steps_than_measured_is_told() -> None:
