@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import editkit
-from benchmarks import speed_edits, speed_figures, speed_flux, speed_page, speed_table
+from benchmarks import speed_edits, speed_figures, speed_flux, speed_page, speed_plot, speed_table
 from benchmarks.speed_edits import CACHED, EXACT, TECHNIQUES, Edited, Technique
 
 METHODS = ("kontext", "icedit", "aceplus")
@@ -63,13 +63,11 @@ def measure(
     """Edit with each method and technique, by Kontext with distilled ones too, and tell or write figures."""
     editor = editkit.load("tiny", device="cpu", dtype="float32")
     examples = speed_edits.held_out(count)
-    told, drawn = [f"`python benchmarks/editing_speed.py {' '.join(sys.argv[1:])}`"], {}
-    chosen = {}
+    told, points, chosen = [f"`python benchmarks/editing_speed.py {' '.join(sys.argv[1:])}`"], {}, {}
     for method in methods:
         cached = editor.backbone.role(editor.role(method)).cached_context
         techniques = TECHNIQUES | (CACHED if cached else {}) | (distilled if method == METHODS[0] else {})
         rows = speed_edits.edits(editor, method, examples, steps, seconds, techniques)
-        drawn[method] = (examples, rows)
         local = speed_figures.local(examples)
         about = f"{method} on tiny, {steps} steps"
         told.append(f"{about}, {count} edits:\n\n{speed_figures.by_technique(examples, rows)}")
@@ -81,8 +79,10 @@ def measure(
         if method == METHODS[0]:
             peer = speed_edits.diffusers_edits(editor, examples[:PEER], steps)
             told.append(beside(peer, rows[EXACT][:PEER]))
+        found = {name: speed_figures.figures(examples, rows[name], rows[EXACT]) for name in techniques}
+        points[method] = [speed_plot.point(each, steps, found[name]) for name, each in techniques.items()]
         chosen[method] = {
-            name: (each.speed, speed_figures.figures(examples, rows[name], rows[EXACT]))
+            name: (each.speed, found[name])
             for name, each in techniques.items()
             if each.share == 1 and each.steps is None and "cache=mag" not in each.speed
         }
@@ -91,7 +91,7 @@ def measure(
     if write:
         for method, measured in chosen.items():
             speed_table.write("tiny", method, steps, measured)
-        speed_page.write(text, speed_figures.plot(drawn, steps))
+        speed_page.write(text, speed_plot.plot(points))
 
 
 def beside(theirs: Sequence[Edited], ours: Sequence[Edited]) -> str:

@@ -36,6 +36,10 @@ class Technique:
     steps: int | None = None
     adapter: str | None = None
 
+    def taken(self, steps: int) -> int:
+        """Return the number of steps that it takes where the full edit takes `steps`."""
+        return self.steps or max(1, round(self.share * steps))
+
 
 EXACT = "exact"
 TECHNIQUES = {
@@ -182,7 +186,7 @@ def request(example: Example, method: str, technique: Technique, steps: int) -> 
         instruction=example.instruction,
         method=method,
         seed=example.seed,
-        steps=technique.steps or max(1, round(technique.share * steps)),
+        steps=technique.taken(steps),
         speed=technique.speed,
     )
 

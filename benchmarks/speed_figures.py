@@ -1,8 +1,7 @@
-"""Figures of techniques, as tables in Markdown and as a plot of cost against success."""
+"""Figures of techniques, as tables in Markdown."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.speed_edits import EXACT, Edited, Example
-from editkit.evaluation.report.plots import COLOURS, MARKS
-from editkit.evaluation.report.statistics import estimate
 from editkit.shapesworld.scores import score
 
 LOCAL = 0.2
@@ -22,12 +19,6 @@ LOCAL = 0.2
 BANDS = (0.0, 0.05, 0.1, LOCAL, 1.0)
 REGION = "region after 2 steps"
 """Technique that is shown by the share of the picture that changes."""
-LOOKS = [
-    ("black", "*"),
-    *zip(COLOURS, MARKS, strict=True),
-    *((colour, mark) for colour in ("gray", "brown", "teal") for mark in "h<>d12+x"),
-]
-"""Colour and mark of each technique."""
 SAME = 60.0
 """PSNR of pictures that are equal in all levels."""
 
@@ -121,39 +112,6 @@ def by_share(examples: Sequence[Example], rows: Rows) -> str:
 def local(examples: Sequence[Example]) -> list[int]:
     """Return the places of the local edits."""
     return [place for place, example in enumerate(examples) if example.share <= LOCAL]
-
-
-def plot(by_method: Mapping[str, tuple[Sequence[Example], Rows]], steps: int) -> bytes:
-    """Draw success over operations for each method, with 95 % intervals; a PNG."""
-    from matplotlib.figure import Figure
-
-    count = len(by_method)
-    figure = Figure(figsize=(4.6 * count, 4.2), layout="constrained")
-    panels: Any = figure.subplots(1, count, squeeze=False, sharey=True)[0]
-    for axes, (method, (examples, rows)) in zip(panels, by_method.items(), strict=True):
-        for place, (name, edits) in enumerate(rows.items()):
-            found = figures(examples, edits, rows[EXACT])
-            interval = estimate(found.successes)
-            axes.errorbar(
-                [1 / found.saves],
-                [interval.mean],
-                yerr=[[interval.mean - interval.low], [interval.high - interval.mean]],
-                label=name,
-                color=LOOKS[place][0],
-                marker=LOOKS[place][1],
-                capsize=3,
-                linestyle="none",
-            )
-        axes.set_title(f"{method}, {len(examples)} edits")
-        axes.set_xlabel(f"operations, relative to all {steps} steps in full")
-        axes.set_xlim(0, 1.05)
-        axes.set_ylim(-0.03, 1.03)
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("success, with 95 % interval")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(3, 2 * count))
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=110)
-    return drawn.getvalue()
 
 
 def _within(share: float, least: float, most: float) -> bool:

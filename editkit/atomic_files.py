@@ -20,6 +20,9 @@ from editkit.errors import EditkitError
 HEX = re.compile(r"[0-9a-f]{64}")
 KEPT_FROM = 16 << 20
 """Bytes of a file whose digest is worth keeping: reading it takes some hundredths of a second."""
+UMASK = os.umask(0o077)
+os.umask(UMASK)
+"""The process's mask of file modes. Only setting it tells it, for all threads: so it is read once."""
 MARKED = re.compile(r"\.[0-9a-f]{16}\.part")
 """Pattern of the names of files and folders that are being written."""
 
@@ -28,7 +31,8 @@ MARKED = re.compile(r"\.[0-9a-f]{16}\.part")
 def beside(path: Path) -> Iterator[Path]:
     """Give a path to write a file or a folder at, which afterwards replaces what is at `path`.
 
-    Folders above it are made. After an error the old content of `path` is still there, untouched.
+    Folders above it are made. After an error the old content of `path` is still there, untouched. Files get
+    the mode that `open` gives.
 
     Raises:
         OSError: where a folder cannot be made or the old content cannot be replaced.
@@ -38,6 +42,7 @@ def beside(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
+        _open_mode(partial)
         if partial.is_dir() and os.path.lexists(path):
             path.rename(old)
         partial.replace(path)
@@ -53,6 +58,14 @@ def clean(folder: Path) -> None:
     for left in folder.rglob(".*.part"):
         if MARKED.fullmatch(left.name):
             _remove(left)
+
+
+def _open_mode(path: Path) -> None:
+    """Give files the mode that `open` gives: safetensors makes its files readable for their owner alone."""
+    for each in (path, *path.rglob("*")):
+        if each.is_file() and not each.is_symlink():
+            with suppress(OSError):  # some mounted file systems know no modes
+                each.chmod(0o666 & ~UMASK)
 
 
 def _remove(path: Path) -> None:

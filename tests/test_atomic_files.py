@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from editkit import atomic_files
 from editkit.errors import EditkitError
@@ -54,6 +56,17 @@ def test_a_folder_takes_the_place_of_what_is_none(kind: str, tmp_path: Path) -> 
     put(tmp_path / "place", "folder", "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "place"]
     assert (tmp_path / "place" / "inside").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "folder/weights.safetensors"])
+def test_weights_are_readable_for_others_where_other_files_are(name: str, tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("words")
+    with atomic_files.beside(tmp_path / "place") as partial:
+        file = partial / name if "/" in name else partial
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"one_D": torch.ones(2)}, file)
+    written = tmp_path / "place" / name if "/" in name else tmp_path / "place"
+    assert written.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path) -> None:

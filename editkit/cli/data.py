@@ -42,7 +42,10 @@ def check(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Check training pairs: sizes, files, repeated or shifted pairs, masks, captions. Status 2 on errors."""
+    """Check a run's pairs, also for validation: sizes, files, repeated or shifted pairs, masks, captions.
+
+    Status 2 on errors.
+    """
     from editkit import config as configs
     from editkit.data.datasets import ChainedDataset, dataset
     from editkit.imaging import images
@@ -53,8 +56,9 @@ def check(
     if output:
         images.check_output(output)
     settings = configs.build(EditTrainConfig, *configs.layered(config, overrides or []))
-    mixed = [dataset(each) for each in (settings.data, *(m.data for m in settings.mixture.values()))]
-    records = ChainedDataset(mixed)
+    held_out = [settings.validation.data] if settings.validation.data else []
+    parts = (settings.data, *(each.data for each in settings.mixture.values()), *held_out)
+    records = ChainedDataset([dataset(each) for each in parts])
     with terminal.progress("check", min(len(records), limit or len(records))) as bar:
         from editkit.data import check as checks  # needs torch
 

@@ -154,8 +154,9 @@ def _run(config: RunConfig, shard: str | None) -> None:
 
     with phases() as shown:
         folder = runner.run(prepared, editor, shown.begin, share, wait)
-    if shard is None and share.rank == 0:
-        write_report(folder.path)
+    if share.leads:
+        if not share.independent:
+            write_report(folder.path)
         runner.check_made(config)
 
 

@@ -185,7 +185,7 @@ def failed(config: RunConfig) -> int:
 
 
 def check_made(config: RunConfig) -> None:
-    """Check that no method of a run has failures alone.
+    """Check that no method of a run has failures alone, as far as results are there.
 
     Raises:
         EditkitError: where one has; the run's folder is whole nevertheless.

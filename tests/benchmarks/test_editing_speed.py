@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 import editkit
-from benchmarks import mag_ratios, speed_edits, speed_figures, speed_page, speed_table
+from benchmarks import mag_ratios, speed_edits, speed_figures, speed_page, speed_plot, speed_table
 from benchmarks.peak_memory import resident_peak
 from benchmarks.speed_figures import Figures
 from benchmarks.speed_operations import Operations
@@ -102,10 +102,25 @@ def test_a_page_takes_tables_between_its_marks(tmp_path: Path, monkeypatch: pyte
         speed_page.write("one", b"png")
 
 
-def test_techniques_with_a_distilled_adapter_look_different_from_all_others() -> None:
+@pytest.mark.parametrize(
+    ("name", "kind", "steps"),
+    [
+        ("exact", "nothing", 8),
+        ("a quarter of the steps", "nothing", 2),
+        ("context after 3 steps", "context", 8),
+        ("half the steps, region by a draft", "all outside the region", 4),
+        ("Taylor cache, every 3rd", "blocks", 8),
+        ("cached context, region after 1 step", "cached context", 8),
+        ("distilled, 4 steps", "nothing, distilled", 4),
+        ("distilled, 4 steps, region after 1 step", "all outside the region", 4),
+    ],
+)
+def test_the_plot_shows_what_a_technique_saves(name: str, kind: str, steps: int) -> None:
     found = speed_edits.TECHNIQUES | speed_edits.CACHED | speed_edits.distilled("export")
-    assert len(found) == len(speed_edits.TECHNIQUES) + len(speed_edits.CACHED) + 6
-    assert len(set(speed_figures.LOOKS)) == len(speed_figures.LOOKS) >= len(found)
+    figures = Figures(gflops=1, saves=2, successes=(1, 0), psnr=40, seconds=0)
+    point = speed_plot.point(found[name], 8, figures)
+    assert (point.kind, point.steps, point.operations) == (kind, steps, 0.5)
+    assert speed_plot.plot({"kontext": [point]}).startswith(b"\x89PNG")
 
 
 def test_a_row_tells_one_ratio_and_the_peak_of_memory() -> None:
@@ -156,6 +171,5 @@ def test_every_technique_is_measured_and_told() -> None:
     assert found["half the steps"].saves == 2
     assert all(each.saves > 1 for name, each in found.items() if name != "exact")
     assert "to" in speed_figures.by_share(examples, rows)
-    assert speed_figures.plot({"kontext": (examples, rows)}, 8).startswith(b"\x89PNG")
     peer = speed_edits.diffusers_edits(editor, examples[:1], 2)
     assert peer[0].flops == pytest.approx(rows["a quarter of the steps"][0].flops)

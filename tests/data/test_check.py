@@ -147,3 +147,7 @@ def test_check_command(flawed: Path, tmp_path: Path, capfd: Any, monkeypatch: py
     more = tmp_path / "more.yaml"
     more.write_text("data: {count: 2}\n")
     assert json.loads(cli("data", "check", config_file, more, "--json").out)["records"] == 2
+    held_out = f"validation.data={{name: jsonl, path: {flawed}, count: 1}}"
+    told = json.loads(cli("data", "check", config_file, more, held_out, "--json").out)
+    assert told["records"] == 3
+    assert told["findings"][-1] == {"index": 2, "problem": "twice", "detail": "the same as record 0"}

@@ -127,7 +127,7 @@ def test_lost_pictures_are_made_again(lost: str, random_flux, tmp_path: Path) ->
 
 
 def test_a_run_whose_method_has_failures_alone_is_an_error(tmp_path: Path, cli: Cli) -> None:
-    """Its report is written first; one result that is there is enough for status 0."""
+    """Its report is written first; one result that is there is enough for status 0. A shard has no report."""
     data = samples.jsonl(tmp_path / "data", 2)
     results = samples.copied_results(runner.open_benchmark("jsonl", data), tmp_path / "theirs", 9)
     run = ("eval", "run", "jsonl", "--data", data, "--results", results, "--metrics", "pixels", "-o")
@@ -138,6 +138,9 @@ def test_a_run_whose_method_has_failures_alone_is_an_error(tmp_path: Path, cli: 
     assert told.status == 2
     assert "editkit: All results of theirs failed (item 0: " in told.err
     assert (tmp_path / "run" / "report.html").is_file()
+    told = cli(*run, tmp_path / "shards", "--shard", "0/2")
+    assert told.status == 2
+    assert "editkit: All results of theirs failed (item 0: " in told.err
     path, whole = next(iter(kept.items()))
     path.write_bytes(whole)
     assert cli(*run, tmp_path / "run").status == 0
