@@ -66,7 +66,10 @@ def _watched(
     if any(block._compiled_call_impl is not None for block in blocks):
         raise EditkitError("Attention values cannot be read from compiled blocks; load with compile=false.")
     if transformer.is_cache_enabled:
-        raise EditkitError("Attention values cannot be read where blocks are cached; load without cache.")
+        raise EditkitError(
+            "Attention values cannot be read where blocks are skipped; leave out the loading option `cache` "
+            "or speed=cache=..."
+        )
     with ExitStack() as stack:
         for name, module in transformer.named_modules():
             if name.endswith(".attn.to_v"):

@@ -23,7 +23,7 @@ import torch
 from backbones.flux import Flux
 from benchmarks import gpu_network
 from editkit import gpus
-from editkit.errors import EditkitError
+from editkit.errors import EditkitError, first_sentence
 from editkit.inference.partial_plan import plan_of_some
 from editkit.key_values import KeyValues
 from editkit.types import Plan
@@ -104,7 +104,7 @@ def report(
             way.prepare()
             seconds, memory = measured(flux, way, repeats)
         except (ImportError, RuntimeError, EditkitError, NotImplementedError) as error:
-            yield f"| {way.name} | not here: {str(error).splitlines()[0][:90]} | | | | | |"
+            yield f"| {way.name} | not here: {first_sentence(error)[:90]} | | | | | |"
             continue
         flops = gpu_network.operations(shapes, gpu_network.counting(shapes, flux, way.plan, side), way.share)
         yield row(way.name, gpu_network.tokens(way.plan, side, way.share), seconds, flops, peak, memory)

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.speed_operations import counted
 from editkit import config, registry
 from editkit.backbone import Backbone, provider
 from editkit.inference.partial_plan import plan_of_some
@@ -68,9 +67,7 @@ def planned(backbone: Backbone, side: int, context: str) -> Plan:
 
 def teraflops(backbone: Backbone, x_BLC: Tensor, plan: Plan) -> float:
     """Count the operations of one velocity."""
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        backbone.velocity(x_BLC, 0.5, plan, 2.5)
-    return counter.get_total_flops() / 1e12
+    return counted(lambda: backbone.velocity(x_BLC, 0.5, plan, 2.5))[0] / 1e12
 
 
 def line(name: str, step: float, whole: float, edit: float, full: float) -> None:

@@ -14,7 +14,7 @@ from editkit.inference.speed_settings import as_values
 MAY_LOSE = {"balanced": 0.01, "fast": 0.03}
 """Success that a speed may lose against exact."""
 HEAD = """\
-# Settings of `speed` by backbone and method, and what they were measured to save. Not a training config.
+# Settings of `speed` by backbone and method, and the steps that they were measured in. Not a training config.
 # Written by `python benchmarks/editing_speed.py tiny --write`.
 """
 

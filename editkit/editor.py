@@ -135,7 +135,8 @@ class Editor:
                 tell(pipeline.notes_on_pictures(self.backbone, prepared))
                 prepared = replace(prepared, told=True)
             (result,) = self._run([prepared], watch)
-        return replace(result, notes=(*collected, *result.notes))
+        # A search plans its edit more than once.
+        return replace(result, notes=tuple(dict.fromkeys((*collected, *result.notes))))
 
     def session(self, image: ImageInput, folder: str | Path | None = None) -> Session:
         """Start a session of edits in a row, kept in a folder; a new temporary one where None.

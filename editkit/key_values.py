@@ -54,17 +54,6 @@ class KeyValues:
             }
         return KeyValues(joined)
 
-    @property
-    def memory(self) -> int:
-        """Bytes of all keys and values; a tensor that two branches share counts once."""
-        tensors = {
-            id(tensor): tensor
-            for layers in self._branches.values()
-            for pair in layers.values()
-            for tensor in pair
-        }
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-
     def _with(self, select: Callable[[Tensor], Tensor]) -> KeyValues:
         """Select from each layer once, also where branches share their layers."""
         made: dict[int, Layers] = {}

@@ -37,6 +37,8 @@ def changed_cells(
 ) -> Tensor:
     """Find the tokens of the answer panel, BN, that a draft of a batch changes, grown.
 
+    One row stands for all where the inputs are alike, as those of several seeds are.
+
     Args:
         pipeline: the method on its backbone.
         inputs: the batch, with a source.
@@ -45,6 +47,7 @@ def changed_cells(
         guidance: distilled guidance.
         on_step: called after each step of the draft; an exception from it ends the edit.
     """
+    inputs = first_of_alike(inputs)
     assert inputs.source_BCHW is not None
     backbone, panel = pipeline.backbone, plan.canvas.answer
     generators = tuple(torch.Generator().manual_seed(SEED) for _ in inputs.prompts)
@@ -64,6 +67,23 @@ def changed_cells(
     cells = panel.height // canvas.GRID, panel.width // canvas.GRID
     large_B1hw = F.interpolate(cells_B1hw.float(), cells, mode="nearest") > 0.5
     return canvas.dilate(large_B1hw, settings.grow).flatten(1).cpu()
+
+
+def first_of_alike(inputs: EditInputs) -> EditInputs:
+    """Keep the first row of a batch where all rows are equal."""
+    pictures = [each for each in (inputs.source_BCHW, *inputs.references) if each is not None]
+    texts = (inputs.prompts, inputs.negatives or ())
+    if any(len(set(each)) > 1 for each in texts) or not all(
+        bool((each == each[:1]).all()) for each in pictures
+    ):
+        return inputs
+    return replace(
+        inputs,
+        prompts=inputs.prompts[:1],
+        source_BCHW=None if inputs.source_BCHW is None else inputs.source_BCHW[:1],
+        references=tuple(each[:1] for each in inputs.references),
+        negatives=None if inputs.negatives is None else inputs.negatives[:1],
+    )
 
 
 def half(side: int) -> int:

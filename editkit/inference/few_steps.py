@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ class FewSteps:
     Attributes:
         steps: number of Euler steps.
         guidance: the guidance input.
-        adapter: an adapter to add, as a file, folder or Hub id; None where the weights are in use already.
+        adapter: an adapter to add, or to use at another scale, as a file, folder or Hub id; None where the
+            weights are in use already.
         scale: the adapter's scale.
     """
 
@@ -35,20 +36,23 @@ class FewSteps:
     scale: float = 1.0
 
 
-def find(backbone: Backbone, method: str, role: str, lora: Iterable[str]) -> FewSteps:
+def find(backbone: Backbone, method: str, role: str, lora: Mapping[str, float]) -> FewSteps:
     """Find what was distilled for few steps: among the given adapters, the weights, or published adapters.
+
+    A published adapter that is in use with the scale 1, the usual one, gets its published scale.
 
     Args:
         backbone: the backbone; nothing of it is loaded.
         method: name of the method, for the sentence.
         role: the transformer's role.
-        lora: adapters that are in use, as files, folders or Hub ids.
+        lora: scales of adapters that are in use, by file, folder or Hub id.
 
     Raises:
-        EditkitError: where there is none, or several.
+        EditkitError: where there is none, or several, or an export's config is incomplete.
     """
     source = backbone.role(role).source
-    given = {each: found for each in (*lora, source) if (found := _given(each))}
+    scales = {source: 1.0, **lora}
+    given = {each: found for each in (*lora, source) if (found := _given(each, scales[each]))}
     if len(given) > 1:
         raise EditkitError(f"{' and '.join(given)} were both distilled for few steps; give one of them.")
     if given:
@@ -71,19 +75,30 @@ def published(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _given(source: str) -> FewSteps | None:
+def _given(source: str, scale: float) -> FewSteps | None:
     """Return how an adapter or a pipeline folder is used, if it is known to be distilled for few steps."""
     for entry in published(TABLE):
         if entry["adapter"] == source:
-            return FewSteps(steps=entry["steps"], guidance=entry["guidance"])
+            found = FewSteps(steps=entry["steps"], guidance=entry["guidance"])
+            another = scale == 1 and entry["scale"] != 1
+            return replace(found, adapter=source, scale=entry["scale"]) if another else found
     path = Path(source)
     # Weights of a whole transformer are in a folder of the export.
     for folder in (path, path.parent) if path.exists() else ():
         if (folder / OWN).is_file():
-            return _trained(config.read_yaml(folder / OWN))
+            return _trained(folder / OWN)
     return None
 
 
-def _trained(settings: Mapping[str, Any]) -> FewSteps | None:
-    ladd = (settings.get("distill") or {}).get("ladd")
-    return None if ladd is None else FewSteps(steps=ladd["steps"], guidance=settings["guidance"])
+def _trained(path: Path) -> FewSteps | None:
+    settings = config.read_yaml(path)
+    distill = settings.get("distill")
+    ladd = distill.get("ladd") if isinstance(distill, dict) else None
+    if ladd is None:
+        return None
+    try:
+        return FewSteps(steps=ladd["steps"], guidance=settings["guidance"])
+    except (KeyError, TypeError) as error:
+        raise EditkitError(
+            f"{path} lacks distill.ladd.steps or guidance; give the folder that training exported, whole."
+        ) from error

@@ -73,7 +73,7 @@ def plan_batch(
     noise_BLC = backbone.noise(plan.canvas, generators)
     # 4. Shift times as the role's own scheduler does.
     steps, guidance = pipeline.defaults(plan.role, request)
-    if request.search is None:  # a search's previews have steps of their own
+    if request.search is None:  # previews have steps of their own, and the search itself tells of its edit's
         speed.check_steps(request.speed, backbone.base, pipeline.method.name, steps)
     times = flow.schedule(steps, noise_BLC.shape[1], backbone.time_shift(plan.role))
     backbone.reset_caches()  # they hold steps of the previous picture

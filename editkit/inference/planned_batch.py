@@ -115,7 +115,7 @@ class Pipeline:
         if guidance <= 1 and request.guidance != preferred:
             notes.tell(
                 f"{self.backbone.name} was trained without guidance, so guidance={request.guidance:g} spoils "
-                f"its pictures or does nothing; leave it out."
+                f"its pictures or does nothing, unless distill.guidance taught it; leave it out otherwise."
             )
         return chosen_steps, request.guidance
 

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.imaging.contact_sheet import enlarged, grid
-from editkit.inference import inputs
+from editkit.inference import inputs, speed
 from editkit.inference.inputs import PreparedRequest
 from editkit.inference.memory import enough_memory
 from editkit.inference.pipeline import (
@@ -119,6 +119,7 @@ def run(
     clock, request, whole = Stopwatch(), prepared.request, search.mode == "continue"
     n, _ = pipeline.defaults(pipeline.method.role_under(pipeline.options), request)
     k = min(search.preview_steps or preview_steps(n), n)
+    speed.check_steps(request.speed, pipeline.backbone.base, pipeline.method.name, n)
     seeds = range(request.seed, request.seed + search.seeds)
     referee = _judge(search, judges, prepared) if len(seeds) > 1 else None
     inputs.check_seed(seeds[-1])

@@ -24,7 +24,8 @@ class StepSaving:
     """Compute the tokens that the edit changes, and no others; where false, all tokens of the answer."""
     draft: int = 0
     """Number of steps of a draft at half the side, which says before the first full step what the edit
-    changes; 0 for none, so that full steps say it. A mask says it better, and no draft is made then."""
+    changes; 0 for none, so that full steps say it. A mask says it better, and no draft is made then, nor
+    without a picture to edit."""
     threshold: float = 0.25
     """Difference of latents, whose standard deviation is about 1, from which a token counts as changed."""
     grow: int = 1
@@ -118,8 +119,10 @@ def parse(speed: str) -> Settings:
     Raises:
         EditkitError: for an unknown key, one that is given twice, or a value of the wrong type or range.
     """
-    parts = [part.strip() for part in speed.split(",")]
-    keys = [part.partition("=")[0] for part in parts]
+    pairs = [tuple(side.strip() for side in part.split("=", 1)) for part in speed.split(",")]
+    if any(len(pair) < 2 for pair in pairs):
+        raise EditkitError(f"speed={speed} is not allowed; give settings as key=value, with commas between.")
+    parts, keys = ["=".join(pair) for pair in pairs], [pair[0] for pair in pairs]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
         raise EditkitError(f"speed={speed} gives {twice} more than once; give it once.")
     caches = [part for part in parts if part.startswith("cache=")]
@@ -156,7 +159,7 @@ def as_text(settings: Settings) -> str:
 def _written(value: str | bool | float) -> str:
     if isinstance(value, str):
         return value
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+    return str(value).lower() if isinstance(value, bool) else str(value)  # all digits: a recipe repeats them
 
 
 def _check_least(settings: Any, least: dict[str, int]) -> None:

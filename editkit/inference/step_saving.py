@@ -81,17 +81,22 @@ class Saving:
         guidance: float,
         on_step: Callable[[], None] | None = None,
     ) -> flow.Velocity:
-        """Return the velocity of a planned batch; without a picture to edit, in full."""
+        """Return the velocity of a planned batch; where nothing can be saved, in full.
 
-        full = partial(pipeline.sampler.velocity, guidance=guidance)
-
-        slots = plan.conditioning
-        if slots.channel_BLC is None and slots.sequence_BSC is None:
+        Raises:
+            EditkitError: where the backbone was loaded with a cache of blocks.
+        """
+        full, slots = partial(pipeline.sampler.velocity, guidance=guidance), plan.conditioning
+        if not self._can_save(plan):
             notes.tell(
                 "No tokens of a picture stand beside the noise here, so this speed saves nothing; every step "
                 "is computed in full."
             )
             return partial(full, plan=plan)
+        if pipeline.backbone.loading().get("cache"):  # before a draft, whose steps it would remember
+            raise EditkitError(
+                "Saved steps do not go together with the loading option `cache`; leave one of the two out."
+            )
         if slots.context_apart and not self.settings.region:
             return partial(full, plan=plan)  # the context is all that could be saved, and is computed once
         backbone = pipeline.backbone
@@ -109,6 +114,14 @@ class Saving:
             source_BNC = backbone.encode(canvas.place(inputs.source_BCHW, plan.canvas))
         changes = Changes(plan=plan, settings=self.settings, cells_BN=cells_BN, source_BNC=source_BNC)
         return SavedVelocity(full, plan, times.tolist(), self.settings, changes, answer_N)
+
+    def _can_save(self, plan: Plan) -> bool:
+        """Whether a plan may have a region, or has tokens of a picture beside those of the answer."""
+        slots, whole = plan.conditioning, plan.canvas
+        if slots.sequence_BSC is not None:
+            return True
+        alone = (whole.answer.width, whole.answer.height) == (whole.width, whole.height)
+        return slots.channel_BLC is not None and (self.settings.region or not alone)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,7 @@ def token_weights(batch: EditBatch, heavy: float) -> Tensor | None:
 
 
 def _context(batch: EditBatch) -> Tensor | None:
-    """Return the context picture's tokens BLC in the places of the target's; None without such a picture.
+    """Return the context picture's tokens BLC in the places of the target's; None without or with several.
 
     In a diptych the left half's tokens stand for themselves and for those on the right.
     """

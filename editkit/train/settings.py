@@ -104,8 +104,8 @@ class EditTrainConfig:
     """Loss weight by time: `none`, `sigma_sqrt` or `cosmap`."""
     changed_weight: float = 1.0
     """Loss weight of tokens that differ from the token in the same place of the context picture, or of a
-    diptych's left half; others have 1. It has no effect on batches without such a picture, nor on diptychs
-    in padded batches (mixed_sizes)."""
+    diptych's left half; others have 1. It has no effect on batches without such a picture or with several,
+    nor on diptychs in padded batches (mixed_sizes)."""
     distill: DistillConfig | None = None
     """Teach guidance, or few steps, from the model as the run found it; where null, the flow is learnt."""
     context_tokens: float = 1.0

@@ -72,7 +72,6 @@ def test_keeping_changes_nothing(random_flux: Flux) -> None:
     assert len(layers) == 3
     tokens = x_BLC.shape[1] + plan.conditioning.sequence_BSC.shape[1]
     assert all(key.shape == value.shape == (1, tokens, 2, 32) for key, value in layers.values())
-    assert kept.memory == 3 * 2 * tokens * 64 * 4
 
 
 @torch.no_grad()

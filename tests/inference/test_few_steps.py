@@ -39,13 +39,16 @@ def export(folder: Path, *changes: str) -> Path:
 
 def test_published_adapters_belong_to_their_weights() -> None:
     dev = provider().load("black-forest-labs/FLUX.1-dev", device="cpu")
-    found = few_steps.find(dev, "kontext", "text", [])
+    found = few_steps.find(dev, "kontext", "text", {})
     assert found.adapter == "hf://ByteDance/Hyper-SD/Hyper-FLUX.1-dev-8steps-lora.safetensors"
     assert (found.steps, found.scale) == (8, 0.125)
     turbo = few_steps.published(few_steps.TABLE)[1]["adapter"]
-    assert few_steps.find(dev, "kontext", "text", [turbo]) == FewSteps(steps=8, guidance=3.5)
+    assert few_steps.find(dev, "kontext", "text", {turbo: 1.0}) == FewSteps(steps=8, guidance=3.5)
     with pytest.raises(EditkitError, match="were both distilled"):
-        few_steps.find(dev, "kontext", "text", [found.adapter, turbo])
+        few_steps.find(dev, "kontext", "text", {found.adapter: 1.0, turbo: 1.0})
+    assert few_steps.find(dev, "kontext", "text", {found.adapter: 1.0}) == found, "its published scale"
+    own = few_steps.find(dev, "kontext", "text", {found.adapter: 0.2})
+    assert (own.steps, own.adapter) == (8, None), "a scale that was given stays"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +56,7 @@ def test_published_adapters_belong_to_their_weights() -> None:
 )
 def test_others_are_refused(name: str, role: str) -> None:
     with pytest.raises(EditkitError, match=f"are known for icedit on {name}; train one") as caught:
-        few_steps.find(provider().load(name, device="cpu"), "icedit", role, [])
+        few_steps.find(provider().load(name, device="cpu"), "icedit", role, {})
     assert str(caught.value).count(". ") == 0
 
 
@@ -61,13 +64,25 @@ def test_an_export_says_its_steps(tmp_path: Path) -> None:
     tiny = provider().load("tiny", device="cpu")
     own = export(tmp_path / "own", "distill.ladd.steps=2", "guidance=1.5")
     plain = export(tmp_path / "plain")
-    assert few_steps.find(tiny, "kontext", "kontext", [str(plain), str(own)]) == FewSteps(
+    assert few_steps.find(tiny, "kontext", "kontext", {str(plain): 1.0, str(own): 1.0}) == FewSteps(
         steps=2, guidance=1.5
     )
     file = own / "pytorch_lora_weights.safetensors"
-    assert few_steps.find(tiny, "kontext", "kontext", [str(file)]).steps == 2
+    assert few_steps.find(tiny, "kontext", "kontext", {str(file): 1.0}).steps == 2
     with pytest.raises(EditkitError, match="No weights or adapter for few steps are known"):
-        few_steps.find(tiny, "kontext", "kontext", [str(plain)])
+        few_steps.find(tiny, "kontext", "kontext", {str(plain): 1.0})
+
+
+@pytest.mark.parametrize(
+    "settings", ["distill: {ladd: {}}", "distill: {ladd: {steps: 2}}", "distill: {ladd: 4}"]
+)
+def test_a_config_without_steps_is_refused(tmp_path: Path, settings: str) -> None:
+    own = export(tmp_path / "own", "distill.ladd.steps=2")
+    (own / few_steps.OWN).write_text(settings)
+    with pytest.raises(
+        EditkitError, match=r"config.yaml lacks distill.ladd.steps or guidance; give the folder"
+    ):
+        few_steps.find(provider().load("tiny", device="cpu"), "kontext", "kontext", {str(own): 1.0})
 
 
 def test_fast_on_the_command_line(cli: Cli, random_pipeline: Path, tmp_path: Path) -> None:

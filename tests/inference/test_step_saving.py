@@ -19,7 +19,7 @@ from editkit.inference import draft, pipeline
 from editkit.inference.inputs import prepare
 from editkit.inference.planned_batch import Pipeline, PlannedBatch
 from editkit.inference.speed import check_steps
-from editkit.inference.speed_settings import StepSaving, as_text
+from editkit.inference.speed_settings import StepSaving, as_text, parse
 from editkit.inference.step_saving import SavedVelocity, Saving
 from tests import ROOT
 from tests.pictures import difference, image
@@ -221,6 +221,27 @@ def test_compiled_blocks_save_steps_too() -> None:
         assert difference(*found) <= 1, speed
 
 
+def test_a_loaded_cache_of_blocks_is_refused_before_a_draft(random_pipeline: str) -> None:
+    cache = {"type": "FirstBlockCacheConfig", "threshold": 0.05}
+    editor = editkit.load(str(random_pipeline), "cpu", cache=cache)
+    for speed in ("full_steps=1,draft=2", "full_steps=2"):
+        with pytest.raises(
+            EditkitError, match="do not go together with the loading option `cache`; leave one"
+        ):
+            editor.edit(image(128, 128), WORDS, steps=2, speed=speed)
+
+
+def test_a_context_that_is_not_there_saves_nothing_and_says_so(random_flux: Flux) -> None:
+    """ACE++'s picture joins on channels, and only its references are tokens beside the answer's."""
+    request = editkit.EditRequest(
+        image=image(128, 128), instruction=WORDS, method="aceplus", steps=3, speed="full_steps=1,region=false"
+    )
+    editor = editkit.Editor(random_flux)
+    assert any("this speed saves nothing" in note for note in editor.run(request).notes)
+    beside = replace(request, references=[image(64, 64)])
+    assert not any("this speed saves nothing" in note for note in editor.run(beside).notes)
+
+
 def test_text_to_image_saves_nothing_and_says_so(random_flux: Flux) -> None:
     editor = editkit.Editor(random_flux)
     with pytest.warns(EditkitWarning, match="this speed saves nothing"):
@@ -237,6 +258,7 @@ def test_text_to_image_saves_nothing_and_says_so(random_flux: Flux) -> None:
         ("threshold=0", "threshold must be positive"),
         ("draft=-1", "draft must be at least 0, not -1"),
         ("draft=2,region=false", "draft finds a region"),
+        ("full_steps=2,", "speed=full_steps=2, is not allowed; give settings as key=value, with commas"),
         (3, "speed=3 is not allowed; give exact, balanced, fast, or settings key=value"),
         ("fast", "No settings of speed=fast were measured for kontext on this backbone"),
     ],
@@ -266,3 +288,26 @@ def test_another_number_of_steps_than_measured_is_told() -> None:
         check_steps("balanced", "tiny", "kontext", 3)
     check_steps("balanced", "tiny", "kontext", 8)
     check_steps("full_steps=2", "tiny", "kontext", 3)
+
+
+def test_a_search_tells_of_another_number_of_steps_once(tiny: Backbone) -> None:
+    request = editkit.EditRequest(
+        image=image(128, 128), instruction=WORDS, speed="balanced", search={"seeds": 2, "preview_steps": 1}
+    )
+    editor = editkit.Editor(tiny)
+    told = editor.run(replace(request, steps=2, guidance=2.0)).notes
+    assert sum("was measured with 8 steps and may lose more with 2" in note for note in told) == 1, told
+    assert sum("was trained without guidance" in note for note in told) == 1, told
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        StepSaving(threshold=0.12345678, draft=1_000_000),
+        StepSaving(threshold=1e-9, grow=12_345_678, context="cached"),
+        StepSaving(full_steps=2, region=False),
+    ],
+)
+def test_settings_are_written_with_all_digits(settings: StepSaving) -> None:
+    assert parse(as_text(settings)) == settings
+    assert parse(as_text(settings).replace("=", " = ").replace(",", " , ")) == settings
