@@ -70,13 +70,6 @@ def euler_steps(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Iterator[Te
         yield x_BLC
 
 
-def euler(velocity: Velocity, x_BLC: Tensor, times: Tensor) -> Tensor:
-    """Take all Euler steps of the times and return the last x_t, BLC."""
-    for step_BLC in euler_steps(velocity, x_BLC, times):
-        x_BLC = step_BLC
-    return x_BLC
-
-
 def endpoint(before_BLC: Tensor, after_BLC: Tensor, now: float, then: float) -> Tensor:
     """Extrapolate an Euler step from time `now` to `then` straight on to time 0, BLC."""
     velocity_BLC = (after_BLC.float() - before_BLC.float()) / (then - now)

@@ -18,8 +18,9 @@ DRAWING = {"replace": 1.0, "letter": 1.0}
 """Weights of the edits that draw something where a thing of the source lies."""
 LETTERING = {"letter": 1.0}
 """Weights of the edits that write, change or remove a letter."""
-COMPOUND = ("compound", "compound/drawing", "compound/letters")
-"""Two or three edits of any kind; or, for each of two or three things, one of `DRAWING` or of `LETTERING`."""
+COMPOUND = ("compound", "compound/drawing", "compound/letters", "compound/characters")
+"""Two or three edits of any kind; for each of two or three things, one of `DRAWING` or of `LETTERING`; or a
+reference's thing in all other slots."""
 
 
 def compound_example(seed: int, kind: str = "compound") -> Example:
@@ -54,6 +55,20 @@ def letters(rng: random.Random) -> Edit:
     return _joined(rng, scene, LETTERING, len(able)) if able else letters(rng)
 
 
+def characters(rng: random.Random) -> Edit:
+    """The thing of the source in the three other slots on another background, with its letter or without."""
+    scene = draw_scene(rng, count=1, lettered=rng.choice((0.0, 1.0)))
+    (thing,) = scene.things
+    slots = rng.sample(scene.free_slots(), 3)
+    colour = rng.choice(
+        [new for new in scene.new_colours() if not thing.letter or thing.shows_letter_on(new)]
+    )
+    answer = Scene(background=colour, things=tuple(thing.at(slot) for slot in slots))
+    subject = rng.choice(("the same character", "put this character"))
+    places = " and ".join(f"in the {slot}" for slot in slots)
+    return scene, f"{subject} {places} on a {colour} background", answer
+
+
 def _joined(rng: random.Random, scene: Scene, parts: dict[str, float], count: int) -> Edit:
     answer, phrases = scene, list[str]()
     while len(phrases) < count:
@@ -81,4 +96,4 @@ def _gone(before: Scene, after: Scene) -> list[Thing]:
     return [thing for thing in before.things if thing not in after.things]
 
 
-MAKERS = dict(zip(COMPOUND, (compound, drawing, letters), strict=True))
+MAKERS = dict(zip(COMPOUND, (compound, drawing, letters, characters), strict=True))

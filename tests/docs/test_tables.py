@@ -69,20 +69,18 @@ def test_hours_and_views_of_pairs_are_those_of_plans(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text(json.dumps(record) + "\n")
     settings = config.build(EditTrainConfig, values, [f"data.path={tmp_path / 'pairs.jsonl'}"])
     plan = plans.plan(settings, "h100-80g")
-    for page in (DOCS / "quickstart.md", DOCS / "guides" / "fine-tune.md"):
-        text = page.read_text()
-        head = [cell.strip() for cell in re.search(r"^\| pairs \|(.*)\|$", text, re.MULTILINE)[1].split("|")]  # type: ignore[index]
-        for pairs, *cells in rows(text, "pairs"):
-            found = dict(zip(head, cells, strict=True))
-            count, steps = (int(number.replace(",", "")) for number in (pairs, found["steps"]))
-            views = float(found["each pair is seen"].split()[0])
-            assert views == pytest.approx(steps * settings.fit.samples / count, rel=0.01)
-            for card, name in PLANNED.items():
-                told = found.get(card) or found[f"{card}, 1 megapixel"]
-                speed = gpus.by_name(name).speed
-                assert speed
-                hours = plan.flops * steps / (speed * plans.UTILIZATION) / 3600
-                assert float(told.split()[0]) == pytest.approx(hours, abs=0.06, rel=0.02)
+    text = (DOCS / "guides" / "fine-tune.md").read_text()
+    head = [cell.strip() for cell in re.search(r"^\| pairs \|(.*)\|$", text, re.MULTILINE)[1].split("|")]  # type: ignore[index]
+    for pairs, *cells in rows(text, "pairs"):
+        found = dict(zip(head, cells, strict=True))
+        count, steps = (int(number.replace(",", "")) for number in (pairs, found["steps"]))
+        views = float(found["each pair is seen"].split()[0])
+        assert views == pytest.approx(steps * settings.fit.samples / count, rel=0.01)
+        for card, name in PLANNED.items():
+            speed = gpus.by_name(name).speed
+            assert speed
+            hours = plan.flops * steps / (speed * plans.UTILIZATION) / 3600
+            assert float(found[f"{card}, 1 megapixel"].split()[0]) == pytest.approx(hours, abs=0.06, rel=0.02)
 
 
 def test_the_readme_is_short() -> None:

@@ -69,3 +69,19 @@ def test_letters_change_every_letter_that_can_be() -> None:
         assert all(before[name] == replace(after[name], letter=before[name].letter) for name in before)
         assert example.answer.background == background
         assert example.instruction.count(" and ") + 1 == len(able)
+
+
+def test_characters_stand_in_every_other_slot() -> None:
+    """`compound/characters` shows the source's thing in all other slots, on another background."""
+    lettered = set()
+    for seed in range(300):
+        example = compound_example(seed, "compound/characters")
+        assert example.source is not None
+        (thing,) = example.source.things
+        slots = {each.slot for each in example.answer.things}
+        assert slots == set(example.source.free_slots())
+        assert set(example.answer.things) == {thing.at(slot) for slot in slots}
+        assert example.answer.background != example.source.background
+        assert all(f"in the {slot}" in example.instruction for slot in slots)
+        lettered.add(thing.letter is not None)
+    assert lettered == {True, False}

@@ -57,11 +57,6 @@ class Contest:
     results: Mapping[str, Mapping[str, Path]]
     later: int = 0
 
-    @property
-    def contestants(self) -> list[str]:
-        """Names, in the order of the runs."""
-        return list(self.results)
-
     def left_out(self) -> Iterator[str]:
         """Say how many of the runs' items no one votes on, and why, without a full stop."""
         count = self.later + len(self.items)

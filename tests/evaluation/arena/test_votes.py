@@ -104,9 +104,9 @@ def test_a_method_of_two_runs_has_two_names(run: RunFolder, tmp_path: Path) -> N
     for copy in (other, third):
         shutil.copytree(run.path, copy)
     made = open_contest([run.path, other])
-    assert {f"{run.path.name}: near", "again: near"} <= set(made.contestants)
-    assert len(made.contestants) == 6
-    assert len(open_contest([run.path, third]).contestants) == 6
+    assert {f"{run.path.name}: near", "again: near"} <= made.results.keys()
+    assert len(made.results) == 6
+    assert len(open_contest([run.path, third]).results) == 6
     (tmp_path / "link").symlink_to(run.path)
     with pytest.raises(EditkitError, match="given twice"):
         open_contest([run.path, tmp_path / "link"])
