@@ -58,22 +58,24 @@ def plot(by_method: Mapping[str, Sequence[Point]]) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    points = [point for each in by_method.values() for point in each]
+    points = [each for own in by_method.values() for each in own]
     colours = dict(zip((*KINDS, DISTILLED), ("black", *COLOURS), strict=False))
-    marks = dict(zip(sorted({point.steps for point in points}, reverse=True), MARKS, strict=False))
+    marks = dict(zip(sorted({each.steps for each in points}, reverse=True), MARKS, strict=False))
     figure = Figure(figsize=(3.9 * len(by_method), 5.2), layout="constrained")
     panels: Any = figure.subplots(1, len(by_method), squeeze=False, sharey=True)[0]
     for axes, (method, own) in zip(panels, by_method.items(), strict=True):
-        for point in own:
-            _draw(axes, point, colours[point.kind], marks[point.steps])
+        for each in own:
+            _draw(axes, each, colours[each.kind], marks[each.steps])
         axes.set_title(f"{method}, {len(own[0].successes)} edits")
         axes.set_xlabel("operations, relative to the full edit")
         axes.set_xlim(0, 1.05)
         axes.set_ylim(0, 1.02)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("success, with 95 % interval")
-    seen = {point.kind for point in points}
-    handles = [Line2D([], [], color=each, lw=4, label=name) for name, each in colours.items() if name in seen]
+    seen = {each.kind for each in points}
+    handles = [
+        Line2D([], [], color=colour, lw=4, label=name) for name, colour in colours.items() if name in seen
+    ]
     figure.legend(handles=handles, title="saves beside steps", loc="outside lower left", ncols=3)
     handles = [
         Line2D([], [], color="black", ls="none", marker=mark, label=str(steps))
@@ -85,8 +87,8 @@ def plot(by_method: Mapping[str, Sequence[Point]]) -> bytes:
     return drawn.getvalue()
 
 
-def _draw(axes: Any, point: Point, colour: str, mark: str) -> None:
-    interval = estimate(point.successes)
+def _draw(axes: Any, drawn: Point, colour: str, mark: str) -> None:
+    interval = estimate(drawn.successes)
     height = [[interval.mean - interval.low], [interval.high - interval.mean]]
-    axes.errorbar([point.operations], [interval.mean], yerr=height, color=colour, alpha=0.3, linestyle="none")
-    axes.plot([point.operations], [interval.mean], color=colour, marker=mark, markersize=6, alpha=0.8)
+    axes.errorbar([drawn.operations], [interval.mean], yerr=height, color=colour, alpha=0.3, linestyle="none")
+    axes.plot([drawn.operations], [interval.mean], color=colour, marker=mark, markersize=6, alpha=0.8)

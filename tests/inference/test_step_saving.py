@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -276,11 +275,13 @@ def test_context_of_weights_trained_without_it_is_told(random_flux: Flux) -> Non
 
 
 def test_weights_that_know_a_cached_context_need_no_word(tiny: Backbone) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", EditkitWarning)
-        editkit.Editor(tiny).edit(
-            ROOT / "demos/samples/red_circle.png", WORDS, steps=1, speed="context=cached,region=false"
-        )
+    request = editkit.EditRequest(
+        image=ROOT / "demos/samples/red_circle.png",
+        instruction=WORDS,
+        steps=1,
+        speed="context=cached,region=false",
+    )
+    assert editkit.Editor(tiny).run(request).notes == ()
 
 
 def test_another_number_of_steps_than_measured_is_told() -> None:
