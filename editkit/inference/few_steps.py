@@ -14,6 +14,8 @@ from editkit.errors import EditkitError
 
 TABLE = packages.ROOT / "configs" / "few-steps.yaml"
 """Published adapters."""
+FEW_STEPS = ("ladd", "progressive")
+"""Kinds of distillation that teach few steps, in a config's `distill`."""
 OWN = "config.yaml"
 """File in which an export of editkit's training holds the run's config."""
 
@@ -62,7 +64,7 @@ def find(backbone: Backbone, method: str, role: str, lora: Mapping[str, float]) 
             return FewSteps(**{name: entry[name] for name in ("adapter", "scale", "steps", "guidance")})
     raise EditkitError(
         f"No weights or adapter for few steps are known for {method} on {backbone.name}; train one with "
-        "distill.ladd, as the configs with few-steps in their names do, and give the export with --lora."
+        "distill.progressive or distill.ladd, as the configs with few-steps in their names do, and give the export with --lora."
     )
 
 
@@ -93,12 +95,13 @@ def _given(source: str, scale: float) -> FewSteps | None:
 def _trained(path: Path) -> FewSteps | None:
     settings = config.read_yaml(path)
     distill = settings.get("distill")
-    ladd = distill.get("ladd") if isinstance(distill, dict) else None
-    if ladd is None:
+    given = [distill.get(name) for name in FEW_STEPS] if isinstance(distill, dict) else []
+    found = [options for options in given if options is not None]
+    if not found:
         return None
     try:
-        return FewSteps(steps=ladd["steps"], guidance=settings["guidance"])
+        return FewSteps(steps=found[0]["steps"], guidance=settings["guidance"])
     except (KeyError, TypeError) as error:
         raise EditkitError(
-            f"{path} lacks distill.ladd.steps or guidance; give the folder that training exported, whole."
+            f"{path} lacks the steps of distill, or guidance; give the folder that training exported, whole."
         ) from error

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from editkit.imaging.color import LUMA
 from editkit.shapesworld import compound
 from editkit.shapesworld.edits import ON_SCENE, REFERENCES, Edit, character_reference, style_reference
+from editkit.shapesworld.open import open_edit
 from editkit.shapesworld.render import CELL, SIZE, render
 from editkit.shapesworld.world import JITTER, SIZES, SLOTS, Scene, draw_scene
 
 Mask = NDArray[np.uint8]
 LOCAL = ("recolour", "remove", "replace", "add")
+FREE_SLOTS = "free slots"
 MARGIN = (3, 12)
 """Pixels between what changes and the mask's edge."""
 SLOT = JITTER + max(SIZES) // 2
@@ -27,7 +29,11 @@ IN_CONTEXT = (
 """Beginning of a diptych's description."""
 BLOCK = 8
 """Side of a mosaic's blocks."""
-OWN_SCENE: dict[str, Callable[[random.Random], Edit]] = {**REFERENCES, **compound.MAKERS}
+OWN_SCENE: dict[str, Callable[[random.Random], Edit]] = {
+    **REFERENCES,
+    **compound.MAKERS,
+    "open": open_edit,
+}
 """Kinds that draw their own scene."""
 
 
@@ -126,21 +132,24 @@ def style(rng: random.Random) -> Made:
     return "style reference", words, None, None, (reference,), answer
 
 
-def local_reference(rng: random.Random) -> Made:
-    """The reference's thing in a masked slot of another scene."""
+def local_reference(rng: random.Random, kind: str | None = None) -> Made:
+    """The reference's thing in a masked slot of another scene, or in all free slots."""
     source = draw_scene(rng, count=rng.randint(1, 2))
     taken = {source.background, *(thing.colour for thing in source.things)}
     reference = draw_scene(rng, count=1, lettered=0.3)
     while reference.things[0].colour in taken or reference.things[0].shape not in source.new_shapes():
         reference = draw_scene(rng, count=1, lettered=0.3)
-    thing, slot = reference.things[0], rng.choice(source.free_slots())
+    thing = reference.things[0]
+    slots = source.free_slots() if kind == FREE_SLOTS else [rng.choice(source.free_slots())]
     if not thing.shows_letter_on(source.background):
         thing = replace(thing, letter=None)
         reference = replace(reference, things=(thing,))
-    answer = replace(source, things=(*source.things, thing.at(slot)))
+    answer = replace(source, things=(*source.things, *(thing.at(slot) for slot in slots)))
     mask = np.zeros((SIZE, SIZE), np.uint8)
-    mask[around_slot(slot)] = 255
-    return "local reference", f"put this character in the {slot}", source, mask, (reference,), answer
+    for slot in slots:
+        mask[around_slot(slot)] = 255
+    words = "put this character " + " and ".join(f"in the {slot}" for slot in slots)
+    return kind or "local reference", words, source, mask, (reference,), answer
 
 
 MASKED: dict[str, tuple[str, Callable[..., Made]]] = {
@@ -158,9 +167,8 @@ MASKED: dict[str, tuple[str, Callable[..., Made]]] = {
 """By name: the task that a method is asked for, and what makes an example."""
 EDITS = {
     **dict.fromkeys(("local editing", "repainting"), LOCAL),
-    **dict.fromkeys(
-        ("instruction", "instruction beside", "diptych"), (*ON_SCENE, *REFERENCES, *compound.COMPOUND)
-    ),
+    **dict.fromkeys(("instruction", "instruction beside", "diptych"), (*ON_SCENE, *OWN_SCENE)),
+    "local reference": (FREE_SLOTS,),
 }
 """By name of one of `MASKED`: the edits that can be asked for by themselves, as in `diptych/replace`."""
 NAMES = (*MASKED, *(f"{name}/{edit}" for name, edits in EDITS.items() for edit in edits))

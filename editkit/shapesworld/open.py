@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from editkit.shapesworld.edits import ADDED_SIZE
+from editkit.shapesworld.edits import ADDED_SIZE, Edit
 from editkit.shapesworld.world import COLOURS, Scene, Thing, draw_scene
 
 
@@ -71,3 +71,10 @@ def open_example(seed: int) -> OpenExample:
     kind, scene = rng.choice(list(OPEN)), draw_scene(rng)
     instruction, answers = OPEN[kind](rng, scene)
     return OpenExample(seed=seed, kind=kind, instruction=instruction, source=scene, answers=tuple(answers))
+
+
+def open_edit(rng: random.Random) -> Edit:
+    """An open instruction and one of its answers."""
+    scene = draw_scene(rng)
+    instruction, answers = rng.choice(list(OPEN.values()))(rng, scene)
+    return scene, instruction, rng.choice(answers)

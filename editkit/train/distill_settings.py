@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 STEPS = (1, 2, 4, 8)
-"""Numbers of steps that can be taught; the times of each one are among those of the next."""
+"""Numbers of steps that LADD can teach; the times of each one are among those of the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,23 +63,50 @@ class LaddConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProgressiveConfig:
+    """Options of progressive distillation (Salimans and Ho, arXiv 2202.00512)."""
+
+    steps: int = 4
+    """Number of steps that the student learns."""
+    teacher_steps: int = 28
+    """Number of steps of the teacher, a multiple of the student's. It takes a whole share of them for each
+    sample: 7 where the student has 4 and the teacher 28."""
+
+    @property
+    def ratio(self) -> int:
+        """Number of the teacher's steps in one of the student's."""
+        return self.teacher_steps // self.steps
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.teacher_steps < 1 or self.teacher_steps % self.steps:
+            raise ValueError(
+                "distill.progressive.teacher_steps must be a multiple of distill.progressive.steps, both at least "
+                f"1, not {self.teacher_steps} and {self.steps}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DistillConfig:
-    """The settings of distillation, exactly one of two; the teacher is the model as the run found it."""
+    """The settings of distillation, exactly one of three; the teacher is the model as the run found it."""
 
     guidance: GuidanceDistillConfig | None = None
     """Teach the guidance input what true classifier-free guidance does, in one pass instead of two."""
     ladd: LaddConfig | None = None
     """Teach to edit in few steps, against a discriminator on the teacher's features."""
+    progressive: ProgressiveConfig | None = None
+    """Teach to edit in few steps, each of which leads where several steps of the teacher lead."""
 
     def __post_init__(self) -> None:
-        if (self.guidance is None) == (self.ladd is None):
-            raise ValueError("distill needs exactly one of guidance and ladd")
+        if [self.guidance, self.ladd, self.progressive].count(None) != 2:
+            raise ValueError("distill needs exactly one of guidance, ladd and progressive")
 
     @property
     def passes(self) -> int:
         """Number of forward passes of a batch beside the flow objective's.
 
         Guidance: the teacher's two. LADD: the student's answer without gradients, and the teacher over the
-        true picture and over the answer, whose way back counts as another.
+        true picture and over the answer, whose way back counts as another. Progressive: the teacher's steps.
         """
+        if self.progressive is not None:
+            return self.progressive.ratio
         return 2 if self.guidance is not None else 4

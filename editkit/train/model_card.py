@@ -97,6 +97,9 @@ def _distilled(settings: EditTrainConfig) -> str:
         steps = settings.distill.ladd.steps
         how = f"steps={steps}{' or fewer' if steps > 1 else ''}, guidance={settings.guidance:g}"
         return f" Distilled for few steps (LADD): edit with {how}."
+    if settings.distill.progressive is not None:
+        how = f"steps={settings.distill.progressive.steps}, guidance={settings.guidance:g}"
+        return f" Distilled for few steps (progressive distillation): edit with {how}."
     assert settings.distill.guidance is not None
     least, most = settings.distill.guidance.scales
     return f" Guidance was distilled: guidance from {least:g} to {most:g} has a meaning."

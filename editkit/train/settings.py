@@ -227,14 +227,12 @@ class EditTrainConfig:
         ):
             if given:
                 raise ValueError(f"distill teaches what a whole model knows already: leave out {name}")
-        if distill.ladd is None:
+        if distill.guidance is not None:
             return
         for name in ("times", "time_mean", "time_std", "weighting"):
             if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                raise ValueError(
-                    f"distill.ladd gives the times of its few steps equal weight: leave out {name}"
-                )
-        if self.load.get("compile") or self.load.get("cache"):
+                raise ValueError(f"distill.ladd and distill.progressive choose the times: leave out {name}")
+        if distill.ladd is not None and (self.load.get("compile") or self.load.get("cache")):
             raise ValueError("distill.ladd reads features of blocks: leave out load.compile and load.cache")
 
 

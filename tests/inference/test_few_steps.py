@@ -69,6 +69,8 @@ def test_an_export_says_its_steps(tmp_path: Path) -> None:
     )
     file = own / "pytorch_lora_weights.safetensors"
     assert few_steps.find(tiny, "kontext", "kontext", {str(file): 1.0}).steps == 2
+    another = export(tmp_path / "another", "distill.progressive={steps: 7}")
+    assert few_steps.find(tiny, "kontext", "kontext", {str(another): 1.0}).steps == 7
     with pytest.raises(EditkitError, match="No weights or adapter for few steps are known"):
         few_steps.find(tiny, "kontext", "kontext", {str(plain): 1.0})
 
@@ -80,7 +82,7 @@ def test_a_config_without_steps_is_refused(tmp_path: Path, settings: str) -> Non
     own = export(tmp_path / "own", "distill.ladd.steps=2")
     (own / few_steps.OWN).write_text(settings)
     with pytest.raises(
-        EditkitError, match=r"config.yaml lacks distill.ladd.steps or guidance; give the folder"
+        EditkitError, match=r"config.yaml lacks the steps of distill, or guidance; give the folder"
     ):
         few_steps.find(provider().load("tiny", device="cpu"), "kontext", "kontext", {str(own): 1.0})
 

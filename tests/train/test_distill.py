@@ -12,7 +12,7 @@ import torch
 
 from editkit import EditkitError, config, flow
 from editkit.train import metrics_log
-from editkit.train.distill import GuidanceObjective, LaddObjective
+from editkit.train.distill import GuidanceObjective, LaddObjective, ProgressiveObjective
 from editkit.train.distill.discriminator import Discriminator, hinge, r1
 from editkit.train.finetune import EditJob
 from editkit.train.settings import EditTrainConfig
@@ -20,6 +20,7 @@ from tests.command_line import copied
 from tests.train.runs import assert_same, train
 
 GUIDANCE, LADD = "distill.guidance.scales=[1.0,3.0]", "distill.ladd.steps=4"
+PROGRESSIVE = "distill.progressive={steps: 2, teacher_steps: 6}"
 
 
 @pytest.fixture
@@ -102,6 +103,38 @@ def test_the_times_of_a_student_are_those_of_its_steps(distilled: Any) -> None:
         assert all(torch.isclose(steps_S, time).any() for time in own)
 
 
+def test_a_progressive_student_goes_where_its_teacher_does(distilled: Any) -> None:
+    """From noise, its target leads to where the first half of the teacher's sampler leads."""
+    job, batch = made(distilled("run", PROGRESSIVE), 4)
+    objective = job.objective
+    assert isinstance(objective, ProgressiveObjective)
+    times_NB, plan = objective.times(batch), objective.with_text(batch)
+    schedule = flow.schedule(6, batch.x0_BLC.shape[1], objective.time_shift)
+    assert {tuple(times) for times in times_NB.T.tolist()} == {
+        tuple(schedule[:4].tolist()),
+        tuple(schedule[3:].tolist()),
+    }
+    noise_BLC, _ = objective.noise_and_times(batch)
+    target_BLC = objective.teacher(noise_BLC, schedule[:4, None].expand(-1, 4), plan)
+
+    def velocity(x_BLC: torch.Tensor, now: float, then: float) -> torch.Tensor:
+        return job.backbone.velocity(x_BLC, torch.full((4,), now), plan, 1.0)
+
+    moved(job)  # the teacher stays
+    with torch.no_grad(), objective.initial.in_use():
+        *_, wanted_BLC = flow.euler_steps(velocity, noise_BLC, schedule[:4])
+    found_BLC = noise_BLC + (schedule[3] - 1) * target_BLC
+    assert torch.allclose(found_BLC, wanted_BLC, atol=1e-4)
+
+
+def test_a_progressive_student_of_as_many_steps_is_its_teacher(distilled: Any) -> None:
+    job, batch = made(distilled("run", "distill.progressive={steps: 4, teacher_steps: 4}"))
+    with torch.no_grad():
+        assert job.objective(batch) < 1e-10
+        moved(job)
+        assert job.objective(batch) > 1e-6
+
+
 @pytest.mark.parametrize(
     ("method", "objective", "trainable"),
     [
@@ -110,6 +143,9 @@ def test_the_times_of_a_student_are_those_of_its_steps(distilled: Any) -> None:
         ("kontext", LADD, "full"),
         ("icedit", LADD, "lora"),
         ("aceplus", LADD, "lora"),
+        ("kontext", PROGRESSIVE, "full"),
+        ("icedit", PROGRESSIVE, "lora"),
+        ("aceplus", PROGRESSIVE, "lora"),
     ],
 )
 def test_gradients_reach_the_student_and_the_discriminator_and_nothing_else(
@@ -179,7 +215,7 @@ def test_the_discriminators_losses() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", [GUIDANCE, LADD])
+@pytest.mark.parametrize("objective", [GUIDANCE, LADD, PROGRESSIVE])
 def test_a_distillation_outlives_a_stop(distilled: Any, tmp_path: Path, objective: str) -> None:
     few = (objective, "fit.steps=4", "fit.save_every=2")
     _, whole = train(distilled("whole", *few))
@@ -199,6 +235,18 @@ def test_guidance_is_learnt_in_twenty_steps(distilled: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_a_progressive_student_learns_in_twenty_steps(distilled: Any) -> None:
+    """One step comes nearer to where four of the teacher's lead."""
+    few = ("distill.progressive={steps: 1, teacher_steps: 4}", "fit.steps=20", "fit.optim.lr=2e-3")
+    _, output = train(distilled("run", *few))
+    lines = metrics_log.recent_losses(output / "log.jsonl", 20)
+    assert sum(lines[-5:]) < sum(lines[:5])
+    assert "(progressive distillation): edit with steps=1, guidance=1" in (
+        output / "export" / "README.md"
+    ).read_text()
+
+
+@pytest.mark.slow
 def test_heads_learn_in_twenty_steps(distilled: Any) -> None:
     """They tell the answers of one step, by a student that stays as it is, from the true ones."""
     still = ("fit.optim.lr=0.0", "fit.optim.lr_of={discriminator: 0.02}", "distill.ladd.noise_mean=-1.5")
@@ -211,8 +259,10 @@ def test_heads_learn_in_twenty_steps(distilled: Any) -> None:
 
 
 REFUSED = [
-    (("distill.guidance={}", "distill.ladd={}"), "exactly one of guidance and ladd"),
-    (("distill={}",), "exactly one of guidance and ladd"),
+    (("distill.guidance={}", "distill.ladd={}"), "exactly one of guidance, ladd and progressive"),
+    (("distill={}",), "exactly one of guidance, ladd and progressive"),
+    (("distill.progressive.steps=3",), "multiple of .* not 28 and 3"),
+    ((PROGRESSIVE, "times=uniform"), "leave out times"),
     ((LADD, "distill.ladd.steps=3"), "one of 1, 2, 4, 8, not 3"),
     (("distill.guidance.scales=[3.0,1.0]",), "the smaller first"),
     ((LADD, "text_encoders=true", "trainable=full"), "leave out text_encoders"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from editkit.train.distill.guidance import GuidanceObjective
 from editkit.train.distill.ladd import LaddObjective
+from editkit.train.distill.progressive import ProgressiveObjective
 from editkit.train.objective import FlowObjective, Objective
 
 if TYPE_CHECKING:
@@ -16,4 +17,6 @@ def objective_of(settings: EditTrainConfig) -> type[Objective]:
     """Return the class of the objective that a run's settings ask for."""
     if settings.distill is None:
         return FlowObjective
-    return LaddObjective if settings.distill.ladd is not None else GuidanceObjective
+    if settings.distill.guidance is not None:
+        return GuidanceObjective
+    return LaddObjective if settings.distill.ladd is not None else ProgressiveObjective
