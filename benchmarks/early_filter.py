@@ -19,7 +19,7 @@ import torch
 import editkit
 from benchmarks.icedit_ablation import closed, examples, picture
 from editkit import shapesworld as world
-from editkit.inference import inputs, pipeline, planned_batch
+from editkit.inference import decoding, inputs, pipeline, planned_batch
 from editkit.inference.seed_search import preview_steps
 from editkit.judges import Case, load_judge
 from editkit.judges.tournament import find_best
@@ -94,16 +94,16 @@ def candidates(
         n = len(whole.times) - 1
         k = early or preview_steps(n)
         state = pipeline.denoise(whole.velocity, whole.start, whole.times, k)
-        going_on = pipeline.previews(whole, state)
+        going_on = decoding.previews(whole, state)
         state = pipeline.denoise(whole.velocity, state, whole.times)
         finished = [
             result.image
-            for result in pipeline.results(whole, pipeline.decode_and_postprocess(whole, state.x_BLC), {})
+            for result in decoding.results(whole, decoding.decode_and_postprocess(whole, state.x_BLC), {})
         ]
         short = [replace(item, request=replace(item.request, steps=k)) for item in batch]
         restarted = pipeline.plan_batch(made, short)
         state = pipeline.denoise(restarted.velocity, restarted.start, restarted.times)
-        previews = pipeline.previews(restarted, state)
+        previews = decoding.previews(restarted, state)
     case = Case(source=picture(example.source), instruction=example.instruction)
     scores = [scored(example, image) for image in finished]
     return {"case": case, "continue": going_on, "restart": previews, "scores": scores, "n": n, "k": k}

@@ -126,13 +126,13 @@ class Editor:
         Raises:
             EditkitError: where the request cannot be carried out.
         """
-        from editkit.inference import pipeline
+        from editkit.inference.decoding import notes_on_pictures
         from editkit.inference.inputs import prepare
 
         with notes.collected() as collected:
             prepared = prepare(request)
             if tell:
-                tell(pipeline.notes_on_pictures(self.backbone, prepared))
+                tell(notes_on_pictures(self.backbone, prepared))
                 prepared = replace(prepared, told=True)
             (result,) = self._run([prepared], watch)
         # A search plans its edit more than once.

@@ -64,7 +64,8 @@ def find(backbone: Backbone, method: str, role: str, lora: Mapping[str, float]) 
             return FewSteps(**{name: entry[name] for name in ("adapter", "scale", "steps", "guidance")})
     raise EditkitError(
         f"No weights or adapter for few steps are known for {method} on {backbone.name}; train one with "
-        "distill.progressive or distill.ladd, as the configs with few-steps in their names do, and give the export with --lora."
+        "distill.progressive or distill.ladd, as configs/tiny/kontext-progressive.yaml does, and give the "
+        "export with --lora."
     )
 
 

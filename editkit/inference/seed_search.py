@@ -20,15 +20,10 @@ from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.imaging.contact_sheet import enlarged, grid
 from editkit.inference import inputs, speed
+from editkit.inference.decoding import decode_and_postprocess, previews, results
 from editkit.inference.inputs import PreparedRequest
 from editkit.inference.memory import enough_memory
-from editkit.inference.pipeline import (
-    decode_and_postprocess,
-    plan_batch,
-    previews,
-    results,
-    sample,
-)
+from editkit.inference.pipeline import plan_batch, sample
 from editkit.inference.planned_batch import DenoiseState, Pipeline
 from editkit.inference.progress import Stopwatch, Watch
 from editkit.inference.search_settings import SeedSearch

@@ -69,8 +69,8 @@ class ProgressiveConfig:
     steps: int = 4
     """Number of steps that the student learns."""
     teacher_steps: int = 28
-    """Number of steps of the teacher, a multiple of the student's. It takes a whole share of them for each
-    sample: 7 where the student has 4 and the teacher 28."""
+    """Number of steps of the teacher, a multiple of the student's. For each sample, the teacher takes those
+    that lie within one step of the student: 7 of 28 where the student has 4."""
 
     @property
     def ratio(self) -> int:
@@ -80,8 +80,8 @@ class ProgressiveConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.teacher_steps < 1 or self.teacher_steps % self.steps:
             raise ValueError(
-                "distill.progressive.teacher_steps must be a multiple of distill.progressive.steps, both at least "
-                f"1, not {self.teacher_steps} and {self.steps}"
+                "distill.progressive needs steps of at least 1 and teacher_steps that are a multiple, "
+                f"not {self.steps} and {self.teacher_steps}"
             )
 
 
@@ -105,7 +105,8 @@ class DistillConfig:
         """Number of forward passes of a batch beside the flow objective's.
 
         Guidance: the teacher's two. LADD: the student's answer without gradients, and the teacher over the
-        true picture and over the answer, whose way back counts as another. Progressive: the teacher's steps.
+        true picture and over the answer, whose way back counts as another. Progressive: the teacher's steps
+        within one of the student.
         """
         if self.progressive is not None:
             return self.progressive.ratio

@@ -22,7 +22,7 @@ from editkit.data.samplers import BatchSampler, MixtureSampler
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.method import Method
-from editkit.train import activation_checkpointing, base_weights, model_card, resuming, status
+from editkit.train import activation_checkpointing, base_weights, model_card, resuming, status, text_encoding
 from editkit.train.distill import objective_of
 from editkit.train.distributed import fsdp, meta_weights, processes
 from editkit.train.job import Job, Rows
@@ -30,9 +30,6 @@ from editkit.train.metrics_log import last_figures
 from editkit.train.objective import Objective
 from editkit.train.settings import EditTrainConfig
 from editkit.train.validation import Validation
-
-TEXTS = 16
-"""Number of instructions that are encoded together."""
 
 
 class EditJob(Job):
@@ -78,7 +75,7 @@ class EditJob(Job):
         self._build_batch = BatchBuilder(self.sampler, self.backbone, self.trainer, count, seed)
         if settings.cache_texts:
             self.backbone.cache_texts(Path(settings.cache))
-            self._encode_texts([bucket for each in filled for bucket in each])
+            text_encoding.encode_all([*chain(*filled)], self.conditioner, self.backbone, low=settings.fit.low)
             self._free()
 
     def _refuse_context_settings(self) -> None:
@@ -116,23 +113,6 @@ class EditJob(Job):
         """Keep the hash of files for the checkpoints, and compare it with that of a run that resumes."""
         self.contents[name + resuming.CONTENT] = content
         resuming.check_content(self.config.fit, name, content)
-
-    @torch.no_grad()
-    def _encode_texts(self, filled: Sequence[Bucket]) -> None:
-        """Encode every instruction ahead of training, and the empty one of prompt dropout."""
-        low, done = self.config.fit.low, 0
-        words = [(bucket.plan, sorted({"", *chain(*bucket.samples.wordings())})) for bucket in filled]
-        parts = [
-            (plan, each[start : start + TEXTS])
-            for plan, each in words
-            for start in range(0, len(each), TEXTS)
-        ]
-        # Each process begins at its own place, and finds on the disk what the others have encoded by then.
-        first = len(parts) * processes.rank() // processes.count()
-        for plan, prompts in (*parts[first:], *parts[:first]):
-            status.tell(status.WORDS, done := done + len(prompts), sum(len(each) for _, each in parts))
-            with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=low):
-                self.conditioner.with_text(plan, prompts)
 
     def _backbone(self) -> Backbone:
         if not self.config.fresh:

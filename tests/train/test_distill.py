@@ -241,9 +241,10 @@ def test_a_progressive_student_learns_in_twenty_steps(distilled: Any) -> None:
     _, output = train(distilled("run", *few))
     lines = metrics_log.recent_losses(output / "log.jsonl", 20)
     assert sum(lines[-5:]) < sum(lines[:5])
-    assert "(progressive distillation): edit with steps=1, guidance=1" in (
-        output / "export" / "README.md"
-    ).read_text()
+    assert (
+        "(progressive distillation): edit with steps=1, guidance=1"
+        in (output / "export" / "README.md").read_text()
+    )
 
 
 @pytest.mark.slow
@@ -261,7 +262,7 @@ def test_heads_learn_in_twenty_steps(distilled: Any) -> None:
 REFUSED = [
     (("distill.guidance={}", "distill.ladd={}"), "exactly one of guidance, ladd and progressive"),
     (("distill={}",), "exactly one of guidance, ladd and progressive"),
-    (("distill.progressive.steps=3",), "multiple of .* not 28 and 3"),
+    (("distill.progressive.steps=3",), "a multiple, not 3 and 28"),
     ((PROGRESSIVE, "times=uniform"), "leave out times"),
     ((LADD, "distill.ladd.steps=3"), "one of 1, 2, 4, 8, not 3"),
     (("distill.guidance.scales=[3.0,1.0]",), "the smaller first"),

@@ -45,10 +45,17 @@ def test_two_processes_train_as_one(
 ) -> None:
     found = run(together, tmp_path, parts, "fit.batch=4")
     assert found == pytest.approx(losses(alone), abs=1e-4)
-    ours, theirs = (load_file(path / "checkpoint-0000004" / "ema.safetensors") for path in (tmp_path, alone))
-    assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
-    exported = [load_file(next((path / "export").rglob("*model.safetensors"))) for path in (tmp_path, alone)]
-    assert all(torch.allclose(exported[0][name], exported[1][name], atol=1e-4) for name in exported[1])
+    ours, theirs, before = (
+        load_file(path / f"checkpoint-000000{step}" / "ema.safetensors")
+        for path, step in ((tmp_path, 4), (alone, 4), (alone, 2))
+    )
+    # By the norm: where a gradient is rounding noise, AdamW takes a whole step to one side or to the other.
+    for name, their in theirs.items():
+        assert (ours[name] - their).norm() < 2e-3 * (their - before[name]).norm(), name
+    exported = load_file(next((tmp_path / "export").rglob("*model.safetensors")))
+    assert all(
+        torch.equal(each, ours[f"transformer.{name}"].to(each.dtype)) for name, each in exported.items()
+    )
 
 
 @LAUNCHED

@@ -1,7 +1,7 @@
 """Progressive distillation: a student's step learns where several steps of its teacher lead.
 
-Salimans and Ho, Progressive Distillation for Fast Sampling of Diffusion Models (arXiv 2202.00512), on a rectified
-flow. The paper halves the number of steps again and again; here one run goes to the last number at once.
+Salimans and Ho, Progressive Distillation for Fast Sampling of Diffusion Models (arXiv 2202.00512), on a
+rectified flow. The paper halves the number of steps again and again; here one run goes to the last number.
 """
 
 from __future__ import annotations
