@@ -49,6 +49,7 @@ def check(
     from editkit import config as configs
     from editkit.data.datasets import ChainedDataset, dataset
     from editkit.imaging import images
+    from editkit.train import preflight
     from editkit.train.settings import EditTrainConfig
 
     if limit is not None and limit < 1:
@@ -56,9 +57,9 @@ def check(
     if output:
         images.check_output(output)
     settings = configs.build(EditTrainConfig, *configs.layered(config, overrides or []))
-    held_out = [settings.validation.data] if settings.validation.data else []
-    parts = (settings.data, *(each.data for each in settings.mixture.values()), *held_out)
-    records = ChainedDataset([dataset(each) for each in parts])
+    for name, data in settings.datasets().items():
+        preflight.check_data(name, data)
+    records = ChainedDataset([dataset(each) for each in settings.datasets().values()])
     with terminal.progress("check", min(len(records), limit or len(records))) as bar:
         from editkit.data import check as checks  # needs torch
 

@@ -107,7 +107,7 @@ class TrainEvaluation:
             lora = {settings.adapter: 1.0}
         try:
             return RunConfig(
-                **asdict(settings.evaluation),
+                **(asdict(settings.evaluation) | {"steps": settings.evaluation.steps or settings.few_steps}),
                 out=str(self.folder / when),
                 methods=[settings.method],
                 backbone=settings.backbone,

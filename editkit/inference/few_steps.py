@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from editkit import config, packages
+from editkit import config, notes, packages
 from editkit.backbone import Backbone
 from editkit.errors import EditkitError
 
@@ -61,11 +61,16 @@ def find(backbone: Backbone, method: str, role: str, lora: Mapping[str, float]) 
         return next(iter(given.values()))
     for entry in published(TABLE):
         if entry["weights"] == source:
+            if lora:
+                notes.tell(
+                    f"--fast adds {entry['adapter']} to the given adapters; your own is known by "
+                    "the config.yaml beside it, in a folder of this machine."
+                )
             return FewSteps(**{name: entry[name] for name in ("adapter", "scale", "steps", "guidance")})
     raise EditkitError(
         f"No weights or adapter for few steps are known for {method} on {backbone.name}; train one with "
         "distill.progressive or distill.ladd, as configs/tiny/kontext-progressive.yaml does, and give the "
-        "export with --lora."
+        "folder of its export, which holds config.yaml, with --lora."
     )
 
 

@@ -101,6 +101,12 @@ class DistillConfig:
             raise ValueError("distill needs exactly one of guidance, ladd and progressive")
 
     @property
+    def steps(self) -> int | None:
+        """Number of steps of an edit that is taught; None for guidance."""
+        taught = self.progressive or self.ladd
+        return None if taught is None else taught.steps
+
+    @property
     def passes(self) -> int:
         """Number of forward passes of a batch beside the flow objective's.
 

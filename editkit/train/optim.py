@@ -43,17 +43,20 @@ def make_optimizers(
             f"optim.lr_of names {idle[0]!r}, with which no parameter's name begins that trains; the first of "
             f"those is {names[0] if names else 'missing'}."
         )
-    rest: dict[float, list[nn.Parameter]] = {}
+    rest: dict[str, list[nn.Parameter]] = {}  # by prefix, so that groups stay apart whatever their rates
     for name, parameter in others:
         prefix = max((p for p in config.lr_of if name.startswith(p)), key=len, default="")
-        rest.setdefault(config.lr_of.get(prefix, config.lr), []).append(parameter)
+        rest.setdefault(prefix, []).append(parameter)
     made: list[torch.optim.Optimizer] = []
     if matrices:
         moved = [parameter for _, parameter in matrices]
         made.append(torch.optim.Muon(moved, lr=config.muon_lr, weight_decay=config.weight_decay))
     if rest:
         betas = (config.betas[0], config.betas[1])
-        groups = [{"params": parameters, "lr": peak} for peak, parameters in rest.items()]
+        groups = [
+            {"params": parameters, "lr": config.lr_of.get(prefix, config.lr)}
+            for prefix, parameters in rest.items()
+        ]
         made.append(_maker(config.name)(groups, betas=betas, weight_decay=config.weight_decay))
     for optimizer in made:
         for group in optimizer.param_groups:

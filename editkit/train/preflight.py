@@ -29,10 +29,8 @@ def check_settings(settings: Any) -> None:
     if isinstance(settings, EditTrainConfig):
         if settings.recipe == "edit":
             configs.build(registry.method_config(settings.method), settings.options)
-        mixed = [each.data for each in settings.mixture.values()]
-        held_out = [settings.validation.data] if settings.validation.data else []
-        for data in (settings.data, *mixed, *held_out):
-            _check_data(data)
+        for name, data in settings.datasets().items():
+            check_data(name, data)
     _check_output(settings.fit)
 
 
@@ -76,17 +74,26 @@ def _check_output(config: FitConfig) -> Path:
     return output
 
 
-def _check_data(data: DataConfig) -> None:
+def check_data(name: str, data: DataConfig) -> None:
+    """Check that a dataset's files are there.
+
+    Args:
+        name: the setting that describes the dataset, such as `validation.data`.
+        data: the dataset.
+
+    Raises:
+        EditkitError: where they are not, or a URL cannot be read.
+    """
     if data.name not in FILES or data.name == REMOTE:
         return
     if data.path is None:
-        raise EditkitError(f"data.name={data.name} needs data.path, where the records are.")
+        raise EditkitError(f"{name}.name={data.name} needs {name}.path, where the records are.")
     if is_url(data.path):
         if data.name != SHARDS:
             raise EditkitError(
-                f"data.name={data.name} reads files of this machine, not {data.path}; give a path, or "
-                f"data.name={SHARDS} or {REMOTE}."
+                f"{name}.name={data.name} reads files of this machine, not {data.path}; give a path, or "
+                f"{name}.name={SHARDS} or {REMOTE}."
             )
         return
     if not (shard_names.is_here(data.path) if data.name == SHARDS else Path(data.path).exists()):
-        raise EditkitError(f"The data {data.path} do not exist; check data.path, or make them first.")
+        raise EditkitError(f"The data {data.path} do not exist; check {name}.path, or make them first.")

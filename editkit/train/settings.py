@@ -8,56 +8,11 @@ from editkit import adapters
 from editkit.data.records import FILES, DataConfig, MixedConfig
 from editkit.train.config import FitConfig
 from editkit.train.distill_settings import DistillConfig
+from editkit.train.validation_settings import EvaluationConfig, ValidationConfig
 
 DISTRIBUTIONS = ("logit_normal", "uniform", "mode", "cosmap")
 WEIGHTINGS = ("none", "sigma_sqrt", "cosmap")
 """Distributions of times and weightings of the loss that `editkit.flow` knows."""
-MOST = 10_000
-"""Number of edits that ShapesWorld holds out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValidationConfig:
-    """Options of validation."""
-
-    data: DataConfig | None = None
-    """Records for validation that the run is not trained on; ShapesWorld's held-out seeds where null."""
-    examples: int = 16
-    """Number of records for the held-out loss and the sheet of edits."""
-    success: int = 0
-    """Number of ShapesWorld edits whose success is counted; 0 for none."""
-    steps: int | None = None
-    """Number of Euler steps of an edit; the method's number where null."""
-
-    def __post_init__(self) -> None:
-        if self.examples < 1 or self.success < 0:
-            raise ValueError("validation.examples must be at least 1 and validation.success not negative")
-        if self.success > MOST or (self.steps is not None and self.steps < 1):
-            raise ValueError(f"validation.success must be at most {MOST} and validation.steps at least 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
-    """A benchmark that a run does before its first step and with what it exported."""
-
-    benchmark: str = "shapesworld"
-    """A name from `editkit eval benchmarks`, or the path of a benchmark's YAML."""
-    data: str | None = None
-    """Folder or file of the benchmark's data."""
-    limit: int | None = None
-    """Take the first items only."""
-    metrics: list[str] = field(default_factory=list)
-    """Names of metrics; the benchmark's own where empty."""
-    metric_options: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Options by metric."""
-    seed: int = 0
-    """Mixed into every item's seed."""
-    steps: int | None = None
-    """Euler steps; the method's own where null."""
-    batch_size: int = 8
-    """Items that are edited together."""
-    masks: bool = False
-    """Give the benchmark's masks to the method."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +100,24 @@ class EditTrainConfig:
         total = 1 + sum(mixed.weight for mixed in self.mixture.values())
         return sum(mixed.weight for mixed in self.mixture.values() if mixed.prior) / total
 
+    def datasets(self) -> dict[str, DataConfig]:
+        """Return the datasets that a run reads, by their settings' names.
+
+        The validation's records are among them where the run validates, or where their path is given.
+        """
+        found = {"data": self.data} | {
+            f"mixture.{name}.data": each.data for name, each in self.mixture.items()
+        }
+        held_out = self.validation.data
+        if held_out is not None and (self.fit.validate_every or held_out.path):
+            found["validation.data"] = held_out
+        return found
+
+    @property
+    def few_steps(self) -> int | None:
+        """Number of steps that distillation teaches; None where it teaches none."""
+        return None if self.distill is None else self.distill.steps
+
     @property
     def teacher_passes(self) -> float:
         """Mean number of forward passes of a batch beside the objective's own."""
@@ -163,6 +136,8 @@ class EditTrainConfig:
             raise ValueError(f"trainable must be lora, full or input, not {self.trainable!r}")
         if self.load.get("low_memory"):
             raise ValueError("load.low_memory is for edits; leave it out, and ask --plan what fits")
+        if self.load.get("cache"):
+            raise ValueError("load.cache skips blocks of edits, through which nothing trains; leave it out")
         quantized = (self.load.get("quantization") or {}).keys()
         if self.trainable != "lora" and quantized & {"text_encoder", "text_encoder_2"}:
             raise ValueError(
@@ -232,8 +207,8 @@ class EditTrainConfig:
         for name in ("times", "time_mean", "time_std", "weighting"):
             if getattr(self, name) != type(self).__dataclass_fields__[name].default:
                 raise ValueError(f"distill.ladd and distill.progressive choose the times: leave out {name}")
-        if distill.ladd is not None and (self.load.get("compile") or self.load.get("cache")):
-            raise ValueError("distill.ladd reads features of blocks: leave out load.compile and load.cache")
+        if distill.ladd is not None and self.load.get("compile"):
+            raise ValueError("distill.ladd reads features of blocks: leave out load.compile")
 
 
 CONFIG = EditTrainConfig

@@ -1,10 +1,15 @@
-"""Validation during a run: held-out loss at fixed times, a sheet of edits, and success where it is known."""
+"""Validation during a run: held-out loss at fixed times, a sheet of edits, and success where it is known.
+
+Distillation for few steps does not lower the flow's loss, so the error of the edits stands in its place.
+"""
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -20,7 +25,8 @@ from editkit.imaging import contact_sheet, images
 from editkit.inference.inputs import prepare
 from editkit.method import Conditioner, Method, Trainer
 from editkit.train import status
-from editkit.train.settings import EditTrainConfig, ValidationConfig
+from editkit.train.settings import EditTrainConfig
+from editkit.train.validation_settings import ValidationConfig
 from editkit.types import EditRequest
 
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -74,7 +80,12 @@ class Validation:
         return None
 
     def _request(self, record: Record, seed: int) -> EditRequest:
-        return record.request(self.job.method.name, seed, self.settings.steps)
+        request = record.request(self.job.method.name, seed, self._steps)
+        return replace(request, guidance=self.job.config.guidance) if self.job.config.few_steps else request
+
+    @property
+    def _steps(self) -> int | None:
+        return self.job.config.few_steps if self.settings.steps is None else self.settings.steps
 
     @torch.no_grad()
     def __call__(self, step: int, folder: Path | None) -> dict[str, float]:
@@ -84,9 +95,14 @@ class Validation:
         try:
             # Batches have other sizes than in training; compiling for them would take longer than running.
             with torch.compiler.set_stance("force_eager"):
-                figures = {"held-out loss": self._loss()}
                 editor = self._editor(transformer)
-                self._sheet(editor, step, folder)
+                edits = self._edits(editor)
+                if folder is not None:
+                    self._sheet(edits, folder / f"step-{step:07d}.png")
+                if self.job.config.few_steps:
+                    figures = {"error of edits": error(edits, self.records)}
+                else:
+                    figures = {"held-out loss": self._loss()}
                 if self.settings.success:
                     figures["success"] = self._success(editor)
         finally:
@@ -120,24 +136,27 @@ class Validation:
     def _low(self) -> bool:
         return self.job.config.fit.low
 
-    def _sheet(self, editor: Editor, step: int, folder: Path | None) -> None:
-        records = self.records[:SHOWN]
-        requests = [self._request(record, number) for number, record in enumerate(records)]
+    def _edits(self, editor: Editor) -> list[Image.Image]:
+        """Edit the records that the sheet shows."""
+        requests = [self._request(record, number) for number, record in enumerate(self.records[:SHOWN])]
         results = editor.edit_many(requests)
         if errors := [result.error for result in results if result.error]:
             raise EditkitError(str(errors[0]))
+        return [result.image for result in results if result.image is not None]
+
+    def _sheet(self, edits: Sequence[Image.Image], path: Path) -> None:
         rows = []
-        for record, result in zip(records, results, strict=True):
+        for record, edited in zip(self.records, edits, strict=False):  # some records may be beyond the sheet
             shown = record.source if record.source is not None else next(iter(record.references), None)
             before = None if shown is None else Image.fromarray(shown)
-            rows.append((record.instruction, [before, result.image, Image.fromarray(record.answer)]))
+            rows.append((record.instruction, [before, edited, Image.fromarray(record.answer)]))
         sheet = contact_sheet.groups(rows, ("source", "edit", "answer"))
-        if sheet is not None and folder is not None:
-            images.save(sheet, folder / f"step-{step:07d}.png")
+        if sheet is not None:
+            images.save(sheet, path)
 
     def _success(self, editor: Editor) -> float:
         settings, trained = self.settings, self.job.config.data
-        return world_of(trained).success(editor, self.job.method.name, settings.success, settings.steps)
+        return world_of(trained).success(editor, self.job.method.name, settings.success, self._steps)
 
 
 def held_out(settings: ValidationConfig, trained: DataConfig) -> Sequence[Record]:
@@ -157,6 +176,16 @@ def held_out(settings: ValidationConfig, trained: DataConfig) -> Sequence[Record
 def world_of(trained: DataConfig) -> World:
     """Return the world of a run's pairs, or the default one for a run on files."""
     return cast(World, dataset(DataConfig() if trained.name in FILES else trained))
+
+
+def error(edits: Sequence[Image.Image], records: Sequence[Record]) -> float:
+    """Return the mean absolute error of edits to the answers of the first records, of pixels from 0 to 1."""
+    found = []
+    for edited, record in zip(edits, records, strict=False):  # some records may be beyond the sheet
+        answer = Image.fromarray(record.answer).resize(edited.size)
+        pictures = (np.asarray(each.convert("RGB"), np.float32) for each in (edited, answer))
+        found.append(np.abs(np.subtract(*pictures)).mean() / 255)
+    return float(np.mean(found))
 
 
 def _left_out(problem: str) -> None:

@@ -11,7 +11,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from editkit import EditkitError, config
+from editkit import EditkitError, config, notes
 from editkit.backbone import provider
 from editkit.inference import few_steps, provenance
 from editkit.inference.few_steps import FewSteps
@@ -49,6 +49,9 @@ def test_published_adapters_belong_to_their_weights() -> None:
     assert few_steps.find(dev, "kontext", "text", {found.adapter: 1.0}) == found, "its published scale"
     own = few_steps.find(dev, "kontext", "text", {found.adapter: 0.2})
     assert (own.steps, own.adapter) == (8, None), "a scale that was given stays"
+    with notes.collected() as told:
+        assert few_steps.find(dev, "kontext", "text", {"style.safetensors": 1.0}).adapter == found.adapter
+    assert "adds hf://ByteDance" in told[0]
 
 
 @pytest.mark.parametrize(

@@ -270,6 +270,7 @@ REFUSED = [
     ((LADD, "mixture.known.prior=true"), "leave out a mixture's prior"),
     ((LADD, "weighting=cosmap"), "leave out weighting"),
     ((LADD, "load.compile=true"), "leave out load.compile"),
+    (("load.cache={type: FirstBlockCacheConfig}",), "nothing trains; leave it out"),
     (("distill.lad.steps=4",), "did you mean"),
 ]
 

@@ -56,6 +56,8 @@ def test_rates_by_name() -> None:
     (adamw,) = make_optimizers(free.items(), OptimConfig(lr=1.0, lr_of={"t5": 0.1, "t5.shared": 0.5}))
     found = {id(p): group["peak"] for group in adamw.param_groups for p in group["params"]}
     assert [found[id(free[name])] for name in free] == [0.5, 0.1, 1.0, 1.0]
+    (alike,) = make_optimizers(free.items(), OptimConfig(lr=0.1, lr_of={"t5": 0.1, "t5.shared": 0.5}))
+    assert len(alike.param_groups) == len(adamw.param_groups), "so that a resumed run may have such rates"
     with pytest.raises(EditkitError, match=r"lr_of names 't6', .* the first of those is t5.shared.weight"):
         make_optimizers(free.items(), OptimConfig(lr_of={"t6": 0.1}))
 

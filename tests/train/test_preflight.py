@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
-from editkit import EditkitError
+from editkit import EditkitError, config
 from editkit.train.finetune import EditJob
-from editkit.train.preflight import check_run
+from editkit.train.preflight import check_run, check_settings
+from editkit.train.settings import EditTrainConfig
+from tests import ROOT
+
+SHIPPED = sorted((ROOT / "configs" / "flux1-dev").glob("*.yaml"))
 
 
 def test_a_cache_that_cannot_be_written_is_told_before(settings: Any, tmp_path: Path) -> None:
@@ -34,3 +38,26 @@ def test_what_is_not_installed_is_told_before(
     monkeypatch.setitem(sys.modules, "prodigyopt", None)
     with pytest.raises(EditkitError, match=problem):
         check_run(settings("run", override).fit)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_configs_need_ones_own_pairs_and_nothing_else(path: Path, tmp_path: Path) -> None:
+    """As the guide says: data.path is enough, until the run validates."""
+    (tmp_path / "pairs").mkdir()
+    values = config.read_yaml(path)
+    datasets = ("data", *(f"mixture.{name}.data" for name in values.get("mixture", {})))
+    own = [f"{name}={{name: folders, path: {tmp_path / 'pairs'}}}" for name in datasets]
+    settings = config.build(EditTrainConfig, values, [*own, f"fit.output={tmp_path / 'run'}"])
+    check_settings(settings)
+    missing = dataclasses.replace(settings, data=dataclasses.replace(settings.data, path="nowhere"))
+    with pytest.raises(EditkitError, match=r"nowhere do not exist; check data\.path"):
+        check_settings(missing)
+
+
+def test_a_held_out_path_is_told_by_its_own_name(tmp_path: Path) -> None:
+    held_out = "validation.data={name: folders, path: nowhere}"
+    with pytest.raises(EditkitError, match=r"check validation\.data\.path"):
+        check_settings(config.build(EditTrainConfig, {}, (held_out, f"fit.output={tmp_path / 'run'}")))
+    validating = ("validation.data={name: folders}", "fit.validate_every=5", f"fit.output={tmp_path / 'run'}")
+    with pytest.raises(EditkitError, match=r"needs validation\.data\.path"):
+        check_settings(config.build(EditTrainConfig, {}, validating))

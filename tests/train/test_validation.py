@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
-from editkit import EditkitError, adapters
+from editkit import EditkitError, adapters, config
 from editkit.errors import EditkitWarning
 from editkit.train.finetune import EditJob
 from editkit.train.loop import fit
 from editkit.train.settings import EditTrainConfig
+from editkit.train.validation import error
 from tests.pictures import image
 from tests.train.runs import assert_same, train
 
@@ -40,6 +43,21 @@ def test_it_looks_at_held_out_edits_on_the_way(settings: Any) -> None:
     assert_same(output / "checkpoint-0000002", plain / "checkpoint-0000002")
     assert list(adapters.active(job.backbone.transformer("kontext"))) == ["default"]
     assert list((output / "tracked").glob("events.out.tfevents*"))
+
+
+def test_a_student_of_few_steps_is_validated_by_its_edits(settings: Any) -> None:
+    """In its own number of steps, by their error: the flow's loss is not what it lowers."""
+    distill = ("distill.progressive={steps: 2, teacher_steps: 4}", "validation.examples=2")
+    plain = asdict(settings("run", "fit.validate_every=1", trainable="lora"))
+    chosen = config.build(EditTrainConfig, plain | {"fresh": {}, "backbone": "tiny"}, distill)
+    validation = EditJob(chosen)._validation
+    assert validation is not None
+    (request, _) = (validation._request(record, 0) for record in validation.records)
+    assert (request.steps, request.guidance) == (2, 1.0)
+    figures = validation(1, None)
+    assert list(figures) == ["error of edits"]
+    answers = [Image.fromarray(record.answer) for record in validation.records]
+    assert error(answers, validation.records) == 0 < figures["error of edits"]
 
 
 def pairs(folder: Path, *records: dict[str, str]) -> str:

@@ -35,7 +35,7 @@ class GuidanceObjective(Objective):
         if not self.transformer.config.guidance_embeds:
             raise EditkitError(
                 "distill.guidance needs a network with a guidance input, and this one has none; take another "
-                "backbone, or distill.ladd."
+                "backbone, or distill.progressive or distill.ladd."
             )
         assert self.settings.distill is not None
         assert self.settings.distill.guidance is not None

@@ -16,15 +16,16 @@ from editkit import flow
 from editkit.data import padding
 from editkit.data.batches import EditBatch
 from editkit.train.distill.discriminator import Discriminator, hinge, normalized, r1, weighted_mean
+from editkit.train.distill.few_steps import FewStepsObjective
 from editkit.train.distill_settings import LaddConfig
-from editkit.train.objective import Objective, device_of
+from editkit.train.objective import device_of
 from editkit.types import Plan
 
 TIMES, AGAIN = 2, 3
 """Numbers of random streams: the student's times, and the noise and time of the discriminator."""
 
 
-class LaddObjective(Objective):
+class LaddObjective(FewStepsObjective):
     """The discriminator's hinge loss, whose backward pass moves the student and the heads at once.
 
     The student's own loss adds its gradient and not its value, which can be negative; `figures` has it. The

@@ -13,15 +13,16 @@ from torch import Tensor
 
 from editkit import flow
 from editkit.data.batches import EditBatch
+from editkit.train.distill.few_steps import FewStepsObjective
 from editkit.train.distill_settings import ProgressiveConfig
-from editkit.train.objective import Objective, device_of
+from editkit.train.objective import device_of
 from editkit.types import Plan
 
 STEP = 5
 """Number of the random stream that chooses the student's step."""
 
 
-class ProgressiveObjective(Objective):
+class ProgressiveObjective(FewStepsObjective):
     """Mean squared error to the teacher's mean velocity over one step of the student.
 
     The arguments are those of `Objective`.
