@@ -154,7 +154,8 @@ def _named(found: Frame, column: str) -> str:
 
 
 def _legend(axes: Any) -> None:
-    axes.legend(frameon=False, fontsize=9)
+    """Above the axes, where it hides no data."""
+    axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 
 class _figure:  # noqa: N801
