@@ -69,8 +69,8 @@ def find(backbone: Backbone, method: str, role: str, lora: Mapping[str, float]) 
             return FewSteps(**{name: entry[name] for name in ("adapter", "scale", "steps", "guidance")})
     raise EditkitError(
         f"No weights or adapter for few steps are known for {method} on {backbone.name}; train one with "
-        "distill.progressive or distill.ladd, as configs/tiny/kontext-progressive.yaml does, and give the "
-        "folder of its export, which holds config.yaml, with --lora."
+        "distill.progressive or distill.ladd, and give the folder of its export, which holds config.yaml, "
+        "with --lora."
     )
 
 
