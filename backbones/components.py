@@ -43,8 +43,9 @@ class Components(RoleTransformers):
     def time_shift(self, role: str) -> TimeShift:
         if self._unsaved:
             return FLUX_DEV
-        # A transformer from a single file comes without a scheduler.
-        return scheduler.time_shift(self.home if self.options.replacement(role) else self.folder(role))
+        # A single file holds no scheduler, and the pipeline's own transformer need not be here for it.
+        single = self.options.replacement(role) or self.role(role).file
+        return scheduler.time_shift(self.home if single else self.folder(role))
 
     def fingerprints(self, role: str) -> dict[str, str]:
         """Return the SHA-256 of every weight file that an edit in this role uses, by component."""

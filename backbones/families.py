@@ -67,11 +67,12 @@ def _folder_family(folder: Path, source: str | None = None) -> Family:
     head, channels = config.get("attention_head_dim", 128), config.get("in_channels")
     if channels == 448:
         role = "ace"  # saved as FLUX.1 Fill's pipeline, since diffusers has none for ACE++
-    official = FAMILIES["flux1-dev"].roles[role]
     if not (isinstance(head, int) and isinstance(channels, int)):
         raise EditkitError(f"The transformer's config in {folder} gives no in_channels; download it again.")
     tiny = head < 128
     base = base_family(config)
+    known = FAMILIES[base] if base == "flux1-schnell" and role == "text" else FAMILIES["flux1-dev"]
+    official = known.roles[role]
     spec = Role(
         source=source or str(folder),
         in_channels=channels,
@@ -85,7 +86,7 @@ def _folder_family(folder: Path, source: str | None = None) -> Family:
     return Family(
         name=source or str(folder),
         summary=pipeline,
-        sequence_length=48 if tiny else 512,
+        sequence_length=48 if tiny else known.sequence_length,
         roles=roles,
         panels_alone=tiny,
         base=base,

@@ -8,7 +8,8 @@ def unreachable(repository: str, licence: str | None, missing: Sequence[str]) ->
 
     Args:
         repository: a Hub id.
-        licence: the licence that must be accepted before the download, or None.
+        licence: the licence that must be accepted before the download; None where nothing is known of the
+            repository, so that its name may be a wrong one.
         missing: names or patterns of the missing files; empty where all files are missing.
     """
     if missing:
@@ -18,6 +19,7 @@ def unreachable(repository: str, licence: str | None, missing: Sequence[str]) ->
         )
     return (
         f"The weights of {repository} are not on this machine and the Hub cannot be reached; "
+        f"{'' if licence else f'there is no folder {repository} either: check the name, or '}"
         f"{_advice(repository, licence)}"
     )
 
@@ -41,6 +43,11 @@ def refused(repository: str, licence: str | None, error: Exception) -> str:
     status = error.response.status_code if isinstance(error, HfHubHTTPError) and error.response else None
     if status == 401 and get_token() is not None and not isinstance(error, RepositoryNotFoundError):
         return f"The Hub refuses this machine's token for {repository}; make another by: hf auth login"
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            f"There is no folder and no repository on the Hub called {repository}; check the name, or, where "
+            "it is private, run: hf auth login"
+        )
     return (
         f"The weights of {repository} could not be downloaded ({type(error).__name__}); "
         f"{_advice(repository, licence)}"

@@ -88,7 +88,6 @@ FAMILIES = {
                     steps=28,
                     guidance=50.0,
                     file="ali-vilab/ACE_Plus/ace_plus_fft.safetensors",
-                    disk_gb=57.5,
                 ),
             },
         ),

@@ -37,7 +37,7 @@ def role_bytes(name: str, role: Role, options: LoadOptions, itemsize: int = BF16
     """
     folder = Path(role.source)
     published = low_memory.published_weights().times(itemsize / BF16)
-    own = _folder_weights(folder, itemsize) if folder.is_absolute() else published
+    own = _folder_weights(folder, itemsize) if folder.is_dir() else published
     transformer, block, outside = _transformer(name, options, own, itemsize)
     clip = _encoder("text_encoder", CLIP_PLAIN, options, itemsize)
     t5 = _encoder("text_encoder_2", T5_PLAIN, options, itemsize)

@@ -212,10 +212,15 @@ class Editor:
     def load_adapter(self, path: str | Path, method: str = "kontext", name: str | None = None) -> str:
         """Load an adapter and let a method use it from now on; returns its name, the file's where None.
 
+        Args:
+            path: a file, a folder, a Hub id, or hf://OWNER/NAME/FILE.
+            method: the method that uses it.
+            name: its name on this editor.
+
         Raises:
             EditkitError: where the file is missing, is no safetensors LoRA, or does not fit.
         """
-        return self._adapters.load(*self.method(method), Path(path), name)
+        return self._adapters.load(*self.method(method), str(path), name)
 
     def use_adapters(
         self, names: Sequence[str], scales: Sequence[float] | None = None, method: str = "kontext"

@@ -1,6 +1,15 @@
 """Load, train, save and choose LoRA adapters."""
 
-from editkit.adapters.files import FILE, METADATA, check_adapter_file, digest, file, is_adapter, read_adapter
+from editkit.adapters.files import (
+    FILE,
+    METADATA,
+    check_adapter_file,
+    choose,
+    digest,
+    file,
+    is_adapter,
+    read_adapter,
+)
 from editkit.adapters.lora import (
     LoraOptions,
     attach,
@@ -23,6 +32,7 @@ __all__ = [
     "attach",
     "check_adapter_file",
     "check_scales",
+    "choose",
     "digest",
     "eject",
     "enable",

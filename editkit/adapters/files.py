@@ -3,6 +3,7 @@
 import hashlib
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,26 @@ def digest(path: str | Path) -> str:
 def is_adapter(path: str | Path) -> bool:
     """Whether a file's name ends as an adapter's does."""
     return Path(path).suffix.lower() in SUFFIXES
+
+
+def choose(name: str, known: Mapping[str, str], base: str | None) -> str:
+    """Return where the adapter of this name is; a file, a folder and a Hub id stand for themselves.
+
+    Args:
+        name: one of `known`, or a file, a folder or a Hub id.
+        known: files, folders and Hub ids of a method's adapters for the backbone, by name.
+        base: the backbone's base model, for the message.
+
+    Raises:
+        EditkitError: where it is none of these.
+    """
+    if name not in known and "/" not in name and not Path(name).suffix and not Path(name).exists():
+        names = f"for {base} ({', '.join(known)})" if known else "for this backbone"
+        raise EditkitError(
+            f"The adapter {name} is neither one {names} nor an existing file or folder nor a Hub id; "
+            "give one of these."
+        )
+    return known.get(name, name)
 
 
 def check_adapter_file(path: str | Path) -> Path:

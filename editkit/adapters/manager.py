@@ -83,7 +83,7 @@ class AdapterManager:
         other.private = self.private
         return other
 
-    def load(self, method: AdaptedMethod, options: Options, path: Path, name: str | None) -> str:
+    def load(self, method: AdaptedMethod, options: Options, adapter: str, name: str | None) -> str:
         """Load an adapter and let a method use it from now on; returns its name, the file's where None.
 
         Files of different folders often share a name; the second one's name then ends in its hash.
@@ -93,7 +93,7 @@ class AdapterManager:
         """
         from editkit import adapters
 
-        role = method.role_under(options)
+        role, path = method.role_under(options), _find(adapter)
         if name is not None:
             self._load(method, role, path, name)
         else:

@@ -16,7 +16,7 @@ class Role:
         sizes: (width, height) pairs that it was trained at; a single one is the default for text to image.
         area: largest number of pixels where `sizes` is empty.
         licence: licence of the weights.
-        disk_gb: size of the whole pipeline folder in GB.
+        disk_gb: size of all that the role needs on disk in GB.
         memory_gb: size of the weights in bf16 at inference in GB, without offload.
         file: OWNER/REPOSITORY/FILE on the Hub, in BFL's naming, where the transformer is not part of
             `source`.

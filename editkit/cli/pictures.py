@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,18 +139,15 @@ def read_source(source: Path) -> Path | Image.Image:
     """The picture on stdin where the source is `-`; else the path.
 
     Raises:
-        EditkitError: where stdin is a terminal or holds no picture.
+        EditkitError: where stdin is a terminal, or holds no picture or one of far too many pixels.
     """
-    from PIL import Image, UnidentifiedImageError
+    from editkit.imaging import images
 
     if source != PIPE:
         return source
     if sys.stdin.isatty():
         raise EditkitError("- reads the picture from stdin, which is the terminal; send it a picture.")
-    try:
-        return Image.open(BytesIO(sys.stdin.buffer.read()))
-    except UnidentifiedImageError as error:
-        raise EditkitError("Stdin holds no known picture format; send a PNG, JPEG or WebP.") from error
+    return images.from_stdin(sys.stdin.buffer.read())
 
 
 def write(image: Image.Image, output: Path, recipe: Mapping[str, Any]) -> None:

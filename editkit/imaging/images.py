@@ -79,6 +79,17 @@ def opened(path: str | Path, what: str = "image") -> Iterator[Image.Image]:
         yield Image.open(file)
 
 
+def from_stdin(data: bytes) -> Image.Image:
+    """Open a picture that stdin held; its pixels are not decoded yet.
+
+    Raises:
+        EditkitError: if it is no picture or has far too many pixels.
+    """
+    with warnings.catch_warnings(), _plain_errors("The image on stdin"):
+        warnings.simplefilter("ignore")
+        return Image.open(BytesIO(data))
+
+
 def load_image(image: ImageInput, what: str = "image") -> Picture:
     """Decode a picture of any mode; the given object stays as it is.
 

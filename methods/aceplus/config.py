@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from editkit import adapters
 from editkit.errors import NoAdapterError
 from editkit.types import EditRequest
 from methods.aceplus import tasks
@@ -45,8 +46,8 @@ class ACEPlusConfig:
     """`lora`: FLUX.1 Fill with a task's LoRA, 384 channels; `full`: the full model, 448 channels, role
     `ace`."""
     adapter: str | None = "default"
-    """`default`: the task's adapter, where the backbone has one. Or `local`, `subject`, `portrait` or
-    `full` for every task, a file, a folder or a Hub id; null for no adapter."""
+    """`default`: the task's adapter, where the backbone has one. Or `local`, `subject`, `portrait` or, on
+    `tiny`, `full` for every task, a file, a folder or a Hub id; null for no adapter."""
     layout: str = "canvas"
     """How references join: `canvas` puts them left of the target on one grid (released); `sequence` makes
     each unit a block of tokens at an image index of its own (paper, equation 5)."""
@@ -57,8 +58,8 @@ class ACEPlusConfig:
     MODIFY_MODE); `whole`, in the change and the image channels; `none`, nowhere."""
     reference: str | None = None
     """`height`: scaled to the picture's height. `keep`: its own pixels, up to `reference_rate` of that
-    height, on mid-gray. `random`: a third to all of the height, on mid-gray, as the released training drew
-    it. Where null, as in the released inference: `height` for model=lora, `keep` for model=full."""
+    height, on mid-gray. `random`: a third to all of the height, drawn as in the released training, on
+    mid-gray. Where null, as in the released inference: `height` for model=lora, `keep` for model=full."""
     reference_rate: float = 0.8
     """With reference=keep, the largest share of the picture's height that a reference has."""
     unit_prompts: bool = False
@@ -117,12 +118,14 @@ def default_adapter(options: ACEPlusConfig, base: str | None, request: EditReque
 
     Raises:
         NoAdapterError: where the default is asked for and there is none for the base model.
+        EditkitError: for an adapter that is none of the backbone's, no file, no folder and no Hub id, or for
+            a request that does not suit its task.
     """
     if options.adapter is None:
         return None
     known = ADAPTERS.get(base or "", {})
     if options.adapter != "default":
-        return known.get(options.adapter, options.adapter)
+        return adapters.choose(options.adapter, known, base)
     task = tasks.choose(
         request.task,
         image=request.image is not None,

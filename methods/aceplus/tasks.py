@@ -97,7 +97,8 @@ def choose(name: str | None, *, image: bool, mask: bool, references: bool) -> AC
     """Choose the task by name, or one that fits the given inputs.
 
     Raises:
-        EditkitError: where no task has this name, or an input of the task is missing.
+        EditkitError: where no task has this name, an input of the task is missing, or the task would paint
+            over a whole picture.
     """
     given = {"image": image, "mask": mask, "references": references}
     if name is None:
@@ -117,5 +118,10 @@ def choose(name: str | None, *, image: bool, mask: bool, references: bool) -> AC
         others = ", ".join(task.name for task in TASKS)
         raise EditkitError(
             f"aceplus needs {' and '.join(missing)} for the task {name}; give that or name one of {others}."
+        )
+    if image and not mask and "image" not in task.needs:
+        raise EditkitError(
+            f"aceplus would paint over all of the picture for the task {name}; give a mask, or leave the "
+            "picture out."
         )
     return task

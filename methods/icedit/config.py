@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from editkit.errors import EditkitError, NoAdapterError
+from editkit import adapters
+from editkit.errors import NoAdapterError
 from editkit.types import EditRequest
 from methods.icedit.moe_options import MoEOptions
 
@@ -41,7 +42,7 @@ class ICEditConfig:
     values of the inverted source in the left half, the paper's other framework without training."""
     adapter: str | None = "default"
     """`default`: the first adapter for the backbone, if there is one. Or `lora` or `moe` where the backbone
-    has them, a file, a folder or a Hub id; null for no adapter."""
+    has them, a file, a folder or a Hub id; null for no adapter. framework=text takes none."""
     template: str = "released"
     """`released`, `paper` (which needs `subject` and `description`), or `none`: the bare instruction."""
     subject: str = "scene"
@@ -87,6 +88,8 @@ class ICEditConfig:
             raise ValueError(f"context must be joint or cached, not {self.context!r}")
         if self.context == "cached" and self.framework == "text":
             raise ValueError("context=cached needs framework=inpainting")
+        if self.adapter not in (None, "default") and self.framework == "text":
+            raise ValueError(f"adapter={self.adapter} needs framework=inpainting")
         if self.loss not in ("both", "right"):
             raise ValueError(f"loss must be both or right, not {self.loss!r}")
 
@@ -108,14 +111,7 @@ def default_adapter(options: ICEditConfig, base: str | None, _: EditRequest) -> 
         if not known:
             raise NoAdapterError("icedit has no adapter for this backbone and edits without training.")
         return next(iter(known.values()))
-    chosen = options.adapter
-    if chosen not in known and "/" not in chosen and not Path(chosen).suffix and not Path(chosen).exists():
-        names = f"for {base} ({', '.join(known)})" if known else "for this backbone"
-        raise EditkitError(
-            f"The adapter {chosen} is neither one {names} nor an existing file or folder nor a Hub id; "
-            "give one of these."
-        )
-    return known.get(chosen, chosen)
+    return adapters.choose(options.adapter, known, base)
 
 
 def role_of(options: ICEditConfig) -> str:

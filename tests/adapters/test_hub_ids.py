@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import editkit
 from backbones import hub_adapters
 from editkit import adapters
 from editkit.backbone import Backbone
@@ -63,6 +64,20 @@ def test_the_file_of_a_usual_name_or_the_only_one(
     offline(monkeypatch)
     assert scale(random_flux, hub_adapters.fetch(NAME)) == 4
     assert scale(random_flux, hub_adapters.fetch(NAME, name)) == 4
+
+
+@pytest.mark.parametrize("adapter", [NAME, f"hf://{NAME}/{adapters.FILE}"])
+def test_an_editor_loads_it_by_its_id(hub: Hub, random_flux: Backbone, adapter: str) -> None:
+    """As a published model card says."""
+    write(hub, adapters.FILE, random_flux)
+    transformer = random_flux.transformer("kontext")
+    name = editkit.Editor(random_flux).load_adapter(adapter)
+    try:
+        assert transformer.get_submodule(MODULE).scaling[name] == 4
+    finally:
+        random_flux.unload_adapter("kontext", name)
+    with pytest.raises(EditkitError, match="gone is neither an existing file or folder nor a Hub id"):
+        editkit.Editor(random_flux).load_adapter("gone")
 
 
 def test_one_of_several_must_be_named(hub: Hub, random_flux: Backbone) -> None:

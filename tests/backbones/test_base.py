@@ -9,15 +9,15 @@ import pytest
 
 import editkit
 from backbones import families
-from backbones.specs import PUBLISHED_SHAPE, TINY
+from backbones.specs import FAMILIES, PUBLISHED_SHAPE, TINY
 from editkit import adapters
 from editkit.errors import EditkitWarning
 from tests.pictures import image
 
 
-def pipeline_folder(place: Path, **config: object) -> Path:
+def pipeline_folder(place: Path, pipeline: str = "FluxFillPipeline", **config: object) -> Path:
     (place / "transformer").mkdir()
-    (place / "model_index.json").write_text(json.dumps({"_class_name": "FluxFillPipeline"}))
+    (place / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
     (place / "transformer" / "config.json").write_text(json.dumps({"in_channels": 384, **config}))
     return place
 
@@ -32,6 +32,15 @@ def pipeline_folder(place: Path, **config: object) -> Path:
 )
 def test_shapes_tell_the_base(tmp_path: Path, config: dict[str, object], base: str | None) -> None:
     assert families.find_family(str(pipeline_folder(tmp_path, **config))).base == base
+
+
+@pytest.mark.parametrize(("guided", "name"), [(True, "flux1-dev"), (False, "flux1-schnell")])
+def test_a_copy_has_the_defaults_of_its_base(tmp_path: Path, guided: bool, name: str) -> None:
+    shape = {**PUBLISHED_SHAPE, "guidance_embeds": guided, "in_channels": 64}
+    found = families.find_family(str(pipeline_folder(tmp_path, "FluxPipeline", **shape)))
+    made, published = found.roles["text"], FAMILIES[name].roles["text"]
+    assert (made.steps, made.guidance) == (published.steps, published.guidance)
+    assert found.sequence_length == FAMILIES[name].sequence_length
 
 
 def test_a_copy_of_the_embedded_backbone_uses_its_adapters() -> None:

@@ -8,11 +8,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 
 import editkit
 from backbones.flux import Flux
 from backbones.meta_init import MetaFlux
 from editkit import EditkitError, config
+from editkit.backbone import Family, Role
 from editkit.train.estimate.plan import plan
 from editkit.train.settings import EditTrainConfig
 from tests.hub_server import NAME, Hub, serving
@@ -66,6 +68,8 @@ REFUSED = {
     "gated, no access": (403, {"X-Error-Code": "GatedRepo"}, "hf_x", "this machine's token has no access; "
                          "accept the licence at .* by: hf auth login$"),
     "a token that is void": (401, {}, "hf_x", "refuses this machine's token .* by: hf auth login$"),
+    "no such repository": (404, {"X-Error-Code": "RepoNotFound"}, None, "no folder and no repository .* "
+                           "called .*; check the name, or, where it is private, run: hf auth login$"),
     "a hub in trouble": (503, {}, None, r"could not be downloaded \(.*\); .*hf download"),
 }  # fmt: skip
 
@@ -120,3 +124,25 @@ def test_a_part_of_the_weights_is_told_as_such(hub: Hub, monkeypatch: pytest.Mon
     found.unlink()
     with pytest.raises(EditkitError, match=r"in part, without transformer/\*\.safetensors, .*hf download"):
         editkit.load(NAME, device="cpu").backbone.load("kontext")
+
+
+def test_a_transformer_from_elsewhere_needs_none_of_the_pipelines(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ACE++'s full model samples as the pipeline does, whose own transformer has 24 GB."""
+    from huggingface_hub import constants
+
+    role = Role(
+        source=NAME,
+        file="somebody/other/whole.safetensors",
+        in_channels=448,
+        steps=1,
+        guidance=None,
+        licence="none",
+    )
+    family = Family(name="separate", summary="", sequence_length=48, roles={"ace": role})
+    shift = Flux(family, torch.device("cpu"), torch.float32).time_shift("ace")
+    assert "scheduler/scheduler_config.json" in hub.asked
+    assert not [name for name in hub.asked if name.startswith("transformer/") and "safetensors" in name]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert Flux(family, torch.device("cpu"), torch.float32).time_shift("ace") == shift

@@ -71,6 +71,7 @@ def test_absent_weights_are_told_within_two_seconds(
                 break
     refused(run, f"The weights of ({repository}) .* https://huggingface.co/\\1 .*: hf download \\1$")
     assert ("Non-Commercial" in run.err) == (name != "nobody/nothing")
+    assert ("there is no folder nobody/nothing either" in run.err) == (name == "nobody/nothing")
     assert seconds < 2
     assert files(place.folder) == before
 

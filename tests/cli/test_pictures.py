@@ -12,6 +12,9 @@ from editkit.cli import main
 from tests.cases import Place
 from tests.command_line import Cli, files, picture, refused
 
+BOMB = b"P6 60000 60000 255\n"
+"""Header of a picture whose pixels would be 10 GB."""
+
 
 def test_several_pictures_into_a_folder(cli: Cli, place: Place) -> None:
     (place.folder / "in").mkdir()
@@ -57,6 +60,15 @@ def test_compare_reads_stdin(cli: Cli, place: Place, monkeypatch: pytest.MonkeyP
     run = cli("compare", "-", "make it blue", "-m", "kontext", "-b", place.backbone, "--steps", 1)
     assert run.status == 0, run.err
     assert Image.open("sheet.png").width > 2 * 40
+
+
+@pytest.mark.parametrize("command", [["edit"], ["compare", "-m", "kontext"]])
+def test_a_picture_of_too_many_pixels_on_stdin(
+    cli: Cli, place: Place, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(BOMB)))
+    run = cli(*command, "-", "make it blue", "-b", place.backbone)
+    refused(run, "The image on stdin has over 100,000,000 pixels; scale it down first")
 
 
 def test_a_picture_does_not_come_from_the_terminal(

@@ -83,6 +83,13 @@ def test_a_folder_counts_as_it_is_loaded(family: Family) -> None:
         assert (replaced.transformer, replaced.vae) == (counted.transformer, counted.vae)
 
 
+def test_a_folder_by_a_relative_path_counts_the_same(monkeypatch: pytest.MonkeyPatch, family: Family) -> None:
+    role = family.roles["kontext"]
+    monkeypatch.chdir(Path(role.source).parent)
+    relative = replace(role, source=Path(role.source).name)
+    assert role_bytes("kontext", relative, LoadOptions()) == role_bytes("kontext", role, LoadOptions())
+
+
 def test_edits_below_the_smallest_preset(
     monkeypatch: pytest.MonkeyPatch, family: Family, pictures: list[tuple[str, bytes]]
 ) -> None:

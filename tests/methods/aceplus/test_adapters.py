@@ -45,6 +45,10 @@ def test_which_adapter_a_request_uses() -> None:
         chosen(None, alone)
     assert chosen(None, alone, adapter="mine.safetensors") == "mine.safetensors"
     assert chosen("flux1-dev", alone, model="full", adapter="portrait") == RELEASED["portrait"]
+    for misspelt in ("full", "locl"):
+        words = rf"adapter {misspelt} is neither one for flux1-dev \(local, subject, portrait\) nor"
+        with pytest.raises(EditkitError, match=words):
+            chosen("flux1-dev", alone, adapter=misspelt)
 
 
 def kohya(transformer: Any, rank: int, seed: int = 0) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from backbones.conversion import state_dict
 from backbones.flux import Flux
 from backbones.load_options import LoadOptions
 from backbones.loading import load_transformer
-from backbones.specs import FAMILIES, PUBLISHED_SHAPE
+from backbones.specs import FAMILIES, PARAMETERS, PUBLISHED_SHAPE
 from tests.methods.aceplus.plans import conditioner, inputs
 from tests.pictures import difference, image
 from tests.random_weights import transformer_config
@@ -33,6 +33,8 @@ def test_full_model_has_the_released_tensors() -> None:
     assert {k: t.shape for k, t in back.items()} == {k: t.shape for k, t in transformer.state_dict().items()}
     role = FAMILIES["flux1-dev"].roles["ace"]
     assert (role.file, role.in_channels) == ("ali-vilab/ACE_Plus/ace_plus_fft.safetensors", 448)
+    # One transformer, not Fill's as well.
+    assert role.disk_gb == pytest.approx(2e-9 * sum(PARAMETERS.values()), rel=0.01)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])

@@ -86,6 +86,17 @@ def test_a_task_says_what_it_needs() -> None:
         tasks.choose("repainting", image=False, mask=False, references=False)
 
 
+@pytest.mark.parametrize("name", ["portrait", "subject", "generation"])
+def test_a_new_picture_is_not_painted_over_a_given_one(random_flux: Flux, name: str) -> None:
+    """Without a mask nothing of the given one would be seen."""
+    editor, given = editkit.Editor(random_flux), {"references": [image(64, 64, 9)], "task": name, "steps": 1}
+    with pytest.raises(EditkitError, match=f"all of the picture for the task {name}; give a mask, or leave"):
+        editor.edit(image(64, 64), "on a beach", "aceplus", **given)
+    mask = Image.new("L", (64, 64), 255)
+    assert editor.edit(image(64, 64), "on a beach", "aceplus", mask=mask, **given).image is not None
+    assert editor.edit(None, "on a beach", "aceplus", size=(64, 64), **given).image is not None
+
+
 def test_tasks_of_requests(random_flux: Flux) -> None:
     editor = editkit.Editor(random_flux)
     picture, mask = image(64, 64), Image.new("L", (64, 64), 255)
@@ -121,7 +132,7 @@ def test_official_prompts(random_flux: Flux) -> None:
 
     flux: Any = Listening()
     reference = (photo(64, 64, 1),)
-    for more in ({}, {"task": "portrait", "references": reference}, {"references": reference}):
+    for more in ({}, {"task": "portrait", "references": reference, "mask": True}, {"references": reference}):
         conditioner(flux).plan(inputs(**more))
     conditioner(flux, placeholders=["{image}"]).plan(inputs())
     portrait = "Maintain the facial features. make it red"

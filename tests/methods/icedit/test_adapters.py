@@ -80,6 +80,9 @@ def test_which_adapter_is_a_methods_own() -> None:
     assert chosen("tiny") == ADAPTERS["tiny"]["moe"]
     assert chosen("tiny", adapter=None) is None
     assert chosen("tiny", framework="text") is None
+    assert chosen("tiny", framework="text", adapter=None) is None
+    with pytest.raises(editkit.EditkitError, match="adapter=moe needs framework=inpainting"):
+        chosen("tiny", framework="text", adapter="moe")
     assert chosen("flux1-dev") == "RiverZ/normal-lora"
     with pytest.raises(NoAdapterError, match="no adapter for this backbone"):
         chosen(None)
