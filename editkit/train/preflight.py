@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from editkit import config as configs
-from editkit import registry
+from editkit import notes, registry
 from editkit.data import shard_names
 from editkit.data.records import FILES, DataConfig, is_url
 from editkit.errors import EditkitError
@@ -15,12 +15,14 @@ from editkit.train.settings import EditTrainConfig
 
 REMOTE = "huggingface"
 """Kind of dataset whose path may be an id of the Hub."""
+ROWS = ("jsonl", "csv", "table")
+"""Kinds of datasets that are rows of one file."""
 SHARDS = "webdataset"
 """Kind of dataset whose path may be a URL."""
 
 
 def check_settings(settings: Any) -> None:
-    """Check all of a run's settings that can be checked without torch, hence at once.
+    """Check all of a run's settings that can be checked without torch, hence at once; a note names idle ones.
 
     Raises:
         EditkitError: where the method or one of its options is unknown, the data are missing, or the output
@@ -31,6 +33,8 @@ def check_settings(settings: Any) -> None:
             configs.build(registry.method_config(settings.method), settings.options)
         for name, data in settings.datasets().items():
             check_data(name, data)
+            if name == "validation.data" and not settings.fit.validate_every:
+                notes.tell("This run does not look at validation.data; give fit.validate_every, such as 500.")
     _check_output(settings.fit)
 
 
@@ -95,5 +99,10 @@ def check_data(name: str, data: DataConfig) -> None:
                 f"{name}.name={SHARDS} or {REMOTE}."
             )
         return
+    if data.name in ROWS and Path(data.path).is_dir():
+        raise EditkitError(
+            f"The data {data.path} are a folder, and {name}.name={data.name} reads a file; give "
+            f"{name}.name=folders, or the file."
+        )
     if not (shard_names.is_here(data.path) if data.name == SHARDS else Path(data.path).exists()):
         raise EditkitError(f"The data {data.path} do not exist; check {name}.path, or make them first.")

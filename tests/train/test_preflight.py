@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from editkit import EditkitError, config
+from editkit import EditkitError, config, notes
 from editkit.train.finetune import EditJob
 from editkit.train.preflight import check_run, check_settings
 from editkit.train.settings import EditTrainConfig
@@ -52,6 +52,17 @@ def test_shipped_configs_need_ones_own_pairs_and_nothing_else(path: Path, tmp_pa
     missing = dataclasses.replace(settings, data=dataclasses.replace(settings.data, path="nowhere"))
     with pytest.raises(EditkitError, match=r"nowhere do not exist; check data\.path"):
         check_settings(missing)
+    rows = dataclasses.replace(settings, data=dataclasses.replace(settings.data, name="jsonl"))
+    with pytest.raises(EditkitError, match=r"reads a file; give data\.name=folders, or the file"):
+        check_settings(rows)
+
+
+def test_held_out_pairs_that_no_run_looks_at_are_told(tmp_path: Path) -> None:
+    held_out = (f"validation.data={{name: folders, path: {tmp_path}}}", f"fit.output={tmp_path / 'run'}")
+    for more, told in (((), 1), (("fit.validate_every=5",), 0)):
+        with notes.collected() as collected:
+            check_settings(config.build(EditTrainConfig, {}, (*held_out, *more)))
+        assert len(collected) == told
 
 
 def test_a_held_out_path_is_told_by_its_own_name(tmp_path: Path) -> None:
