@@ -13,7 +13,7 @@ from editkit.evaluation.metrics.base import LOWER, NEITHER, Column
 from editkit.evaluation.metrics.cost import Cost
 from editkit.evaluation.report import frame
 from editkit.evaluation.report.frame import Frame, Row
-from editkit.evaluation.report.statistics import Estimate, estimate, needed
+from editkit.evaluation.report.statistics import FEWEST, Estimate, estimate, needed
 from editkit.evaluation.run_folder import RunFolder
 
 FAILED = Column(name="failed", better=LOWER, meaning="results without picture or score")
@@ -32,7 +32,8 @@ class Difference:
         change: the paired difference with its interval.
         of: items that both runs have a result or a failure of; `change.n` of them have the figure in both.
         needed: items that a difference of this size needs at 80 % power; infinite for none.
-        verdict: `better`, `worse`, `differs` for a column without a direction, or `unclear`.
+        verdict: `better`, `worse`, `differs` for a column without a direction, or `unclear`, as all are of
+            fewer than `FEWEST` items or sessions.
         judged: whether a loss of it is a regression. A cost is judged only where it was asked for: the same
             edits take other times and memory when they run again.
     """
@@ -180,13 +181,13 @@ def _difference(before: Frame, after: Frame, old: str, new: str, column: Column)
         second=math.fsum(b for _, b in values) / len(values),
         change=change,
         of=len(sessions.keys() & {row.item["id"] for row in after.of(new)}),
-        needed=needed(changes),
-        verdict=_verdict(change, column),
+        needed=needed(changes, groups),
+        verdict=_verdict(change, len(set(groups)), column),
     )
 
 
-def _verdict(change: Estimate, column: Column) -> str:
-    if change.low <= 0 <= change.high:
+def _verdict(change: Estimate, groups: int, column: Column) -> str:
+    if groups < FEWEST or change.low <= 0 <= change.high:
         return "unclear"
     if column.better == NEITHER:
         return "differs"

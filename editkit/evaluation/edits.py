@@ -92,14 +92,16 @@ class Editing:
 
     def _chunk(self, method: str, chunk: Sequence[Session], wanted: set[str]) -> Iterator[Edit]:
         """Edit the first turns of all sessions, then the second ones on their results, and so on."""
-        current: dict[str, Image.Image] = {}
+        current: dict[int, Image.Image] = {}  # what a next turn goes on from, by the place of the turn before
         for turn in range(max(map(len, chunk))):
             asked: list[tuple[int, Item, EditRequest]] = []
             for place, item in (session[turn] for session in chunk if turn < len(session)):
+                before = current.pop(place - 1, None)
                 if item.id not in wanted:
-                    current[item.session] = self._earlier(method, item)
+                    if not item.last:
+                        current[place] = self._earlier(method, item)
                     continue
-                made = self._request(method, item, current.pop(item.session, None))
+                made = self._request(method, item, before if item.turn > 1 else None)
                 if isinstance(made, EditRequest):
                     asked.append((place, item, made))
                 else:
@@ -107,7 +109,7 @@ class Editing:
             for (place, item, request), result in zip(asked, self._results(method, asked), strict=True):
                 edit = self._kept(method, place, item, request, result)
                 if result.image is not None and not item.last:
-                    current[item.session] = result.image
+                    current[place] = result.image
                 yield edit
 
     def _earlier(self, method: str, item: Item) -> Image.Image:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from editkit import __version__
 from editkit.errors import EditkitError
 from editkit.evaluation import existing
-from editkit.evaluation.benchmarks import open_benchmark
+from editkit.evaluation.benchmarks import located, open_benchmark
 from editkit.evaluation.chunks import Share, Watch
 from editkit.evaluation.metrics import LoadedMetric, judge
 from editkit.evaluation.preparation import PreparedRun, prepare
@@ -110,7 +110,8 @@ def _begin(folder: RunFolder, prepared: PreparedRun, share: Share) -> None:
     """Write what is run; methods, results and metrics of earlier calls stay in it."""
     config = asdict(prepared.config)
     config["judge"] = judge.public(config["judge"])
-    if config["data"] is not None:  # an arena may be opened from another folder
+    config["benchmark"] = located(config["benchmark"])  # an arena may be opened from another folder
+    if config["data"] is not None:
         config["data"] = str(Path(config["data"]).resolve())
     before = folder.settings if folder.begun(share.independent) else {}
     identity = {name: value for name, value in config.items() if name not in (*GROWING, *PLACES)}

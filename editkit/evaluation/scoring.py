@@ -98,7 +98,7 @@ class Scoring:
         before: Edit | None = None
         first: StoredPicture | None = None
         for _, item in session:
-            first = item.source or first
+            first = first or item.source
             edit = self._edits.get((method, item.id))
             missing = self._missing(method, item)
             given = _Given(pictures=pictures, before=before, first=first)
@@ -163,7 +163,7 @@ class Scoring:
         source, pictures = None, given.pictures
         if item.source is not None:
             source = pictures.decoded(item.source)
-        elif given.before is not None and given.before.picture:
+        elif item.turn > 1 and given.before is not None and given.before.picture:
             source = self._picture(given.before, f"result before {item.id}")
         return Case(
             item=item,

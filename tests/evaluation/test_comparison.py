@@ -16,12 +16,14 @@ from editkit.evaluation.comparison import compare, regressions
 from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig
 from tests.command_line import Cli, refused
+from tests.evaluation import samples
 from tests.evaluation.finished import done, scored
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("compared")
+    samples.jsonl(folder / "data", 8)
     return tuple(scored(folder, "jsonl", {"m": change}, ["pixels"]).path for change in (3, 30))  # type: ignore[return-value]
 
 
@@ -30,10 +32,27 @@ def test_a_worse_run_is_found(runs: tuple[Path, Path]) -> None:
     assert {name: each.verdict for name, each in found.items()} == dict.fromkeys(found, "worse")
     l1 = found["l1"]
     assert l1.change.mean == pytest.approx(l1.second - l1.first)
-    assert l1.change.n == 4
+    assert l1.change.n == 8
     assert l1.enough
     assert len(regressions(list(found.values()))) == len(found)
     assert not regressions([l1], tolerance=100)
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+def test_fewer_than_six_items_or_sessions_are_unclear(turns: int, tmp_path: Path, cli: Cli) -> None:
+    """Though all four are worse: so few are all worse by chance too often."""
+    data = samples.jsonl(tmp_path / "data", 4 * turns)
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["session"] = str(number // turns)
+    data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    first, second = (scored(tmp_path, "jsonl", {"m": change}, ["pixels"]).path for change in (3, 30))
+    found = compare(first, second)
+    assert {each.verdict for each in found} == {"unclear"}
+    assert not any(each.enough for each in found)
+    told = cli("eval", "compare", first, second, "--columns", "l1")
+    assert told.status == 0
+    assert f"needs about {6 * turns}" in told.out
 
 
 def test_the_other_way_round_it_is_better(runs: tuple[Path, Path]) -> None:
@@ -75,7 +94,7 @@ def shapes(out: Path, limit: int) -> RunConfig:
 
 def test_a_repeated_run_is_not_worse_by_its_costs(tmp_path: Path, tiny: Backbone, cli: Cli) -> None:
     """The same edits took more time and memory: both are surely worse, and only judged where asked for."""
-    first = done(shapes(tmp_path / "first", 3), lambda: Editor(tiny)).path
+    first = done(shapes(tmp_path / "first", 6), lambda: Editor(tiny)).path
     second = Path(shutil.copytree(first, tmp_path / "second"))
     log = second / "logs" / "scores-0.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()]
@@ -96,14 +115,14 @@ def test_a_repeated_run_is_not_worse_by_its_costs(tmp_path: Path, tiny: Backbone
 
 
 def test_other_items_fail_the_gate(runs: tuple[Path, Path], tmp_path: Path, cli: Cli) -> None:
-    config = {**RunFolder(runs[0]).settings["config"], "out": str(tmp_path / "three"), "limit": 3}
+    config = {**RunFolder(runs[0]).settings["config"], "out": str(tmp_path / "seven"), "limit": 7}
     fewer = done(RunConfig(**config)).path
     for pair in ((runs[0], fewer), (fewer, runs[0])):
         told = cli("eval", "compare", *pair, "--quiet")
         assert told.status == 1
         assert "no figure is surely worse" in told.out
         assert told.err == (
-            f"editkit: The run in {fewer} lacks 1 of the 4 items of {runs[0]}, such as 'item 3'; "
+            f"editkit: The run in {fewer} lacks 1 of the 8 items of {runs[0]}, such as 'item 7'; "
             "run both on the same items, or give --shared-items.\n"
         )
     allowed = cli("eval", "compare", runs[0], fewer, "--shared-items")
@@ -161,6 +180,7 @@ def test_what_is_named_twice_is_compared_once(runs: tuple[Path, Path]) -> None:
 
 def test_failures_are_compared_too(tmp_path: Path, cli: Cli) -> None:
     """A run whose results are missing is worse, though the figures of the others are the same."""
+    samples.jsonl(tmp_path / "good" / "data", 8)
     good = scored(tmp_path / "good", "jsonl", {"m": 3}, ["pixels"]).path
     results = Path(RunFolder(good).settings["results"]["m"])
     for each in sorted(results.glob("*.png"))[1:]:
@@ -169,7 +189,7 @@ def test_failures_are_compared_too(tmp_path: Path, cli: Cli) -> None:
     bad = done(RunConfig(**config)).path
     found = {each.column: each for each in compare(good, bad, columns=["l1"])}
     assert found["l1"].verdict == "unclear"
-    assert (found["failed"].first, found["failed"].second) == (0, 3 / 4)
+    assert (found["failed"].first, found["failed"].second) == (0, 7 / 8)
     assert found["failed"].verdict == "worse"
     assert compare(good, bad, columns=["failed"]) == [found["failed"]]
     told = cli("eval", "compare", good, bad)
@@ -196,16 +216,16 @@ def test_runs_without_most_pictures_are_not_comparable(tmp_path: Path, cli: Cli)
 
 def test_failures_can_be_asked_for_alone(runs: tuple[Path, Path]) -> None:
     (found,) = compare(*runs, columns=["failed"])
-    assert (found.column, found.first, found.second, found.change.n) == ("failed", 0, 0, 4)
+    assert (found.column, found.first, found.second, found.change.n) == ("failed", 0, 0, 8)
     assert found.verdict == "unclear"
 
 
 @pytest.mark.parametrize(
     ("log", "lines", "there"),
     [
-        ("edits", 2, "2 of 4 results"),
-        ("scores", 2, "2 of 4 scores of pixels"),
-        ("scores", 0, "0 of 4 scores"),
+        ("edits", 2, "2 of 8 results"),
+        ("scores", 2, "2 of 8 scores of pixels"),
+        ("scores", 0, "0 of 8 scores"),
     ],
 )
 def test_half_a_run_is_not_compared(

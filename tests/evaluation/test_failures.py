@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from editkit.editor import Editor
 from editkit.evaluation import runner
@@ -107,6 +108,28 @@ def test_failed_edits_are_tried_again(random_flux, tmp_path: Path) -> None:
     assert [row.error for row in found.rows] == [None] * 4
     assert all("l1" in row.values for row in found.rows)
     assert (folder.path / folder.edits()["kontext", "30-1"].picture).stat().st_mtime_ns == first
+
+
+def test_a_failed_drawing_is_tried_again_on_its_own(random_flux, tmp_path: Path) -> None:
+    """It has no source, and gets none of the pictures that are there."""
+    data = tmp_path / "own.jsonl"
+    data.write_text("".join(f"{json.dumps({'id': name, 'instruction': name})}\n" for name in "abc"))
+    config = RunConfig(
+        benchmark="text-to-image", data=str(data), methods=["kontext"], steps=1, batch_size=3,
+        metrics=["source-pixels", "cost"], out=str(tmp_path / "run"),
+    )  # fmt: skip
+    folder = done(config, lambda: Editor(random_flux))
+    picture = folder.path / folder.edits()["kontext", "b"].picture
+    picture.unlink()
+    log = folder.path / "logs" / "edits-0.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines[1] |= {"error": "There is too little memory.", "picture": "", "cost": {}}
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert runner.failed(config) == 1
+    found = frame.read_frame(done(config, lambda: Editor(random_flux)))
+    assert [row.error for row in found.rows] == [None] * 3
+    recipe = json.loads(Image.open(picture).text["editkit"])
+    assert recipe["source_sha256"] is None
 
 
 @pytest.mark.parametrize("lost", ["30-1", "139-2"])

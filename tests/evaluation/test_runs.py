@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.evaluation import planning, runner
 from editkit.evaluation.chunks import Share
+from editkit.evaluation.metrics.base import NEITHER, Column
+from editkit.evaluation.records import Case, Scores
 from editkit.evaluation.report import frame
 from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig, Variant
@@ -133,6 +136,36 @@ def test_memory_does_not_grow_with_the_items(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] - peaks[0] < 100 * 8_000
+
+
+class FromTheStart:
+    """How far results are from the picture that their session began with."""
+
+    name, parallel = "from the start", True
+    columns = (Column(name="from_start", better=NEITHER, meaning="mean difference of levels"),)
+
+    def describe(self) -> dict[str, str]:
+        return {}
+
+    def score(self, case: Case) -> Scores:
+        assert case.first is not None
+        return Scores(values={"from_start": float(np.abs(case.result.astype(int) - case.first).mean())})
+
+
+@pytest.mark.parametrize("name", ["magicbrush", "magicbrush-multi"])
+def test_every_turn_is_compared_with_the_start_of_its_session(name: str, tmp_path: Path) -> None:
+    """A turn that has a source of its own, too, as all have in MagicBrush's single turns."""
+    data = samples.magicbrush(tmp_path / "mb")
+    items, _ = samples.split(benchmark := runner.open_benchmark(name, data))
+    results = samples.copied_results(benchmark, tmp_path / "theirs")
+    for item in items:  # of every turn, what its session began with
+        shutil.copy(data / "images" / item.session / f"{item.session}-input.png", results / item.published)
+    config = RunConfig(
+        benchmark=name, data=str(data), results={"theirs": str(results)}, metrics=["pixels"],
+        out=str(tmp_path / "run"),
+    )  # fmt: skip
+    found = runner.run(replace(runner.prepare(config), metrics=[FromTheStart()]), unused, quiet)
+    assert [row.values["from_start"] for row in frame.read_frame(found).rows] == [0] * 4
 
 
 def test_metrics_that_are_absent_are_left_out(existing: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,3 +54,18 @@ def test_items_that_a_difference_needs() -> None:
     assert needed(differences) == pytest.approx((2.8 / 0.5) ** 2, rel=0.01)
     assert math.isinf(needed([0.0, 0.0]))
     assert math.isinf(needed([1.0]))
+
+
+def test_dependent_items_need_more(values: list[float]) -> None:
+    """Items that come five times each say no more than once, so that five times as many are needed."""
+    changes = np.array(values[:20]) - np.mean(values[:20]) + 0.8
+    five, groups = np.repeat(changes, 5).tolist(), [n for n in range(20) for _ in range(5)]
+    assert needed(five, groups) == pytest.approx(5 * needed(changes.tolist()))
+    assert needed(five, groups) > 4 * needed(five)
+    assert math.isinf(needed(five, ["one"] * 100))
+
+
+def test_no_difference_is_found_in_fewer_than_six() -> None:
+    """However even it is: 6 items, or 6 sessions of 3 turns."""
+    assert needed([1.0, 1.1] * 10) == pytest.approx(6)
+    assert needed([1.0, 1.1] * 15, [n // 3 for n in range(30)]) == pytest.approx(18)

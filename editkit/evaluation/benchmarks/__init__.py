@@ -23,7 +23,18 @@ READERS = {
 DRAWN = ("shapesworld",)
 """Readers that need no data."""
 
-__all__ = ["BENCHMARKS", "Benchmark", "BenchmarkConfig", "Contents", "Reader", "described", "open_benchmark"]
+YAML = (".yaml", ".yml")
+
+__all__ = [
+    "BENCHMARKS",
+    "Benchmark",
+    "BenchmarkConfig",
+    "Contents",
+    "Reader",
+    "described",
+    "located",
+    "open_benchmark",
+]
 
 
 def described(name: str) -> BenchmarkConfig:
@@ -32,13 +43,18 @@ def described(name: str) -> BenchmarkConfig:
     Raises:
         EditkitError: for an unknown name, key or reader.
     """
-    own = name.endswith((".yaml", ".yml"))
+    own = name.endswith(YAML)
     if not own and name not in BENCHMARKS:
         raise EditkitError(unknown("benchmark called", name, BENCHMARKS))
     found = config.build(BenchmarkConfig, config.read_yaml(name if own else FOLDER / f"{name}.yaml"))
     if found.reader not in READERS:
         raise EditkitError(unknown("reader of benchmarks called", found.reader, READERS))
     return found
+
+
+def located(name: str) -> str:
+    """A benchmark's name, or the absolute path of its YAML."""
+    return str(Path(name).resolve()) if name.endswith(YAML) else name
 
 
 def open_benchmark(name: str, data: str | Path | None = None) -> Benchmark:

@@ -81,7 +81,7 @@ class Identity:
             "revision": self._revision,
             "library": f"insightface {version('insightface')}, onnxruntime {version('onnxruntime')}",
             "preprocessing": f"detection at {SIDE}, score from {THRESHOLD}; aligned by five points to 112",
-            "faces": "the largest one of the source; the nearest one of the result; 0 where it has none",
+            "faces": "the largest one of the session's first source; the result's nearest one, 0 without any",
         }
 
     def asks(self, item: Item, first: RGB | None) -> bool:

@@ -14,8 +14,8 @@ from PIL import Image
 
 from editkit import judges
 from editkit.errors import EditkitError
+from editkit.evaluation.metrics.asked_words import asked_words
 from editkit.evaluation.metrics.base import HIGHER, Column
-from editkit.evaluation.metrics.text import asked_words
 from editkit.evaluation.records import RGB, Case, Item, Scores
 from editkit.judges.reading import words
 from editkit.judges.replies import Replies

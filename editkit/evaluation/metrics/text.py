@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from editkit.evaluation.metrics.asked_words import asked_words
 from editkit.evaluation.metrics.base import HIGHER, LOWER, Column
 from editkit.evaluation.metrics.libraries import imported, torchmetrics
 from editkit.evaluation.records import RGB, Case, Item, Scores
-
-DOUBLE, SINGLE = r"[\"\u201c\u201d\u300c\u300d]", r"['\u2018\u2019]"
-QUOTED = re.compile(rf"{DOUBLE}(.+?){DOUBLE}|(?<!\w){SINGLE}(.+?){SINGLE}(?!\w)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +22,8 @@ class TextConfig:
     """Options of the metric `text`."""
 
     quotes: bool = True
-    """Ask for the last quoted words of an instruction, where an item does not say which words it wants."""
+    """Ask for the last quoted words of an instruction that neither removes nor replaces them, where an
+    item does not say which words it wants."""
 
 
 class ReadText:
@@ -69,7 +68,7 @@ class ReadText:
             "model": "rapidocr's own detection and recognition, the weights of its package",
             "revision": f"rapidocr {version('rapidocr')}, onnxruntime {version('onnxruntime')}",
             "preprocessing": "rapidocr's own, at the result's size",
-            "words": "the item's; else the last quoted words of the instruction"
+            "words": "the item's; else the instruction's last quoted words that it does not remove or replace"
             if self.config.quotes
             else "the item's",
         }
@@ -99,14 +98,6 @@ class ReadText:
         """The lines of text that are read in a picture, in the reader's order."""
         found = self._read(np.ascontiguousarray(picture[..., ::-1]))
         return [str(text) for text in (found.txts or ())]
-
-
-def asked_words(item: Item, quotes: bool) -> tuple[str, ...]:
-    """The texts that an item wants to be readable."""
-    if item.words or not quotes:
-        return item.words
-    quoted = [first or second for first, second in QUOTED.findall(item.instruction)]
-    return tuple(quoted[-1:])
 
 
 def plain(text: str) -> str:

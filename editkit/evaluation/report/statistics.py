@@ -15,6 +15,9 @@ CELLS = 4_000_000
 """Counts that are held at a time."""
 TWO_SIDED, POWER = 1.96, 0.84
 """Quantiles of the normal distribution for 95 % confidence and 80 % power."""
+FEWEST = 6
+"""Independent groups from which a difference can be sure: five of one sign come by chance more often than one
+time in twenty (2 / 2**5), and their bootstrap interval is far too narrow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,12 +76,19 @@ def _resampled(sums_G: NDArray[np.float64], counts_G: NDArray[np.float64], seed:
     return np.concatenate(found)
 
 
-def needed(differences: Sequence[float]) -> float:
+def needed(differences: Sequence[float], groups: Sequence[object] | None = None) -> float:
     """Items that a paired comparison needs to find a difference of this size, at 80 % power.
 
-    Infinite where there is no difference.
+    Infinite where there is no difference, or a single group; never fewer than `FEWEST` groups hold.
+
+    Args:
+        differences: one an item.
+        groups: as for `estimate`; further items are taken to come in groups of the same sizes.
     """
-    mean = float(np.mean(differences))
-    if mean == 0 or len(differences) < 2:
+    sums_G, counts_G = _grouped(np.asarray(differences, dtype=float), groups)
+    size, number = len(sums_G), len(differences)
+    mean = float(sums_G.sum()) / number
+    if mean == 0 or size < 2:
         return math.inf
-    return float(((TWO_SIDED + POWER) * np.std(differences, ddof=1) / abs(mean)) ** 2)
+    variance = float(((sums_G - mean * counts_G) ** 2).sum()) * size / (size - 1) / number**2
+    return max((TWO_SIDED + POWER) ** 2 * variance / mean**2 * number, FEWEST * number / size)

@@ -112,14 +112,18 @@ def test_a_method_of_two_runs_has_two_names(run: RunFolder, tmp_path: Path) -> N
         open_contest([run.path, tmp_path / "link"])
 
 
-def test_a_contest_is_opened_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a run whose data and results were given by relative paths."""
+@pytest.mark.parametrize("benchmark", ["jsonl", "mine.yaml"])
+def test_a_contest_is_opened_from_another_folder(
+    benchmark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run whose data, results and own benchmark were given by relative paths."""
+    (tmp_path / "mine.yaml").write_text("name: mine\nreader: table\noptions: {layout: jsonl, id: '{id}'}\n")
     data = samples.jsonl(tmp_path / "data")
     for name, change in (("near", 5), ("far", 30)):
         samples.copied_results(open_benchmark("jsonl", data), tmp_path / name, change)
     monkeypatch.chdir(tmp_path)
     config = RunConfig(
-        benchmark="jsonl",
+        benchmark=benchmark,
         data="data/items.jsonl",
         results={"near": "near", "far": "far"},
         metrics=["pixels"],

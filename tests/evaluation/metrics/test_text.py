@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from editkit.evaluation.metrics import load_metric
-from editkit.evaluation.metrics.text import asked_words
+from editkit.evaluation.metrics.asked_words import asked_words
 from editkit.evaluation.records import Item
 from editkit.evaluation.report import frame
 from editkit.evaluation.settings import RunConfig
@@ -71,9 +71,29 @@ def test_a_failed_item_that_asks_for_words_counts_none_read(tmp_path: Path) -> N
         ("don't change the dog's colour", ()),
         ("把文字改成“你好”", ("你好",)),
         ("make it blue", ()),
+        ('Remove the text "OPEN" from the sign', ()),
+        ("erase the letters 'BBQ'", ()),
+        ("Don't touch the dog's 'hat'", ()),
+        ('Remove the texts "A" and "B"', ()),
+        ('Take the "SALE" sticker off, please', ()),
+        ('The text "OPEN" should be removed', ()),
+        ('show the sign without the word "OPEN"', ()),
+        ('change the word "LOVE" to HATE', ()),
+        ('replace "SHUT" with a heart', ()),
+        ('The word "LOVE" should be changed to HATE', ()),
+        ("把“你好”去掉", ()),
+        ("把“LOVE”改成HATE", ()),
+        ('Remove "OPEN" and write "CLOSED"', ("CLOSED",)),
+        ('Remove the cat and make the sign say "HI"', ("HI",)),
+        ('Instead of "SALE", write "OPEN"', ("OPEN",)),
+        ('Add "SALE" and remove the cat', ("SALE",)),
+        ('Change the sign to "OPEN" with white letters', ("OPEN",)),
+        ('Change the sky to blue and add "LOVE" to the wall', ("LOVE",)),
+        ("删除“A”并写上“B”", ("B",)),
+        ("写上“B”并去掉猫", ("B",)),
     ],
 )
-def test_quoted_words_are_asked_for(instruction: str, words: tuple[str, ...]) -> None:
+def test_quoted_words_are_asked_for_where_they_are_to_stay(instruction: str, words: tuple[str, ...]) -> None:
     assert asked_words(Item(id="i", instruction=instruction), True) == words
     assert asked_words(Item(id="i", instruction=instruction), False) == ()
     assert asked_words(Item(id="i", instruction=instruction, words=("x",)), True) == ("x",)
