@@ -156,7 +156,9 @@ class Editor:
         """
         record, options = self.method(request.method)
         self._adapters.activate(record, options, request)
-        self.backbone.load(record.role_under(options))
+        # Only an edit needs the method's own role; the method stands for its edits where there are no words.
+        generates = request.image is None and bool(request.instruction)
+        self.backbone.load(self.role(record.name) if generates else record.role_under(options))
 
     def edit_many(
         self, requests: Sequence[EditRequest], batch_size: int = 32, *, watch: Watch | None = None
@@ -233,14 +235,12 @@ class Editor:
         self._adapters.use(*self.method(method), names, scales)
 
     def role(self, name: str) -> str:
-        """Return the role that a method runs on, `text` where this backbone has none of the method's own.
+        """Return the role that a method runs on, `text` where this backbone has no other.
 
         Raises:
             EditkitError: for an unknown method.
         """
-        record, options = self.method(name)
-        own = record.role_under(options)
-        return own if own in self.backbone.roles else "text"
+        return self._adapters.role(*self.method(name))
 
     def method(self, name: str) -> tuple[Method[Options], Options]:
         """Return a method's record and its options on this editor.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,16 @@ def random_pipeline(random_flux, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The same weights as a diffusers FluxKontextPipeline folder; to be read only."""
     folder = tmp_path_factory.mktemp("pipeline") / "kontext"
     random_flux.save("kontext", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def random_text_pipeline(random_flux, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights as a FluxPipeline folder, which makes pictures from words alone; to be read only."""
+    folder = tmp_path_factory.mktemp("pipeline") / "text"
+    random_flux.save("text", folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "FluxPipeline"}))
     return folder
 
 

@@ -83,6 +83,10 @@ class AdapterManager:
         other.private = self.private
         return other
 
+    def role(self, method: AdaptedMethod, options: Options) -> str:
+        """Return the role that a method runs on: its own, or text to image on a family that edits nothing."""
+        return TEXT if set(self.backbone.roles) == {TEXT} else method.role_under(options)
+
     def load(self, method: AdaptedMethod, options: Options, adapter: str, name: str | None) -> str:
         """Load an adapter and let a method use it from now on; returns its name, the file's where None.
 
@@ -93,7 +97,7 @@ class AdapterManager:
         """
         from editkit import adapters
 
-        role, path = method.role_under(options), _find(adapter)
+        role, path = self.role(method, options), _find(adapter)
         if name is not None:
             self._load(method, role, path, name)
         else:
@@ -120,7 +124,7 @@ class AdapterManager:
         """
         from editkit import adapters
 
-        role = method.role_under(options)
+        role = self.role(method, options)
         adapters.enable(self.backbone.transformer(role), names, scales)
         self._chosen[method.name] = names, scales
 
@@ -130,9 +134,7 @@ class AdapterManager:
         Raises:
             EditkitError: where the default adapter cannot be fetched or loaded.
         """
-        role = method.role_under(options)
-        if role not in self.backbone.roles and TEXT in self.backbone.roles:
-            role = TEXT  # text to image on a family that edits nothing
+        role = self.role(method, options)
         if method.name in self._chosen:
             self.backbone.set_adapters(role, *self._chosen[method.name])
             return

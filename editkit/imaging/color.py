@@ -33,21 +33,19 @@ def upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def with_clear_color_as_decoded(image: Image.Image) -> Image.Image:
-    """Scale a PNG's transparent colour to the levels that Pillow decodes the pixels to.
+def load(image: Image.Image) -> None:
+    """Decode an image's pixels, and scale a PNG's transparent colour to the levels that they now have.
 
-    Pillow leaves the colour as the file has it, but spreads 2 and 4 bits to 8 and cuts 16 bits to 8. The
-    image must not be loaded yet; it stays as it is.
+    Pillow leaves the colour as the file has it, but spreads 2 and 4 bits to 8 and cuts 16 bits to 8. An image
+    that is loaded stays as it is.
     """
     value = image.info.get("transparency")
     tiles = getattr(image, "tile", None)  # only an image from a file that is not loaded has them
     kept = tiles[0][3] if tiles else None
     spread = {"L;2": 85, "L;4": 17}.get(kept) if isinstance(kept, str) else None
-    if value is None or not (spread or kept == RGB16):
-        return image
-    found = image.copy()
-    found.info["transparency"] = value * spread if spread else tuple(each >> 8 for each in value)
-    return found
+    image.load()
+    if value is not None and (spread or kept == RGB16):
+        image.info["transparency"] = value * spread if spread else tuple(each >> 8 for each in value)
 
 
 def eight_bit(image: Image.Image, notes: list[str]) -> Image.Image:

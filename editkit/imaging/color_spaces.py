@@ -68,6 +68,8 @@ CALIBRATED, ADOBE, UNCALIBRATED = 1, 2, 0xFFFF
 """EXIF's colour spaces; the second is not in the standard, but in use."""
 HEADER = 65536
 """Number of bytes at the start of an AVIF in which its colour codes are looked for."""
+H273 = "h273"
+"""Key of the colour codes in Pillow's `info` of a picture."""
 
 
 def icc_profile(
@@ -100,8 +102,15 @@ def icc_profile(
 def h273_codes(image: Image.Image) -> tuple[int, int, bool] | None:
     """Read a PNG's or AVIF's H.273 codes of primaries and transfer, and whether values use the full range.
 
-    Returns None if there are none, or if the image is loaded and its file closed.
+    The image keeps them in its `info`, as Pillow keeps other colour data, since a loaded one has no file to
+    read. Returns None if there are none, or if the image was loaded before they were read.
     """
+    if H273 not in image.info and (codes := _codes_in_file(image)) is not None:
+        image.info[H273] = codes
+    return image.info.get(H273)
+
+
+def _codes_in_file(image: Image.Image) -> tuple[int, int, bool] | None:
     file = getattr(image, "fp", None)
     if image.format not in ("PNG", "AVIF") or file is None:
         return None

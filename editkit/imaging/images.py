@@ -91,7 +91,7 @@ def from_stdin(data: bytes) -> Image.Image:
 
 
 def load_image(image: ImageInput, what: str = "image") -> Picture:
-    """Decode a picture of any mode; the given object stays as it is.
+    """Decode a picture of any mode; decoding a given object again gives the same.
 
     Args:
         what: what messages call the picture.
@@ -212,11 +212,10 @@ def _decode(image: Image.Image, label: str, notes: list[str]) -> Picture:
     if not 0 < image.width * image.height <= MAX_PIXELS:
         given = f"{image.width}x{image.height} pixels"
         raise EditkitError(f"{label} has {given}, where 1 to {MAX_PIXELS:,} are allowed; scale it first.")
-    codes = color_spaces.h273_codes(image)  # both look at the file before it is decoded
-    decoded = color.with_clear_color_as_decoded(image)
-    decoded.load()
+    codes = color_spaces.h273_codes(image)  # both look at the file, which a loaded image no longer has
+    color.load(image)
     profile = color_spaces.icc_profile(image, codes, label, notes)
-    upright = color.eight_bit(color.upright(decoded), notes)
+    upright = color.eight_bit(color.upright(image), notes)
     if upright.mode in ("P", "PA"):
         upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     alpha = np.array(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None

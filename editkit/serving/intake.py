@@ -91,6 +91,8 @@ def prepared(asked: ImageRequest, pictures: Pictures) -> list[PreparedRequest]:
     Raises:
         EditkitError: for what cannot be decoded, or a value out of range.
     """
+    if pictures.image is not None:  # the result is as large; a `size` without an image is shorter than these
+        openai.check_output(asked.output, pictures.image.size)
     mask = None if pictures.mask is None else uploads.mask(pictures.mask)
     own = None if mask or pictures.image is None else uploads.own_mask(pictures.image)
     given = {"image": pictures.image, "mask": mask or own, "references": pictures.references}

@@ -48,9 +48,8 @@ class Adapted:
             EditkitError: where it does not fit.
         """
         if method not in self.loaded:
-            record, options = self.editor.method(method)
             name = self.editor.load_adapter(path, method)
-            self.loaded[method] = record.role_under(options), name
+            self.loaded[method] = self.editor.role(method), name
 
     def unload(self) -> None:
         """Remove the adapter from the backbone; the editor cannot be used any more."""

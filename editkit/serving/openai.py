@@ -44,6 +44,8 @@ KNOWN = (*OWN, *request_fields.SETTINGS, *WITHOUT_EFFECT, *NEUTRAL)
 ITS_MODELS = ("gpt-image", "dall-e", "chatgpt-image")
 """Beginnings of the names of OpenAI's own models; a client that asks for one gets the default method."""
 FORMATS: Mapping[str, Mapping[str, Any]] = {"png": images.PNG, "jpeg": images.JPEG, "webp": images.WEBP}
+LONGEST_SIDES: Mapping[str, int] = {"jpeg": 65_500, "webp": 16_383}
+"""Longest side, in pixels, of a picture in a format; PNG's is longer than that of any picture here."""
 LONGEST = 32_000
 """Characters of a prompt, as with OpenAI."""
 
@@ -109,6 +111,21 @@ def read_fields(given: Mapping[str, Any], settings: ServerSettings, methods: Seq
         output=_output(given),
         notes=(*notes, *told),
     )
+
+
+def check_output(output: str, size: tuple[int, int]) -> None:
+    """Check that a format can hold a picture of this size.
+
+    Raises:
+        RefusedError: where a side is too long.
+    """
+    longest = LONGEST_SIDES.get(output)
+    if longest is not None and max(size) > longest:
+        given = f"{size[0]}x{size[1]}"
+        raise RefusedError(
+            f"output_format={output} holds up to {longest:,} pixels a side, the image is {given}; give png.",
+            param="output_format",
+        )
 
 
 def models(methods: Sequence[str], backbone: str, started: int) -> dict[str, Any]:

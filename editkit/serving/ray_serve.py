@@ -12,7 +12,7 @@ from typing import Any
 from editkit import api, config
 from editkit.editor import Editor
 from editkit.errors import EditkitError
-from editkit.serving import logs, run
+from editkit.serving import run
 from editkit.serving.app import Server
 from editkit.serving.deployment import DeploymentConfig
 
@@ -46,7 +46,6 @@ def application(args: Mapping[str, Any]) -> Any:
 
 def server(chosen: DeploymentConfig) -> Server:
     """Make one replica's server, on the first device that Ray lets it see."""
-    logs.set_up()
     settings = chosen.settings(os.environ.get("EDITKIT_API_KEY") or None)
 
     def load(device: str | None) -> Editor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -64,7 +65,8 @@ def _number(name: str, given: Any) -> float:
     if isinstance(given, str) and NUMBER.fullmatch(given):
         return float(given)
     if isinstance(given, int | float) and not isinstance(given, bool):
-        return float(given)
+        with suppress(OverflowError):  # a whole number of JSON may be larger than any float
+            return float(given)
     raise _wrong(name, given, "a number")
 
 

@@ -101,6 +101,7 @@ def offered(lanes: Sequence[Lane], names: Sequence[str]) -> tuple[str, ...]:
         registry.method(name)
         try:
             for lane in lanes:
+                _check_role(lane.editor, name)
                 lane.warm(name)
         except EditkitError as error:
             if names:
@@ -114,13 +115,20 @@ def offered(lanes: Sequence[Lane], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def _check_role(editor: Editor, name: str) -> None:
+    """Check that a backbone has a method's role; the default method alone makes pictures without its own."""
+    record, options = editor.method(name)
+    if name != USUAL:
+        editor.backbone.role(record.role_under(options))
+
+
 def made(
     load: Callable[[str | None], Editor],
     devices: Sequence[str | None],
     methods: Sequence[str],
     settings: ServerSettings,
 ) -> Server:
-    """Make the server, its weights loaded.
+    """Make the server, its weights loaded; from here on logs are lines of JSON.
 
     Args:
         load: gives the editor of a device.
@@ -131,6 +139,7 @@ def made(
     Raises:
         EditkitError: where weights cannot be loaded or a device is unknown.
     """
+    logs.set_up()
     # Recipes go to clients, who need not know where the operator's adapters are.
     editors = [load(device).configured(None, private=True) for device in devices]
     lanes = [Lane(editor, settings.adapters) for editor in editors]
@@ -146,7 +155,6 @@ def serve(server: Server, host: str, port: int, mount: Mount | None = None) -> N
         port: to listen at.
         mount: adds to the app while it is served.
     """
-    logs.set_up()
     # uvicorn raises the signal again once it has closed; a server that did as it was told ends with 0.
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:

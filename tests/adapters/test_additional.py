@@ -57,6 +57,27 @@ def test_several_with_their_scales(random_pipeline: Path, made: Made) -> None:
     assert weights[f"adapter two v1_0-{digest[two][:8]} x2"] == digest[two]
 
 
+def test_on_a_family_that_edits_nothing(random_text_pipeline: Path, made: Made) -> None:
+    """It has the role of text to image alone, which methods then run on."""
+
+    def drawn(editor: editkit.Editor) -> np.ndarray[Any, Any]:
+        editor.load(editkit.EditRequest(image=None, instruction="a circle"))
+        return np.asarray(editor.edit(None, "a circle", size=(64, 64), steps=2).image)
+
+    style = made("style.safetensors", 1)
+    folder = str(random_text_pipeline)
+    editor, additional = editkit.load(folder, "cpu"), editkit.load(folder, "cpu", lora={str(style): 1.0})
+    base = drawn(editor)
+    name = editor.load_adapter(style)
+    assert np.array_equal(drawn(editor), drawn(additional))
+    assert not np.array_equal(drawn(editor), base)
+    editor.use_adapters([])
+    assert np.array_equal(drawn(editor), base)
+    editor.use_adapters([name])
+    with pytest.raises(EditkitError, match="'kontext'"):  # pictures need a role of the method's own
+        editor.load(editkit.EditRequest(image=image(48, 40), instruction="make it blue"))
+
+
 def test_on_top_of_a_methods_own(random_flux: Flux, made: Made) -> None:
     own, style = made("own.safetensors", 3), made("style.safetensors", 4)
     editor = editkit.Editor(random_flux, {"icedit": {"adapter": str(own)}}, {str(style): 0.25})

@@ -154,6 +154,10 @@ ATTACKS: dict[str, Attack] = {
     "not a number": _posted(
         b'{"prompt": "a", "guidance": NaN}', "application/json", "/v1/images/generations"
     ),
+    "huge number in JSON": _posted(
+        b'{"prompt": "a", "guidance": 1%s}' % (b"0" * 400), "application/json", "/v1/images/generations"
+    ),
+    "long side": _sent(png(Image.new("L", (16_384, 4))), output_format="webp"),
     "lists": _posted(b'{"prompt": ["a"], "n": [1]}', "application/json", "/v1/images/generations"),
     "too many bytes": _posted(bytes(52 << 20), "multipart/form-data; boundary=a"),
     "endless": endless,

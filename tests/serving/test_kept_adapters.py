@@ -81,6 +81,20 @@ def test_an_adapter_of_several_methods_leaves_all_of_them(lane: Lane) -> None:
     assert {method: made(lane, NAMES[0], method) for method in found} == found
 
 
+def test_adapters_of_a_family_that_edits_nothing_leave_too(
+    random_text_pipeline: Path, lane: Lane, tmp_path: Path
+) -> None:
+    words = Lane(editkit.load(str(random_text_pipeline), "cpu"), tmp_path)
+    words.warm("kontext")
+    before = loaded(words, "text")
+    request = EditRequest(image=None, instruction="a circle", size=(32, 32), seed=1, steps=1)
+    for name in NAMES:
+        (result,) = words.edit([Job(prepared=inputs.prepare(request), adapter=name)])
+        assert not isinstance(result, Exception), result
+        assert result.image is not None, result.error
+    assert loaded(words, "text") - before == set(NAMES[-KEPT:])
+
+
 def test_a_file_that_changed_takes_the_place_of_the_old_one(lane: Lane, tmp_path: Path) -> None:
     old, before = made(lane, NAMES[0]), loaded(lane)
     assert isinstance(lane.editor.backbone, Flux)

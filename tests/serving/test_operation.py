@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -89,3 +90,17 @@ def test_a_stop_returns_what_takes_too_long(tmp_path: Path) -> None:
         assert answer.json()["error"]["code"] == "closing"
         assert "Retry-After" in answer.headers
         assert server.process.wait(60) == 0
+
+
+def test_a_family_that_edits_nothing_is_served(tmp_path: Path, random_text_pipeline: Path) -> None:
+    """The log says which methods are left out and why."""
+    with served(tmp_path, "--backbone", random_text_pipeline) as server:
+        left = {line["name"]: line["problem"] for line in server.lines()}
+        assert set(left) == {"icedit", "aceplus"}
+        assert all(re.search("no role .* called 'fill'", problem) for problem in left.values())
+        client = server.client()
+        assert [model.id for model in client.models.list()] == ["kontext"]
+        answer = client.images.generate(prompt="a circle", size="32x32", extra_body={"steps": 1})  # type: ignore[arg-type]
+        assert answer.data
+        with pytest.raises(openai.UnprocessableEntityError, match=r"no role .* called 'kontext'"):
+            client.images.edit(image=file(image(24, 24)), prompt=WORDS, extra_body={"steps": 1})
