@@ -156,8 +156,7 @@ class Editor:
         """
         record, options = self.method(request.method)
         self._adapters.activate(record, options, request)
-        # Only an edit needs the method's own role; the method stands for its edits where there are no words.
-        generates = request.image is None and bool(request.instruction)
+        generates = request.image is None and bool(request.instruction)  # needs no role of the method's own
         self.backbone.load(self.role(record.name) if generates else record.role_under(options))
 
     def edit_many(
@@ -214,10 +213,7 @@ class Editor:
     def load_adapter(self, path: str | Path, method: str = "kontext", name: str | None = None) -> str:
         """Load an adapter and let a method use it from now on; returns its name, the file's where None.
 
-        Args:
-            path: a file, a folder, a Hub id, or hf://OWNER/NAME/FILE.
-            method: the method that uses it.
-            name: its name on this editor.
+        `path` may also be a Hub id or hf://OWNER/NAME/FILE.
 
         Raises:
             EditkitError: where the file is missing, is no safetensors LoRA, or does not fit.
