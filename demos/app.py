@@ -15,7 +15,7 @@ import gradio as gr
 from demos import endpoint, settings, theme
 from demos.compare import Compare
 from demos.compare_form import Form
-from demos.device import QUEUE, WAITING, DeviceWorker, Visit, forget
+from demos.device import QUEUE, WAITING, DeviceWorker
 from demos.jobs import QUICK
 from demos.kept import KEY, Kept
 from demos.place import Place
@@ -25,6 +25,7 @@ from demos.search import Search
 from demos.session import Turns
 from demos.train import Train
 from demos.training import Training
+from demos.visit import Visit, forget
 from editkit import machine
 from editkit.editor import Editor
 
@@ -111,7 +112,7 @@ def build(device: DeviceWorker, run: Training, options: PageOptions) -> Any:
             with gr.Tab("Seed search", id="search"):
                 Search(place)
             with gr.Tab("Results", id="results") as tab:
-                results = Results(place, compare.form, tabs)
+                results = Results(place, compare.form, tabs, turns)
             train = None
             if options.trains:
                 with gr.Tab("Train", id="train"):

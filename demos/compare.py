@@ -12,10 +12,11 @@ from PIL import Image
 
 from demos import option_panels, theme, uploads, views, widgets
 from demos.compare_form import Form
-from demos.device import Loaded, Loading, Step, Visit, load_weights
+from demos.device import Loaded, Loading, Step, load_weights
 from demos.pictures import Painted, opened, painting
 from demos.place import Place
 from demos.result_cards import card
+from demos.visit import Visit
 from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.inference import comparison
@@ -84,7 +85,7 @@ class Compare:
     ) -> Iterator[dict[Any, Any]]:
         """Results as they come: the pictures of each method, its figures and recipe."""
         if missing := self.instruction.missing(instruction):
-            yield self.controls.idle(visit) | missing
+            yield self.controls.idle() | missing
             return
         try:
             painted = self._painted(picture)
@@ -108,7 +109,7 @@ class Compare:
             lora = self._lora(adapters or [], strength)
             configured = option_panels.apply(self.form.drawers, editor, requests, options, lora)
         except EditkitError as error:
-            yield self.controls.refused(visit, error)
+            yield self.controls.refused(error)
             return
         waiting = [each.waiting(name in methods) for name, each in self.cards.items()]
         yield {

@@ -1,31 +1,25 @@
-"""The worker that runs all edits of the page, and the data that the page keeps for each visitor."""
+"""The worker that runs all edits of the page."""
 
 from __future__ import annotations
 
-import secrets
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from demos.visit import Visit
 from editkit import api
 from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.inference.progress import Progress, Watch
-from editkit.types import EditRequest, EditResult
-
-if TYPE_CHECKING:
-    from editkit.sessions.session import Session
+from editkit.types import EditRequest
 
 QUEUE = "device"
 """Concurrency id of handlers that compute; they run one at a time."""
@@ -40,68 +34,6 @@ duration."""
 
 class VisitorStoppedError(Exception):
     """An error for work that the visitor stopped."""
-
-
-@dataclass(kw_only=True)
-class Visit:
-    """The data that the page keeps for one visitor.
-
-    Attributes:
-        key: secret of the visitor's browser, by which what the page keeps is found again; empty at first,
-            since Gradio copies one `Visit` for every visitor.
-        stop: event that ends the running or waiting work; None where there is none.
-        editor: an editor with the adapters that the visitor tries.
-        folder: folder of the files made for the visitor.
-        results: source and result of the last comparison, by method.
-        session: the session of the Session tab.
-        started: file of the picture that the session started from; empty for none of this visit.
-        sessions: folders of the earlier sessions on the page, in its order.
-        search: request and previews of the last search over seeds.
-        listed: files of the results in the gallery, in its order.
-        chosen: file of the chosen result.
-        thumbnails: files made for the gallery, by those of the results.
-    """
-
-    key: str = ""
-
-    stop: threading.Event | None = None
-    editor: Editor | None = None
-    folder: Path | None = None
-    results: dict[str, tuple[Image.Image, EditResult]] = field(default_factory=dict)
-    session: Session | None = None
-    started: str = ""
-    sessions: tuple[Path, ...] = ()
-    search: tuple[EditRequest, dict[int, Image.Image]] | None = None
-    listed: tuple[Path, ...] = ()
-    chosen: Path | None = None
-    thumbnails: dict[Path, str] = field(default_factory=dict)
-
-    def secret(self) -> str:
-        """Return the key, and make one where the browser brought none."""
-        self.key = self.key or secrets.token_hex(16)
-        return self.key
-
-    def new_folder(self) -> Path:
-        """Make a new folder for the visitor's files, below the one that the page serves files from."""
-        self.folder = self.folder or Path(tempfile.mkdtemp(prefix="visit-", dir=served()))
-        return Path(tempfile.mkdtemp(dir=self.folder))
-
-
-def served() -> Path:
-    """Return the folder that the page serves files from."""
-    from gradio.utils import get_upload_folder
-
-    folder = Path(get_upload_folder())
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def forget(visit: Visit) -> None:
-    """Delete a visitor's files and stop the visitor's work."""
-    if visit.stop:
-        visit.stop.set()
-    if visit.folder:
-        shutil.rmtree(visit.folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,7 +116,8 @@ class DeviceWorker:
     def stream(self, visit: Visit, work: Work) -> Iterator[Any]:
         """Run work and yield its reports, such as `Step`s; the last may be an error.
 
-        The work is stopped when the caller no longer listens.
+        The work is stopped when the caller no longer listens. Work that the device gives up before it begins
+        ends with the error that says so.
         """
         reports: SimpleQueue[Any] = SimpleQueue()
         stop = visit.stop = visit.stop or threading.Event()
@@ -195,26 +128,21 @@ class DeviceWorker:
                 work(reports.put, _watch(reports.put, stop))
             except (EditkitError, VisitorStoppedError) as error:
                 reports.put(error)
-            finally:
-                reports.put(None)
 
-        running = self._worker.submit(run)
+        running = None
         try:
+            running = self._worker.submit(run)
+            running.add_done_callback(lambda _: reports.put(None))  # also where it never ran
             while (event := reports.get()) is not None:
                 yield event
             running.result()
+        except EditkitError as error:
+            yield error
         finally:
             stop.set()
-            wait([running])
-            visit.stop = None
-
-
-def ask_to_stop(visit: Visit) -> bool:
-    """Stop a visitor's work within one step; return whether there is any."""
-    if visit.stop is None:
-        return False
-    visit.stop.set()
-    return True
+            wait([running] if running else [])
+            if visit.stop is stop:
+                visit.stop = None
 
 
 def _check(stop: threading.Event) -> None:

@@ -8,15 +8,19 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from demos.device import Visit
 from demos.kept import Kept
 from demos.pictures import thumbnail
+from demos.visit import Visit
 from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.sessions import session, store
 
 LISTED = 12
 """Largest number of sessions in the gallery."""
+CHANGED = (
+    "This session was changed elsewhere, perhaps in another tab; look at it as it is now, and try again."
+)
+GONE = "This session is gone, perhaps deleted in another tab; the next edit starts another one."
 
 
 class EarlierSessions:
@@ -56,6 +60,26 @@ class EarlierSessions:
         if not 0 <= number < len(visit.sessions):
             raise EditkitError(f"There is no session {number}; reload the page to see those that there are.")
         return session.load_session(visit.sessions[number], lambda _: editor)
+
+
+def renewed(visit: Visit) -> str:
+    """Load the visitor's session anew where another tab changed its folder, or leave it where it is gone.
+
+    Returns what happened, in words; nothing where the session is as it was.
+    """
+    old = visit.session
+    if old is None:
+        return ""
+    try:
+        old.check()
+        return ""
+    except EditkitError:
+        visit.session = None
+    try:
+        visit.session = session.load_session(old.folder, lambda _: old.editor)
+        return CHANGED
+    except EditkitError:
+        return GONE
 
 
 def _entry(folder: Path, visit: Visit) -> tuple[str, str]:

@@ -6,10 +6,11 @@ from typing import Any
 
 import gradio as gr
 
-from demos.device import QUEUE, USUAL, Visit, VisitorStoppedError, load_weights
+from demos.device import QUEUE, USUAL, VisitorStoppedError, load_weights
 from demos.pictures import opened, photo
 from demos.place import Place
 from demos.result_cards import saved
+from demos.visit import Visit
 from editkit.errors import EditkitError
 from editkit.types import EditRequest, EditResult
 

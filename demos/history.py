@@ -9,10 +9,11 @@ from typing import Any
 import gradio as gr
 
 from demos import theme
-from demos.device import Visit
 from demos.pictures import shown
+from demos.visit import Visit
 from editkit.imaging import images
 from editkit.sessions.session import Session
+from editkit.sessions.store import Turn
 
 
 class History:
@@ -68,6 +69,14 @@ class History:
             self.folder: shutil.make_archive(str(place / "session"), "zip", folder),
             self.strip: str(place / "strip.png"),
         }
+
+
+def facts(turn: Turn) -> list[str]:
+    """Write what is known of a turn."""
+    told = [f"turn {turn.number}", turn.method or turn.instruction]
+    if turn.alignment is not None:
+        told.append(f"shift {turn.alignment.shift:.2f} pixels")
+    return told
 
 
 def _turns(session: Session, visit: Visit) -> list[tuple[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import Parameter, Signature, signature
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import gradio as gr
 
 from demos import theme
-from demos.device import QUEUE, DeviceWorker, Visit, VisitorStoppedError, Work, ask_to_stop
+from demos.device import QUEUE, DeviceWorker, VisitorStoppedError, Work
+from demos.visit import Visit, ask_to_stop
 from editkit.errors import EditkitError
 
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "undocumented"}
@@ -59,7 +59,7 @@ class Controls:
         name = name or self.name
         mine = [self.status, self.go, self.halt]
         quick = QUICK
-        waiting = gr.on(triggers, begin, [visit], [visit, *mine], api_name=f"{name}_begin", **quick)
+        waiting = gr.on(triggers, self._begin, [visit], [visit, *mine], api_name=f"{name}_begin", **quick)
         running = waiting.then(
             self._handler(run, named or {}),
             [visit, *inputs],
@@ -73,7 +73,7 @@ class Controls:
             api_name=name,
         )
         running.success(None, None, None, js=IN_VIEW % self.results, api_visibility="private")
-        running.failure(failed, None, mine, api_name=f"{name}_failed", **quick)
+        running.failure(self._failed, [visit], mine, api_name=f"{name}_failed", **quick)
 
     def stoppable(self, visit: Any) -> None:
         """Connect the stop button with the visitor's work.
@@ -96,11 +96,12 @@ class Controls:
         It finally yields all components in their last state, and clients may leave out the named controls.
         """
 
-        def handler(*given: Any, **controls: Any) -> Iterator[dict[Any, Any]]:
+        def handler(visit: Visit, *given: Any, **controls: Any) -> Iterator[dict[Any, Any]]:
             whole: dict[Any, Any] = {}
-            for changes in run(*given, **controls):
-                whole |= changes
-                yield dict(changes)
+            with visit.turn(self.name):
+                for changes in run(visit, *given, **controls):
+                    whole |= changes
+                    yield dict(changes)
             yield whole | self.over()
 
         own = [each for each in signature(run).parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
@@ -113,15 +114,24 @@ class Controls:
         """Set the buttons for no running work."""
         return {self.go: gr.update(interactive=True), self.halt: gr.update(interactive=False)}
 
-    def idle(self, visit: Visit) -> dict[Any, Any]:
+    def idle(self) -> dict[Any, Any]:
         """Nothing was begun, for a reason that is said elsewhere."""
-        visit.stop = None
         return {self.status: theme.status("Ready.")}
 
-    def refused(self, visit: Visit, error: EditkitError) -> dict[Any, Any]:
+    def refused(self, error: EditkitError) -> dict[Any, Any]:
         """Show why no work was started."""
-        visit.stop = None
         return {self.status: theme.problem(str(error))}
+
+    def _begin(self, visit: Visit) -> tuple[Any, ...]:
+        """Set the page for work that may have to wait for its turn."""
+        visit.begin(self.name)
+        waiting = theme.status("Waiting for the device.")
+        return visit, waiting, gr.update(interactive=False), gr.update(interactive=True)
+
+    def _failed(self, visit: Visit) -> tuple[Any, ...]:
+        """Set the page after an unexpected error, which is in the server's log, or after a full queue."""
+        visit.drop(self.name)
+        return theme.problem(UNFORESEEN), gr.update(interactive=True), gr.update(interactive=False)
 
     def follow(self, device: DeviceWorker, visit: Visit, work: Work) -> Iterator[Any]:
         """Run work and yield its reports; a stop or an error is a dict with a change of the page."""
@@ -134,18 +144,6 @@ class Controls:
                 yield event
 
 
-def begin(visit: Visit) -> tuple[Any, ...]:
-    """Set the page for work that may have to wait for its turn."""
-    visit.stop = threading.Event()
-    waiting = theme.status("Waiting for the device.")
-    return visit, waiting, gr.update(interactive=False), gr.update(interactive=True)
-
-
 def stop(visit: Visit) -> str:
     """Stop the visitor's work within one step."""
     return theme.status("Stopping." if ask_to_stop(visit) else "Nothing is running.")
-
-
-def failed() -> tuple[Any, ...]:
-    """Set the page after an unexpected error, which is in the server's log."""
-    return theme.problem(UNFORESEEN), gr.update(interactive=True), gr.update(interactive=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from demos.device import Visit
+from demos.visit import Visit
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.inference import provenance

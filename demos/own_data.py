@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -44,6 +44,26 @@ class OwnData:
 
     config: DataConfig
 
+    @property
+    def path(self) -> Path:
+        """Path of the list or folder."""
+        assert self.config.path is not None
+        return Path(self.config.path)
+
+    @property
+    def base(self) -> Path:
+        """The folder that the pictures' paths start from."""
+        return (self.path if self.path.is_dir() else self.path.parent).resolve()
+
+    def rows(self) -> Iterator[Mapping[str, Any]]:
+        """Read the rows of whole pairs.
+
+        Raises:
+            EditkitError: where they cannot be read at all.
+        """
+        known = layouts.LAYOUTS[self.config.name](self.path, self.config)
+        return (row for row in known if not isinstance(row, BadRow))
+
     def check(self) -> Check:
         """Check the first records.
 
@@ -72,13 +92,10 @@ class OwnData:
         Raises:
             EditkitError: where there are no whole pairs.
         """
-        assert self.config.path is not None
-        path, names = Path(self.config.path), columns(self.config)
-        known = layouts.LAYOUTS[self.config.name](path, self.config)
-        base = path if path.is_dir() else path.parent
-        rows = [_absolute(row, base.resolve(), names) for row in known if not isinstance(row, BadRow)]
+        names, base = columns(self.config), self.base
+        rows = [_absolute(row, base, names) for row in self.rows()]
         if not rows:
-            raise EditkitError(f"There are no whole pairs in {path.name}; give {WANTED}.")
+            raise EditkitError(f"There are no whole pairs in {self.path.name}; give {WANTED}.")
         held = rows[::SHARE][:HELD_OUT] if len(rows) >= SHARE else []
         trained = [row for row in rows if row not in held]
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +143,7 @@ def unpacked(archive: Path, name: str, folder: Path) -> OwnData:
         folder: an empty folder, which is removed where there are no pairs.
 
     Raises:
-        EditkitError: where it is no archive, is too large, leaves its folder, or holds no pairs.
+        EditkitError: where it is no archive, is too large, holds no pairs, or names files outside its folder.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -142,7 +159,9 @@ def unpacked(archive: Path, name: str, folder: Path) -> OwnData:
         inner = next((each for each in places if _holds_pairs(each)), None)
         if inner is None:
             raise EditkitError(f"{name} holds no pairs; pack {WANTED}.")
-        return at(str(inner))
+        own = at(str(inner))
+        _check_inside(own, folder, name)
+        return own
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise EditkitError(f"{name} is no zip archive that can be read ({first_sentence(error)}).") from error
@@ -153,6 +172,27 @@ def unpacked(archive: Path, name: str, folder: Path) -> OwnData:
 
 def _holds_pairs(folder: Path) -> bool:
     return (folder / ANSWERS).is_dir() or any(folder.glob(f"*{LINES}"))
+
+
+def _check_inside(own: OwnData, folder: Path, name: str) -> None:
+    """Refuse pictures outside the folder: whoever brings an archive may not see this machine's files."""
+    names, base, folder = columns(own.config), own.base, folder.resolve()
+    for row in own.rows():
+        for field in PICTURES:
+            if not _inside(row.get(names[field]), base, folder):
+                raise EditkitError(f"A pair of {name} names a picture outside its folder; pack it again.")
+
+
+def _inside(value: Any, base: Path, folder: Path) -> bool:
+    """Whether all paths of a row's value lead to places in the folder."""
+    if isinstance(value, Mapping):  # such as {"path": ...}
+        value = list(value.values())
+    if isinstance(value, list):
+        return all(_inside(each, base, folder) for each in value)
+    try:
+        return not isinstance(value, str) or (base / value).resolve().is_relative_to(folder)
+    except ValueError:  # no path at all
+        return False
 
 
 def _absolute(row: Mapping[str, Any], base: Path, names: Mapping[str, str]) -> dict[str, Any]:

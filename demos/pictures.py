@@ -10,7 +10,7 @@ from gradio.components.image_editor import EditorData
 from PIL import Image, ImageChops
 
 from demos import theme
-from demos.device import Visit
+from demos.visit import Visit
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.imaging.contact_sheet import enlarged

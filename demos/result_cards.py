@@ -11,8 +11,8 @@ import gradio as gr
 from PIL import Image
 
 from demos import theme
-from demos.device import Visit
 from demos.views import Views
+from demos.visit import Visit
 from editkit.config import Options
 from editkit.imaging import images
 from editkit.inference import comparison

@@ -11,10 +11,11 @@ from PIL import Image
 
 from demos import settings, theme
 from demos.compare_form import Form
-from demos.device import Visit
 from demos.jobs import QUICK
 from demos.pictures import shown, thumbnail
 from demos.place import Place
+from demos.session import Turns
+from demos.visit import Visit
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.inference import provenance
@@ -34,10 +35,12 @@ class Results:
         place: what the tabs share.
         form: where settings are used again.
         tabs: the tabs, of which Compare has the id `compare`.
+        turns: the Session tab, whose session may be deleted here.
     """
 
-    def __init__(self, place: Place, form: Form, tabs: Any) -> None:
+    def __init__(self, place: Place, form: Form, tabs: Any, turns: Turns) -> None:
         self.kept, self.visit, self.form, self.tabs = place.kept, place.visit, form, tabs
+        self.turns = turns
         self.base = place.base
         self.status = gr.HTML(theme.status(SHARED if self.kept.personal else ALONE), elem_id="results-status")
         self.empty = gr.HTML(theme.empty("No results yet", EMPTY))
@@ -99,7 +102,8 @@ class Results:
         packed = [self.status, self.packed]
         self.pack.click(self.pack_all, [self.visit], packed, api_name="results_zip", **QUICK)
         self.delete.click(self.ask, None, [self.sure], api_name="results_ask", **QUICK)
-        self.sure.click(self.delete_all, [self.visit], self.outputs, api_name="results_delete", **QUICK)
+        deleted = [*self.outputs, *self.turns.outputs]
+        self.sure.click(self.delete_all, [self.visit], deleted, api_name="results_delete", **QUICK)
 
     def shown(self, visit: Visit) -> dict[Any, Any]:
         """List the visitor's results."""
@@ -168,8 +172,8 @@ class Results:
     def delete_all(self, visit: Visit) -> dict[Any, Any]:
         """Delete the visitor's results and sessions."""
         self.kept.forget(visit)
-        visit.session = None
-        return {**self.shown(visit), self.status: theme.status("All your results and sessions are deleted.")}
+        said = theme.status("All your results and sessions are deleted.")
+        return {**self.turns.ended(visit), **self.shown(visit), self.status: said}
 
     def _entry(self, file: Path, visit: Visit) -> tuple[str, str]:
         if file not in visit.thumbnails:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demos.device import served
+from demos.visit import served
 from editkit.train import status
 from editkit.train.status import Status
 

@@ -11,12 +11,13 @@ import gradio as gr
 from PIL import Image
 
 from demos import theme, uploads, verdicts, views, widgets
-from demos.device import Loaded, Loading, Step, Visit, load_weights
+from demos.device import Loaded, Loading, Step, load_weights
 from demos.jobs import QUICK
 from demos.pictures import photo, shown
 from demos.place import Place
 from demos.result_cards import saved
 from demos.search_form import MOST, SearchForm
+from demos.visit import Visit
 from editkit.errors import EditkitError
 from editkit.inference import search_settings
 from editkit.inference.speed import EXACT
@@ -114,7 +115,7 @@ class Search:
     ) -> Iterator[dict[Any, Any]]:
         """Previews as they come, then the judge's comparisons and the winner."""
         if missing := self.instruction.missing(instruction):
-            yield self.controls.idle(visit) | missing
+            yield self.controls.idle() | missing
             return
         try:
             given = photo(self.pixels, picture)
@@ -124,9 +125,10 @@ class Search:
             steps = widgets.number("steps", steps, whole=True)
             asked = search_settings.build({"seeds": seeds, "judge": judge, "mode": mode})
         except EditkitError as error:
-            yield self.controls.refused(visit, error)
+            yield self.controls.refused(error)
             return
         notes = (*given.notes, *self.device.remarks(source))
+        visit.search = None  # the previews of the last search go with what follows
         request = EditRequest(
             image=source,
             instruction=instruction,
@@ -151,7 +153,7 @@ class Search:
     def finished(self, visit: Visit, seed: int | None) -> Iterator[dict[Any, Any]]:
         """Finish the edit of a seed that the judge did not choose."""
         if visit.search is None or seed is None:
-            yield self.controls.refused(visit, EditkitError("Choose one of the previews first."))
+            yield self.controls.refused(EditkitError("Choose one of the previews first."))
             return
         request, _ = visit.search
         assert isinstance(request.image, Image.Image)
@@ -228,7 +230,8 @@ class Search:
 
 def pick(visit: Visit, chosen: gr.SelectData) -> tuple[Any, Any]:
     """Return the seed of the chosen preview, and show the button that finishes it."""
-    if visit.search is None:
+    seeds = list(visit.search[1]) if visit.search else []
+    if not 0 <= chosen.index < len(seeds):
         return None, gr.update(visible=False)
-    seed = list(visit.search[1])[chosen.index]
+    seed = seeds[chosen.index]
     return seed, gr.update(value=f"Finish seed {seed}", visible=True)

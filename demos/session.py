@@ -9,12 +9,13 @@ from typing import Any
 import gradio as gr
 
 from demos import theme, uploads, views
-from demos.device import QUEUE, USUAL, Loaded, Loading, Step, Visit, load_weights
-from demos.earlier_sessions import EarlierSessions
-from demos.history import History
+from demos.device import QUEUE, USUAL, Loaded, Loading, Step, load_weights
+from demos.earlier_sessions import EarlierSessions, renewed
+from demos.history import History, facts
 from demos.pictures import photo
 from demos.place import Place
 from demos.session_form import SessionForm
+from demos.visit import Visit
 from editkit.errors import EditkitError
 from editkit.inference.speed import EXACT
 from editkit.sessions.session import Session
@@ -91,10 +92,9 @@ class Turns:
             session = self.device.editor_of(visit).session(source, self.place.kept.new_session(visit))
             session.adopt(result)
         except EditkitError as error:
-            return {self.controls.status: theme.problem(str(error))}
+            return self._anew(visit, self.controls.refused(error))
         visit.session, visit.started = session, ""
-        words = "Started from Compare; say what to change next."
-        return {**self.shown(visit, words), self.form.picture: None}
+        return self.shown(visit, "Started from Compare; say what to change next.") | {self.form.picture: None}
 
     def edit(
         self,
@@ -108,14 +108,14 @@ class Turns:
     ) -> Iterator[dict[Any, Any]]:
         """Make the next turn; a picture that no turn was made from yet starts a session."""
         if missing := self.instruction.missing(instruction):
-            yield self.controls.idle(visit) | missing
+            yield self.controls.idle() | missing
             return
         try:
             session, notes = self._session(visit, picture)
+            before = session.current.image
         except EditkitError as error:
-            yield self.controls.refused(visit, error)
+            yield self._anew(visit, self.controls.refused(error))
             return
-        before = session.current.image
 
         def work(tell: Any, watch: Any) -> None:
             asked: dict[str, Any] = {"seed": seed or 0, "preserve": preserve or None, "speed": speed or EXACT}
@@ -127,7 +127,7 @@ class Turns:
         yield {status: theme.status("Starting.", 0, notes), **self.instruction.fine()}
         for event in self.controls.follow(self.device, visit, work):
             if isinstance(event, dict):
-                yield event
+                yield self._anew(visit, event)
             elif isinstance(event, Loading):
                 yield {status: theme.status("Loading weights.", 0, notes)}
             elif isinstance(event, Loaded):
@@ -153,6 +153,7 @@ class Turns:
         """
         file = (picture or {}).get("path") or ""
         if visit.session and file in ("", visit.started):
+            visit.session.check()
             return visit.session, ()
         if not file:
             raise EditkitError(NONE)
@@ -165,8 +166,8 @@ class Turns:
 
     def branch(self, visit: Visit, chosen: gr.SelectData) -> dict[Any, Any]:
         """Go on from the chosen turn."""
-        act = self._act(lambda session: session.branch(int(chosen.index)), "The next edit branches off here.")
-        return act(visit)
+        go = partial(Session.branch, number=int(chosen.index))
+        return self._act(go, "The next edit branches off here.")(visit)
 
     def resumed(self, visit: Visit, chosen: gr.SelectData) -> dict[Any, Any]:
         """Go on with the chosen session."""
@@ -176,10 +177,10 @@ class Turns:
         """Go on with one of the visitor's sessions, 0 for the one that was changed last."""
         try:
             visit.session = self.earlier.loaded(visit, number, self.device.editor_of(visit))
+            visit.started = ""
+            return {**self.shown(visit, "Your session as you left it."), self.form.picture: None}
         except EditkitError as error:
-            return {self.controls.status: theme.problem(str(error))}
-        visit.started = ""
-        return {**self.shown(visit, "Your session as you left it."), self.form.picture: None}
+            return self._anew(visit, self.controls.refused(error))
 
     def arrived(self, visit: Visit) -> dict[Any, Any]:
         """Show the visitor's last session, if there is one."""
@@ -200,13 +201,12 @@ class Turns:
 
     def exported(self, visit: Visit) -> dict[Any, Any]:
         """Offer the session's folder as a zip, and its strip."""
-        session = visit.session
-        if session is None:
-            return {self.controls.status: theme.problem(NONE)}
         try:
-            saved = self.history.saved(session, visit.new_folder())
+            if visit.session is None:
+                raise EditkitError(NONE)
+            saved = self.history.saved(visit.session, visit.new_folder())
         except EditkitError as error:
-            return {self.controls.status: theme.problem(str(error))}
+            return self._anew(visit, self.controls.refused(error))
         return {self.controls.status: theme.status("Ready to download.")} | saved
 
     def _act(self, do: Callable[[Session], Any], words: str) -> Callable[[Visit], dict[Any, Any]]:
@@ -217,11 +217,18 @@ class Turns:
                 if visit.session is None:
                     raise EditkitError(NONE)
                 do(visit.session)
+                return self.shown(visit, words)
             except EditkitError as error:
-                return {self.controls.status: theme.problem(str(error))}
-            return self.shown(visit, words)
+                return self._anew(visit, self.controls.refused(error))
 
         return act
+
+    def _anew(self, visit: Visit, said: dict[Any, Any]) -> dict[Any, Any]:
+        """Say what was not done; where another tab changed or deleted the session, show that instead."""
+        if not (words := renewed(visit)):
+            return said
+        changes = self.shown(visit, "") if visit.session else self.ended(visit)
+        return changes | {self.controls.status: theme.problem(words)}
 
     def shown(self, visit: Visit, words: str, notes: tuple[str, ...] = ()) -> dict[Any, Any]:
         """The session as it stands, with further notes."""
@@ -235,16 +242,8 @@ class Turns:
             self.empty: gr.update(visible=False),
             self.now: gr.update(visible=True),
             **self.turn.done(before.image, now.image, visit),
-            self.facts: theme.chips(_facts(session)),
+            self.facts: theme.chips(facts(now)),
             self.past: gr.update(visible=True),
             **self.history.shown(session, visit),
             **self.earlier.shown(visit),
         }
-
-
-def _facts(session: Session) -> list[str]:
-    now = session.current
-    facts = [f"turn {now.number}", now.method or now.instruction]
-    if now.alignment is not None:
-        facts.append(f"shift {now.alignment.shift:.2f} pixels")
-    return facts

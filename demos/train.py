@@ -9,11 +9,12 @@ from typing import Any
 import gradio as gr
 
 from demos import own_data, run_files, theme, training
-from demos.device import QUEUE, DeviceWorker, Visit
+from demos.device import QUEUE, DeviceWorker
 from demos.run_files import RunFiles
 from demos.train_data import CONFIG
 from demos.train_form import TrainForm
 from demos.training import Training
+from demos.visit import Visit
 from editkit.errors import EditkitError
 from editkit.train import status as statuses
 from editkit.train.status import Status

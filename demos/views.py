@@ -9,9 +9,9 @@ import gradio as gr
 from PIL import Image
 
 from demos import theme
-from demos.device import Visit
 from demos.jobs import QUICK
 from demos.pictures import shown
+from demos.visit import Visit
 from editkit.imaging import contact_sheet
 from editkit.inference import comparison
 

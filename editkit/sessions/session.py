@@ -60,6 +60,7 @@ class Session:
         Raises:
             EditkitError: where the edit cannot be carried out or written; the session is then unchanged.
         """
+        self.check()  # before an edit that could not be kept
         result = self.editor.edit(self.current.path, instruction, method, **fields)
         self.adopt(result)
         return result
@@ -135,6 +136,14 @@ class Session:
             found.append(self.turns[found[-1].parent])
         return tuple(reversed(found))
 
+    def check(self) -> None:
+        """Check that the folder holds the session as it is here.
+
+        Raises:
+            EditkitError: where another program or page changed it, or it is gone.
+        """
+        store.check_unchanged(self.folder, self.turns, self._current, self._ahead)
+
     def drift(self) -> float:
         """Measure the mean absolute difference to the original, in [0, 1], where nothing should have changed.
 
@@ -190,12 +199,14 @@ class Session:
         return folder
 
     def _add(self, image: Image.Image, change: Image.Image | None, **values: Any) -> Turn:
+        self.check()  # before files of another's turns are replaced
         number = len(self.turns)
         turn = store.write(self.folder, image, change, number=number, parent=self._current, **values)
         return self._commit((*self.turns, turn), number, ())
 
     def _commit(self, turns: tuple[Turn, ...], current: int, ahead: tuple[int, ...]) -> Turn:
         """Write the new state to disk, then take it over, so that a failure changes nothing."""
+        self.check()
         store.index(self.folder, turns, current, ahead)
         self.turns, self._current, self._ahead = turns, current, ahead
         return self.current

@@ -115,15 +115,29 @@ def index(folder: Path, turns: Sequence[Turn], current: int, ahead: Sequence[int
     Raises:
         EditkitError: where it cannot be written.
     """
-    session = {
-        "format": FORMAT,
-        "versions": provenance.versions(),
-        "current": current,
-        "ahead": list(ahead),
-        "turns": [turn.entry() for turn in turns],
-    }
+    session = {"format": FORMAT, "versions": provenance.versions(), **_state(turns, current, ahead)}
     with atomic_files.whole(folder / FILE) as file:
         file.write(json.dumps(session, indent=1).encode())
+
+
+def check_unchanged(folder: Path, turns: Sequence[Turn], current: int, ahead: Sequence[int]) -> None:
+    """Check that session.json holds this state.
+
+    Raises:
+        EditkitError: where it holds another one, or is gone.
+    """
+    mine = _state(turns, current, ahead)
+    try:
+        found = json.loads((folder / FILE).read_bytes())
+        same = json.dumps({key: found[key] for key in mine}) == json.dumps(mine)
+    except OSError as error:
+        raise EditkitError(
+            f"The session {folder} is gone ({error.strerror}); start or load another one."
+        ) from error
+    except (ValueError, TypeError, LookupError):
+        same = False
+    if not same:
+        raise EditkitError(f"The session {folder} was changed elsewhere; load it again to go on from there.")
 
 
 def read_turns(folder: Path) -> tuple[tuple[Turn, ...], int, tuple[int, ...]]:
@@ -167,6 +181,11 @@ def check_free(folder: Path, *, replace: bool = False) -> None:
         )
     if filled and not session:
         raise EditkitError(f"The folder {folder} is not empty and holds no session; give another folder.")
+
+
+def _state(turns: Sequence[Turn], current: int, ahead: Sequence[int]) -> dict[str, Any]:
+    """Return what session.json holds of a session, in JSON's types."""
+    return {"current": current, "ahead": list(ahead), "turns": [turn.entry() for turn in turns]}
 
 
 def _turn(folder: Path, place: int, entry: Mapping[str, Any]) -> Turn:

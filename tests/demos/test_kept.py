@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from demos import compare_form, serve, settings
-from demos.device import Visit
 from demos.kept import KEY, Kept
+from demos.visit import Visit
 from editkit.errors import EditkitError
 from editkit.inference import provenance, speed
 from editkit.inference.speed_settings import as_text

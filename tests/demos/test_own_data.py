@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,3 +68,29 @@ def test_no_archive_writes_outside_its_folder(name: str, tmp_path: Path) -> None
         own_data.unpacked(tmp_path / "bad.zip", "bad.zip", tmp_path / "in" / "unpacked")
     assert not (tmp_path / "in" / "outside.txt").exists()
     assert not (tmp_path / "in" / "unpacked").exists()
+
+
+@pytest.mark.parametrize("field", ["source", "answer", "mask", "references"])
+@pytest.mark.parametrize("way", [str, lambda path: [path], lambda path: {"path": path}])
+def test_no_archive_names_pictures_outside_its_folder(field: str, way: Any, tmp_path: Path) -> None:
+    pairs.written(tmp_path / "private")
+    private = tmp_path / "private" / "source" / "00.png"
+    row = {"source": "source/00.png", "answer": "answer/00.png", "instruction": "make it blue"}
+    for path in (str(private), "../../../private/source/00.png"):
+        mine = pairs.written(tmp_path / "mine")
+        (mine / "list.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {field: way(path)}) + "\n")
+        (mine / "answer").rename(mine / "inner")  # so that the list counts
+        with pytest.raises(EditkitError, match="a picture outside its folder"):
+            own_data.unpacked(pairs.packed(mine), "mine.zip", tmp_path / "in" / "unpacked")
+        assert not (tmp_path / "in" / "unpacked").exists()
+        shutil.rmtree(mine)
+
+
+def test_an_archive_s_list_names_pictures_in_its_folder(tmp_path: Path) -> None:
+    mine = pairs.written(tmp_path / "mine")
+    (mine / "answer").rename(mine / "after")
+    row = {"source": ["../mine/source/00.png"], "answer": "after/00.png", "instruction": "make it blue"}
+    (mine / "list.jsonl").write_text(json.dumps(row) + "\n")
+    own = own_data.unpacked(pairs.packed(mine), "mine.zip", tmp_path / "unpacked")
+    assert not own.check().failed
+    assert own.first() is not None

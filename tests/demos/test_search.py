@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import gradio as gr
 import numpy as np
 from gradio_client import Client, handle_file
 from PIL import Image
 
+import editkit
+from demos import search
+from demos.device import DeviceWorker
+from demos.kept import Kept
+from demos.place import Place
 from demos.samples import OPEN
-from tests.demos.page_client import RED, words
+from demos.visit import Visit
+from editkit.types import EditRequest
+from tests.demos.page_client import PIXELS, RED, words
 
 LEVELS = 4
 """Mean difference of two pictures, of 255 levels, that anybody sees."""
@@ -53,3 +63,20 @@ def test_search_shows_previews_and_reasons(client: Client) -> None:
     assert words(finished[0]) == "Done: seed 7."
     refused = client.predict(picture=None, instruction="x", seeds=3, api_name="/search")
     assert "There is no picture yet" in words(refused[0])
+
+
+def test_previews_of_an_earlier_search_cannot_be_finished(random_pipeline: Path, tmp_path: Path) -> None:
+    with gr.Blocks():
+        device = DeviceWorker(editkit.load(str(random_pipeline), "cpu"))
+        kept = Kept(tmp_path, personal=True)
+        tab = search.Search(Place(device=device, visit=gr.State(None), kept=kept, pixels=PIXELS, adapters={}))
+    asked = EditRequest(image=Image.new("RGB", (8, 8)), instruction="make it blue")
+    visit = Visit(search=(asked, {3: Image.new("RGB", (8, 8)), 4: Image.new("RGB", (8, 8))}))
+    second, sixth = (cast("gr.SelectData", SimpleNamespace(index=index)) for index in (1, 5))
+    assert search.pick(visit, second)[0] == 4
+    assert search.pick(visit, sixth) == (None, gr.update(visible=False))
+    running = tab.search(visit, {"path": str(RED)}, "make it red", "kontext", 2, "preserve", "continue", 0)
+    next(running)
+    assert search.pick(visit, second) == (None, gr.update(visible=False))
+    (said,) = tab.finished(visit, 4)
+    assert "Choose one of the previews first" in said[tab.controls.status]

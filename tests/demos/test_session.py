@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import gradio as gr
+import pytest
 from gradio_client import Client, handle_file
 
+import editkit
+from demos.compare_form import Form
+from demos.device import DeviceWorker
+from demos.kept import Kept
+from demos.place import Place
+from demos.results import Results
+from demos.session import Turns
+from demos.visit import Visit
 from editkit.inference import provenance
 from editkit.sessions import store
-from tests.demos.page_client import RED, words
+from editkit.sessions.session import Session
+from tests.demos.page_client import PIXELS, RED, words
+from tests.sessions.results import gray, made, patched
 
 
 def test_a_session_goes_back_and_forth(client: Client, tmp_path: Path) -> None:
@@ -44,3 +58,67 @@ def test_a_session_goes_back_and_forth(client: Client, tmp_path: Path) -> None:
     assert exact == "exact"
     assert "full_steps" in fast
     assert len(provenance.read_recipe(strip)["session"]) == 1
+
+
+@pytest.fixture
+def place(random_pipeline: Path, tmp_path: Path) -> Place:
+    device = DeviceWorker(editkit.load(str(random_pipeline), "cpu"))
+    kept = Kept(tmp_path / "kept", personal=True)
+    return Place(device=device, visit=None, kept=kept, pixels=PIXELS, adapters={})
+
+
+def built(place: Place) -> tuple[Turns, Results]:
+    """The tabs Session and Results."""
+    with gr.Blocks():
+        whole = dataclasses.replace(place, visit=gr.State(None))
+        turns = Turns(whole)
+        return turns, Results(whole, Form({}, None), gr.Tabs(), turns)
+
+
+def visits(turns: Turns) -> tuple[Visit, Visit]:
+    """Two tabs of a browser that are open at a session of one edit."""
+    visit, other = Visit(), Visit()
+    visit.results["kontext"] = gray(), made(patched(gray(), (8, 8, 20, 20)))
+    turns.take(visit, "kontext")
+    turns.arrived(other)
+    assert other.session is not None
+    return visit, other
+
+
+def test_two_open_tabs_do_not_damage_a_session(place: Place) -> None:
+    turns, _ = built(place)
+    visit, other = visits(turns)
+    turns.branch(visit, chosen(0))
+    assert visit.session is not None
+    visit.session.adopt(made(patched(gray(), (8, 8, 20, 20), "white")))
+    (said,) = turns.edit(other, "make it blue")
+    assert "was changed elsewhere" in words(said[turns.controls.status])
+    assert "now: 2" in str(said[turns.history.gallery])
+    assert other.session is not None
+    assert other.session.current.number == 2
+    assert "branches off" in words(turns.branch(other, chosen(1))[turns.controls.status])
+    said = turns.branch(visit, chosen(0))
+    assert "was changed elsewhere" in words(said[turns.controls.status])
+    assert len(editkit.load_session(visit.session.folder, visit.session.editor).turns) == 3
+
+
+def test_deleted_sessions_are_left_in_every_tab(place: Place) -> None:
+    turns, results = built(place)
+    visit, other = visits(turns)
+    assert other.session is not None
+    folder, old = other.session.folder, other.session.turns
+    said = results.delete_all(visit)
+    assert "deleted" in words(said[results.status])
+    assert said[turns.now] == said[turns.past] == gr.update(visible=False)
+    assert visit.session is None
+    for act in (lambda: turns.branch(other, chosen(0)), lambda: next(turns.edit(other, "make it blue"))):
+        other.session = Session(place.device.editor, folder, old, 1)
+        said = act()
+        assert "is gone" in words(said[turns.controls.status])
+        assert said[turns.now] == gr.update(visible=False)
+        assert other.session is None
+    assert not folder.exists()
+
+
+def chosen(index: int) -> gr.SelectData:
+    return cast("gr.SelectData", SimpleNamespace(index=index))

@@ -80,9 +80,10 @@ def test_the_page_leaves_it_to_them(editor: editkit.Editor, size: tuple[int, int
     from gradio_client import handle_file
 
     from demos.compare import Compare, Requests
-    from demos.device import DeviceWorker, Visit
+    from demos.device import DeviceWorker
     from demos.kept import Kept
     from demos.place import Place
+    from demos.visit import Visit
 
     class Asked(Compare):
         """The tab, but that it keeps what is asked of the device."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,41 @@ def test_damage_is_one_sentence(case: str, editor: editkit.Editor, tmp_path: Pat
         editkit.load_session(tmp_path / "kept", editor)
     one_sentence(str(refusal.value))
     assert re.search("kept", str(refusal.value))
+
+
+def test_a_session_that_was_changed_elsewhere_loses_nothing(editor: editkit.Editor, tmp_path: Path) -> None:
+    session = editor.session(gray(), tmp_path / "kept")
+    session.adopt(made(patched(gray(), (8, 8, 20, 20))))
+    stale = editkit.load_session(tmp_path / "kept", editor)
+    session.adopt(made(patched(session.current.image, (8, 8, 20, 20), "white")))
+    before = files(tmp_path)
+    for attempt in (
+        lambda: stale.adopt(made(patched(stale.current.image, (8, 8, 20, 20), "red"))),
+        lambda: stale.edit("make it blue", steps=1),
+        stale.anchor,
+        stale.undo,
+        lambda: stale.branch(0),
+    ):
+        with pytest.raises(EditkitError, match="changed elsewhere; load it again") as refusal:
+            attempt()
+        one_sentence(str(refusal.value))
+    assert files(tmp_path) == before
+    assert stale.current.number == 1
+    again = editkit.load_session(tmp_path / "kept", editor)
+    assert [turn.number for turn in again.turns] == [0, 1, 2]
+    again.undo()
+    assert again.redo().number == 2
+
+
+def test_a_session_whose_folder_is_gone_is_not_made_again(editor: editkit.Editor, tmp_path: Path) -> None:
+    session = editor.session(gray(), tmp_path / "kept")
+    session.adopt(made(patched(gray(), (8, 8, 20, 20))))
+    shutil.rmtree(tmp_path / "kept")
+    for attempt in (session.undo, lambda: session.branch(0), lambda: session.edit("make it blue", steps=1)):
+        with pytest.raises(EditkitError, match=r"kept is gone \(No such file or directory\)") as refusal:
+            attempt()
+        one_sentence(str(refusal.value))
+    assert not (tmp_path / "kept").exists()
 
 
 def test_a_turn_that_cannot_be_kept_is_not_there(
