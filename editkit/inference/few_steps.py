@@ -76,17 +76,22 @@ def find(backbone: Backbone, method: str, role: str, lora: Mapping[str, float]) 
 
 @cache
 def published(path: Path) -> list[dict[str, Any]]:
-    """Read the table of published adapters."""
+    """Read the table of published adapters; editkit's own are given by their folders in it."""
     import yaml
 
-    found: list[dict[str, Any]] = yaml.safe_load(path.read_text())
-    return found
+    entries: list[dict[str, Any]] = yaml.safe_load(path.read_text())
+    return [{key: _located(value) for key, value in entry.items()} for entry in entries]
+
+
+def _located(value: Any) -> Any:
+    shipped = packages.ROOT / str(value)
+    return str(shipped) if shipped.is_dir() else value
 
 
 def _given(source: str, scale: float) -> FewSteps | None:
     """Return how an adapter or a pipeline folder is used, if it is known to be distilled for few steps."""
     for entry in published(TABLE):
-        if entry["adapter"] == source:
+        if entry["adapter"] in (source, str(Path(source).absolute())):
             found = FewSteps(steps=entry["steps"], guidance=entry["guidance"])
             another = scale == 1 and entry["scale"] != 1
             return replace(found, adapter=source, scale=entry["scale"]) if another else found

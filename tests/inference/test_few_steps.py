@@ -42,7 +42,7 @@ def test_published_adapters_belong_to_their_weights() -> None:
     found = few_steps.find(dev, "kontext", "text", {})
     assert found.adapter == "hf://ByteDance/Hyper-SD/Hyper-FLUX.1-dev-8steps-lora.safetensors"
     assert (found.steps, found.scale) == (8, 0.125)
-    turbo = few_steps.published(few_steps.TABLE)[1]["adapter"]
+    turbo = few_steps.published(few_steps.TABLE)[-1]["adapter"]
     assert few_steps.find(dev, "kontext", "text", {turbo: 1.0}) == FewSteps(steps=8, guidance=3.5)
     with pytest.raises(EditkitError, match="were both distilled"):
         few_steps.find(dev, "kontext", "text", {found.adapter: 1.0, turbo: 1.0})
@@ -75,7 +75,16 @@ def test_an_export_says_its_steps(tmp_path: Path) -> None:
     another = export(tmp_path / "another", "distill.progressive={steps: 7}")
     assert few_steps.find(tiny, "kontext", "kontext", {str(another): 1.0}).steps == 7
     with pytest.raises(EditkitError, match="No weights or adapter for few steps are known"):
-        few_steps.find(tiny, "kontext", "kontext", {str(plain): 1.0})
+        few_steps.find(tiny, "kontext", "fill", {str(plain): 1.0})
+
+
+def test_tiny_ships_its_own() -> None:
+    tiny = provider().load("tiny", device="cpu")
+    found = few_steps.find(tiny, "kontext", "kontext", {})
+    assert found.adapter is not None
+    assert Path(found.adapter).is_dir()
+    again = few_steps.find(tiny, "kontext", "kontext", {found.adapter: 1.0})
+    assert (again.steps, again.adapter) == (found.steps, None), "it is in use already"
 
 
 @pytest.mark.parametrize(
