@@ -12,7 +12,8 @@ ACTS = "write|add|put|make|say|change|replace|remove|delete|erase|take"
 CLAUSES = re.compile(rf"[.,;:]|\b(?:then|but|and (?=(?:{ACTS})\b))|[\uff0c\u3002\uff1b并再]")
 """Stands between clauses; "and" only where another act follows it."""
 TAKEN_AWAY = re.compile(
-    r"\b(?:remov|delet|eras)\w*|\bget(?:ting)? rid of\b|\b(?:take|wipe|cut)\b.*\b(?:away|off|out)\b"
+    r"\b(?:remove|removing|delete|deleting|erase|erasing)\w*|\bget(?:ting)? rid of\b"
+    r"|\b(?:take|wipe|cut)\b.*\b(?:away|off|out)\b"
     r"|\b(?:without|instead of)\b|\bnot\b|n['\u2019]t\b|删除|去掉|去除|移除|擦除",
     re.IGNORECASE,
 )
