@@ -134,7 +134,7 @@ def _run_command(line: str, cli: Cli, folder: Path, trains: bool) -> None:
 def _short(name: str, rest: list[str]) -> list[str]:
     """What makes a training run or an edit end soon."""
     if name in ("edit", "generate", "compare"):
-        return [] if "--steps" in rest else ["--steps", str(STEPS)]
+        return [] if {"--steps", "--fast"} & {*rest} else ["--steps", str(STEPS)]
     if name != "train" or "--plan" in rest:
         return []
     values = config.read_yaml(ROOT / rest[0])
