@@ -15,7 +15,7 @@ Fast = Annotated[
     bool,
     typer.Option(
         "--fast",
-        help="Edit in few steps, with a distilled --lora, distilled weights or a published adapter.",
+        help="Edit in few steps: with a distilled --lora or distilled weights, else with a known adapter.",
     ),
 ]
 CHOSEN = ("steps", "guidance")

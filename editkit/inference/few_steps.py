@@ -13,7 +13,7 @@ from editkit.backbone import Backbone
 from editkit.errors import EditkitError
 
 TABLE = packages.ROOT / "configs" / "few-steps.yaml"
-"""Published adapters."""
+"""Adapters for few steps: editkit's own, and published ones."""
 FEW_STEPS = ("ladd", "progressive")
 """Kinds of distillation that teach few steps, in a config's `distill`."""
 OWN = "config.yaml"
@@ -76,16 +76,17 @@ def find(backbone: Backbone, method: str, role: str, lora: Mapping[str, float]) 
 
 @cache
 def published(path: Path) -> list[dict[str, Any]]:
-    """Read the table of published adapters; editkit's own are given by their folders in it."""
+    """Read a table of adapters for few steps; editkit's own, and their weights, become paths."""
     import yaml
 
     entries: list[dict[str, Any]] = yaml.safe_load(path.read_text())
-    return [{key: _located(value) for key, value in entry.items()} for entry in entries]
+    paths = ("adapter", "weights")
+    return [entry | {name: _located(entry[name]) for name in paths} for entry in entries]
 
 
-def _located(value: Any) -> Any:
-    shipped = packages.ROOT / str(value)
-    return str(shipped) if shipped.is_dir() else value
+def _located(source: str) -> str:
+    shipped = packages.ROOT / source
+    return str(shipped) if shipped.is_dir() else source
 
 
 def _given(source: str, scale: float) -> FewSteps | None:

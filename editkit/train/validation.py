@@ -96,11 +96,12 @@ class Validation:
             # Batches have other sizes than in training; compiling for them would take longer than running.
             with torch.compiler.set_stance("force_eager"):
                 editor = self._editor(transformer)
-                edits = self._edits(editor)
+                shown = self.records[:SHOWN]
+                edits = self._edits(editor, shown)
                 if folder is not None:
-                    self._sheet(edits, folder / f"step-{step:07d}.png")
+                    _sheet(edits, shown, folder / f"step-{step:07d}.png")
                 if self.job.config.few_steps:
-                    figures = {"error of edits": error(edits, self.records)}
+                    figures = {"error of edits": error(edits, shown)}
                 else:
                     figures = {"held-out loss": self._loss()}
                 if self.settings.success:
@@ -136,23 +137,12 @@ class Validation:
     def _low(self) -> bool:
         return self.job.config.fit.low
 
-    def _edits(self, editor: Editor) -> list[Image.Image]:
-        """Edit the records that the sheet shows."""
-        requests = [self._request(record, number) for number, record in enumerate(self.records[:SHOWN])]
+    def _edits(self, editor: Editor, records: Sequence[Record]) -> list[Image.Image]:
+        requests = [self._request(record, number) for number, record in enumerate(records)]
         results = editor.edit_many(requests)
         if errors := [result.error for result in results if result.error]:
             raise EditkitError(str(errors[0]))
         return [result.image for result in results if result.image is not None]
-
-    def _sheet(self, edits: Sequence[Image.Image], path: Path) -> None:
-        rows = []
-        for record, edited in zip(self.records, edits, strict=False):  # some records may be beyond the sheet
-            shown = record.source if record.source is not None else next(iter(record.references), None)
-            before = None if shown is None else Image.fromarray(shown)
-            rows.append((record.instruction, [before, edited, Image.fromarray(record.answer)]))
-        sheet = contact_sheet.groups(rows, ("source", "edit", "answer"))
-        if sheet is not None:
-            images.save(sheet, path)
 
     def _success(self, editor: Editor) -> float:
         settings, trained = self.settings, self.job.config.data
@@ -178,10 +168,21 @@ def world_of(trained: DataConfig) -> World:
     return cast(World, dataset(DataConfig() if trained.name in FILES else trained))
 
 
+def _sheet(edits: Sequence[Image.Image], records: Sequence[Record], path: Path) -> None:
+    rows = []
+    for edited, record in zip(edits, records, strict=True):
+        shown = record.source if record.source is not None else next(iter(record.references), None)
+        before = None if shown is None else Image.fromarray(shown)
+        rows.append((record.instruction, [before, edited, Image.fromarray(record.answer)]))
+    sheet = contact_sheet.groups(rows, ("source", "edit", "answer"))
+    if sheet is not None:
+        images.save(sheet, path)
+
+
 def error(edits: Sequence[Image.Image], records: Sequence[Record]) -> float:
-    """Return the mean absolute error of edits to the answers of the first records, of pixels from 0 to 1."""
+    """Return the mean absolute error of edits to their records' answers, of pixels from 0 to 1."""
     found = []
-    for edited, record in zip(edits, records, strict=False):  # some records may be beyond the sheet
+    for edited, record in zip(edits, records, strict=True):
         answer = Image.fromarray(record.answer).resize(edited.size)
         pictures = (np.asarray(each.convert("RGB"), np.float32) for each in (edited, answer))
         found.append(np.abs(np.subtract(*pictures)).mean() / 255)

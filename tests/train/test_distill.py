@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from editkit import EditkitError, config, flow
+from editkit import EditkitError, config, flow, notes
 from editkit.train import metrics_log
 from editkit.train.distill import GuidanceObjective, LaddObjective, ProgressiveObjective
 from editkit.train.distill.discriminator import Discriminator, hinge, r1
@@ -125,6 +125,17 @@ def test_a_progressive_student_goes_where_its_teacher_does(distilled: Any) -> No
         *_, wanted_BLC = flow.euler_steps(velocity, noise_BLC, schedule[:4])
     found_BLC = noise_BLC + (schedule[3] - 1) * target_BLC
     assert torch.allclose(found_BLC, wanted_BLC, atol=1e-4)
+
+
+@pytest.mark.parametrize(("guidance", "told"), [(1.0, 1), (2.5, 0)])
+def test_a_teacher_without_the_guidance_of_edits_is_told(distilled: Any, guidance: float, told: int) -> None:
+    job = EditJob(distilled("run", PROGRESSIVE, f"guidance={guidance}"))
+    family = job.backbone.family  # type: ignore[attr-defined]
+    guided = replace(family, roles={"kontext": replace(family.roles["kontext"], guidance=2.5)})
+    job.backbone.family = guided  # type: ignore[attr-defined]
+    with notes.collected() as collected:
+        ProgressiveObjective(job.backbone, "kontext", job.conditioner, job.trainer, job.config)
+    assert len(collected) == told
 
 
 def test_a_progressive_student_of_as_many_steps_is_its_teacher(distilled: Any) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from editkit import notes
 from editkit.backbone import Backbone
-from editkit.config import Options
-from editkit.method import Conditioner, Trainer
 from editkit.train.objective import Objective
-from editkit.train.settings import EditTrainConfig
 
 
 class FewStepsObjective(Objective):
@@ -17,18 +16,12 @@ class FewStepsObjective(Objective):
     those of `Objective`.
     """
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        role: str,
-        conditioner: Conditioner[Options],
-        trainer: Trainer[Options],
-        settings: EditTrainConfig,
-    ) -> None:
-        super().__init__(backbone, role, conditioner, trainer, settings)
+    def __init__(self, backbone: Backbone, role: str, *arguments: Any) -> None:
+        super().__init__(backbone, role, *arguments)
         _, usual = backbone.defaults(role)
-        if settings.guidance <= 1 < usual:
+        if self.settings.guidance <= 1 < usual:
             notes.tell(
-                f"The teacher edits with guidance={settings.guidance:g}, and so will the student; edits of "
-                f"{backbone.name} ({role}) usually have {usual:g}: set guidance to what you edit with."
+                f"The teacher edits with guidance={self.settings.guidance:g}, and so will the student; "
+                f"edits of {backbone.name} ({role}) usually have {usual:g}: set guidance to what you "
+                "edit with."
             )

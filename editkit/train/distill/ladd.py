@@ -32,8 +32,8 @@ class LaddObjective(FewStepsObjective):
     arguments are those of `Objective`.
     """
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         assert self.settings.distill is not None
         assert self.settings.distill.ladd is not None
         self.options: LaddConfig = self.settings.distill.ladd

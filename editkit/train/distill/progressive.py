@@ -28,8 +28,8 @@ class ProgressiveObjective(FewStepsObjective):
     The arguments are those of `Objective`.
     """
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         assert self.settings.distill is not None
         assert self.settings.distill.progressive is not None
         self.options: ProgressiveConfig = self.settings.distill.progressive
