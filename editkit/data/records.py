@@ -195,8 +195,12 @@ class MixedConfig:
     model keeps what it knows."""
     loss_weight: float = 1.0
     """Factor on the loss of its batches. A prior's loss is small, and needs a factor of 10 to 100."""
+    changed_weight: float | None = None
+    """`changed_weight` of its batches; the run's own where null. 1 where many answers fit an instruction."""
 
     def __post_init__(self) -> None:
         for name in ("weight", "loss_weight"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"a mixture's {name} must be positive, not {getattr(self, name)}")
+        if self.changed_weight is not None and not 0 < self.changed_weight < math.inf:
+            raise ValueError(f"a mixture's changed_weight must be positive, not {self.changed_weight}")

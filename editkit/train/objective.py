@@ -135,7 +135,7 @@ class FlowObjective(Objective):
         loss = flow.loss(
             predicted_BLC,
             velocity_BLC,
-            token_weights(batch, settings.changed_weight),
+            token_weights(batch, batch.mixed.changed_weight or settings.changed_weight),
             None if by_time_B is None else by_time_B.to(device),
         )
         return self.total(loss, batch)

@@ -60,7 +60,10 @@ class EditTrainConfig:
     changed_weight: float = 1.0
     """Loss weight of tokens that differ from the token in the same place of the context picture, or of a
     diptych's left half; others have 1. It has no effect on batches without such a picture or with several,
-    nor on diptychs in padded batches (mixed_sizes)."""
+    nor on diptychs in padded batches (mixed_sizes).
+    It spoils edits with many right answers, such as "add a star" anywhere: each place's token weighs more
+    where the star is, so the network learns a star in every place. Give such pairs a `mixture` of their own
+    with `changed_weight: 1`."""
     distill: DistillConfig | None = None
     """Teach guidance, or few steps, from the model as the run found it; where null, the flow is learnt."""
     context_tokens: float = 1.0
@@ -128,7 +131,8 @@ class EditTrainConfig:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         self._check_numbers()
-        if self.changed_weight != 1 and self.distill is not None:
+        weights = (self.changed_weight, *(mixed.changed_weight or 1 for mixed in self.mixture.values()))
+        if self.distill is not None and set(weights) != {1}:
             raise ValueError("changed_weight is for the flow's loss; leave it out with distill")
         if self.latents not in ("cached", "on_the_fly"):
             raise ValueError(f"latents must be cached or on_the_fly, not {self.latents!r}")

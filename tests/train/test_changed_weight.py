@@ -53,6 +53,7 @@ def test_a_diptychs_right_half_is_compared_with_its_left_half(tmp_path: Path) ->
     [
         (["changed_weight=0"], "changed_weight must be positive, not 0"),
         (["changed_weight=2", "distill.guidance={}"], "changed_weight is for the flow's loss"),
+        (["mixture.more.changed_weight=2", "distill.guidance={}"], "changed_weight is for the flow's loss"),
     ],
 )
 def test_weights_that_are_refused(changes: list[str], words: str) -> None:

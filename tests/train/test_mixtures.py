@@ -74,6 +74,23 @@ def test_a_mixtures_loss_has_a_weight(settings: Any) -> None:
         settings("run", "mixture.more.loss_weight=0")
 
 
+def test_a_mixture_has_a_weight_of_changed_tokens_of_its_own(settings: Any) -> None:
+    """On weights whose autoencoder gives the same latents where a picture stays as it is."""
+    more = "mixture.more.data.count=8"
+    own, heavy, plain = (
+        EditJob(replace(settings("run", more, *changes), fresh={}, backbone="tiny"))
+        for changes in (("changed_weight=8", "mixture.more.changed_weight=1"), ("changed_weight=8",), ())
+    )
+    with torch.no_grad():
+        for start, alike, other in ((0, heavy, plain), (4, plain, heavy)):  # its own data, then the mixture's
+            places = range(start, start + 4)
+            found = own.objective(own.batch(places))
+            assert torch.allclose(found, alike.objective(alike.batch(places)))
+            assert not torch.allclose(found, other.objective(other.batch(places)))
+    with pytest.raises(EditkitError, match="a mixture's changed_weight must be positive, not 0"):
+        settings("run", "mixture.more.changed_weight=0")
+
+
 def test_a_prior_outlives_a_stop(prior: Any, tmp_path: Path) -> None:
     """The second step is the prior's, and needs the weights from before the first."""
     few = ("fit.steps=2", "fit.save_every=1", "fit.batch=2")
