@@ -11,9 +11,9 @@ from editkit.evaluation.benchmarks import Benchmark
 from editkit.evaluation.chunks import Share, Watch, chunks
 from editkit.evaluation.records import Edit, Item
 from editkit.evaluation.run_folder import RunFolder, news
+from editkit.evaluation.settings import RunConfig
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-CHUNK = 16
 
 
 def check_folders(results: Mapping[str, str]) -> None:
@@ -31,8 +31,7 @@ def check_folders(results: Mapping[str, str]) -> None:
 
 def find_all(
     benchmark: Benchmark,
-    results: dict[str, str],
-    limit: int | None,
+    config: RunConfig,
     folder: RunFolder,
     share: Share,
     logged: Mapping[tuple[str, str], Edit],
@@ -43,11 +42,11 @@ def find_all(
     Raises:
         EditkitError: where a folder holds no result of the benchmark.
     """
-    for method, where in results.items():
+    for method, where in config.results.items():
         root = Path(where).resolve()
         done = {item for (name, item), edit in logged.items() if name == method and edit.error is None}
         found = bool(done)
-        for chunk in chunks(benchmark.items(limit), CHUNK, share):
+        for chunk in chunks(benchmark.items(config.limit), config.batch_size, share):
             members = [member for session in chunk for member in session]
             edits = [_found(method, place, item, root) for place, item in members if item.id not in done]
             found = found or any(edit.error is None for edit in edits)
