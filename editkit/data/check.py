@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from editkit.data.datasets import Dataset
-from editkit.data.records import Record
+from editkit.data.records import Record, UnreachableError
 from editkit.errors import EditkitError
 from editkit.imaging import canvas, images, registration
 from editkit.imaging.contact_sheet import groups
@@ -102,7 +102,11 @@ class Check:
 def check_dataset(
     dataset: Dataset, limit: int | None = None, watch: Callable[[int], None] | None = None
 ) -> Check:
-    """Check the first `limit` records, or all of them if None; `watch` gets 1 for each."""
+    """Check the first `limit` records, or all of them if None; `watch` gets 1 for each.
+
+    Raises:
+        UnreachableError: where a record cannot be fetched.
+    """
     count = min(len(dataset), limit or len(dataset))
     findings: list[Finding] = []
     sizes: Counter[tuple[int, int]] = Counter()
@@ -114,6 +118,8 @@ def check_dataset(
             watch(1)
         try:
             record = dataset[index]
+        except UnreachableError:
+            raise
         except EditkitError as error:
             findings.append(Finding(index=index, problem="unreadable", detail=str(error)))
             continue

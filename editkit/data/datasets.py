@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from editkit import notes
-from editkit.data.records import FILES, DataConfig, Record
+from editkit.data.records import FILES, DataConfig, Record, UnreachableError
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
@@ -56,6 +56,9 @@ class CheckedDataset:
 
     A record is bad if it cannot be read, or if its answer would be stretched onto its source. An exception
     instead would end the run with the traceback of a worker process.
+
+    Raises:
+        UnreachableError: where it cannot be fetched, which does not make it bad.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -67,6 +70,8 @@ class CheckedDataset:
     def __getitem__(self, index: int) -> Record | str:
         try:
             record = self.dataset[index]
+        except UnreachableError:
+            raise
         except EditkitError as error:
             return str(error)
         if sizes := record.stretched():

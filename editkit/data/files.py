@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from editkit.data import layouts
 from editkit.data.columns import CUT_OUT, columns
-from editkit.data.records import DataConfig, Record
+from editkit.data.records import DataConfig, Record, UnreachableError
 from editkit.data.row_hashes import hashes
 from editkit.errors import EditkitError, first_sentence
 from editkit.imaging import images, masks
@@ -52,6 +52,8 @@ class FileDataset:
         where = f"record {index} of {self.path}"
         try:
             return self._record(self.rows[self.places[index]], where)
+        except UnreachableError:
+            raise
         except EditkitError as error:
             # A file name that is not valid Unicode cannot be printed as it is.
             raise EditkitError(str(error).encode(errors="backslashreplace").decode()) from error
@@ -132,6 +134,8 @@ class FileDataset:
     def _wanted(self, row: Mapping[str, Any], types: Sequence[str]) -> bool:
         try:
             kind = _kind(row.get(self.columns.get("kind", "kind")))
+        except UnreachableError:
+            raise
         except (EditkitError, ValueError):  # reported when the record is read
             return True
         return any(re.search(pattern, kind) for pattern in types)

@@ -21,7 +21,7 @@ from editkit.data import chunk_files
 from editkit.data.buckets import layout_key, shape_key
 from editkit.data.chunk_files import Header
 from editkit.data.datasets import CheckedDataset, Dataset
-from editkit.data.records import Record
+from editkit.data.records import Record, UnreachableError
 from editkit.errors import EditkitError, first_sentence
 from editkit.types import Plan
 
@@ -101,17 +101,23 @@ class ChunkEncoder:
             partial.write_text(json.dumps(about))
 
     def _missing_records(self) -> Iterator[tuple[int, Record | str]]:
-        """Read this process's records that are in no chunk; a bad one is a sentence that says why."""
+        """Read this process's records that are in no chunk; a bad one is a sentence that says why.
+
+        Raises:
+            UnreachableError: where a record cannot be fetched.
+        """
         own_N = share_of(len(self.dataset), *self.share)
         total = int(own_N.sum())
         for _, header in headers(self.chunks):
             own_N[header["indices"]] = False
         missing: list[int] = np.flatnonzero(own_N).tolist()
-        source: Any = CheckedDataset(self.dataset)  # any sequence will do, despite the loader's types
+        source: Any = _HandedOn(
+            CheckedDataset(self.dataset)
+        )  # any sequence will do, despite the loader's types
         keep_arrays: Any = _keep_arrays
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         workers = max(1, min(READERS, cores // self.share[1]))
-        loader: Iterable[Record | str] = DataLoader(
+        loader: Iterable[Record | str | UnreachableError] = DataLoader(
             source,
             batch_size=None,
             sampler=missing,
@@ -122,6 +128,8 @@ class ChunkEncoder:
         done = total - len(missing)
         self.count(done, total)
         for number, (index, record) in enumerate(zip(missing, loader, strict=True), done + 1):
+            if isinstance(record, UnreachableError):
+                raise record
             yield index, record
             self.count(number, total)
 
@@ -202,6 +210,19 @@ def disk_errors(kept: Path, chunks: Path) -> Iterator[None]:
         raise EditkitError(
             f"Latents cannot be kept in {kept.parent} ({problem}); free some space or give another cache."
         ) from error
+
+
+class _HandedOn:
+    """A dataset that gives the error of what cannot be fetched, which has a worker's traceback if raised."""
+
+    def __init__(self, dataset: CheckedDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> Record | str | UnreachableError:
+        try:
+            return self.dataset[index]
+        except UnreachableError as error:
+            return error
 
 
 def _keep_arrays(record: Record | str) -> Record | str:

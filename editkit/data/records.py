@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from editkit import registry
+from editkit.errors import EditkitError
 from editkit.types import EditRequest
 
 FILES = ("jsonl", "csv", "table", "folders", "webdataset", "huggingface")
@@ -83,6 +84,10 @@ class Record:
             steps=steps,
             size=None if self.source is not None else (width, height),
         )
+
+
+class UnreachableError(EditkitError):
+    """Records that cannot be fetched now; they may be good, so that no run leaves them out."""
 
 
 def is_url(path: str) -> bool:

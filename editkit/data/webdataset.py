@@ -6,6 +6,7 @@ import json
 import lzma
 import shutil
 import tarfile
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -23,11 +24,13 @@ from safetensors.numpy import load_file, save_file
 from editkit import atomic_files
 from editkit.data import shard_names
 from editkit.data.columns import Rows
-from editkit.data.records import DataConfig, is_url
+from editkit.data.records import DataConfig, UnreachableError, is_url
 from editkit.errors import EditkitError, first_sentence
 
 PROBLEMS = (OSError, ValueError, ImportError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError)
 """Errors of file systems, of their packages, and of damaged archives."""
+WAITS = (0.5, 2.0, 8.0)
+"""Seconds before each further try to read a row."""
 LAYOUT = 2
 """Version of what counts as a row; with a new one, shards are read through again."""
 VERSIONS = ("mtime", "ETag", "etag", "LastModified", "updated", "created")
@@ -46,7 +49,9 @@ def rows(path: Path, config: DataConfig) -> Rows:
     where = config.path if config.path and is_url(config.path) else str(path)
     try:
         return ShardRows([Shard(each) for each in shard_names.find(where)])
-    except PROBLEMS as error:
+    except EditkitError:
+        raise
+    except Exception as error:  # of a file system: each has classes of its own
         raise EditkitError(_unreadable(where, error)) from error
 
 
@@ -91,7 +96,24 @@ class Shard:
                 save_file({"spans_N2": self.spans_N2}, partial)
 
     def read(self, start: int, end: int) -> bytes:
-        """Read a range of bytes."""
+        """Read a range of bytes; what fails is tried again, since connections break.
+
+        Raises:
+            UnreachableError: where it fails each time.
+        """
+        for wait in WAITS:
+            with suppress(Exception):  # of a file system: each has classes of its own
+                return self._read(start, end)
+            time.sleep(wait)
+        try:
+            return self._read(start, end)
+        except Exception as error:
+            raise UnreachableError(
+                f"The shard {self.url} cannot be reached ({first_sentence(error)}); give the command again "
+                "when it can, which goes on."
+            ) from error
+
+    def _read(self, start: int, end: int) -> bytes:
         # Opened anew in each process: file systems do not outlive a fork.
         with fsspec.open(self._place, "rb") as file:
             file.seek(start)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from editkit.errors import EditkitError
@@ -11,9 +12,9 @@ from editkit.evaluation.benchmarks import Benchmark
 from editkit.evaluation.chunks import Share, Watch, chunks
 from editkit.evaluation.records import Edit, Item
 from editkit.evaluation.run_folder import RunFolder, news
+from editkit.evaluation.settings import RunConfig
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-CHUNK = 16
 
 
 def check_folders(results: Mapping[str, str]) -> None:
@@ -31,8 +32,7 @@ def check_folders(results: Mapping[str, str]) -> None:
 
 def find_all(
     benchmark: Benchmark,
-    results: dict[str, str],
-    limit: int | None,
+    config: RunConfig,
     folder: RunFolder,
     share: Share,
     logged: Mapping[tuple[str, str], Edit],
@@ -41,17 +41,19 @@ def find_all(
     """Log where each result is; one that is missing is a failure of its method, and looked for again.
 
     Raises:
-        EditkitError: where a folder holds no result of the benchmark.
+        EditkitError: where a folder holds no result of the benchmark, or a result is another one than scored.
     """
-    for method, where in results.items():
+    scored = {(line["method"], line["item"]) for line in folder.scores() if line.get("scores")}
+    for method, where in config.results.items():
         root = Path(where).resolve()
         done = {item for (name, item), edit in logged.items() if name == method and edit.error is None}
         found = bool(done)
-        for chunk in chunks(benchmark.items(limit), CHUNK, share):
+        for chunk in chunks(benchmark.items(config.limit), config.batch_size, share):
             members = [member for session in chunk for member in session]
-            edits = [_found(method, place, item, root) for place, item in members if item.id not in done]
+            edits = [_found(method, place, item, root) for place, item in members]
             found = found or any(edit.error is None for edit in edits)
-            folder.log_edits(news(edits, logged))
+            changed = [edit for edit in edits if edit.item not in done or _replaced(edit, logged, scored)]
+            folder.log_edits(news(changed, logged))
             watch(len(members))
         if not found and share.world == 1:
             example = next((item.published for item in benchmark.items() if isinstance(item, Item)), "")
@@ -62,5 +64,32 @@ def _found(method: str, place: int, item: Item, root: Path) -> Edit:
     published = root / item.published
     for path in (published, *(published.with_suffix(suffix) for suffix in SUFFIXES)):
         if os.path.isfile(path):  # not Path.is_file, which raises where a name is too long
-            return Edit(method=method, item=item.id, place=place, picture=str(path))
+            digest = _digest(path)
+            return Edit(method=method, item=item.id, place=place, picture=str(path), digest=digest)
     return Edit(method=method, item=item.id, place=place, error=f"There is no result at {item.published}.")
+
+
+def _replaced(edit: Edit, logged: Mapping[tuple[str, str], Edit], scored: Set[tuple[str, str]]) -> bool:
+    """Whether a picture is another one than an earlier call found, which older logs do not tell.
+
+    Raises:
+        EditkitError: where that one was scored: its figures would stand for this one.
+    """
+    key = edit.method, edit.item
+    before = logged[key].digest
+    if edit.digest is None or before in (None, edit.digest):
+        return False
+    if key in scored:
+        raise EditkitError(
+            f"The result of {edit.item} in {edit.picture} has changed since this run scored it; choose "
+            "another --out, which scores all results anew."
+        )
+    return True
+
+
+def _digest(path: Path) -> str | None:
+    """A digest of a file's bytes; None where it cannot be read, which its scores tell."""
+    try:
+        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    except OSError:
+        return None

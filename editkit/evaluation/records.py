@@ -164,6 +164,7 @@ class Edit:
         place: the item's place in the benchmark.
         error: why there is no picture; None where there is one.
         picture: its path below the run's folder, or an absolute one for results made elsewhere.
+        digest: of the file of a result made elsewhere; older logs do not tell.
         cost: seconds, steps, tokens, operations and memory, as far as they are known.
     """
 
@@ -172,6 +173,7 @@ class Edit:
     place: int
     error: str | None = None
     picture: str = ""
+    digest: str | None = None
     cost: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -66,13 +66,13 @@ def run(
     count = prepared.contents.count
     if config.results:
         watch = phase("find results", count * len(config.results))
-        existing.find_all(benchmark, config.results, config.limit, folder, share, logged, watch)
+        existing.find_all(benchmark, config, folder, share, logged, watch)
     if config.methods:
         _edit(prepared, load, folder, share, logged, phase("edit", count * len(config.methods)))
     wait()
-    Scoring(
-        benchmark=benchmark, limit=config.limit, metrics=prepared.metrics, folder=folder, share=share
-    ).run(phase("score", count))
+    Scoring(benchmark=benchmark, config=config, metrics=prepared.metrics, folder=folder, share=share).run(
+        phase("score", count)
+    )
     wait()
     if share.leads:  # of independent processes, the last one sees all results
         gallery.collect(folder, benchmark, config.limit)

@@ -18,9 +18,8 @@ from editkit.evaluation.chunks import Session, Share, Watch, chunks
 from editkit.evaluation.metrics import AskingMetric, Metric
 from editkit.evaluation.records import RGB, Case, Edit, Item, StoredPicture
 from editkit.evaluation.run_folder import RunFolder
+from editkit.evaluation.settings import RunConfig
 
-CHUNK = 16
-"""Sessions that are decoded and scored together."""
 AHEAD = 2
 """Chunks that are decoded while one is scored."""
 
@@ -34,7 +33,7 @@ class Scoring:
 
     Attributes:
         benchmark: gives the items.
-        limit: how many of them.
+        config: the run's settings. Its chunks are those of the edits: a share made all that it scores.
         metrics: score them.
         folder: holds the results and takes the scores.
         share: this process's part.
@@ -42,7 +41,7 @@ class Scoring:
     """
 
     benchmark: Benchmark
-    limit: int | None
+    config: RunConfig
     metrics: Sequence[Metric]
     folder: RunFolder
     share: Share
@@ -72,7 +71,8 @@ class Scoring:
         # Threads of torch's own within each of these would wait for each other longer than they compute.
         with ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             waiting: list[tuple[int, Future[Lines]]] = []
-            for chunk in chunks(self.benchmark.items(self.limit), CHUNK, self.share):
+            items = self.benchmark.items(self.config.limit)
+            for chunk in chunks(items, self.config.batch_size, self.share):
                 waiting.append((sum(map(len, chunk)), pool.submit(self._chunk, chunk)))
                 if len(waiting) > AHEAD:
                     self._log(*waiting.pop(0), watch)

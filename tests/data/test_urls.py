@@ -17,7 +17,12 @@ import pytest
 from PIL import Image
 
 from editkit import EditkitError
+from editkit.data import webdataset
+from editkit.data.check import check_dataset
+from editkit.data.datasets import dataset
+from editkit.data.records import DataConfig
 from tests.command_line import one_sentence
+from tests.data.encoded import Encode, words_of
 from tests.data.pairs import assert_pair, read
 
 COLUMNS = {"source": "source.png", "answer": "answer.png", "instruction": "txt"}
@@ -26,7 +31,14 @@ COLUMNS = {"source": "source.png", "answer": "answer.png", "instruction": "txt"}
 class Ranges(SimpleHTTPRequestHandler):
     """Serves a folder, and parts of its files where a client asks for some."""
 
+    breaks = 0
+    """How many of the next requests end without a reply."""
+
     def do_GET(self) -> None:
+        if Ranges.breaks:
+            Ranges.breaks -= 1
+            self.close_connection = True
+            return
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         path = Path(self.translate_path(self.path))
         if wanted is None or not path.is_file():
@@ -83,17 +95,22 @@ def test_parquet(streaming: bool, folder: Path) -> None:
         one_sentence(str(error.value))
 
 
+def shard(folder: Path, name: str) -> None:
+    """Write a shard of two pairs."""
+    parts = {"source.png": "edit.png", "answer.png": "target.png"}
+    with tarfile.open(folder / f"{name}.tar", "w") as archive:
+        for number in range(2):
+            for column, file in parts.items():
+                archive.add(folder / file, f"{name}{number}.{column}")
+            member = tarfile.TarInfo(f"{name}{number}.txt")
+            member.size = len(b"make it red")
+            archive.addfile(member, BytesIO(b"make it red"))
+
+
 @pytest.mark.usefixtures("caches")
 def test_shards(folder: Path) -> None:
-    parts = {"source.png": "edit.png", "answer.png": "target.png"}
-    for shard in ("00000", "00001"):
-        with tarfile.open(folder / f"{shard}.tar", "w") as archive:
-            for number in range(2):
-                for column, name in parts.items():
-                    archive.add(folder / name, f"{shard}{number}.{column}")
-                member = tarfile.TarInfo(f"{shard}{number}.txt")
-                member.size = len(b"make it red")
-                archive.addfile(member, BytesIO(b"make it red"))
+    for name in ("00000", "00001"):
+        shard(folder, name)
     with served(folder) as url:
         for where, count in ((f"{url}/00001.tar", 2), (f"{url}/", 4)):
             for _ in range(2):  # the second time from the places that were kept
@@ -103,3 +120,24 @@ def test_shards(folder: Path) -> None:
         with pytest.raises(EditkitError, match=r"00002\.tar") as error:
             read("webdataset", f"{url}/00002.tar", columns=COLUMNS)
         one_sentence(str(error.value))
+
+
+@pytest.mark.usefixtures("caches")
+def test_no_record_is_left_out_as_the_network_fails(
+    folder: Path, encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row is asked for again; where that is no use, a sentence ends the run, and the next goes on."""
+    monkeypatch.setattr(webdataset, "WAITS", (0.01,) * 3)
+    monkeypatch.setattr(Ranges, "breaks", 0)
+    shard(folder, "00000")
+    with served(folder) as url:
+        records = dataset(DataConfig(name="webdataset", path=f"{url}/00000.tar", columns=COLUMNS))
+        Ranges.breaks = 2
+        assert_pair(records[0], folder)
+        Ranges.breaks = 10_000
+        for act in (encode, check_dataset):
+            with pytest.raises(EditkitError, match=r"00000\.tar cannot be reached") as error:
+                act(records)
+            one_sentence(str(error.value))
+        Ranges.breaks = 0
+        assert words_of(encode(records)) == ["make it red"] * 2

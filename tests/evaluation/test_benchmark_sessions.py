@@ -102,6 +102,18 @@ def test_a_turn_whose_id_comes_twice_ends_its_session(tmp_path: Path) -> None:
     assert [problem.kind for problem in problems] == ["duplicate id", "empty field"]
 
 
+def test_each_turn_behind_a_broken_one_is_a_problem(tmp_path: Path) -> None:
+    data = samples.magicbrush(tmp_path)
+    path = data / "edit_sessions.json"
+    sessions = json.loads(path.read_text())
+    sessions["139"][1]["instruction"] = ""
+    path.write_text(json.dumps(sessions))
+    items, problems = samples.split(open_benchmark("magicbrush-multi", data))
+    assert [item.id for item in items] == ["30-1", "139-1"]
+    assert "turn 2" in problems[0].sentence
+    assert "'139-3' has no source picture, and the item before it is not turn 2" in problems[1].sentence
+
+
 def test_text_to_image_needs_no_source(tmp_path: Path) -> None:
     path = own_lines(tmp_path, [{"id": "a"}, {"id": "b", "category": "c"}])
     items, problems = samples.split(open_benchmark("text-to-image", path))

@@ -14,6 +14,7 @@ from editkit.evaluation.report import frame
 from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig
 from tests.command_line import files
+from tests.evaluation import samples
 from tests.evaluation.finished import done, scored
 
 
@@ -82,6 +83,24 @@ def test_imgedit(tmp_path: Path) -> None:
     assert {path.name for path in folder.glob("*.png")} == {"1000.png", "1001.png", "1002.png"}
     assert json.loads((folder / "average_score.json").read_text())["1001"] == 4.33
     assert json.loads((folder / "result.json").read_text())["1002"] == "Prompt Compliance: 4"
+
+
+def test_imgedit_has_each_turn_of_a_session(tmp_path: Path) -> None:
+    items, _ = samples.split(benchmark := samples.opened("imgedit-multi", tmp_path / "data"))
+    for item in items:
+        samples.saved(tmp_path / "near" / item.published, item.turn)
+    run = done(
+        RunConfig(
+            benchmark="imgedit-multi", data=str(benchmark.data), results={"near": str(tmp_path / "near")},
+            metrics=["preservation"], out=str(tmp_path / "run"),
+        )
+    )  # fmt: skip
+    judged(run, "imgedit judge", {"imgedit": 4.0}, {"reply": "fine"})
+    exports.export(run.path, tmp_path / "out")
+    folder = tmp_path / "out" / "near"
+    turns = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.png")}
+    assert len(turns) == len(frame.read_frame(run).rows)
+    assert json.loads((folder / "average_score.json").read_text()).keys() == turns
 
 
 def test_refusals(tmp_path: Path) -> None:

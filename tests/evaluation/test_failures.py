@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from editkit.editor import Editor
+from editkit.errors import EditkitError
 from editkit.evaluation import runner
 from editkit.evaluation.report import frame
 from editkit.evaluation.settings import RunConfig
@@ -88,6 +89,24 @@ def test_failures_are_tried_again(existing: RunConfig) -> None:
         path.write_bytes(data)
     assert table(done(existing)) == whole
     assert runner.failed(existing) == 0
+
+
+def test_a_result_that_was_scored_must_not_change(existing: RunConfig) -> None:
+    """Its old figures would stand for the new picture. One that could not be read has none."""
+    theirs = Path(existing.results["theirs"])
+    damaged, other = theirs / "item 2.png", theirs / "item 5.png"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(b"x")
+    before = table(done(existing))
+    damaged.write_bytes(whole)
+    folder = done(existing)
+    assert frame.read_frame(folder).failures("theirs") == 0
+    assert table(folder) != before
+    other.write_bytes(whole)
+    with pytest.raises(EditkitError, match=r"result of item 5 .* has changed since .* choose another --out"):
+        done(existing)
+    other.unlink()
+    assert table(done(existing)) == table(folder)
 
 
 def test_failed_edits_are_tried_again(random_flux, tmp_path: Path) -> None:

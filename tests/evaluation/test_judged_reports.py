@@ -7,10 +7,13 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from editkit.evaluation import exports
+from editkit.evaluation.chunks import Share
+from editkit.evaluation.report import frame
 from editkit.evaluation.run_folder import RunFolder
 from tests.command_line import Cli
 from tests.evaluation.finished import done
@@ -71,3 +74,37 @@ def test_runs_with_few_answers_are_not_comparable(
     assert cli("eval", "compare", first, other, "--columns", "source_l1").status == 0
     allowed = cli("eval", "compare", first, other, "--shared-items")
     assert (allowed.status, allowed.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ({"error": {"message": "The model is overloaded", "code": 502}}, "no choices"),
+        ({"choices": []}, "no choices"),
+        ({"choices": [{"finish_reason": "length", "message": {"content": None}}]}, "finish_reason length"),
+        ({"choices": [{"finish_reason": "stop", "message": {"content": " "}}]}, "finish_reason stop"),
+    ],
+)
+def test_what_is_no_answer_is_asked_again(
+    body: dict[str, Any], why: str, tmp_path: Path, served: Served
+) -> None:
+    """A gateway out of service, and a model whose thoughts used all tokens up, both with status 200."""
+    asked = config(tmp_path, served)
+    served.answer = lambda text, number: body
+    row = frame.read_frame(done(asked)).rows[0]
+    assert row.notes["viescore judge"]["problems"] == {"refusal": 2}
+    assert f"answers without words ({why})" in row.notes["viescore judge"]["error"]
+    served.answer = good
+    assert all(row.values["overall"] == pytest.approx(6) for row in frame.read_frame(done(asked)).rows)
+
+
+def test_answers_of_a_later_call_count_in_whichever_log(tmp_path: Path, served: Served) -> None:
+    """Two processes find the judge out of reach, and one of them asks again for both."""
+    asked = replace(config(tmp_path, served), batch_size=1)
+    served.answer = lambda text, number: 429
+    for rank in (0, 1):
+        done(asked, share=Share(rank=rank, world=2))
+    served.answer = good
+    for row in frame.read_frame(done(asked)).rows:
+        assert row.values["overall"] == pytest.approx(6)
+        assert not {"error", "problems", "again"} & row.notes["viescore judge"].keys()

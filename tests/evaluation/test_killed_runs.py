@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from editkit.backbone import Backbone
+from editkit.editor import Editor
 from editkit.evaluation.benchmarks import open_benchmark
+from editkit.evaluation.chunks import Share
 from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig
 from tests import ROOT
@@ -118,3 +121,18 @@ def test_processes_of_a_launcher_share_a_run(existing: RunConfig, tmp_path: Path
     }
     assert table(folder) == whole
     assert (out / "report.html").is_file()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_shares_of_their_own_score_all_that_they_edit(
+    order: tuple[int, int], tmp_path: Path, random_flux: Backbone
+) -> None:
+    """Each share ends before the next one begins, so that nobody scores what another one edits later."""
+    config = RunConfig(
+        benchmark="shapesworld", limit=5, methods=["kontext"], steps=1, batch_size=1, metrics=["pixels"],
+        out=str(tmp_path / "run"),
+    )  # fmt: skip
+    for rank in order:
+        share = Share(rank=rank, world=2, independent=True)
+        folder = done(config, lambda: Editor(random_flux), share=share)
+    assert ["l1" in values for *_, values in table(folder)] == [True] * 5

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = Callable[[str, int], "str | int"]
-"""The reply to a question's text and its number, or a status to refuse with."""
+Answer = Callable[[str, int], "str | int | dict[str, Any]"]
+"""The reply to a question's text and its number, a status to refuse with, or a whole body."""
 
 
 @dataclass
@@ -49,7 +49,8 @@ def serving(answer: Answer) -> Iterator[Served]:
                 number = len(served.asked)
             said = served.answer(body["messages"][0]["content"][-1]["text"], number)
             message = {"choices": [{"message": {"content": said}}], "model": "eyes-2026-01-01"}
-            status, sent = (said, b"{}") if isinstance(said, int) else (200, json.dumps(message).encode())
+            body = said if isinstance(said, dict) else message
+            status, sent = (said, b"{}") if isinstance(said, int) else (200, json.dumps(body).encode())
             self.send_response(status)
             self.send_header("Content-Length", str(len(sent)))
             self.end_headers()

@@ -77,8 +77,6 @@ def _session(
             mask = _text(turn, "mask", here) if turn.get("mask") else None
         except EditkitError as error:
             yield Problem(kind="empty field", where=here, sentence=str(error))
-            if chained:  # later turns have nothing to start from
-                return
             continue
         yield Item(
             id=f"{session}-{number}",

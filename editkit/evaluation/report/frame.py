@@ -137,9 +137,14 @@ def read_frame(folder: RunFolder) -> Frame:
 
 
 def _add_scores(rows: Mapping[tuple[str, str], Row], lines: Iterable[Mapping[str, Any]]) -> None:
-    """Add logged scores. A failure stands until each metric that it kept off has scored the result."""
+    """Add logged scores. A failure stands until each metric that it kept off has scored the result.
+
+    Lines of one result may be in the logs of several processes, which tell nothing of their order: one that
+    asks for another try is older than one that does not.
+    """
     failures: list[tuple[Row, Mapping[str, Any]]] = []
     scored: dict[tuple[str, str], set[str]] = {key: set() for key in rows}
+    settled: dict[tuple[str, str], set[str]] = {key: set() for key in rows}
     for line in lines:
         key = (line["method"], line["item"])
         row = rows.get(key)
@@ -151,10 +156,13 @@ def _add_scores(rows: Mapping[tuple[str, str], Row], lines: Iterable[Mapping[str
         for metric, scores in (line.get("scores") or {}).items():
             row.scored_by.add(metric)
             error = scores.get("error")
+            final = error is None and not (scores.get("notes") or {}).get("again")
+            if not final and metric in (settled if error is None else scored)[key]:
+                continue
             if error is None:
                 scored[key].add(metric)
-            elif metric in scored[key]:
-                continue
+            if final:
+                settled[key].add(metric)
             row.values.update(scores["values"])
             row.notes.pop(metric, None)
             if told := scores.get("notes") or ({} if error is None else {"error": error}):

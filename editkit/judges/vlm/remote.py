@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from editkit.errors import EditkitError
-from editkit.judges.base import Case, Judge, Reply
+from editkit.judges.base import REFUSAL, Case, Judge, JudgeError, Reply
 from editkit.judges.vlm.prompt import question, read_reply
 from editkit.search_types import Verdict
 
@@ -88,26 +89,34 @@ class EndpointJudge(Judge):
             EditkitError: where the endpoint cannot be reached or refuses.
         """
         pictures = [picture for picture in (case.source, first, second) if picture is not None]
-        reply = self.ask(question(case), pictures)
-        better, problem = read_reply(reply.text)
-        return Verdict(better=better, reply=reply.text, seconds=reply.seconds, problem=problem)
+        reply, seconds = self._sent(question(case), pictures)
+        text = _words(reply) or str(reply)[:500]
+        better, problem = read_reply(text)
+        return Verdict(better=better, reply=text, seconds=seconds, problem=problem)
 
     def ask(self, question: str, pictures: Sequence[Image.Image], attempt: int = 0) -> Reply:
         """Send a question; each attempt is a request of its own, which the endpoint samples.
 
         Raises:
-            JudgeError: where the endpoint cannot be reached or refuses.
+            JudgeError: where the endpoint cannot be reached, refuses, or answers without words.
         """
+        reply, seconds = self._sent(question, pictures)
+        if not (text := _words(reply)):
+            raise JudgeError(
+                REFUSAL,
+                f"The judge's endpoint answers without words ({_why(reply)}); give more max_new_tokens "
+                "to a model that reasons first, or give the command again later.",
+            )
+        return Reply(text=text, seconds=seconds, model=_answered(reply))
+
+    def _sent(self, question: str, pictures: Sequence[Image.Image]) -> tuple[Any, float]:
+        """Send a question; return the endpoint's whole reply, and the seconds that it took."""
         start = time.perf_counter()
         asked: dict[str, Any] = {"type": "text", "text": question}
         content = [*({"type": "image_url", "image_url": {"url": _url(p)}} for p in pictures), asked]
         messages = [{"role": "user", "content": content}]
         reply = self._endpoint.chat(model=self._named(), messages=messages, **self._sampling)
-        try:
-            text = str(reply["choices"][0]["message"]["content"])
-        except (KeyError, IndexError, TypeError):
-            text = str(reply)[:500]
-        return Reply(text=text, seconds=time.perf_counter() - start, model=_answered(reply))
+        return reply, time.perf_counter() - start
 
     def identity(self) -> Mapping[str, Any]:
         """Model and sampling; the revision is what each reply says."""
@@ -120,6 +129,29 @@ class EndpointJudge(Judge):
             except (KeyError, IndexError, TypeError) as error:
                 raise EditkitError("The judge's endpoint lists no models; name one with model=.") from error
         return self._model
+
+
+def _choice(reply: Any) -> Mapping[str, Any]:
+    """The first choice of a reply; empty where there is none."""
+    try:
+        found = reply["choices"][0]
+    except (KeyError, IndexError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _words(reply: Any) -> str:
+    """The words of a reply; empty where it has none."""
+    message = _choice(reply).get("message")
+    content = message.get("content") if isinstance(message, dict) else None
+    return "" if content is None or not str(content).strip() else str(content)
+
+
+def _why(reply: Any) -> str:
+    """Why a reply has no words; not in its own, which may repeat the key."""
+    reason = _choice(reply).get("finish_reason")
+    known = isinstance(reason, str) and re.fullmatch(r"[a-z_]{1,30}", reason)
+    return f"finish_reason {reason}" if known else "no choices" if not _choice(reply) else "no finish_reason"
 
 
 def _answered(reply: Any) -> str:
