@@ -111,9 +111,8 @@ class ChunkEncoder:
         for _, header in headers(self.chunks):
             own_N[header["indices"]] = False
         missing: list[int] = np.flatnonzero(own_N).tolist()
-        source: Any = _HandedOn(
-            CheckedDataset(self.dataset)
-        )  # any sequence will do, despite the loader's types
+        # Any sequence will do, despite the loader's types.
+        source: Any = _HandedOn(CheckedDataset(self.dataset))
         keep_arrays: Any = _keep_arrays
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         workers = max(1, min(READERS, cores // self.share[1]))
