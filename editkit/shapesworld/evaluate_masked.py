@@ -47,7 +47,7 @@ def evaluate(
         EditkitError: for an unknown name, where `n` leaves the held-out seeds, or an edit fails.
     """
     if not 1 <= n <= world.HELD_OUT.stop:
-        raise EditkitError(f"n={n} leaves the held-out seeds 0 to {world.HELD_OUT.stop - 1}.")
+        raise EditkitError(f"n={n} leaves the held-out seeds; give 1 to {world.HELD_OUT.stop}.")
     for name in names:
         if name not in NAMES:
             raise EditkitError(unknown("kind of masked example called", name, NAMES))
