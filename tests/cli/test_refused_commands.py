@@ -158,6 +158,10 @@ COMMANDS: dict[str, Case] = {
         lambda p: evaluated(p, "--n", 1, "--sessions", -1),
         "^editkit: sessions=-1 .*give 0 to 5000",
     ),
+    "eval masked of a method without tasks": (
+        lambda p: ["eval", "masked", "-m", "kontext", "-b", p.backbone, "-o", p.folder / "report", "--n", 1],
+        "kontext has no tasks; choose aceplus",
+    ),
     "eval in empty batches": (lambda p: evaluated(p, "--n", 1, "--batch-size", 0), "batch_size=0"),
     "eval with an unknown method": (lambda p: evaluated(p, "--n", 1, "-m", "nope"), "no method 'nope'"),
     "eval in no steps": (lambda p: evaluated(p, "--n", 1, "--steps", 0), "steps=0"),
