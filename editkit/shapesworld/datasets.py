@@ -29,7 +29,9 @@ class Drawn(ABC):
         self.config = config
         self.start = world.TRAINING_START if config.start is None else config.start
         if self.start < world.HELD_OUT.stop:
-            raise EditkitError(f"data.start={self.start} is too low; seeds below 10000 are held out.")
+            raise EditkitError(
+                f"data.start={self.start} is too low; give 10000 or more, since lower seeds are held out."
+            )
 
     def __len__(self) -> int:
         return self.config.count or DRAWN

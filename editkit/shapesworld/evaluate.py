@@ -82,10 +82,10 @@ def evaluate(
 
 def _check_numbers(n: int, sessions: int, compound: int) -> None:
     most = world.HELD_OUT.stop
-    if not (1 <= n <= most and 0 <= sessions <= most - SESSION_START and 0 <= compound <= most):
-        raise EditkitError(
-            f"n={n}, sessions={sessions} or compound={compound} leaves the held-out seeds 0 to {most - 1}."
-        )
+    turns = ("sessions", sessions, 0, most - SESSION_START)
+    for name, given, least, largest in (("n", n, 1, most), turns, ("compound", compound, 0, most)):
+        if not least <= given <= largest:
+            raise EditkitError(f"{name}={given} leaves the held-out seeds; give {least} to {largest}.")
 
 
 def _grid(

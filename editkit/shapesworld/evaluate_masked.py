@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from editkit import registry
 from editkit import shapesworld as world
 from editkit.errors import EditkitError, unknown
 from editkit.inference.editor import PictureEditor
@@ -44,10 +45,13 @@ def evaluate(
         A JSON-able report by name; `moved` is the largest difference outside masks, in levels of 255.
 
     Raises:
-        EditkitError: for an unknown name, where `n` leaves the held-out seeds, or an edit fails.
+        EditkitError: for a method without tasks, an unknown name, an `n` out of range, or a failed edit.
     """
+    if not editor.method(method)[0].tasks:
+        able = [name for name in registry.method_names() if registry.method(name).tasks]
+        raise EditkitError(f"{method} has no tasks; choose {' or '.join(able)}.")
     if not 1 <= n <= world.HELD_OUT.stop:
-        raise EditkitError(f"n={n} leaves the held-out seeds 0 to {world.HELD_OUT.stop - 1}.")
+        raise EditkitError(f"n={n} leaves the held-out seeds; give 1 to {world.HELD_OUT.stop}.")
     for name in names:
         if name not in NAMES:
             raise EditkitError(unknown("kind of masked example called", name, NAMES))

@@ -52,7 +52,9 @@ def wrong_cells(answer_HWC: Pixels, edited_HWC: Pixels) -> int:
 
 
 def score(source_HWC: Pixels, answer_HWC: Pixels, edited_HWC: Pixels, category: str) -> Score:
-    """Compare an edit with the true answer; neither a copy of the source nor a missing object succeeds.
+    """Compare an edit with the true answer.
+
+    A copy of the source, or a missing object, succeeds only where it is near the answer in shape or colour.
 
     Against a reference the source is no picture of the same place, so that the answer's own background, which
     its corner shows, stands for what was there before.
