@@ -48,7 +48,7 @@ def fill(model: Model, state: Mapping[str, Any], dtype: torch.dtype, *, exact: b
         if is_quantized(value) and stays_packed(model, name):
             packed[name] = value
         else:
-            plain[name] = dequantize(value).to(dtype)
+            plain[name] = dequantize(value).to(_precision(model, name, dtype))
     for kind in (gguf_class(), BFLQuantizedParameter):
         _pack(model, {name: value for name, value in packed.items() if isinstance(value, kind)}, dtype)
     _pack_bnb(model, {name: value for name, value in packed.items() if isinstance(value, BnbMatrix)}, dtype)
@@ -59,6 +59,12 @@ def fill(model: Model, state: Mapping[str, Any], dtype: torch.dtype, *, exact: b
         use_exact_layers(model)
     keep_packing(model)
     return model.eval().requires_grad_(False)
+
+
+def _precision(model: Any, name: str, dtype: torch.dtype) -> torch.dtype:
+    """Return the precision of a plain tensor: T5's `wo` overflows in float16 and stays in float32."""
+    wide = getattr(model, "_keep_in_fp32_modules", None) or ()
+    return torch.float32 if dtype == torch.float16 and not {*wide}.isdisjoint(name.split(".")) else dtype
 
 
 def fill_quantized(

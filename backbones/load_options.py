@@ -1,9 +1,10 @@
 """Define the loading options: quantizers, offload, attention backends, caches and compilation."""
 
 import inspect
+import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import transformers
 
 from backbones.low_memory import AUTO, PRESETS
 from backbones.specs import ROLES
+from editkit.backbone import Role
 from editkit.errors import EditkitError, first_sentence
 
 CACHES = ("FirstBlockCacheConfig", "TaylorSeerCacheConfig")
@@ -108,6 +110,18 @@ class LoadOptions:
         named = isinstance(self.transformer, dict)
         chosen = self.transformer.get(role) if named else self.transformer
         return Path(chosen) if chosen and not self.source_role(role) else None
+
+    def key(self, name: str, role: Role) -> str:
+        """Identify a role's transformer: roles of one key share theirs, unless another file replaces it."""
+        given = self.replacement(name)
+        return role.key if given is None else f"{role.key}, {given}"
+
+    def changed(self) -> dict[str, Any]:
+        """Return the options that differ from the defaults, in JSON's types."""
+        usual = asdict(LoadOptions())
+        chosen = {key: value for key, value in asdict(self).items() if value != usual[key]}
+        found: dict[str, Any] = json.loads(json.dumps(chosen, default=str))
+        return found
 
     def component(self, name: str) -> Path | None:
         """Return the file or folder that replaces the family's own autoencoder or text encoder, or None."""

@@ -36,12 +36,12 @@ class MetaFlux(Flux):
 
     def transformer(self, role: str) -> FluxTransformer2DModel:
         """Return the role's transformer on the meta device."""
-        record = self.role(role)
-        if record.key not in self.transformers:
+        record, key = self.role(role), self._key(role)
+        if key not in self.transformers:
             with torch.device("meta"):
                 made = FluxTransformer2DModel.from_config(self._config(role, record))
-            self.transformers[record.key] = made.requires_grad_(False)
-        return self.transformers[record.key]
+            self.transformers[key] = made.requires_grad_(False)
+        return self.transformers[key]
 
     def _config(self, role: str, record: Role) -> dict[str, Any]:
         """Return the config of a role's transformer."""

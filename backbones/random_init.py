@@ -68,5 +68,5 @@ def random_flux(
     for model in (encoders.clip, encoders.t5, vae):
         # Frozen unless a recipe trains them, so that each prompt is encoded only once.
         model.to(device).requires_grad_(False)
-    flux.set_components(flux.role(role).key, transformer, vae, encoders)
+    flux.set_components(flux.options.key(role, flux.role(role)), transformer, vae, encoders)
     return flux

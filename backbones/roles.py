@@ -1,9 +1,7 @@
 """Load a FLUX family's transformers on first use, switch them by role, and adapt them by LoRA."""
 
 import gc
-import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -47,7 +45,7 @@ class RoleTransformers:
         self.transformers: dict[str, FluxTransformer2DModel] = {}
         counted = partial(family_bytes, family, self.options, dtype)
         self.placement = Placement(device, choose_preset(self.options.low_memory, str(device), counted))
-        self._adapters: dict[str, str] = {}
+        self._adapters: dict[tuple[str, str], str] = {}  # hashes by transformer and name
         self._restorer = AdapterRestorer()
         self._unsaved = False  # some weights are in memory only
         self._unloadable: set[str] = set()  # keys of transformers that cannot be loaded again
@@ -61,6 +59,9 @@ class RoleTransformers:
         if name not in self.family.roles:
             raise EditkitError(unknown(f"role of the backbone {self.name!r} called", name, self.family.roles))
         return self.family.roles[name]
+
+    def _key(self, role: str) -> str:
+        return self.options.key(role, self.role(role))
 
     @property
     def roles(self) -> Collection[str]:
@@ -78,11 +79,7 @@ class RoleTransformers:
         return record.steps, record.guidance or 0.0
 
     def loading(self) -> dict[str, Any]:
-        """Return the loading options that differ from the defaults, in JSON's types."""
-        usual = asdict(type(self.options)())
-        chosen = {key: value for key, value in asdict(self.options).items() if value != usual[key]}
-        found: dict[str, Any] = json.loads(json.dumps(chosen, default=str))
-        return found
+        return self.options.changed()
 
     def load_adapter(
         self,
@@ -93,22 +90,22 @@ class RoleTransformers:
     ) -> None:
         """Load an adapter onto a role's transformer, beside others; a recipe names it by its hash."""
         load(self.transformer(role), path, name)
-        self._restorer.remember_loaded(self.role(role).key, path, name, load)
-        self._adapters[name] = adapters.digest(path)
+        self._restorer.remember_loaded(self._key(role), path, name, load)
+        self._adapters[self._key(role), name] = adapters.digest(path)
 
     def unload_adapter(self, role: str, name: str) -> None:
         """Remove an adapter from a role's transformer, and do not load it again with the transformer."""
-        key = self.role(role).key
+        key = self._key(role)
         self._restorer.forget(key, name)
         if key in self.transformers:
             adapters.eject(self.transformers[key], name)
 
     def set_adapters(self, role: str, names: Sequence[str], scales: Sequence[float] | None = None) -> None:
         """Activate exactly these adapters of a role's transformer; one that is not loaded yet has none."""
-        if names or (role in self.roles and self.role(role).key in self.transformers):
+        if names or (role in self.roles and self._key(role) in self.transformers):
             adapters.enable(self.transformer(role), names, scales)
         if role in self.roles:
-            self._restorer.remember_active(self.role(role).key, names, scales)
+            self._restorer.remember_active(self._key(role), names, scales)
 
     def folder(self, role: str) -> Path:
         """Return the role's pipeline folder on this machine; its transformer is downloaded if need be."""
@@ -117,8 +114,8 @@ class RoleTransformers:
 
     def transformer(self, role: str) -> FluxTransformer2DModel:
         """Return the role's transformer, and load it if need be; roles with the same key share one."""
-        record = self.role(role)
-        if record.key not in self.transformers:
+        record, key = self.role(role), self._key(role)
+        if key not in self.transformers:
             self._evict()
             if start := self._source_role(role):
                 loaded = widen_transformer(self._source_transformer(start), record.in_channels)
@@ -130,13 +127,13 @@ class RoleTransformers:
                     f"of {self.name!r} takes {record.in_channels}; name files by role, as "
                     f"transformer={{{role}: ...}}."
                 )
-            self._register(record.key, self._place(loaded))
-            self._restorer.restore(record.key, loaded)
+            self._register(key, self._place(loaded))
+            self._restorer.restore(key, loaded)
             if self.options.quantizer("transformer"):
-                self.placement.onload(record.key, loaded)  # it was quantized on the device
+                self.placement.onload(key, loaded)  # it was quantized on the device
         elif self.placement.preset:
-            self.transformers[record.key] = self.transformers.pop(record.key)  # the last used one at the end
-        return self.transformers[record.key]
+            self.transformers[key] = self.transformers.pop(key)  # the last used one at the end
+        return self.transformers[key]
 
     def empty_transformer(self, role: str, start: str | None = None) -> WeightReader | None:
         """Give a role a transformer on the meta device; return what reads its weights.
@@ -162,16 +159,16 @@ class RoleTransformers:
             weights = WidenedSlices(weights, record.in_channels, columns)
         if made.config.in_channels != record.in_channels:
             return None
-        self._register(record.key, apply_options(made, self.options))
+        self._register(self._key(role), apply_options(made, self.options))
         if start:
-            self._unloadable.add(record.key)
+            self._unloadable.add(self._key(role))
             self._unsaved = True
         return weights
 
     def onloaded_transformer(self, role: str) -> FluxTransformer2DModel:
         """Return the role's transformer, ready to compute: on the device, or visiting it in groups."""
         transformer = self.transformer(role)
-        self.placement.onload(self.role(role).key, transformer)
+        self.placement.onload(self._key(role), transformer)
         return transformer
 
     def _evict(self) -> None:
@@ -226,9 +223,9 @@ class RoleTransformers:
             EditkitError: where a role is missing, or an input of these channels cannot be widened to those.
         """
         made = widen_transformer(self.transformer(start), self.role(role).in_channels)
-        self.transformers.pop(self.role(start).key)  # the wider one now holds its weights
-        self._register(self.role(role).key, self._place(made))
-        self._unloadable.add(self.role(role).key)
+        self.transformers.pop(self._key(start))  # the wider one now holds its weights
+        self._register(self._key(role), self._place(made))
+        self._unloadable.add(self._key(role))
         self._unsaved = True
 
     def look_left(self, role: str, pixels: int) -> None:
@@ -241,7 +238,7 @@ class RoleTransformers:
     def _adapter_hashes(self, role: str) -> dict[str, str]:
         """Return the hashes of a role's active adapters, by name and scale."""
         return {
-            f"adapter {name} x{scale:g}": self._adapters.get(name, "unsaved")
+            f"adapter {name} x{scale:g}": self._adapters.get((self._key(role), name), "unsaved")
             for name, scale in adapters.active(self.transformer(role)).items()
         }
 

@@ -36,8 +36,8 @@ def recognise(path: Path) -> WeightFile | None:
         with open_component(path, part) as found:
             if not any(name in found for name in SIGNS[part]):
                 continue
-            layout = found.layout()
-        sizes = file_bytes(path, part)
+            sizes = file_bytes(path, part)
+            layout = {name: found.on_meta(name) for name in sizes}
         if empty := [name for name in sizes if not layout[name].numel()]:
             raise EditkitError(f"{path.name} has no values in {empty[0]}; give an undamaged file.")
         models[part] = sum(sizes.values())

@@ -23,7 +23,7 @@ def family_bytes(family: Family, options: LoadOptions, dtype: torch.dtype) -> li
     Raises:
         EditkitError: where `role_bytes` raises it.
     """
-    kept = {role.key: (name, role) for name, role in family.roles.items()}
+    kept = {options.key(name, role): (name, role) for name, role in family.roles.items()}
     return [role_bytes(name, role, options, dtype.itemsize) for name, role in kept.values()]
 
 

@@ -67,7 +67,7 @@ def reduce_rank(update: LowRankUpdate, rank: int) -> LowRankUpdate:
     return LowRankUpdate(
         down_rI=down_rI.to(update.down_rI.dtype),
         up_Or=up_Or.to(update.up_Or.dtype),
-        alpha=update.scale * rank,
+        alpha=update.scale * len(down_rI),  # fewer than asked for where the weight has fewer rows or columns
     )
 
 

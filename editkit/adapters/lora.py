@@ -178,6 +178,7 @@ def install(
     except (ValueError, RuntimeError, IndexError, KeyError, TypeError) as error:
         problem = first_sentence(error)
         raise EditkitError(f"{what} does not fit this transformer ({problem}).") from error
+    transformer.train(transformer.training)  # peft makes its layers for training, where dropout acts
     landed = {key for key, layer in transformer.named_modules() if name in getattr(layer, "r", ())}
     if lost := [key for key in state if key.removeprefix(PREFIX).partition(".lora_")[0] not in landed]:
         eject(transformer, name)

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import editkit
-from backbones.flux import Flux
+from backbones.flux import Flux, load_flux
 from editkit import EditkitError, adapters, atomic_files
 from editkit.imaging import images
 from tests.adapters.conftest import Made
@@ -116,6 +118,18 @@ def test_methods_of_one_role_share_what_is_loaded(random_flux: Flux, made: Made)
 
 def loaded(flux: Flux) -> set[str]:
     return {name for layer in adapters.layers(flux.transformer("fill")) for name in layer.r}
+
+
+def test_files_of_one_name_in_two_roles_keep_their_hashes(tmp_path: Path) -> None:
+    flux, key = load_flux("tiny", "cpu"), "transformer.transformer_blocks.0.attn.to_q.lora_"
+    for seed, role in enumerate(("kontext", "fill")):
+        (tmp_path / role).mkdir()
+        down, up = torch.full((2, 256), float(seed)), torch.ones(256, 2)
+        save_file({f"{key}A.weight": down, f"{key}B.weight": up}, tmp_path / role / "style.safetensors")
+        flux.load_adapter(role, tmp_path / role / "style.safetensors", "style")
+    for role in ("kontext", "fill"):
+        digest = atomic_files.sha256(tmp_path / role / "style.safetensors")
+        assert flux.fingerprints(role)["adapter style x1"] == digest
 
 
 def test_private_recipes_hide_where_a_methods_own_adapter_is(random_flux: Flux, made: Made) -> None:

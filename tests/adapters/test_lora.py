@@ -140,3 +140,16 @@ def test_adapters_that_do_not_fit(transformer: Any, tmp_path: Path) -> None:
     with pytest.raises(EditkitError, match="cannot be read"):
         adapters.load_adapter(transformer, tmp_path / "broken.safetensors", "one")
     assert transformer.state_dict().keys() == state.keys()
+
+
+def test_dropout_is_for_training_alone(random_flux: Flux, transformer: Any, tmp_path: Path) -> None:
+    adapters.attach(transformer, adapters.LoraOptions(rank=4, dropout=0.5))
+    path = adapters.save(trained(transformer, "default"), tmp_path)
+    expected = output(transformer.eval())
+    other = copy.deepcopy(random_flux.transformer("kontext"))
+    adapters.load_adapter(other, path, "copy")
+    assert torch.equal(output(other), expected)
+    assert not torch.equal(output(other.train()), output(other))
+    adapters.load_adapter(other, path, "next")
+    assert other.training
+    assert not torch.equal(output(other), output(other))

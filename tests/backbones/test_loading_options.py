@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import editkit
+from backbones.flux import load_flux
 from backbones.load_options import LoadOptions
 from editkit import atomic_files
 from tests.pictures import difference
@@ -116,6 +117,23 @@ def test_a_transformer_folder_is_used(random_pipeline: Path, plain: Image.Image,
     assert difference(result.image, plain) > 0
     (file,) = (tmp_path / "other").glob("*.safetensors")
     assert result.recipe["weights"]["transformer"] == atomic_files.sha256(file)
+
+
+@pytest.mark.parametrize("first", ["text", "kontext"])
+def test_a_file_for_one_role_stays_out_of_another(first: str, random_pipeline: Path, tmp_path: Path) -> None:
+    """A folder of Kontext makes pictures from words too, with its own weights, whichever role comes first."""
+    from diffusers import FluxTransformer2DModel
+
+    transformer = FluxTransformer2DModel.from_pretrained(random_pipeline / "transformer")
+    own = transformer.proj_out.bias.clone()
+    with torch.no_grad():
+        transformer.proj_out.bias.add_(0.5)
+    transformer.save_pretrained(tmp_path / "other")
+    given = {"transformer": {"kontext": str(tmp_path / "other")}}
+    flux = load_flux(str(random_pipeline), "cpu", "float32", given)
+    flux.transformer(first)
+    assert torch.equal(flux.transformer("text").proj_out.bias, own)
+    assert torch.equal(flux.transformer("kontext").proj_out.bias, transformer.proj_out.bias)
 
 
 def test_bits_alone_name_their_quantizer() -> None:

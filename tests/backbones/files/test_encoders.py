@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from transformers import T5EncoderModel
 
+from backbones import folders
 from tests import weight_files
 from tests.backbones.files.encoders import (
     STATES,
@@ -92,3 +94,16 @@ def test_encoders_in_half_precision(home: Path, tmp_path: Path) -> None:
         assert apart(features(made).float(), features(own(name, home))) < 0.05
     file = write_t5_gguf(home, "Q8_0", tmp_path / "t5.gguf")
     assert features(component("text_encoder_2", file, home, torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_t5_in_float16_keeps_what_overflows(home: Path, tmp_path: Path) -> None:
+    save_file(STATES["text_encoder_2"](home), tmp_path / "t5.safetensors")
+    found, expected = (
+        {name: weight.dtype for name, weight in model.named_parameters()}
+        for model in (
+            component("text_encoder_2", tmp_path / "t5.safetensors", home, torch.float16),
+            folders.load_pretrained(T5EncoderModel, home, "text_encoder_2", torch.float16),
+        )
+    )
+    assert found == expected
+    assert {*found.values()} == {torch.float16, torch.float32}

@@ -61,6 +61,20 @@ def test_encoders(home: Path, tmp_path: Path) -> None:
         assert _counted(file, part) == weight_bytes(loaded.parameters())
 
 
+def test_encoders_with_whole_numbers_beside_their_weights(home: Path, tmp_path: Path) -> None:
+    """ComfyUI's T5 holds its vocabulary in bytes, OpenAI's CLIP its positions."""
+    beside = {
+        "text_encoder": ("text_model.embeddings.position_ids", torch.arange(77)[None], clip_state(home)),
+        "text_encoder_2": ("spiece_model", torch.zeros(9, dtype=torch.uint8), t5_state(home)),
+    }
+    for part, (name, values, state) in beside.items():
+        file = tmp_path / f"{part}.safetensors"
+        save_file({key: tensor.contiguous() for key, tensor in state.items()} | {name: values}, file)
+        told = inventory.weight_file(file)
+        assert told is not None
+        assert told.models == {part: _counted(file, part)}
+
+
 def test_an_autoencoder(home: Path) -> None:
     file = home / "vae" / "diffusion_pytorch_model.safetensors"
     loaded = AutoencoderKL.from_pretrained(home / "vae", torch_dtype=torch.bfloat16)

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from backbones.lora import dialect_reader, dialect_writer, keys
+from backbones.lora import dialect_reader, dialect_writer, keys, low_rank
 from backbones.lora import files as lora_files
 from editkit import adapters
 from tests.backbones.lora.updates import RANK, SHAPES, close, deltas, drawn, uneven
@@ -109,6 +109,16 @@ def test_a_lower_rank_keeps_what_counts_most(cli: Cli, flux: FluxTransformer2DMo
     assert lost == pytest.approx((missed / whole) ** 0.5, rel=1e-3)
     refused(cli("lora", "convert", tmp_path / "whole.safetensors", tmp_path / "no.safetensors",
                 "--to", "kohya", "--rank", 0), "rank=0 is not allowed")  # fmt: skip
+
+
+def test_a_rank_above_a_weights_sides_keeps_the_scale() -> None:
+    generator = torch.Generator().manual_seed(0)
+    down_rI, up_Or = torch.randn(24, 30, generator=generator), torch.randn(8, 24, generator=generator)
+    whole = low_rank.LowRankUpdate(down_rI=down_rI, up_Or=up_Or, alpha=12.0)
+    cut = low_rank.reduce_rank(whole, 16)
+    assert cut.rank == 8
+    assert cut.scale == whole.scale
+    assert torch.allclose(cut.up_Or @ cut.down_rI, up_Or @ down_rI, atol=1e-4)
 
 
 def test_a_merged_lora_is_the_sum(cli: Cli, flux: FluxTransformer2DModel, tmp_path: Path) -> None:
