@@ -45,6 +45,16 @@ class Context:
         )
         return equal and self.valid_BS is None and other.valid_BS is None
 
+    def row_of(self, other: Context) -> int | None:
+        """Return which of several rows another context's only row is; None where it is none."""
+        mine_BSC, theirs_1SC = self.tokens_BSC, other.tokens_BSC
+        if self.valid_BS is not None or len(theirs_1SC) != 1 or mine_BSC.shape[1:] != theirs_1SC.shape[1:]:
+            return None
+        if not replace(self, tokens_BSC=theirs_1SC).same(other):
+            return None
+        rows = (mine_BSC == theirs_1SC).flatten(1).all(1).nonzero()
+        return int(rows[0]) if len(rows) else None
+
     def single(self) -> Context:
         """Keep one row where all are equal, as those of several seeds of an edit are."""
         first_1SC = self.tokens_BSC[:1]
@@ -86,6 +96,9 @@ class ContextCache:
             known, before, found = self._last
             if known == weights and before.same(context):
                 return found
+            # Pictures of a batch that change in different places are computed one by one in saved steps.
+            if known == weights and (row := before.row_of(context)) is not None:
+                return found.row(row)
             self._last = None  # free its memory before the next one is computed
         made = KeyValues.same_for_all(_compute(transformer, context))
         self.computed += 1

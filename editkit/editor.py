@@ -194,8 +194,8 @@ class Editor:
         record, options = self.method(request.method)
         pace = paces.choose(request.speed, self.backbone.base, record.name, self.role(record.name))
         with enough_memory():
-            self._adapters.activate(record, options, request)
-        made = planned_batch.Pipeline(self.backbone, record, options, pace)
+            adapted = self._adapters.activate(record, options, request)
+        made = planned_batch.Pipeline(self.backbone, record, options, pace, adapted)
         if request.search is None:
             results = pipeline.run(made, batch, watch)
         else:

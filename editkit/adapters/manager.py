@@ -128,8 +128,11 @@ class AdapterManager:
         adapters.enable(self.backbone.transformer(role), names, scales)
         self._chosen[method.name] = names, scales
 
-    def activate(self, method: AdaptedMethod, options: Options, request: EditRequest) -> None:
+    def activate(self, method: AdaptedMethod, options: Options, request: EditRequest) -> bool:
         """Switch the method's transformer to exactly its adapters; methods may share a transformer.
+
+        Returns:
+            Whether any of them is a user's, not the method's default.
 
         Raises:
             EditkitError: where the default adapter cannot be fetched or loaded.
@@ -137,7 +140,7 @@ class AdapterManager:
         role = self.role(method, options)
         if method.name in self._chosen:
             self.backbone.set_adapters(role, *self._chosen[method.name])
-            return
+            return bool(self._chosen[method.name][0])
         own = self._own(method, options, request)
         names = [self._load_once(method, role, own)] if own else []
         scales = [1.0] * len(names)
@@ -149,6 +152,7 @@ class AdapterManager:
             scales.append(scale)
             self._names[source] = name
         self.backbone.set_adapters(role, names, scales)
+        return bool(self.lora) or (own is not None and own == getattr(options, "adapter", None))
 
     def recipe(self, method: AdaptedMethod, options: Options) -> dict[str, dict[str, Any]]:
         """Return a recipe's entries on adapters: additional ones, and options that hide a file's place."""

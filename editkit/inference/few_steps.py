@@ -92,7 +92,7 @@ def _located(source: str) -> str:
 def _given(source: str, scale: float) -> FewSteps | None:
     """Return how an adapter or a pipeline folder is used, if it is known to be distilled for few steps."""
     for entry in published(TABLE):
-        if entry["adapter"] in (source, str(Path(source).absolute())):
+        if _names(source, entry["adapter"]):
             found = FewSteps(steps=entry["steps"], guidance=entry["guidance"])
             another = scale == 1 and entry["scale"] != 1
             return replace(found, adapter=source, scale=entry["scale"]) if another else found
@@ -102,6 +102,12 @@ def _given(source: str, scale: float) -> FewSteps | None:
         if (folder / OWN).is_file():
             return _trained(folder / OWN)
     return None
+
+
+def _names(source: str, adapter: str) -> bool:
+    """Whether a source is a published adapter: its folder, the file in it, or its repository on the Hub."""
+    path = Path(source).resolve()
+    return adapter in (source, str(path), str(path.parent)) or adapter.startswith(f"hf://{source}/")
 
 
 def _trained(path: Path) -> FewSteps | None:

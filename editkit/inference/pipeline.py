@@ -19,8 +19,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from editkit import adapters, flow, notes
-from editkit.backbone import Backbone
+from editkit import flow, notes
 from editkit.inference import speed
 from editkit.inference.decoding import decode_and_postprocess, previews, results
 from editkit.inference.inputs import PreparedRequest, collate
@@ -60,10 +59,11 @@ def plan_batch(
     backbone.use_components_of(pipeline.method.role_under(pipeline.options))
     generators = tuple(torch.Generator().manual_seed(item.request.seed) for item in batch)
     plan = pipeline.conditioner.plan(replace(inputs, generators=generators))
-    if plan.conditioning.context_apart and not _knows_cached_context(backbone, plan.role):
+    known = pipeline.adapted or backbone.role(plan.role).cached_context
+    if plan.conditioning.context_apart and not known:
         notes.tell(
-            "context=cached spoils the picture unless the weights were trained with it, and no adapter is in "
-            f"use; leave it out, or train one for {pipeline.method.name} with cached_context or "
+            "context=cached spoils the picture unless the weights were trained with it, and no adapter of "
+            f"yours is in use; leave it out, or train one for {pipeline.method.name} with cached_context or "
             "options.context=cached."
         )
     # 3. One CPU generator for each picture, so that a batch gives what single edits give.
@@ -86,11 +86,6 @@ def plan_batch(
             pipeline, inputs, plan, times, guidance, _draft_callback(steps, batch, watch)
         ),
     )
-
-
-def _knows_cached_context(backbone: Backbone, role: str) -> bool:
-    """Whether a role's weights were trained with a cached context, or an adapter may have been."""
-    return backbone.role(role).cached_context or bool(adapters.active(backbone.transformer(role)))
 
 
 def sample(

@@ -92,12 +92,18 @@ class Pipeline:
         method: the method's record.
         options: the method's options.
         pace: decides what each step computes; everything where None.
+        adapted: whether a user's adapter is in use, which may have been trained for any of the options.
     """
 
     def __init__(
-        self, backbone: Backbone, method: Method[Options], options: Options, pace: Pace | None = None
+        self,
+        backbone: Backbone,
+        method: Method[Options],
+        options: Options,
+        pace: Pace | None = None,
+        adapted: bool = False,
     ) -> None:
-        self.backbone, self.method, self.options = backbone, method, options
+        self.backbone, self.method, self.options, self.adapted = backbone, method, options, adapted
         self.pace: Pace = pace or Exact()
         own = self.pace.options(options)
         self.conditioner = method.conditioner(backbone, own)

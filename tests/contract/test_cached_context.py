@@ -165,3 +165,16 @@ def test_without_context_nothing_is_apart(random_flux: Flux) -> None:
     x_BLC = noise(random_flux, plans[0], rows=1)
     one, two = (random_flux.velocity(x_BLC, T, plan, GUIDANCE) for plan in plans)
     assert torch.equal(one, two)
+
+
+def test_a_picture_of_a_batch_finds_its_own_row(random_flux: Flux) -> None:
+    random_flux.contexts.clear()
+    random_flux.velocity(noise(random_flux, both := planned(random_flux, WAYS["kontext"])), T, both, GUIDANCE)
+    before = random_flux.contexts.computed
+    alone = conditioner(random_flux, "kontext", {}).plan(
+        EditInputs(prompts=WORDS[:1], source_BCHW=photo(64, 64, 1))  # the batch's second picture
+    )
+    x_BLC = noise(random_flux, alone, rows=1)
+    found = random_flux.velocity(x_BLC, T, alone, GUIDANCE)
+    assert torch.allclose(found, in_full(random_flux, alone, x_BLC), atol=1e-5, rtol=1e-5)
+    assert random_flux.contexts.computed == before, "the batch's context holds that of each picture"

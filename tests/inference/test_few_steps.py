@@ -44,6 +44,8 @@ def test_published_adapters_belong_to_their_weights() -> None:
     assert (found.steps, found.scale) == (8, 0.125)
     turbo = few_steps.published(few_steps.TABLE)[-1]["adapter"]
     assert few_steps.find(dev, "kontext", "text", {turbo: 1.0}) == FewSteps(steps=8, guidance=3.5)
+    repository = turbo.removeprefix("hf://").rpartition("/")[0]
+    assert few_steps.find(dev, "kontext", "text", {repository: 1.0}) == FewSteps(steps=8, guidance=3.5)
     with pytest.raises(EditkitError, match="were both distilled"):
         few_steps.find(dev, "kontext", "text", {found.adapter: 1.0, turbo: 1.0})
     assert few_steps.find(dev, "kontext", "text", {found.adapter: 1.0}) == found, "its published scale"
@@ -131,3 +133,11 @@ def test_fast_in_a_batch(cli: Cli, random_pipeline: Path, tmp_path: Path) -> Non
     settings["distill"]["ladd"]["steps"] = 3
     (own / few_steps.OWN).write_text(yaml.safe_dump(settings))
     refused(cli(*arguments, "--lora", own), "was begun with fast=")
+
+
+@pytest.mark.parametrize("spelled", ["{}", "{}/pytorch_lora_weights.safetensors", "{}/../few-steps"])
+def test_the_shipped_adapter_is_not_added_to_itself(spelled: str) -> None:
+    tiny = provider().load("tiny", device="cpu")
+    shipped = few_steps.published(few_steps.TABLE)[0]["adapter"]
+    found = few_steps.find(tiny, "kontext", "kontext", {spelled.format(shipped): 1.0})
+    assert (found.steps, found.adapter) == (4, None)

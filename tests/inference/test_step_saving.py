@@ -274,6 +274,18 @@ def test_context_of_weights_trained_without_it_is_told(random_flux: Flux) -> Non
         planned(random_flux, "kontext", None, options={"kontext": {"context": "cached"}})
 
 
+@pytest.mark.parametrize(("lora", "told"), [({}, True), ({"methods/icedit/tiny/lora": 0.5}, False)])
+def test_a_default_adapter_does_not_know_a_cached_context(
+    tiny: Backbone, lora: dict[str, float], told: bool
+) -> None:
+    request = editkit.EditRequest(
+        image=image(128, 128), instruction=WORDS, method="icedit", steps=1, speed="context=cached"
+    )
+    own = {str(ROOT / path): scale for path, scale in lora.items()}  # it may have been trained for it
+    notes = editkit.Editor(tiny, {"icedit": {"encoding": "mode"}}, own).run(request).notes
+    assert any("context=cached spoils the picture" in note for note in notes) is told, notes
+
+
 def test_weights_that_know_a_cached_context_need_no_word(tiny: Backbone) -> None:
     request = editkit.EditRequest(
         image=ROOT / "demos/samples/red_circle.png",
