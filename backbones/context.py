@@ -115,7 +115,7 @@ def _weights_version(transformer: FluxTransformer2DModel) -> Hashable:
     weights = hash(tuple((id(weight), weight._version) for weight in transformer.parameters()))
     kind = transformer.device.type
     precision = kind != "meta" and torch.is_autocast_enabled(kind)  # plans are estimated without autocast
-    return id(transformer), weights, tuple(adapters.active(transformer).items()), precision
+    return id(transformer), weights, adapters.version(transformer), precision
 
 
 def _compute(transformer: FluxTransformer2DModel, context: Context) -> Layers:

@@ -109,6 +109,10 @@ class Flux(LatentCodec):
         finally:
             set_cache(transformer, self.options.cache)
 
+    def _evict(self) -> None:
+        self.contexts.clear()  # its gigabytes make room, and are of a transformer that may leave
+        super()._evict()
+
     def record_features(
         self, role: str, layers: Collection[int], tokens: int
     ) -> AbstractContextManager[block_features.Features]:

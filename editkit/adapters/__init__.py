@@ -22,7 +22,7 @@ from editkit.adapters.lora import (
     state,
     unfreeze,
 )
-from editkit.adapters.peft_layers import active, check_scales, enable, is_plain, layers
+from editkit.adapters.peft_layers import active, check_scales, enable, is_plain, layers, version
 
 __all__ = [
     "FILE",
@@ -48,4 +48,5 @@ __all__ = [
     "save",
     "state",
     "unfreeze",
+    "version",
 ]

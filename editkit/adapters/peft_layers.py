@@ -1,7 +1,7 @@
 """The adapter layers of a transformer: which adapters are active, and at which scale."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -40,6 +40,19 @@ def active(transformer: Transformer) -> dict[str, float]:
         for name in layer.active_adapters
         if name in layer.scaling
     }
+
+
+def version(transformer: Transformer) -> Hashable:
+    """Return a key that changes when an adapter, its scale, or that of its experts, is switched."""
+    return tuple(
+        (
+            layer.disable_adapters,
+            tuple(layer.active_adapters),
+            tuple(layer.scaling.items()),
+            getattr(layer, "strength", 1.0),
+        )
+        for layer in layers(transformer)
+    )
 
 
 def _trained_scale(layer: Any, name: str) -> float:

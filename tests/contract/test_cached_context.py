@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 
-from backbones.flux import Flux
+from backbones.flux import Flux, load_flux
 from editkit import config, registry
 from editkit.method import Conditioner
+from editkit.key_values import KeyValues
 from editkit.types import EditInputs, Plan
-from tests import masked_flux
+from methods.icedit import moe
+from tests import ROOT, masked_flux
 from tests.contract.asked import WORDS
 from tests.pictures import photo
 
@@ -153,6 +157,38 @@ def test_changed_weights_are_another_context(random_flux: Flux) -> None:
     finally:
         weight.div_(2)
     assert torch.equal(random_flux.velocity(x_BLC, T, plan, GUIDANCE), first)
+
+
+def test_another_scale_of_experts_is_another_context() -> None:
+    tiny = load_flux("tiny", "cpu")
+    plan = planned(tiny, WAYS["icedit"], rows=1)
+    transformer = tiny.transformer("fill")
+    moe.load_moe(transformer, ROOT / "methods/icedit/tiny/moe", "moe")
+    x_BLC = noise(tiny, plan, rows=1)
+    first = tiny.velocity(x_BLC, T, plan, GUIDANCE)
+    for layer in transformer.modules():
+        if isinstance(layer, moe.MoELinear):
+            layer.strength = 0.0
+    found = tiny.velocity(x_BLC, T, plan, GUIDANCE)
+    assert not torch.equal(found, first)
+    tiny.contexts.clear()
+    assert torch.equal(found, tiny.velocity(x_BLC, T, plan, GUIDANCE))
+
+
+def test_a_context_leaves_with_its_transformer() -> None:
+    tiny = load_flux("tiny", "cpu", loading={"low_memory": "16g"})
+    plan = planned(tiny, WAYS["kontext"], rows=1)
+    others = {id(each) for each in gc.get_objects() if isinstance(each, KeyValues)}
+    tiny.velocity(noise(tiny, plan, rows=1), T, plan, GUIDANCE)
+    (held,) = [
+        weakref.ref(each)
+        for each in gc.get_objects()
+        if isinstance(each, KeyValues) and id(each) not in others
+    ]
+    tiny.transformer("fill")
+    assert len(tiny.transformers) == 1
+    gc.collect()
+    assert held() is None
 
 
 def test_without_context_nothing_is_apart(random_flux: Flux) -> None:
