@@ -12,8 +12,8 @@ import torch
 
 from backbones.flux import Flux, load_flux
 from editkit import config, registry
-from editkit.method import Conditioner
 from editkit.key_values import KeyValues
+from editkit.method import Conditioner
 from editkit.types import EditInputs, Plan
 from methods.icedit import moe
 from tests import ROOT, masked_flux

@@ -37,5 +37,5 @@ def test_holes() -> None:
 @pytest.mark.parametrize("name", ["start=0", "start=9999", "kinds={nothing: 1.0}"])
 def test_data_that_must_not_be_trained_on(name: str) -> None:
     chosen = config.build(DataConfig, {}, [name])
-    with pytest.raises(EditkitError, match="give 10000 or more|it has recolour, remove"):
+    with pytest.raises(EditkitError, match=r"give 10000 or more|it has recolour, remove"):
         ShapesWorld(chosen)
