@@ -15,6 +15,7 @@ from editkit import atomic_files
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.inference import provenance
+from editkit.sessions import lock
 from editkit.types import Alignment
 
 FILE, FORMAT = "session.json", 1
@@ -91,6 +92,20 @@ def picture_name(number: int) -> str:
 def change_name(number: int) -> str:
     """Name the file of a turn's change."""
     return f"change-{number:03}.png"
+
+
+def begin(folder: Path, original: Image.Image, notes: tuple[str, ...]) -> Turn:
+    """Write a session of one turn into a free folder, and return the turn.
+
+    Raises:
+        EditkitError: where the folder holds something, or cannot be written to.
+    """
+    check_free(folder)  # before anything is written there
+    with lock.alone(folder, new=True):
+        check_free(folder)  # another may have begun meanwhile
+        turn = write(folder, original, number=0, parent=None, instruction="original", method="", notes=notes)
+        index(folder, (turn,), 0, ())
+    return turn
 
 
 def write(folder: Path, image: Image.Image, change: Image.Image | None = None, **values: Any) -> Turn:
@@ -173,7 +188,7 @@ def check_free(folder: Path, *, replace: bool = False) -> None:
     Raises:
         EditkitError: where it holds other files.
     """
-    filled = folder.exists() and any(folder.iterdir())
+    filled = folder.exists() and any(each.name != lock.FILE for each in folder.iterdir())
     session = (folder / FILE).exists()
     if filled and session and not replace:
         raise EditkitError(
