@@ -93,6 +93,8 @@ def _edit(
     if fast:
         few_steps.check_few_steps(asked)
     piped = pictures.read_source(pictures.PIPE) if jobs[0][0] == pictures.PIPE else None
+    if piped is not None:
+        pictures.check_held(jobs[0][1], piped)
     backbone, device, dtype, option, load, lora, low_memory = loading
     with terminal.progress("load") as bar:
         named = {asked["method"]: options.pairs(option)}
@@ -140,7 +142,7 @@ def _keep(result: EditResult, output: Path, contact_sheet: Path | None) -> None:
     assert result.image is not None
     pictures.write(result.image, output, result.recipe)
     if contact_sheet and result.search:
-        pictures.write(result.search.contact_sheet(), contact_sheet, result.recipe)
+        pictures.write_sheet(result.search.contact_sheet(), contact_sheet, result.recipe)
 
 
 def _tell(result: EditResult, output: Path, as_json: bool) -> None:
