@@ -1,6 +1,7 @@
 """`editkit edit` and `editkit generate`."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -48,7 +49,7 @@ def edit(
 ) -> None:
     """Edit one or several pictures. Each result is exactly as large as its source."""
     sources = asked.pop("image")
-    if contact_sheet and (len(sources) > 1 or sources[0].is_dir()):
+    if contact_sheet and (len(sources) > 1 or os.path.isdir(sources[0])):
         raise EditkitError("--contact-sheet shows one edit's seeds; give one picture, or leave it out.")
     jobs = pictures.jobs(sources, output)
     pictures.check_sources([asked["mask"]], "mask")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def jobs(sources: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
 
     if not all(map(named, sources)):
         raise EditkitError(EMPTY)
-    if len(sources) == 1 and not sources[0].is_dir():
+    if len(sources) == 1 and not os.path.isdir(sources[0]):
         check_output(output)
         if sources[0] != PIPE:
             check_held(output, sources[0])
@@ -75,8 +76,8 @@ def _expanded(source: Path) -> list[Path]:
     """The pictures of a folder by name, or the picture itself."""
     if source == PIPE:
         raise EditkitError("- reads one picture from stdin; leave the other pictures out.")
-    if not source.is_dir():
-        if not source.exists():
+    if not os.path.isdir(source):
+        if not os.path.exists(source):
             raise EditkitError(
                 f"The image {source} cannot be read (No such file or directory); check the path."
             )
@@ -166,7 +167,7 @@ def read_source(source: Path) -> Path | Image.Image:
         return source
     if sys.stdin.isatty():
         raise EditkitError("- reads the picture from stdin, which is the terminal; send it a picture.")
-    return images.from_stdin(sys.stdin.buffer.read())
+    return images.from_bytes(sys.stdin.buffer.read(), "The image on stdin")
 
 
 def write_sheet(sheet: Image.Image, output: Path, recipe: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -149,7 +150,7 @@ def check_unchanged(folder: Path, turns: Sequence[Turn], current: int, ahead: Se
         raise EditkitError(
             f"The session {folder} is gone ({error.strerror}); start or load another one."
         ) from error
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, RecursionError):
         same = False
     if not same:
         raise EditkitError(f"The session {folder} was changed elsewhere; load it again to go on from there.")
@@ -178,7 +179,7 @@ def read_turns(folder: Path) -> tuple[tuple[Turn, ...], int, tuple[int, ...]]:
         raise EditkitError(
             f"The session {path} cannot be read ({error.strerror}); check the path."
         ) from error
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise EditkitError(f"The session {path} is damaged; take another copy of the folder.") from error
 
 
@@ -188,8 +189,8 @@ def check_free(folder: Path, *, replace: bool = False) -> None:
     Raises:
         EditkitError: where it holds other files.
     """
-    filled = folder.exists() and any(each.name != lock.FILE for each in folder.iterdir())
-    session = (folder / FILE).exists()
+    filled = os.path.exists(folder) and any(each.name != lock.FILE for each in folder.iterdir())
+    session = os.path.exists(folder / FILE)
     if filled and session and not replace:
         raise EditkitError(
             f"The folder {folder} holds a session; load it by editkit.load_session, or give another folder."
