@@ -196,19 +196,6 @@ def test_a_damaged_log(tmp_path: Path, line: str) -> None:
     one_sentence(str(error.value))
 
 
-@pytest.mark.parametrize(("rank", "processes"), [("abc", "2"), ("2", "2"), ("1", None)])
-def test_a_place_that_no_launcher_gives(
-    cli: Cli, place: Place, monkeypatch: pytest.MonkeyPatch, rank: str, processes: str | None
-) -> None:
-    """Else the run would do nothing, and say that others do."""
-    monkeypatch.setenv("RANK", rank)
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    if processes is not None:
-        monkeypatch.setenv("WORLD_SIZE", processes)
-    told = f"RANK/WORLD_SIZE in the environment, {rank}/{processes or 1} is not allowed"
-    refused(cli("batch", rows(place.folder, 1), "--out", "out", "-b", place.backbone), told)
-
-
 def test_the_command(cli: Cli, place: Place) -> None:
     source = rows(place.folder, 4)
     asked = (

@@ -58,26 +58,6 @@ def test_every_kind_names_the_same_edits(folder: Path) -> None:
             assert (request.instruction, request.seed, request.steps) == (row["instruction"], row["seed"], 2)
 
 
-def test_a_name_too_long_is_refused(folder: Path) -> None:
-    with pytest.raises(EditkitError, match=r"manifest .*xxx cannot be read"):
-        read(folder / ("x" * 300))
-
-
-def test_a_huge_picture_in_a_dataset_fails_alone(folder: Path) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    small = (folder / "p0.png").read_bytes()
-    pictures = [{"bytes": each, "path": None} for each in (b"P6 60000 60000 255\n", small)]
-    parquet.write_table(pyarrow.table({"image": pictures, "instruction": ["a", "b"]}), folder / "m.parquet")
-    bad, good = read(folder / "m.parquet")
-    assert [len(batch) for batch in plan.batches([bad, good], 8)] == [1, 1]
-    with pytest.raises(EditkitError, match="Its picture has over 100,000,000 pixels; scale it") as refusal:
-        bad.request()
-    one_sentence(str(refusal.value))
-    assert good.request().image.size == (24, 24)  # type: ignore[union-attr]
-
-
 def test_pictures_in_a_dataset(folder: Path) -> None:
     import datasets
 
