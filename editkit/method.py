@@ -32,6 +32,10 @@ class Conditioner(ABC, Generic[OptionsT]):
     def __init__(self, backbone: Backbone, config: OptionsT) -> None:
         self.backbone, self.config = backbone, config
 
+    @classmethod
+    def check_inputs(cls, inputs: EditInputs, config: OptionsT) -> None:
+        """Raise what `plan_without_text` would of inputs that do not suit; a run asks before it loads."""
+
     @abstractmethod
     def plan_without_text(self, inputs: EditInputs) -> Plan:
         """Fit the canvas and fill the slots with encoded pixels."""

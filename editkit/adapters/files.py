@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ def file(path: str | Path) -> Path:
         EditkitError: where the folder holds several.
     """
     path = Path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return path
     found = sorted(each for each in path.iterdir() if is_adapter(each))
     named = [path / name for name in (FILE, PEFT_FILE) if path / name in found]

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cache, partial
@@ -193,12 +194,14 @@ def _share(shard: str | None) -> Any:
     """The part of this process: as asked for, as `accelerate launch` says, or everything."""
     from editkit.serving.jobs.job import Share
 
-    if shard is None:
-        return Share(place=int(os.environ.get("RANK", 0)), of=int(os.environ.get("WORLD_SIZE", 1)))
-    place, slash, of = shard.partition("/")
-    if not (slash and place.isdecimal() and of.isdecimal() and int(place) < int(of)):
-        raise EditkitError(f"--shard {shard} is not allowed; give K/N with K from 0 to N - 1, such as 0/4.")
-    return Share(place=int(place), of=int(of))
+    name, given = "--shard", shard
+    if given is None:
+        name = "RANK/WORLD_SIZE in the environment,"
+        given = f"{os.environ.get('RANK', 0)}/{os.environ.get('WORLD_SIZE', 1)}"
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", given)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise EditkitError(f"{name} {given} is not allowed; give K/N with K from 0 to N - 1, such as 0/4.")
+    return Share(place=int(found[1]), of=int(found[2]))
 
 
 def _own_device() -> str | None:

@@ -64,7 +64,8 @@ def compare(
         referee = judges.load_judge(judge) if judge else None
         entries = comparison.compare(editor, methods=names, judge=referee, watch=bar.begin, **asked)
     _say(entries)
-    images.save(comparison.sheet(asked["image"], entries), output, {"instruction": asked["instruction"]})
+    sheet = comparison.sheet(asked["image"], entries)
+    pictures.write_sheet(sheet, output, {"instruction": asked["instruction"]})
     if as_json:
         print(json.dumps({"output": str(output), "methods": [entry.summary() for entry in entries]}))
         return

@@ -1,5 +1,6 @@
 """`editkit doctor FILE`: what a weight or LoRA file is, and with which command to use it."""
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -29,7 +30,7 @@ def describe(path: Path) -> dict[str, Any]:
     from editkit.adapters.files import file, is_adapter
 
     found = file(path)
-    if not found.is_file() or not (is_adapter(found) or found.suffix in WEIGHTS):
+    if not os.path.isfile(found) or not (is_adapter(found) or found.suffix in WEIGHTS):
         raise EditkitError(f"{path} is no .safetensors or .gguf file that exists; give one.")
     from editkit.backbone import provider
 

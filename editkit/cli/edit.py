@@ -1,6 +1,7 @@
 """`editkit edit` and `editkit generate`."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -48,7 +49,7 @@ def edit(
 ) -> None:
     """Edit one or several pictures. Each result is exactly as large as its source."""
     sources = asked.pop("image")
-    if contact_sheet and (len(sources) > 1 or sources[0].is_dir()):
+    if contact_sheet and (len(sources) > 1 or os.path.isdir(sources[0])):
         raise EditkitError("--contact-sheet shows one edit's seeds; give one picture, or leave it out.")
     jobs = pictures.jobs(sources, output)
     pictures.check_sources([asked["mask"]], "mask")
@@ -93,6 +94,8 @@ def _edit(
     if fast:
         few_steps.check_few_steps(asked)
     piped = pictures.read_source(pictures.PIPE) if jobs[0][0] == pictures.PIPE else None
+    if piped is not None:
+        pictures.check_held(jobs[0][1], piped)
     backbone, device, dtype, option, load, lora, low_memory = loading
     with terminal.progress("load") as bar:
         named = {asked["method"]: options.pairs(option)}
@@ -140,7 +143,7 @@ def _keep(result: EditResult, output: Path, contact_sheet: Path | None) -> None:
     assert result.image is not None
     pictures.write(result.image, output, result.recipe)
     if contact_sheet and result.search:
-        pictures.write(result.search.contact_sheet(), contact_sheet, result.recipe)
+        pictures.write_sheet(result.search.contact_sheet(), contact_sheet, result.recipe)
 
 
 def _tell(result: EditResult, output: Path, as_json: bool) -> None:

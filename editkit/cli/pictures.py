@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -47,9 +48,10 @@ def jobs(sources: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
 
     if not all(map(named, sources)):
         raise EditkitError(EMPTY)
-    if len(sources) == 1 and not sources[0].is_dir():
+    if len(sources) == 1 and not os.path.isdir(sources[0]):
         check_output(output)
-        check_sources(() if sources[0] == PIPE else sources)
+        if sources[0] != PIPE:
+            check_held(output, sources[0])
         return [(sources[0], output)]
     found = [each for source in sources for each in _expanded(source)]
     if output == PIPE or output.suffix.lower() in images.FORMATS:
@@ -74,8 +76,8 @@ def _expanded(source: Path) -> list[Path]:
     """The pictures of a folder by name, or the picture itself."""
     if source == PIPE:
         raise EditkitError("- reads one picture from stdin; leave the other pictures out.")
-    if not source.is_dir():
-        if not source.exists():
+    if not os.path.isdir(source):
+        if not os.path.exists(source):
             raise EditkitError(
                 f"The image {source} cannot be read (No such file or directory); check the path."
             )
@@ -135,6 +137,24 @@ def check_output(output: Path) -> None:
         )
 
 
+def check_held(output: Path, source: Path | Image.Image, what: str = "image") -> None:
+    """Check that a source can be opened, and that the output's format holds pictures of its size.
+
+    Raises:
+        EditkitError: where not.
+    """
+    from editkit.imaging import format_limits, images
+
+    if isinstance(source, Path):
+        check_sources([source], what)
+        with images.opened(source, what) as file:
+            size = file.size
+    else:
+        size = source.size
+    if output != PIPE:
+        format_limits.check_size(output, size)
+
+
 def read_source(source: Path) -> Path | Image.Image:
     """The picture on stdin where the source is `-`; else the path.
 
@@ -147,7 +167,25 @@ def read_source(source: Path) -> Path | Image.Image:
         return source
     if sys.stdin.isatty():
         raise EditkitError("- reads the picture from stdin, which is the terminal; send it a picture.")
-    return images.from_stdin(sys.stdin.buffer.read())
+    return images.from_bytes(sys.stdin.buffer.read(), "The image on stdin")
+
+
+def write_sheet(sheet: Image.Image, output: Path, recipe: Mapping[str, Any]) -> None:
+    """Write a contact sheet, scaled down to what its format holds; a note says so.
+
+    Raises:
+        EditkitError: where it cannot be written.
+    """
+    from PIL import ImageOps
+
+    from editkit.cli.options import say
+    from editkit.imaging import format_limits, images
+
+    longest = format_limits.longest_side(output)
+    if longest is not None and max(sheet.size) > longest:
+        sheet = ImageOps.contain(sheet, (longest, longest))
+        say([f"{output} is scaled to {sheet.width}x{sheet.height} pixels, since its format holds no more."])
+    images.save(sheet, output, recipe)
 
 
 def write(image: Image.Image, output: Path, recipe: Mapping[str, Any]) -> None:

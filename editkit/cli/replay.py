@@ -39,6 +39,7 @@ def replay(
 
     if output:
         images.check_output(output)
+        pictures.check_held(output, picture, "picture")
     pictures.check_sources([picture], "picture")
     pictures.check_sources([image])
     pictures.check_sources([mask], "mask")

@@ -1,6 +1,5 @@
 """Read training pairs from files and folders."""
 
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -157,10 +156,7 @@ def load_picture(value: Any, folder: Path, what: str) -> images.Picture | None:
     if value is None or (isinstance(value, str) and not value):
         return None
     if isinstance(value, bytes):
-        try:
-            value = Image.open(io.BytesIO(value))
-        except (UnidentifiedImageError, OSError) as error:
-            raise EditkitError(f"The {what} is not a picture; leave the record out.") from error
+        value = images.from_bytes(value, f"The {what}")
     if isinstance(value, str | Path):
         value = folder / value
     return images.load_image(value, what)

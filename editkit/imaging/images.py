@@ -79,13 +79,13 @@ def opened(path: str | Path, what: str = "image") -> Iterator[Image.Image]:
         yield Image.open(file)
 
 
-def from_stdin(data: bytes) -> Image.Image:
-    """Open a picture that stdin held; its pixels are not decoded yet.
+def from_bytes(data: bytes, label: str) -> Image.Image:
+    """Open the content of a picture's file, which messages call `label`; its pixels are not decoded yet.
 
     Raises:
         EditkitError: if it is no picture or has far too many pixels.
     """
-    with warnings.catch_warnings(), _plain_errors("The image on stdin"):
+    with warnings.catch_warnings(), _plain_errors(label):
         warnings.simplefilter("ignore")
         return Image.open(BytesIO(data))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from editkit import registry
 from editkit.errors import unknown
-from editkit.imaging import images
+from editkit.imaging import format_limits, images
 from editkit.request import EditRequest
 from editkit.serving import limits, request_fields
 from editkit.serving.refusals import RefusedError
@@ -44,8 +44,6 @@ KNOWN = (*OWN, *request_fields.SETTINGS, *WITHOUT_EFFECT, *NEUTRAL)
 ITS_MODELS = ("gpt-image", "dall-e", "chatgpt-image")
 """Beginnings of the names of OpenAI's own models; a client that asks for one gets the default method."""
 FORMATS: Mapping[str, Mapping[str, Any]] = {"png": images.PNG, "jpeg": images.JPEG, "webp": images.WEBP}
-LONGEST_SIDES: Mapping[str, int] = {"jpeg": 65_500, "webp": 16_383}
-"""Longest side, in pixels, of a picture in a format; PNG's is longer than that of any picture here."""
 LONGEST = 32_000
 """Characters of a prompt, as with OpenAI."""
 
@@ -119,7 +117,7 @@ def check_output(output: str, size: tuple[int, int]) -> None:
     Raises:
         RefusedError: where a side is too long.
     """
-    longest = LONGEST_SIDES.get(output)
+    longest = format_limits.LONGEST_SIDES.get(FORMATS[output]["format"])
     if longest is not None and max(size) > longest:
         given = f"{size[0]}x{size[1]}"
         raise RefusedError(

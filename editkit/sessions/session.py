@@ -13,7 +13,7 @@ from editkit import atomic_files
 from editkit.errors import EditkitError
 from editkit.imaging import contact_sheet, images
 from editkit.inference import postprocess, provenance
-from editkit.sessions import drift, store
+from editkit.sessions import drift, lock, store
 from editkit.sessions.store import Turn
 from editkit.types import EditResult
 
@@ -106,7 +106,7 @@ class Session:
         parent = self.current.parent
         if parent is None:
             raise EditkitError("There is nothing to undo; this is the original picture.")
-        return self._commit(self.turns, parent, (*self._ahead, self._current))
+        return self._move(parent, (*self._ahead, self._current))
 
     def redo(self) -> Turn:
         """Go forward again to the turn that was undone last.
@@ -117,7 +117,7 @@ class Session:
         if not self._ahead:
             raise EditkitError("There is nothing to redo; no turn was undone since the last edit or branch.")
         *ahead, following = self._ahead
-        return self._commit(self.turns, following, tuple(ahead))
+        return self._move(following, tuple(ahead))
 
     def branch(self, number: int) -> Turn:
         """Make any turn current; later turns are kept.
@@ -127,7 +127,7 @@ class Session:
         """
         if not isinstance(number, int) or not 0 <= number < len(self.turns):
             raise EditkitError(f"There is no turn {number}; give one from 0 to {len(self.turns) - 1}.")
-        return self._commit(self.turns, number, ())
+        return self._move(number, ())
 
     def path(self) -> tuple[Turn, ...]:
         """Return the turns from the original to the current one."""
@@ -199,14 +199,19 @@ class Session:
         return folder
 
     def _add(self, image: Image.Image, change: Image.Image | None, **values: Any) -> Turn:
-        self.check()  # before files of another's turns are replaced
-        number = len(self.turns)
-        turn = store.write(self.folder, image, change, number=number, parent=self._current, **values)
-        return self._commit((*self.turns, turn), number, ())
+        with lock.alone(self.folder):
+            self.check()  # before files of another's turns are replaced
+            number = len(self.turns)
+            turn = store.write(self.folder, image, change, number=number, parent=self._current, **values)
+            return self._commit((*self.turns, turn), number, ())
+
+    def _move(self, number: int, ahead: tuple[int, ...]) -> Turn:
+        with lock.alone(self.folder):
+            self.check()
+            return self._commit(self.turns, number, ahead)
 
     def _commit(self, turns: tuple[Turn, ...], current: int, ahead: tuple[int, ...]) -> Turn:
         """Write the new state to disk, then take it over, so that a failure changes nothing."""
-        self.check()
         store.index(self.folder, turns, current, ahead)
         self.turns, self._current, self._ahead = turns, current, ahead
         return self.current
@@ -222,12 +227,8 @@ def start(editor: PictureEditor, image: ImageInput, folder: str | Path | None = 
     if folder is None:
         folder = tempfile.mkdtemp(prefix="editkit-session-")
     folder = images.check_folder(folder).absolute()  # since the program may change its directory
-    store.check_free(folder)
     upright = images.picture(images.tensor(original), original.alpha)
-    turn = store.write(
-        folder, upright, number=0, parent=None, instruction="original", method="", notes=original.notes
-    )
-    store.index(folder, (turn,), 0, ())
+    turn = store.begin(folder, upright, original.notes)
     return Session(editor, folder, (turn,), 0)
 
 

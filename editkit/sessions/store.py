@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from editkit import atomic_files
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.inference import provenance
+from editkit.sessions import lock
 from editkit.types import Alignment
 
 FILE, FORMAT = "session.json", 1
@@ -93,6 +95,20 @@ def change_name(number: int) -> str:
     return f"change-{number:03}.png"
 
 
+def begin(folder: Path, original: Image.Image, notes: tuple[str, ...]) -> Turn:
+    """Write a session of one turn into a free folder, and return the turn.
+
+    Raises:
+        EditkitError: where the folder holds something, or cannot be written to.
+    """
+    check_free(folder)  # before anything is written there
+    with lock.alone(folder, new=True):
+        check_free(folder)  # another may have begun meanwhile
+        turn = write(folder, original, number=0, parent=None, instruction="original", method="", notes=notes)
+        index(folder, (turn,), 0, ())
+    return turn
+
+
 def write(folder: Path, image: Image.Image, change: Image.Image | None = None, **values: Any) -> Turn:
     """Write a turn's files and return the turn; `values` are the other fields of a `Turn`.
 
@@ -134,7 +150,7 @@ def check_unchanged(folder: Path, turns: Sequence[Turn], current: int, ahead: Se
         raise EditkitError(
             f"The session {folder} is gone ({error.strerror}); start or load another one."
         ) from error
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, RecursionError):
         same = False
     if not same:
         raise EditkitError(f"The session {folder} was changed elsewhere; load it again to go on from there.")
@@ -163,7 +179,7 @@ def read_turns(folder: Path) -> tuple[tuple[Turn, ...], int, tuple[int, ...]]:
         raise EditkitError(
             f"The session {path} cannot be read ({error.strerror}); check the path."
         ) from error
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise EditkitError(f"The session {path} is damaged; take another copy of the folder.") from error
 
 
@@ -173,8 +189,8 @@ def check_free(folder: Path, *, replace: bool = False) -> None:
     Raises:
         EditkitError: where it holds other files.
     """
-    filled = folder.exists() and any(folder.iterdir())
-    session = (folder / FILE).exists()
+    filled = os.path.exists(folder) and any(each.name != lock.FILE for each in folder.iterdir())
+    session = os.path.exists(folder / FILE)
     if filled and session and not replace:
         raise EditkitError(
             f"The folder {folder} holds a session; load it by editkit.load_session, or give another folder."

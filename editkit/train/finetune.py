@@ -15,14 +15,22 @@ from editkit.config import Options
 from editkit.data.batches import BatchBuilder, EditBatch
 from editkit.data.buckets import SLOTS, Bucket
 from editkit.data.cropping import cropped
-from editkit.data.datasets import dataset
+from editkit.data.datasets import Dataset
 from editkit.data.latent_cache import LatentCache
 from editkit.data.records import MixedConfig
 from editkit.data.samplers import BatchSampler, MixtureSampler
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.method import Method
-from editkit.train import activation_checkpointing, base_weights, model_card, resuming, status, text_encoding
+from editkit.train import (
+    activation_checkpointing,
+    base_weights,
+    model_card,
+    resuming,
+    status,
+    suited_data,
+    text_encoding,
+)
 from editkit.train.distill import objective_of
 from editkit.train.distributed import fsdp, meta_weights, processes
 from editkit.train.job import Job, Rows
@@ -49,6 +57,10 @@ class EditJob(Job):
         if fsdp.wanted() and (settings.cached_context or getattr(options, "context", "joint") == "cached"):
             # FSDP gathers weights for gradients of a block's outputs; kept keys and values are none of them.
             raise EditkitError("A cached context does not train in shards; launch without FSDP.")
+        mixture = {"data": MixedConfig(data=settings.data)}
+        mixture |= {f"mixture.{name}.data": mixed for name, mixed in settings.mixture.items()}
+        records = suited_data.datasets(mixture, self.method, options)  # before the weights, which take long
+        held_out = suited_data.held_out(settings, self.method, options)
         self.role = self.method.role_under(options)
         status.tell(status.LOADING)
         self.backbone = self._backbone()
@@ -61,11 +73,8 @@ class EditJob(Job):
         self._prepare()
         parts = (self.backbone, self.role, self.conditioner, self.trainer, settings)
         self.objective = objective_of(settings)(*parts)
-        wanted = settings.fit.validate_every > 0
-        self._validation = Validation(self, settings.validation) if wanted else None
-        mixture = {"data": MixedConfig(data=settings.data)}
-        mixture |= {f"mixture.{name}.data": mixed for name, mixed in settings.mixture.items()}
-        filled = [self._buckets(name, mixed) for name, mixed in mixture.items()]
+        self._validation = None if held_out is None else Validation(self, settings.validation, held_out)
+        filled = [self._buckets(name, records[name], mixed) for name, mixed in mixture.items()]
         if not any(bucket.joins_sequence for bucket in chain(*filled)):
             self._refuse_context_settings()
         # Datasets change with optimizer steps, so the number of forward passes in a step does not matter.
@@ -90,11 +99,11 @@ class EditJob(Job):
                     f"{name} is for pictures that join the sequence, and none does here; leave it out."
                 )
 
-    def _buckets(self, name: str, mixed: MixedConfig) -> list[Bucket]:
+    def _buckets(self, name: str, records: Dataset, mixed: MixedConfig) -> list[Bucket]:
         """Encode a dataset as buckets, or read them from the latent cache."""
         status.tell(status.READING)
         settings = self.config
-        records = cropped(dataset(mixed.data), mixed.data, self.backbone.sizes(self.role))
+        records = cropped(records, mixed.data, self.backbone.sizes(self.role))
         self._keep_content(name, records.content())
         about = [self.method.name, settings.options, vars(mixed.data), records.digest()]
         found = LatentCache(

@@ -50,14 +50,15 @@ class Validation:
     Args:
         job: the job, such as `editkit.train.finetune.EditJob`.
         settings: options of validation.
+        records: those that `held_out` loads.
 
     Raises:
         EditkitError: where no record can be read and edited.
     """
 
-    def __init__(self, job: ValidatedJob, settings: ValidationConfig) -> None:
+    def __init__(self, job: ValidatedJob, settings: ValidationConfig, records: Sequence[Record]) -> None:
         self.job, self.settings = job, settings
-        self.records = self._editable(held_out(settings, job.config.data))
+        self.records = self._editable(records)
 
     def _editable(self, records: Sequence[Record]) -> list[Record]:
         """Keep the records that the method can edit and learn from; warn of the others."""

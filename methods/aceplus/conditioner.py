@@ -39,12 +39,13 @@ class ACEPlan(Plan):
 class ACEPlusConditioner(Conditioner[ACEPlusConfig]):
     """Joins picture and mask of a unit to its noise on channels, and the units by canvas or sequence."""
 
-    def plan_without_text(self, inputs: EditInputs) -> Plan:
-        """Put references left of the target; without a picture, all of the target is painted.
+    @classmethod
+    def check_inputs(cls, inputs: EditInputs, config: ACEPlusConfig) -> None:
+        """Refuse inputs of which one that the task needs is missing."""
+        _task(inputs)
 
-        Raises:
-            EditkitError: where an input of the task is missing.
-        """
+    def plan_without_text(self, inputs: EditInputs) -> Plan:
+        """Put references left of the target; without a picture, all of the target is painted."""
         task = _task(inputs)
         panel, pictures = self._panel(inputs)
         units = [lcu.reference(picture, self._change) for picture in pictures]

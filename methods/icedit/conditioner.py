@@ -24,16 +24,22 @@ class ICEditConditioner(Conditioner[ICEditConfig]):
         """Make a complete plan, text included; with framework=text, invert the source."""
         return self._inverted(inputs) if self.config.framework == "text" else super().plan(inputs)
 
+    @classmethod
+    def check_inputs(cls, inputs: EditInputs, config: ICEditConfig) -> None:
+        """Refuse references, a missing source, and framework=text, which cannot be trained."""
+        if config.framework == "text":
+            raise EditkitError(
+                "framework=text edits without training and cannot be trained; use framework=inpainting."
+            )
+        _source(inputs)
+
     def plan_without_text(self, inputs: EditInputs) -> Plan:
         """Plan to paint the right half, or the part of it under the mask.
 
         Raises:
             EditkitError: for references, a missing source, or framework=text, which cannot be trained.
         """
-        if self.config.framework == "text":
-            raise EditkitError(
-                "framework=text edits without training and cannot be trained; use framework=inpainting."
-            )
+        self.check_inputs(inputs, self.config)
         source_BCHW = _source(inputs)
         panel = self._panel(source_BCHW, inputs.size)
         source_BCHW = canvas.place(source_BCHW, panel)

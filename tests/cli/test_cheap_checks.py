@@ -30,6 +30,8 @@ CONFIG = str(ROOT / "configs" / "tiny" / "kontext-lora.yaml")
 MADE = ["-m", "kontext", "-o", "run"]
 REFUSALS: list[tuple[list[str], str]] = [
     (["edit", "absent.png", "hi"], "absent.png cannot be read"),
+    (["edit", "x" * 300, "hi"], "cannot be read .File name too long"),
+    (["edit", "image.png", "x" * 300, "hi", "-o", "out"], "cannot be read"),
     (["edit", "", "hi"], "The picture's name is empty"),
     (["edit", "image.png", "hi", "--mask", ""], "The mask's name is empty"),
     (["edit", "-", "hi"], "The image on stdin is in no known picture format"),

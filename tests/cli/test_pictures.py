@@ -8,7 +8,7 @@ import sys
 import pytest
 from PIL import Image
 
-from editkit.cli import main
+from editkit.cli import main, pictures
 from tests.cases import Place
 from tests.command_line import Cli, files, picture, refused
 
@@ -69,6 +69,24 @@ def test_a_picture_of_too_many_pixels_on_stdin(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(BOMB)))
     run = cli(*command, "-", "make it blue", "-b", place.backbone)
     refused(run, "The image on stdin has over 100,000,000 pixels; scale it down first")
+
+
+def test_a_picture_on_stdin_that_the_output_cannot_hold(
+    cli: Cli, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = io.BytesIO()
+    Image.new("RGB", (65_501, 1)).save(wide, "PNG")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(wide.getvalue())))
+    run = cli("edit", "-", "make it blue", "-b", "nothing of the kind", "-o", "o.jpg")
+    refused(run, "o.jpg holds up to 65,500 pixels a side, and the picture has 65501x1; name it .png")
+
+
+def test_a_sheet_is_scaled_to_what_its_format_holds(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures.write_sheet(Image.new("RGB", (20_000, 40)), place.folder / "sheet.webp", {})
+    assert Image.open(place.folder / "sheet.webp").size == (16_383, 33)
+    assert "sheet.webp is scaled to 16383x33 pixels" in capsys.readouterr().err
+    pictures.write_sheet(Image.new("RGB", (20_000, 40)), place.folder / "sheet.png", {})
+    assert Image.open(place.folder / "sheet.png").size == (20_000, 40)
 
 
 def test_a_picture_does_not_come_from_the_terminal(

@@ -147,6 +147,10 @@ OUTPUTS: dict[str, Case] = {
     "output without name": (lambda p: output(p, ""), "must end in .png"),
     "output is a folder": (lambda p: output(p, made(p.folder / "o.png")), "is a directory"),
     "output of a name too long": (lambda p: output(p, p.folder / ("o" * 300 + ".png")), "name too long"),
+    "output of too small a format": (
+        lambda p: ["edit", p.file("a.png", header(1, 16_384)), "x", "-o", "o.webp", "--device", "toaster"],
+        "o.webp holds up to 16,383 pixels a side, and the picture has 1x16384; name it .png",
+    ),
     "output before the rest": (
         lambda p: [*output(p, p.image / "o.png"), "--device", "toaster"],
         "output .* cannot be written",

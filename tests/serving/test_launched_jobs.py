@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
+from tests.cases import Place
+from tests.command_line import Cli, refused
 from tests.serving.manifests import content, logged, rows
 
 
@@ -38,3 +40,16 @@ def test_accelerate_launch_gives_what_one_process_gives(random_pipeline: Path, t
     assert len(list((tmp_path / "two" / "log").glob("*"))) == 2
     assert logged(tmp_path / "two") == [f"{place:06d}" for place in range(20)]
     assert content(tmp_path / "two") == content(tmp_path / "one")
+
+
+@pytest.mark.parametrize(("rank", "processes"), [("abc", "2"), ("2", "2"), ("1", None)])
+def test_a_place_that_no_launcher_gives(
+    cli: Cli, place: Place, monkeypatch: pytest.MonkeyPatch, rank: str, processes: str | None
+) -> None:
+    """Else the run would do nothing, and say that others do."""
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if processes is not None:
+        monkeypatch.setenv("WORLD_SIZE", processes)
+    told = f"RANK/WORLD_SIZE in the environment, {rank}/{processes or 1} is not allowed"
+    refused(cli("batch", rows(place.folder, 1), "--out", "out", "-b", place.backbone), told)

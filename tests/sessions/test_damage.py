@@ -29,6 +29,7 @@ def test_folders_that_are_taken(editor: editkit.Editor, tmp_path: Path) -> None:
         (lambda: session.save(tmp_path / "mine"), "not empty"),
         (lambda: session.save(tmp_path / "file"), "is a file"),
         (lambda: editor.session(gray(), tmp_path / "file" / "x"), "is a file"),
+        (lambda: editor.session(gray(), tmp_path / ("x" * 300)), "too long"),
     ):
         with pytest.raises(EditkitError, match=words) as refusal:
             attempt()
@@ -41,6 +42,7 @@ DAMAGE = {
     "no index": lambda folder: (folder / "session.json").unlink(),
     "half an index": lambda folder: rewrite(folder / "session.json", lambda data: data[: len(data) // 2]),
     "no JSON": lambda folder: rewrite(folder / "session.json", lambda data: b"\xff\xfe"),
+    "deep JSON": lambda folder: rewrite(folder / "session.json", lambda data: b"[" * 100_000),
     "another JSON": lambda folder: rewrite(folder / "session.json", lambda data: b"[1, 2]"),
     "another format": lambda folder: change(folder, format=2),
     "no such current": lambda folder: change(folder, current=9),

@@ -49,6 +49,11 @@ BAD: dict[str, tuple[Callable[[Path], object], list[object], str]] = {
     "no source": (lambda path: path.with_name("source.png").unlink(), [], "is missing.*--image"),
     "cropped": (lambda path: cropped(path), [], "48x39 pixels and its recipe makes 48x40"),
     "wrong count": (lambda path: path, ["--reference", "source.png"], "has 0 references"),
+    "output of too small a format": (
+        lambda path: images.save(Image.new("RGB", (1, 16_384)), path),
+        ["-o", "again.webp"],
+        "holds up to 16,383 pixels a side, and the picture has 1x16384",
+    ),
     "output": (lambda path: path, ["-o", "again.gif"], "must end in"),
 }
 

@@ -69,3 +69,10 @@ def test_the_input_layer_alone(tmp_path: Path) -> None:
         assert torch.equal(built[name].bfloat16(), after[name].bfloat16()), name
     with pytest.raises(EditkitError, match="start cannot be used with fresh"):
         config.build(InpaintTrainConfig, values | {"fresh": {"vae": "x"}})
+
+
+def test_data_without_masks_are_told_before_weights_are_loaded(tmp_path: Path) -> None:
+    values = config.read_yaml(ROOT / "configs" / "tiny" / "fill.yaml") | {"fresh": {}, "start": None}
+    changes = ("backbone=nothing of the kind", "data.name=shapesworld", f"cache={tmp_path}")
+    with pytest.raises(EditkitError, match="Inpainting needs pictures with masks"):
+        InpaintJob(config.build(InpaintTrainConfig, values, (*changes, f"fit.output={tmp_path / 'run'}")))

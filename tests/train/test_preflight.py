@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 
 from editkit import EditkitError, config, notes
+from editkit.data.records import DataConfig
 from editkit.train.finetune import EditJob
 from editkit.train.preflight import check_run, check_settings
 from editkit.train.settings import EditTrainConfig
 from tests import ROOT
+from tests.command_line import one_sentence
+from tests.pictures import image
 
 SHIPPED = sorted((ROOT / "configs" / "flux1-dev").glob("*.yaml"))
 
@@ -72,3 +76,42 @@ def test_a_held_out_path_is_told_by_its_own_name(tmp_path: Path) -> None:
     validating = ("validation.data={name: folders}", "fit.validate_every=5", f"fit.output={tmp_path / 'run'}")
     with pytest.raises(EditkitError, match=r"needs validation\.data\.path"):
         check_settings(config.build(EditTrainConfig, {}, validating))
+
+
+PAIRS = {"name": "jsonl", "path": "pairs.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "data", "problem"),
+    [
+        (
+            ("method=icedit",),
+            {"name": "shapesworld masked", "kinds": {"local reference": 1}},
+            "no references",
+        ),
+        (("method=icedit",), {"kinds": {"caption": 1}}, "edits a picture and none was given"),
+        (("method=icedit", "options={framework: text}"), {}, "cannot be trained"),
+        (("method=aceplus",), PAIRS, "needs references for the task subject"),
+        (("mixture.more.data={kinds: {repaint: 1}}",), {}, "has no kind 'repaint'; it has"),
+        (("fit.validate_every=2", "validation.data={kinds: {repaint: 1}}"), {}, "has no kind 'repaint'"),
+    ],
+)
+def test_data_that_do_not_suit_are_told_before_weights_are_loaded(
+    settings: Any,
+    overrides: tuple[str, ...],
+    data: dict[str, Any],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    row = {"source": "a.png", "answer": "a.png", "instruction": "the same cat in snow", "task": "subject"}
+    image(32, 32).save("a.png")
+    Path("pairs.jsonl").write_text(json.dumps(row))
+    chosen = settings("run", *overrides)
+    chosen = dataclasses.replace(
+        chosen, data=DataConfig(**data), backbone="nothing of the kind", fresh={}, cache=str(tmp_path)
+    )
+    with pytest.raises(EditkitError, match=problem) as refusal:
+        EditJob(chosen)
+    one_sentence(str(refusal.value))

@@ -9,16 +9,14 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
-
-from PIL import Image, UnidentifiedImageError
 
 from editkit import atomic_files
 from editkit.data import columns, layouts
 from editkit.data.folders import BadRow
 from editkit.errors import EditkitError, unknown
+from editkit.imaging import images
 from editkit.request import FIELDS, PICTURES, EditRequest
 from editkit.serving import request_fields
 from editkit.serving.jobs import rows
@@ -88,10 +86,7 @@ class Item:
         if isinstance(value, Mapping):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, bytes):
-            try:
-                return Image.open(BytesIO(value))
-            except (UnidentifiedImageError, OSError) as error:
-                raise EditkitError("Its picture is in no known format; give a PNG, JPEG or WebP.") from error
+            return images.from_bytes(value, "Its picture")
         if not isinstance(value, str):
             raise EditkitError(f"{field}={str(value)[:40]} is not allowed; give the path of a picture.")
         return str(self.folder / value)
@@ -123,7 +118,7 @@ def read_manifest(source: Path, shared: Shared, named: Mapping[str, str], preset
     Raises:
         EditkitError: where it cannot be read, has a column that no edit has, or no row that is one.
     """
-    if not source.exists():
+    if not os.path.exists(source):
         raise EditkitError(
             f"The manifest {source} cannot be read (No such file or directory); check the path."
         )

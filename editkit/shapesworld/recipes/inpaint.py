@@ -23,17 +23,21 @@ class InpaintOptions:
 class Inpainting(Conditioner[InpaintOptions]):
     """FLUX.1 Fill as it was published: a picture, a hole in it, and a caption."""
 
+    @classmethod
+    def check_inputs(cls, inputs: EditInputs, config: InpaintOptions) -> None:
+        """Refuse inputs without a picture or a mask."""
+        _holed(inputs)
+
     def plan_without_text(self, inputs: EditInputs) -> Plan:
         """The picture outside the mask joins the noise on channels.
 
         Raises:
             EditkitError: where picture or mask is missing.
         """
-        if inputs.source_BCHW is None or inputs.mask_B1HW is None:
-            raise EditkitError("Inpainting needs pictures with masks, such as data.name='shapesworld holes'.")
-        whole = _whole(inputs.source_BCHW)
+        source_BCHW, mask_B1HW = _holed(inputs)
+        whole = _whole(source_BCHW)
         channel_BLC = self.backbone.inpainting(
-            canvas.place(inputs.source_BCHW, whole), canvas.place(inputs.mask_B1HW, whole)
+            canvas.place(source_BCHW, whole), canvas.place(mask_B1HW, whole)
         )
         panel, _ = self.backbone.sizes("fill")[0]
         if whole.width == 2 * panel:
@@ -43,6 +47,13 @@ class Inpainting(Conditioner[InpaintOptions]):
     def target(self, inputs: EditInputs, answer_BCHW: Tensor) -> Tensor:
         """The whole picture, both halves of a diptych."""
         return canvas.place(answer_BCHW, _whole(answer_BCHW))
+
+
+def _holed(inputs: EditInputs) -> tuple[Tensor, Tensor]:
+    """Return picture and mask."""
+    if inputs.source_BCHW is None or inputs.mask_B1HW is None:
+        raise EditkitError("Inpainting needs pictures with masks, such as data.name='shapesworld holes'.")
+    return inputs.source_BCHW, inputs.mask_B1HW
 
 
 def _whole(pixels_BCHW: Tensor) -> Canvas:
