@@ -34,7 +34,7 @@ def test_given_weights_keep_their_sums() -> None:
 
 def test_a_diptychs_right_half_is_compared_with_its_left_half(tmp_path: Path) -> None:
     values = config.read_yaml(ROOT / "configs" / "tiny" / "icedit-lora.yaml")
-    values["data"] = {"count": 8, "kinds": {"recolour": 1.0}}
+    values |= {"data": {"count": 8, "kinds": {"recolour": 1.0}}, "mixture": {}}
     changes = ("load.compile=false", "latents=cached")
     small = ("fit.batch=8", "fit.precision=fp32", "fit.device=cpu", f"cache={tmp_path}")
     job = EditJob(config.build(EditTrainConfig, values, (*changes, *small)))
