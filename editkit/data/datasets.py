@@ -58,7 +58,7 @@ class CheckedDataset:
     instead would end the run with the traceback of a worker process.
 
     Raises:
-        UnreachableError: where it cannot be fetched, which does not make it bad.
+        UnreachableError: where it cannot be fetched, which does not make it bad; worker processes catch it.
     """
 
     def __init__(self, dataset: Dataset) -> None:

@@ -112,7 +112,7 @@ class ChunkEncoder:
             own_N[header["indices"]] = False
         missing: list[int] = np.flatnonzero(own_N).tolist()
         # Any sequence will do, despite the loader's types.
-        source: Any = _HandedOn(CheckedDataset(self.dataset))
+        source: Any = _ErrorsAsValues(CheckedDataset(self.dataset))
         keep_arrays: Any = _keep_arrays
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         workers = max(1, min(READERS, cores // self.share[1]))
@@ -211,8 +211,8 @@ def disk_errors(kept: Path, chunks: Path) -> Iterator[None]:
         ) from error
 
 
-class _HandedOn:
-    """A dataset that gives the error of what cannot be fetched, which has a worker's traceback if raised."""
+class _ErrorsAsValues:
+    """Returns an UnreachableError instead of raising it, since a worker would add its traceback."""
 
     def __init__(self, dataset: CheckedDataset) -> None:
         self.dataset = dataset

@@ -109,8 +109,8 @@ class Shard:
             return self._read(start, end)
         except Exception as error:
             raise UnreachableError(
-                f"The shard {self.url} cannot be reached ({first_sentence(error)}); give the command again "
-                "when it can, which goes on."
+                f"The shard {self.url} cannot be reached ({first_sentence(error)}); try again later, and the "
+                "same command goes on."
             ) from error
 
     def _read(self, start: int, end: int) -> bytes:

@@ -11,7 +11,7 @@ from editkit.errors import EditkitError
 from editkit.evaluation.benchmarks import Benchmark
 from editkit.evaluation.chunks import Share, Watch, chunks
 from editkit.evaluation.records import Edit, Item
-from editkit.evaluation.run_folder import RunFolder, news
+from editkit.evaluation.run_folder import RunFolder, news, settled
 from editkit.evaluation.settings import RunConfig
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -43,7 +43,8 @@ def find_all(
     Raises:
         EditkitError: where a folder holds no result of the benchmark, or a result is another one than scored.
     """
-    scored = {(line["method"], line["item"]) for line in folder.scores() if line.get("scores")}
+    digests = folder.digests()
+    scored = {(line["method"], line["item"]) for line in folder.scores() if settled(line.get("scores") or {})}
     for method, where in config.results.items():
         root = Path(where).resolve()
         done = {item for (name, item), edit in logged.items() if name == method and edit.error is None}
@@ -52,7 +53,7 @@ def find_all(
             members = [member for session in chunk for member in session]
             edits = [_found(method, place, item, root) for place, item in members]
             found = found or any(edit.error is None for edit in edits)
-            changed = [edit for edit in edits if edit.item not in done or _replaced(edit, logged, scored)]
+            changed = [edit for edit in edits if edit.item not in done or _replaced(edit, digests, scored)]
             folder.log_edits(news(changed, logged))
             watch(len(members))
         if not found and share.world == 1:
@@ -69,15 +70,15 @@ def _found(method: str, place: int, item: Item, root: Path) -> Edit:
     return Edit(method=method, item=item.id, place=place, error=f"There is no result at {item.published}.")
 
 
-def _replaced(edit: Edit, logged: Mapping[tuple[str, str], Edit], scored: Set[tuple[str, str]]) -> bool:
+def _replaced(edit: Edit, digests: Mapping[tuple[str, str], Set[str]], scored: Set[tuple[str, str]]) -> bool:
     """Whether a picture is another one than an earlier call found, which older logs do not tell.
 
     Raises:
         EditkitError: where that one was scored: its figures would stand for this one.
     """
     key = edit.method, edit.item
-    before = logged[key].digest
-    if edit.digest is None or before in (None, edit.digest):
+    before = digests.get(key)
+    if edit.digest is None or before is None or edit.digest in before:
         return False
     if key in scored:
         raise EditkitError(

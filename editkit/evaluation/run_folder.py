@@ -24,6 +24,15 @@ GROWING = ("methods", "results", "metrics", "metric_options", "judge")
 """Settings that a later call may add to; each result is logged by itself."""
 
 
+def settled(scores: Mapping[str, Any]) -> set[str]:
+    """Metrics that need not score a result again: all but those that failed, and a judge out of reach."""
+    return {
+        name
+        for name, found in scores.items()
+        if found.get("error") is None and not (found.get("notes") or {}).get("again")
+    }
+
+
 class RunFolder:
     """One run's files.
 
@@ -136,6 +145,14 @@ class RunFolder:
             before = found.setdefault((edit.method, edit.item), edit)
             if before.error is not None or edit.error is None:
                 found[edit.method, edit.item] = edit
+        return found
+
+    def digests(self) -> dict[tuple[str, str], set[str]]:
+        """The digests of results made elsewhere, by method and item; logs of processes tell no order."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for line in self._logged("edits", file_shapes.EDIT):
+            if line.get("digest"):
+                found.setdefault((line["method"], line["item"]), set()).add(line["digest"])
         return found
 
     def log_scores(self, lines: Sequence[Mapping[str, Any]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from editkit.evaluation.benchmarks import Benchmark
 from editkit.evaluation.chunks import Session, Share, Watch, chunks
 from editkit.evaluation.metrics import AskingMetric, Metric
 from editkit.evaluation.records import RGB, Case, Edit, Item, StoredPicture
-from editkit.evaluation.run_folder import RunFolder
+from editkit.evaluation.run_folder import RunFolder, settled
 from editkit.evaluation.settings import RunConfig
 
 AHEAD = 2
@@ -66,7 +66,7 @@ class Scoring:
         self._methods = sorted({method for method, _ in self._edits})
         for line in self.folder.scores():
             key = (line["method"], line["item"])
-            self._known.setdefault(key, set()).update(_settled(line.get("scores") or {}))
+            self._known.setdefault(key, set()).update(settled(line.get("scores") or {}))
             self._asked.setdefault(key, set()).update(line.get("asked") or ())
         # Threads of torch's own within each of these would wait for each other longer than they compute.
         with ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -199,12 +199,3 @@ class _Given:
     pictures: _Pictures
     before: Edit | None
     first: StoredPicture | None
-
-
-def _settled(scores: Mapping[str, Any]) -> set[str]:
-    """Metrics that need not score a result again: all but those that failed, and a judge out of reach."""
-    return {
-        name
-        for name, found in scores.items()
-        if found.get("error") is None and not (found.get("notes") or {}).get("again")
-    }

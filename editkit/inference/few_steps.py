@@ -107,7 +107,9 @@ def _given(source: str, scale: float) -> FewSteps | None:
 def _names(source: str, adapter: str) -> bool:
     """Whether a source is a published adapter: its folder, the file in it, or its repository on the Hub."""
     path = Path(source).resolve()
-    return adapter in (source, str(path), str(path.parent)) or adapter.startswith(f"hf://{source}/")
+    inside = path.parent if path.is_file() else path
+    repository = source.count("/") == 1 and adapter.startswith(f"hf://{source}/")
+    return adapter in (source, str(inside)) or repository
 
 
 def _trained(path: Path) -> FewSteps | None:

@@ -1,5 +1,6 @@
 """Check datasets against a method before any weights are loaded."""
 
+import random
 from collections.abc import Iterable, Mapping, Sequence
 
 from editkit.config import Options
@@ -12,7 +13,7 @@ from editkit.train import validation
 from editkit.train.settings import EditTrainConfig
 
 TRIED = 64
-"""Most records of a dataset that are looked at, evenly apart, until one suits."""
+"""Most records of a dataset that are looked at until one suits; random ones of a larger dataset."""
 
 
 def datasets(
@@ -31,7 +32,8 @@ def datasets(
     found = {name: dataset(mixed.data) for name, mixed in mixture.items()}
     for name, records in found.items():
         checked, count = CheckedDataset(records), len(records)
-        tried = sorted({place * count // TRIED for place in range(TRIED)})
+        # Random places, since rows of one sort may stand at regular distances.
+        tried = range(count) if count <= TRIED else random.Random(0).sample(range(count), TRIED)
         _check(name, (checked[place] for place in tried), method, options)
     return found
 
@@ -58,7 +60,7 @@ def _check(name: str, records: Iterable[Record | str], method: Method[Options], 
             return
         problems.append(problem)
     if problems:
-        raise EditkitError(f"No record of {name} suits {method.name}: {problems[0]}")
+        raise EditkitError(f"None of {len(problems)} records of {name} suits {method.name}: {problems[0]}")
 
 
 def _problem(record: Record | str, method: Method[Options], options: Options) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 from editkit.errors import EditkitError
 from editkit.evaluation.metrics.base import Column
 from editkit.evaluation.report.statistics import Estimate, estimate
-from editkit.evaluation.run_folder import RunFolder
+from editkit.evaluation.run_folder import RunFolder, settled
 
 
 @dataclass(kw_only=True, slots=True)
@@ -144,7 +144,7 @@ def _add_scores(rows: Mapping[tuple[str, str], Row], lines: Iterable[Mapping[str
     """
     failures: list[tuple[Row, Mapping[str, Any]]] = []
     scored: dict[tuple[str, str], set[str]] = {key: set() for key in rows}
-    settled: dict[tuple[str, str], set[str]] = {key: set() for key in rows}
+    kept: dict[tuple[str, str], set[str]] = {key: set() for key in rows}
     for line in lines:
         key = (line["method"], line["item"])
         row = rows.get(key)
@@ -153,16 +153,17 @@ def _add_scores(rows: Mapping[tuple[str, str], Row], lines: Iterable[Mapping[str
         row.asked_by.update(line.get("asked") or ())
         if line.get("error") is not None:
             failures.append((row, line))
+        finals = settled(line.get("scores") or {})
         for metric, scores in (line.get("scores") or {}).items():
             row.scored_by.add(metric)
             error = scores.get("error")
-            final = error is None and not (scores.get("notes") or {}).get("again")
-            if not final and metric in (settled if error is None else scored)[key]:
+            final = metric in finals
+            if not final and metric in (kept if error is None else scored)[key]:
                 continue
             if error is None:
                 scored[key].add(metric)
             if final:
-                settled[key].add(metric)
+                kept[key].add(metric)
             row.values.update(scores["values"])
             row.notes.pop(metric, None)
             if told := scores.get("notes") or ({} if error is None else {"error": error}):
