@@ -12,7 +12,7 @@ from typing import Any
 
 from editkit import atomic_files
 from editkit.adapters.files import FILE, METADATA, file, read_adapter
-from editkit.adapters.peft_layers import deactivate, layers, unwrap
+from editkit.adapters.peft_layers import deactivate, layers, set_dropout, unwrap
 from editkit.backbone import Transformer, provider
 from editkit.errors import EditkitError, first_sentence
 
@@ -178,7 +178,7 @@ def install(
     except (ValueError, RuntimeError, IndexError, KeyError, TypeError) as error:
         problem = first_sentence(error)
         raise EditkitError(f"{what} does not fit this transformer ({problem}).") from error
-    transformer.train(transformer.training)  # peft makes its layers for training, where dropout acts
+    set_dropout(transformer, name)
     landed = {key for key, layer in transformer.named_modules() if name in getattr(layer, "r", ())}
     if lost := [key for key in state if key.removeprefix(PREFIX).partition(".lora_")[0] not in landed]:
         eject(transformer, name)

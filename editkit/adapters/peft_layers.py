@@ -42,6 +42,16 @@ def active(transformer: Transformer) -> dict[str, float]:
     }
 
 
+def set_dropout(transformer: Transformer, name: str) -> None:
+    """Let a LoRA's dropout act in training alone; peft makes it for training, whatever the transformer's mode.
+
+    Other modules keep their mode, since quantized layers compute otherwise in training.
+    """
+    for layer in layers(transformer):
+        if name in getattr(layer, "lora_dropout", ()):
+            layer.lora_dropout[name].train(transformer.training)
+
+
 def version(transformer: Transformer) -> Hashable:
     """Return a key that changes when an adapter, its scale, or that of its experts, is switched."""
     return tuple(
