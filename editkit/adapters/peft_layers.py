@@ -43,7 +43,7 @@ def active(transformer: Transformer) -> dict[str, float]:
 
 
 def set_dropout(transformer: Transformer, name: str) -> None:
-    """Let a LoRA's dropout act in training alone; peft makes it for training, whatever the transformer's mode.
+    """Let a LoRA's dropout act in training alone; peft makes it for training, whatever the model's mode.
 
     Other modules keep their mode, since quantized layers compute otherwise in training.
     """
