@@ -45,7 +45,11 @@ class ACEPlusConditioner(Conditioner[ACEPlusConfig]):
         _task(inputs)
 
     def plan_without_text(self, inputs: EditInputs) -> Plan:
-        """Put references left of the target; without a picture, all of the target is painted."""
+        """Put references left of the target; without a picture, all of the target is painted.
+
+        Raises:
+            EditkitError: where an input of the task is missing.
+        """
         task = _task(inputs)
         panel, pictures = self._panel(inputs)
         units = [lcu.reference(picture, self._change) for picture in pictures]
