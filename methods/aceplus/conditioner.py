@@ -45,7 +45,7 @@ class ACEPlusConditioner(Conditioner[ACEPlusConfig]):
         _task(inputs)
 
     def plan_without_text(self, inputs: EditInputs) -> Plan:
-        """Put references left of the target; paint it all without a picture. Raises what `check_inputs` does."""
+        """Put references left of the target; paint all without a picture. Raises as `check_inputs` does."""
         task = _task(inputs)
         panel, pictures = self._panel(inputs)
         units = [lcu.reference(picture, self._change) for picture in pictures]
