@@ -13,6 +13,7 @@ from backbones.conversion import single_file
 from backbones.empty_models import empty_model, fill
 from backbones.folders import LOADING_ERRORS
 from backbones.load_options import FILES, LoadOptions, encoder_quantizer
+from backbones.packing import CELL, CHANNELS
 from backbones.placement import CPU
 from editkit.errors import EditkitError, first_sentence
 
@@ -39,6 +40,30 @@ def load_component(
     Raises:
         EditkitError: where it is missing, damaged, pickled or of another shape.
     """
+    loaded = _load(options, name, home, dtype, device)
+    if name == "vae":
+        _check_autoencoder(options.component(name) or home() / name, loaded.config)
+    return loaded
+
+
+def _check_autoencoder(where: Path, config: Any) -> None:
+    """Check that an autoencoder's latents are those of FLUX.
+
+    Raises:
+        EditkitError: where they are those of another model, such as SD or SDXL.
+    """
+    channels, cell = config.latent_channels, 2 ** (len(config.block_out_channels) - 1)
+    if (channels, cell) != (CHANNELS, CELL):
+        raise EditkitError(
+            f"The vae in {where} has {channels} channels for each {cell}x{cell} pixels and FLUX's has "
+            f"{CHANNELS} for {CELL}x{CELL}; give an autoencoder of FLUX.1."
+        )
+
+
+def _load(
+    options: LoadOptions, name: str, home: Callable[[], Path], dtype: torch.dtype, device: torch.device
+) -> Any:
+    """Load a component as `load_component` says, of whatever shape."""
     where, cls = options.component(name), COMPONENTS[name]
     quantizer = encoder_quantizer(options, name)
     if where is None:

@@ -19,6 +19,7 @@ from backbones.load_options import STEP_CACHES, LoadOptions
 from backbones.loading import set_cache
 from editkit import config
 from editkit.backbone import Family
+from editkit.errors import EditkitError
 from editkit.key_values import CONDITIONAL, UNCONDITIONAL
 from editkit.types import Conditioning, Plan, Text
 
@@ -119,6 +120,8 @@ class Flux(LatentCodec):
         return block_features.record_features(self.transformer(role), layers, tokens)
 
     def velocity(self, x_BLC: Tensor, t: float | Tensor, plan: Plan, guidance: float | Tensor) -> Tensor:
+        if plan.conditioning.text is not None:
+            _check_widths(plan.conditioning.text, self.transformer(plan.role).config)
         if plan.conditioning.context_apart:
             return context.velocity(self, x_BLC, t, plan, guidance)
         slots, transformer = plan.conditioning, self.onloaded_transformer(plan.role)
@@ -169,6 +172,21 @@ class Flux(LatentCodec):
         from backbones import pipeline_folder  # diffusers' pipelines take seconds to import
 
         pipeline_folder.save(self, role, folder)
+
+
+def _check_widths(text: Text, config: Any) -> None:
+    """Check that text encoders and transformer belong together.
+
+    Raises:
+        EditkitError: where the transformer takes features of other widths.
+    """
+    given = text.tokens_BTD.shape[-1], text.pooled_BD.shape[-1]
+    taken = config.joint_attention_dim, config.pooled_projection_dim
+    if given != taken:
+        raise EditkitError(
+            f"T5 and CLIP give features of {given[0]} and {given[1]} numbers and the transformer takes "
+            f"{taken[0]} and {taken[1]}; give text encoders and a transformer that belong together."
+        )
 
 
 def _network_time(t: float | Tensor, dtype: torch.dtype) -> Tensor:

@@ -44,12 +44,15 @@ def load_pretrained(
         EditkitError: where it is missing, damaged or pickled, or where a quantizer is given and the weights
             are quantized already.
     """
-    options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
     try:
         if quantizer is not None:
             if _read_config(Path(folder) / part).get("quantization_config"):
                 raise ValueError("its weights are quantized already; leave the option quantization out")
-            options |= {"quantization_config": quantizer, "device_map": {"": device}}
+            options["quantization_config"] = quantizer
+        if quantizer is not None or is_bitsandbytes(Path(folder) / part):
+            options["device_map"] = {"": device}  # transformers' own choice is the process's current GPU
+        check_shards(Path(folder) / part)
         # The encoders' files may hold more than FLUX needs: T5's decoder, CLIP's position ids.
         if is_4bit(Path(folder) / part):
             return load_4bit(cls, Path(folder) / part, dtype)
@@ -121,13 +124,43 @@ def require_all_weights(model: Any, found: dict[str, Any], *, allow_unused: bool
         raise ValueError(
             f"its files hold {len(extra)} tensors that its config does not have, such as {extra[0]}"
         )
+    # diffusers takes the names from the index of the shards, and does not look whether a shard has them.
+    if hollow := [name for name, tensor in model.named_parameters() if tensor.is_meta]:
+        raise ValueError(f"its shards lack {len(hollow)} tensors that their index names, such as {hollow[0]}")
     return model
+
+
+def check_shards(folder: Path) -> None:
+    """Check that a model's folder has weights, and all shards which its index names.
+
+    The libraries' own messages begin with long paths, so that the name of the shard is cut off, and diffusers
+    logs an error of its own where there are no weights.
+
+    Raises:
+        ValueError: naming the first missing shard, or the index where it is damaged.
+    """
+    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        raise ValueError("it has no .safetensors file; pickles are never opened")
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        try:
+            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            absent = [shard for shard in shards if not (folder / shard).is_file()]
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"its {index.name} does not say which files hold the tensors") from error
+        if absent:
+            raise ValueError(f"it lacks {absent[0]}, which its {index.name} names")
 
 
 def is_4bit(folder: Path) -> bool:
     """Whether a model's folder holds bitsandbytes' 4-bit weights, which the libraries load on a GPU only."""
     quantized = _read_config(folder).get("quantization_config") or {}
-    return bool(quantized.get("load_in_4bit")) and quantized.get("quant_method") == "bitsandbytes"
+    return bool(quantized.get("load_in_4bit")) and is_bitsandbytes(folder)
+
+
+def is_bitsandbytes(folder: Path) -> bool:
+    """Whether bitsandbytes quantized the weights in a model's folder."""
+    quantized = _read_config(folder).get("quantization_config") or {}
+    return bool(quantized.get("quant_method") == "bitsandbytes")
 
 
 def load_4bit(cls: Any, folder: Path, dtype: torch.dtype) -> Any:

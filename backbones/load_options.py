@@ -22,7 +22,9 @@ STEP_CACHES = (*CACHES, "MagCacheConfig")
 """The same, and one that must know the number of steps of each edit."""
 FILES = (".safetensors", ".gguf")
 """Endings of weight files that can be loaded."""
-QUANTIZERS = ("BitsAndBytesConfig", "TorchAoConfig", "QuantoConfig", "NVIDIAModelOptConfig")
+BITSANDBYTES = "BitsAndBytesConfig"
+"""Quantization config of bitsandbytes in diffusers and transformers."""
+QUANTIZERS = (BITSANDBYTES, "TorchAoConfig", "QuantoConfig", "NVIDIAModelOptConfig")
 """Quantization configs of diffusers that FLUX can be loaded with."""
 BITS = {"load_in_4bit", "load_in_8bit"}
 """Arguments that the first of them alone takes."""
@@ -103,7 +105,7 @@ class LoadOptions:
         else:
             found = self.quantization if part == "transformer" else {}
         bits = "type" not in found and found.keys() & BITS
-        return {"type": QUANTIZERS[0], **found} if bits else found
+        return {"type": BITSANDBYTES, **found} if bits else found
 
     def replacement(self, role: str) -> Path | None:
         """Return the file or folder that replaces a role's own transformer, or None."""

@@ -9,16 +9,19 @@ import torch
 from diffusers import FluxTransformer2DModel
 from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_offloading
 
-from backbones import attention, folders
-from backbones.conversion import single_file
+from backbones import attention, folders, packing
+from backbones.conversion import architecture, single_file
 from backbones.empty_models import empty_model, fill, fill_quantized
 from backbones.folders import LOADING_ERRORS
-from backbones.load_options import CACHES, FILES, QUANTIZERS, LoadOptions, build_config
+from backbones.load_options import BITSANDBYTES, CACHES, FILES, QUANTIZERS, LoadOptions, build_config
 from backbones.placement import CPU, Placement
 from backbones.quantized import keep_packing
 from editkit.backbone import Transformer
 from editkit.errors import EditkitError, first_sentence, unknown
 from editkit.quiet import no_bars
+
+OUT_CHANNELS = 4 * packing.CHANNELS
+"""Channels of a token that a transformer predicts: those of 2 x 2 latent cells."""
 
 
 def load_transformer(
@@ -57,18 +60,35 @@ def load_transformer(
         elif quantizer is None and folders.is_4bit(where):
             model = folders.load_4bit(FluxTransformer2DModel, where, dtype)
         else:
-            extra = {"quantization_config": quantizer} if quantizer else {}
+            folders.check_shards(where)
+            extra: dict[str, Any] = {"quantization_config": quantizer} if quantizer else {}
+            if asked.get("type") == BITSANDBYTES or folders.is_bitsandbytes(where):
+                extra["device_map"] = {"": device}  # diffusers' own choice is the process's current GPU
             with no_bars():
                 found = FluxTransformer2DModel.from_pretrained(
                     where, torch_dtype=dtype, use_safetensors=True, output_loading_info=True, **extra
                 )
             model = folders.require_all_weights(*found)
             keep_packing(model)
+        _check_shape(model)
     except (*LOADING_ERRORS, ImportError) as error:
         raise EditkitError(
             f"The transformer in {where} cannot be loaded ({first_sentence(error)})."
         ) from error
     return cast(FluxTransformer2DModel, model.eval().requires_grad_(False))
+
+
+def _check_shape(model: FluxTransformer2DModel) -> None:
+    """Check what makes a transformer one of FLUX.1 beside the shapes of its tensors.
+
+    Raises:
+        ValueError: where its RoPE axes do not fit its heads, or it does not predict latents of FLUX.1.
+    """
+    axes, head = model.config.axes_dims_rope, model.config.attention_head_dim
+    if not architecture.axes_fit(axes or (), head):
+        raise ValueError(f"its axes_dims_rope {axes} are not three even numbers that sum to {head}")
+    if model.out_channels != OUT_CHANNELS:
+        raise ValueError(f"it predicts {model.out_channels} channels, and those of FLUX.1 {OUT_CHANNELS}")
 
 
 def place_transformer(

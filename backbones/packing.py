@@ -8,6 +8,8 @@ CELL = 8
 """Pixels along the side of a latent cell."""
 TOKEN = 2 * CELL
 """Pixels along the side of a token."""
+CHANNELS = 16
+"""Channels of a latent cell; those of SD and SDXL, whose autoencoders are as large, have 4."""
 
 
 def pack(latents_BChw: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from backbones import families
 from backbones.conversion import architecture, key_map, state_dict
 from backbones.conversion.single_file import PREFIXES, open_component
 from backbones.file_sizes import file_bytes
+from backbones.packing import CHANNELS
 from backbones.specs import FAMILIES, PARAMETERS
 from editkit.backbone import WeightFile
 from editkit.errors import EditkitError
@@ -21,8 +22,6 @@ SIGNS = {
 
 SLACK = 0.05
 """Largest relative difference of a model's number of parameters: files differ in tied matrices."""
-LATENT_CHANNELS = 16
-"""Channels of FLUX's latents; those of SD and SDXL, whose autoencoders are as large, have 4."""
 
 
 def recognise(path: Path) -> WeightFile | None:
@@ -31,7 +30,7 @@ def recognise(path: Path) -> WeightFile | None:
     Raises:
         EditkitError: where the file is damaged, has a weight without values, or is of another kind.
     """
-    models, counts, fit, latents = dict[str, float](), dict[str, int](), None, LATENT_CHANNELS
+    models, counts, fit, latents = dict[str, float](), dict[str, int](), None, CHANNELS
     for part in PREFIXES:
         with open_component(path, part) as found:
             if not any(name in found for name in SIGNS[part]):
@@ -66,4 +65,4 @@ def recognise(path: Path) -> WeightFile | None:
 def _family_of_encoders(counts: Mapping[str, int], latents: int) -> str | None:
     """Return FLUX.1 [dev] for encoders of its size and latent channels, which all of FLUX.1 shares."""
     same = all(abs(count / PARAMETERS[part] - 1) < SLACK for part, count in counts.items())
-    return "flux1-dev" if same and latents == LATENT_CHANNELS else None
+    return "flux1-dev" if same and latents == CHANNELS else None

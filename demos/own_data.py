@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import lzma
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -29,6 +31,8 @@ CHECKED = 500
 """Number of records that are checked."""
 HELD_OUT, SHARE = 8, 10
 """Most pairs that are held out, and of how many pairs one is."""
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
+"""Errors of an archive that is damaged, encrypted or packed in a way that Python does not know."""
 LINES, ANSWERS = ".jsonl", "answer"
 PICTURES = ("answer", "source", "mask", "references")
 WANTED = "a .jsonl file, or a folder with source/ and answer/ in it"
@@ -162,7 +166,7 @@ def unpacked(archive: Path, name: str, folder: Path) -> OwnData:
         own = at(str(inner))
         _check_inside(own, folder, name)
         return own
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+    except (*DAMAGED, OSError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise EditkitError(f"{name} is no zip archive that can be read ({first_sentence(error)}).") from error
     except EditkitError:

@@ -171,16 +171,18 @@ class Search:
                 raise EditkitError(result.error)
             tell(result)
 
-        loading = 0.0
+        loading, pointed = 0.0, False
         for event in self.controls.follow(self.device, visit, work):
             if isinstance(event, dict):
-                yield event
+                yield event | ({self.facts: theme.hint("Not finished.")} if pointed else {})
             elif isinstance(event, Loading):
                 yield {self.controls.status: theme.status("Loading weights.", 0, notes)}
             elif isinstance(event, Loaded):
                 loading = event.seconds
             elif isinstance(event, Step):
-                yield self._step(event, source, visit, notes)
+                changes = self._step(event, source, visit, notes)
+                pointed = pointed or self.facts in changes
+                yield changes
             else:
                 kept = self.place.kept.add(visit, source, event)
                 yield self._done(event, source, request, visit) | {
@@ -200,6 +202,9 @@ class Search:
         elif event.pictures:
             changes[self.edited] = gr.update(visible=True)
             changes |= self.shown.pointed(source, event.pictures[0], visit)
+            # What stood here belongs to an earlier result.
+            changes[self.facts] = theme.hint("A preview: where the edit points now.")
+            changes[self.download] = gr.update(visible=False)
         return changes
 
     def _done(
@@ -216,7 +221,7 @@ class Search:
                     f"{result.recipe['steps']} steps",
                 ]
             ),
-            self.download: saved(result, visit),
+            self.download: gr.update(value=saved(result, visit), visible=True),
         }
         if report := result.search:
             visit.search = request, dict(report.previews)

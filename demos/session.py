@@ -127,7 +127,8 @@ class Turns:
         yield {status: theme.status("Starting.", 0, notes), **self.instruction.fine()}
         for event in self.controls.follow(self.device, visit, work):
             if isinstance(event, dict):
-                yield self._anew(visit, event)
+                now = self.shown(visit, "") if visit.session else {}  # in place of a preview
+                yield self._anew(visit, now | event)
             elif isinstance(event, Loading):
                 yield {status: theme.status("Loading weights.", 0, notes)}
             elif isinstance(event, Loaded):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,14 +69,13 @@ def plan(name: str, steps: int, settings: Mapping[str, Any]) -> str:
     Raises:
         EditkitError: where it cannot be planned.
     """
-    done = subprocess.run(
-        [*_command(name, steps, settings), "--plan"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PLAN_SECONDS,
-        env=_environment(),
-    )
+    command = [*_command(name, steps, settings), "--plan"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=PLAN_SECONDS, env=_environment()
+        )
+    except subprocess.TimeoutExpired as error:
+        raise EditkitError(f"Planning took over {PLAN_SECONDS} s; ask again when less is running.") from error
     if done.returncode:
         raise EditkitError(_sentence(done.stderr))
     return done.stdout.strip()
@@ -114,6 +114,8 @@ class Training:
     output: Path | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _one: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    """Held from the check that no run is going on until one is; visitors may press Start at once."""
 
     @property
     def running(self) -> bool:
@@ -126,13 +128,14 @@ class Training:
         Raises:
             EditkitError: where a run is going on, or the number of steps is none.
         """
-        self.check_free()
         _check_steps(steps)
         name = Path(recipe.name).with_suffix("").as_posix().replace("/", "-")
-        self.recipe, self.steps, self.settings = recipe, steps, dict(settings)
-        self.output = OUTPUT.resolve() / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        self._run()
-        return self.output
+        with self._one:
+            self.check_free()
+            self.recipe, self.steps, self.settings = recipe, steps, dict(settings)
+            self.output = OUTPUT.resolve() / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+            self._run()
+            return self.output
 
     def resume(self, steps: int) -> None:
         """Resume the run from its last checkpoint.
@@ -140,12 +143,13 @@ class Training:
         Raises:
             EditkitError: where a run is going on, or there is none to resume.
         """
-        self.check_free()
-        if self.output is None:
-            raise EditkitError("There is no run to go on with; start one first.")
-        _check_steps(steps)
-        self.steps = max(steps, self.steps)
-        self._run("fit.resume=latest")
+        with self._one:
+            self.check_free()
+            if self.output is None:
+                raise EditkitError("There is no run to go on with; start one first.")
+            _check_steps(steps)
+            self.steps = max(steps, self.steps)
+            self._run("fit.resume=latest")
 
     def stop(self) -> bool:
         """Ask the run to save and end; return whether one was going on."""

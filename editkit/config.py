@@ -147,6 +147,12 @@ def _keys(node: Any, prefix: str = "") -> list[str]:
 
 
 def _nearest(key: str, keys: Sequence[str]) -> str:
-    close = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
-    beside = sorted(known for known in keys if known.rpartition(".")[0] == key.rpartition(".")[0])
+    """Name the known key that was meant, or those that stand in the same place."""
+    place, _, name = key.rpartition(".")
+    beside = sorted(known for known in keys if known.rpartition(".")[0] == place)
+    close = [known for known in keys if known.rpartition(".")[2] == name]
+    # Without their place, which all names beside it share: it would make any two of them alike.
+    names = {known.rpartition(".")[2]: known for known in beside}
+    close += [names[each] for each in difflib.get_close_matches(name, names, n=1, cutoff=0.5)]
+    close += [] if beside else difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}" if close else f"; known keys are {', '.join(beside)}"

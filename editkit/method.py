@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from editkit.adapters.lora import LoraOptions
+    from editkit.adapters.lora_options import LoraOptions
     from editkit.backbone import CollapsedAdapter, Transformer
     from editkit.types import EditRequest
 

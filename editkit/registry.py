@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RECIPES = {
     "autoencoder": "editkit.shapesworld.recipes.autoencoder",
     "edit": "editkit.train.finetune",
-    "inpaint": "editkit.shapesworld.recipes.inpaint",
+    "fill": "editkit.shapesworld.recipes.fill",
     "judge": "editkit.shapesworld.recipes.judge",
 }
 SETTINGS = {"edit": "editkit.train.settings"}

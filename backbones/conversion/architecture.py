@@ -25,11 +25,16 @@ def infer_config(native_state: Mapping[str, Tensor], axes: Sequence[int] | None 
     config = infer_architecture(native_state)
     head = config["attention_head_dim"]
     chosen = AXES.get(head, ()) if axes is None else tuple(axes)
-    if len(chosen) != 3 or sum(chosen) != head or any(axis <= 0 or axis % 2 for axis in chosen):
+    if not axes_fit(chosen, head):
         problem = "do not determine the RoPE axes" if axes is None else f"do not fit the RoPE axes {chosen}"
         wanted = f"three positive even numbers that sum to {head} in --axes or --load axes=[...]"
         raise EditkitError(f"Heads of {head} dimensions {problem}; give {wanted}.")
     return config | {"axes_dims_rope": list(chosen)}
+
+
+def axes_fit(axes: Sequence[int], head: int) -> bool:
+    """Whether RoPE axes are three positive even numbers that sum to the width of a head."""
+    return len(axes) == 3 and sum(axes) == head and all(axis > 0 and axis % 2 == 0 for axis in axes)
 
 
 def infer_architecture(native_state: Mapping[str, Tensor]) -> dict[str, Any]:

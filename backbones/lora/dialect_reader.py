@@ -81,10 +81,11 @@ def read_lora(state: Mapping[str, Tensor], about: Mapping[str, str] | None = Non
             found[place.module][part] = tensor
             beside += [key] if part in ("bias", "magnitude") else []
     alpha = metadata.alpha_lookup(about or {})
-    updates = {
-        module: matrices.make_update(module, parts, alpha(module, len(parts.get("down", ()))))
-        for module, parts in found.items()
-    }
+    updates = {}
+    for module, parts in found.items():
+        rank = next(iter(parts["down"].shape), 0) if "down" in parts else 0
+        other = float(rank) if "alpha" in parts else alpha(module, rank)
+        updates[module] = matrices.make_update(module, parts, other)
     if metadata.lora_config(about or {}).get("use_dora") and not any(
         "magnitude" in parts for parts in found.values()
     ):

@@ -37,8 +37,8 @@ def convert_to_diffusers(
 ) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
     """Return a file's tensors and metadata as diffusers' pipelines write them.
 
-    A file that is so already is returned unchanged. A text encoder's part is left out, with a note: all
-    methods share FLUX's text encoders.
+    A file that is so already, and whose metadata describe it, is returned unchanged. A text encoder's part is
+    left out, with a note: all methods share FLUX's text encoders.
 
     Args:
         state: tensors by key.
@@ -51,7 +51,7 @@ def convert_to_diffusers(
     blocks = fused_modules.count_blocks(state)
     if state and all(_as_written(key, blocks) for key in state):
         metadata.alpha_lookup(about)
-        if metadata.is_prefixed(about):
+        if metadata.describes(about, state):
             return state, about
     lora = dialect_reader.read_in_diffusers_names(keys.without_text_encoders(state), about)
     if lost := lora.unplaced:

@@ -43,7 +43,7 @@ def load_lycoris(transformer: Any, state: Mapping[str, Tensor], about: Mapping[s
     config = CONFIGS[kind(state)](r=1, alpha=1, target_modules="|".join(map(re.escape, factors)))
     try:
         inject_adapter_in_model(config, transformer, name)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, KeyError) as error:  # the last for a name that torch refuses
         raise EditkitError(f"peft cannot put it on this transformer: {first_sentence(error)}.") from error
     transformer._hf_peft_config_loaded = True
     for module, each in factors.items():

@@ -114,11 +114,13 @@ def _factors(module: str, sort: str, parts: dict[str, Tensor], config: Mapping[s
     """Make the factors of one module from its tensors."""
     alpha = parts.pop("alpha", None)
     _check(module, sort, parts)
+    if alpha is not None and alpha.numel() != 1:
+        raise EditkitError(f"{module} has {alpha.numel()} alphas; give one.")
     low = next((parts[name] for name in ("hada_w1_b", "lokr_w2_b", "lokr_w1_b") if name in parts), None)
     rank = 1 if low is None else len(low)
     scale = 1.0 if low is None or alpha is None else float(alpha) / rank
     if "alpha" in config:  # peft's config: it also scales two whole factors
-        scale = _config_value(config, "alpha", module) / _config_value(config, "r", module)
+        scale = _config_value(config, "alpha", module) / (_config_value(config, "r", module) or math.nan)
     if not scale or not math.isfinite(scale):
         raise EditkitError(
             f"{module} has a scale of {scale:g}, with which it changes nothing useful; give another file."
@@ -151,10 +153,10 @@ def _check(module: str, sort: str, parts: Mapping[str, Tensor]) -> None:
 
 def _config_value(config: Mapping[str, Any], field: str, module: str) -> float:
     """Return a field of peft's config, which patterns may change for some modules."""
-    patterns = config.get({"r": "rank_pattern"}.get(field, "alpha_pattern")) or {}
     try:
+        patterns = dict(config.get({"r": "rank_pattern"}.get(field, "alpha_pattern")) or {})
         return float(patterns.get(get_pattern_key(list(patterns), module), config[field]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, re.error) as error:
         raise EditkitError(f"The adapter's config has no valid {field}; correct it.") from error
 
 

@@ -11,7 +11,6 @@ from editkit.adapters.files import (
     read_adapter,
 )
 from editkit.adapters.lora import (
-    LoraOptions,
     attach,
     eject,
     install,
@@ -22,7 +21,16 @@ from editkit.adapters.lora import (
     state,
     unfreeze,
 )
-from editkit.adapters.peft_layers import active, check_scales, enable, is_plain, layers, version
+from editkit.adapters.lora_options import LoraOptions
+from editkit.adapters.peft_layers import (
+    active,
+    check_scales,
+    enable,
+    is_name,
+    is_plain,
+    layers,
+    version,
+)
 
 __all__ = [
     "FILE",
@@ -39,6 +47,7 @@ __all__ = [
     "file",
     "install",
     "is_adapter",
+    "is_name",
     "is_plain",
     "layers",
     "load_adapter",

@@ -45,7 +45,12 @@ def write(
         for name in BESIDE:
             if source.is_dir() and (source / name).is_file():
                 shutil.copyfile(source / name, made / name)
-        if not (made / CARD).is_file():
+        if (made / CARD).is_file():
+            # Its lines of Python load the folder of the run, which no reader of the Hub has.
+            before, after = (f'load_adapter("{name}"' for name in (source.name, f"OWNER/{folder.name}"))
+            text = (made / CARD).read_text(encoding="utf-8")
+            (made / CARD).write_text(text.replace(before, after), encoding="utf-8")
+        else:
             (made / CARD).write_text(str(_card(folder.name, backbone, method, role, summary)))
     return left
 

@@ -1,56 +1,22 @@
 """LoRA adapters through peft: attach, load, save, eject; for any diffusers transformer."""
 
 import json
-import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from editkit import atomic_files
 from editkit.adapters.files import FILE, METADATA, file, read_adapter
-from editkit.adapters.peft_layers import deactivate, layers, set_dropout, unwrap
+from editkit.adapters.lora_options import LoraOptions
+from editkit.adapters.peft_layers import deactivate, is_name, layers, set_dropout, unwrap
 from editkit.backbone import Transformer, provider
 from editkit.errors import EditkitError, first_sentence
 
 PREFIX = "transformer."
 """Before a module's name in diffusers' layout."""
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
-FEED_FORWARD = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2", "proj_mlp")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoraOptions:
-    """The options of peft's LoraConfig that people change."""
-
-    rank: int = 16
-    alpha: float | None = None
-    """Numerator of the LoRA's scale; where null, the rank, which is a scale of 1."""
-    dropout: float = 0.0
-    targets: tuple[str, ...] = (*ATTENTION, *FEED_FORWARD)
-    """Layers that get a LoRA, as ends of module names."""
-    exclude: str | None = None
-    """A regular expression; modules whose whole name it matches get no LoRA."""
-    ranks: dict[str, int] = field(default_factory=dict)
-    """Other ranks, by ends of module names among the targets. With a rank equal to its number of outputs, a
-    layer such as x_embedder, the input layer, can learn any update."""
-    rslora: bool = False
-    """Divide alpha by the square root of the rank instead of the rank (arXiv 2312.03732)."""
-    dora: bool = False
-    """Train each weight's magnitude apart from its direction (arXiv 2402.09353)."""
-
-    def __post_init__(self) -> None:
-        if strange := [name for name, rank in self.ranks.items() if rank < 1]:
-            raise ValueError(f"lora.ranks.{strange[0]} must be at least 1, not {self.ranks[strange[0]]}")
-        if self.rank < 1:
-            raise ValueError(f"lora.rank must be at least 1, not {self.rank}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"lora.dropout must lie in [0, 1), not {self.dropout}")
-        if self.alpha is not None and not 0 < self.alpha < math.inf:
-            raise ValueError(f"lora.alpha must be above 0, or null for the rank, not {self.alpha}")
 
 
 def attach(transformer: Transformer, options: LoraOptions, name: str = "default") -> None:
@@ -132,6 +98,10 @@ def load_adapter(transformer: Transformer, path: str | Path, name: str, *, widen
         EditkitError: where the file is missing, is no adapter in safetensors, or does not fit.
     """
     (state, about), formats, what = read_adapter(path), provider().lora, f"The adapter {file(path)}"
+    if not is_name(name):
+        raise EditkitError(
+            f"{what} cannot be called {name!r}, which torch does not allow; give another name."
+        )
     try:
         with _no_peft_warnings():
             done = formats.load_lycoris(transformer, state, about, name)
@@ -169,13 +139,18 @@ def install(
         provider().lora.check_fit(transformer, state)
     except EditkitError as error:
         raise EditkitError(f"{what} does not fit this transformer: {error}") from error
+    if name in _configs(transformer):
+        raise EditkitError(
+            f"{what} does not fit this transformer: it has an adapter {name!r} already; give another name."
+        )
     try:
         config = json.loads(about.get(METADATA, "null"))
         with _no_peft_warnings():
             transformer.load_lora_adapter(
                 dict(state), prefix=PREFIX.rstrip("."), adapter_name=name, metadata=config
             )
-    except (ValueError, RuntimeError, IndexError, KeyError, TypeError) as error:
+    except (ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
+        eject(transformer, name)  # diffusers leaves layers behind
         problem = first_sentence(error)
         raise EditkitError(f"{what} does not fit this transformer ({problem}).") from error
     set_dropout(transformer, name)

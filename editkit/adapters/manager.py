@@ -90,7 +90,8 @@ class AdapterManager:
     def load(self, method: AdaptedMethod, options: Options, adapter: str, name: str | None) -> str:
         """Load an adapter and let a method use it from now on; returns its name, the file's where None.
 
-        Files of different folders often share a name; the second one's name then ends in its hash.
+        Files of different folders often share a name; the second one's name then ends in its hash. So does a
+        name that torch does not allow.
 
         Raises:
             EditkitError: where it is missing, is not a LoRA in safetensors, or does not fit.
@@ -101,7 +102,7 @@ class AdapterManager:
         if name is not None:
             self._load(method, role, path, name)
         else:
-            name = _stem(path)
+            name = _stem(path) if adapters.is_name(_stem(path)) else _hashed_name(path)
             digest = adapters.digest(path) if adapters.file(path).is_file() else None
             if (
                 digest is not None

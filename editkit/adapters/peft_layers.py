@@ -16,6 +16,13 @@ def layers(transformer: Transformer) -> list[Any]:
     return [module for module in transformer.modules() if isinstance(module, BaseTunerLayer)]
 
 
+def is_name(name: str) -> bool:
+    """Whether an adapter can have this name, which becomes a name among its layers' own attributes."""
+    from torch import nn
+
+    return bool(name) and "." not in name and not hasattr(nn.ModuleDict(), name)
+
+
 def is_plain(transformer: Transformer, name: str) -> bool:
     """Whether all layers of an adapter are of peft's kinds, which every method can load."""
     own = [layer for layer in layers(transformer) if name in layer.r]

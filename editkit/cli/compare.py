@@ -51,7 +51,8 @@ def compare(
     from editkit.imaging import images
 
     images.check_output(output)
-    asked["image"] = _checked(asked)
+    source, asked["image"] = asked["image"], _checked(asked)
+    pictures.check_apart([output], [source, asked["mask"], *asked["references"]])
     named = options.by_method(option)
     options.check_options(named)
     with terminal.progress("load") as bar:

@@ -11,7 +11,10 @@ from editkit.cli.options import whole_number
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from editkit.data.check import Check
+    from editkit.data.datasets import Dataset
 
 SIZES = 8
 """Largest number of sizes that are listed."""
@@ -59,7 +62,9 @@ def check(
     settings = configs.build(EditTrainConfig, *configs.layered(config, overrides or []))
     for name, data in settings.datasets().items():
         preflight.check_data(name, data)
-    records = ChainedDataset([dataset(each) for each in settings.datasets().values()])
+    parts = [dataset(each) for each in settings.datasets().values()]
+    _name_unused_columns(parts)
+    records = ChainedDataset(parts)
     with terminal.progress("check", min(len(records), limit or len(records))) as bar:
         from editkit.data import check as checks  # needs torch
 
@@ -72,6 +77,19 @@ def check(
         errors = {name: count for name, count in found.problems().items() if name in checks.ERRORS}
         told = ", ".join(f"{count} {name}" for name, count in errors.items())
         raise EditkitError(f"The data have errors: {told}; correct or leave out these records.")
+
+
+def _name_unused_columns(parts: "Sequence[Dataset]") -> None:
+    from editkit import notes
+    from editkit.data.files import FileDataset
+
+    for part in parts:
+        if isinstance(part, FileDataset) and (unused := part.unused_columns()):
+            names = ", ".join(map(repr, unused))
+            notes.tell(
+                f"Nothing is read from these columns of {part.path}: {names}; name those that are fields of "
+                "a record in data.columns."
+            )
 
 
 def findings_table(found: "Check") -> str:
@@ -88,9 +106,10 @@ def findings_table(found: "Check") -> str:
         first = next(each for each in found.findings if each.problem == problem)
         told = f"first: record {first.index}, {first.detail}"
         problems.append(("error" if problem in ERRORS else "warning", problem, count, told))
+    counts = {"record": found.count, "size": len(found.sizes), "kind": len(found.kinds)}
     return "\n".join(
         [
-            f"{found.count} records, {len(found.sizes)} sizes, {len(found.kinds)} kinds",
+            ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items()),
             *([text(columns("<>>", sizes))] if sizes else []),
             text(columns("<<><", problems)) if problems else "nothing wrong",
             *_unreadable(found),

@@ -24,6 +24,7 @@ Output = Annotated[
     Path,
     typer.Option("-o", "--output", help="Picture to write or replace; a folder for several; - for stdout."),
 ]
+Drawn = Annotated[Path, typer.Option("-o", "--output", help="Picture to write or replace; - for stdout.")]
 Listed = list[str] | None
 Loading = tuple[str, str | None, str | None, Listed, Listed, Listed, str | None]
 """Backbone, device, dtype, options of the method and of the backbone, adapters, and a low-memory preset."""
@@ -61,7 +62,7 @@ def edit(
 def generate(
     asked: dict[str, Any],
     backbone: Backbone = "tiny",
-    output: Output = Path("generated.png"),
+    output: Drawn = Path("generated.png"),
     *,
     contact_sheet: ContactSheet = None,
     device: Device = None,
@@ -91,6 +92,10 @@ def _edit(
     asked = {**asked, "search": search.requested(asked["search"], contact_sheet)}
     pictures.check_sources(asked["references"], "reference")
     _check_outputs(jobs[0][1], contact_sheet, as_json)
+    sources, guides = [source for source, _ in jobs], [asked.get("mask"), *asked["references"]]
+    pictures.check_apart([contact_sheet], [*sources, *guides])
+    # One picture may be edited in place: it is replaced whole, and stays where the edit fails.
+    pictures.check_apart([output for _, output in jobs], guides + (sources if len(jobs) > 1 else []))
     if fast:
         few_steps.check_few_steps(asked)
     piped = pictures.read_source(pictures.PIPE) if jobs[0][0] == pictures.PIPE else None

@@ -180,7 +180,8 @@ def _loading(device: str | None, load: list[str] | None) -> dict[str, Any]:
 def _precision(loading: dict[str, Any]) -> str:
     """Say which models are not in bfloat16."""
     quantization = loading.get("quantization") or {}
-    parts = ["transformer"] if "type" in quantization else list(quantization)
+    # Where it names no model, it is the transformer's.
+    parts = ([key for key in quantization if key in COUNTED] or ["transformer"]) if quantization else []
     told = [f"{' and '.join(parts)} quantized"] if parts else []
     if files := [key for key in loading if key != "quantization"]:
         told.append(f"{' and '.join(files)} as in the files given")

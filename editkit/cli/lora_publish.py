@@ -19,7 +19,8 @@ def publish(
         str, typer.Option("-b", "--backbone", help="Backbone that the LoRA belongs to: a name.")
     ] = "flux1-dev",
     method: Annotated[
-        str | None, typer.Option("-m", "--method", help="Method that edits with it, where the file is open.")
+        str | None,
+        typer.Option("-m", "--method", help="Method that edits with it, if the file does not tell."),
     ] = None,
 ) -> None:
     """Write a folder to upload to the Hub: the LoRA in diffusers' names, and a model card."""

@@ -137,6 +137,21 @@ def check_output(output: Path) -> None:
         )
 
 
+def check_apart(outputs: Iterable[Path | None], sources: Iterable[Path | None]) -> None:
+    """Check that no output would replace a picture that is read, which then would be lost.
+
+    Raises:
+        EditkitError: where one would.
+    """
+    read = [source for source in sources if source is not None and os.path.exists(source)]
+    for output in outputs:
+        if output is None or not os.path.exists(output):
+            continue
+        for source in read:
+            if os.path.samefile(output, source):
+                raise EditkitError(f"The output would replace {source}, which is read; give another file.")
+
+
 def check_held(output: Path, source: Path | Image.Image, what: str = "image") -> None:
     """Check that a source can be opened, and that the output's format holds pictures of its size.
 

@@ -45,6 +45,7 @@ def replay(
     pictures.check_sources([mask], "mask")
     pictures.check_sources(reference or (), "reference")
     references = tuple(reference or ())
+    pictures.check_apart([output], [picture, image, mask, *references])
     with terminal.progress("replay"):
         from editkit.api import replay as made_again
 

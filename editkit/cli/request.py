@@ -25,6 +25,8 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
     "align": ("--align",),
 }
 """Options of fields, where these are not their name behind two dashes."""
+CALLED = {"prompt": "The whole picture in words."}
+"""Help of fields that a command calls by another name."""
 FIRST = ("image", "instruction", "method")
 """Fields that come before a command's own positional parameters."""
 MANY = "several, or a folder, with -o FOLDER; - for stdin."
@@ -71,6 +73,7 @@ def _parameters(name: str, called: Mapping[str, str], many: str = "") -> Iterato
         yield from search.parameters()
         return
     kind, default, about = _plain(TYPES[name]), KNOWN[name].default, summary(EditRequest, name)
+    about = CALLED.get(called.get(name, name), about)
     reading: dict[str, Any] = {"parser": given, "metavar": "PICTURE"} if name in PICTURES else {}
     if kind is int:
         reading = dict(WHOLE_NUMBER_OPTION)

@@ -34,7 +34,7 @@ def parameters() -> Iterator[inspect.Parameter]:
         if field.name == "seeds":
             kind, default = int, 1
         elif field.name == "options":
-            kind, about = list[str] | None, f"{about[:-1]}, key=value."
+            kind, about = list[str] | None, f"{about[:-1]}, as key=value; may be repeated."
         reading = WHOLE_NUMBER_OPTION if int in (kind, *get_args(kind)) else {}
         option: Any = typer.Option(FLAGS[field.name], help=about, **reading)
         yield inspect.Parameter(

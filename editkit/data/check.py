@@ -148,7 +148,8 @@ def check_dataset(
 
 def problems(record: Record) -> list[tuple[str, str, float]]:
     """Find the problems of one record: problem, detail and severity."""
-    found = _caption_problems(record.instruction) + _reading_problems(record)
+    worded = [problem for words in record.all_wordings for problem in _caption_problems(words)]
+    found = worded[:1] + _reading_problems(record)
     if record.source is None:
         return found
     if sizes := record.stretched():

@@ -107,7 +107,6 @@ class ChainedDataset:
 DATASETS = {
     "shapesworld": "editkit.shapesworld.datasets:ShapesWorld",
     "shapesworld masked": "editkit.shapesworld.datasets:ShapesWorldMasked",
-    "shapesworld holes": "editkit.shapesworld.datasets:ShapesWorldHoles",
     **dict.fromkeys(FILES, "editkit.data.files:FileDataset"),
 }
 """Module and class of each name; they are imported when they are needed."""

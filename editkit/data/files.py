@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from editkit.data.records import DataConfig, Record, UnreachableError
 from editkit.data.row_hashes import hashes
 from editkit.errors import EditkitError, first_sentence
 from editkit.imaging import images, masks
+
+WORDS = {"instruction", "kind", "task"}
+"""Fields of a record that hold text."""
+OTHERS = 8
+"""Most columns of a row that are named where it lacks one."""
 
 
 class FileDataset:
@@ -73,12 +79,11 @@ class FileDataset:
 
     def _record(self, row: Mapping[str, Any], where: str) -> Record:
         found = {field: row.get(column) for field, column in self.columns.items()}
+        found |= {field: _text(found[field]) for field in WORDS & found.keys()}
         words = found.get("instruction")
         wordings = tuple(words) if isinstance(words, list | tuple) else (words,)
         if not wordings or not all(isinstance(each, str) for each in wordings):
-            raise EditkitError(
-                f"The {where} has no instruction under {self.columns['instruction']!r}; add it."
-            )
+            raise EditkitError(f"The {where} has no {self._absent('instruction', row)}.")
         words = wordings[0]
         read = PictureReader(self._load)
         sources = read.several(found.get("source"), f"source of {where}")
@@ -86,12 +91,12 @@ class FileDataset:
         references = (*sources[1:], *read.several(found.get("references"), f"reference of {where}"))
         if self.needs_source and source is None and not references:
             raise EditkitError(
-                f"The {where} has no source under {self.columns['source']!r}; add it, name its column in "
-                "data.columns.source, or set data.text_to_image=true to learn from words alone."
+                f"The {where} has no {self._absent('source', row)}, or set data.text_to_image=true to learn "
+                "from words alone."
             )
         answer = read.one(found.get("answer"), f"answer of {where}")
         if answer is None:
-            raise EditkitError(f"The {where} has no answer under {self.columns['answer']!r}; add it.")
+            raise EditkitError(f"The {where} has no {self._absent('answer', row)}.")
         height, width = (answer if source is None else source).shape[:2]
         mask = self._load(found.get("mask"), f"mask of {where}")
         kind, task = _kind(found.get("kind")), found.get("task")
@@ -113,6 +118,21 @@ class FileDataset:
             notes=(*read.notes, *(f"the mask: {note}" for note in (mask.notes if mask else ()))),
             wordings=wordings if len(wordings) > 1 else (),
         )
+
+    def _absent(self, field: str, row: Mapping[str, Any]) -> str:
+        """Say what is absent from a row, and what to do."""
+        column = self.columns.get(field, "")
+        others = [repr(name) for name in row if name not in self.columns.values()][:OTHERS]
+        known = f", such as {', '.join(others)}" if others and column not in row else ""
+        return f"{field} under {column!r}; add it, or name its column in data.columns.{field}{known}"
+
+    def unused_columns(self) -> list[str]:
+        """Name the columns that no field of a record is read from; of shards, those of the first row."""
+        found = layouts.column_names(self.rows)
+        if found is None:
+            with suppress(ValueError):  # of JSON, told when the record is read
+                found = set(self.rows[self.places[0]]) - {"json"}
+        return sorted((found or set()) - set(self.columns.values()))
 
     def digest(self) -> str:
         """Hash the rows, and the path, size and time of each file.
@@ -198,9 +218,14 @@ class PictureReader:
         return [picture for picture in pictures if picture is not None]
 
 
+def _text(value: Any) -> Any:
+    """Return bytes as text: shards hold a class in digits, and words under endings of any name."""
+    return value.decode("utf-8-sig").strip() if isinstance(value, bytes) else value
+
+
 def _kind(value: Any) -> str:
     """Return a kind as text; datasets may number them."""
-    return "" if value is None else str(value)
+    return "" if value is None else str(_text(value))
 
 
 def _mask(picture: images.Picture, size: tuple[int, int], cut_out: bool) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from editkit import notes
 from editkit.data.records import DataConfig
 from editkit.errors import EditkitError, unknown
 
@@ -54,6 +55,11 @@ def rows(path: Path, config: DataConfig) -> Sequence[Mapping[str, Any]]:
         if (field == "answer" or field in config.folders) and not folder.is_dir():
             raise EditkitError(
                 f"The folder {folder} of {field}s is missing; name it in data.folders.{field}."
+            )
+    for below in sorted({below for folder in folders.values() for below in _below(folder)}):
+        if below not in folders.values():
+            notes.tell(
+                f"The pictures in {below} are not read; move them to {below.parent} or another data.path."
             )
     return list(_pair(path, folders, config.text_to_image))
 
@@ -122,6 +128,12 @@ def _list(folder: Path) -> list[Path]:
     """List a folder's files in natural order, 2 before 10; none if there is no folder."""
     files = [file for file in folder.glob("*") if file.is_file() and not file.name.startswith(".")]
     return sorted(files, key=lambda file: (_natural(file.stem), file.suffix))
+
+
+def _below(folder: Path) -> list[Path]:
+    """List the folders in a folder that have pictures."""
+    inside = [each for each in folder.glob("*") if each.is_dir() and not each.name.startswith(".")]
+    return [each for each in inside if any(f.suffix.lower() in _picture_suffixes() for f in each.glob("*"))]
 
 
 def _natural(stem: str) -> list[tuple[int, str]]:

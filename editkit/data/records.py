@@ -13,7 +13,7 @@ from editkit.errors import EditkitError
 from editkit.types import EditRequest
 
 FILES = ("jsonl", "csv", "table", "folders", "webdataset", "huggingface")
-NAMES = ("shapesworld", "shapesworld masked", "shapesworld holes", *FILES)
+NAMES = ("shapesworld", "shapesworld masked", *FILES)
 OF_FILES = ("path", "preset", "columns", "folders")
 """Settings that say where records are in files, which ShapesWorld has none of."""
 OF_LAYOUTS = {"folders": "folders", "fields": "csv", "split": "huggingface", "streaming": "huggingface"}
@@ -100,11 +100,10 @@ class DataConfig:
     """Settings of a dataset of training pairs."""
 
     name: str = "shapesworld"
-    """`shapesworld`: its edits and captions; `shapesworld masked`: edits under a mask and from references;
-    `shapesworld holes`: its pictures, single and paired, with holes to be painted. Files: `jsonl`, one object
-    a line; `csv`, fields between `#;#`; `table`, comma- or tab-separated under names; `folders`, answers with
-    captions and sources of the same stem, several with numbers; `webdataset`, tar shards; `huggingface`:
-    parquet, arrow, Hub id."""
+    """`shapesworld`: its edits and captions; `shapesworld masked`: edits under a mask, from references and in
+    diptychs. Files: `jsonl`, one object a line; `csv`, fields between `#;#`; `table`, comma- or tab-separated
+    under names; `folders`, answers with captions and sources of the same stem, several with numbers;
+    `webdataset`, tar shards; `huggingface`: parquet, arrow, Hub id."""
     count: int | None = None
     """Number of records, the first ones of a file. null: all of a file; 10,000 of ShapesWorld or with
     `streaming`."""

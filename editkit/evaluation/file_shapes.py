@@ -76,6 +76,7 @@ ITEM = {
     "turn": int,
     "last": bool,
     "fields": dict,
+    "pictures": ({str: str}, None),  # older runs do not tell
 }
 """A line of `items.jsonl`."""
 PROBLEM = get_type_hints(Problem)

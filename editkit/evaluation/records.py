@@ -57,6 +57,20 @@ class StoredPicture:
         """Decode it as a PIL image of RGB."""
         return Image.fromarray(self.rgb())
 
+    def digest(self) -> str:
+        """Hash what it is decoded from; empty where that is not there."""
+        value = self.value
+        if isinstance(value, Mapping):
+            value = value.get("bytes") or value.get("path")
+        try:
+            data = (self.folder / value).read_bytes() if isinstance(value, str | Path) else value
+        except (OSError, ValueError):
+            return ""
+        if not isinstance(data, bytes):
+            pixels = np.asarray(data)
+            data = f"{pixels.shape} {pixels.dtype}".encode() + pixels.tobytes()
+        return hashlib.blake2b(data, digest_size=16).hexdigest()
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:

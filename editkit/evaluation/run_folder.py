@@ -107,8 +107,12 @@ class RunFolder:
             file.write(text.encode())
         return self.path / name
 
-    def write_items(self, found: Iterable[Item | Problem]) -> None:
+    def write_items(self, found: Iterable[Item | Problem], pictures: Mapping[str, Mapping[str, str]]) -> None:
         """Write what the benchmark holds, an item or a problem a line, one by one.
+
+        Args:
+            found: the items and the problems.
+            pictures: digests of each item's pictures.
 
         Raises:
             EditkitError: where they cannot be written.
@@ -116,7 +120,7 @@ class RunFolder:
         with atomic_files.whole(self.path / ITEMS) as items, atomic_files.whole(self.path / PROBLEMS) as bad:
             for each in found:
                 if isinstance(each, Item):
-                    items.write(_line(described(each)))
+                    items.write(_line({**described(each), "pictures": pictures.get(each.id, {})}))
                 else:
                     bad.write(_line(asdict(each)))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from editkit import __version__
 from editkit.errors import EditkitError
-from editkit.evaluation import existing
+from editkit.evaluation import existing, picture_digests
 from editkit.evaluation.benchmarks import located, open_benchmark
 from editkit.evaluation.chunks import Share, Watch
 from editkit.evaluation.metrics import LoadedMetric, judge
@@ -140,8 +140,11 @@ def _begin(folder: RunFolder, prepared: PreparedRun, share: Share) -> None:
             "machine": platform.machine(),
         },
     }
+    pictures = picture_digests.digests(prepared.benchmark.items(prepared.config.limit))
+    if before:
+        picture_digests.check_unchanged(folder, pictures, prepared.config)
     folder.begin(settings, identity, share.independent)
-    folder.write_items(prepared.benchmark.items(prepared.config.limit))
+    folder.write_items(prepared.benchmark.items(prepared.config.limit), pictures)
 
 
 def _check_results(folder: RunFolder, before: Mapping[str, str], given: Mapping[str, str]) -> None:

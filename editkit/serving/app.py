@@ -25,7 +25,7 @@ from editkit.serving import intake, openai
 from editkit.serving.batching import EditQueue
 from editkit.serving.body import Body, GoneError
 from editkit.serving.lane import Lane
-from editkit.serving.logs import Logged
+from editkit.serving.logs import PATHS, Logged
 from editkit.serving.metrics import Metrics
 from editkit.serving.openai import ImageRequest
 from editkit.serving.refusals import RefusedError, answer
@@ -36,6 +36,7 @@ from editkit.types import EditResult
 log = logging.getLogger("editkit.serving")
 CODERS = 4
 """Pictures that are decoded or encoded at once."""
+UNFORESEEN = "Something unforeseen went wrong; the server's log has it."
 Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -88,6 +89,9 @@ class Server:
                 return answer(str(error), 400, getattr(error, "param", None))
             except GoneError:
                 return Response(status_code=499)  # nobody reads it
+            except Exception:  # answered here, so that the log and the metrics know of it
+                log.exception("A request failed unexpectedly.")
+                return answer(UNFORESEEN, 500, code="internal")
 
         return run
 
@@ -95,7 +99,8 @@ class Server:
         if self.settings.api_key is None:
             return
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        same = hmac.compare_digest(given.strip().encode(), self.settings.api_key.encode())
+        sent = given.strip().encode("latin-1")  # the bytes that came; a header is read as Latin-1
+        same = hmac.compare_digest(sent, self.settings.api_key.encode())
         if scheme.lower() != "bearer" or not same:
             raise RefusedError("The API key is missing or wrong.", 401, code="invalid_api_key")
 
@@ -189,9 +194,16 @@ def _check_address(request: Request) -> None:
         raise RefusedError(f"{found[0]} stands in the address; send it in the body.", param=found[0])
 
 
-async def _http_error(_: Request, error: Any) -> Response:
-    return answer(f"{error.detail}.", error.status_code)
+async def _http_error(request: Request, error: Any) -> Response:
+    """Answer an address or a method that there is not."""
+    path, headers = request.scope["path"][:80], error.headers or {}
+    told = f"{error.detail}."
+    if error.status_code == 404:
+        told = f"There is no {path} here; there are {', '.join(PATHS)}."
+    elif error.status_code == 405:
+        told = f"{path} takes no {request.method}; send {headers.get('Allow', 'another method')}."
+    return answer(told, error.status_code, headers=headers)
 
 
 async def _unforeseen(_: Request, error: Exception) -> Response:
-    return answer("Something unforeseen went wrong; the server's log has it.", 500, code="internal")
+    return answer(UNFORESEEN, 500, code="internal")

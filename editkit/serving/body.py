@@ -17,6 +17,10 @@ from editkit.serving.settings import ServerSettings
 
 FIELDS, FIELD_BYTES = 64, 64 * 2**10
 """Largest number of a form's fields, and size of one that is no file."""
+FEWER, UTF_8 = "send fewer or smaller parts", "send text in UTF-8"
+ADVICE = (("Too many", FEWER), ("Part exceeded", FEWER), ("A field is no", UTF_8), ("A name is no", UTF_8))
+"""What to do about a form, by how the parser's sentence begins."""
+OTHER_ADVICE = "let the HTTP client write the form, and its Content-Type with the boundary"
 DRAINED, DRAIN_SECONDS = 4, 5.0
 """How much more than the largest body is read and thrown away, and for how long, before a refusal is sent: a
 client that is still sending may not read an answer."""
@@ -34,6 +38,20 @@ class WholeForm(MultiPartParser):
     """
 
     ended = False
+
+    def on_part_end(self) -> None:
+        """Check that a field is text, which would be read as Latin-1 where it is not what the form says.
+
+        Raises:
+            MultiPartException: where it is not.
+        """
+        part = self._current_part
+        try:
+            text = part.data.decode(self._charset) if part.file is None else ""
+            (part.field_name + text).encode()  # half of a surrogate pair is no text
+        except (UnicodeError, LookupError) as error:
+            raise MultiPartException(f"A field is no text in {self._charset}") from error
+        super().on_part_end()
 
     def on_end(self) -> None:
         """Note the last boundary."""
@@ -76,12 +94,11 @@ class Body:
                 max_part_size=FIELD_BYTES,
             )
             form = await parser.parse()
-        except MultiPartException as error:
+        except (MultiPartException, UnicodeError) as error:  # the latter of a field's name
             await self.drain()
-            problem = error.message.rstrip(".")
-            raise RefusedError(
-                f"The form cannot be read ({problem}); send fewer or smaller parts."
-            ) from error
+            problem = getattr(error, "message", "A name is no text").rstrip(".")
+            advice = next((advice for start, advice in ADVICE if problem.startswith(start)), OTHER_ADVICE)
+            raise RefusedError(f"The form cannot be read ({problem}); {advice}.") from error
         if not parser.ended:  # a part that is cut off is left out by the parser
             await form.close()
             raise RefusedError("The form breaks off before its last boundary; send all of it.")

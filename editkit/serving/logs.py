@@ -43,13 +43,13 @@ class JsonLines(logging.Formatter):
 
 
 def set_up() -> None:
-    """Write the logs of editkit and uvicorn on stderr as JSON lines."""
+    """Write the logs of editkit, and of what it stands on, on stderr as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name, level in (("editkit.serving", logging.INFO), ("uvicorn", logging.WARNING)):
+    for name in ("editkit.serving", "uvicorn", "asyncio", "python_multipart"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
+        logger.setLevel(logging.INFO if name == "editkit.serving" else logging.WARNING)
 
 
 class Logged:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -53,7 +54,7 @@ def answer(
     status: int,
     param: str | None = None,
     code: str | None = None,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Make an answer of an error's parts."""
     error: dict[str, Any] = {"message": message, "type": SERVER if status >= 500 else INVALID}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,22 +29,49 @@ def alone(folder: Path, *, new: bool = False) -> Iterator[None]:
     Raises:
         EditkitError: where the folder is gone or cannot be written to.
     """
-    try:
-        if new:
-            folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / FILE).open("a+b")
-    except OSError as error:
-        problem = "is gone" if isinstance(error, FileNotFoundError) else "cannot be written"
-        raise EditkitError(
-            f"The session {folder} {problem} ({error.strerror}); start or load another one."
-        ) from error
+    file, locked = _open(folder, new)
     with file:
-        locked = _lock(file)
         try:
             yield
         finally:
             if locked:
                 _unlock(file)  # closing is not enough where a fork of this process has the file open too
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[None]:
+    """Keep other writers from a folder that another one takes the place of; no folder need be there.
+
+    Windows renames no folder with an open file, so that there it only waits for the writer at work.
+
+    Raises:
+        EditkitError: where the folder cannot be written to.
+    """
+    with ExitStack() as held:
+        if folder.exists():
+            held.enter_context(alone(folder))
+            if sys.platform == "win32":
+                held.close()
+        yield
+
+
+def _open(folder: Path, new: bool) -> tuple[BinaryIO, bool]:
+    """Open the lock of a folder as soon as no other writer has it; return also whether it could be locked."""
+    while True:
+        try:
+            if new:
+                folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / FILE).open("a+b")
+        except OSError as error:
+            problem = "is gone" if isinstance(error, FileNotFoundError) else "cannot be written"
+            raise EditkitError(
+                f"The session {folder} {problem} ({error.strerror}); start or load another one."
+            ) from error
+        locked = _lock(file)
+        with suppress(OSError):
+            if not locked or os.path.samestat(os.fstat(file.fileno()), os.stat(folder / FILE)):
+                return file, locked
+        file.close()  # of a folder that another one took the place of while this waited
 
 
 if sys.platform == "win32":

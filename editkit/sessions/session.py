@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from editkit.sessions.store import Turn
 from editkit.types import EditResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from editkit.inference.editor import PictureEditor
     from editkit.types import ImageInput
@@ -162,11 +162,7 @@ class Session:
             "versions": provenance.versions(),
         }
         return self._add(
-            drift.anchor(self.path()),
-            None,
-            instruction="anchor on the original",
-            method="",
-            recipe=anchored,
+            drift.anchor(self.path()), None, instruction="anchor on the original", method="", recipe=anchored
         )
 
     def recipes(self) -> dict[str, Any]:
@@ -180,35 +176,42 @@ class Session:
     def save(self, folder: str | Path) -> Path:
         """Write the session into a folder: pictures with recipes, session.json and strip.png.
 
-        The folder appears whole or not at all. It replaces a session that was saved there before.
+        The folder appears whole or not at all. It waits for the writer of a session there, and replaces it.
 
         Raises:
-            EditkitError: where the folder holds something else or cannot be written.
+            EditkitError: where the folder holds other things or cannot be written, or this session changed.
         """
         folder = images.check_folder(folder)
         if folder.resolve() == self.folder.resolve():
-            images.save(self.strip(), folder / STRIP, self.recipes())
+            with self._alone():
+                images.save(self.strip(), folder / STRIP, self.recipes())
             return folder
         store.check_free(folder, replace=True)
-        with atomic_files.whole_folder(folder) as partial:
-            for turn in self.turns:
-                for name in turn.digests:
-                    shutil.copyfile(self.folder / name, partial / name)
-            images.save(self.strip(), partial / STRIP, self.recipes())
-            store.index(partial, self.turns, self._current, self._ahead)
+        with ExitStack() as held, atomic_files.whole_folder(folder) as partial:
+            with self._alone():
+                store.copy(self.turns, partial)
+                images.save(self.strip(), partial / STRIP, self.recipes())
+                store.index(partial, self.turns, self._current, self._ahead)
+            # Never both locks at once: two sessions saved onto each other would wait forever.
+            held.enter_context(lock.replacing(folder))
+            store.check_free(folder, replace=True)  # another may have begun meanwhile
         return folder
 
     def _add(self, image: Image.Image, change: Image.Image | None, **values: Any) -> Turn:
-        with lock.alone(self.folder):
-            self.check()  # before files of another's turns are replaced
-            number = len(self.turns)
+        number = len(self.turns)
+        with self._alone():  # before files of another's turns are replaced
             turn = store.write(self.folder, image, change, number=number, parent=self._current, **values)
             return self._commit((*self.turns, turn), number, ())
 
     def _move(self, number: int, ahead: tuple[int, ...]) -> Turn:
+        with self._alone():
+            return self._commit(self.turns, number, ahead)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
         with lock.alone(self.folder):
             self.check()
-            return self._commit(self.turns, number, ahead)
+            yield
 
     def _commit(self, turns: tuple[Turn, ...], current: int, ahead: tuple[int, ...]) -> Turn:
         """Write the new state to disk, then take it over, so that a failure changes nothing."""

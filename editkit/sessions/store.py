@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -123,6 +124,12 @@ def write(folder: Path, image: Image.Image, change: Image.Image | None = None, *
         names.append(change_name(number))
     digests = {name: _digest(folder / name) for name in names}
     return Turn(folder=folder, digests=digests, **values)
+
+
+def copy(turns: Sequence[Turn], folder: Path) -> None:
+    """Copy the files of turns into another folder."""
+    for path in (turn.folder / name for turn in turns for name in turn.digests):
+        shutil.copyfile(path, folder / path.name)
 
 
 def index(folder: Path, turns: Sequence[Turn], current: int, ahead: Sequence[int]) -> None:

@@ -7,15 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from editkit import shapesworld as world
 from editkit.data.records import DRAWN, DataConfig, Record
 from editkit.errors import EditkitError
 from editkit.shapesworld import evaluate, evaluate_masked
 from editkit.shapesworld.compound import COMPOUND, compound_example
-from editkit.shapesworld.masked import IN_CONTEXT, NAMES
+from editkit.shapesworld.masked import NAMES
 from editkit.shapesworld.records import edit_record, masked_record
 
 if TYPE_CHECKING:
@@ -97,54 +94,6 @@ class ShapesWorldMasked(Drawn):
         return float(sum(found) / len(found))
 
 
-class ShapesWorldHoles(Drawn):
-    """ShapesWorld's pictures with holes, as an inpainting network is trained.
-
-    A quarter are single pictures under their captions. The others are diptychs. Most are edits of one of
-    `data.kinds`, whose words are its instruction in context. The rest are the same picture twice, the same
-    scene with something changed, or two that have nothing in common, under words that describe the right one.
-    """
-
-    PAIRS = 0.75
-    REPEATED = "A diptych with two side-by-side images of the same scene"
-    VARIED = "A diptych of the same scene. On the right, "
-
-    def __init__(self, config: DataConfig) -> None:
-        super().__init__(config)
-        self.kinds = _kinds(config, world.KINDS, "open", *COMPOUND)
-
-    def draw(self, seed: int) -> Record:
-        rng = random.Random(f"hole {seed}")
-        paired = rng.random() < self.PAIRS
-        left, right, words = self._pair(seed, rng) if paired else self._single(seed)
-        mask = np.zeros(right.shape[:2], np.uint8)
-        _hole(mask, rng, whole=0.9 if paired else 0.25)
-        if left is not None:
-            right = np.concatenate((left, right), axis=1)
-            mask = np.concatenate((np.zeros_like(mask), mask), axis=1)
-        return Record(source=right, answer=right, mask=mask, instruction=words, kind="hole")
-
-    def _single(self, seed: int) -> tuple[None, NDArray[np.uint8], str]:
-        scene = world.example(seed, "caption").answer
-        return None, world.render(scene), scene.caption()
-
-    def _pair(self, seed: int, rng: random.Random) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
-        content = rng.choices(("edited", "repeated", "varied", "unrelated"), (0.8, 0.05, 0.1, 0.05))[0]
-        if content == "edited":
-            record = _edit(seed, rng, self.kinds)
-            assert record.source is not None  # an edit has one
-            return record.source, record.answer, IN_CONTEXT + record.instruction
-        if content == "varied":
-            example = world.example(seed, rng.choice(sorted(world.ON_SCENE)))
-            assert example.source is not None  # kinds on a scene start from one
-            left, right = example.source, example.answer
-            return world.render(left), world.render(right), self.VARIED + right.caption()
-        _, picture, _ = self._single(seed)
-        if content == "repeated":
-            return picture, picture, self.REPEATED
-        return picture, *self._single(seed + 1_000_000_000)[1:]
-
-
 def _edit(seed: int, rng: random.Random, kinds: dict[str, float]) -> Record:
     """Draw one of the kinds, and its edit."""
     (kind,) = rng.choices(list(kinds), list(kinds.values()))
@@ -157,18 +106,6 @@ def _edit(seed: int, rng: random.Random, kinds: dict[str, float]) -> Record:
             kind=kind,
         )
     return edit_record(compound_example(seed, kind) if kind in COMPOUND else world.example(seed, kind))
-
-
-def _hole(mask_HW: NDArray[np.uint8], rng: random.Random, whole: float) -> None:
-    """Mask one to three rectangles, or everything with the chance `whole`."""
-    if rng.random() < whole:
-        mask_HW[:] = 255
-        return
-    height, width = mask_HW.shape
-    for _ in range(rng.randint(1, 3)):
-        tall, wide = rng.randint(height // 5, height * 2 // 3), rng.randint(width // 5, width * 2 // 3)
-        top, left = rng.randint(0, height - tall), rng.randint(0, width - wide)
-        mask_HW[top : top + tall, left : left + wide] = 255
 
 
 def _kinds(config: DataConfig, usual: Iterable[str], *more: str) -> dict[str, float]:

@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 
 from editkit import config, notes, registry
 from editkit.backbone import Backbone, Role, WeightReader, provider
-from editkit.config import Options
 from editkit.data.batches import BatchBuilder, EditBatch
 from editkit.data.buckets import SLOTS, Bucket
 from editkit.data.cropping import cropped
@@ -21,7 +20,6 @@ from editkit.data.records import MixedConfig
 from editkit.data.samplers import BatchSampler, MixtureSampler
 from editkit.errors import EditkitError
 from editkit.imaging import images
-from editkit.method import Method
 from editkit.train import (
     activation_checkpointing,
     base_weights,
@@ -46,13 +44,11 @@ class EditJob(Job):
     objective: Objective
     _weights: WeightReader | None = None
 
-    def __init__(self, settings: EditTrainConfig, method: Method[Options] | None = None) -> None:
-        if method is not None and settings.fit.validate_every:
-            raise EditkitError("fit.validate_every is for methods that edit; leave it out here.")
+    def __init__(self, settings: EditTrainConfig) -> None:
         images.check_folder(settings.cache)
         self.settings = self.config = settings
         self.exports_frozen = settings.trainable == "input"
-        self.method = method or registry.method(settings.method)
+        self.method = registry.method(settings.method)
         options = config.build(self.method.config, settings.options)
         if fsdp.wanted() and (settings.cached_context or getattr(options, "context", "joint") == "cached"):
             # FSDP gathers weights for gradients of a block's outputs; kept keys and values are none of them.

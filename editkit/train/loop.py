@@ -5,7 +5,7 @@ import os
 
 import torch
 
-from editkit.train import status, stopping
+from editkit.train import metrics_log, status, stopping
 from editkit.train.config import FitConfig
 from editkit.train.job import Job
 from editkit.train.run_state import Run
@@ -26,6 +26,10 @@ def fit(job: Job, config: FitConfig) -> float:
     run = Run(job, config)
     with stopping.noted() as signals:
         _tell(run)
+        if run.agreed(_validation_is_due(run) and not _is_validated(run)):  # the run ended during it
+            _validate(run, signals)
+            if run.agreed(bool(signals)) and run.done < config.steps:
+                raise _stopped(run, signals)
         while run.done < config.steps:
             run.step()
             last = run.done == config.steps
@@ -36,7 +40,7 @@ def fit(job: Job, config: FitConfig) -> float:
             saved = run.done % config.save_every == 0 or last or asked
             if saved:
                 _save(run)
-            if config.validate_every and not asked and (run.done % config.validate_every == 0 or last):
+            if not asked and _validation_is_due(run):
                 _validate(run, signals)
                 asked = run.agreed(bool(signals))
                 if asked and not saved:
@@ -53,6 +57,17 @@ def fit(job: Job, config: FitConfig) -> float:
 def _save(run: Run) -> None:
     run.check_losses()
     run.save()
+
+
+def _validation_is_due(run: Run) -> bool:
+    """Whether the weights of the steps that are done are to be validated."""
+    every, last = run.config.validate_every, run.done == run.config.steps
+    return every > 0 and run.done > 0 and (run.done % every == 0 or last)
+
+
+def _is_validated(run: Run) -> bool:
+    """Whether the log has the validation of the steps that are done."""
+    return metrics_log.holds(run.output / "validation.jsonl", run.done)
 
 
 def _validate(run: Run, signals: list[int]) -> None:

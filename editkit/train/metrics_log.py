@@ -53,6 +53,11 @@ def recent_losses(log: Path, count: int) -> list[float]:
     return [json.loads(line)["loss"] for line in lines]
 
 
+def holds(log: Path, step: int) -> bool:
+    """Whether a log has a record of a step."""
+    return log.is_file() and any(json.loads(line)["step"] == step for line in log.read_text().splitlines())
+
+
 def better(figures: dict[str, float], best: dict[str, float] | None) -> bool:
     """Whether figures beat the best so far: a higher success if it is counted, else a lower first figure."""
     if best is None or not all(map(math.isfinite, best.values())):

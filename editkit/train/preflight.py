@@ -10,7 +10,7 @@ from editkit.data.records import FILES, DataConfig, is_url
 from editkit.errors import EditkitError
 from editkit.imaging import images
 from editkit.train import checkpoint_folders
-from editkit.train.config import FitConfig
+from editkit.train.config import FitConfig, OptimConfig
 from editkit.train.settings import EditTrainConfig
 
 REMOTE = "huggingface"
@@ -19,6 +19,9 @@ ROWS = ("jsonl", "csv", "table")
 """Kinds of datasets that are rows of one file."""
 SHARDS = "webdataset"
 """Kind of dataset whose path may be a URL."""
+
+FACTOR_FROM = 0.1
+"""Least `optim.lr` that is taken for Prodigy's factor, which is usually 1; rates of AdamW are far lower."""
 
 
 def check_settings(settings: Any) -> None:
@@ -35,6 +38,7 @@ def check_settings(settings: Any) -> None:
             check_data(name, data)
             if name == "validation.data" and not settings.fit.validate_every:
                 notes.tell("This run does not look at validation.data; give fit.validate_every, such as 500.")
+    _tell_rate(settings.fit.optim)
     _check_output(settings.fit)
 
 
@@ -66,6 +70,20 @@ def check_run(config: FitConfig, settings: Any = None) -> Path | None:
     if found and settings is not None:
         resuming.check_settings(found, config, settings)
     return found
+
+
+def _tell_rate(optim: OptimConfig) -> None:
+    """Tell a learning rate that is meant for the other kind of optimizer."""
+    if optim.name == "prodigy" and optim.lr < FACTOR_FROM:
+        notes.tell(
+            f"fit.optim.lr={optim.lr:g} is a factor on the rate that prodigy finds, so that next to nothing "
+            "is learnt; give fit.optim.lr=1."
+        )
+    elif optim.name != "prodigy" and optim.lr >= FACTOR_FROM:
+        notes.tell(
+            f"fit.optim.lr={optim.lr:g} is a factor for prodigy and very high for {optim.name}; give a rate "
+            "such as 1e-4, or fit.optim.name=prodigy."
+        )
 
 
 def _check_output(config: FitConfig) -> Path:

@@ -13,7 +13,7 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 
 from editkit import atomic_files
 from editkit.errors import EditkitWarning
-from editkit.train import stopping
+from editkit.train import folder_lock, stopping
 from editkit.train.stopping import RunStoppedError
 
 FILE = "status.json"
@@ -177,32 +177,37 @@ def reporting(
 ) -> Iterator[None]:
     """Write the status of the run within the block, and at its end `done`, or `failed` or `stopped` and why.
 
-    A run that fails before it trains leaves no folder where there was none before.
+    A run that fails before it trains leaves no folder where there was none before. Nobody else trains in the
+    folder within the block.
 
     Args:
         folder: folder of the run.
         about: the run's `steps`, `method` and `backbone`.
         watch: called with each status.
         main: whether this process writes files.
+
+    Raises:
+        EditkitError: where another run trains in the folder.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
-    reporter = Reporter(folder if main else None, Status(**about), watch)
-    reporter.write()
-    token = _reporter.set(reporter)
-    try:
-        yield
-    except (RunStoppedError, KeyboardInterrupt) as error:
-        reporter.end(STOPPED, str(error) or stopping.KILLED)
-        raise
-    except BaseException as error:
-        reporter.end(FAILED, str(error) or type(error).__name__)
-        if main and not reporter.trained and folder in made:
-            _remove(made)
-        raise
-    else:
-        reporter.end(DONE)
-    finally:
-        _reporter.reset(token)
+    with folder_lock.alone(folder) if main else nullcontext():
+        reporter = Reporter(folder if main else None, Status(**about), watch)
+        reporter.write()
+        token = _reporter.set(reporter)
+        try:
+            yield
+        except (RunStoppedError, KeyboardInterrupt) as error:
+            reporter.end(STOPPED, str(error) or stopping.KILLED)
+            raise
+        except BaseException as error:
+            reporter.end(FAILED, str(error) or type(error).__name__)
+            if main and not reporter.trained and folder in made:
+                _remove(made)
+            raise
+        else:
+            reporter.end(DONE)
+        finally:
+            _reporter.reset(token)
 
 
 def _remove(made: list[Path]) -> None:

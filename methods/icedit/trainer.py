@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from editkit import adapters
-from editkit.adapters.lora import LoraOptions
+from editkit.adapters.lora_options import LoraOptions
 from editkit.backbone import Transformer
 from editkit.errors import EditkitError
 from editkit.method import Trainer

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+
+from backbones.flux import Flux
+from editkit import adapters
 
 Made = Callable[..., Path]
 
@@ -29,3 +32,13 @@ def made(tmp_path: Path) -> Made:
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture
+def bare_flux(random_flux: Flux) -> Iterator[Flux]:
+    """The family of random weights that all tests share, whose transformers are bare again after the test."""
+    yield random_flux
+    for transformer in random_flux.transformers.values():
+        for name in {name for layer in adapters.layers(transformer) for name in layer.r}:
+            adapters.eject(transformer, name)
+        assert not adapters.layers(transformer)

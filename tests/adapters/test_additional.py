@@ -80,14 +80,14 @@ def test_on_a_family_that_edits_nothing(random_text_pipeline: Path, made: Made) 
         editor.load(editkit.EditRequest(image=image(48, 40), instruction="make it blue"))
 
 
-def test_on_top_of_a_methods_own(random_flux: Flux, made: Made) -> None:
+def test_on_top_of_a_methods_own(bare_flux: Flux, made: Made) -> None:
     own, style = made("own.safetensors", 3), made("style.safetensors", 4)
-    editor = editkit.Editor(random_flux, {"icedit": {"adapter": str(own)}}, {str(style): 0.25})
+    editor = editkit.Editor(bare_flux, {"icedit": {"adapter": str(own)}}, {str(style): 0.25})
     editor.edit(image(48, 40), "make it blue", "icedit", steps=1)
-    assert sorted(adapters.active(random_flux.transformer("fill")).values()) == [0.25, 1.0]
+    assert sorted(adapters.active(bare_flux.transformer("fill")).values()) == [0.25, 1.0]
     name = editor.load_adapter(own, "icedit", "only this one")
     recipe = editor.edit(image(48, 40), "make it blue", "icedit", steps=1).recipe
-    assert adapters.active(random_flux.transformer("fill")) == {name: 1.0}
+    assert adapters.active(bare_flux.transformer("fill")) == {name: 1.0}
     assert "lora" not in recipe
 
 
@@ -100,20 +100,27 @@ def test_private_recipes_hide_where_adapters_are(random_pipeline: Path, made: Ma
     assert str(one.parent) not in str(recipe)
 
 
-def test_methods_of_one_role_share_what_is_loaded(random_flux: Flux, made: Made) -> None:
+def test_methods_of_one_role_share_what_is_loaded(bare_flux: Flux, made: Made) -> None:
     """By an option, and when it is loaded by hand; another file of the same name is another adapter."""
     own = made("shared.safetensors", 11)
     options = {"icedit": {"adapter": str(own)}, "aceplus": {"adapter": str(own)}}
-    editor, there = editkit.Editor(random_flux, options), loaded(random_flux)
+    editor, there = editkit.Editor(bare_flux, options), loaded(bare_flux)
     name = f"shared-{atomic_files.sha256(own)[:8]}"
     for method in options:
         editor.edit(image(48, 40), "make it blue", method, steps=1)
-        assert adapters.active(random_flux.transformer("fill")) == {name: 1.0}
-    assert loaded(random_flux) - there == {name}
+        assert adapters.active(bare_flux.transformer("fill")) == {name: 1.0}
+    assert loaded(bare_flux) - there == {name}
     assert {editor.load_adapter(own, method) for method in options} == {"shared"}
-    assert loaded(random_flux) - there == {name, "shared"}
+    assert loaded(bare_flux) - there == {name, "shared"}
     other = editor.load_adapter(made("shared.safetensors", 12), "icedit")
     assert other == f"shared-{atomic_files.sha256(own)[:8]}"
+
+
+def test_a_name_that_torch_does_not_allow_ends_in_the_hash(bare_flux: Flux, made: Made) -> None:
+    """Such as that of a folder of exports; its layers have a method of this name."""
+    style = made("train.safetensors", 13)
+    name = editkit.Editor(bare_flux).load_adapter(style)
+    assert name == f"train-{atomic_files.sha256(style)[:8]}"
 
 
 def loaded(flux: Flux) -> set[str]:
@@ -132,9 +139,9 @@ def test_files_of_one_name_in_two_roles_keep_their_hashes(tmp_path: Path) -> Non
         assert flux.fingerprints(role)["adapter style x1"] == digest
 
 
-def test_private_recipes_hide_where_a_methods_own_adapter_is(random_flux: Flux, made: Made) -> None:
+def test_private_recipes_hide_where_a_methods_own_adapter_is(bare_flux: Flux, made: Made) -> None:
     own = made("own v1.safetensors", 3)
-    editor = editkit.Editor(random_flux, {"icedit": {"adapter": str(own)}})
+    editor = editkit.Editor(bare_flux, {"icedit": {"adapter": str(own)}})
     for private in (False, True):
         recipe = editor.configured(None, private=private).edit(
             image(48, 40), "make it blue", "icedit", steps=1

@@ -16,6 +16,8 @@ from tests import ROOT
 from tests.command_line import Cli, refused
 
 PLAIN, EXPERTS = (ROOT / "methods" / "icedit" / "tiny" / name for name in ("lora", "moe"))
+LOADED = 'name = editor.load_adapter("{}", method="icedit")\n'
+"""The line of a training's card that loads the adapter."""
 
 
 def card(folder: Path) -> ModelCard:
@@ -45,13 +47,14 @@ def test_experts_and_what_training_wrote_come_along(cli: Cli, tmp_path: Path) ->
     source, out = tmp_path / "export", tmp_path / "out"
     source.mkdir()
     (source / adapters.FILE).write_bytes(adapters.file(EXPERTS).read_bytes())
-    (source / "README.md").write_text("---\ntags: [mine]\n---\n\n# Mine\n")
+    (source / "README.md").write_text("---\ntags: [mine]\n---\n\n# Mine\n" + LOADED.format("export"))
     (source / "config.yaml").write_text("method: icedit\n")
     assert cli("lora", "publish", source, out, "-b", "tiny").status == 0
     before, after = load_file(source / adapters.FILE), load_file(out / adapters.FILE)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
     assert "# Mine" in card(out).content
+    assert LOADED.format("OWNER/out") in card(out).content
     assert (out / "config.yaml").read_text() == "method: icedit\n"
     assert {path.name for path in out.iterdir()} == {adapters.FILE, "README.md", "config.yaml"}
     assert hub_folder.CARD in hub_folder.BESIDE

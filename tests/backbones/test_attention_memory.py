@@ -14,7 +14,7 @@ from torch import Tensor
 from backbones.attention_memory import use_memory
 from backbones.flux import Flux
 from editkit import adapters, config, registry
-from editkit.adapters.lora import LoraOptions
+from editkit.adapters.lora_options import LoraOptions
 from editkit.errors import EditkitError
 from editkit.key_values import KeyValues
 from editkit.types import EditInputs, Plan

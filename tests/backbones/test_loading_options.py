@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from diffusers import FluxTransformer2DModel
 from PIL import Image
 
 import editkit
 from backbones.flux import load_flux
 from backbones.load_options import LoadOptions
+from backbones.loading import load_transformer
 from editkit import atomic_files
+from editkit.errors import EditkitError
 from tests.pictures import difference
 from tests.pictures import image as colourful
 
@@ -145,3 +150,30 @@ def test_bits_alone_name_their_quantizer() -> None:
     assert named.quantizer("transformer") == {}
     other = {"type": "QuantoConfig", "weights_dtype": "int8"}
     assert LoadOptions(quantization=other).quantizer("transformer") == other
+
+
+@pytest.mark.parametrize(
+    ("bits", "saved"), [("load_in_4bit", False), ("load_in_8bit", False), ("load_in_8bit", True)]
+)
+def test_bitsandbytes_puts_a_folder_on_the_device_asked_for(
+    random_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: str, saved: bool
+) -> None:
+    """Weights of 8 bits cannot be moved afterwards; what diffusers is told can be seen without a GPU."""
+    folder = tmp_path / "transformer"
+    shutil.copytree(random_pipeline / "transformer", folder)
+    if saved:
+        told = json.loads((folder / "config.json").read_text())
+        told["quantization_config"] = {"quant_method": "bitsandbytes", bits: True}
+        (folder / "config.json").write_text(json.dumps(told))
+    seen: dict[str, Any] = {}
+
+    def from_pretrained(where: Path, **given: Any) -> None:
+        seen.update(given)
+        raise OSError("no such GPU")
+
+    monkeypatch.setattr(FluxTransformer2DModel, "from_pretrained", from_pretrained)
+    options = LoadOptions(transformer=folder, quantization={} if saved else {bits: True})
+    with pytest.raises(EditkitError, match="no such GPU"):
+        load_transformer(options, "kontext", Path, torch.bfloat16, torch.device("cuda:1"))
+    assert seen["device_map"] == {"": torch.device("cuda:1")}
+    assert ("quantization_config" in seen) is not saved

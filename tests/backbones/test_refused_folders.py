@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.cases import (
     WEIGHTS,
@@ -43,6 +44,38 @@ def reconfigured(file: str, **values: Any) -> Callable[[Place], Arguments]:
 
 def huge_header(content: bytes) -> bytes:
     return (1 << 60).to_bytes(8, "little") + content[8:]
+
+
+def in_shards(*held: int) -> Callable[[Place], Arguments]:
+    """A backbone whose transformer is in two files, each with so many tensors of its half; 0 for no file."""
+
+    def make(place: Place) -> Arguments:
+        folder = place.damaged()
+        part = folder / "transformer"
+        tensors = load_file(part / WEIGHTS)
+        (part / WEIGHTS).unlink()
+        names, index = sorted(tensors), dict[str, str]()
+        for number, count in enumerate(held):
+            shard = f"diffusion_pytorch_model-0000{number + 1}-of-00002.safetensors"
+            own = names[number::2]
+            index |= dict.fromkeys(own, shard)
+            if count:
+                save_file({n: tensors[n] for n in own[:count]}, part / shard, metadata={"format": "pt"})
+        (part / f"{WEIGHTS}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+        return edit(place, backbone=folder)
+
+    return make
+
+
+def rewritten_index(content: bytes) -> Callable[[Place], Arguments]:
+    """A backbone whose transformer has an index of shards with this content."""
+
+    def make(place: Place) -> Arguments:
+        folder = place.damaged()
+        (folder / "transformer" / f"{WEIGHTS}.index.json").write_bytes(content)
+        return edit(place, backbone=folder)
+
+    return make
 
 
 BACKBONES: dict[str, Case] = {
@@ -93,6 +126,14 @@ BACKBONES: dict[str, Case] = {
         retensored(f"transformer/{WEIGHTS}", lambda tensors: tensors.pop("x_embedder.bias")),
         "transformer .* cannot be loaded",
     ),
+    "shard missing": (in_shards(1000, 0), "lacks diffusion_pytorch_model-00002-of-00002.saf"),
+    "shard without a tensor": (in_shards(1000, 3), "its shards lack .* tensors that their index names"),
+    "index without shards": (rewritten_index(b"[]"), "index.json does not say which files hold the tensors"),
+    "axes of other heads": (
+        reconfigured("transformer/config.json", axes_dims_rope=[2, 2, 2]),
+        "its axes_dims",
+    ),
+    "no axes": (reconfigured("transformer/config.json", axes_dims_rope=None), "axes_dims_rope None"),
     "no vae": (without(f"vae/{WEIGHTS}"), "vae .* cannot be loaded"),
     "truncated vae": (rewritten(f"vae/{WEIGHTS}", halved), "vae .* cannot be loaded"),
     "wider vae config": (reconfigured("vae/config.json", latent_channels=8), "vae .* cannot be loaded"),

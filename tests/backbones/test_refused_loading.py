@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from transformers import T5Config, T5EncoderModel
 
 import editkit
 from editkit.errors import EditkitError
 from tests.cases import WEIGHTS, Place, native, trap
 from tests.command_line import copied, one_sentence
 from tests.pictures import image as colourful
+from tests.random_weights import AUTOENCODER, T5, transformer_config
 
 SOURCE = colourful(40, 24)
 
@@ -50,6 +53,32 @@ def trapped_folder(place: Place, weights: str = WEIGHTS) -> Path:
     return folder
 
 
+BLOCKS = {
+    "down_block_types": ["DownEncoderBlock2D"] * 2,
+    "up_block_types": ["UpDecoderBlock2D"] * 2,
+}
+
+
+def saved(place: Place, cls: Any, config: dict[str, Any]) -> Path:
+    """A folder of a model with random weights."""
+    cls.from_config(config).save_pretrained(place.folder / "model")
+    return place.folder / "model"
+
+
+def autoencoder(place: Place, **changes: Any) -> Path:
+    return saved(place, AutoencoderKL, AUTOENCODER | changes)
+
+
+def network(place: Place, **changes: Any) -> Path:
+    return saved(place, FluxTransformer2DModel, transformer_config() | changes)
+
+
+def wider_t5(place: Place) -> Path:
+    """A T5 of another width than the transformer's text."""
+    T5EncoderModel(T5Config(**T5 | {"vocab_size": 4096, "d_model": 24})).save_pretrained(place.folder / "t5")
+    return place.folder / "t5"
+
+
 TRANSFORMERS: dict[str, tuple[Callable[[Place], dict[str, Any]], str]] = {
     **{
         f"pickle {suffix}": (
@@ -77,6 +106,16 @@ TRANSFORMERS: dict[str, tuple[Callable[[Place], dict[str, Any]], str]] = {
     "file quantized with a wrong argument": (
         lambda p: {"transformer": native(p), "quantization": {"type": "QuantoConfig", "weights": 4}},
         "QuantoConfig refuses its arguments",
+    ),
+    "autoencoder of SDXL": (lambda p: {"vae": autoencoder(p, latent_channels=4)}, "has 4 channels for each"),
+    "autoencoder of larger cells": (
+        lambda p: {"vae": autoencoder(p, block_out_channels=[8, 16], **BLOCKS)},
+        "has 16 channels for each 2x2",
+    ),
+    "another T5": (lambda p: {"text_encoder_2": wider_t5(p)}, "T5 and CLIP give features of"),
+    "transformer of fewer outputs": (
+        lambda p: {"transformer": network(p, out_channels=32)},
+        "it predicts 32 channels, and those of FLUX.1 64",
     ),
     "unknown attention": (lambda p: {"attention": "none"}, "options do not fit"),
     "attention that is not here": (lambda p: {"attention": "flash"}, "options do not fit"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from editkit.inference.search_settings import SeedSearch
 from editkit.judges import JUDGES
 from editkit.request import FIELDS, EditRequest
 from editkit.types import EditResult
+from tests.command_line import Cli
 
 GIVEN: dict[str, Any] = {
     "image": Path("a.png"),
@@ -117,3 +119,12 @@ def test_edit_has_the_records_types_and_defaults() -> None:
 def test_a_wrong_option_is_said_when_the_editor_is_made(options: Any) -> None:
     with pytest.raises(editor.EditkitError, match="did you mean"):
         Editor(None, options)
+
+
+def test_generate_speaks_of_no_picture_to_edit(cli: Cli) -> None:
+    drawn, edited = (
+        " ".join(re.findall(r"[\w.,;-]+", cli(command, "--help").out)) for command in ("generate", "edit")
+    )
+    assert "The whole picture in words." in drawn
+    assert "Picture to write or replace; - for stdout." in drawn
+    assert "Picture to write or replace; a folder for several" in edited

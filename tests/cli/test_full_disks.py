@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from editkit.train import folder_lock
 from tests.cases import SMALL_AUTOENCODER, Place, edit, trained
 from tests.command_line import Cli, files, refused
 
@@ -46,7 +47,7 @@ def test_full_disk_keeps_the_old_checkpoint(cli: Cli, place: Place) -> None:
         r"\Aeditkit: .*checkpoint-0000004 cannot be written .*free some space and resume\.\n\Z", run.err
     )
     assert files(checkpoint) == before
-    assert not list(checkpoint.parent.glob(".*"))
+    assert [path.name for path in checkpoint.parent.glob(".*")] == [folder_lock.FILE]
 
 
 def test_full_disk_keeps_no_half_of_the_latents(cli: Cli, place: Place) -> None:

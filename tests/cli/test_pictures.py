@@ -55,6 +55,20 @@ def test_several_pictures_refused(cli: Cli, place: Place) -> None:
     assert {path: data for path, data in files(place.folder).items() if path != place.image} == before
 
 
+def test_no_output_replaces_a_picture_that_is_read(cli: Cli, place: Place) -> None:
+    one, other = place.image, picture(place.folder / "other.png")
+    before = files(place.folder)
+    for words in (
+        ("edit", one, "x", "-o", "new.png", "--search", 2, "--contact-sheet", one),
+        ("edit", one, "x", "-o", other, "--ref", other),
+        ("edit", one, "x", "-o", other, "--mask", other),
+        ("compare", one, "x", "-o", one),
+        ("replay", one, "-o", one),
+    ):
+        refused(cli(*words), "The output would replace .*.png, which is read; give another file")
+    assert files(place.folder) == before
+
+
 def test_compare_reads_stdin(cli: Cli, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(place.image.read_bytes())))
     run = cli("compare", "-", "make it blue", "-m", "kontext", "-b", place.backbone, "--steps", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,13 @@ def test_small_pictures_are_enlarged_without_smoothing() -> None:
     assert contact_sheet.enlarged(image(129, 60)).size == (129, 60)
 
 
+def test_each_wording_is_checked(folder: Path) -> None:
+    row = {"source": "edit.png", "answer": "target.png", "instruction": ["make it red", " "]}
+    (folder / "train.jsonl").write_text(json.dumps(row))
+    found = checks.check_dataset(dataset(DataConfig(name="jsonl", path=str(folder / "train.jsonl"))))
+    assert found.problems() == {"no caption": 1}
+
+
 def test_check_command(flawed: Path, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.command_line import in_process
 
@@ -141,9 +149,13 @@ def test_check_command(flawed: Path, tmp_path: Path, capfd: Any, monkeypatch: py
     assert "warning  twice" in run.out
     assert "The data have errors: 1 unreadable, 1 sizes differ" in run.err
     assert (tmp_path / "sheet.png").is_file()
+    assert cli("data", "check", config_file, "--limit", "1").out.startswith("1 record, 1 size, 1 kind\n")
     run = cli("data", "check", config_file, "--limit", "1", "--json")
     assert (run.status, run.err) == (0, "")
     assert json.loads(run.out)["problems"] == {}
+    named = cli("data", "check", config_file, "--limit", "1", "data.columns={mask: '', kind: ''}")
+    assert (named.status, len(named.err.splitlines())) == (0, 1)
+    assert re.search(r"^note: Nothing is read from these columns of .*: 'kind', 'mask'; ", named.err)
     more = tmp_path / "more.yaml"
     more.write_text("data: {count: 2}\n")
     assert json.loads(cli("data", "check", config_file, more, "--json").out)["records"] == 2

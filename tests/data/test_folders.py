@@ -12,6 +12,7 @@ from editkit import EditkitError
 from editkit.data import check
 from editkit.data.datasets import dataset
 from editkit.data.records import DataConfig
+from editkit.errors import EditkitWarning
 
 
 @pytest.fixture
@@ -110,3 +111,13 @@ def test_a_folder_that_is_named_must_be_there(made: Any) -> None:
         read(folder, folders={"source": "before"})
     with pytest.raises(EditkitError, match="no field of folders called 'sources'"):
         read(folder, folders={"sources": "before"})
+
+
+def test_pictures_further_below_are_told(made: Any) -> None:
+    made("answer/0.png", "answer/0.txt", "source/0.png")
+    (made() / "answer" / "more").mkdir()
+    (made() / "answer" / "without pictures").mkdir()
+    folder = made("answer/more/1.png")
+    with pytest.warns(EditkitWarning, match="The pictures in .*/answer/more are not read") as told:
+        assert len(read(folder)) == 1
+    assert len(told) == 1

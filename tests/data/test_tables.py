@@ -191,3 +191,14 @@ def test_what_was_decided_on_a_picture_is_told(folder: Path) -> None:
     found = read("jsonl", written(folder / "t.jsonl", row), text_to_image=True)
     (finding,) = check.check_dataset(found).findings
     assert (finding.problem, "only the first of 2 frames" in finding.detail) == ("picture", True)
+
+
+def test_an_absent_column_is_told_with_those_that_are_there(folder: Path) -> None:
+    """As under names in capitals, or with a space before them."""
+    (folder / "t.csv").write_text("source,Answer, instruction\ns0.png,a0.png,make it red\n")
+    with pytest.raises(EditkitError, match=r"data\.columns\.instruction, such as 'Answer', ' instruction'"):
+        read("table", folder / "t.csv")[0]
+    columns = {"answer": "Answer", "instruction": " instruction"}
+    assert read("table", folder / "t.csv", columns=columns)[0].instruction == "make it red"
+    with pytest.raises(EditkitError, match=r"has no instruction under ''"):
+        read("table", folder / "t.csv", columns={"answer": "Answer", "instruction": ""})[0]

@@ -42,6 +42,26 @@ def test_webdataset_shards(folder: Path) -> None:
     assert len(read("webdataset", folder / "00001.tar", columns=columns)) == 2
 
 
+def test_words_and_classes_are_text_whatever_their_members_end_in(folder: Path) -> None:
+    parts = {
+        "source.png": (folder / "edit.png").read_bytes(),
+        "answer.png": (folder / "target.png").read_bytes(),
+        "prompt": b"make it red\n",
+        "cls": b"3\n",  # webdataset's own ending of a class
+    }
+    with tarfile.open(folder / "0.tar", "w") as archive:
+        for part, data in parts.items():
+            member = tarfile.TarInfo(f"0.{part}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    columns = {"source": "source.png", "answer": "answer.png", "instruction": "prompt", "kind": "cls"}
+    (record,) = read("webdataset", folder, columns=columns, types=["^3$"], tasks={"3": "recolour"})
+    assert_pair(record, folder)
+    assert (record.kind, record.task) == ("3", "recolour")
+    with pytest.raises(EditkitError, match=r"record 0 of .* cannot be read"):
+        read("webdataset", folder, columns=columns | {"instruction": "answer.png"})
+
+
 def test_words_in_the_json_of_a_shard(folder: Path) -> None:
     told = (b'{"instruction": "make it red"}', b"{", b"[]")
     with tarfile.open(folder / "0.tar", "w") as archive:

@@ -94,3 +94,18 @@ def test_an_archive_s_list_names_pictures_in_its_folder(tmp_path: Path) -> None:
     own = own_data.unpacked(pairs.packed(mine), "mine.zip", tmp_path / "unpacked")
     assert not own.check().failed
     assert own.first() is not None
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_archive_is_refused(kind: int, tmp_path: Path) -> None:
+    """Its list of files is whole, and what is packed is not."""
+    name, archive = "answer/a.txt", tmp_path / "damaged.zip"
+    with zipfile.ZipFile(archive, "w", kind) as opened:
+        opened.writestr(name, "make the red circle blue " * 2000)
+    packed = bytearray(archive.read_bytes())
+    start = packed.index(name.encode()) + len(name)
+    packed[start + 4 : start + 16] = b"\xff" * 12
+    archive.write_bytes(packed)
+    with pytest.raises(EditkitError, match=r"mine\.zip is no zip archive that can be read"):
+        own_data.unpacked(archive, "mine.zip", tmp_path / "unpacked")
+    assert not (tmp_path / "unpacked").exists()

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import gradio as gr
 import numpy as np
+import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
 import editkit
-from demos import search
+from demos import device, search
 from demos.device import DeviceWorker
 from demos.kept import Kept
 from demos.place import Place
@@ -65,11 +66,39 @@ def test_search_shows_previews_and_reasons(client: Client) -> None:
     assert "There is no picture yet" in words(refused[0])
 
 
-def test_previews_of_an_earlier_search_cannot_be_finished(random_pipeline: Path, tmp_path: Path) -> None:
+def built(pipeline: Path, folder: Path) -> search.Search:
+    """The tab alone."""
     with gr.Blocks():
-        device = DeviceWorker(editkit.load(str(random_pipeline), "cpu"))
-        kept = Kept(tmp_path, personal=True)
-        tab = search.Search(Place(device=device, visit=gr.State(None), kept=kept, pixels=PIXELS, adapters={}))
+        worker = DeviceWorker(editkit.load(str(pipeline), "cpu"))
+        kept = Kept(folder, personal=True)
+        return search.Search(
+            Place(device=worker, visit=gr.State(None), kept=kept, pixels=PIXELS, adapters={})
+        )
+
+
+def test_a_stopped_seed_is_not_offered_as_the_winner(
+    random_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A preview takes the place of the winner, whose figures and file would else stay beside it."""
+    for pause in ("TOLD_EVERY", "SHOWN_EVERY", "SHARE"):
+        monkeypatch.setattr(device, pause, 0)
+    tab, visit = built(random_pipeline, tmp_path), Visit()
+    asked = ({"path": str(RED)}, "make it red", "kontext", 2, "preserve", "continue", 0, 40)
+    *_, done = tab.search(visit, *asked)
+    assert done[tab.download]["visible"]
+    finishing = tab.finished(visit, 1)
+    preview = next(changes for changes in finishing if tab.shown.result in changes)
+    assert "A preview" in words(preview[tab.facts])
+    assert preview[tab.download] == gr.update(visible=False)
+    assert visit.stop is not None
+    visit.stop.set()
+    *_, stopped = finishing
+    assert "Stopped" in words(stopped[tab.controls.status])
+    assert words(stopped[tab.facts]) == "Not finished."
+
+
+def test_previews_of_an_earlier_search_cannot_be_finished(random_pipeline: Path, tmp_path: Path) -> None:
+    tab = built(random_pipeline, tmp_path)
     asked = EditRequest(image=Image.new("RGB", (8, 8)), instruction="make it blue")
     visit = Visit(search=(asked, {3: Image.new("RGB", (8, 8)), 4: Image.new("RGB", (8, 8))}))
     second, sixth = (cast("gr.SelectData", SimpleNamespace(index=index)) for index in (1, 5))

@@ -13,6 +13,7 @@ import pytest
 from gradio_client import Client, handle_file
 
 import editkit
+from demos import device
 from demos.compare_form import Form
 from demos.device import DeviceWorker
 from demos.kept import Kept
@@ -83,6 +84,25 @@ def visits(turns: Turns) -> tuple[Visit, Visit]:
     turns.arrived(other)
     assert other.session is not None
     return visit, other
+
+
+def test_a_stopped_edit_leaves_the_turn_before_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its preview would else stand there as if it were that turn."""
+    for pause in ("TOLD_EVERY", "SHOWN_EVERY", "SHARE"):
+        monkeypatch.setattr(device, pause, 0)
+    turns, _ = built(place)
+    visit = Visit()
+    running = turns.edit(visit, "make the red circle blue", {"path": str(RED)})
+    preview = next(changes for changes in running if turns.turn.result in changes)
+    assert visit.stop is not None
+    visit.stop.set()
+    *_, stopped = running
+    assert "Stopped" in words(stopped[turns.controls.status])
+    assert "turn 0" in words(stopped[turns.facts])
+    assert stopped[turns.form.new] == gr.update(interactive=True)  # the session has begun
+    before, pointed = (Path(each[turns.turn.result]).read_bytes() for each in (stopped, preview))
+    assert before != pointed
+    assert before == Path(stopped[turns.turn.source]).read_bytes()
 
 
 def test_two_open_tabs_do_not_damage_a_session(place: Place) -> None:

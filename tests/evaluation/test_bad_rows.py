@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from editkit.errors import EditkitError
-from editkit.evaluation.benchmarks import open_benchmark
+from editkit.evaluation.benchmarks import BenchmarkConfig, open_benchmark, table
+from editkit.evaluation.records import Item
 from tests.command_line import one_sentence
 from tests.evaluation import samples
 
@@ -133,3 +136,19 @@ def test_a_wrong_row_of_a_table_is_counted(tmp_path: Path) -> None:
     items, problems = samples.split(open_benchmark(str(tmp_path / "own.yaml"), tmp_path / "own.csv"))
     assert [item.id for item in items] == ["a", "d"]
     assert ["2 cells" in problems[0].sentence, "UTF-8" in problems[1].sentence] == [True, True]
+
+
+def test_members_of_a_shard_are_text_whatever_they_end_in(tmp_path: Path) -> None:
+    picture = samples.saved(tmp_path / "source.png", 3).read_bytes()
+    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+        for part, data in (("source.png", picture), ("prompt", b"edit it"), ("cls", b"3\n")):
+            member = tarfile.TarInfo(f"0.{part}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    columns = {"source": "source.png", "instruction": "prompt", "category": "cls"}
+    config = BenchmarkConfig(
+        name="mine", reader="table", options={"layout": "webdataset", "columns": columns}
+    )
+    (item,) = table.items(config, tmp_path / "0.tar")
+    assert isinstance(item, Item)
+    assert (item.instruction, item.category) == ("edit it", "3")

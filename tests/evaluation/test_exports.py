@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from editkit.errors import EditkitError
 from editkit.evaluation import exports
 from editkit.evaluation.report import frame
 from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig
-from tests.command_line import files
+from tests.command_line import files, one_sentence
 from tests.evaluation import samples
 from tests.evaluation.finished import done, scored
 
@@ -73,6 +74,14 @@ def test_gedit(tmp_path: Path) -> None:
     assert (row["sementics_score"], row["quality_score"]) == ("7.0", "6.0")
     assert (row["intersection_exist"], row["instruction_language"]) == ("True", "en")
     assert row["edited_image"] == str(tmp_path / "out/near/fullset/ps_human/en/en2.png")
+    with Image.open(row["source_image"]) as source:  # without which GEdit's script leaves the result out
+        assert Path(row["source_image"]).name == "en2_SRCIMG.png"
+        assert source.convert("RGB").tobytes() == samples.picture(12).tobytes()
+    assert len(list((tmp_path / "out").rglob("*_SRCIMG.png"))) == 3
+    (tmp_path / "data").rename(tmp_path / "moved")
+    (note,) = exports.export(run.path, tmp_path / "later")
+    assert "3 items have no _SRCIMG.png" in note
+    one_sentence(note)
 
 
 def test_imgedit(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_failures_are_told(tmp_path: Path) -> None:
     files.write(found.path)
     text = (found.path / "report.md").read_text()
     assert "near: 1 of 4 failed; item 1: It broke." in text
-    assert "1 bad rows of the benchmark (duplicate id); the first: The id 'a' comes twice." in text
+    assert "1 bad row of the benchmark (duplicate id); the first: The id 'a' comes twice." in text
 
 
 def test_folders_without_a_run_are_refused(tmp_path: Path) -> None:

@@ -51,6 +51,40 @@ def test_other_settings_need_another_folder(existing: RunConfig) -> None:
         done(existing)
 
 
+@pytest.mark.parametrize("changed", ["source", "answer", "mask"])
+def test_pictures_that_a_run_has_used_must_not_change(changed: str, existing: RunConfig) -> None:
+    """Their ids and words are the same, so that old figures would stand beside new pictures."""
+    folder = done(existing)
+    before, items = table(folder), (folder.path / "items.jsonl").read_bytes()
+    pictures = Path(str(existing.data)).parent / changed
+    old = (pictures / "2.png").read_bytes()
+    samples.picture(99).save(pictures / "2.png")
+    with pytest.raises(EditkitError, match=f"The {changed} of item 2 has changed since .* another --out"):
+        done(existing)
+    assert (folder.path / "items.jsonl").read_bytes() == items
+    (pictures / "2.png").write_bytes(old)
+    assert table(done(existing)) == before
+    (folder.path / "items.jsonl").write_text(
+        "".join(json.dumps({**line, "pictures": None}) + "\n" for line in folder.items())
+    )
+    samples.picture(99).save(pictures / "2.png")
+    done(existing)  # an older run, whose items have no digests
+
+
+def test_a_source_that_was_edited_must_not_change(tmp_path: Path, random_flux: Backbone) -> None:
+    data = samples.jsonl(tmp_path / "data", 2)
+    config = RunConfig(
+        benchmark="jsonl", data=str(data), methods=["kontext"], steps=1, metrics=["cost"], backbone="tiny",
+        out=str(tmp_path / "run"),
+    )  # fmt: skip
+    for changed in ("answer", "source"):
+        folder = done(config, lambda: Editor(random_flux))
+        (folder.path / "logs" / "scores-0.jsonl").unlink()  # as if it had been killed before it scored
+        samples.picture(99).save(data.parent / changed / "1.png")
+    with pytest.raises(EditkitError, match="The source of item 1 has changed since this run used it"):
+        done(config, lambda: Editor(random_flux))
+
+
 def test_settings_of_a_run_that_began_nothing_may_change(tmp_path: Path, random_flux: Backbone) -> None:
     """As after a precision that the backbone refuses: the folder holds settings, and no result of them."""
     config = RunConfig(

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 import editkit
+from editkit import atomic_files
 from editkit.sessions import lock
 
 editor, folder = editkit.Editor(None), Path(sys.argv[1])  # nothing is edited
@@ -109,8 +110,48 @@ ended(writer)
 assert editkit.load_session(folder, editor).current.number == 1
 """
 
+SAVED = """
+theirs = editor.session(made(250).image, folder)
+mine = editor.session(made(10).image, folder.with_name("mine"))
+mine.adopt(made(20))
+with lock.alone(folder):
+    saver, saved = child(lambda tell: tell(mine.save(folder)))
+    time.sleep(0.5)
+    assert len(editkit.load_session(folder, editor).turns) == 1  # it waits for the writer
+ended(saver)
+assert len(editkit.load_session(folder, editor).turns) == 2
+for attempt in (lambda: theirs.adopt(made(1)), lambda: theirs.save(folder.with_name("other")),
+                lambda: theirs.save(folder)):
+    try:
+        attempt()
+    except editkit.EditkitError as error:
+        assert "changed elsewhere" in str(error), error
+    else:
+        raise AssertionError("it wrote over what was saved there")
+assert not folder.with_name("other").exists()
 
-@pytest.mark.parametrize("script", [MANY, BEGUN, HELD], ids=["many turns", "begun at once", "killed holder"])
+def write(tell):
+    with lock.alone(folder):
+        tell("locked")
+        time.sleep(60)
+
+with lock.alone(folder):
+    writer, lines = child(write)
+    time.sleep(0.5)
+    with atomic_files.whole_folder(folder) as partial:
+        (partial / "session.json").write_bytes((folder / "session.json").read_bytes())
+assert lines.readline() == "locked\\n"
+waiting, waited = child(lambda tell: tell(lock.alone(folder).__enter__()))
+time.sleep(0.5)
+assert os.waitpid(waiting, os.WNOHANG) == (0, 0)  # the writer that waited has the new folder's lock
+os.kill(writer, signal.SIGKILL)
+ended(waiting)
+"""
+
+SCRIPTS = {"many turns": MANY, "begun at once": BEGUN, "killed holder": HELD, "saved onto it": SAVED}
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_each_turn_that_was_returned_is_kept(script: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", BEGIN + script, tmp_path / "kept"],

@@ -94,6 +94,16 @@ def test_what_is_not_counted_is_refused(cli: Cli) -> None:
             assert message in run.err
 
 
+def test_what_is_quantized_is_told(cli: Cli) -> None:
+    for words, told in (
+        (["quantization.load_in_4bit=true"], "transformer quantized, the rest"),
+        (["quantization.type=BitsAndBytesConfig", "quantization.load_in_4bit=true"], "transformer quantized"),
+        (["quantization.text_encoder_2.load_in_4bit=true"], "text_encoder_2 quantized, the rest"),
+    ):
+        loading = [part for word in words for part in ("--load", word)]
+        assert told in cli("backbones", "--plan-device", "rtx4090-24g", *loading).out
+
+
 def test_a_method_must_exist() -> None:
     with pytest.raises(EditkitError, match="There is no method 'konetxt'"):
         found("h100-80g", "konetxt")

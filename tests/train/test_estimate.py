@@ -173,7 +173,7 @@ def test_what_is_advised_fits(case: str) -> None:
     chosen = {"backbone": "flux1-dev", "lora": {"rank": 32}} | values
     found = plan(settings(**chosen), device)
     assert not found.fits
-    advised, _, launch = found.advice.partition(" --device ")
+    advised, _, launch = found.advice.partition(" --plan-device ")
     device = launch.split()[0] if launch else device
     assert bool(launch) == (case == "all of it")
     again = config.build(EditTrainConfig, {"data": {"count": 4}} | chosen, advised.split())
@@ -203,6 +203,22 @@ def test_quantized_weights_are_smaller() -> None:
         load={"quantization": {"type": "BitsAndBytesConfig", "load_in_4bit": True}},
     )
     assert plan(four).memory["transformer"] == pytest.approx(0.56 * 11.9e9, rel=0.05)
+
+
+def test_quantization_counts_in_each_spelling() -> None:
+    """The type may be left out for bitsandbytes, and models may be named."""
+    four = {"load_in_4bit": True}
+    sizes = [
+        plan(settings(dtype="bfloat16", load={"quantization": each})).memory["transformer"]
+        for each in ({"type": "BitsAndBytesConfig", **four}, four, {"transformer": four})
+    ]
+    assert sizes == [sizes[0]] * 3
+    others = ({}, {"text_encoder_2": four})
+    whole = [
+        plan(settings(dtype="bfloat16", load={"quantization": each})).memory["transformer"] for each in others
+    ]
+    assert whole == [whole[0]] * 2
+    assert sizes[0] < whole[0]
 
 
 @pytest.mark.slow

@@ -79,5 +79,5 @@ def test_shipped_configs_name_what_they_start_from(monkeypatch: pytest.MonkeyPat
         values, starts = stage.values, stage.about.starts_from
         named = {values.get("adapter"), values.get("fresh", {}).get("vae")} - {None}
         assert named.issubset(starts)
-        if values["recipe"] in ("edit", "inpaint") and "fresh" not in values:
+        if values["recipe"] in ("edit", "fill") and "fresh" not in values:
             assert any(start.startswith(("backbones/tiny", "out/tiny")) for start in starts)

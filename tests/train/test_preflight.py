@@ -69,6 +69,23 @@ def test_held_out_pairs_that_no_run_looks_at_are_told(tmp_path: Path) -> None:
         assert len(collected) == told
 
 
+@pytest.mark.parametrize(
+    ("optim", "told"),
+    [
+        ("name=prodigy", "a factor on the rate that prodigy finds"),
+        ("name=adamw8bit,lr=1.0", "very high for adamw8bit"),
+        ("name=prodigy,lr=1.0", None),
+        ("lr=3e-3", None),
+    ],
+)
+def test_a_rate_for_another_optimizer_is_told(optim: str, told: str | None, tmp_path: Path) -> None:
+    overrides = [f"fit.optim.{each}" for each in optim.split(",")]
+    with notes.collected() as collected:
+        check_settings(config.build(EditTrainConfig, {}, (f"fit.output={tmp_path / 'run'}", *overrides)))
+    assert len(collected) == (told is not None)
+    assert told is None or told in collected[0]
+
+
 def test_a_held_out_path_is_told_by_its_own_name(tmp_path: Path) -> None:
     held_out = "validation.data={name: folders, path: nowhere}"
     with pytest.raises(EditkitError, match=r"check validation\.data\.path"):

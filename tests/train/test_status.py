@@ -51,6 +51,19 @@ def test_a_refused_run_leaves_no_folder(tmp_path: Path) -> None:
     assert list((tmp_path / "kept").iterdir()) == []
 
 
+def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
+    """The second one is refused, and leaves the first one's files alone."""
+    folder = tmp_path / "run"
+    with status.reporting(folder, ABOUT):
+        status.tell(status.TRAINING, 3, 4)
+        before = read_status(folder)
+        with pytest.raises(EditkitError, match="Another run trains"), status.reporting(folder, ABOUT):
+            raise AssertionError("two runs train in one folder")
+        assert read_status(folder) == before
+    with status.reporting(folder, ABOUT):
+        status.tell(status.TRAINING, 4, 4)
+
+
 def test_a_run_that_fails_in_training_says_why(tmp_path: Path) -> None:
     def run() -> None:
         status.tell(status.TRAINING, 3, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from editkit.errors import EditkitWarning
 from editkit.train.finetune import EditJob
 from editkit.train.loop import fit
 from editkit.train.settings import EditTrainConfig
+from editkit.train.stopping import RunStoppedError
 from editkit.train.validation import error
 from tests.pictures import image
 from tests.train.runs import assert_same, train
@@ -119,4 +121,30 @@ def test_the_best_is_the_best(settings: Any) -> None:
     run("fit.steps=4", "fit.resume=latest")
     again, last = (load_file(output / name / adapters.FILE) for name in ("best", "export"))
     assert all(torch.equal(best[name], again[name]) for name in best)
+    assert not all(torch.equal(best[name], last[name]) for name in last)
+
+
+def test_a_validation_that_was_cut_off_is_made_up_for(settings: Any) -> None:
+    """A resumed run has the figures and the best weights of the uninterrupted one."""
+
+    def run(*signals: int, steps: int, resume: str = "null") -> Path:
+        overrides = (f"fit.steps={steps}", f"fit.resume={resume}", "fit.validate_every=2", "fit.save_every=2")
+        chosen = settings("run", *overrides, "validation.examples=1", trainable="lora")
+        job, left = EditJob(chosen), list(signals)
+
+        def validate(step: int, folder: Path | None) -> dict[str, float]:
+            if left:
+                signal.raise_signal(left.pop())
+            return {"held-out loss": float(step)}
+
+        job.validate = validate
+        fit(job, chosen.fit)
+        return Path(chosen.fit.output)
+
+    with pytest.raises(RunStoppedError, match="after step 2 and saved"):
+        run(signal.SIGTERM, steps=4)
+    output = run(steps=4, resume="latest")
+    told = [json.loads(line)["step"] for line in (output / "validation.jsonl").read_text().splitlines()]
+    assert told == [2, 4]
+    best, last = (load_file(output / name / adapters.FILE) for name in ("best", "export"))
     assert not all(torch.equal(best[name], last[name]) for name in last)

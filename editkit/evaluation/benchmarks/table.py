@@ -202,6 +202,8 @@ def _text(value: Any, name: str, where: str) -> str:
         value = value[0]  # of several wordings
     if value is None:
         return ""
+    if isinstance(value, bytes):  # a member of a shard, such as a class in digits
+        value = value.decode("utf-8-sig").strip()
     if not isinstance(value, str | int | float):
         raise EmptyFieldError(f"The {name} of {where} is no text.")
     text = str(value)

@@ -85,7 +85,8 @@ def failed(found: Frame) -> Iterator[str]:
     for problem in found.problems:
         kinds.setdefault(problem["kind"], []).append(problem)
     for kind, each in kinds.items():
-        yield f"{len(each)} bad rows of the benchmark ({kind}); the first: {each[0]['sentence']}"
+        counted = f"{len(each)} bad row{'s' * (len(each) != 1)}"
+        yield f"{counted} of the benchmark ({kind}); the first: {each[0]['sentence']}"
 
 
 def _problems(method: str, found: Frame) -> Iterator[str]:

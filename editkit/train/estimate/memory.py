@@ -8,6 +8,8 @@ from editkit.train.settings import EditTrainConfig
 BYTES = {"float32": 4, "bfloat16": 2}
 QUANTIZED_4, QUANTIZED_8 = 0.5 + 4 / 64, 1.0
 """Bytes of one quantized weight. 64 weights of 4 bits share one scale of 4 bytes."""
+QUANTIZED_PARTS = {"transformer", "text_encoder", "text_encoder_2"}
+"""Models that `load.quantization` may name; where it names none, it is the transformer's alone."""
 FEATURE_COPIES = 6
 """Copies of a teacher's features: raw and normalized ones of an answer and of the truth, and R1's two."""
 
@@ -73,7 +75,7 @@ def _encoder_bytes(settings: EditTrainConfig, step: StepCost) -> float:
 def _bytes_per_weight(settings: EditTrainConfig, gathered: bool = False) -> float:
     """Return the bytes of a frozen weight, or of any weight that was gathered from shards."""
     quantization = settings.load.get("quantization") or {}
-    if "type" not in quantization:  # it is given by model
+    if quantization.keys() & QUANTIZED_PARTS:  # it is given by model
         quantization = quantization.get("transformer") or {}
     if quantization.get("load_in_4bit"):
         return QUANTIZED_4

@@ -41,7 +41,7 @@ def suggest_settings(settings: EditTrainConfig, device: PlannedDevice, room: flo
     if device.kind is not None and settings.trainable != "lora":
         for count in SHARDS:
             if count > device.count and peak(least, count) <= room:
-                return " ".join([*told, f"--device {count}x{device.kind}", LAUNCH])
+                return " ".join([*told, f"--plan-device {count}x{device.kind}", LAUNCH])
     return NOTHING_FITS
 
 

@@ -85,6 +85,7 @@ NAMED: dict[str, tuple[State, str]] = {
     ),
     "a LoKr that is one": (lokr(QKV, (2, 2), (96, 32)), "this LoKr's product cannot be split"),
     "a LoHa with more": (loha(OUT) | {f"{OUT}.dora_scale": torch.ones(64, 1)}, "is not part of a LoHa"),
+    "a LoHa of several alphas": (loha(OUT) | {f"{OUT}.alpha": torch.ones(3)}, "proj_out has 3 alphas"),
     "a LoHa of another width": (loha(OUT, 32), "proj_out is 64 to 32"),
 }
 
