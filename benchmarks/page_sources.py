@@ -128,7 +128,7 @@ def _aceplus_commands(n: int) -> list[str]:
     return [
         f"{command} --n {n}",
         f"{command} --n {n} --option adapter=null",
-        f"{command} --n {2 * n // 3} --option model=full",
+        f"{command} --n {2 * n // 3} --option model=full --option reference=height",
     ]
 
 

@@ -84,6 +84,7 @@ def distilled(adapter: str) -> dict[str, Technique]:
         for steps in FEW
     }
     combined = {
+        "cached context": _CACHED,
         "context after 1 step": "full_steps=1,region=false",
         "region after 1 step": "full_steps=1",
         "first block cache, 0.1": "cache=first_block,threshold=0.1",

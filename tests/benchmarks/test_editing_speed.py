@@ -112,12 +112,13 @@ def test_a_page_takes_tables_between_its_marks(tmp_path: Path, monkeypatch: pyte
         ("Taylor cache, every 3rd", "blocks", 8),
         ("cached context, region after 1 step", "cached context", 8),
         ("distilled, 4 steps", "nothing, distilled", 4),
+        ("distilled, 4 steps, cached context", "cached context", 4),
         ("distilled, 4 steps, region after 1 step", "all outside the region", 4),
     ],
 )
 def test_the_plot_shows_what_a_technique_saves(name: str, kind: str, steps: int) -> None:
     found = speed_edits.TECHNIQUES | speed_edits.CACHED | speed_edits.distilled("export")
-    assert len(found) == len(speed_edits.TECHNIQUES) + len(speed_edits.CACHED) + 6, "one name, one technique"
+    assert len(found) == len(speed_edits.TECHNIQUES) + len(speed_edits.CACHED) + 7, "one name, one technique"
     figures = Figures(gflops=1, saves=2, successes=(1, 0), psnr=40, seconds=0)
     point = speed_plot.point(found[name], 8, figures)
     assert (point.kind, point.steps, point.operations) == (kind, steps, 0.5)
