@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from editkit import file_locks
 from editkit.errors import EditkitError
 
 FILE = ".lock"
@@ -19,8 +19,7 @@ FILE = ".lock"
 def alone(folder: Path, *, new: bool = False) -> Iterator[None]:
     """Wait until no other writer, of this process or another, has the folder, and keep it from them.
 
-    The operating system frees it when the process ends, however it does. The file stays: removing it would
-    give two writers a lock each.
+    The file stays: removing it would give two writers a lock each.
 
     Args:
         folder: of the session.
@@ -35,7 +34,7 @@ def alone(folder: Path, *, new: bool = False) -> Iterator[None]:
             yield
         finally:
             if locked:
-                _unlock(file)  # closing is not enough where a fork of this process has the file open too
+                file_locks.unlock(file)
 
 
 @contextmanager
@@ -67,39 +66,8 @@ def _open(folder: Path, new: bool) -> tuple[BinaryIO, bool]:
             raise EditkitError(
                 f"The session {folder} {problem} ({error.strerror}); start or load another one."
             ) from error
-        locked = _lock(file)
+        locked = file_locks.lock(file, wait=True) is file_locks.Outcome.HELD
         with suppress(OSError):
             if not locked or os.path.samestat(os.fstat(file.fileno()), os.stat(folder / FILE)):
                 return file, locked
         file.close()  # of a folder that another one took the place of while this waited
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: BinaryIO) -> bool:
-        while True:
-            file.seek(0)
-            try:
-                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-                return True
-            except OSError as error:
-                if error.errno != errno.EDEADLOCK:  # by which it ends after ten seconds of waiting
-                    return False
-
-    def _unlock(file: BinaryIO) -> None:
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(file: BinaryIO) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)  # not lockf, whose locks all threads of a process share
-            return True
-        except OSError:  # a file system without locks
-            return False
-
-    def _unlock(file: BinaryIO) -> None:
-        fcntl.flock(file, fcntl.LOCK_UN)

@@ -1,6 +1,5 @@
 """Trains the stages of a list, each in a process of its own, and puts their weights where they are used."""
 
-import fcntl
 import shutil
 import signal
 import subprocess
@@ -14,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from editkit import adapters, atomic_files
+from editkit import adapters, atomic_files, file_locks
 from editkit.errors import EditkitError, first_sentence
 from editkit.train import stages
 from editkit.train.stages import Stage
@@ -115,10 +114,8 @@ def _runs(process: "subprocess.Popen[bytes]") -> bool:
 def _alone(path: Path) -> Iterator[int]:
     """A lock on a list; a trainer inherits it, and holds it also where this process is killed."""
     with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise EditkitError(f"Another process trains {path} already; wait for it or end it.") from error
+        if file_locks.lock(file, wait=False) is file_locks.Outcome.TAKEN:
+            raise EditkitError(f"Another process trains {path} already; wait for it or end it.")
         yield file.fileno()
 
 
