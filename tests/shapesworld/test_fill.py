@@ -12,7 +12,7 @@ import torch
 from diffusers import FluxFillPipeline
 
 from editkit import EditkitError, config
-from editkit.shapesworld.recipes.fill import FillJob
+from editkit.shapesworld.recipes.fill import FillConfig, FillJob
 from editkit.train.finetune import EditJob
 from editkit.train.loop import fit
 from editkit.train.settings import EditTrainConfig
@@ -66,6 +66,14 @@ def test_the_recipe_turns_heads_to_the_left_half(tmp_path: Path) -> None:
     assert all(".attn.to_k." in name for name in other)
     x_embedder, channels = wide["x_embedder.weight"], narrow["x_embedder.weight"].shape[1]
     assert torch.equal(x_embedder[:, channels : 2 * channels], narrow["x_embedder.weight"])
+
+
+@pytest.mark.parametrize("changes", [("start=null",), ("trainable=lora",)])
+def test_the_recipe_refuses_to_turn_heads_of_a_trained_fill(changes: tuple[str, ...]) -> None:
+    shipped = config.read_yaml(ROOT / "configs" / "tiny" / "fill.yaml")
+    assert config.build(FillConfig, shipped).recipe == "fill"
+    with pytest.raises(EditkitError, match="recipe=edit to train a fill further"):
+        config.build(FillConfig, shipped, changes)
 
 
 def test_the_input_layer_alone(tmp_path: Path) -> None:
