@@ -20,8 +20,8 @@ CACHES = ("FirstBlockCacheConfig", "TaylorSeerCacheConfig")
 """Cache configs of diffusers that need no callback and support FLUX's blocks."""
 STEP_CACHES = (*CACHES, "MagCacheConfig")
 """The same, and one that must know the number of steps of each edit."""
-FILES = (".safetensors", ".gguf")
-"""Endings of weight files that can be loaded."""
+FILES = (".safetensors", ".sft", ".gguf")
+"""Endings of weight files that can be loaded; the first two are of one format."""
 BITSANDBYTES = "BitsAndBytesConfig"
 """Quantization config of bitsandbytes in diffusers and transformers."""
 QUANTIZERS = (BITSANDBYTES, "TorchAoConfig", "QuantoConfig", "NVIDIAModelOptConfig")
@@ -160,7 +160,16 @@ def build_config(values: dict[str, Any], allowed: Sequence[str], library: Any = 
         EditkitError: where the class is not allowed or refuses its arguments.
     """
     arguments = dict(values)
-    name = str(arguments.pop("type", ""))
+    if "type" not in arguments:
+        exempt = (
+            f"; of bitsandbytes' arguments {', '.join(sorted(BITS))} need none"
+            if BITSANDBYTES in allowed
+            else ""
+        )
+        raise EditkitError(
+            f"{', '.join(arguments)} needs a type beside it, one of {', '.join(allowed)}{exempt}."
+        )
+    name = str(arguments.pop("type"))
     if name not in allowed:
         raise EditkitError(f"The option type={name!r} is not allowed; give one of {', '.join(allowed)}.")
     try:

@@ -51,7 +51,7 @@ def open_weights(path: Path, stack: ExitStack) -> Weights:
     """
     if path.suffix == ".gguf":
         return GgufWeights(path)
-    if path.suffix != ".safetensors":
+    if path.suffix not in (".safetensors", ".sft"):
         kind = "a pickle, never opened as it can run code" if path.suffix in PICKLES else "of another kind"
         raise EditkitError(f"{path.name} is {kind}; give a .safetensors or .gguf file.")
     return SafetensorsWeights(SafetensorsReader([path], stack))

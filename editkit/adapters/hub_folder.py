@@ -2,7 +2,9 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from editkit import adapters, atomic_files
@@ -11,7 +13,8 @@ from editkit.backbone import LoraSummary, Role, provider
 from editkit.errors import EditkitError
 
 CARD = "README.md"
-BESIDE = (CARD, "config.yaml", "environment.json", "samples.png")
+SETTINGS = "config.yaml"
+BESIDE = (CARD, SETTINGS, "environment.json", "samples.png")
 """Files that `editkit train` writes beside the weights."""
 
 
@@ -21,7 +24,8 @@ def write(
     """Write an adapter and a model card into a new folder; return keys of text encoders, which are left out.
 
     A plain LoRA is written in diffusers' dialect. A LoRA-MoE, which diffusers does not know, is copied. What
-    `editkit train` wrote beside the weights is copied, too, its model card instead of a new one.
+    `editkit train` wrote beside the weights is copied, too: its model card instead of a new one, its config
+    without the folders of absolute paths.
 
     Args:
         source: a .safetensors file, or a folder with one.
@@ -45,6 +49,9 @@ def write(
         for name in BESIDE:
             if source.is_dir() and (source / name).is_file():
                 shutil.copyfile(source / name, made / name)
+        if (made / SETTINGS).is_file():
+            text = (made / SETTINGS).read_text(encoding="utf-8")
+            (made / SETTINGS).write_text(_without_folders(text), encoding="utf-8")
         if (made / CARD).is_file():
             # Its lines of Python load the folder of the run, which no reader of the Hub has.
             before, after = (f'load_adapter("{name}"' for name in (source.name, f"OWNER/{folder.name}"))
@@ -53,6 +60,19 @@ def write(
         else:
             (made / CARD).write_text(str(_card(folder.name, backbone, method, role, summary)))
     return left
+
+
+def _without_folders(settings: str) -> str:
+    """Reduce absolute paths in a YAML to their last names: the folders tell of a user's machine."""
+
+    def reduced(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: reduced(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [reduced(each) for each in value]
+        return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+    return str(yaml.safe_dump(reduced(yaml.safe_load(settings)), sort_keys=False))
 
 
 def _card(name: str, backbone: str, method: str, role: Role, summary: LoraSummary) -> ModelCard:

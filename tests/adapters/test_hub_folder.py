@@ -48,14 +48,18 @@ def test_experts_and_what_training_wrote_come_along(cli: Cli, tmp_path: Path) ->
     source.mkdir()
     (source / adapters.FILE).write_bytes(adapters.file(EXPERTS).read_bytes())
     (source / "README.md").write_text("---\ntags: [mine]\n---\n\n# Mine\n" + LOADED.format("export"))
-    (source / "config.yaml").write_text("method: icedit\n")
+    (source / "config.yaml").write_text(
+        "method: icedit\ndata:\n  path: /home/me/pairs\nwords: [/srv/x.txt, a/b]\n"
+    )
     assert cli("lora", "publish", source, out, "-b", "tiny").status == 0
     before, after = load_file(source / adapters.FILE), load_file(out / adapters.FILE)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
     assert "# Mine" in card(out).content
     assert LOADED.format("OWNER/out") in card(out).content
-    assert (out / "config.yaml").read_text() == "method: icedit\n"
+    assert (
+        out / "config.yaml"
+    ).read_text() == "method: icedit\ndata:\n  path: pairs\nwords:\n- x.txt\n- a/b\n"
     assert {path.name for path in out.iterdir()} == {adapters.FILE, "README.md", "config.yaml"}
     assert hub_folder.CARD in hub_folder.BESIDE
 

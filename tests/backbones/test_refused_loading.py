@@ -125,6 +125,10 @@ TRANSFORMERS: dict[str, tuple[Callable[[Place], dict[str, Any]], str]] = {
         lambda p: {"cache": {"type": "FirstBlockCacheConfig", "thershold": 1.0}},
         "refuses its arguments",
     ),
+    "quantizer without a type": (
+        lambda p: {"quantization": {"load_in_4bits": True}},
+        "load_in_4bits needs a type beside it, one of BitsAndBytesConfig",
+    ),
     "class that is no cache": (lambda p: {"cache": {"type": "FluxPipeline"}}, "type='FluxPipeline'"),
     "unknown quantization": (lambda p: {"quantization": {"type": "HalfBitConfig"}}, "BitsAndBytesConfig"),
 }
