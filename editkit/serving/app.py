@@ -57,6 +57,7 @@ class Server:
             Route("/v1/images/edits", self._guarded(self._edits), methods=["POST"]),
             Route("/v1/images/generations", self._guarded(self._generations), methods=["POST"]),
             Route("/v1/models", self._guarded(self._models)),
+            Route("/v1/models/{name}", self._guarded(self._models)),
             Route("/healthz", self._health),
             Route("/metrics", self._metrics),
         ]
@@ -124,9 +125,11 @@ class Server:
         asked = openai.read_fields(await body.json(), self.settings, self.methods)
         return await self._answered(body, asked, intake.Pictures())
 
-    async def _models(self, _: Request) -> Response:
-        backbone = self.queue.lanes[0].editor.backbone.name
-        return JSONResponse(openai.models(self.methods, backbone, self._started))
+    async def _models(self, request: Request) -> Response:
+        about = self.methods, self.queue.lanes[0].editor.backbone.name, self._started
+        if name := request.path_params.get("name"):
+            return JSONResponse(openai.model(name, *about))
+        return JSONResponse(openai.models(*about))
 
     async def _health(self, _: Request) -> Response:
         if self.queue.closing:

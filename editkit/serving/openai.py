@@ -128,11 +128,18 @@ def check_output(output: str, size: tuple[int, int]) -> None:
 
 def models(methods: Sequence[str], backbone: str, started: int) -> dict[str, Any]:
     """List the methods as OpenAI lists models."""
-    found = [
-        {"id": name, "object": "model", "created": started, "owned_by": "editkit", "backbone": backbone}
-        for name in methods
-    ]
-    return {"object": "list", "data": found}
+    return {"object": "list", "data": [model(name, methods, backbone, started) for name in methods]}
+
+
+def model(name: str, methods: Sequence[str], backbone: str, started: int) -> dict[str, Any]:
+    """Describe a method as OpenAI describes a model.
+
+    Raises:
+        RefusedError: where it is not offered.
+    """
+    if name not in methods:
+        raise RefusedError(unknown("model", name[:80], methods), 404, param="model", code="model_not_found")
+    return {"id": name, "object": "model", "created": started, "owned_by": "editkit", "backbone": backbone}
 
 
 def answer(asked: ImageRequest, results: Sequence[EditResult]) -> dict[str, Any]:

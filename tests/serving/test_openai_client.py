@@ -223,6 +223,9 @@ def test_refusals_are_sentences(server: Served, asked: tuple[dict[str, Any], str
 def test_models_health_and_metrics(server: Served) -> None:
     client = server.client()
     assert {model.id for model in client.models.list()} == {"kontext", "icedit", "aceplus"}
+    assert client.models.retrieve("icedit").id == "icedit"
+    with pytest.raises(openai.NotFoundError, match="There is no model 'none'"):
+        client.models.retrieve("none")
     health = httpx.get(f"{server.url}/healthz").json()
     assert health["status"] == "ok"
     client.images.generate(prompt="a red circle", size="32x32", extra_body={"steps": 1})
