@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, T5EncoderModel
 
 from backbones import packing
@@ -15,7 +15,9 @@ from backbones.families import config_folder, find_family
 from backbones.flux import Flux
 from backbones.folders import LOADING_ERRORS
 from backbones.load_options import LoadOptions
+from backbones.quantized_sizes import CLIP_PLAIN, T5_PLAIN, bytes_of_a_weight
 from backbones.specs import PARAMETERS, PUBLISHED_SHAPE
+from backbones.weight_sizes import given_bytes
 from editkit.backbone import Role
 from editkit.errors import EditkitError, first_sentence
 from editkit.flow import FLUX_DEV, TimeShift
@@ -26,6 +28,12 @@ CLASSES: dict[str, Any] = {
     "text_encoder": CLIPTextModel,
     "text_encoder_2": T5EncoderModel,
 }
+PUBLISHED = {
+    "vae": (PARAMETERS["vae"], 0),
+    "text_encoder": (PARAMETERS["text_encoder"], CLIP_PLAIN),
+    "text_encoder_2": (PARAMETERS["text_encoder_2"], T5_PLAIN),
+}
+"""Numbers of parameters of the published models, and of those that are never quantized."""
 
 
 class MetaFlux(Flux):
@@ -57,12 +65,26 @@ class MetaFlux(Flux):
             "guidance_embeds": record.guidance is not None,
         }
 
-    def component_parameters(self, role: str) -> dict[str, int]:
-        """Return the number of parameters of the autoencoder and of each text encoder, by name."""
+    def component_bytes(self, role: str, itemsize: int) -> dict[str, float]:
+        """Return the bytes of the autoencoder and of each text encoder as they are loaded, by name."""
         folder = config_folder(self.role(role))
-        if folder is None:
-            return {part: PARAMETERS[part] for part in CLASSES}
-        return {part: _parameters(cls, folder / part) for part, cls in CLASSES.items()}
+        return {part: self._component_bytes(part, folder, itemsize) for part in CLASSES}
+
+    def _component_bytes(self, part: str, folder: Path | None, itemsize: int) -> float:
+        path, quantizer = self.options.component(part), self.options.quantizer(part)
+        if path is not None and not quantizer:
+            return given_bytes(part, path, itemsize)
+        whole, plain = PUBLISHED[part] if folder is None else _parameters(CLASSES[part], folder / part)
+        return bytes_of_a_weight(quantizer, itemsize) * (whole - plain) + itemsize * plain
+
+    def weight_bytes(self, role: str, itemsize: int) -> float:
+        """Return the bytes of a weight of the role's transformer as it is loaded, the mean of all."""
+        path = self.options.replacement(role)
+        share = bytes_of_a_weight(self.options.quantizer("transformer"), itemsize)
+        if path is None or path.is_dir():
+            return share
+        count = sum(parameter.numel() for parameter in self.transformer(role).parameters())
+        return float(share / itemsize * given_bytes("transformer", path, itemsize) / count)
 
     def text(self, prompts: Sequence[str], placeholders: Sequence[str] = ()) -> Text:
         config = next(iter(self.transformers.values())).config
@@ -83,8 +105,11 @@ class MetaFlux(Flux):
         return torch.empty(batch, height * width // packing.TOKEN**2, 64, device="meta")
 
 
-def _parameters(cls: Any, folder: Path) -> int:
-    """Count the parameters of a diffusers or transformers model by its config alone."""
+def _parameters(cls: Any, folder: Path) -> tuple[int, int]:
+    """Count the parameters of a model by its config alone, and those that are never quantized.
+
+    Linear layers are quantized, except the last ones of T5's blocks, `wo`, which transformers leaves alone.
+    """
     try:
         with torch.device("meta"):
             if issubclass(cls, AutoencoderKL):
@@ -93,4 +118,10 @@ def _parameters(cls: Any, folder: Path) -> int:
                 model = cls(cls.config_class.from_pretrained(folder))
     except LOADING_ERRORS as error:
         raise EditkitError(f"The config in {folder} cannot be read ({first_sentence(error)}).") from error
-    return sum(parameter.numel() for parameter in model.parameters())
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    layers = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not name.endswith(".wo")
+    ]
+    return whole, whole - sum(layer.weight.numel() for layer in layers)

@@ -47,7 +47,7 @@ def role_bytes(name: str, role: Role, options: LoadOptions, itemsize: int = BF16
         block=block,
         outside=outside,
         encoders=clip + t5 if given else own.encoders,
-        vae=own.vae if options.vae is None else _given("vae", options.vae, itemsize),
+        vae=own.vae if options.vae is None else given_bytes("vae", options.vae, itemsize),
     )
 
 
@@ -84,12 +84,16 @@ def _encoder(part: str, plain: int, options: LoadOptions, itemsize: int) -> floa
     """Return the bytes of a text encoder; `plain` is its number of parameters that are never quantized."""
     quantizer, path = options.quantizer(part), options.component(part)
     if path is not None and not quantizer:
-        return _given(part, path, itemsize)
+        return given_bytes(part, path, itemsize)
     return bytes_of_a_weight(quantizer, itemsize) * (PARAMETERS[part] - plain) + itemsize * plain
 
 
-def _given(part: str, path: Path, itemsize: int) -> float:
-    """Return the bytes of a model's file or folder."""
+def given_bytes(part: str, path: Path, itemsize: int) -> float:
+    """Return the bytes of a model's file or folder.
+
+    Raises:
+        EditkitError: where it is missing, damaged or of another kind.
+    """
     if path.is_dir():
         return folder_bytes(path, itemsize)
     return sum(file_bytes(_checked(part, path), part, itemsize).values())

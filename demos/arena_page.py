@@ -82,7 +82,8 @@ class Arena:
     def show(self, voter: str, note: str = "") -> list[Any]:
         """The next pair of a voter, who gets a name on the first visit."""
         voter = voter or secrets.token_hex(16)
-        duel = self._contest.next(voter, self._votes.seen(voter), self._votes.counts())
+        seen, counts = self._votes.seen(voter, self.qualities), self._votes.counts(self.qualities)
+        duel = self._contest.next(voter, seen, counts)
         cleared = [gr.Radio(value=None, visible=duel is not None) for _ in self.answers]
         if duel is None:
             nothing = gr.Image(value=None, visible=False)

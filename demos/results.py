@@ -124,15 +124,18 @@ class Results:
 
     def choose(self, visit: Visit, chosen: gr.SelectData) -> dict[Any, Any]:
         """Show a result of the gallery, its recipe and the link to its settings."""
+        visit.chosen, hidden = None, {self.one: gr.update(visible=False)}
+        if not 0 <= chosen.index < len(visit.listed):
+            gone = "That result is gone; choose the tab again to see those that there are."
+            return {self.status: theme.problem(gone), **hidden}
+        file = visit.listed[chosen.index]
         try:
-            if not 0 <= chosen.index < len(visit.listed):
-                raise EditkitError("That result is gone; choose the tab again to see those that there are.")
-            file = visit.listed[chosen.index]
             recipe = provenance.read_recipe(file)
             with images.opened(file) as opened:
                 large = shown(opened, visit)
         except EditkitError:
-            return {self.status: theme.problem("That result cannot be read any more; choose another one.")}
+            lost = "That result cannot be read any more; choose another one."
+            return {self.status: theme.problem(lost), **hidden}
         visit.chosen = file
         return {
             self.one: gr.update(visible=True),

@@ -15,7 +15,7 @@ from editkit.errors import EditkitError
 
 DOWN = ".lora_A.weight"
 """Ending of the keys of first matrices in diffusers' layout."""
-CHANGED_BASES = ("pissa", "olora", "corda", "loftq")
+CHANGED_BASES = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Values of `init_lora_weights`, by their beginnings, with which peft changes the base weights too."""
 VARIANTS = (
     "alora_invocation_tokens", "arrow_config", "kasa_config", "layer_replication", "megatron_config",
@@ -48,7 +48,7 @@ def lora_config(about: Mapping[str, str]) -> dict[str, Any]:
         raise EditkitError(
             f"The file's LoraConfig has {strange[0]}, which is not supported; give a plain LoRA."
         )
-    if str(found.get("init_lora_weights", "")).startswith(CHANGED_BASES):
+    if str(found.get("init_lora_weights", "")).lower().startswith(CHANGED_BASES):
         raise EditkitError(
             f"The LoRA is of a base that {found['init_lora_weights']} changed; convert it to a plain LoRA "
             "with peft's save_pretrained(path_initial_model_for_weight_conversion=...)."

@@ -243,5 +243,8 @@ class Backbone(Protocol):
 class MetaBackbone(Backbone, Protocol):
     """A backbone on the meta device: its tensors have shapes and no values."""
 
-    def component_parameters(self, role: str) -> Mapping[str, int]:
-        """Return the number of parameters of the autoencoder and of each text encoder, by name."""
+    def component_bytes(self, role: str, itemsize: int) -> Mapping[str, float]:
+        """Return the bytes of the autoencoder and of each text encoder as they are loaded, by name."""
+
+    def weight_bytes(self, role: str, itemsize: int) -> float:
+        """Return the mean bytes of a weight of the role's transformer, plain ones of `itemsize` bytes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +28,7 @@ def arena(
         str | None,
         typer.Option(
             help="Qualities to vote on, with commas between. If none are given, "
-            "instruction,preservation,overall."
+            "instruction,preservation,overall. With --ranking, those to rank; all if none are given."
         ),
     ] = None,
     ranking: Annotated[bool, typer.Option("--ranking", help="Print the ranking, and open no page.")] = False,
@@ -63,7 +64,7 @@ def arena(
     if ranking or export is not None:
         if not file.is_file():
             raise EditkitError(f"There are no votes at {file}; open the page first, or give --votes.")
-        _tell(Votes(file), export, ranking)
+        _tell(Votes(file), export, ranking, asked if qualities else [])
         return
     contest = open_contest(runs)
     options.say(contest.left_out())
@@ -73,20 +74,34 @@ def arena(
     )
 
 
-def _tell(votes: Votes, export: Path | None, ranked: bool) -> None:
+def _tell(votes: Votes, export: Path | None, ranked: bool, qualities: Sequence[str]) -> None:
+    if qualities and not ranked:
+        raise EditkitError(
+            "--qualities has no use with --export alone, which writes all votes; leave it out."
+        )
+    told = table(votes, qualities) if ranked else ""
     if export is not None:
         options.say([f"{votes.export(export)} votes"])
         print(export)
     if ranked:
-        print(table(votes))
+        print(told)
 
 
-def table(votes: Votes) -> str:
-    """The ranking of each quality as text."""
+def table(votes: Votes, qualities: Sequence[str] = ()) -> str:
+    """The ranking of each quality as text; of all that have votes where none are given.
+
+    Raises:
+        EditkitError: where there are no votes on a quality.
+    """
     from editkit.cli.tables import columns, text
     from editkit.evaluation.arena import ranking
 
     found = votes.all()
+    known = list(dict.fromkeys(vote.quality for vote in found))
+    if strange := [each for each in qualities if each not in known]:
+        raise EditkitError(
+            f"There are no votes on {strange[0]!r}; there are on {', '.join(sorted(known)) or 'nothing'}."
+        )
     rows = [
         (
             quality,
@@ -97,7 +112,7 @@ def table(votes: Votes) -> str:
             rank.ties,
             rank.losses,
         )
-        for quality in dict.fromkeys(vote.quality for vote in found)
+        for quality in qualities or known
         for rank in ranking([vote for vote in found if vote.quality == quality])
     ]
     if not rows:

@@ -149,12 +149,13 @@ def table(found: "TrainPlan", settings: "EditTrainConfig") -> str:
     from editkit.train.estimate.plan import UTILIZATION
 
     share = found.trainable / found.total
+    each = " on each device" if found.samples > settings.fit.batch * settings.fit.accumulate else ""
     sizes = [*found.memory.items(), ("peak", found.peak)]
     rows: list[tuple[str, object]] = [
         ("trains", f"{found.trainable:,} of {found.total:,} parameters ({share:.2%})"),
         (
             "a step",
-            f"{settings.fit.samples} samples of {found.tokens} tokens, {found.flops / 1e12:.3g} TFLOP",
+            f"{found.samples} samples of {found.tokens} tokens, {found.flops / 1e12:.3g} TFLOP{each}",
         ),
         ("data", _seen(found, settings.fit.steps)),
         ("memory", columns("<>", ((part, f"{size / 1e9:.2f} GB") for part, size in sizes))),

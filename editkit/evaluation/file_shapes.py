@@ -52,6 +52,7 @@ COLUMN = {
     "always": (bool, None),  # older runs do not tell
 }
 RUN = {
+    "adapters": ({str: {str: str}}, None),  # older runs do not tell
     "benchmark": dict.fromkeys(("name", "title", "note", "primary", "export"), str),
     "config": {
         "benchmark": str,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from editkit import __version__
 from editkit.errors import EditkitError
-from editkit.evaluation import existing, picture_digests
+from editkit.evaluation import adapter_digests, existing, picture_digests
 from editkit.evaluation.benchmarks import located, open_benchmark
 from editkit.evaluation.chunks import Share, Watch
 from editkit.evaluation.metrics import LoadedMetric, judge
@@ -126,6 +126,7 @@ def _begin(folder: RunFolder, prepared: PreparedRun, share: Share) -> None:
     _check_metrics(folder, before.get("metrics", {}), described)
     results = {name: str(Path(where).resolve()) for name, where in config["results"].items()}
     _check_results(folder, before.get("results", {}), results)
+    used = adapter_digests.digests(prepared.config)
     settings = {
         "benchmark": asdict(prepared.benchmark.config),
         "contents": asdict(prepared.contents),
@@ -133,7 +134,12 @@ def _begin(folder: RunFolder, prepared: PreparedRun, share: Share) -> None:
         "results": {**before.get("results", {}), **results},
         "config": config,
         "metrics": {**before.get("metrics", {}), **described},
-        "left_out": dict(prepared.left_out),
+        "adapters": adapter_digests.joined(before.get("adapters") or {}, used),
+        "left_out": {
+            name: why
+            for name, why in {**before.get("left_out", {}), **prepared.left_out}.items()
+            if name not in {**before.get("metrics", {}), **described}
+        },
         "made_with": {
             "editkit": __version__,
             "python": platform.python_version(),
@@ -143,6 +149,7 @@ def _begin(folder: RunFolder, prepared: PreparedRun, share: Share) -> None:
     pictures = picture_digests.digests(prepared.benchmark.items(prepared.config.limit))
     if before:
         picture_digests.check_unchanged(folder, pictures, prepared.config)
+        adapter_digests.check_unchanged(folder, used)
     folder.begin(settings, identity, share.independent)
     folder.write_items(prepared.benchmark.items(prepared.config.limit), pictures)
 

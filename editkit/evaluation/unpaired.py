@@ -65,9 +65,11 @@ def changed(first: str | Path, second: str | Path) -> list[str]:
 
 
 def _asks_otherwise(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether the words differ, or one edits the result before; older runs do not tell the latter."""
+    """Whether words or pictures differ, or one edits the result before; older runs tell the words alone."""
     chained = {bool(item["chained"]) for item in (old, new) if "chained" in item}
-    return old["instruction"] != new["instruction"] or len(chained) > 1
+    first, second = old.get("pictures") or {}, new.get("pictures") or {}
+    pictures = any(first[name] != second[name] for name in first.keys() & second.keys())
+    return old["instruction"] != new["instruction"] or len(chained) > 1 or pictures
 
 
 def unscored(

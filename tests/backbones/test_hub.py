@@ -36,9 +36,9 @@ def test_a_plan_fetches_configs_alone_and_loading_the_rest(
     planned = plan(chosen)
     own = random_flux.transformer("kontext")
     assert planned.total == sum(p.numel() for p in own.parameters())
-    parts = MetaFlux(NAME).component_parameters("kontext")
-    assert parts["vae"] == sum(p.numel() for p in random_flux.vae.parameters())
-    assert parts["text_encoder_2"] == sum(p.numel() for p in random_flux.encoders.t5.parameters())
+    parts = MetaFlux(NAME).component_bytes("kontext", 2)
+    assert parts["vae"] == 2 * sum(p.numel() for p in random_flux.vae.parameters())
+    assert parts["text_encoder_2"] == 2 * sum(p.numel() for p in random_flux.encoders.t5.parameters())
     assert hub.asked
     assert all(name.endswith(".json") for name in hub.asked)
 
@@ -59,7 +59,7 @@ def test_a_plan_fetches_configs_alone_and_loading_the_rest(
 def test_a_config_that_cannot_be_read_is_named(hub: Hub) -> None:
     (hub.folder / "vae" / "config.json").write_text("{")
     with pytest.raises(EditkitError, match=r"The config in .*vae cannot be read"):
-        MetaFlux(NAME).component_parameters("kontext")
+        MetaFlux(NAME).component_bytes("kontext", 2)
 
 
 REFUSED = {

@@ -25,6 +25,7 @@ from editkit.inference import provenance
 from editkit.sessions import store
 from editkit.sessions.session import Session
 from tests.demos.page_client import PIXELS, RED, words
+from tests.demos.test_kept import PICTURE, result
 from tests.sessions.results import gray, made, patched
 
 
@@ -138,6 +139,24 @@ def test_deleted_sessions_are_left_in_every_tab(place: Place) -> None:
         assert said[turns.now] == gr.update(visible=False)
         assert other.session is None
     assert not folder.exists()
+
+
+def test_a_result_that_is_gone_is_told(place: Place) -> None:
+    """What is chosen is what can be used: nothing, not the result before."""
+    _, results = built(place)
+    visit = Visit()
+    place.kept.add(visit, PICTURE, result())
+    results.shown(visit)
+    (file,) = visit.listed
+    assert results.choose(visit, chosen(0))[results.link]
+    assert "choose the tab again" in words(results.choose(visit, chosen(1))[results.status])
+    assert visit.chosen is None
+    assert results.choose(visit, chosen(0))[results.link]
+    file.unlink()
+    said = results.choose(visit, chosen(0))
+    assert "cannot be read any more" in words(said[results.status])
+    assert said[results.one] == gr.update(visible=False)
+    assert "Choose a result first" in words(results.used(visit)[results.status])
 
 
 def chosen(index: int) -> gr.SelectData:

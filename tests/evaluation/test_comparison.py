@@ -161,19 +161,6 @@ def test_two_versions_of_a_library_are_told(runs: tuple[Path, Path], tmp_path: P
     )
 
 
-def test_other_questions_of_one_id_fail_the_gate(tmp_path: Path, cli: Cli) -> None:
-    """MagicBrush's single turns and its chained ones have the same ids, and other sources."""
-    single, chained = (
-        scored(tmp_path / name, name, {"m": 3}, ["pixels"]).path
-        for name in ("magicbrush", "magicbrush-multi")
-    )
-    told = cli("eval", "compare", single, chained)
-    assert told.status == 1
-    assert "2 of the 4 items that both runs have ask for another edit in " in told.err
-    assert cli("eval", "compare", single, chained, "--shared-items").status == 0
-    assert cli("eval", "compare", single, single).status == 0
-
-
 def test_what_is_named_twice_is_compared_once(runs: tuple[Path, Path]) -> None:
     assert len(compare(*runs, methods=["m", "m=m"], columns=["l1", "l1"])) == 1
 

@@ -12,6 +12,7 @@ import pytest
 
 from editkit.errors import EditkitError
 from editkit.evaluation.report import files, frame, tables
+from editkit.evaluation.report.frame import Frame, Row
 from editkit.evaluation.run_folder import RunFolder
 from tests.evaluation.finished import scored
 
@@ -63,6 +64,23 @@ def test_means_are_by_method_and_category(run: RunFolder) -> None:
     assert near.cells["l1"].low <= near.cells["l1"].mean <= near.cells["l1"].high
     halves = [lines[f"category {name}", "near"].cells["l1"].mean for name in ("even", "odd")]
     assert near.balanced["l1"] == pytest.approx(sum(halves) / 2)
+
+
+def test_the_mean_of_categories_is_of_those_in_the_table() -> None:
+    metric = {"columns": [{"name": "l1", "better": "lower", "meaning": "error"}], "depends on": {}}
+    rows = [
+        Row(
+            method="m",
+            item={"id": str(value), "category": category, "session": "", "turn": 1, "last": True},
+            values={"l1": value},
+        )
+        for category, value in (("add", 1.0), ("remove", 3.0), ("", 8.0))
+    ]
+    found = Frame(settings={"methods": ["m"], "metrics": {"pixels": metric}}, rows=rows, problems=[])
+    parts = {line.part: line for line in tables.lines(found)}
+    assert parts.keys() == {"all", "category add", "category remove"}
+    assert parts["all"].balanced == {"l1": 2.0}
+    assert parts["all"].cells["l1"].mean == 4.0
 
 
 def test_markdown_says_what_was_run(run: RunFolder) -> None:

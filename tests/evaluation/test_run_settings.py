@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
+import editkit
+from editkit import adapters
 from editkit.backbone import Backbone
 from editkit.editor import Editor
 from editkit.errors import EditkitError
 from editkit.evaluation import runner
 from editkit.evaluation.chunks import from_environment
-from editkit.evaluation.report import frame, gallery
+from editkit.evaluation.report import frame, gallery, markdown
 from editkit.evaluation.run_folder import RunFolder
 from editkit.evaluation.settings import RunConfig
+from tests import ROOT
 from tests.command_line import Cli, refused
 from tests.evaluation import samples
 from tests.evaluation.finished import done, table
@@ -83,6 +89,42 @@ def test_a_source_that_was_edited_must_not_change(tmp_path: Path, random_flux: B
         samples.picture(99).save(data.parent / changed / "1.png")
     with pytest.raises(EditkitError, match="The source of item 1 has changed since this run used it"):
         done(config, lambda: Editor(random_flux))
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["of every method", "a method's own"])
+def test_an_adapter_that_edited_must_not_change(own: bool, tmp_path: Path) -> None:
+    """As where a LoRA is trained again into its folder: old edits would stand for the new one."""
+    shipped = ROOT / "methods" / "icedit" / "tiny" / "lora"
+    lora = Path(shutil.copytree(shipped, tmp_path / "lora"))
+    named = {"options": {"icedit": {"adapter": str(lora)}}} if own else {"lora": {str(lora): 0.5}}
+    config = RunConfig(
+        benchmark="shapesworld", methods=["icedit"], limit=1, steps=1, metrics=["pixels"], backbone="tiny",
+        out=str(tmp_path / "run"), **named,
+    )  # fmt: skip
+    load = partial(editkit.load, "tiny", "cpu", options=config.options, lora=config.lora)
+    before = table(done(config, load))
+    state, about = adapters.read_adapter(lora)
+    file, old = adapters.file(lora), adapters.file(lora).read_bytes()
+    save_file({key: 2 * value for key, value in state.items()}, file, about)
+    with pytest.raises(EditkitError, match=r"The adapter .*lora has changed since icedit edited with it; "):
+        done(config, load)
+    file.write_bytes(old)
+    assert table(done(config, load)) == before
+
+
+def test_what_an_earlier_call_left_out_and_edited_with_is_told(tmp_path: Path, tiny: Backbone) -> None:
+    data = samples.jsonl(tmp_path / "data", 1)
+    results = samples.copied_results(runner.open_benchmark("jsonl", data), tmp_path / "theirs", 9)
+    config = RunConfig(
+        benchmark="jsonl", data=str(data), methods=["kontext"], steps=1, metrics=["pixels", "dino"],
+        metric_options={"dino": {"model": str(tmp_path / "none")}}, out=str(tmp_path / "run"),
+    )  # fmt: skip
+    done(config, lambda: Editor(tiny))
+    folder = done(replace(config, methods=[], results={"theirs": str(results)}, metrics=["pixels"],
+                          metric_options={}))  # fmt: skip
+    told = "\n".join(markdown.summary(frame.read_frame(folder)))
+    assert "backbone tiny, steps 1" in told
+    assert "The metric dino is left out." in told
 
 
 def test_settings_of_a_run_that_began_nothing_may_change(tmp_path: Path, random_flux: Backbone) -> None:

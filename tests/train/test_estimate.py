@@ -194,31 +194,13 @@ def test_shards_hold_their_part_of_the_weights(backbone: str, trainable: str) ->
     assert shared.peak + OVERHEAD <= card.capacity
 
 
-@pytest.mark.slow
-def test_quantized_weights_are_smaller() -> None:
-    four = settings(
-        backbone="flux1-dev",
-        dtype="bfloat16",
-        fit={"batch": 1},
-        load={"quantization": {"type": "BitsAndBytesConfig", "load_in_4bit": True}},
-    )
-    assert plan(four).memory["transformer"] == pytest.approx(0.56 * 11.9e9, rel=0.05)
-
-
-def test_quantization_counts_in_each_spelling() -> None:
-    """The type may be left out for bitsandbytes, and models may be named."""
-    four = {"load_in_4bit": True}
-    sizes = [
-        plan(settings(dtype="bfloat16", load={"quantization": each})).memory["transformer"]
-        for each in ({"type": "BitsAndBytesConfig", **four}, four, {"transformer": four})
-    ]
-    assert sizes == [sizes[0]] * 3
-    others = ({}, {"text_encoder_2": four})
-    whole = [
-        plan(settings(dtype="bfloat16", load={"quantization": each})).memory["transformer"] for each in others
-    ]
-    assert whole == [whole[0]] * 2
-    assert sizes[0] < whole[0]
+def test_each_of_several_devices_takes_a_batch() -> None:
+    chosen = settings(fit={"batch": 2, "accumulate": 3, "steps": 10}, data={"count": 40})
+    alone, several = (plan(chosen, device) for device in ("h100-80g", "8xh100-80g"))
+    assert (alone.samples, alone.seen) == (6, 1.5)
+    assert (several.samples, several.seen) == (48, 12)
+    assert "48 samples of " in table(several, chosen)
+    assert "40 pairs, each seen 12 times in 10 steps" in table(several, chosen)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import io
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -116,18 +116,23 @@ class Votes:
             found = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM votes ORDER BY at, voter, quality")
             return [Vote(**dict(zip(COLUMNS, row, strict=True))) for row in found]
 
-    def counts(self) -> dict[tuple[str, tuple[str, str]], int]:
-        """Numbers of voters by item and pair."""
+    def counts(self, qualities: Sequence[str]) -> dict[tuple[str, tuple[str, str]], int]:
+        """Numbers of voters on any of these qualities, by item and pair."""
         with self._open() as connection:
             found = connection.execute(
-                "SELECT item, first, second, COUNT(DISTINCT voter) FROM votes GROUP BY item, first, second"
+                "SELECT item, first, second, COUNT(DISTINCT voter) FROM votes "
+                f"WHERE quality IN ({_marks(qualities)}) GROUP BY item, first, second",
+                (*qualities,),
             )
             return {(item, (first, second)): count for item, first, second, count in found}
 
-    def seen(self, voter: str) -> set[tuple[str, tuple[str, str]]]:
-        """Items and pairs that a voter has voted on."""
+    def seen(self, voter: str, qualities: Sequence[str]) -> set[tuple[str, tuple[str, str]]]:
+        """Items and pairs on which a voter has voted in any of these qualities."""
         with self._open() as connection:
-            found = connection.execute("SELECT item, first, second FROM votes WHERE voter = ?", (voter,))
+            found = connection.execute(
+                f"SELECT item, first, second FROM votes WHERE voter = ? AND quality IN ({_marks(qualities)})",
+                (voter, *qualities),
+            )
             return {(item, (first, second)) for item, first, second in found}
 
     def export(self, path: Path) -> int:
@@ -165,3 +170,8 @@ class Votes:
             raise EditkitError(
                 f"The votes {self.path} cannot be used ({first_sentence(error)}); give another --votes."
             ) from error
+
+
+def _marks(values: Sequence[str]) -> str:
+    """SQL's places for so many values."""
+    return ", ".join("?" * len(values))

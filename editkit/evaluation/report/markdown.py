@@ -57,7 +57,7 @@ def summary(found: Frame) -> Iterator[str]:
     """Describe the run in sentences."""
     settings, config = found.settings, found.settings["config"]
     told = [f"{settings['contents']['count']} items", f"seed {config['seed']}"]
-    if config["methods"]:
+    if set(settings["methods"]) - set(settings["results"]):
         told.append(f"backbone {config['backbone']}")
         told.append(f"steps {config['steps'] or 'of each method'}")
     yield f"{', '.join(told)}; editkit {settings['made_with']['editkit']}."

@@ -69,9 +69,10 @@ def _balanced(found: Frame, rows: Sequence[Row], cells: dict[str, Estimate]) -> 
     for name in cells:
         sums: dict[str, list[float]] = {}
         for row in rows:
-            if name in row.values:
+            if name in row.values and row.item["category"]:
                 sums.setdefault(row.item["category"], []).append(row.values[name])
-        made[name] = sum(sum(each) / len(each) for each in sums.values()) / len(sums)
+        if sums:
+            made[name] = sum(sum(each) / len(each) for each in sums.values()) / len(sums)
     return made
 
 

@@ -36,8 +36,6 @@ class StepCost:
     Attributes:
         trainable: number of trained parameters.
         frozen: number of the transformer's other parameters.
-        encoders: number of parameters of the autoencoder and the text encoders.
-        autoencoder: number of parameters of the autoencoder.
         optimizer: bytes of the optimizer's state.
         tokens: number of tokens of a sample, text included.
         flops: operations of one batch, both passes, and a teacher's passes; the prior's by its share of
@@ -48,8 +46,6 @@ class StepCost:
 
     trainable: int
     frozen: int
-    encoders: int
-    autoencoder: int
     optimizer: int
     tokens: int
     flops: float
@@ -88,12 +84,9 @@ def step_cost(settings: EditTrainConfig) -> StepCost:
     slots = planned.conditioning
     assert slots.text is not None
     tokens = tensors["x0_BLC"].shape[1] + slots.text.tokens_BTD.shape[1]
-    components = backbone.component_parameters(role)
     return StepCost(
         trainable=sum(p.numel() for p in transformer.parameters() if p.requires_grad),
         frozen=sum(p.numel() for p in transformer.parameters() if not p.requires_grad),
-        encoders=sum(components.values()),
-        autoencoder=components.get("vae", 0),
         optimizer=state_bytes(transformer.named_parameters(), settings.fit.optim),
         tokens=tokens + (0 if slots.sequence_BSC is None else slots.sequence_BSC.shape[1]),
         flops=flops,

@@ -26,8 +26,9 @@ class TrainPlan:
     Attributes:
         trainable: number of trained parameters.
         total: number of parameters of the transformer with its adapters.
+        samples: number of samples of an optimizer step, over all devices.
         tokens: number of tokens of a sample, text included.
-        flops: operations of an optimizer step, forward and backward.
+        flops: operations of an optimizer step on one device, forward and backward.
         memory: bytes of one device by part.
         peak: largest number of bytes in use at once on one device.
         device: name of the device, or None if there is none.
@@ -40,6 +41,7 @@ class TrainPlan:
 
     trainable: int
     total: int
+    samples: int
     tokens: int
     flops: float
     memory: dict[str, float]
@@ -74,12 +76,15 @@ def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
         settings = replace(settings, fit=replace(settings.fit, precision="bf16" if low else "fp32"))
     step = step_cost(settings)
     needed = estimate_memory(settings, step, chosen is None, chosen.count if chosen else 1)
-    flops = step.flops * settings.fit.accumulate
+    flops, fit = step.flops * settings.fit.accumulate, settings.fit
+    # Several devices take a batch each, though one process alone makes this plan.
+    samples = fit.batch * fit.accumulate * chosen.count if chosen and chosen.count > 1 else fit.samples
     pairs = count_pairs(settings.data)
     speed = chosen.speed if chosen else None
     made = TrainPlan(
         trainable=step.trainable,
         total=step.total,
+        samples=samples,
         tokens=step.tokens,
         flops=flops,
         memory=needed.memory,
@@ -88,7 +93,7 @@ def plan(settings: EditTrainConfig, device: str | None = None) -> TrainPlan:
         capacity=chosen.capacity if chosen else 0.0,
         seconds=None if speed is None else flops / (speed * UTILIZATION) * settings.fit.steps,
         pairs=pairs,
-        seen=None if pairs is None else times_seen(settings, pairs),
+        seen=None if pairs is None else times_seen(settings, samples, pairs),
         advice=None,
     )
     if chosen is None or made.fits:
@@ -116,10 +121,10 @@ def count_pairs(data: DataConfig) -> int | None:
     return len(dataset(data))
 
 
-def times_seen(settings: EditTrainConfig, pairs: int) -> float:
+def times_seen(settings: EditTrainConfig, samples: int, pairs: int) -> float:
     """Return how often a run sees each pair of `data`, whose share of the batches a mixture divides."""
     weight = 1 + sum(mixed.weight for mixed in settings.mixture.values())
-    return settings.fit.steps * settings.fit.samples / (weight * pairs)
+    return settings.fit.steps * samples / (weight * pairs)
 
 
 def _step_key(settings: EditTrainConfig) -> tuple[int, str, str]:

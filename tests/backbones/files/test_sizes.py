@@ -15,6 +15,7 @@ from backbones.file_sizes import file_bytes, largest_block
 from backbones.load_options import LoadOptions
 from backbones.loading import load_transformer
 from backbones.low_memory import published_weights
+from backbones.meta_init import MetaFlux
 from backbones.weight_tracker import tensors, weight_bytes
 from editkit.errors import EditkitError
 from tests.backbones.files.encoders import clip_state, component, t5_state
@@ -117,3 +118,16 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         EditkitError, match=r"none.gguf cannot be counted; give a .safetensors or .gguf file that exists"
     ):
         inventory.memory_fits(24e9, {"transformer": str(tmp_path / "none.gguf")})
+
+
+def test_a_run_that_is_planned_counts_files(home: Path, wide_native: State, tmp_path: Path) -> None:
+    """A text encoder's own, and a transformer's for the mean bytes of its weights."""
+    t5 = tmp_path / "t5.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in t5_state(home).items()}, t5)
+    planned = MetaFlux("tiny", LoadOptions(text_encoder_2=t5)).component_bytes("kontext", 2)
+    assert planned["text_encoder_2"] == _counted(t5, "text_encoder_2")
+    files = [write_gguf(wide_native, kind, tmp_path / f"{kind}.gguf")[0] for kind in ("Q4_0", "BF16")]
+    small, plain = (MetaFlux("tiny", LoadOptions(transformer=file)) for file in files)
+    share = small.weight_bytes("kontext", 2) / plain.weight_bytes("kontext", 2)
+    assert share == pytest.approx(_counted(files[0]) / _counted(files[1]))
+    assert share < 0.5

@@ -108,6 +108,7 @@ CONFIGS = {
     "alpha 0": json.dumps({"lora_alpha": 0}),
     "use_qalora": json.dumps({"lora_alpha": 1, "use_qalora": True}),
     "pissa": json.dumps({"lora_alpha": 1, "init_lora_weights": "pissa_niter_4"}),
+    "a base that lora_ga changed": json.dumps({"lora_alpha": 1, "init_lora_weights": "lora_ga"}),
     "DoRA": json.dumps({"lora_alpha": 1, "use_dora": True}),
     "as JSON": "{",
     "cannot be read": json.dumps({"lora_alpha": "four"}),

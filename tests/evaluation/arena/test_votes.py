@@ -36,7 +36,7 @@ def contest(run: RunFolder) -> Contest:
 
 def test_every_voter_sees_every_pair_once(contest: Contest, tmp_path: Path) -> None:
     votes, seen = Votes(tmp_path / "v.sqlite"), []
-    while duel := contest.next("ann", votes.seen("ann"), votes.counts()):
+    while duel := contest.next("ann", votes.seen("ann", QUALITIES), votes.counts(QUALITIES)):
         votes.add("ann", duel, dict.fromkeys(QUALITIES, "left"))
         seen.append((duel.item, duel.pair))
     assert len(seen) == len(set(seen)) == 4 * 3
@@ -44,14 +44,23 @@ def test_every_voter_sees_every_pair_once(contest: Contest, tmp_path: Path) -> N
     assert {vote.winner == vote.on_the_left for vote in votes.all()} == {True}
 
 
+def test_who_has_voted_on_one_quality_is_asked_another(contest: Contest, tmp_path: Path) -> None:
+    votes = Votes(tmp_path / "v.sqlite")
+    while duel := contest.next("ann", votes.seen("ann", ["overall"]), votes.counts(["overall"])):
+        votes.add("ann", duel, {"overall": "left"})
+    assert contest.next("ann", votes.seen("ann", QUALITIES), votes.counts(QUALITIES)) is None
+    assert votes.counts(["realism"]) == {}
+    assert contest.next("ann", votes.seen("ann", ["realism"]), votes.counts(["realism"])) is not None
+
+
 def test_sides_are_even_and_pairs_fill_up_evenly(contest: Contest, tmp_path: Path) -> None:
     votes, sides = Votes(tmp_path / "v.sqlite"), Counter[bool]()
     for voter in range(40):
-        duel = contest.next(str(voter), votes.seen(str(voter)), votes.counts())
+        duel = contest.next(str(voter), votes.seen(str(voter), QUALITIES), votes.counts(QUALITIES))
         assert duel is not None
         sides[duel.left < duel.right] += 1
         votes.add(str(voter), duel, {"overall": "tie"})
-    counts = votes.counts().values()
+    counts = votes.counts(QUALITIES).values()
     assert max(counts) - min(counts) <= 1
     assert 8 <= sides[True] <= 32
 
@@ -163,6 +172,10 @@ def test_the_commands_without_a_page(cli: Cli, run: RunFolder, tmp_path: Path) -
     lines = [line for line in made.out.splitlines() if "overall" in line]
     assert "near" in lines[0]
     assert (tmp_path / "v.csv").is_file()
+    votes.add("ann", Duel(item="0", left="near", right="far"), {"realism": "left"})
+    ranked = ("arena", run.path, "--votes", tmp_path / "v.sqlite", "--ranking", "--qualities")
+    assert "overall" not in cli(*ranked, "realism").out
+    refused(cli(*ranked, "realism,taste"), "There are no votes on 'taste'; there are on overall, realism")
 
 
 def test_items_that_are_left_out_are_counted(tmp_path: Path, cli: Cli) -> None:
