@@ -68,7 +68,7 @@ def own(name: str, n: int | None, check: bool) -> list[str]:
     print("\n".join(section(made)))
     if check:
         return [f"{name}: {each}" for each in differences(published[name], made)]
-    write(published | {name: made}, name, made)
+    write(name, made)
     return []
 
 
@@ -92,8 +92,9 @@ def plain(table: Table, n: int) -> dict[str, Any]:
     return asdict(table) | {"n": n}
 
 
-def write(figures: dict[str, Any], name: str, made: dict[str, Any]) -> None:
-    """Write the page and its figures."""
+def write(name: str, made: dict[str, Any]) -> None:
+    """Write the page and its figures, among those that another process may have written meanwhile."""
+    figures = (json.loads(FIGURES.read_text()) if FIGURES.is_file() else {}) | {name: made}
     if made["plot"]:
         (PAGE.parent / plot_path(made)).write_text(made["plot"].replace("<svg ", SVG, 1) + "\n")
     figures = {key: figures[key] for key in SOURCES if key in figures}

@@ -118,6 +118,13 @@ class FitConfig:
         return self.precision == "bf16" or (self.precision == "auto" and faster_in_bf16(self.device))
 
     @property
+    def on_cpu(self) -> bool:
+        """Whether the run is on CPUs. accelerate must be told, or takes several processes for single ones."""
+        import torch
+
+        return self.device == "cpu" or not torch.accelerator.is_available()
+
+    @property
     def samples(self) -> int:
         """Number of samples in one optimizer step, over all processes."""
         return self.batch * self.accumulate * int(os.environ.get("WORLD_SIZE", "1"))

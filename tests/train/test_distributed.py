@@ -58,6 +58,13 @@ def test_two_processes_train_as_one(
     )
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="the run would take the accelerator")
+def test_processes_on_cpus_find_each_other_untold(parts: tuple[str, str], tmp_path: Path) -> None:
+    """Else each trains alone, and both write the same files."""
+    run(TOGETHER, tmp_path, parts, "fit.device=null", "fit.batch=4", "fit.steps=1")
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
+
+
 @LAUNCHED
 @pytest.mark.slow
 def test_two_processes_then_one_then_two_draw_one_curve(

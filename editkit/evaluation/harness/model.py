@@ -73,9 +73,10 @@ class EditkitModel(lmms):
 
     def _joined(self, device: str | None) -> str | None:
         """Join the other processes of a launcher, and give this one's device."""
+        import torch
         from accelerate import Accelerator
 
-        self.accelerator = Accelerator()
+        self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
         self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
         return str(self.accelerator.device) if self._world_size > 1 else device
 

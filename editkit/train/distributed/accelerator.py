@@ -13,13 +13,12 @@ def make_accelerator(config: FitConfig) -> Any:
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
-    on_cpu = config.device == "cpu"
     return Accelerator(
         mixed_precision="bf16" if config.low and not deepspeed.wanted() else "no",
         gradient_accumulation_steps=config.accumulate,
-        cpu=on_cpu and not deepspeed.wanted(),
+        cpu=config.on_cpu and not deepspeed.wanted(),
         deepspeed_plugin=deepspeed.plugin(config) if deepspeed.wanted() else None,
-        fsdp_plugin=fsdp.plugin(config.low, on_cpu) if fsdp.wanted() else None,
+        fsdp_plugin=fsdp.plugin(config.low, config.on_cpu) if fsdp.wanted() else None,
         log_with=metrics_log.trackers(config.trackers) or None,
         project_dir=config.output,
     )

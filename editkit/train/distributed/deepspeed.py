@@ -63,7 +63,7 @@ def plugin(config: FitConfig) -> Any:
     """Make accelerate's plugin for DeepSpeed from the settings of the launcher and of the run."""
     from accelerate import DeepSpeedPlugin, PartialState
 
-    if config.device == "cpu":
+    if config.on_cpu:
         # accelerate supports no CPUs here, though DeepSpeed works on them through gloo.
         os.environ["DS_ACCELERATOR"] = "cpu"
         PartialState(cpu=True)

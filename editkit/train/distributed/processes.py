@@ -23,10 +23,9 @@ def start(config: FitConfig) -> None:
         return
     from accelerate import PartialState
 
-    on_cpu = config.device == "cpu"
-    if deepspeed.wanted() and on_cpu:
+    if deepspeed.wanted() and config.on_cpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
-    PartialState(cpu=on_cpu)
+    PartialState(cpu=config.on_cpu)
 
 
 def of_first(value: Any) -> Any:
