@@ -17,6 +17,7 @@ import numpy as np
 
 from editkit import atomic_files, config
 from editkit.evaluation.report.plots import COLOURS
+from editkit.train.config import FitConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS, OUT = ROOT / "configs" / "tiny", ROOT / "docs" / "assets" / "stage-curves.svg"
@@ -38,7 +39,7 @@ def main() -> None:
         axes.remove()
     for log, axes, colour in zip(logs, panels, cycle(COLOURS), strict=False):
         rows = [json.loads(line) for line in log.read_text().splitlines()]
-        batch = config.read_yaml(CONFIGS / f"{log.stem}.yaml")["fit"]["batch"]
+        batch = config.read_yaml(CONFIGS / f"{log.stem}.yaml")["fit"].get("batch", FitConfig.batch)
         samples = np.array([row["step"] for row in rows]) * batch / 1000
         loss = np.array([row["loss"] for row in rows])
         axes.plot(samples, loss, color=colour, alpha=0.25, linewidth=0.8)

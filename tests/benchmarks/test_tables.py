@@ -49,7 +49,7 @@ def test_the_page_has_every_table(made: dict, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(tables, "PAGE", tmp_path / "tables.md")
     monkeypatch.setattr(tables, "FIGURES", tmp_path / "assets" / "tables.json")
     first = next(iter(SOURCES))
-    tables.write({first: made}, first, made)
+    tables.write(first, made)
     page = (tmp_path / "tables.md").read_text()
     assert "## Two methods" in page
     assert "| global | 0.00 [0.00, 0.16] |  |" in page
